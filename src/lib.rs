@@ -1,0 +1,2 @@
+//! Scoped Secrets: a Kubernetes operator that enforces per-namespace secret segmentation.
+pub mod provider;

@@ -1,0 +1,1 @@
+//! Secrets managers behind one trait.
