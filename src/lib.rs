@@ -1,2 +1,5 @@
 //! Scoped Secrets: a Kubernetes operator that enforces per-namespace secret segmentation.
+#![forbid(unsafe_code)]
+
+pub mod api;
 pub mod provider;
