@@ -2,5 +2,6 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod projection;
 pub mod provider;
 pub mod segmentation;
