@@ -20,6 +20,15 @@ const BAD_SIGNATURE: FetchError = FetchError::CredentialsInvalid {
 };
 const NOT_FOUND: FetchError =
     FetchError::CredentialsInvalid { what: "none could be loaded; give the operator a role, or the store static keys" };
+// The last link of the chain, the instance metadata service, is where one waits in vain if there are none.
+const NOT_IN_TIME: FetchError = FetchError::CredentialsInvalid {
+    what: "none could be loaded in time; give the operator a role, or the store static keys, and see that what issues \
+           them can be reached",
+};
+pub(super) const ROLE_REFUSED: FetchError = FetchError::CredentialsInvalid {
+    what: "AWS does not accept the request for the role; see its ARN, the session's name and tags, and that STS is \
+           active in the region",
+};
 const WEB_IDENTITY_REFUSED: FetchError = FetchError::CredentialsInvalid {
     what: "the operator's own role could not be assumed with its web identity token; see the role's trust policy",
 };
@@ -74,7 +83,7 @@ pub(super) fn of_code(
             FetchError::VersionMissing { hint: "correct the version's label or id" }
         }
         "ResourceNotFoundException" => FetchError::Missing,
-        "InvalidRequestException" if says("marked for deletion") || says("scheduled for deletion") => {
+        "InvalidRequestException" if says("delet") && (says("marked") || says("scheduled")) => {
             FetchError::MarkedDeleted
         }
         "AccessDenied" | "AccessDeniedException" if says("kms") => FetchError::AccessDenied { action: "kms:Decrypt" },
@@ -110,18 +119,14 @@ pub(super) fn of_code(
         | "RequestTimeout"
         | "RequestTimeoutException"
         | "IDPCommunicationError" => FetchError::unavailable("it reports an internal error"),
-        "RegionDisabledException" => {
-            FetchError::invalid("AWS STS is not active in this region; activate it in the account's settings")
-        }
+        "RegionDisabledException" => ROLE_REFUSED,
         known @ ("InvalidParameterException"
         | "InvalidRequestException"
         | "InvalidNextTokenException"
         | "ValidationException"
         | "ValidationError"
         | "MalformedPolicyDocument"
-        | "PackedPolicyTooLarge") => FetchError::invalid(format!(
-            "{action} was refused with {known}; see the key, the role and the session tags"
-        )),
+        | "PackedPolicyTooLarge") => FetchError::invalid(format!("{action} was refused with {known}; see the key")),
         _ => of_status(status, action),
     }
 }
@@ -137,6 +142,14 @@ fn of_status(status: Option<u16>, action: &'static str) -> FetchError {
     }
 }
 
+/// Why a role could not be assumed. A request that is not valid concerns no key: there is none in it.
+pub(super) fn of_assuming(error: &SdkError<AssumeRoleError, HttpResponse>) -> FetchError {
+    match of_call(error, "sts:AssumeRole and sts:TagSession") {
+        FetchError::InvalidRequest { .. } => ROLE_REFUSED,
+        error => error,
+    }
+}
+
 /// Why no credentials could be had for a call.
 fn of_credentials(error: Option<&(dyn Error + 'static)>) -> FetchError {
     for cause in causes(error) {
@@ -144,14 +157,14 @@ fn of_credentials(error: Option<&(dyn Error + 'static)>) -> FetchError {
             return of_web_identity(of_call(error, "sts:AssumeRoleWithWebIdentity"));
         }
         if let Some(error) = cause.downcast_ref::<SdkError<AssumeRoleError, HttpResponse>>() {
-            return of_call(error, "sts:AssumeRole");
+            return of_assuming(error);
         }
         if let Some(error) = cause.downcast_ref::<AssumeRoleWithWebIdentityError>() {
             return of_web_identity(of_code(error.code(), error.message(), None, "sts:AssumeRoleWithWebIdentity"));
         }
     }
     if causes(error).any(|cause| cause.to_string().contains("timed out")) {
-        return FetchError::unavailable("the operator's credentials could not be loaded in time");
+        return NOT_IN_TIME;
     }
     if causes(error).any(|cause| cause.to_string().contains("credential")) {
         return NOT_FOUND;
@@ -194,6 +207,7 @@ mod tests {
             ("ResourceNotFoundException", version, 400, "RemoteVersionMissing"),
             ("InvalidRequestException", gone, 400, "RemoteMissing"),
             ("InvalidRequestException", "The secret is scheduled for deletion.", 400, "RemoteMissing"),
+            ("InvalidRequestException", "a secret that's currently marked deleted.", 400, "RemoteMissing"),
             ("InvalidRequestException", "You can't do this.", 400, "InvalidRequest"),
             ("InvalidParameterException", "", 400, "InvalidRequest"),
             ("AccessDeniedException", "User: x is not authorized to perform: y on resource: z", 400, "AccessDenied"),

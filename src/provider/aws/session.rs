@@ -66,8 +66,7 @@ impl Session {
 
     async fn assume(&self, role: &Role) -> Result<Credentials, FetchError> {
         let tags = role.tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build());
-        let tags =
-            tags.collect::<Result<Vec<_>, _>>().map_err(|_| FetchError::invalid("a session tag is incomplete"))?;
+        let tags = tags.collect::<Result<Vec<_>, _>>().map_err(|_| errors::ROLE_REFUSED)?;
         let call = self
             .sts
             .assume_role()
@@ -75,8 +74,7 @@ impl Session {
             .role_session_name(&role.session_name)
             .duration_seconds(i32::try_from(LIFETIME.as_secs()).unwrap_or(i32::MAX))
             .set_tags(Some(tags));
-        let call =
-            async { call.send().await.map_err(|error| errors::of_call(&error, "sts:AssumeRole and sts:TagSession")) };
+        let call = async { call.send().await.map_err(|error| errors::of_assuming(&error)) };
         let output = self.observed("AssumeRole", 0, call).await?;
         let credentials =
             output.credentials.ok_or_else(|| FetchError::unavailable("AssumeRole gave no credentials"))?;

@@ -1,8 +1,8 @@
 //! Turns many asks into few calls.
 //!
 //! Asks that arrive within [`WINDOW`] share calls of up to [`BATCH_LIMIT`] keys; equal asks in flight share one
-//! answer. A call that fails because of one key is [bisected](resolve), and that key is asked alone until it succeeds,
-//! so that the search is paid once. Cost: n asks at once are ⌈n / 20⌉ calls, four at a time.
+//! answer. A call that fails because of one key is bisected (see `resolve`), and that key is asked alone until it
+//! succeeds, so that the search is paid once. Cost: n asks at once are ⌈n / 20⌉ calls, four at a time.
 //!
 //! Needs a tokio runtime when a fetch is first polled. The work runs in tasks of its own, so that whoever gives up
 //! waiting takes nothing from the others; an ask that nobody waits for any more is dropped before it is sent.

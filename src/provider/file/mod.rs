@@ -2,7 +2,7 @@
 //!
 //! The key `payments/prod/db` is the file `payments/prod/db.json` or `payments/prod/db` below the root; its text is
 //! the value, its keyed digest the version. A mounted ConfigMap or Secret will do as root. Which files are never read
-//! is told in [`path`].
+//! is told in `path`.
 
 mod path;
 #[cfg(test)]
@@ -17,11 +17,13 @@ use futures::future::BoxFuture;
 use super::{Answer, Ask, FetchError, Identity, Provider, RemoteValue, VersionRef};
 use path::Root;
 
+type Digest = dyn Fn(&[u8]) -> String + Send + Sync;
+
 /// A directory of files.
 #[derive(Clone)]
 pub struct FileStore {
     root: Arc<Root>,
-    digest: Arc<dyn Fn(&[u8]) -> String + Send + Sync>,
+    digest: Arc<Digest>,
 }
 
 impl FileStore {

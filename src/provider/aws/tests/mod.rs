@@ -1,0 +1,6 @@
+//! The protocol.
+
+mod identities;
+mod logs;
+mod server;
+mod values;
