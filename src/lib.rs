@@ -1,2 +1,7 @@
 //! Scoped Secrets: a Kubernetes operator that enforces per-namespace secret segmentation.
+#![forbid(unsafe_code)]
+
+pub mod api;
+pub mod projection;
 pub mod provider;
+pub mod segmentation;

@@ -1,0 +1,43 @@
+//! The user-facing kinds, one file each: types, the CRDs' own CEL rules, printer columns and field docs.
+//!
+//! Field names, condition types and annotations are a contract with users' YAML.
+
+pub mod condition;
+pub mod duration;
+pub mod policy;
+pub mod reason;
+mod schema;
+pub mod scoped_secret;
+pub mod store;
+
+pub use policy::{SegmentationPolicy, SegmentationPolicySpec, SegmentationPolicyStatus};
+pub use reason::Reason;
+pub use scoped_secret::{ScopedSecret, ScopedSecretSpec, ScopedSecretStatus};
+pub use store::{ScopedSecretStore, ScopedSecretStoreSpec, ScopedSecretStoreStatus};
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+
+/// The API group of every kind here.
+pub const GROUP: &str = "scopedsecrets.io";
+/// Field manager of every write of the operator.
+pub const FIELD_MANAGER: &str = "scoped-secrets";
+/// Label on every Secret that the operator manages.
+pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+/// Value of [`MANAGED_BY_LABEL`].
+pub const MANAGED_BY: &str = "scoped-secrets";
+/// On a managed Secret: the sealed record of what it holds.
+pub const SEAL_ANNOTATION: &str = "scopedsecrets.io/seal";
+/// On a ScopedSecret: any new value refreshes once.
+pub const REFRESH_AT_ANNOTATION: &str = "scopedsecrets.io/refresh-at";
+/// On a policy: how many violations a change may cause.
+pub const ACCEPT_VIOLATIONS_ANNOTATION: &str = "scopedsecrets.io/accept-violations";
+/// The label that Kubernetes itself puts on every namespace.
+pub const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
+/// How often a claim is refreshed unless it says otherwise.
+pub const DEFAULT_REFRESH_INTERVAL: std::time::Duration = std::time::Duration::from_secs(3600);
+
+/// Every CRD, finished as it is to be applied.
+pub fn crds() -> Vec<CustomResourceDefinition> {
+    [ScopedSecret::crd(), ScopedSecretStore::crd(), SegmentationPolicy::crd()].map(schema::finish).into()
+}

@@ -1,0 +1,131 @@
+//! The one registry of reasons: verdicts, conditions, events, metrics and the docs all use it.
+//!
+//! A reason is stable once released. Each has a page in `docs/reasons/`, generated from here.
+
+/// What a reason means for whoever waits for the object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nature {
+    /// All is well.
+    Fine,
+    /// It will be retried and may mend itself.
+    Waiting,
+    /// Somebody must change something.
+    Refused,
+}
+
+macro_rules! reasons {
+    ($($name:ident $nature:ident: $meaning:literal, $cause:literal, $fix:literal;)*) => {
+        /// A stable word for why something is as it is.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Reason { $(#[doc = $meaning] $name,)* }
+
+        impl Reason {
+            /// Every reason, in the order of the registry.
+            pub const ALL: &'static [Reason] = &[$(Reason::$name,)*];
+            /// The word as it stands in conditions, events, metrics and denials.
+            pub fn as_str(self) -> &'static str { match self { $(Reason::$name => stringify!($name),)* } }
+            /// Whether it is fine, will be retried, or needs somebody.
+            pub fn nature(self) -> Nature { match self { $(Reason::$name => Nature::$nature,)* } }
+            /// What it means, in a sentence.
+            pub fn meaning(self) -> &'static str { match self { $(Reason::$name => $meaning,)* } }
+            /// What usually causes it.
+            pub fn cause(self) -> &'static str { match self { $(Reason::$name => $cause,)* } }
+            /// What to do.
+            pub fn fix(self) -> &'static str { match self { $(Reason::$name => $fix,)* } }
+        }
+    };
+}
+
+reasons! {
+    // ---- all is well
+    Ready Fine: "The Secret is there and current.", "The claim is allowed and its values were projected.", "Nothing to do.";
+    Allowed Fine: "A policy allows every key of this claim.", "An allow entry matches, and nobody else owns the keys.", "Nothing to do.";
+    Synced Fine: "The secrets manager answered and the Secret is up to date.", "The last refresh succeeded.", "Nothing to do.";
+    NoSharedValues Fine: "No other segment holds one of these values.", "Fingerprints of hard-to-guess values were compared.", "Nothing to do.";
+    Disjoint Fine: "Every pattern of the policy keeps segments apart.", "Each has ${namespace} or every segment label.", "Nothing to do.";
+    Reachable Fine: "The store's account is known.", "It was given, or sts:GetCallerIdentity told it.", "Nothing to do.";
+    PolicyActive Fine: "The policy is understood and in force.", "It was decoded and every part of it is valid.", "Nothing to do.";
+    Pending Waiting: "The operator has work under way.", "The object is new or was changed.", "Wait.";
+
+    // ---- authorisation
+    NoPolicy Refused: "No SegmentationPolicy governs this namespace, so nothing in it may claim a key.", "No policy selects the namespace, or the namespace lacks the segment labels.", "Ask the platform team to label the namespace or to write a policy for it.";
+    SegmentLabelMissing Refused: "The namespace lacks a segment label, or has it empty, so it belongs to no segment.", "The namespace was made without the labels that the policy names.", "Ask the platform team to set the label that the message names.";
+    SegmentConflict Refused: "Several policies govern the namespace and disagree on what names its segment.", "Their segment.labels differ.", "Make segment.labels of the policies alike, or narrow a namespaceSelector.";
+    KeyNotAllowed Refused: "No allow entry of the policy covers a key of this claim.", "The key belongs to another scope, or the policy does not list it.", "Claim a key that the policy's patterns give this namespace, or ask the platform team to allow it.";
+    ActionNotAllowed Refused: "The key may be read, but not in this way.", "versionStage or versionId needs the action ReadAnyVersion.", "Remove versionStage and versionId, or ask the platform team for ReadAnyVersion.";
+    InvalidKey Refused: "A key is not one exact name that Secrets Manager allows.", "A wildcard, an empty part, '.' or '..', a character outside the allowed set, or an incomplete ARN.", "Write the exact name as the manager shows it.";
+    WrongRegion Refused: "A key's ARN is of another region than the store.", "A store reaches one region.", "Use a store of that region.";
+    KeyClaimed Refused: "Another scope already owns a key of this claim.", "exclusiveKeys lets one scope own a key.", "Give this workload its own key in the manager, or delete the claim that owns this one.";
+    ConsumersRequired Refused: "The claim names no consumers, and the policy requires them.", "spec.consumers is empty.", "List the ServiceAccounts whose pods use the Secret in spec.consumers.";
+    TargetTypeNotAllowed Refused: "The policy does not allow this type of Secret.", "spec.target.type is none of the built-in types and not in targetTypes.", "Use one of the types in the message, or ask the platform team to add it to targetTypes.";
+    RetainNotAllowed Refused: "The policy does not allow deletionPolicy Retain.", "allowRetain is not true.", "Remove deletionPolicy, or ask the platform team for allowRetain.";
+    PolicyUnknown Waiting: "A policy cannot be read now, so nothing new is granted and nothing is withdrawn.", "It is not synced, cannot be decoded, or its CRD is gone.", "Platform team: look at the policies' status and the operator's log.";
+    AccountUnknown Waiting: "The store's account is not known, so nothing new is granted and nothing is withdrawn.", "sts:GetCallerIdentity failed and the store has no accountId.", "Platform team: set accountId on the store, or mend its credentials.";
+    WithdrawalPaused Refused: "This claim is no longer allowed, but so many would be withdrawn for the same cause that the operator waits.", "A policy, label or store change that bypassed admission.", "Platform team: revert the change, or set the annotation scopedsecrets.io/accept-violations on the policy to the number in the message.";
+    ViolationsNotAccepted Refused: "The change of this policy would take Secrets away from live claims.", "Keys that are claimed now would no longer be allowed.", "Change or delete those ScopedSecrets first, or set the annotation scopedsecrets.io/accept-violations to the number in the message.";
+    InvalidException Refused: "An exception of the policy has an end that cannot be.", "expirationTime is in the past, or more than 90 days ahead.", "Write an expirationTime within the next 90 days.";
+    SharedPattern Refused: "A pattern lets several segments claim one key.", "It has neither ${namespace} nor every segment label.", "Add the missing placeholders to the pattern that the message names.";
+    PolicyInvalid Refused: "A part of the policy cannot be understood; the policy counts as unknown.", "It got past admission.", "Correct the part that the message names.";
+    SpecInvalid Refused: "A part of the spec cannot be understood.", "It got past the CRD's checks.", "Correct the part that the message names.";
+
+    // ---- the store
+    StoreNotFound Waiting: "The ScopedSecretStore does not exist.", "storeRef.name is misspelt, or the store is not there yet.", "Create the store, or correct storeRef.name.";
+    StoreInvalid Refused: "The store cannot be used as it is written.", "Its path, endpoint or role is wrong, or its credentials Secret lacks a key.", "Platform team: correct the store as its message says.";
+    CredentialsMissing Waiting: "The store's credentials Secret is missing or incomplete.", "secretRef names a Secret of the operator's namespace with accessKeyId and secretAccessKey.", "Platform team: create or complete that Secret.";
+    CredentialsInvalid Waiting: "The secrets manager does not accept the credentials.", "They are wrong, expired or revoked.", "Platform team: renew the store's credentials.";
+    AccessDenied Waiting: "The secrets manager does not let the operator read this key.", "IAM, a resource policy or an endpoint policy denies it.", "Platform team: allow secretsmanager:GetSecretValue and BatchGetSecretValue on the key.";
+    Throttled Waiting: "The secrets manager asks to slow down.", "Too many requests in its account and region.", "Wait; the operator backs off.";
+    ProviderUnavailable Waiting: "The secrets manager cannot be reached.", "A network, DNS, TLS or service fault.", "Wait, or platform team: check the endpoint in the store.";
+
+    // ---- the remote key
+    RemoteMissing Waiting: "The key does not exist in the secrets manager, or is marked for deletion.", "It was never created, is misspelt, or was deleted.", "Create or restore it, or correct the key. The last good Secret stays.";
+    RemoteVersionMissing Waiting: "The key has no such version or stage.", "versionStage or versionId names a version that is gone.", "Correct it, or remove it to read AWSCURRENT.";
+    RemoteIdentityMismatch Waiting: "The manager's answer is not the secret that was authorised; it was thrown away.", "A look-alike name, a wrong endpoint, or a faulty proxy.", "Check the key's exact name and the store's endpoint.";
+    RemoteIncomplete Waiting: "The manager's answer left this key out.", "A partial answer.", "Wait; it is asked again.";
+    RemoteTooLarge Refused: "The remote value is larger than Secrets Manager allows (64 KiB).", "The emulator or directory holds a larger one.", "Split it.";
+    DecryptionFailed Waiting: "The manager could not decrypt the value.", "The KMS key is disabled, deleted, or not allowed.", "Platform team: check the KMS key.";
+    RemoteInvalid Refused: "The manager refused the request as invalid.", "The name or version is of a form that it does not accept.", "Correct the key as the message says.";
+
+    // ---- the projection
+    PropertyMissing Refused: "The remote value has no such property; nothing was written.", "The property is misspelt or was removed.", "Correct the property of the secretKey that the message names.";
+    PropertyInvalid Refused: "The property is an object, a list or null; nothing was written.", "Only strings, numbers and booleans become a value.", "Point at a value inside it, with a JSON pointer such as /database/password.";
+    NotJson Refused: "The remote value is not a JSON object; nothing was written.", "property and dataFrom need one.", "Remove property to take the whole value, or store JSON.";
+    EmptyValue Refused: "The remote value is empty; nothing was written.", "The key or the property holds an empty string.", "Store a value, or remove the entry.";
+    DuplicateSecretKey Refused: "Two sources give the same key of the Secret; nothing was written.", "data, dataFrom and template.data overlap.", "Rename or remove one of them.";
+    InvalidSecretKey Refused: "A key is not one that a Secret can have; nothing was written.", "A property's or template's name has other characters than letters, digits, '-', '_' and '.'.", "Take it by data with a secretKey of your own.";
+    TemplateFailed Refused: "A template cannot be rendered; nothing was written.", "It has an error, asks for an unknown variable, or runs or grows too far.", "Correct the template of the key that the message names.";
+    TemplateMetadataNotAllowed Refused: "A label or annotation of the template is reserved; nothing was written.", "Other controllers act on it.", "Remove it.";
+    TargetTypeInvalid Refused: "The Secret lacks a key that its type requires; nothing was written.", "Such as tls.crt and tls.key for kubernetes.io/tls.", "Add the key that the message names, or change target.type.";
+    SecretTooLarge Refused: "The Secret would be larger than Kubernetes allows (1 MiB); nothing was written.", "Too many or too large values.", "Claim less in one ScopedSecret.";
+    ValueShared Refused: "Another segment holds the same value; the last good value stays.", "One credential was stored under keys of two segments.", "Give each segment a credential of its own in the manager.";
+
+    // ---- the Secret
+    TargetConflict Refused: "A Secret of that name exists and is not ours; it is untouched.", "Somebody else made it, or another ScopedSecret owns it.", "Choose another target.name, or delete that Secret first.";
+    TargetImmutable Refused: "The Secret is immutable and its content would change; nothing was written.", "target.immutable was true when it was written.", "Delete this ScopedSecret and create it again under another target.name.";
+    TargetReleasing Waiting: "The Secret still belongs to a deleted ScopedSecret of the same name.", "The garbage collector has not taken it yet.", "Wait.";
+    NamespaceTerminating Refused: "The namespace is being deleted.", "Nothing can be created in it.", "Nothing to do.";
+    Stale Waiting: "The Secret could not be refreshed for three intervals; it holds its last good value.", "The condition Synced says why.", "See the reason of Synced.";
+    WriteFailed Waiting: "Kubernetes did not take a write.", "A conflict, a quota, another webhook, or a fault of the API server.", "See the message; it is retried.";
+    Withdrawn Refused: "The Secret was taken away, because the claim is no longer allowed.", "A policy, a label or a store changed.", "See the reason of Authorized.";
+    Restored Fine: "A managed Secret had been changed or deleted and was put right.", "Somebody wrote to it past the guard.", "Change the ScopedSecret instead.";
+    Updated Fine: "A new value was projected.", "The manager has a new version, or the spec changed.", "Nothing to do.";
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_is_a_condition_reason() {
+        for reason in Reason::ALL {
+            assert!(reason.as_str().chars().all(|c| c.is_ascii_alphanumeric()), "{reason}");
+            assert!(!reason.meaning().is_empty() && !reason.cause().is_empty() && !reason.fix().is_empty());
+        }
+    }
+}

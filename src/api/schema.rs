@@ -1,0 +1,37 @@
+//! From Rust types to the CRDs that are applied: what the derive cannot say is said here, once.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSON, JSONSchemaProps,
+};
+use serde_json::json;
+
+/// Finishes a derived CRD: `status` starts as `{observedGeneration: -1}`, so that kstatus sees InProgress before the
+/// operator has looked; no field is nullable, so that `has()` in CEL means what it says.
+pub fn finish(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    for version in &mut crd.spec.versions {
+        let Some(root) = version.schema.as_mut().and_then(|s| s.open_api_v3_schema.as_mut()) else { continue };
+        strip_nullable(root);
+        root.required = Some(vec!["spec".into()]);
+        if let Some(status) = root.properties.as_mut().and_then(|p| p.get_mut("status")) {
+            status.default = Some(JSON(json!({"observedGeneration": -1})));
+            status.description = Some("What the operator observed. It reports; nothing is decided from it.".into());
+        }
+    }
+    crd
+}
+
+fn strip_nullable(schema: &mut JSONSchemaProps) {
+    use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+        JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+    };
+    schema.nullable = None;
+    for child in schema.properties.iter_mut().flat_map(|p| p.values_mut()) {
+        strip_nullable(child);
+    }
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
+        strip_nullable(items);
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
+        strip_nullable(values);
+    }
+}

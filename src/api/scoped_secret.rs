@@ -1,0 +1,327 @@
+//! `ScopedSecret`: the application team's claim on its own secret, in its own namespace.
+
+use super::condition::{conditions_schema, time_schema};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::CustomResource;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A claim on one or more remote keys, projected as one Secret in the same namespace.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "scopedsecrets.io",
+    version = "v1alpha1",
+    kind = "ScopedSecret",
+    namespaced,
+    status = "ScopedSecretStatus",
+    shortname = "scs",
+    category = "scoped-secrets",
+    selectable = ".spec.storeRef.name",
+    selectable = ".spec.target.name",
+    doc = "A claim on one or more remote keys, projected as one Secret in the same namespace.",
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.status==\"False\")].reason",
+        description = "Why it is not ready"
+    ),
+    printcolumn(name = "Segment", type_ = "string", json_path = ".status.segment"),
+    printcolumn(name = "Store", type_ = "string", json_path = ".spec.storeRef.name"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[kube(derive = "PartialEq")]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "(has(self.data) && size(self.data) > 0) || (has(self.dataFrom) && size(self.dataFrom) > 0)",
+     "message": "nothing is claimed: write at least one entry in data (one value) or dataFrom (every property of one key)"},
+    {"rule": "(has(self.target) && has(self.target.name)) == (has(oldSelf.target) && has(oldSelf.target.name)) && (!has(self.target) || !has(self.target.name) || self.target.name == oldSelf.target.name)",
+     "message": "target.name is immutable: workloads refer to it; create another ScopedSecret with the new name and delete this one"}
+]))]
+pub struct ScopedSecretSpec {
+    /// The ScopedSecretStore that holds the remote keys.
+    pub store_ref: StoreRef,
+    /// The ServiceAccounts of this namespace whose pods may use the projected Secret.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["serviceAccountName"]))]
+    pub consumers: Vec<Consumer>,
+    /// One value each: a key of the Secret, and where its value is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["secretKey"]))]
+    pub data: Vec<DataItem>,
+    /// Every property of one exact remote key (a JSON object); no search, no regular expression.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
+    pub data_from: Vec<DataFromItem>,
+    /// The Secret to write.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<Target>,
+    /// How often the manager is asked: `90s`, `1h30m` or whole days `90d`; `0s` = only on change or on demand. Default: 1h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32), regex(pattern = super::duration::PATTERN), extend("x-kubernetes-validations" = [
+        {"rule": "self == '0' || self.endsWith('d') ? true : duration(self) == duration('0s') || (duration(self) >= duration('1s') && duration(self) <= duration('8760h'))",
+         "message": "refreshInterval is 0s (only on change or on demand) or between 1s and 365d"},
+        {"rule": "!self.endsWith('d') || int(self.substring(0, size(self) - 1)) <= 365",
+         "message": "refreshInterval is 0s (only on change or on demand) or between 1s and 365d"}
+    ]))]
+    pub refresh_interval: Option<String>,
+    /// What becomes of the Secret when this object is deleted. Retain needs a policy with allowRetain. Default: Delete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_policy: Option<DeletionPolicy>,
+}
+
+/// A ScopedSecretStore, by name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct StoreRef {
+    /// The name of a ScopedSecretStore.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// A ServiceAccount of the same namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Consumer {
+    /// The ServiceAccount's name.
+    #[schemars(length(min = 1, max = 253))]
+    pub service_account_name: String,
+}
+
+/// One key of the Secret and the remote value behind it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DataItem {
+    /// The key in the Secret's data.
+    #[schemars(length(min = 1, max = 253), extend("x-kubernetes-validations" = [
+        {"rule": "self.matches('^[-._a-zA-Z0-9]+$') && self != '.' && !self.startsWith('..')",
+         "message": "secretKey is a key of a Secret: letters, digits, '-', '_' and '.', and not '.' or '..' at its start"},
+        {"rule": "!self.startsWith('previous.')",
+         "message": "secretKeys that start with 'previous.' are reserved for the value before a rotation: choose another name"}
+    ]))]
+    pub secret_key: String,
+    /// Where the value is.
+    pub remote_ref: RemoteRef,
+}
+
+/// Every property of one key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DataFromItem {
+    /// Which key, and which version of it.
+    pub remote_ref: WholeRemoteRef,
+}
+
+/// One value in the secrets manager.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "!(has(self.versionStage) && has(self.versionId))", "message": "write versionStage or versionId, not both"}
+]))]
+pub struct RemoteRef {
+    /// The key's name in the manager, exact; a full ARN only for a secret of another account.
+    #[schemars(schema_with = "remote_key_schema")]
+    pub key: String,
+    /// A top-level name in the value's JSON, exact; or, with a leading `/`, a JSON pointer. Absent: the whole value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub property: Option<String>,
+    /// A staging label other than AWSCURRENT; needs the policy's action ReadAnyVersion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub version_stage: Option<String>,
+    /// One exact version; needs the policy's action ReadAnyVersion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub version_id: Option<String>,
+}
+
+/// A whole key in the secrets manager.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "!(has(self.versionStage) && has(self.versionId))", "message": "write versionStage or versionId, not both"}
+]))]
+pub struct WholeRemoteRef {
+    /// The key's name in the manager, exact; a full ARN only for a secret of another account.
+    #[schemars(schema_with = "remote_key_schema")]
+    pub key: String,
+    /// A staging label other than AWSCURRENT; needs the policy's action ReadAnyVersion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub version_stage: Option<String>,
+    /// One exact version; needs the policy's action ReadAnyVersion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub version_id: Option<String>,
+}
+
+/// One exact remote key: what AWS Secrets Manager allows in a name, or a complete ARN.
+fn remote_key_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 2048,
+        "x-kubernetes-validations": [
+        {"rule": "self.startsWith('arn:') || (size(self) <= 512 && self.matches('^/?[A-Za-z0-9_+=.@-]+(/[A-Za-z0-9_+=.@-]+)*$'))",
+         "message": "key is one exact name: letters, digits and _+=.@- in parts divided by single slashes, at most 512 characters; no wildcard, no empty part (patterns belong in a SegmentationPolicy)"},
+        {"rule": "!self.matches('(^|/)[.][.]?(/|$)')", "message": "key has a part '.' or '..': write the exact name as the manager shows it"},
+        {"rule": "!self.startsWith('arn:') || self.matches('^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:/?[A-Za-z0-9_+=.@-]+(/[A-Za-z0-9_+=.@-]+)*-[A-Za-z0-9]{6}$')",
+         "message": "an ARN must be complete, with the six characters that Secrets Manager appended (arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME-AbCdEf); in the store's own account write the name"}
+    ]
+    })
+}
+
+/// The Secret to write.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Target {
+    /// The Secret's name. Default: the ScopedSecret's name. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+    )]
+    pub name: Option<String>,
+    /// The Secret's type: Opaque, kubernetes.io/tls, kubernetes.io/dockerconfigjson, kubernetes.io/basic-auth,
+    /// kubernetes.io/ssh-auth, or one that the policy's targetTypes lists. Default: Opaque.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), extend("x-kubernetes-validations" = [
+        {"rule": "!(self in ['kubernetes.io/service-account-token', 'bootstrap.kubernetes.io/token', 'helm.sh/release.v1'])",
+         "message": "this type is the cluster's own and would be acted on: use Opaque, kubernetes.io/tls, kubernetes.io/dockerconfigjson, kubernetes.io/basic-auth or kubernetes.io/ssh-auth"}
+    ]))]
+    pub kind: Option<String>,
+    /// Write the Secret once and mark it immutable; it is then never refreshed. Default: false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub immutable: Option<bool>,
+    /// What to add to the Secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<Template>,
+}
+
+/// Labels, annotations and rendered keys that are added to the Secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Template {
+    /// Labels, literal. None of `*.kubernetes.io`, `*.k8s.io`, `argocd.argoproj.io`, `helm.sh`, replicators, or ours.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32, "additionalProperties" = {"type": "string", "maxLength": 63}))]
+    pub labels: BTreeMap<String, String>,
+    /// Annotations, literal, under the same rules.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32, "additionalProperties" = {"type": "string", "maxLength": 16384}))]
+    pub annotations: BTreeMap<String, String>,
+    /// Keys to add to the Secret, each a template whose variables are the secretKeys, or `secrets["a.b"]`;
+    /// filters: urlencode, b64encode, b64decode, tojson and minijinja's own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64, "additionalProperties" = {"type": "string", "maxLength": 16384}))]
+    pub data: BTreeMap<String, String>,
+}
+
+/// What becomes of the Secret when its ScopedSecret is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DeletionPolicy {
+    /// It goes with the ScopedSecret.
+    #[default]
+    Delete,
+    /// It stays, sealed; it has no ownerReference from the start.
+    Retain,
+}
+
+/// What the operator observed. It reports; nothing is decided from it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ScopedSecretStatus {
+    /// Ready, Authorized, Synced, Unique; Reconciling and Stalled only while true.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "conditions_schema")]
+    pub conditions: Vec<Condition>,
+    /// The metadata.generation that this status speaks of; -1 before the first look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// The segment of the namespace: the values of its segment labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub segment: Option<String>,
+    /// The Secret's name, as servicebinding.io reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binding: Option<Binding>,
+    /// The projected Secret. An equal resourceVersion means that it need not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretRef>,
+    /// Which version of each key stands in the Secret.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 144), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["key"]))]
+    pub remote_versions: Vec<RemoteVersion>,
+    /// When the Secret's content last changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "time_schema")]
+    pub last_change_time: Option<Time>,
+}
+
+/// A Secret by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Binding {
+    /// The Secret's name.
+    #[schemars(length(max = 253))]
+    pub name: String,
+}
+
+/// A Secret at one revision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretRef {
+    /// The Secret's name.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// The Secret's uid.
+    #[schemars(length(max = 64))]
+    pub uid: String,
+    /// The revision that the operator wrote or verified.
+    #[schemars(length(max = 64))]
+    pub resource_version: String,
+}
+
+/// A key and the version of it that is projected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RemoteVersion {
+    /// The key as the spec names it.
+    #[schemars(length(max = 2048))]
+    pub key: String,
+    /// The manager's version id.
+    #[schemars(length(max = 128))]
+    pub version_id: String,
+}
+
+impl ScopedSecretSpec {
+    /// The type of the Secret to write; Opaque unless the spec says otherwise.
+    pub fn target_type(&self) -> &str {
+        self.target.as_ref().and_then(|t| t.kind.as_deref()).unwrap_or("Opaque")
+    }
+
+    /// The name of the Secret to write; the ScopedSecret's own unless the spec says otherwise.
+    pub fn target_name<'a>(&'a self, own_name: &'a str) -> &'a str {
+        self.target.as_ref().and_then(|t| t.name.as_deref()).unwrap_or(own_name)
+    }
+
+    /// Whether the Secret is to be immutable.
+    pub fn immutable(&self) -> bool {
+        self.target.as_ref().and_then(|t| t.immutable).unwrap_or(false)
+    }
+
+    /// Whether the Secret outlives the ScopedSecret.
+    pub fn retain(&self) -> bool {
+        self.deletion_policy == Some(DeletionPolicy::Retain)
+    }
+
+    /// Every reference to a remote key, in the order of the spec: (key, stage, version id).
+    pub fn remote_refs(&self) -> impl Iterator<Item = (&str, Option<&str>, Option<&str>)> {
+        self.data
+            .iter()
+            .map(|d| {
+                (d.remote_ref.key.as_str(), d.remote_ref.version_stage.as_deref(), d.remote_ref.version_id.as_deref())
+            })
+            .chain(self.data_from.iter().map(|d| {
+                (d.remote_ref.key.as_str(), d.remote_ref.version_stage.as_deref(), d.remote_ref.version_id.as_deref())
+            }))
+    }
+}
