@@ -1,4 +1,4 @@
-//! The protocol.
+//! The protocol, against a server that the tests script: `tests/provider_protocol.rs` asks an emulator.
 
 mod identities;
 mod logs;
