@@ -22,6 +22,8 @@ pub enum Job {
     Store(String),
     /// A SegmentationPolicy.
     Policy(String),
+    /// The seal key.
+    Key,
 }
 
 /// The clock and the dice.

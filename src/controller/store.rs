@@ -22,11 +22,13 @@ pub async fn reconcile(cx: &Context, name: &str, failures: u32, leader: bool) ->
     let state = match &observed {
         Ok(state) => state.clone(),
         // What was known of an unchanged store stays known.
-        Err(_) => match (cx.index().world.stores.get(name), declared_realm(&spec)) {
-            (Some(known @ StoreState::Known(_)), _) | (_, Some(known)) => known.clone(),
-            (Some(unknown), None) => unknown.clone(),
-            (None, None) => return Ok(()),
-        },
+        Err(_) => {
+            let known = cx.index().world.stores.get(name).cloned().filter(|s| s.realm().is_some());
+            match known.or_else(|| declared_realm(&spec)) {
+                Some(state) => state,
+                None => return Ok(()),
+            }
+        }
     };
     let changed = {
         let mut index = cx.index_mut();

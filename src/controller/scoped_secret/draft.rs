@@ -30,7 +30,7 @@ pub struct Draft<'a> {
 
 /// The fingerprints of a projection's hard-to-guess values, under every generation of the key.
 pub fn fingerprints(projection: &Projection, ignore: &BTreeSet<String>, keys: &SealKeys) -> Vec<Vec<Fingerprint>> {
-    let compared = projection.compared.iter().filter(|c| c.names.iter().all(|n| is_compared(n, c.value.expose(), ignore)));
+    let compared = projection.compared.iter().filter(|c| is_compared(&c.names, c.value.expose(), ignore));
     let mut seen = BTreeSet::new();
     compared
         .map(|c| keys.fingerprints(c.value.expose()).collect::<Vec<_>>())
@@ -41,7 +41,7 @@ pub fn fingerprints(projection: &Projection, ignore: &BTreeSet<String>, keys: &S
 /// The digest of a projected content.
 pub fn content_digest(spec: &ScopedSecretSpec, projection: &Projection, keys: &SealKeys) -> String {
     let data = projection.data.iter().map(|(k, v)| (k.as_str(), v.expose()));
-    keys.digest(&content_bytes(spec.target_type(), spec.immutable(), data, &projection.labels, &projection.annotations))
+    keys.digest(&content_bytes(spec.target_type(), spec.immutable(), data, pairs(&projection.labels), pairs(&projection.annotations)))
 }
 
 /// The digest of a Secret as it was read, looking only at the labels and annotations that the spec sets.
@@ -55,7 +55,11 @@ pub fn read_digest(spec: &ScopedSecretSpec, secret: &Secret, keys: &SealKeys) ->
     let annotations = pick(template.map(|t| &t.annotations), secret.metadata.annotations.as_ref());
     let data = secret.data.iter().flatten().map(|(k, v)| (k.as_str(), v.0.as_slice()));
     let kind = secret.type_.as_deref().unwrap_or("Opaque");
-    keys.digest(&content_bytes(kind, secret.immutable.unwrap_or(false), data, &labels, &annotations))
+    keys.digest(&content_bytes(kind, secret.immutable.unwrap_or(false), data, pairs(&labels), pairs(&annotations)))
+}
+
+fn pairs(map: &BTreeMap<String, String>) -> impl Iterator<Item = (&str, &str)> {
+    map.iter().map(|(k, v)| (k.as_str(), v.as_str()))
 }
 
 /// Since when the claim has held these keys: as its seal says, if that covers them all.

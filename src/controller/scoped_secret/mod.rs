@@ -5,14 +5,14 @@ pub mod plan;
 pub mod status;
 
 use super::context::{Context, Job, Memory};
-use super::index::{ClaimRecord, SecretFacts, annotation, object_name, pause_threshold, secret_facts, status_bytes};
+use super::index::{ClaimRecord, SecretFacts, pause_threshold, secret_facts, status_bytes};
 use super::providers::{Tenant, fetch_reason};
 use super::schedule;
 use super::store::brief;
 use crate::api::duration;
 use crate::api::reason::Nature;
 use crate::api::scoped_secret::{RemoteVersion, ScopedSecretStatus, SecretRef};
-use crate::api::{DEFAULT_REFRESH_INTERVAL, FIELD_MANAGER, Reason, SEAL_ANNOTATION, ScopedSecret, ScopedSecretSpec};
+use crate::api::{DEFAULT_REFRESH_INTERVAL, FIELD_MANAGER, Reason, ScopedSecret, ScopedSecretSpec};
 use crate::projection;
 use crate::provider::{Answer, Ask, VersionRef};
 use crate::segmentation::authorize::{Retention, authorize, retention, segment_of};
