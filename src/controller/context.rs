@@ -5,10 +5,12 @@ use super::queue::{Lane, Queue};
 use super::providers::Providers;
 use crate::segmentation::seal::SealKeys;
 use crate::segmentation::world::ObjectName;
+use crate::telemetry::metrics::Metrics;
 use jiff::Timestamp;
 use kube::Client;
 use kube::runtime::events::Recorder;
-use std::collections::HashMap;
+use crate::api::Reason;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Something to reconcile.
@@ -76,6 +78,8 @@ pub struct Context {
     pub recorder: Recorder,
     /// The operator's own namespace.
     pub namespace: String,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
     /// The clock and the dice.
     pub nature: Nature,
     /// The seal key and when its Secret was made.
@@ -84,7 +88,7 @@ pub struct Context {
 
 impl Context {
     /// A context that has observed nothing yet.
-    pub fn new(client: Client, recorder: Recorder, namespace: String, providers: Providers, nature: Nature) -> Self {
+    pub fn new(client: Client, recorder: Recorder, namespace: String, providers: Providers, metrics: Arc<Metrics>, nature: Nature) -> Self {
         Self {
             client,
             index: RwLock::default(),
@@ -93,6 +97,7 @@ impl Context {
             memory: Mutex::default(),
             recorder,
             namespace,
+            metrics,
             nature,
             keys: RwLock::default(),
         }
@@ -126,6 +131,16 @@ impl Context {
     /// Takes a seal key into use.
     pub fn use_keys(&self, keys: SealKeys, made: Timestamp) {
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Some((Arc::new(keys), made));
+    }
+
+    /// Counts the claims by the reason of their condition Ready, for the metrics.
+    pub fn count_claims(&self) {
+        let mut counts = BTreeMap::new();
+        for record in self.index().claims.values() {
+            let ready = record.ready_reason().and_then(|text| Reason::from_text(&text)).unwrap_or(Reason::Pending);
+            *counts.entry(ready).or_default() += 1;
+        }
+        self.metrics.set_claims(&counts);
     }
 
     /// Queues every claim that a predicate picks.

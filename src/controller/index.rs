@@ -31,6 +31,14 @@ pub struct ClaimRecord {
     pub status: Box<[u8]>,
 }
 
+impl ClaimRecord {
+    /// The reason of its condition Ready.
+    pub fn ready_reason(&self) -> Option<String> {
+        let status: ScopedSecretStatus = serde_json::from_slice(&self.status).ok()?;
+        status.conditions.into_iter().find(|c| c.type_ == "Ready").map(|c| c.reason)
+    }
+}
+
 /// What is kept of a managed Secret, from its metadata alone.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SecretFacts {

@@ -21,33 +21,55 @@ pub mod store;
 pub mod watch;
 
 use context::{Context, Job};
+use crate::leader::Leadership;
 use queue::Lane;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
-use tokio::sync::watch as channel;
 
 /// So many objects are worked on at once, in each lane: enough that batches fill.
 const AT_ONCE: usize = 256;
 
 /// Works on the queue for as long as the process runs. Jobs that write wait until this replica leads.
-pub async fn run(cx: Arc<Context>, leading: channel::Receiver<bool>) {
+pub async fn run(cx: Arc<Context>, leadership: Leadership) {
     let failures = Arc::new(Mutex::new(HashMap::new()));
     tokio::join!(
-        work(cx.clone(), Lane::Urgent, leading.clone(), failures.clone()),
-        work(cx.clone(), Lane::Routine, leading.clone(), failures),
+        work(cx.clone(), Lane::Urgent, leadership.clone(), failures.clone()),
+        work(cx.clone(), Lane::Routine, leadership, failures),
     );
+}
+
+/// How often a leader looks after the seal key and counts claims.
+const HOUSEKEEPING: Duration = Duration::from_secs(15);
+
+/// What a leader does beside the queue, whenever it leads: looks at everything once, then keeps house.
+pub async fn lead(cx: &Context, mut leadership: Leadership, seal_key_max_age: Duration) {
+    loop {
+        leadership.gained().await;
+        take_over(cx);
+        while leadership.leads() {
+            if let Err(error) = keys::rotate_if_old(cx, seal_key_max_age).await {
+                tracing::warn!(%error, "the seal key was not rotated");
+            }
+            cx.count_claims();
+            let mut changed = leadership.clone();
+            tokio::select! {
+                () = changed.changed() => {}
+                () = tokio::time::sleep(HOUSEKEEPING) => {}
+            }
+        }
+    }
 }
 
 type Failures = Arc<Mutex<HashMap<String, u32>>>;
 
-async fn work(cx: Arc<Context>, lane: Lane, leading: channel::Receiver<bool>, failures: Failures) {
+async fn work(cx: Arc<Context>, lane: Lane, leadership: Leadership, failures: Failures) {
     let permits = Arc::new(Semaphore::new(AT_ONCE));
     loop {
         let Ok(permit) = permits.clone().acquire_owned().await else { return };
         let job = cx.queue.next(lane).await;
-        let (cx, failures, leader) = (cx.clone(), failures.clone(), *leading.borrow());
+        let (cx, failures, leader) = (cx.clone(), failures.clone(), leadership.leads());
         tokio::spawn(async move {
             let done = Done { cx: cx.clone(), job: job.clone() };
             perform(&cx, &job, leader, &failures).await;
@@ -71,7 +93,11 @@ impl Drop for Done {
 
 async fn perform(cx: &Context, job: &Job, leader: bool, failures: &Failures) {
     match job {
-        Job::Claim(name) if leader => scoped_secret::reconcile(cx, name).await,
+        Job::Claim(name) if leader => {
+            let start = std::time::Instant::now();
+            let outcome = scoped_secret::reconcile(cx, name).await;
+            cx.metrics.reconciled(outcome, start.elapsed());
+        }
         Job::Orphan(secret) if leader => scoped_secret::reconcile_orphan(cx, secret).await,
         Job::Policy(name) if leader => policy::reconcile(cx, name).await,
         Job::Claim(_) | Job::Orphan(_) | Job::Policy(_) => {}

@@ -54,19 +54,19 @@ struct Work<'c> {
 const STEPS: usize = 8;
 
 /// Works on one ScopedSecret until there is nothing more to do now.
-pub async fn reconcile(cx: &Context, name: &ObjectName) {
-    let Some((keys, key_made)) = cx.keys() else { return };
+pub async fn reconcile(cx: &Context, name: &ObjectName) -> &'static str {
+    let Some((keys, key_made)) = cx.keys() else { return "Skipped" };
     let Some(record) = cx.index().claims.get(name).cloned() else {
         cx.memory().remove(name);
         cx.queue.forget(&Job::Claim(name.clone()));
-        return;
+        return "Skipped";
     };
     if record.deleting {
-        return;
+        return "Skipped";
     }
     let Some(spec) = record.spec.as_deref().and_then(|bytes| serde_json::from_slice::<ScopedSecretSpec>(bytes).ok()) else {
         report_broken(cx, name, &record).await;
-        return;
+        return Reason::SpecInvalid.as_str();
     };
     let memory = cx.memory().get(name).cloned().unwrap_or_default();
     let spec_digest = keys.digest(&projection::spec_bytes(&spec));
@@ -79,6 +79,7 @@ pub async fn reconcile(cx: &Context, name: &ObjectName) {
         cx.memory().insert(name.clone(), memory);
     }
     work.report(&outcome).await;
+    outcome.reason().as_str()
 }
 
 impl Work<'_> {
@@ -696,6 +697,9 @@ async fn publish(cx: &Context, name: &ObjectName, record: &ClaimRecord, kind: Ev
         uid: Some(record.uid.to_string()),
         ..ObjectReference::default()
     };
+    if let Some(reason) = Reason::from_text(reason) {
+        cx.metrics.event(reason);
+    }
     if let Err(error) = cx.recorder.publish(&event, &about).await {
         tracing::debug!(error = %brief(&error), "an event was not written");
     }

@@ -222,6 +222,16 @@ fn failed(reason: Reason, message: impl Into<String>) -> Step {
 }
 
 impl Outcome {
+    /// The reason, for metrics.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Current => Reason::Ready,
+            Self::Failed(failure) => failure.reason,
+            Self::Refused(refusal) | Self::Undecided(refusal) => refusal.reason,
+            Self::Paused { .. } => Reason::WithdrawalPaused,
+        }
+    }
+
     /// Whether it waits for somebody, rather than for time.
     pub fn is_stalled(&self) -> bool {
         match self {
