@@ -9,7 +9,7 @@ use scoped_secrets::admission::health::{self, Readiness};
 use scoped_secrets::admission::review::{self, Route};
 use scoped_secrets::admission::server::{self, Limits, Transport};
 use scoped_secrets::admission::tls::{CertificateCell, server_config};
-use scoped_secrets::admission::webhook_configuration::{Endpoint, POLICIES_PATH, SCOPED_SECRETS_PATH, Wanted};
+use scoped_secrets::admission::webhook_configuration::{Endpoint, SEGMENTATION_POLICIES_PATH, SCOPED_SECRETS_PATH, Wanted};
 use scoped_secrets::admission::{ServingArgs, claims, policies};
 use scoped_secrets::api::{FIELD_MANAGER, GROUP};
 use scoped_secrets::controller::context::{Context, Nature};
@@ -119,7 +119,7 @@ async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
     let https = TcpListener::bind(args.serving.webhook_address).await?;
     let routes = vec![
         Route { path: SCOPED_SECRETS_PATH, rule: claims::RULE, group: GROUP, kind: "ScopedSecret", review: Arc::new(claims::Claims(cx.clone())) },
-        Route { path: POLICIES_PATH, rule: policies::RULE, group: GROUP, kind: "SegmentationPolicy", review: Arc::new(policies::Policies(cx.clone())) },
+        Route { path: SEGMENTATION_POLICIES_PATH, rule: policies::RULE, group: GROUP, kind: "SegmentationPolicy", review: Arc::new(policies::Policies(cx.clone())) },
     ];
     let admission = review::router(routes, metrics.clone());
     let admission = tokio::spawn(server::serve(https, Transport::Tls(server_config(cell)?), admission, Limits::default(), stopped(stop.clone())));
