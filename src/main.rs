@@ -9,7 +9,9 @@ use scoped_secrets::admission::health::{self, Readiness};
 use scoped_secrets::admission::review::{self, Route};
 use scoped_secrets::admission::server::{self, Limits, Transport};
 use scoped_secrets::admission::tls::{CertificateCell, server_config};
-use scoped_secrets::admission::webhook_configuration::{Endpoint, SEGMENTATION_POLICIES_PATH, SCOPED_SECRETS_PATH, Wanted};
+use scoped_secrets::admission::webhook_configuration::{
+    Endpoint, SCOPED_SECRETS_PATH, SEGMENTATION_POLICIES_PATH, Wanted,
+};
 use scoped_secrets::admission::{ServingArgs, claims, policies};
 use scoped_secrets::api::{FIELD_MANAGER, GROUP};
 use scoped_secrets::controller::context::{Context, Nature};
@@ -86,7 +88,8 @@ fn main() -> ExitCode {
 
 async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
     let terms = args.leader.terms()?;
-    let pod = args.pod_name.clone().or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_else(|| "scoped-secrets".into());
+    let pod =
+        args.pod_name.clone().or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_else(|| "scoped-secrets".into());
     let client = Client::try_from(Config::infer().await?)?;
     let metrics = Arc::new(Metrics::new());
     let readiness = Readiness::default();
@@ -105,8 +108,11 @@ async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
     let elector = tokio::spawn(elector.run(stopped(released)));
 
     let cell = Arc::new(CertificateCell::default());
-    let endpoint =
-        Endpoint { namespace: args.namespace.clone(), service: args.serving.webhook_service.clone(), url: args.serving.webhook_url.clone() };
+    let endpoint = Endpoint {
+        namespace: args.namespace.clone(),
+        service: args.serving.webhook_service.clone(),
+        url: args.serving.webhook_url.clone(),
+    };
     let wanted = Wanted { endpoint, service_account: args.service_account.clone() };
     let keeper = Keeper::new(client.clone(), wanted, cell.clone(), certificate, leadership.clone(), metrics.clone());
     let keeper = tokio::spawn(keeper.run(stopped(stop.clone())));
@@ -114,15 +120,34 @@ async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
     let reporter = Reporter { controller: format!("{GROUP}/{FIELD_MANAGER}"), instance: Some(pod) };
     let providers = Providers::new(metrics.clone());
     let recorder = Recorder::new(client.clone(), reporter);
-    let cx = Arc::new(Context::new(client, recorder, args.namespace.clone(), providers, metrics.clone(), Nature::real()));
+    let cx =
+        Arc::new(Context::new(client, recorder, args.namespace.clone(), providers, metrics.clone(), Nature::real()));
 
     let https = TcpListener::bind(args.serving.webhook_address).await?;
     let routes = vec![
-        Route { path: SCOPED_SECRETS_PATH, rule: claims::RULE, group: GROUP, kind: "ScopedSecret", review: Arc::new(claims::Claims(cx.clone())) },
-        Route { path: SEGMENTATION_POLICIES_PATH, rule: policies::RULE, group: GROUP, kind: "SegmentationPolicy", review: Arc::new(policies::Policies(cx.clone())) },
+        Route {
+            path: SCOPED_SECRETS_PATH,
+            rule: claims::RULE,
+            group: GROUP,
+            kind: "ScopedSecret",
+            review: Arc::new(claims::Claims(cx.clone())),
+        },
+        Route {
+            path: SEGMENTATION_POLICIES_PATH,
+            rule: policies::RULE,
+            group: GROUP,
+            kind: "SegmentationPolicy",
+            review: Arc::new(policies::Policies(cx.clone())),
+        },
     ];
     let admission = review::router(routes, metrics.clone());
-    let admission = tokio::spawn(server::serve(https, Transport::Tls(server_config(cell)?), admission, Limits::default(), stopped(stop.clone())));
+    let admission = tokio::spawn(server::serve(
+        https,
+        Transport::Tls(server_config(cell)?),
+        admission,
+        Limits::default(),
+        stopped(stop.clone()),
+    ));
 
     let (synced_sender, synced) = channel::channel(watch::Synced::default());
     let work = tokio::spawn(work(cx, leadership, synced_sender, synced, caches, args.seal_key_max_age));

@@ -38,7 +38,12 @@ pub fn judge(request: &AdmissionRequest<DynamicObject>, index: &Index, now: Time
         return admit(request);
     }
     let Ok(claim) = object.clone().try_parse::<ScopedSecret>() else {
-        return deny(request, RULE, Reason::SpecInvalid, "the spec cannot be understood: see kubectl explain scopedsecret.spec");
+        return deny(
+            request,
+            RULE,
+            Reason::SpecInvalid,
+            "the spec cannot be understood: see kubectl explain scopedsecret.spec",
+        );
     };
     if let Err(error) = projection::check_spec(&claim.spec) {
         return deny(request, RULE, error.reason, &error.message);

@@ -38,7 +38,14 @@ pub fn judge(request: &AdmissionRequest<DynamicObject>, index: &mut Index, now: 
         (Operation::Delete, _) | (_, None) => None,
         (_, Some(object)) => match object.clone().try_parse::<SegmentationPolicy>() {
             Ok(policy) => Some(policy),
-            Err(_) => return deny(request, RULE, Reason::PolicyInvalid, "the spec cannot be understood: see kubectl explain segmentationpolicy.spec"),
+            Err(_) => {
+                return deny(
+                    request,
+                    RULE,
+                    Reason::PolicyInvalid,
+                    "the spec cannot be understood: see kubectl explain segmentationpolicy.spec",
+                );
+            }
         },
     };
     let state = match &new {
@@ -65,7 +72,9 @@ pub fn judge(request: &AdmissionRequest<DynamicObject>, index: &mut Index, now: 
         None => index.world.policies.remove(&name),
     };
     if let Some(namespace) = after.torn.difference(&before.torn).next() {
-        let text = format!("this policy and another one over namespace {namespace:?} would disagree on its segment: make their segment.labels alike, or narrow a namespaceSelector");
+        let text = format!(
+            "this policy and another one over namespace {namespace:?} would disagree on its segment: make their segment.labels alike, or narrow a namespaceSelector"
+        );
         return deny_as(request, RULE, Reason::SegmentConflict, &text, 403);
     }
     let broken: Vec<&ObjectName> = after.stranded.difference(&before.stranded).collect();
@@ -94,7 +103,8 @@ struct Judged {
 fn judge_all(index: &Index, now: Timestamp) -> Judged {
     let world = &index.world;
     let lost = |(name, held): &(&ObjectName, &_)| matches!(retention(name, held, world, now), Retention::Withdraw(_));
-    let torn = |name: &&Arc<str>| segment_of(name, world).is_err_and(|refusal| refusal.reason == Reason::SegmentConflict);
+    let torn =
+        |name: &&Arc<str>| segment_of(name, world).is_err_and(|refusal| refusal.reason == Reason::SegmentConflict);
     Judged {
         stranded: world.holdings().filter(lost).map(|(name, _)| name.clone()).collect(),
         torn: world.namespaces.keys().filter(torn).cloned().collect(),
@@ -127,6 +137,9 @@ fn bad_exception(
             None
         }
     })?;
-    let text = format!("the exception {:?} of rule {:?} has an expirationTime that {}: write one within the next 90 days", wrong.0.reason, wrong.0.rule, wrong.1);
+    let text = format!(
+        "the exception {:?} of rule {:?} has an expirationTime that {}: write one within the next 90 days",
+        wrong.0.reason, wrong.0.rule, wrong.1
+    );
     Some(deny(request, RULE, Reason::InvalidException, &text))
 }

@@ -1,15 +1,15 @@
 //! What every part of the controller shares. Clock and randomness are fields, so that a simulator can own them.
 
 use super::index::Index;
-use super::queue::{Lane, Queue};
 use super::providers::Providers;
+use super::queue::{Lane, Queue};
+use crate::api::Reason;
 use crate::segmentation::seal::SealKeys;
 use crate::segmentation::world::ObjectName;
 use crate::telemetry::metrics::Metrics;
 use jiff::Timestamp;
 use kube::Client;
 use kube::runtime::events::Recorder;
-use crate::api::Reason;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -88,7 +88,14 @@ pub struct Context {
 
 impl Context {
     /// A context that has observed nothing yet.
-    pub fn new(client: Client, recorder: Recorder, namespace: String, providers: Providers, metrics: Arc<Metrics>, nature: Nature) -> Self {
+    pub fn new(
+        client: Client,
+        recorder: Recorder,
+        namespace: String,
+        providers: Providers,
+        metrics: Arc<Metrics>,
+        nature: Nature,
+    ) -> Self {
         Self {
             client,
             index: RwLock::default(),

@@ -2,7 +2,9 @@
 //!
 //! The watches write it; admission and reconcile read it. Each write says which claims it may have changed.
 
-use crate::api::{ACCEPT_VIOLATIONS_ANNOTATION, REFRESH_AT_ANNOTATION, SEAL_ANNOTATION, ScopedSecret, ScopedSecretStatus};
+use crate::api::{
+    ACCEPT_VIOLATIONS_ANNOTATION, REFRESH_AT_ANNOTATION, SEAL_ANNOTATION, ScopedSecret, ScopedSecretStatus,
+};
 use crate::segmentation::authorize::{Retention, retention};
 use crate::segmentation::policy::Policy;
 use crate::segmentation::seal::{BrokenSeal, SealKeys, SealRecord};
@@ -251,7 +253,10 @@ impl Index {
 
     /// The Secrets that policy wants taken away now.
     pub fn withdrawals(&self, now: Timestamp) -> usize {
-        self.world.holdings().filter(|(name, held)| matches!(retention(name, held, &self.world, now), Retention::Withdraw(_))).count()
+        self.world
+            .holdings()
+            .filter(|(name, held)| matches!(retention(name, held, &self.world, now), Retention::Withdraw(_)))
+            .count()
     }
 
     /// Whether so many withdrawals may go ahead: few may, many only if somebody accepted that number for this change.
@@ -338,7 +343,11 @@ pub fn secret_facts(name: &ObjectName, metadata: &ObjectMeta, keys: &SealKeys, k
         seal: seal.map_or(Err(BrokenSeal::Invalid), |text| keys.open(name, text).map(Arc::new)),
         seal_is_current: seal.is_some_and(|text| keys.is_current(text)),
         deleting: metadata.deletion_timestamp.is_some(),
-        labelled: metadata.labels.iter().flatten().any(|(k, v)| k == crate::api::MANAGED_BY_LABEL && v == crate::api::MANAGED_BY),
+        labelled: metadata
+            .labels
+            .iter()
+            .flatten()
+            .any(|(k, v)| k == crate::api::MANAGED_BY_LABEL && v == crate::api::MANAGED_BY),
         before_key: metadata.creation_timestamp.as_ref().is_some_and(|t| t.0 < key_made),
     }
 }

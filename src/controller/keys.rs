@@ -26,7 +26,9 @@ pub enum KeyError {
     #[error("the Secret {KEY_SECRET} cannot be read or written: {0}")]
     Api(String),
     /// Its content is not what we write.
-    #[error("the Secret {KEY_SECRET} has no usable key: restore it from a backup, or delete it (every managed Secret is then read and sealed once more)")]
+    #[error(
+        "the Secret {KEY_SECRET} has no usable key: restore it from a backup, or delete it (every managed Secret is then read and sealed once more)"
+    )]
     Unreadable,
     /// No randomness, or the library failed.
     #[error("a key cannot be generated")]
@@ -50,13 +52,15 @@ pub async fn ensure(cx: &Context, leader: bool) -> Result<(), KeyError> {
 fn load(cx: &Context, secret: &Secret) -> Result<(), KeyError> {
     let stored = secret.data.as_ref().and_then(|data| data.get(KEY_FIELD)).ok_or(KeyError::Unreadable)?;
     let keys = SealKeys::from_stored(&stored.0).map_err(|_| KeyError::Unreadable)?;
-    let made = super::index::annotation(&secret.metadata, MADE_ANNOTATION).and_then(|text| text.parse::<Timestamp>().ok());
+    let made =
+        super::index::annotation(&secret.metadata, MADE_ANNOTATION).and_then(|text| text.parse::<Timestamp>().ok());
     let made = made.or_else(|| secret.metadata.creation_timestamp.as_ref().map(|t| t.0)).unwrap_or(Timestamp::MIN);
     if cx.keys().is_none_or(|(old, _)| old.current().id != keys.current().id) {
         let current = keys.current().id.clone();
         cx.use_keys(keys, made);
         tracing::debug!(generation = current, "a seal key is in use");
         // Seals of the generation before still open; each is renewed when its values are next in hand.
+        cx.providers.forget_files();
         cx.index_mut().secrets.values_mut().for_each(|secret| secret.seal_is_current = false);
     }
     Ok(())

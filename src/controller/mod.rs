@@ -20,8 +20,8 @@ pub mod scoped_secret;
 pub mod store;
 pub mod watch;
 
-use context::{Context, Job};
 use crate::leader::Leadership;
+use context::{Context, Job};
 use queue::Lane;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

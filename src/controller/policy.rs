@@ -33,10 +33,9 @@ pub fn status(policy: &SegmentationPolicy, now: Timestamp) -> SegmentationPolicy
     let old = policy.status.clone().unwrap_or_default();
     let compiled = Policy::compile(policy.metadata.name.as_deref().unwrap_or_default(), &policy.spec);
     let wanted = match &compiled {
-        Ok(compiled) => vec![
-            Wanted::yes(ConditionType::Ready, Reason::PolicyActive, "the policy is in force"),
-            separated(compiled),
-        ],
+        Ok(compiled) => {
+            vec![Wanted::yes(ConditionType::Ready, Reason::PolicyActive, "the policy is in force"), separated(compiled)]
+        }
         Err(why) => {
             let text = format!("{why}; until it is corrected nothing new is granted and nothing is withdrawn");
             vec![

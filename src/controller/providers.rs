@@ -1,8 +1,8 @@
 //! Connections to secrets managers: one per store, and one per namespace where the store assumes a role per namespace.
 
 use super::scoped_secret::plan::Failure;
-use crate::api::store::{AwsStore, ScopedSecretStoreSpec};
 use crate::api::Reason;
+use crate::api::store::{AwsStore, ScopedSecretStoreSpec};
 use crate::provider::aws::{Auth, Aws, AwsTarget, StaticCredentials};
 use crate::provider::file::FileStore;
 use crate::provider::{CallObserver, FetchError, Provider, SecretBytes};
@@ -13,13 +13,17 @@ use k8s_openapi::api::core::v1::Secret;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::OnceCell;
 
 /// Every store that exists and the connections through them.
 pub struct Providers {
     stores: Mutex<BTreeMap<String, Store>>,
-    connected: tokio::sync::Mutex<HashMap<(String, Option<Tenant>), Arc<dyn Provider>>>,
+    connected: Mutex<HashMap<(String, Option<Tenant>), Connection>>,
     observer: Arc<dyn CallObserver>,
 }
+
+/// Made once, by whoever comes first; the others wait for it.
+type Connection = Arc<OnceCell<Arc<dyn Provider>>>;
 
 /// Whom a role is assumed for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -46,11 +50,15 @@ struct Keys {
 impl Providers {
     /// No stores yet; calls are told to `observer`.
     pub fn new(observer: Arc<dyn CallObserver>) -> Self {
-        Self { stores: Mutex::default(), connected: tokio::sync::Mutex::default(), observer }
+        Self { stores: Mutex::default(), connected: Mutex::default(), observer }
     }
 
     fn stores(&self) -> MutexGuard<'_, BTreeMap<String, Store>> {
         self.stores.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn connected(&self) -> MutexGuard<'_, HashMap<(String, Option<Tenant>), Connection>> {
+        self.connected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The spec of a store.
@@ -59,7 +67,7 @@ impl Providers {
     }
 
     /// Records a store; true if it is new or has changed, in which case its connections are dropped.
-    pub async fn put(&self, name: &str, spec: ScopedSecretStoreSpec) -> bool {
+    pub fn put(&self, name: &str, spec: ScopedSecretStoreSpec) -> bool {
         let changed = {
             let mut stores = self.stores();
             let changed = stores.get(name).is_none_or(|s| s.spec != spec);
@@ -69,15 +77,15 @@ impl Providers {
             changed
         };
         if changed {
-            self.disconnect(name).await;
+            self.disconnect(name);
         }
         changed
     }
 
     /// Forgets a store.
-    pub async fn remove(&self, name: &str) {
+    pub fn remove(&self, name: &str) {
         self.stores().remove(name);
-        self.disconnect(name).await;
+        self.disconnect(name);
     }
 
     /// The stores whose credentials are in a Secret of the operator's namespace.
@@ -87,7 +95,7 @@ impl Providers {
     }
 
     /// Takes a store's credentials from its Secret; true if they are new.
-    pub async fn put_credentials(&self, name: &str, secret: &Secret) -> Result<bool, Failure> {
+    pub fn put_credentials(&self, name: &str, secret: &Secret) -> Result<bool, Failure> {
         let revision = secret.metadata.resource_version.clone().unwrap_or_default();
         let keys = read_keys(secret)?;
         let changed = {
@@ -98,56 +106,75 @@ impl Providers {
             changed
         };
         if changed {
-            self.disconnect(name).await;
+            self.disconnect(name);
         }
         Ok(changed)
     }
 
     /// Drops a store's credentials: their Secret is gone.
-    pub async fn drop_credentials(&self, name: &str) {
+    pub fn drop_credentials(&self, name: &str) {
         if let Some(store) = self.stores().get_mut(name) {
             store.credentials = None;
         }
-        self.disconnect(name).await;
+        self.disconnect(name);
     }
 
-    async fn disconnect(&self, name: &str) {
-        self.connected.lock().await.retain(|(store, _), _| store != name);
+    fn disconnect(&self, name: &str) {
+        self.connected().retain(|(store, _), _| store != name);
     }
 
     /// Drops every connection to a directory: version ids there depend on the seal key.
-    pub async fn forget_files(&self) {
+    pub fn forget_files(&self) {
         let files: Vec<String> =
             self.stores().iter().filter(|(_, s)| s.spec.file.is_some()).map(|(name, _)| name.clone()).collect();
-        self.connected.lock().await.retain(|(store, _), _| !files.contains(store));
+        self.connected().retain(|(store, _), _| !files.contains(store));
     }
 
     /// The connection through a store. `tenant` matters only where a role is assumed per namespace.
-    pub async fn connect(&self, name: &str, tenant: Option<Tenant>, keys: &Arc<SealKeys>) -> Result<Arc<dyn Provider>, Failure> {
+    pub async fn connect(
+        &self,
+        name: &str,
+        tenant: Option<Tenant>,
+        keys: &Arc<SealKeys>,
+    ) -> Result<Arc<dyn Provider>, Failure> {
         let (spec, credentials) = {
             let stores = self.stores();
-            let store = stores
-                .get(name)
-                .ok_or_else(|| Failure::new(Reason::StoreNotFound, format!("the ScopedSecretStore {name:?} does not exist")))?;
+            let store = stores.get(name).ok_or_else(|| {
+                Failure::new(Reason::StoreNotFound, format!("the ScopedSecretStore {name:?} does not exist"))
+            })?;
             (store.spec.clone(), store.credentials.as_ref().map(|(_, keys)| keys.clone()))
         };
-        let per_tenant = spec.aws.as_ref().and_then(|aws| aws.auth.as_ref()).is_some_and(|auth| auth.assume_role.is_some());
+        let per_tenant =
+            spec.aws.as_ref().and_then(|aws| aws.auth.as_ref()).is_some_and(|auth| auth.assume_role.is_some());
         let key = (name.to_owned(), tenant.filter(|_| per_tenant));
-        let mut connected = self.connected.lock().await;
-        if let Some(provider) = connected.get(&key) {
-            return Ok(provider.clone());
-        }
-        let provider: Arc<dyn Provider> = match (&spec.aws, &spec.file) {
-            (Some(aws), None) => Arc::new(Aws::connect(target(aws, key.1.as_ref(), credentials)?, self.observer.clone()).await),
+        let connection = self.connected().entry(key.clone()).or_default().clone();
+        let provider = connection.get_or_try_init(|| self.open(name, &spec, key.1.as_ref(), credentials, keys)).await?;
+        Ok(provider.clone())
+    }
+
+    async fn open(
+        &self,
+        name: &str,
+        spec: &ScopedSecretStoreSpec,
+        tenant: Option<&Tenant>,
+        credentials: Option<Arc<Keys>>,
+        keys: &Arc<SealKeys>,
+    ) -> Result<Arc<dyn Provider>, Failure> {
+        match (&spec.aws, &spec.file) {
+            (Some(aws), None) => {
+                Ok(Arc::new(Aws::connect(target(aws, tenant, credentials)?, self.observer.clone()).await))
+            }
             (None, Some(file)) => {
                 let keys = keys.clone();
                 let store = FileStore::open(Path::new(&file.path), move |bytes| keys.digest(bytes));
-                Arc::new(store.map_err(|error| Failure::new(fetch_reason(&error), format!("store {name:?}: {error}")))?)
+                Ok(Arc::new(
+                    store.map_err(|error| Failure::new(fetch_reason(&error), format!("store {name:?}: {error}")))?,
+                ))
             }
-            _ => return Err(Failure::new(Reason::StoreInvalid, format!("store {name:?} must have exactly one provider block"))),
-        };
-        connected.insert(key, provider.clone());
-        Ok(provider)
+            _ => {
+                Err(Failure::new(Reason::StoreInvalid, format!("store {name:?} must have exactly one provider block")))
+            }
+        }
     }
 }
 
@@ -176,7 +203,10 @@ fn target(aws: &AwsStore, tenant: Option<&Tenant>, keys: Option<Arc<Keys>>) -> R
     let auth = match (auth.secret_ref, auth.assume_role, tenant) {
         (Some(secret), _, _) => {
             let keys = keys.ok_or_else(|| {
-                Failure::new(Reason::CredentialsMissing, format!("the store's credentials Secret {:?} is missing or incomplete", secret.name))
+                Failure::new(
+                    Reason::CredentialsMissing,
+                    format!("the store's credentials Secret {:?} is missing or incomplete", secret.name),
+                )
             })?;
             Auth::Static(StaticCredentials {
                 access_key_id: keys.access_key_id.clone(),
@@ -195,15 +225,25 @@ fn target(aws: &AwsStore, tenant: Option<&Tenant>, keys: Option<Arc<Keys>>) -> R
         },
         _ => Auth::Ambient,
     };
-    Ok(AwsTarget { region: aws.region.clone(), endpoint: aws.endpoint.clone(), account_id: aws.account_id.clone(), auth })
+    Ok(AwsTarget {
+        region: aws.region.clone(),
+        endpoint: aws.endpoint.clone(),
+        account_id: aws.account_id.clone(),
+        auth,
+    })
 }
 
 fn read_keys(secret: &Secret) -> Result<Keys, Failure> {
     let name = secret.metadata.name.as_deref().unwrap_or_default();
     let get = |key: &str| secret.data.as_ref().and_then(|data| data.get(key)).map(|bytes| bytes.0.clone());
-    let text = |key: &str| get(key).and_then(|bytes| String::from_utf8(bytes).ok()).map(|t| t.trim().to_owned()).filter(|t| !t.is_empty());
+    let text = |key: &str| {
+        get(key).and_then(|bytes| String::from_utf8(bytes).ok()).map(|t| t.trim().to_owned()).filter(|t| !t.is_empty())
+    };
     let missing = |key: &str| {
-        Failure::new(Reason::CredentialsMissing, format!("the store's credentials Secret {name:?} has no usable key {key:?}"))
+        Failure::new(
+            Reason::CredentialsMissing,
+            format!("the store's credentials Secret {name:?} has no usable key {key:?}"),
+        )
     };
     Ok(Keys {
         access_key_id: text("accessKeyId").ok_or_else(|| missing("accessKeyId"))?,

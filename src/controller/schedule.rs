@@ -37,7 +37,8 @@ pub fn is_stale(last_good: Timestamp, interval: Duration, now: Timestamp) -> boo
 
 /// FNV-1a: stable across versions and platforms.
 fn hash(text: &str) -> u64 {
-    let mixed = text.bytes().fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3));
+    let mixed =
+        text.bytes().fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3));
     mixed ^ (mixed >> 32)
 }
 
@@ -63,7 +64,9 @@ mod tests {
     fn ticks_fill_batches_and_still_spread() {
         let ticks = |n: usize| {
             (0..n).fold(BTreeMap::new(), |mut ticks: BTreeMap<_, usize>, i| {
-                *ticks.entry(next_refresh(&format!("uid-{i}"), "aws", Duration::from_secs(3600), n, at(0))).or_default() += 1;
+                *ticks
+                    .entry(next_refresh(&format!("uid-{i}"), "aws", Duration::from_secs(3600), n, at(0)))
+                    .or_default() += 1;
                 ticks
             })
         };

@@ -56,7 +56,7 @@ async fn observe(cx: &Context, name: &str) -> Result<StoreState, Failure> {
         let api: Api<Secret> = Api::namespaced(cx.client.clone(), &cx.namespace);
         match api.get_opt(secret).await {
             Ok(Some(found)) => {
-                if cx.providers.put_credentials(name, &found).await? {
+                if cx.providers.put_credentials(name, &found)? {
                     let of_store = |claim: &_| cx.index().world.claim(claim).is_some_and(|c| &*c.store == name);
                     let claims: Vec<_> = cx.index().claims.keys().cloned().collect();
                     for claim in claims.into_iter().filter(of_store) {
@@ -72,17 +72,26 @@ async fn observe(cx: &Context, name: &str) -> Result<StoreState, Failure> {
                 }
             }
             Ok(None) => {
-                cx.providers.drop_credentials(name).await;
+                cx.providers.drop_credentials(name);
                 return Err(Failure::new(
                     Reason::CredentialsMissing,
-                    format!("Secret {secret:?} does not exist in the operator's namespace {:?}: create it with accessKeyId and secretAccessKey", cx.namespace),
+                    format!(
+                        "Secret {secret:?} does not exist in the operator's namespace {:?}: create it with accessKeyId and secretAccessKey",
+                        cx.namespace
+                    ),
                 ));
             }
-            Err(error) => return Err(Failure::new(Reason::ProviderUnavailable, format!("the credentials Secret cannot be read: {}", brief(&error)))),
+            Err(error) => {
+                return Err(Failure::new(
+                    Reason::ProviderUnavailable,
+                    format!("the credentials Secret cannot be read: {}", brief(&error)),
+                ));
+            }
         }
     }
     let (keys, _) = cx.keys().ok_or_else(|| Failure::new(Reason::Pending, "the seal key is not loaded yet"))?;
-    let declared = declared_realm(&spec).ok_or_else(|| Failure::new(Reason::StoreInvalid, "write exactly one provider block: aws or file"))?;
+    let declared = declared_realm(&spec)
+        .ok_or_else(|| Failure::new(Reason::StoreInvalid, "write exactly one provider block: aws or file"))?;
     if let StoreState::Known(Realm::File { .. }) = &declared {
         cx.providers.connect(name, None, &keys).await?;
         return Ok(declared);
@@ -109,12 +118,15 @@ async fn report(cx: &Context, name: &str, state: &StoreState, failure: Option<&F
         Some(f) => vec![Wanted::no(ConditionType::Ready, f.reason, &f.message)],
     };
     if let Some(f) = failure {
-        let kind = if f.reason.nature() == Nature::Refused { ConditionType::Stalled } else { ConditionType::Reconciling };
+        let kind =
+            if f.reason.nature() == Nature::Refused { ConditionType::Stalled } else { ConditionType::Reconciling };
         wanted.push(Wanted::yes(kind, f.reason, &f.message));
     }
     let generation = store.metadata.generation.unwrap_or(0);
     let identity = match state {
-        StoreState::Known(Realm::Aws { account, region }) => Some(StoreIdentity { account_id: account.clone(), region: region.clone() }),
+        StoreState::Known(Realm::Aws { account, region }) => {
+            Some(StoreIdentity { account_id: account.clone(), region: region.clone() })
+        }
         _ => None,
     };
     let new = ScopedSecretStoreStatus {

@@ -14,8 +14,8 @@ use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use kube::core::PartialObjectMeta;
-use kube::runtime::watcher::{self, Config, Event};
 use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Config, Event};
 use kube::{Resource, ResourceExt};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -53,21 +53,21 @@ pub async fn run(cx: Arc<Context>, synced: watch::Sender<Synced>) {
 }
 
 /// Feeds a watch: objects that are there, objects that went, and the end of each full listing.
-async fn follow<K: Clone, S>(what: &'static str, stream: S, mut each: impl AsyncFnMut(Seen<K>))
+async fn follow<K: Clone, S>(what: &'static str, stream: S, mut each: impl FnMut(Seen<K>))
 where
     S: Stream<Item = Result<Event<K>, watcher::Error>>,
 {
     let mut stream = std::pin::pin!(stream);
     while let Some(event) = stream.next().await {
         match event {
-            Ok(Event::Apply(object)) => each(Seen::There(object)).await,
-            Ok(Event::Delete(object)) => each(Seen::Gone(object)).await,
-            Ok(Event::Init) => each(Seen::ListBegins).await,
-            Ok(Event::InitApply(object)) => each(Seen::Listed(object)).await,
-            Ok(Event::InitDone) => each(Seen::ListEnds).await,
+            Ok(Event::Apply(object)) => each(Seen::There(object)),
+            Ok(Event::Delete(object)) => each(Seen::Gone(object)),
+            Ok(Event::Init) => each(Seen::ListBegins),
+            Ok(Event::InitApply(object)) => each(Seen::Listed(object)),
+            Ok(Event::InitDone) => each(Seen::ListEnds),
             Err(error) => {
                 tracing::warn!(what, error = %error, "a watch was interrupted; it is resumed");
-                each(Seen::Broken(missing_kind(&error))).await;
+                each(Seen::Broken(missing_kind(&error)));
             }
         }
     }
@@ -86,7 +86,9 @@ enum Seen<K> {
 fn missing_kind(error: &watcher::Error) -> bool {
     let api = |e: &kube::Error| matches!(e, kube::Error::Api(status) if status.code == 404);
     match error {
-        watcher::Error::InitialListFailed(e) | watcher::Error::WatchStartFailed(e) | watcher::Error::WatchFailed(e) => api(e),
+        watcher::Error::InitialListFailed(e) | watcher::Error::WatchStartFailed(e) | watcher::Error::WatchFailed(e) => {
+            api(e)
+        }
         watcher::Error::WatchError(status) => status.code == 404,
         _ => false,
     }
@@ -96,14 +98,16 @@ fn dynamic<K: Resource<DynamicType = ()>>(cx: &Context) -> Api<DynamicObject> {
     Api::all_with(cx.client.clone(), &ApiResource::erase::<K>(&()))
 }
 
-fn objects<K: Resource<DynamicType = ()>>(cx: &Context) -> impl Stream<Item = Result<Event<DynamicObject>, watcher::Error>> + use<K> {
+fn objects<K: Resource<DynamicType = ()>>(
+    cx: &Context,
+) -> impl Stream<Item = Result<Event<DynamicObject>, watcher::Error>> + use<K> {
     let stream = watcher::watcher(dynamic::<K>(cx), Config::default()).default_backoff();
     stream.modify(|object| object.managed_fields_mut().clear())
 }
 
 async fn policies(cx: &Context, synced: impl Fn()) {
     let mut listed: BTreeSet<String> = BTreeSet::new();
-    follow("SegmentationPolicy", objects::<SegmentationPolicy>(cx), async |seen| match seen {
+    follow("SegmentationPolicy", objects::<SegmentationPolicy>(cx), |seen| match seen {
         Seen::ListBegins => listed.clear(),
         Seen::Listed(object) => {
             listed.insert(object.name_any());
@@ -150,9 +154,17 @@ fn observe_policy(cx: &Context, object: &DynamicObject) -> bool {
         Err(_) => (Err("the object cannot be decoded".to_owned()), None),
     };
     if let Err(why) = &compiled {
-        tracing::warn!(policy = name, why, "a policy cannot be understood: nothing new is granted, nothing is withdrawn");
+        tracing::warn!(
+            policy = name,
+            why,
+            "a policy cannot be understood: nothing new is granted, nothing is withdrawn"
+        );
     }
-    let facts = PolicyFacts { generation: object.metadata.generation.unwrap_or(0), accept: accept_violations(&object.metadata), accepted };
+    let facts = PolicyFacts {
+        generation: object.metadata.generation.unwrap_or(0),
+        accept: accept_violations(&object.metadata),
+        accepted,
+    };
     let mut index = cx.index_mut();
     let before = (index.world.policies.get(&name).cloned(), index.policies.get(&name).map(|f| f.accept.clone()));
     index.put_policy(&name, compiled, facts);
@@ -179,23 +191,24 @@ pub async fn relist_policies(cx: &Context) -> Result<(), kube::Error> {
 /// Every claim is judged anew, and every Secret without one.
 fn judge_all(cx: &Context) {
     cx.requeue_claims(|_| true, Lane::Urgent);
-    let orphans: Vec<ObjectName> = cx.index().secrets.iter().filter(|(_, s)| s.owner.is_none()).map(|(name, _)| name.clone()).collect();
+    let orphans: Vec<ObjectName> =
+        cx.index().secrets.iter().filter(|(_, s)| s.owner.is_none()).map(|(name, _)| name.clone()).collect();
     orphans.into_iter().for_each(|name| cx.queue.add(Job::Orphan(name), Lane::Routine));
 }
 
 async fn stores(cx: &Context, synced: impl Fn()) {
     let mut listed: BTreeSet<String> = BTreeSet::new();
-    follow("ScopedSecretStore", objects::<ScopedSecretStore>(cx), async |seen| match seen {
+    follow("ScopedSecretStore", objects::<ScopedSecretStore>(cx), |seen| match seen {
         Seen::ListBegins => listed.clear(),
         Seen::Listed(object) | Seen::There(object) => {
             listed.insert(object.name_any());
-            observe_store(cx, object).await;
+            observe_store(cx, object);
         }
-        Seen::Gone(object) => store_gone(cx, &object.name_any()).await,
+        Seen::Gone(object) => store_gone(cx, &object.name_any()),
         Seen::ListEnds => {
             let gone: Vec<String> = cx.index().world.stores.keys().filter(|s| !listed.contains(*s)).cloned().collect();
             for name in gone {
-                store_gone(cx, &name).await;
+                store_gone(cx, &name);
             }
             synced();
         }
@@ -204,37 +217,39 @@ async fn stores(cx: &Context, synced: impl Fn()) {
     .await;
 }
 
-async fn observe_store(cx: &Context, object: DynamicObject) {
+fn observe_store(cx: &Context, object: DynamicObject) {
     let name = object.name_any();
     let Ok(store) = object.try_parse::<ScopedSecretStore>() else {
         tracing::warn!(store = name, "a store cannot be decoded; what is known of it stays");
         return;
     };
     let declared = declared_realm(&store.spec);
-    if cx.providers.put(&name, store.spec).await {
+    if cx.providers.put(&name, store.spec) {
         cx.index_mut().put_store(&name, declared);
         requeue_store(cx, &name);
     }
     cx.queue.add(Job::Store(name), Lane::Urgent);
 }
 
-async fn store_gone(cx: &Context, name: &str) {
-    cx.providers.remove(name).await;
+fn store_gone(cx: &Context, name: &str) {
+    cx.providers.remove(name);
     cx.index_mut().put_store(name, None);
     requeue_store(cx, name);
 }
 
 fn requeue_store(cx: &Context, name: &str) {
     let index = cx.index();
-    let claims: Vec<ObjectName> = index.world.claims().filter(|c| &*c.store == name).map(|c| c.object.clone()).collect();
+    let claims: Vec<ObjectName> =
+        index.world.claims().filter(|c| &*c.store == name).map(|c| c.object.clone()).collect();
     drop(index);
     claims.into_iter().for_each(|claim| cx.queue.add(Job::Claim(claim), Lane::Urgent));
 }
 
 async fn namespaces(cx: &Context, synced: impl Fn()) {
-    let stream = watcher::watcher(Api::<PartialObjectMeta<Namespace>>::all(cx.client.clone()), Config::default()).default_backoff();
+    let stream = watcher::watcher(Api::<PartialObjectMeta<Namespace>>::all(cx.client.clone()), Config::default())
+        .default_backoff();
     let mut listed: BTreeSet<String> = BTreeSet::new();
-    follow("Namespace", stream, async |seen: Seen<PartialObjectMeta<Namespace>>| match seen {
+    follow("Namespace", stream, |seen: Seen<PartialObjectMeta<Namespace>>| match seen {
         Seen::ListBegins => listed.clear(),
         Seen::Listed(object) | Seen::There(object) => {
             listed.insert(object.name_any());
@@ -242,7 +257,8 @@ async fn namespaces(cx: &Context, synced: impl Fn()) {
         }
         Seen::Gone(object) => forget_namespace(cx, &object.name_any()),
         Seen::ListEnds => {
-            let gone: Vec<Arc<str>> = cx.index().world.namespaces.keys().filter(|n| !listed.contains(&***n)).cloned().collect();
+            let gone: Vec<Arc<str>> =
+                cx.index().world.namespaces.keys().filter(|n| !listed.contains(&***n)).cloned().collect();
             gone.iter().for_each(|name| forget_namespace(cx, name));
             synced();
         }
@@ -275,7 +291,7 @@ fn forget_namespace(cx: &Context, name: &str) {
 
 async fn claims(cx: &Context, synced: impl Fn()) {
     let mut listed: BTreeSet<ObjectName> = BTreeSet::new();
-    follow("ScopedSecret", objects::<ScopedSecret>(cx), async |seen| match seen {
+    follow("ScopedSecret", objects::<ScopedSecret>(cx), |seen| match seen {
         Seen::ListBegins => listed.clear(),
         Seen::Listed(object) | Seen::There(object) => {
             listed.extend(object_name(&object.metadata));
@@ -301,7 +317,11 @@ fn observe_claim(cx: &Context, object: DynamicObject) {
     let Some(name) = object_name(&object.metadata) else { return };
     let metadata = object.metadata.clone();
     let decoded: Result<ScopedSecret, _> = object.try_parse();
-    let before = cx.index().claims.get(&name).map(|r| (r.uid.clone(), r.generation, r.refresh_at.clone(), r.deleting, r.status.clone()));
+    let before = cx
+        .index()
+        .claims
+        .get(&name)
+        .map(|r| (r.uid.clone(), r.generation, r.refresh_at.clone(), r.deleting, r.status.clone()));
     let mut index = cx.index_mut();
     if let Some((uid, ..)) = &before {
         if Some(&**uid) != metadata.uid.as_deref() {
@@ -312,7 +332,10 @@ fn observe_claim(cx: &Context, object: DynamicObject) {
         Ok(claim) => index.put_claim(claim),
         Err(_) => index.put_broken_claim(&metadata),
     }
-    let after = index.claims.get(&name).map(|r| (r.uid.clone(), r.generation, r.refresh_at.clone(), r.deleting, r.status.clone()));
+    let after = index
+        .claims
+        .get(&name)
+        .map(|r| (r.uid.clone(), r.generation, r.refresh_at.clone(), r.deleting, r.status.clone()));
     drop(index);
     if before != after {
         cx.queue.add(Job::Claim(name), Lane::Urgent);
@@ -348,7 +371,7 @@ async fn secrets(cx: &Context, synced: impl Fn()) {
     let config = Config::default().labels(&format!("{MANAGED_BY_LABEL}={MANAGED_BY}"));
     let stream = watcher::watcher(Api::<PartialObjectMeta<Secret>>::all(cx.client.clone()), config).default_backoff();
     let mut listed: BTreeSet<ObjectName> = BTreeSet::new();
-    follow("Secret", stream, async |seen: Seen<PartialObjectMeta<Secret>>| match seen {
+    follow("Secret", stream, |seen: Seen<PartialObjectMeta<Secret>>| match seen {
         Seen::ListBegins => listed.clear(),
         Seen::Listed(object) | Seen::There(object) => {
             listed.extend(object_name(&object.metadata));
@@ -376,7 +399,10 @@ fn observe_secret(cx: &Context, metadata: &ObjectMeta) {
     let mut index = cx.index_mut();
     let own_write = index.secrets.get(&name).is_some_and(|known| known.resource_version == facts.resource_version);
     // An older view of what this process has written since.
-    let older = index.secrets.get(&name).is_some_and(|known| is_older(&facts.resource_version, &known.resource_version) && known.uid == facts.uid);
+    let older = index
+        .secrets
+        .get(&name)
+        .is_some_and(|known| is_older(&facts.resource_version, &known.resource_version) && known.uid == facts.uid);
     if own_write || older {
         return;
     }
@@ -413,7 +439,7 @@ fn secret_gone(cx: &Context, name: &ObjectName, uid: Option<&str>) {
 async fn own_secrets(cx: &Context, synced: impl Fn()) {
     let api = Api::<PartialObjectMeta<Secret>>::namespaced(cx.client.clone(), &cx.namespace);
     let stream = watcher::watcher(api, Config::default()).default_backoff();
-    follow("the operator's own Secrets", stream, async |seen: Seen<PartialObjectMeta<Secret>>| match seen {
+    follow("the operator's own Secrets", stream, |seen: Seen<PartialObjectMeta<Secret>>| match seen {
         Seen::Listed(object) | Seen::There(object) | Seen::Gone(object) => {
             let name = object.name_any();
             if name == keys::KEY_SECRET {

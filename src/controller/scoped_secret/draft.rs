@@ -41,13 +41,21 @@ pub fn fingerprints(projection: &Projection, ignore: &BTreeSet<String>, keys: &S
 /// The digest of a projected content.
 pub fn content_digest(spec: &ScopedSecretSpec, projection: &Projection, keys: &SealKeys) -> String {
     let data = projection.data.iter().map(|(k, v)| (k.as_str(), v.expose()));
-    keys.digest(&content_bytes(spec.target_type(), spec.immutable(), data, pairs(&projection.labels), pairs(&projection.annotations)))
+    keys.digest(&content_bytes(
+        spec.target_type(),
+        spec.immutable(),
+        data,
+        pairs(&projection.labels),
+        pairs(&projection.annotations),
+    ))
 }
 
 /// The digest of a Secret as it was read, looking only at the labels and annotations that the spec sets.
 pub fn read_digest(spec: &ScopedSecretSpec, secret: &Secret, keys: &SealKeys) -> String {
     let template = spec.target.as_ref().and_then(|t| t.template.as_ref());
-    let pick = |wanted: Option<&BTreeMap<String, String>>, live: Option<&BTreeMap<String, String>>| -> BTreeMap<String, String> {
+    let pick = |wanted: Option<&BTreeMap<String, String>>,
+                live: Option<&BTreeMap<String, String>>|
+     -> BTreeMap<String, String> {
         let live = live.cloned().unwrap_or_default();
         live.into_iter().filter(|(k, _)| wanted.is_some_and(|w| w.contains_key(k))).collect()
     };
@@ -94,7 +102,9 @@ impl Draft<'_> {
             },
             type_: Some(self.spec.target_type().to_owned()),
             immutable: self.spec.immutable().then_some(true),
-            data: Some(self.projection.data.iter().map(|(k, v)| (k.clone(), ByteString(v.expose().to_vec()))).collect()),
+            data: Some(
+                self.projection.data.iter().map(|(k, v)| (k.clone(), ByteString(v.expose().to_vec()))).collect(),
+            ),
             string_data: None,
         })
     }

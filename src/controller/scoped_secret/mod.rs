@@ -64,13 +64,15 @@ pub async fn reconcile(cx: &Context, name: &ObjectName) -> &'static str {
     if record.deleting {
         return "Skipped";
     }
-    let Some(spec) = record.spec.as_deref().and_then(|bytes| serde_json::from_slice::<ScopedSecretSpec>(bytes).ok()) else {
+    let Some(spec) = record.spec.as_deref().and_then(|bytes| serde_json::from_slice::<ScopedSecretSpec>(bytes).ok())
+    else {
         report_broken(cx, name, &record).await;
         return Reason::SpecInvalid.as_str();
     };
     let memory = cx.memory().get(name).cloned().unwrap_or_default();
     let spec_digest = keys.digest(&projection::spec_bytes(&spec));
-    let mut work = Work { cx, name: name.clone(), record, spec, keys, key_made, spec_digest, memory, read: None, changed: false };
+    let mut work =
+        Work { cx, name: name.clone(), record, spec, keys, key_made, spec_digest, memory, read: None, changed: false };
     work.recall();
     let outcome = work.run().await;
     work.settle(&outcome);
@@ -136,7 +138,10 @@ impl Work<'_> {
                 },
             }
         }
-        Outcome::Failed(Failure::new(Reason::WriteFailed, "the Secret changes faster than it can be written; it is tried again"))
+        Outcome::Failed(Failure::new(
+            Reason::WriteFailed,
+            "the Secret changes faster than it can be written; it is tried again",
+        ))
     }
 
     /// Observes and decides, under one read of the index.
@@ -150,10 +155,16 @@ impl Work<'_> {
         let secret_name = self.secret_name();
         let known = index.secrets.get(&secret_name).cloned();
         let (secret, content) = match (&self.read, known) {
-            (Some((read, content)), Some(known)) if known.resource_version == read.resource_version => (Some(read.clone()), *content),
+            (Some((read, content)), Some(known)) if known.resource_version == read.resource_version => {
+                (Some(read.clone()), *content)
+            }
             (Some((read, content)), None) => (Some(read.clone()), *content),
             (_, Some(known)) => {
-                let same = self.memory.verified.as_ref().is_some_and(|(uid, rv)| *uid == known.uid && *rv == known.resource_version);
+                let same = self
+                    .memory
+                    .verified
+                    .as_ref()
+                    .is_some_and(|(uid, rv)| *uid == known.uid && *rv == known.resource_version);
                 (Some(known), if same { Content::Verified } else { Content::Unread })
             }
             (None, None) => (None, Content::Verified),
@@ -162,14 +173,19 @@ impl Work<'_> {
             None => Owner::UsOrNobody,
             Some(uid) if uid == &*self.record.uid => Owner::UsOrNobody,
             Some(uid) if index.gone.contains(uid) => Owner::JustGone,
-            Some(uid) if index.claims_for(&secret_name).any(|c| index.claims.get(c).is_some_and(|r| &*r.uid == uid)) => Owner::OtherAlive,
+            Some(uid)
+                if index.claims_for(&secret_name).any(|c| index.claims.get(c).is_some_and(|r| &*r.uid == uid)) =>
+            {
+                Owner::OtherAlive
+            }
             Some(_) => Owner::Stranger,
         });
         let held = index.world.holding(&secret_name);
         let kept = held.map(|held| retention(&secret_name, held, &index.world, now));
         let paused = match &kept {
             Some(Retention::Withdraw(_)) if !matches!(verdict, Verdict::Allowed(_)) => {
-                let count = if index.world.holdings().count() > pause_threshold(0) { index.withdrawals(now) } else { 0 };
+                let count =
+                    if index.world.holdings().count() > pause_threshold(0) { index.withdrawals(now) } else { 0 };
                 (!index.may_withdraw(count)).then_some(count)
             }
             _ => None,
@@ -265,7 +281,14 @@ impl Work<'_> {
         self.reserve(grant, &prints, &record)?;
         let mut nonce = [0; 12];
         let random = (self.cx.nature.random)(&mut nonce);
-        let draft = Draft { secret: &secret_name, claim: &self.name.name, uid: &self.record.uid, spec: &self.spec, projection: &projection, record: &record };
+        let draft = Draft {
+            secret: &secret_name,
+            claim: &self.name.name,
+            uid: &self.record.uid,
+            spec: &self.spec,
+            projection: &projection,
+            record: &record,
+        };
         let written = match draft.secret(&self.keys, nonce) {
             Ok(secret) if random => self.write(secret, standing.as_ref()).await,
             _ => Err(Failure::new(Reason::WriteFailed, "the seal cannot be made")),
@@ -279,7 +302,12 @@ impl Work<'_> {
                 self.changed = !same_content;
                 self.succeeded();
                 if drifted {
-                    self.event(EventType::Warning, Reason::Restored, "the Secret had been changed by somebody else and was put right").await;
+                    self.event(
+                        EventType::Warning,
+                        Reason::Restored,
+                        "the Secret had been changed by somebody else and was put right",
+                    )
+                    .await;
                 } else if old_seal.is_some() && !same_content {
                     self.event(EventType::Normal, Reason::Updated, "the Secret has new content").await;
                 }
@@ -297,7 +325,9 @@ impl Work<'_> {
     }
 
     fn is_unchanged(&self, secret: Option<&SecretFacts>, versions: &[(CanonicalKey, String)]) -> bool {
-        let verified = secret.is_some_and(|s| self.memory.verified.as_ref().is_some_and(|(uid, rv)| *uid == s.uid && *rv == s.resource_version));
+        let verified = secret.is_some_and(|s| {
+            self.memory.verified.as_ref().is_some_and(|(uid, rv)| *uid == s.uid && *rv == s.resource_version)
+        });
         let unread = !verified || matches!(&self.read, Some((_, Content::Drifted)));
         let observed = Observed {
             name: &self.name.name,
@@ -340,11 +370,16 @@ impl Work<'_> {
         let answers = join_all(asks).await;
         let mut found = Vec::with_capacity(answers.len());
         for (key, answer) in grant.keys.iter().zip(answers) {
-            let answer = answer.map_err(|e| Failure::new(fetch_reason(&e), format!("key {:?} in store {store:?}: {e}", key.written)))?;
+            let answer = answer.map_err(|e| {
+                Failure::new(fetch_reason(&e), format!("key {:?} in store {store:?}: {e}", key.written))
+            })?;
             if CanonicalKey::of_answer(&answer.id, &answer.name).as_ref() != Some(&key.canonical) {
                 return Err(Failure::new(
                     Reason::RemoteIdentityMismatch,
-                    format!("key {:?} in store {store:?}: the answer is another secret than the one that was authorised (another name, account or region) and was thrown away", key.written),
+                    format!(
+                        "key {:?} in store {store:?}: the answer is another secret than the one that was authorised (another name, account or region) and was thrown away",
+                        key.written
+                    ),
                 ));
             }
             found.push((key.clone(), answer));
@@ -354,7 +389,12 @@ impl Work<'_> {
 
     /// Takes the values' fingerprints into the index before they are written, unless another segment holds one: two
     /// writers in flight cannot both win.
-    fn reserve(&self, grant: &Grant, prints: &[Vec<crate::segmentation::fingerprint::Fingerprint>], record: &SealRecord) -> Result<(), Failure> {
+    fn reserve(
+        &self,
+        grant: &Grant,
+        prints: &[Vec<crate::segmentation::fingerprint::Fingerprint>],
+        record: &SealRecord,
+    ) -> Result<(), Failure> {
         use crate::api::policy::{ExceptedRule, Within};
         let now = self.cx.now();
         let secret_name = self.secret_name();
@@ -365,14 +405,22 @@ impl Work<'_> {
                 crate::segmentation::world::PolicyState::Unknown(_) => false,
             })
         };
-        fn lifts_here(policy: &Policy, world: &crate::segmentation::world::World, spaces: &[&str], key: Option<&str>, now: Timestamp) -> bool {
-            let governs = spaces.first().and_then(|ns| Some(policy.selects(ns, world.namespaces.get(*ns)?))).unwrap_or(false);
+        fn lifts_here(
+            policy: &Policy,
+            world: &crate::segmentation::world::World,
+            spaces: &[&str],
+            key: Option<&str>,
+            now: Timestamp,
+        ) -> bool {
+            let governs =
+                spaces.first().and_then(|ns| Some(policy.selects(ns, world.namespaces.get(*ns)?))).unwrap_or(false);
             governs && policy.lifts(ExceptedRule::UniqueValues, key, spaces, now)
         }
         let shared = grant.unique_within == Within::Segment
             && prints.iter().flatten().any(|print| {
                 index.world.holdings_with(print).any(|(other, held)| {
-                    let elsewhere = *other != secret_name && segment_of(&other.namespace, &index.world).ok().as_ref() != Some(&grant.segment);
+                    let elsewhere = *other != secret_name
+                        && segment_of(&other.namespace, &index.world).ok().as_ref() != Some(&grant.segment);
                     // Of two that stand with one value, the later loses.
                     let own = index.world.holding(&secret_name).filter(|own| own.fingerprints.contains(print));
                     let later = own.is_none_or(|own| (held.held_since, other) < (own.held_since, &secret_name));
@@ -425,14 +473,21 @@ impl Work<'_> {
                 self.read_secret().await?;
                 Ok(None)
             }
-            (Err(kube::Error::Api(status)), Some(facts)) if status.code == 422 => self.replace_immutable(&api, facts, &status.message).await,
+            (Err(kube::Error::Api(status)), Some(facts)) if status.code == 422 => {
+                self.replace_immutable(&api, facts, &status.message).await
+            }
             (Err(error), _) => Err(write_failed(&error)),
         }
     }
 
     /// The type of a Secret and the data of an immutable one cannot be changed. A new type is made by deleting and creating
     /// again; an immutable Secret stays.
-    async fn replace_immutable(&mut self, api: &Api<Secret>, facts: &SecretFacts, message: &str) -> Result<Option<Secret>, Failure> {
+    async fn replace_immutable(
+        &mut self,
+        api: &Api<Secret>,
+        facts: &SecretFacts,
+        message: &str,
+    ) -> Result<Option<Secret>, Failure> {
         let name = self.secret_name();
         let live = api.get_opt(&name.name).await.map_err(|e| write_failed(&e))?;
         let immutable = live.as_ref().is_some_and(|s| s.immutable == Some(true));
@@ -512,12 +567,20 @@ impl Work<'_> {
             // A first sync shortly before its tick waits for the one after.
             let soon = jiff::SignedDuration::try_from(interval / 4).unwrap_or_default();
             let fresh = self.memory.last_good.is_some_and(|good| next.duration_since(good) < soon);
-            if fresh { schedule::next_refresh(&self.record.uid, &self.spec.store_ref.name, interval, peers, next) } else { next }
+            if fresh {
+                schedule::next_refresh(&self.record.uid, &self.spec.store_ref.name, interval, peers, next)
+            } else {
+                next
+            }
         };
         let next = match outcome {
             Outcome::Failed(failure) => {
                 let retry = schedule::backoff(&self.record.uid, self.memory.failures, interval);
-                let retry = if failure.reason.nature() == Nature::Refused { retry.max(interval.min(Duration::from_secs(300))) } else { retry };
+                let retry = if failure.reason.nature() == Nature::Refused {
+                    retry.max(interval.min(Duration::from_secs(300)))
+                } else {
+                    retry
+                };
                 let pending = self.memory.due_at.filter(|at| *at > now);
                 Some(pending.unwrap_or_else(|| now.checked_add(retry).unwrap_or(Timestamp::MAX)))
             }
@@ -550,7 +613,8 @@ impl Work<'_> {
     fn stale_at(&self, now: Timestamp) -> Option<Timestamp> {
         let interval = self.interval();
         let limit = jiff::SignedDuration::try_from(interval.saturating_mul(3)).ok().filter(|_| !interval.is_zero())?;
-        let at = self.memory.last_good?.checked_add(limit).ok()?.checked_add(jiff::SignedDuration::from_secs(1)).ok()?;
+        let at =
+            self.memory.last_good?.checked_add(limit).ok()?.checked_add(jiff::SignedDuration::from_secs(1)).ok()?;
         (at > now).then_some(at)
     }
 
@@ -567,15 +631,24 @@ impl Work<'_> {
             });
             (segment, facts.cloned())
         };
-        let versions = standing.as_ref().and_then(|s| s.seal.as_ref().ok()).map(|seal| self.remote_versions(seal)).unwrap_or_default();
+        let versions = standing
+            .as_ref()
+            .and_then(|s| s.seal.as_ref().ok())
+            .map(|seal| self.remote_versions(seal))
+            .unwrap_or_default();
         let secret = standing.map(|s| {
             // A revision that was not verified is not vouched for.
             let verified = self.memory.verified.as_ref().filter(|(uid, _)| *uid == s.uid).map(|(_, rv)| rv.to_string());
-            SecretRef { name: secret_name.name.to_string(), uid: s.uid.to_string(), resource_version: verified.unwrap_or_default() }
+            SecretRef {
+                name: secret_name.name.to_string(),
+                uid: s.uid.to_string(),
+                resource_version: verified.unwrap_or_default(),
+            }
         });
         let stale = self.memory.last_good.is_some_and(|good| schedule::is_stale(good, self.interval(), now));
         let changed = self.changed.then_some(now);
-        let standing = status::Standing { generation: self.record.generation, segment, secret, versions, changed, stale };
+        let standing =
+            status::Standing { generation: self.record.generation, segment, secret, versions, changed, stale };
         let new = status::status(outcome, standing, &old, now);
         if status_bytes(Some(&new)) == self.record.status {
             return;
@@ -592,11 +665,8 @@ impl Work<'_> {
     fn remote_versions(&self, seal: &SealRecord) -> Vec<RemoteVersion> {
         let index = self.cx.index();
         let realm = index.world.stores.get(&self.spec.store_ref.name).and_then(|s| s.realm().cloned());
-        let written: HashMap<CanonicalKey, &str> = self
-            .spec
-            .remote_refs()
-            .filter_map(|(key, _, _)| Some((resolve(realm.as_ref()?, key)?, key)))
-            .collect();
+        let written: HashMap<CanonicalKey, &str> =
+            self.spec.remote_refs().filter_map(|(key, _, _)| Some((resolve(realm.as_ref()?, key)?, key))).collect();
         let mut seen = std::collections::BTreeMap::new();
         for (key, version) in &seal.versions {
             let plain = key.aws_parts().map_or(key.as_str(), |(_, _, name)| name);
@@ -625,7 +695,10 @@ fn versions(answers: &[(AuthorisedKey, Arc<Answer>)]) -> Vec<(CanonicalKey, Stri
 }
 
 fn write_failed(error: &kube::Error) -> Failure {
-    Failure::new(Reason::WriteFailed, format!("Kubernetes did not answer as hoped, it is tried again: {}", brief(error)))
+    Failure::new(
+        Reason::WriteFailed,
+        format!("Kubernetes did not answer as hoped, it is tried again: {}", brief(error)),
+    )
 }
 
 /// Reads policies and the namespace anew into the index: the caches may be behind, and what follows cannot be undone.
@@ -647,8 +720,18 @@ async fn look_afresh(cx: &Context, namespace: &str) -> Result<(), Failure> {
 }
 
 async fn report_broken(cx: &Context, name: &ObjectName, record: &ClaimRecord) {
-    let refusal = Refusal::new(Reason::SpecInvalid, "the spec cannot be understood: it got past the CRD's checks; correct it (kubectl explain scopedsecret.spec), what was projected before stays");
-    let standing = status::Standing { generation: record.generation, segment: None, secret: None, versions: vec![], changed: None, stale: false };
+    let refusal = Refusal::new(
+        Reason::SpecInvalid,
+        "the spec cannot be understood: it got past the CRD's checks; correct it (kubectl explain scopedsecret.spec), what was projected before stays",
+    );
+    let standing = status::Standing {
+        generation: record.generation,
+        segment: None,
+        secret: None,
+        versions: vec![],
+        changed: None,
+        stale: false,
+    };
     let new = status::status(&Outcome::Refused(refusal), standing, &ScopedSecretStatus::default(), cx.now());
     if status_bytes(Some(&new)) != record.status {
         write_status(cx, name, record, &new).await;
@@ -663,7 +746,12 @@ async fn write_status(cx: &Context, name: &ObjectName, record: &ClaimRecord, sta
         "metadata": {"name": &*name.name, "namespace": &*name.namespace, "uid": &*record.uid, "resourceVersion": record.resource_version},
         "status": status,
     });
-    let path = format!("/apis/{}/v1alpha1/namespaces/{}/scopedsecrets/{}/status?fieldManager={FIELD_MANAGER}", crate::api::GROUP, name.namespace, name.name);
+    let path = format!(
+        "/apis/{}/v1alpha1/namespaces/{}/scopedsecrets/{}/status?fieldManager={FIELD_MANAGER}",
+        crate::api::GROUP,
+        name.namespace,
+        name.name
+    );
     let request = serde_json::to_vec(&body).ok().and_then(|bytes| {
         http::Request::put(path).header(http::header::CONTENT_TYPE, "application/json").body(bytes).ok()
     });
@@ -679,7 +767,11 @@ async fn write_status(cx: &Context, name: &ObjectName, record: &ClaimRecord, sta
         Err(kube::Error::Api(status)) if status.code == 404 => false,
         Err(error) => {
             tracing::debug!(namespace = %name.namespace, name = %name.name, error = %brief(&error), "a status was not written; it is tried again");
-            let wait = if matches!(&error, kube::Error::Api(s) if s.code == 409) { Duration::from_millis(200) } else { Duration::from_secs(2) };
+            let wait = if matches!(&error, kube::Error::Api(s) if s.code == 409) {
+                Duration::from_millis(200)
+            } else {
+                Duration::from_secs(2)
+            };
             cx.queue.add_at(Job::Claim(name.clone()), tokio::time::Instant::now() + wait);
             false
         }
@@ -688,7 +780,13 @@ async fn write_status(cx: &Context, name: &ObjectName, record: &ClaimRecord, sta
 
 async fn publish(cx: &Context, name: &ObjectName, record: &ClaimRecord, kind: EventType, reason: &str, message: &str) {
     let end = (0..=message.len().min(1000)).rev().find(|i| message.is_char_boundary(*i)).unwrap_or(0);
-    let event = Event { type_: kind, reason: reason.to_owned(), note: Some(message[..end].to_owned()), action: "Reconcile".into(), secondary: None };
+    let event = Event {
+        type_: kind,
+        reason: reason.to_owned(),
+        note: Some(message[..end].to_owned()),
+        action: "Reconcile".into(),
+        secondary: None,
+    };
     let about = ObjectReference {
         api_version: Some(format!("{}/v1alpha1", crate::api::GROUP)),
         kind: Some("ScopedSecret".into()),
@@ -737,13 +835,17 @@ pub async fn reconcile_orphan(cx: &Context, secret: &ObjectName) {
         return;
     }
     let api: Api<Secret> = Api::namespaced(cx.client.clone(), &secret.namespace);
-    let params = DeleteParams::default()
-        .preconditions(Preconditions { uid: Some(facts.uid.to_string()), resource_version: Some(facts.resource_version.to_string()) });
+    let params = DeleteParams::default().preconditions(Preconditions {
+        uid: Some(facts.uid.to_string()),
+        resource_version: Some(facts.resource_version.to_string()),
+    });
     match api.delete(&secret.name, &params).await {
         Ok(_) => {
             tracing::info!(namespace = %secret.namespace, name = %secret.name, "a Secret without its ScopedSecret was removed");
             cx.index_mut().remove_secret(secret);
         }
-        Err(error) => tracing::debug!(error = %brief(&error), "a Secret without its ScopedSecret was not removed; it is tried again"),
+        Err(error) => {
+            tracing::debug!(error = %brief(&error), "a Secret without its ScopedSecret was not removed; it is tried again")
+        }
     }
 }

@@ -213,7 +213,8 @@ fn is_up_to_date(o: &Observed<'_>, secret: &SecretFacts) -> bool {
 /// Whether fetched versions leave nothing to write.
 pub fn is_unchanged(o: &Observed<'_>, versions: &[(crate::segmentation::key::CanonicalKey, String)]) -> bool {
     o.secret.is_some_and(|secret| {
-        is_up_to_date(o, secret) && secret.seal.as_ref().is_ok_and(|seal: &std::sync::Arc<SealRecord>| seal.versions == versions)
+        is_up_to_date(o, secret)
+            && secret.seal.as_ref().is_ok_and(|seal: &std::sync::Arc<SealRecord>| seal.versions == versions)
     })
 }
 

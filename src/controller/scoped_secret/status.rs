@@ -64,16 +64,32 @@ fn conditions(outcome: &Outcome, has_secret: bool, stale: bool, old: &ScopedSecr
                 Wanted::no(Ready, f.reason, &f.message),
                 allowed(),
                 Wanted::no(Synced, f.reason, &f.message),
-                if shared { Wanted::no(Unique, f.reason, &f.message) } else { not_asked(Unique, f.reason, "nothing new was compared") },
+                if shared {
+                    Wanted::no(Unique, f.reason, &f.message)
+                } else {
+                    not_asked(Unique, f.reason, "nothing new was compared")
+                },
                 Wanted::yes(Stalled, f.reason, &f.message),
             ]
         }
         Outcome::Failed(f) => {
             let synced = Wanted::no(Synced, f.reason, &f.message);
             match (has_secret, stale) {
-                (true, false) => vec![Wanted::yes(Ready, Reason::Ready, "the Secret holds its last good value"), allowed(), synced, unique()],
+                (true, false) => vec![
+                    Wanted::yes(Ready, Reason::Ready, "the Secret holds its last good value"),
+                    allowed(),
+                    synced,
+                    unique(),
+                ],
                 (true, true) => vec![
-                    Wanted::no(Ready, Reason::Stale, format!("the Secret holds its last good value, which could not be refreshed for three intervals: {}", f.message)),
+                    Wanted::no(
+                        Ready,
+                        Reason::Stale,
+                        format!(
+                            "the Secret holds its last good value, which could not be refreshed for three intervals: {}",
+                            f.message
+                        ),
+                    ),
                     allowed(),
                     synced,
                     unique(),
@@ -96,9 +112,17 @@ fn conditions(outcome: &Outcome, has_secret: bool, stale: bool, old: &ScopedSecr
         ],
         Outcome::Undecided(r) => {
             let stalled = outcome.is_stalled();
-            let authorized = if stalled { Wanted::no(Authorized, r.reason, &r.message) } else { Wanted::unknown(Authorized, r.reason, &r.message) };
+            let authorized = if stalled {
+                Wanted::no(Authorized, r.reason, &r.message)
+            } else {
+                Wanted::unknown(Authorized, r.reason, &r.message)
+            };
             let mut list = vec![
-                if has_secret && !stalled { Wanted::yes(Ready, Reason::Ready, "the Secret holds its last good value") } else { Wanted::no(Ready, r.reason, &r.message) },
+                if has_secret && !stalled {
+                    Wanted::yes(Ready, Reason::Ready, "the Secret holds its last good value")
+                } else {
+                    Wanted::no(Ready, r.reason, &r.message)
+                },
                 authorized,
                 Wanted::no(Synced, r.reason, &r.message),
                 not_asked(Unique, r.reason, "nothing new was compared"),
@@ -136,7 +160,8 @@ fn unchanged_ready(old: &ScopedSecretStatus) -> Wanted {
 /// What is worth an event: a condition that turned false, changed its reason, or came back. Nothing on an uneventful
 /// first sync.
 pub fn transitions<'a>(old: &ScopedSecretStatus, new: &'a ScopedSecretStatus) -> Vec<(bool, &'a str, &'a str)> {
-    let before = |kind: &str| old.conditions.iter().find(|c| c.type_ == kind).map(|c| (c.status.as_str(), c.reason.as_str()));
+    let before =
+        |kind: &str| old.conditions.iter().find(|c| c.type_ == kind).map(|c| (c.status.as_str(), c.reason.as_str()));
     let mut events: Vec<(bool, &str, &str)> = Vec::new();
     for condition in &new.conditions {
         let was = before(&condition.type_);
@@ -169,7 +194,9 @@ mod tests {
 
     /// Only what is said: Ready/reason, then the false or kstatus conditions.
     fn told(status: &ScopedSecretStatus) -> String {
-        let interesting = status.conditions.iter().filter(|c| c.type_ == "Ready" || c.status == "False" || ["Stalled", "Reconciling"].contains(&c.type_.as_str()));
+        let interesting = status.conditions.iter().filter(|c| {
+            c.type_ == "Ready" || c.status == "False" || ["Stalled", "Reconciling"].contains(&c.type_.as_str())
+        });
         interesting.map(|c| format!("{}={}/{}", c.type_, c.status, c.reason)).collect::<Vec<_>>().join(" ")
     }
 
@@ -182,13 +209,33 @@ mod tests {
         let paused = Outcome::Paused { refusal: Refusal::new(Reason::NoPolicy, "no"), count: 40 };
         for (outcome, has_secret, stale, expected) in [
             (&Outcome::Current, true, false, "Ready=True/Ready"),
-            (&outage, false, false, "Ready=False/ProviderUnavailable Synced=False/ProviderUnavailable Reconciling=True/ProviderUnavailable"),
+            (
+                &outage,
+                false,
+                false,
+                "Ready=False/ProviderUnavailable Synced=False/ProviderUnavailable Reconciling=True/ProviderUnavailable",
+            ),
             (&outage, true, false, "Ready=True/Ready Synced=False/ProviderUnavailable"),
             (&outage, true, true, "Ready=False/Stale Synced=False/ProviderUnavailable"),
-            (&invalid, false, false, "Ready=False/PropertyMissing Synced=False/PropertyMissing Stalled=True/PropertyMissing"),
-            (&refused, false, false, "Ready=False/KeyNotAllowed Authorized=False/KeyNotAllowed Stalled=True/KeyNotAllowed"),
+            (
+                &invalid,
+                false,
+                false,
+                "Ready=False/PropertyMissing Synced=False/PropertyMissing Stalled=True/PropertyMissing",
+            ),
+            (
+                &refused,
+                false,
+                false,
+                "Ready=False/KeyNotAllowed Authorized=False/KeyNotAllowed Stalled=True/KeyNotAllowed",
+            ),
             (&unknown, true, false, "Ready=True/Ready Synced=False/AccountUnknown"),
-            (&unknown, false, false, "Ready=False/AccountUnknown Synced=False/AccountUnknown Reconciling=True/AccountUnknown"),
+            (
+                &unknown,
+                false,
+                false,
+                "Ready=False/AccountUnknown Synced=False/AccountUnknown Reconciling=True/AccountUnknown",
+            ),
             (&paused, true, false, "Ready=True/Ready Authorized=False/WithdrawalPaused"),
         ] {
             assert_eq!(told(&of(outcome, has_secret, stale)), expected, "{outcome:?}");
