@@ -4,5 +4,7 @@
 pub mod admission;
 pub mod api;
 pub mod leader;
+pub mod projection;
 pub mod provider;
+pub mod segmentation;
 pub mod telemetry;

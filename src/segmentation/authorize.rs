@@ -1,0 +1,577 @@
+//! The one authoriser behind every door: admission, reconcile, the plugin and offline simulation all ask it.
+//!
+//! Pure: no clock, no I/O. It answers from the [`World`] alone, and runs before any provider call.
+
+use super::key::{CanonicalKey, InvalidKey, Realm, RemoteKey};
+use super::pattern::{Binding, Place};
+use super::policy::{AllowEntry, BUILT_IN_TYPES, Policy};
+use super::segment::Segment;
+use super::verdict::{AuthorisedKey, Grant, Refusal, Verdict};
+use super::world::{Claim, Holding, ObjectName, PolicyState, StoreState, VersionAsked, World};
+use crate::api::Reason;
+use crate::api::policy::{Action, ExceptedRule, Exclusivity, Mode, Within};
+use jiff::Timestamp;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// Judges a claim.
+pub fn authorize(claim: &Claim, world: &World, now: Timestamp) -> Verdict {
+    match permit(claim, world) {
+        Permit::Refused(refusal) => Verdict::Refused(refusal),
+        Permit::Undecided(refusal) => Verdict::Undecided(refusal),
+        Permit::Granted(scope, keys) => {
+            for key in &keys {
+                if let Some(refusal) = owned_elsewhere(claim, key, &scope, world, now) {
+                    return Verdict::Refused(Refusal { mode: scope.mode(), ..refusal });
+                }
+            }
+            Verdict::Allowed(Grant {
+                unique_within: scope.unique_within(),
+                ignore: scope.ignore(),
+                segment: scope.segment,
+                keys,
+            })
+        }
+    }
+}
+
+/// Whether a namespace is governed: the policies over it agree on a segment, or why it has none.
+pub fn segment_of(namespace: &str, world: &World) -> Result<Segment, Refusal> {
+    match scope_of(namespace, world) {
+        Ok(scope) => Ok(scope.segment),
+        Err(Unscoped::Refused(refusal) | Unscoped::Undecided(refusal)) => Err(refusal),
+    }
+}
+
+/// What becomes of values that were projected while their claim was allowed, now that it is refused.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Retention {
+    /// Its keys are still allowed here (the claim was edited, or breaks a rule of form): the last good value stays.
+    Keep,
+    /// Policy does not allow its keys any more.
+    Withdraw(Refusal),
+    /// That cannot be told now.
+    Unknown(Refusal),
+}
+
+/// Judges what a Secret holds, key by key, whatever its claim says by now.
+pub fn retention(secret: &ObjectName, holding: &Holding, world: &World, now: Timestamp) -> Retention {
+    let scope = match scope_of(&secret.namespace, world) {
+        Ok(scope) => scope,
+        Err(Unscoped::Refused(refusal)) => return Retention::Withdraw(refusal),
+        Err(Unscoped::Undecided(refusal)) => return Retention::Unknown(refusal),
+    };
+    for key in &holding.keys {
+        match scope.permits_canonical(key, world) {
+            Coverage::Covered => {}
+            Coverage::Unknown => return Retention::Unknown(Refusal::new(Reason::AccountUnknown, STORE_UNKNOWN)),
+            Coverage::Not => {
+                let text = format!(
+                    "{} no longer allows this namespace the key that its Secret holds; ask for another key, or for an allow entry",
+                    scope.policy_names()
+                );
+                return Retention::Withdraw(Refusal::new(Reason::KeyNotAllowed, text));
+            }
+        }
+        for (rival_secret, rival) in world.holdings_on(key) {
+            if rival_secret == secret || !scope.excludes(key, key.as_str(), &secret.namespace, rival_secret, world, now)
+            {
+                continue;
+            }
+            let earlier = (rival.held_since, rival_secret) < (holding.held_since, secret);
+            if earlier && rival_is_permitted(rival_secret, key, world) {
+                return Retention::Withdraw(Refusal::new(
+                    Reason::KeyClaimed,
+                    "another scope has owned this key for longer, and the policy lets one scope own a key",
+                ));
+            }
+        }
+    }
+    Retention::Keep
+}
+
+const STORE_UNKNOWN: &str =
+    "the store that reaches this key is gone, or its account is not known now; nothing is withdrawn until it is";
+
+/// The policies over one namespace, taken together: allow is their union, rules and mode the strictest.
+struct Scope<'w> {
+    segment: Segment,
+    namespace: &'w str,
+    labels: &'w BTreeMap<String, String>,
+    policies: Vec<&'w Arc<Policy>>,
+}
+
+enum Unscoped {
+    Refused(Refusal),
+    Undecided(Refusal),
+}
+
+enum Permit<'w> {
+    Granted(Scope<'w>, Vec<AuthorisedKey>),
+    Refused(Refusal),
+    Undecided(Refusal),
+}
+
+enum Coverage {
+    Covered,
+    Not,
+    Unknown,
+}
+
+fn scope_of<'w>(namespace: &str, world: &'w World) -> Result<Scope<'w>, Unscoped> {
+    let undecided = |reason, text: String| Err(Unscoped::Undecided(Refusal::new(reason, text)));
+    if !world.policies_synced {
+        return undecided(
+            Reason::PolicyUnknown,
+            "the SegmentationPolicies have not been read yet; nothing is granted or withdrawn until they are".into(),
+        );
+    }
+    if world.policies.values().any(|p| matches!(p, PolicyState::Unknown(_))) {
+        return undecided(
+            Reason::PolicyUnknown,
+            "a SegmentationPolicy cannot be understood; nothing is granted or withdrawn until the platform team corrects it".into(),
+        );
+    }
+    let Some((namespace, labels)) = world.namespaces.get_key_value(namespace) else {
+        return undecided(Reason::PolicyUnknown, format!("namespace {namespace:?} has not been observed yet"));
+    };
+    let known =
+        world.policies.values().filter_map(|p| if let PolicyState::Known(policy) = p { Some(policy) } else { None });
+    let mut policies: Vec<&Arc<Policy>> = Vec::new();
+    let mut segment: Option<Segment> = None;
+    let mut missing: Option<(&Policy, &str)> = None;
+    for policy in known.filter(|p| p.selects(namespace, labels)) {
+        match policy.segment(labels) {
+            Err(label) => missing = Some((policy, label)),
+            Ok(found) if segment.as_ref().is_some_and(|s| *s != found) => {
+                let names = policies
+                    .iter()
+                    .map(|p| p.name.as_str())
+                    .chain([policy.name.as_str()])
+                    .collect::<Vec<_>>()
+                    .join(" and ");
+                return undecided(
+                    Reason::SegmentConflict,
+                    format!(
+                        "the policies {names} govern namespace {namespace:?} and disagree on its segment: make their segment.labels alike"
+                    ),
+                );
+            }
+            Ok(found) => {
+                segment = Some(found);
+                policies.push(policy);
+            }
+        }
+    }
+    match (segment, missing) {
+        (Some(segment), _) => Ok(Scope { segment, namespace, labels, policies }),
+        (None, Some((policy, label))) => Err(Unscoped::Refused(Refusal {
+            mode: policy.mode,
+            ..Refusal::new(
+                Reason::SegmentLabelMissing,
+                format!(
+                    "policy {:?} names a segment by the namespace labels {}; namespace {namespace:?} has no {label:?}, or has it empty: ask the platform team to set it",
+                    policy.name,
+                    policy.segment_labels.join(", ")
+                ),
+            )
+        })),
+        (None, None) => Err(Unscoped::Refused(Refusal::new(Reason::NoPolicy, no_policy(namespace, labels, world)))),
+    }
+}
+
+/// Says which label would put the namespace under a policy, without naming what other namespaces have.
+fn no_policy(namespace: &str, labels: &BTreeMap<String, String>, world: &World) -> String {
+    let mut missing = BTreeSet::new();
+    for state in world.policies.values() {
+        if let PolicyState::Known(policy) = state {
+            missing.extend(policy.segment_labels.iter().filter(|l| labels.get(*l).is_none_or(String::is_empty)));
+        }
+    }
+    let hint = if world.policies.is_empty() {
+        "there is no policy in this cluster: the platform team writes one".to_owned()
+    } else if missing.is_empty() {
+        "its labels are not those that a policy selects: ask the platform team".to_owned()
+    } else {
+        let list = missing.into_iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        format!("it lacks the label {list}: ask the platform team to set it")
+    };
+    format!(
+        "no SegmentationPolicy governs namespace {namespace:?}, and without a policy nothing may be claimed; {hint}"
+    )
+}
+
+fn permit<'w>(claim: &Claim, world: &'w World) -> Permit<'w> {
+    let scope = match scope_of(&claim.object.namespace, world) {
+        Ok(scope) => scope,
+        Err(Unscoped::Refused(refusal)) => return Permit::Refused(refusal),
+        Err(Unscoped::Undecided(refusal)) => return Permit::Undecided(refusal),
+    };
+    let mode = scope.mode();
+    let refused = |reason, message: String| Permit::Refused(Refusal { reason, message, mode });
+    if let Some((reason, message)) = scope.breach_of_form(claim) {
+        return refused(reason, message);
+    }
+    let store = world.stores.get(&*claim.store);
+    let mut keys = Vec::with_capacity(claim.asks.len());
+    let mut unknown: Option<Refusal> = None;
+    for (written, version) in &claim.asks {
+        let key = match RemoteKey::parse(written) {
+            Ok(key) => key,
+            Err(why) => return refused(Reason::InvalidKey, format!("key {written:?} cannot be claimed: {why}")),
+        };
+        let resolved = match store.and_then(StoreState::realm).map(|realm| (realm, realm.resolve(&key))) {
+            Some((realm, Ok(resolved))) => Some((realm, resolved)),
+            Some((_, Err(why @ InvalidKey::OtherRegion { .. }))) => {
+                return refused(Reason::WrongRegion, format!("key {written:?} cannot be claimed: {why}"));
+            }
+            Some((_, Err(why))) => {
+                return refused(Reason::InvalidKey, format!("key {written:?} cannot be claimed: {why}"));
+            }
+            None => None,
+        };
+        match scope.permits(&claim.store, &key, version, resolved.as_ref().map(|(realm, _)| *realm)) {
+            Ok(()) => {}
+            Err((reason, message)) => return refused(reason, message),
+        }
+        match (resolved, store) {
+            (Some((_, (canonical, ask))), _) => {
+                keys.push(AuthorisedKey { written: written.to_string(), version: version.clone(), canonical, ask });
+            }
+            (None, None) => {
+                unknown = Some(Refusal {
+                    mode,
+                    ..Refusal::new(
+                        Reason::StoreNotFound,
+                        format!(
+                            "the ScopedSecretStore {:?} does not exist: create it, or correct spec.storeRef.name",
+                            claim.store
+                        ),
+                    )
+                });
+            }
+            (None, Some(_)) => {
+                unknown = Some(Refusal {
+                    mode,
+                    ..Refusal::new(
+                        Reason::AccountUnknown,
+                        format!(
+                            "the account of store {:?} is not known yet; nothing is granted or withdrawn until it is (see the store's status)",
+                            claim.store
+                        ),
+                    )
+                });
+            }
+        }
+    }
+    match unknown {
+        Some(refusal) => Permit::Undecided(refusal),
+        None => Permit::Granted(scope, keys),
+    }
+}
+
+impl Scope<'_> {
+    fn mode(&self) -> Mode {
+        self.policies.iter().map(|p| p.mode).max().unwrap_or_default()
+    }
+
+    fn unique_within(&self) -> Within {
+        self.policies.iter().map(|p| p.unique_within).min().unwrap_or_default()
+    }
+
+    /// What every policy ignores: the strictest.
+    fn ignore(&self) -> BTreeSet<String> {
+        let mut sets = self.policies.iter().map(|p| &p.ignore);
+        let first = sets.next().cloned().unwrap_or_default();
+        sets.fold(first, |all, next| all.intersection(next).cloned().collect())
+    }
+
+    fn policy_names(&self) -> String {
+        let names = self.policies.iter().map(|p| format!("{:?}", p.name)).collect::<Vec<_>>();
+        format!("{} {}", if names.len() == 1 { "policy" } else { "policies" }, names.join(", "))
+    }
+
+    fn binding(&self) -> Binding<'_> {
+        Binding { namespace: self.namespace, labels: self.labels }
+    }
+
+    /// Rules that ask nothing about keys.
+    fn breach_of_form(&self, claim: &Claim) -> Option<(Reason, String)> {
+        if !claim.has_consumers && self.policies.iter().any(|p| p.require_consumers) {
+            let text = format!(
+                "{} requires consumers: list in spec.consumers the ServiceAccounts whose pods use this Secret",
+                self.policy_names()
+            );
+            return Some((Reason::ConsumersRequired, text));
+        }
+        if claim.retain && self.policies.iter().any(|p| !p.allow_retain) {
+            let text =
+                format!("{} does not allow deletionPolicy Retain (rules.allowRetain): remove it", self.policy_names());
+            return Some((Reason::RetainNotAllowed, text));
+        }
+        let kind = &*claim.target_type;
+        let allowed = BUILT_IN_TYPES.contains(&kind) || self.policies.iter().all(|p| p.target_types.contains(kind));
+        (!allowed).then(|| {
+            let text = format!(
+                "{} does not allow Secrets of type {kind:?}: use one of {}, or ask for it in rules.targetTypes",
+                self.policy_names(),
+                BUILT_IN_TYPES.join(", ")
+            );
+            (Reason::TargetTypeNotAllowed, text)
+        })
+    }
+
+    /// Whether an allow entry covers the key in this store and way. With an unknown account only the store's own names
+    /// and patterns that spell out an account can be told.
+    fn permits(
+        &self,
+        store: &str,
+        key: &RemoteKey,
+        version: &VersionAsked,
+        realm: Option<&Realm>,
+    ) -> Result<(), (Reason, String)> {
+        let at = match key {
+            RemoteKey::Arn(arn) => Some((arn.region.as_str(), arn.account.as_str())),
+            RemoteKey::Name(_) => realm.and_then(aws_place),
+        };
+        let own = match key {
+            RemoteKey::Name(_) => true,
+            // With the account unknown an ARN may be the store's own: not refused for that.
+            RemoteKey::Arn(_) => realm.is_none_or(|r| aws_place(r) == at),
+        };
+        let needed = if *version == VersionAsked::Current { Action::Read } else { Action::ReadAnyVersion };
+        let entries = || self.entries().filter(|e| e.store == store);
+        let covering =
+            |e: &&AllowEntry| e.patterns.iter().any(|p| p.covers(key.name(), Place { own, at }, self.binding()));
+        let mut covered = entries().filter(covering).peekable();
+        if covered.peek().is_none() {
+            return Err((Reason::KeyNotAllowed, self.not_allowed(store, key, entries().count())));
+        }
+        let may = |e: &AllowEntry| {
+            e.actions.contains(&needed) || (needed == Action::Read && e.actions.contains(&Action::ReadAnyVersion))
+        };
+        if covered.any(may) {
+            return Ok(());
+        }
+        let text = format!(
+            "{} allows this key, but not by versionStage or versionId (action {needed:?}): remove them to read the current version",
+            self.policy_names()
+        );
+        Err((Reason::ActionNotAllowed, text))
+    }
+
+    fn entries(&self) -> impl Iterator<Item = &AllowEntry> {
+        self.policies.iter().flat_map(|p| &p.allow)
+    }
+
+    /// Names the policy, the labels that decide, and what this namespace may claim instead. Patterns that could name
+    /// another tenant (no placeholder in them) are not shown.
+    fn not_allowed(&self, store: &str, key: &RemoteKey, entries_for_store: usize) -> String {
+        let labels = self.policies.first().map_or(&[][..], |p| &p.segment_labels);
+        let shown = labels
+            .iter()
+            .map(|l| format!("{l}={}", self.labels.get(l).map_or("", String::as_str)))
+            .collect::<Vec<_>>()
+            .join(", ");
+        let head = format!(
+            "{} does not allow namespace {:?} ({shown}) the key {:?} in store {store:?}",
+            self.policy_names(),
+            self.namespace,
+            key.name()
+        );
+        if entries_for_store == 0 {
+            return format!("{head}: it allows this namespace nothing in that store");
+        }
+        let own: BTreeSet<String> = self
+            .policies
+            .iter()
+            .flat_map(|p| {
+                p.allow
+                    .iter()
+                    .filter(|e| e.store == store)
+                    .flat_map(|e| &e.patterns)
+                    .filter(|k| k.separates(&p.segment_labels))
+            })
+            .map(|p| p.filled(self.binding()))
+            .collect();
+        if own.is_empty() {
+            head
+        } else {
+            format!("{head}; allowed here: {}", own.into_iter().collect::<Vec<_>>().join(", "))
+        }
+    }
+
+    /// Whether a key in canonical form is covered by an allow entry of any store that reaches it.
+    fn permits_canonical(&self, key: &CanonicalKey, world: &World) -> Coverage {
+        let mut answer = Coverage::Not;
+        for entry in self.entries() {
+            match world.stores.get(&entry.store).map(|s| s.realm()) {
+                Some(Some(realm)) => {
+                    let own_name = key.name_within(realm);
+                    let (name, at) = match (own_name, key.aws_parts(), realm) {
+                        (_, Some((account, region, name)), Realm::Aws { region: reached, .. }) if region == reached => {
+                            (name, Some((region, account)))
+                        }
+                        (Some(name), None, Realm::File { .. }) => (name, None),
+                        _ => continue,
+                    };
+                    let place = Place { own: own_name.is_some(), at };
+                    if entry.patterns.iter().any(|p| p.covers(name, place, self.binding())) {
+                        return Coverage::Covered;
+                    }
+                }
+                // The store is gone, or its account unknown: an outage, if the key may have been its.
+                _ if entry.patterns.iter().any(|p| may_cover(p, key, self.binding())) => answer = Coverage::Unknown,
+                _ => {}
+            }
+        }
+        answer
+    }
+
+    /// Whether the rules forbid that this namespace and the holder of `rival` share the key. `written` is the key as an
+    /// exception may name it.
+    fn excludes(
+        &self,
+        key: &CanonicalKey,
+        written: &str,
+        own: &str,
+        rival: &ObjectName,
+        world: &World,
+        now: Timestamp,
+    ) -> bool {
+        let theirs = scope_of(&rival.namespace, world).ok();
+        let spaces = [own, &*rival.namespace];
+        let plain = key.aws_parts().map_or(key.as_str(), |(_, _, name)| name);
+        let level = |policy: &Arc<Policy>| {
+            let lifted = [written, plain, key.as_str()]
+                .iter()
+                .any(|k| policy.lifts(ExceptedRule::ExclusiveKeys, Some(k), &spaces, now));
+            if lifted { Exclusivity::Unlimited } else { policy.exclusive_keys }
+        };
+        let others = theirs.iter().flat_map(|s| &s.policies);
+        let strictest = self.policies.iter().chain(others).map(|p| level(p)).min().unwrap_or_default();
+        match strictest {
+            Exclusivity::Workload => true,
+            Exclusivity::Namespace => own != &*rival.namespace,
+            Exclusivity::Segment => theirs.as_ref().is_none_or(|s| s.segment != self.segment),
+            Exclusivity::Unlimited => false,
+        }
+    }
+}
+
+fn aws_place(realm: &Realm) -> Option<(&str, &str)> {
+    if let Realm::Aws { account, region } = realm { Some((region, account)) } else { None }
+}
+
+/// Whether a pattern of a store that is not known now may have covered the key.
+fn may_cover(pattern: &super::pattern::KeyPattern, key: &CanonicalKey, binding: Binding<'_>) -> bool {
+    match key.aws_parts() {
+        Some((account, region, name)) => {
+            pattern.covers(name, Place { own: true, at: Some((region, account)) }, binding)
+        }
+        // The root of a directory that is gone is not known: any tail of the path may be the name.
+        None => {
+            let path = key.as_str();
+            path.match_indices('/').any(|(at, _)| pattern.covers(&path[at + 1..], Place::OWN, binding))
+        }
+    }
+}
+
+/// Whether the segmentation of a rival's namespace still lets it hold the key.
+fn rival_is_permitted(rival: &ObjectName, key: &CanonicalKey, world: &World) -> bool {
+    match scope_of(&rival.namespace, world) {
+        Ok(scope) => !matches!(scope.permits_canonical(key, world), Coverage::Not),
+        Err(Unscoped::Undecided(_)) => true,
+        Err(Unscoped::Refused(_)) => false,
+    }
+}
+
+/// Order among claims that exclude each other: the incumbent, then creationTimestamp, then uid. Whoever holds the key's
+/// value now, allowed or not, blocks a newcomer until that Secret is gone.
+fn owned_elsewhere(
+    claim: &Claim,
+    key: &AuthorisedKey,
+    scope: &Scope<'_>,
+    world: &World,
+    now: Timestamp,
+) -> Option<Refusal> {
+    Contest { world, now, asked: RefCell::default() }.loses(claim, key, scope)
+}
+
+/// Whether earlier claims stand in the way; each is judged once.
+struct Contest<'w> {
+    world: &'w World,
+    now: Timestamp,
+    asked: RefCell<HashMap<ObjectName, bool>>,
+}
+
+/// So many earlier claims are judged for one key; beyond that the next counts as allowed, which refuses the later claim:
+/// safe, and bounded against a tenant who piles up claims.
+const CONTEST_LIMIT: usize = 128;
+
+impl Contest<'_> {
+    fn loses(&self, claim: &Claim, key: &AuthorisedKey, scope: &Scope<'_>) -> Option<Refusal> {
+        let own = self.world.holding_of(claim).filter(|h| h.keys.contains(&key.canonical));
+        let own_secret = ObjectName { namespace: claim.object.namespace.clone(), name: claim.target.clone() };
+        let excludes = |rival: &ObjectName| {
+            scope.excludes(&key.canonical, &key.written, &claim.object.namespace, rival, self.world, self.now)
+        };
+        for (secret, rival) in self.world.holdings_on(&key.canonical) {
+            let is_own = *secret == own_secret && rival.claim == claim.object.name;
+            if is_own || !excludes(secret) {
+                continue;
+            }
+            let first = own.is_none_or(|mine| {
+                (rival.held_since, secret) < (mine.held_since, &own_secret)
+                    && rival_is_permitted(secret, &key.canonical, self.world)
+            });
+            if first {
+                return Some(claimed(claim, key, &secret.namespace, &rival.claim));
+            }
+        }
+        if own.is_some() {
+            return None;
+        }
+        let order = |c: &Claim| (c.created, c.uid.clone());
+        let mut earlier: Vec<&Claim> =
+            self.world.claims_on(&key.canonical).filter(|c| order(c) < order(claim)).collect();
+        earlier.sort_by_key(|c| order(c));
+        let rival = earlier.into_iter().find(|rival| excludes(&rival.object) && self.is_allowed(rival))?;
+        Some(claimed(claim, key, &rival.object.namespace, &rival.object.name))
+    }
+
+    fn is_allowed(&self, claim: &Claim) -> bool {
+        if let Some(known) = self.asked.borrow().get(&claim.object) {
+            return *known;
+        }
+        if self.asked.borrow().len() >= CONTEST_LIMIT {
+            return true;
+        }
+        // Only earlier claims are asked in turn, so that this ends.
+        self.asked.borrow_mut().insert(claim.object.clone(), true);
+        let allowed = match permit(claim, self.world) {
+            Permit::Refused(_) => false,
+            Permit::Undecided(_) => true,
+            Permit::Granted(scope, keys) => !keys.iter().any(|key| self.loses(claim, key, &scope).is_some()),
+        };
+        self.asked.borrow_mut().insert(claim.object.clone(), allowed);
+        allowed
+    }
+}
+
+/// Names the owner only inside the claim's own namespace.
+fn claimed(claim: &Claim, key: &AuthorisedKey, namespace: &str, owner: &str) -> Refusal {
+    let whose = if namespace == &*claim.object.namespace {
+        format!("ScopedSecret {owner:?} of this namespace")
+    } else {
+        "another namespace".to_owned()
+    };
+    Refusal::new(
+        Reason::KeyClaimed,
+        format!(
+            "key {:?} is already owned by {whose}, and the policy lets one scope own a key (rules.exclusiveKeys): store a credential of its own for this workload under another key",
+            key.written
+        ),
+    )
+}

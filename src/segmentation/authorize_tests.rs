@@ -1,0 +1,278 @@
+//! What the authoriser answers, as tables.
+
+use super::authorize::{Retention, authorize, retention};
+use super::fixtures::*;
+use super::key::Realm;
+use super::verdict::Verdict;
+use super::world::{Claim, ObjectName, PolicyState, StoreState, VersionAsked, World};
+use crate::api::Reason;
+
+fn reason(claim: &Claim, world: &World) -> Option<Reason> {
+    match authorize(claim, world, now()) {
+        Verdict::Allowed(_) => None,
+        Verdict::Refused(refusal) | Verdict::Undecided(refusal) => Some(refusal.reason),
+    }
+}
+
+fn message(claim: &Claim, world: &World) -> String {
+    match authorize(claim, world, now()) {
+        Verdict::Allowed(_) => "allowed".into(),
+        Verdict::Refused(refusal) | Verdict::Undecided(refusal) => refusal.message,
+    }
+}
+
+#[test]
+fn each_namespace_gets_its_own_segment_and_nothing_else() {
+    let world = World::with_tenants();
+    for (namespace, key, expected) in [
+        ("payments-prod", "payments/prod/db", None),
+        ("payments-staging", "payments/staging/db", None),
+        ("payments-staging", "payments/prod/db", Some(Reason::KeyNotAllowed)),
+        ("billing-prod", "payments/prod/db", Some(Reason::KeyNotAllowed)),
+        ("plain", "payments/prod/db", Some(Reason::NoPolicy)),
+        ("payments-prod", "payments/prod/../staging/db", Some(Reason::InvalidKey)),
+        ("payments-prod", "payments/prod/*", Some(Reason::InvalidKey)),
+        ("payments-prod", "payments/prod/", Some(Reason::InvalidKey)),
+        ("payments-prod", "payments/prod", Some(Reason::KeyNotAllowed)),
+        ("payments-prod", "/payments/prod/db", Some(Reason::KeyNotAllowed)),
+        ("payments-prod", "arn:aws:secretsmanager:eu-west-1:123456789012:secret:payments/prod/db-AbCdEf", None),
+        (
+            "payments-prod",
+            "arn:aws:secretsmanager:eu-west-1:999999999999:secret:payments/prod/db-AbCdEf",
+            Some(Reason::KeyNotAllowed),
+        ),
+        (
+            "payments-prod",
+            "arn:aws:secretsmanager:us-east-1:123456789012:secret:payments/prod/db-AbCdEf",
+            Some(Reason::WrongRegion),
+        ),
+        (
+            "payments-prod",
+            "arn:aws:secretsmanager:eu-west-1:123456789012:secret:payments/prod/db",
+            Some(Reason::InvalidKey),
+        ),
+    ] {
+        assert_eq!(reason(&claim(namespace, "x").of(key), &world), expected, "{namespace} {key}");
+    }
+}
+
+#[test]
+fn a_refusal_says_which_label_and_policy_decide_and_no_other_tenant() {
+    let world = World::with_tenants();
+    let text = message(&claim("billing-prod", "x").of("payments/prod/db"), &world);
+    for part in ["\"tenants\"", "tenant=billing", "environment=prod", "billing/prod/**"] {
+        assert!(text.contains(part), "{part} is missing in: {text}");
+    }
+    let mut world = World::with_tenants();
+    world.namespace("half", &[("tenant", "payments"), ("environment", "")]);
+    let text = message(&claim("half", "x").of("payments/prod/db"), &world);
+    assert!(text.contains("environment") && text.contains("tenants"), "{text}");
+    assert_eq!(reason(&claim("half", "x").of("payments/prod/db"), &world), Some(Reason::SegmentLabelMissing));
+}
+
+#[test]
+fn literal_patterns_of_others_are_not_shown() {
+    let world = World::with_tenants().under([policy(
+        "mixed",
+        r#"{segment: {labels: [tenant]}, allow: [{storeRef: {name: aws}, keys: ["acme/**", "${label:tenant}/**"]}]}"#,
+    )]);
+    let text = message(&claim("billing-prod", "x").of("other/db"), &world);
+    assert!(text.contains("billing/**") && !text.contains("acme"), "{text}");
+}
+
+#[test]
+fn what_is_not_known_grants_nothing_and_withdraws_nothing() {
+    let mine = claim("payments-prod", "a").of("payments/prod/db");
+    let mut world = World::with_tenants();
+    world.holds(mine.clone(), at(5));
+    let secret = ObjectName::new("payments-prod", "a");
+
+    let check = |world: &World, expected: Reason| {
+        let verdict = authorize(&mine, world, now());
+        assert!(matches!(&verdict, Verdict::Undecided(r) if r.reason == expected), "{verdict:?}");
+        let kept = retention(&secret, world.holding(&secret).unwrap(), world, now());
+        assert!(!matches!(kept, Retention::Withdraw(_)), "{kept:?}");
+    };
+    world.policies_synced = false;
+    check(&world, Reason::PolicyUnknown);
+    world.policies_synced = true;
+    world.policies.insert("broken".into(), PolicyState::Unknown("pattern".into()));
+    check(&world, Reason::PolicyUnknown);
+    world.policies.remove("broken");
+    world.put_store("aws", Some(StoreState::AccountUnknown { region: "eu-west-1".into() }));
+    check(&world, Reason::AccountUnknown);
+    world.put_store("aws", None);
+    check(&world, Reason::StoreNotFound);
+    world.policies.extend([policy("other", "{segment: {labels: [tenant]}}")]);
+    check(&world, Reason::SegmentConflict);
+}
+
+#[test]
+fn policies_over_one_namespace_add_up_in_keys_and_tighten_in_rules() {
+    let world = World::with_tenants().under([
+        policy("tenants", TENANTS),
+        policy("more", r#"{segment: {labels: [tenant, environment]}, allow: [{storeRef: {name: aws}, keys: ["${namespace}/**"]}], rules: {requireConsumers: false}}"#),
+    ]);
+    assert_eq!(reason(&claim("payments-prod", "x").of("payments-prod/db"), &world), None);
+    assert_eq!(reason(&claim("payments-prod", "x").of("payments/prod/db"), &world), None);
+    let nobody = Claim { has_consumers: false, ..claim("payments-prod", "x").of("payments/prod/db") };
+    assert_eq!(reason(&nobody, &world), Some(Reason::ConsumersRequired), "the strictest of the two");
+}
+
+#[test]
+fn rules_of_form() {
+    let world = World::with_tenants();
+    let base = || claim("payments-prod", "x").of("payments/prod/db");
+    assert_eq!(reason(&Claim { has_consumers: false, ..base() }, &world), Some(Reason::ConsumersRequired));
+    assert_eq!(reason(&Claim { retain: true, ..base() }, &world), Some(Reason::RetainNotAllowed));
+    assert_eq!(
+        reason(&Claim { target_type: "example.com/own".into(), ..base() }, &world),
+        Some(Reason::TargetTypeNotAllowed)
+    );
+    let pinned =
+        Claim { asks: [("payments/prod/db".into(), VersionAsked::Stage("AWSPREVIOUS".into()))].into(), ..base() };
+    assert_eq!(reason(&pinned, &world), Some(Reason::ActionNotAllowed));
+}
+
+const SHARED: &str = r#"{segment: {labels: [tenant]}, allow: [{storeRef: {name: aws}, keys: ["shared/**"]}], rules: {exclusiveKeys: LEVEL}}"#;
+
+fn shared(level: &str) -> World {
+    World::with_tenants().under([policy("shared", &SHARED.replace("LEVEL", level))])
+}
+
+#[test]
+fn how_far_a_key_may_be_shared() {
+    for (level, same_namespace, same_segment, other_segment) in [
+        ("Workload", false, false, false),
+        ("Namespace", true, false, false),
+        ("Segment", true, true, false),
+        ("Unlimited", true, true, true),
+    ] {
+        let mut world = shared(level);
+        world.put_claim(claim("payments-prod", "first").of("shared/db").created_at(1));
+        for (namespace, allowed) in
+            [("payments-prod", same_namespace), ("payments-staging", same_segment), ("billing-prod", other_segment)]
+        {
+            let second = claim(namespace, "second").of("shared/db").created_at(2);
+            world.put_claim(second.clone());
+            assert_eq!(reason(&second, &world).is_none(), allowed, "{level} {namespace}");
+            world.remove_claim(&second.object);
+        }
+    }
+}
+
+#[test]
+fn the_incumbent_then_the_earlier_then_the_uid() {
+    let first = claim("payments-prod", "a").of("shared/db").created_at(1);
+    let second = claim("billing-prod", "b").of("shared/db").created_at(2);
+    let mut world = shared("Namespace");
+    world.put_claim(first.clone());
+    world.put_claim(second.clone());
+    assert_eq!((reason(&first, &world), reason(&second, &world)), (None, Some(Reason::KeyClaimed)));
+    // A restore gives the newcomer an older timestamp; the incumbent keeps its key.
+    world.holds(second.clone(), at(3));
+    assert_eq!((reason(&first, &world), reason(&second, &world)), (Some(Reason::KeyClaimed), None));
+    // Alike in time: the uid decides, and it decides for one of them.
+    let mut world = shared("Namespace");
+    let twins = [claim("payments-prod", "a").of("shared/db"), claim("billing-prod", "b").of("shared/db")];
+    twins.iter().for_each(|c| world.put_claim(c.clone()));
+    assert_eq!(twins.iter().filter(|c| reason(c, &world).is_none()).count(), 1);
+}
+
+#[test]
+fn a_refused_claim_owns_nothing() {
+    let mut world = shared("Namespace");
+    // The earlier one waits for another key that somebody holds, so it does not own shared/b either.
+    world.holds(claim("payments-staging", "holder").of("shared/a"), at(1));
+    world.put_claim(claim("payments-prod", "waiting").of("shared/b").of("shared/a").created_at(1));
+    assert_eq!(reason(&claim("billing-prod", "later").of("shared/b").created_at(2), &world), None);
+}
+
+#[test]
+fn two_stores_of_one_account_are_one_key() {
+    let mut world = shared("Namespace");
+    world.put_store(
+        "twin",
+        Some(StoreState::Known(Realm::Aws { account: "123456789012".into(), region: "eu-west-1".into() })),
+    );
+    world.policies.extend([policy(
+        "twin",
+        r#"{segment: {labels: [tenant]}, allow: [{storeRef: {name: twin}, keys: ["shared/**"]}]}"#,
+    )]);
+    world.put_claim(claim("payments-prod", "a").of("shared/db").created_at(1));
+    let second = Claim { store: "twin".into(), ..claim("billing-prod", "b").of("shared/db").created_at(2) };
+    assert_eq!(reason(&second, &world), Some(Reason::KeyClaimed));
+}
+
+#[test]
+fn an_exception_lifts_its_rule_until_its_end() {
+    for (end, expected) in [
+        ("2026-01-31T00:00:00Z", None),
+        ("2025-12-01T00:00:00Z", Some(Reason::KeyClaimed)),
+        ("2026-12-01T00:00:00Z", Some(Reason::KeyClaimed)),
+    ] {
+        let yaml = SHARED.replace("LEVEL", "Namespace").replace(
+            "rules:",
+            &format!("exceptions: [{{rule: ExclusiveKeys, keys: [shared/db], reason: JIRA-1, expirationTime: \"{end}\"}}], rules:"),
+        );
+        let mut world = World::with_tenants().under([policy("shared", &yaml)]);
+        world.put_claim(claim("payments-prod", "a").of("shared/db").created_at(1));
+        assert_eq!(reason(&claim("billing-prod", "b").of("shared/db").created_at(2), &world), expected, "{end}");
+    }
+}
+
+#[test]
+fn the_owner_is_named_only_at_home() {
+    let mut world = shared("Workload");
+    world.put_claim(claim("payments-prod", "owner").of("shared/db").created_at(1));
+    assert!(message(&claim("payments-prod", "b").of("shared/db").created_at(2), &world).contains("\"owner\""));
+    let text = message(&claim("billing-prod", "b").of("shared/db").created_at(2), &world);
+    assert!(!text.contains("owner\"") && !text.contains("payments"), "{text}");
+}
+
+#[test]
+fn what_is_held_is_kept_or_withdrawn_by_its_own_keys() {
+    let secret = ObjectName::new("payments-prod", "a");
+    let verdict = |world: &World| retention(&secret, world.holding(&secret).unwrap(), world, now());
+    let mut world = World::with_tenants();
+    world.holds(claim("payments-prod", "a").of("payments/prod/db"), at(5));
+    assert_eq!(verdict(&world), Retention::Keep);
+    // Edited past admission to a key that is refused: the old value stays.
+    world.put_claim(claim("payments-prod", "a").of("billing/prod/db"));
+    assert_eq!(verdict(&world), Retention::Keep);
+    // The namespace loses its labels: what it holds goes.
+    world.namespace("payments-prod", &[]);
+    assert!(matches!(verdict(&world), Retention::Withdraw(r) if r.reason == Reason::NoPolicy));
+    // The policy is narrowed.
+    let mut world = world.under([policy("tenants", "{segment: {labels: [tenant, environment]}}")]);
+    world.namespace("payments-prod", &[("tenant", "payments"), ("environment", "prod")]);
+    assert!(matches!(verdict(&world), Retention::Withdraw(r) if r.reason == Reason::KeyNotAllowed));
+}
+
+#[test]
+fn a_store_that_moved_to_another_account_does_not_cover_the_old_keys() {
+    let mut world = World::with_tenants();
+    let mine = claim("payments-prod", "a").of("payments/prod/db");
+    world.holds(mine.clone(), at(5));
+    world.put_store(
+        "aws",
+        Some(StoreState::Known(Realm::Aws { account: "999999999999".into(), region: "eu-west-1".into() })),
+    );
+    assert_eq!(reason(&mine, &world), None, "its new key is authorised anew");
+    let secret = ObjectName::new("payments-prod", "a");
+    assert!(matches!(retention(&secret, world.holding(&secret).unwrap(), &world, now()), Retention::Withdraw(_)));
+}
+
+#[test]
+fn piled_up_claims_are_bounded_and_refuse_the_later() {
+    let mut world = shared("Workload");
+    for i in 0..2_000 {
+        world.put_claim(
+            claim("payments-prod", &format!("c{i}")).of("shared/db").of(&format!("shared/{}", i % 7)).created_at(i),
+        );
+    }
+    assert_eq!(
+        reason(&claim("billing-prod", "late").of("shared/db").created_at(9_999), &world),
+        Some(Reason::KeyClaimed)
+    );
+}

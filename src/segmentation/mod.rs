@@ -1,0 +1,18 @@
+//! The pure core: who may hold which secret. It knows nothing of I/O, clocks or randomness; those are arguments.
+//!
+//! [`world::World`] is what was observed; [`authorize::authorize`] is the one question, asked at every door.
+
+pub mod authorize;
+pub mod fingerprint;
+pub mod key;
+pub mod pattern;
+pub mod policy;
+pub mod seal;
+pub mod segment;
+pub mod verdict;
+pub mod world;
+
+#[cfg(test)]
+mod authorize_tests;
+#[cfg(test)]
+pub(crate) mod fixtures;

@@ -1,0 +1,193 @@
+//! A SegmentationPolicy, compiled: every part of it understood, defaults filled in.
+
+use super::pattern::{InvalidPattern, KeyPattern};
+use super::segment::Segment;
+use crate::api::NAMESPACE_NAME_LABEL;
+use crate::api::policy::*;
+use jiff::{SignedDuration, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// The Secret types that every policy allows.
+pub const BUILT_IN_TYPES: [&str; 5] = [
+    "Opaque",
+    "kubernetes.io/tls",
+    "kubernetes.io/dockerconfigjson",
+    "kubernetes.io/basic-auth",
+    "kubernetes.io/ssh-auth",
+];
+
+/// Properties that may be alike everywhere unless the policy says otherwise: they are not secrets.
+pub const DEFAULT_IGNORE: [&str; 5] = ["username", "host", "port", "dbname", "engine"];
+
+/// The longest that an exception may last from when it is looked at.
+pub const EXCEPTION_LIMIT: SignedDuration = SignedDuration::from_hours(90 * 24);
+
+/// A policy whose every part is understood.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    /// Its name.
+    pub name: String,
+    /// The labels that name a segment.
+    pub segment_labels: Arc<[String]>,
+    selector: NamespaceSelector,
+    /// How a violation is answered at admission.
+    pub mode: Mode,
+    /// What may be claimed.
+    pub allow: Vec<AllowEntry>,
+    /// How far one key may be shared.
+    pub exclusive_keys: Exclusivity,
+    /// The scope inside which a value may repeat.
+    pub unique_within: Within,
+    /// Properties and secretKeys that are not compared.
+    pub ignore: BTreeSet<String>,
+    /// Whether consumers must be named.
+    pub require_consumers: bool,
+    /// Types beyond the built-in ones.
+    pub target_types: BTreeSet<String>,
+    /// Whether Retain is allowed.
+    pub allow_retain: bool,
+    /// Rules lifted for a while.
+    pub exceptions: Vec<Exception>,
+}
+
+/// Keys of one store.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AllowEntry {
+    /// The ScopedSecretStore's name.
+    pub store: String,
+    /// Which keys.
+    pub patterns: Vec<KeyPattern>,
+    /// What may be done.
+    pub actions: BTreeSet<Action>,
+}
+
+/// Why a policy cannot be understood; it then counts as unknown.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum InvalidPolicy {
+    #[error("segment.labels is empty: name at least one namespace label")]
+    NoSegmentLabels,
+    #[error("allow[{entry}].keys has the pattern {pattern:?}, but {why}")]
+    Pattern { entry: usize, pattern: String, why: InvalidPattern },
+    #[error(
+        "allow[{entry}].keys uses ${{label:{label}}}, which is not one of segment.labels: other labels can be set by anybody who edits a namespace"
+    )]
+    PlaceholderNotASegmentLabel { entry: usize, label: String },
+    #[error(
+        "namespaceSelector uses the label {0:?}, which is not one of segment.labels nor kubernetes.io/metadata.name"
+    )]
+    SelectorNotASegmentLabel(String),
+}
+
+impl Policy {
+    /// Compiles a policy. What the CRD's rules check is checked again: admission can be bypassed.
+    pub fn compile(name: &str, spec: &SegmentationPolicySpec) -> Result<Self, InvalidPolicy> {
+        let segment_labels: Arc<[String]> = spec.segment.labels.clone().into();
+        if segment_labels.is_empty() {
+            return Err(InvalidPolicy::NoSegmentLabels);
+        }
+        let selector = spec.namespace_selector.clone().unwrap_or_default();
+        let known = |key: &str| key == NAMESPACE_NAME_LABEL || segment_labels.iter().any(|l| l == key);
+        let used = selector.match_labels.keys().chain(selector.match_expressions.iter().map(|e| &e.key));
+        if let Some(stranger) = used.into_iter().find(|key| !known(key)) {
+            return Err(InvalidPolicy::SelectorNotASegmentLabel(stranger.clone()));
+        }
+        let allow = spec
+            .allow
+            .iter()
+            .enumerate()
+            .map(|(entry, allow)| AllowEntry::compile(entry, allow, &segment_labels))
+            .collect::<Result<_, _>>()?;
+        let rules = spec.rules.clone().unwrap_or_default();
+        let unique = rules.unique_values.unwrap_or_default();
+        Ok(Self {
+            name: name.to_owned(),
+            segment_labels,
+            selector,
+            mode: spec.mode.unwrap_or_default(),
+            allow,
+            exclusive_keys: rules.exclusive_keys.unwrap_or_default(),
+            unique_within: unique.within.unwrap_or_default(),
+            ignore: unique
+                .ignore
+                .map_or_else(|| DEFAULT_IGNORE.map(String::from).into(), |list| list.into_iter().collect()),
+            require_consumers: rules.require_consumers.unwrap_or(true),
+            target_types: rules.target_types.into_iter().collect(),
+            allow_retain: rules.allow_retain.unwrap_or(false),
+            exceptions: spec.exceptions.clone(),
+        })
+    }
+
+    /// The policy with its defaults filled in, for its status.
+    pub fn effective(&self) -> EffectivePolicy {
+        EffectivePolicy {
+            mode: self.mode,
+            exclusive_keys: self.exclusive_keys,
+            unique_values: EffectiveUniqueValues {
+                within: self.unique_within,
+                ignore: self.ignore.iter().cloned().collect(),
+            },
+            require_consumers: self.require_consumers,
+            target_types: BUILT_IN_TYPES
+                .iter()
+                .map(|t| (*t).to_owned())
+                .chain(self.target_types.iter().cloned())
+                .collect(),
+            allow_retain: self.allow_retain,
+        }
+    }
+
+    /// Whether its selector picks a namespace. An absent selector picks all.
+    pub fn selects(&self, namespace: &str, labels: &BTreeMap<String, String>) -> bool {
+        let value =
+            |key: &str| if key == NAMESPACE_NAME_LABEL { Some(namespace) } else { labels.get(key).map(String::as_str) };
+        let equal = self.selector.match_labels.iter().all(|(key, wanted)| value(key) == Some(wanted));
+        equal
+            && self.selector.match_expressions.iter().all(|e| match (e.operator, value(&e.key)) {
+                (SelectorOperator::In, found) => found.is_some_and(|v| e.values.iter().any(|w| w == v)),
+                (SelectorOperator::NotIn, found) => !found.is_some_and(|v| e.values.iter().any(|w| w == v)),
+                (SelectorOperator::Exists, found) => found.is_some(),
+                (SelectorOperator::DoesNotExist, found) => found.is_none(),
+            })
+    }
+
+    /// The segment of a namespace with these labels, or the label that is missing or empty.
+    pub fn segment(&self, labels: &BTreeMap<String, String>) -> Result<Segment, &str> {
+        Segment::of(&self.segment_labels, labels)
+    }
+
+    /// The patterns that let several segments claim one key.
+    pub fn shared_patterns(&self) -> impl Iterator<Item = &KeyPattern> {
+        self.allow.iter().flat_map(|a| &a.patterns).filter(|p| !p.separates(&self.segment_labels))
+    }
+
+    /// Whether an exception lifts `rule` for this key or one of these namespaces now. One whose end is more than 90 days
+    /// ahead got past admission and is not honoured yet.
+    pub fn lifts(&self, rule: ExceptedRule, key: Option<&str>, namespaces: &[&str], now: Timestamp) -> bool {
+        self.exceptions.iter().any(|e| {
+            let left = e.expiration_time.0.duration_since(now);
+            let in_force = left > SignedDuration::ZERO && left <= EXCEPTION_LIMIT;
+            let named = e.keys.iter().any(|k| Some(k.as_str()) == key)
+                || e.namespaces.iter().any(|n| namespaces.contains(&n.as_str()));
+            e.rule == rule && in_force && named
+        })
+    }
+}
+
+impl AllowEntry {
+    fn compile(entry: usize, allow: &Allow, segment_labels: &[String]) -> Result<Self, InvalidPolicy> {
+        let mut patterns = Vec::with_capacity(allow.keys.len());
+        for text in &allow.keys {
+            let pattern =
+                KeyPattern::parse(text).map_err(|why| InvalidPolicy::Pattern { entry, pattern: text.clone(), why })?;
+            if let Some(label) = pattern.labels().find(|label| !segment_labels.iter().any(|l| l == label)) {
+                return Err(InvalidPolicy::PlaceholderNotASegmentLabel { entry, label: label.to_owned() });
+            }
+            patterns.push(pattern);
+        }
+        let actions =
+            if allow.actions.is_empty() { [Action::Read].into() } else { allow.actions.iter().copied().collect() };
+        Ok(Self { store: allow.store_ref.name.clone(), patterns, actions })
+    }
+}

@@ -1,0 +1,358 @@
+//! The seal: one annotation on a managed Secret that says, to us alone, what it holds and for whom.
+//!
+//! AES-256-GCM-SIV over a small record, bound to the Secret's namespace and name. It reveals nothing (equal values do not
+//! look equal), cannot be forged or moved, proves that a Secret is ours after a restore or an orphaning, and lets a restart
+//! rebuild claims and fingerprints from a metadata watch without reading one value.
+//!
+//! Format: `v1.GENERATION.BASE64URL(nonce || ciphertext)`.
+
+use super::fingerprint::Fingerprint;
+use super::key::CanonicalKey;
+use super::world::{Holding, ObjectName};
+use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::{hkdf, hmac};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+/// What a seal says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SealRecord {
+    /// The ScopedSecret's name.
+    pub claim: String,
+    /// Each key with the version that was projected.
+    pub versions: Vec<(CanonicalKey, String)>,
+    /// Since when the claim has held these keys.
+    pub held_since: Timestamp,
+    /// Fingerprints of the hard-to-guess values.
+    pub fingerprints: Vec<Fingerprint>,
+    /// Digest of the part of the spec that decides what is projected.
+    pub spec: String,
+    /// Digest of the Secret's content, to tell drift from a read.
+    pub content: String,
+    /// Whether the Secret outlives its ScopedSecret.
+    pub retain: bool,
+    /// The refresh-at that was handled.
+    pub refresh_at: Option<String>,
+}
+
+impl SealRecord {
+    /// The part that the index keeps.
+    pub fn holding(&self) -> Holding {
+        Holding {
+            claim: self.claim.as_str().into(),
+            keys: self.versions.iter().map(|(key, _)| key.clone()).collect(),
+            fingerprints: self.fingerprints.clone().into(),
+            held_since: self.held_since,
+            retain: self.retain,
+        }
+    }
+}
+
+/// Why a seal says nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BrokenSeal {
+    /// It was sealed under a key that we do not have.
+    #[error("it was sealed under another key")]
+    UnknownGeneration,
+    /// It was forged, altered, or moved from another Secret.
+    #[error("it was forged, altered or moved")]
+    Invalid,
+}
+
+/// One generation of the seal key.
+pub struct Generation {
+    /// Its id: eight hexadecimal digits, public.
+    pub id: String,
+    /// When it was made.
+    pub created: Timestamp,
+    master: Zeroizing<[u8; 32]>,
+    sealing: LessSafeKey,
+    fingerprinting: hmac::Key,
+    digesting: hmac::Key,
+}
+
+/// The generations of the seal key: the first seals, all open.
+pub struct SealKeys {
+    generations: Vec<Generation>,
+}
+
+/// Why a stored key cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BrokenKeys {
+    /// The stored text is not what we write.
+    #[error("the seal key cannot be read")]
+    Unreadable,
+    /// The library refused.
+    #[error("the cryptographic library failed")]
+    Crypto,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredGeneration {
+    id: String,
+    created: Timestamp,
+    key: Zeroizing<String>,
+}
+
+/// The record as it is encrypted; short names keep the annotation small.
+#[derive(Serialize, Deserialize)]
+struct Wire {
+    c: String,
+    k: Vec<(String, String)>,
+    h: i64,
+    f: String,
+    s: String,
+    x: String,
+    #[serde(default)]
+    r: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    a: Option<String>,
+}
+
+const NONCE_LEN: usize = 12;
+
+impl Generation {
+    /// A generation from 36 random bytes: 4 for its id, 32 for its key.
+    pub fn from_random(random: &[u8; 36], created: Timestamp) -> Result<Self, BrokenKeys> {
+        let id = random[..4].iter().map(|b| format!("{b:02x}")).collect();
+        let mut master = Zeroizing::new([0; 32]);
+        master.copy_from_slice(&random[4..]);
+        Self::new(id, created, master)
+    }
+
+    fn new(id: String, created: Timestamp, master: Zeroizing<[u8; 32]>) -> Result<Self, BrokenKeys> {
+        let derive = |purpose: &[u8]| {
+            let mut key = Zeroizing::new([0; 32]);
+            hkdf::Salt::new(hkdf::HKDF_SHA256, b"scopedsecrets.io")
+                .extract(&*master)
+                .expand(&[purpose], hkdf::HKDF_SHA256)
+                .and_then(|okm| okm.fill(&mut *key))
+                .map_err(|_| BrokenKeys::Crypto)?;
+            Ok(key)
+        };
+        let sealing = UnboundKey::new(&AES_256_GCM_SIV, &*derive(b"seal")?).map_err(|_| BrokenKeys::Crypto)?;
+        Ok(Self {
+            fingerprinting: hmac::Key::new(hmac::HMAC_SHA256, &*derive(b"fingerprint")?),
+            digesting: hmac::Key::new(hmac::HMAC_SHA256, &*derive(b"digest")?),
+            sealing: LessSafeKey::new(sealing),
+            id,
+            created,
+            master,
+        })
+    }
+
+    fn fingerprint(&self, value: &[u8]) -> Fingerprint {
+        let mut short = [0; 16];
+        short.copy_from_slice(&hmac::sign(&self.fingerprinting, value).as_ref()[..16]);
+        Fingerprint(short)
+    }
+}
+
+impl SealKeys {
+    /// Keys of one generation.
+    pub fn new(first: Generation) -> Self {
+        Self { generations: vec![first] }
+    }
+
+    /// Makes a new generation current and keeps the one before it.
+    pub fn rotate(self, next: Generation) -> Self {
+        Self { generations: std::iter::once(next).chain(self.generations.into_iter().take(1)).collect() }
+    }
+
+    /// The generation that seals.
+    pub fn current(&self) -> &Generation {
+        &self.generations[0]
+    }
+
+    /// Seals a record for one Secret.
+    pub fn seal(&self, secret: &ObjectName, record: &SealRecord, nonce: [u8; NONCE_LEN]) -> Result<String, BrokenKeys> {
+        let wire = Wire {
+            c: record.claim.clone(),
+            k: record.versions.iter().map(|(key, version)| (key.as_str().to_owned(), version.clone())).collect(),
+            h: record.held_since.as_second(),
+            f: BASE64.encode(record.fingerprints.iter().flat_map(|f| f.0).collect::<Vec<u8>>()),
+            s: record.spec.clone(),
+            x: record.content.clone(),
+            r: record.retain,
+            a: record.refresh_at.clone(),
+        };
+        let mut sealed = serde_json::to_vec(&wire).map_err(|_| BrokenKeys::Crypto)?;
+        let current = self.current();
+        current
+            .sealing
+            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), bound_to(secret, &current.id), &mut sealed)
+            .map_err(|_| BrokenKeys::Crypto)?;
+        let mut text = nonce.to_vec();
+        text.append(&mut sealed);
+        Ok(format!("v1.{}.{}", current.id, BASE64.encode(text)))
+    }
+
+    /// Opens the seal of one Secret.
+    pub fn open(&self, secret: &ObjectName, text: &str) -> Result<SealRecord, BrokenSeal> {
+        let mut parts = text.splitn(3, '.');
+        let (Some("v1"), Some(id), Some(body)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(BrokenSeal::Invalid);
+        };
+        let generation = self.generations.iter().find(|g| g.id == id).ok_or(BrokenSeal::UnknownGeneration)?;
+        let mut body = BASE64.decode(body).map_err(|_| BrokenSeal::Invalid)?;
+        if body.len() < NONCE_LEN {
+            return Err(BrokenSeal::Invalid);
+        }
+        let mut sealed = body.split_off(NONCE_LEN);
+        let nonce = Nonce::try_assume_unique_for_key(&body).map_err(|_| BrokenSeal::Invalid)?;
+        let plain = generation
+            .sealing
+            .open_in_place(nonce, bound_to(secret, id), &mut sealed)
+            .map_err(|_| BrokenSeal::Invalid)?;
+        let wire: Wire = serde_json::from_slice(plain).map_err(|_| BrokenSeal::Invalid)?;
+        let fingerprints = BASE64.decode(&wire.f).map_err(|_| BrokenSeal::Invalid)?;
+        Ok(SealRecord {
+            claim: wire.c,
+            versions: wire.k.into_iter().map(|(key, version)| (CanonicalKey::from_sealed(&key), version)).collect(),
+            held_since: Timestamp::from_second(wire.h).map_err(|_| BrokenSeal::Invalid)?,
+            fingerprints: fingerprints.chunks_exact(16).filter_map(|c| Some(Fingerprint(c.try_into().ok()?))).collect(),
+            spec: wire.s,
+            content: wire.x,
+            retain: wire.r,
+            refresh_at: wire.a,
+        })
+    }
+
+    /// Whether a seal was made by the current generation: else it is renewed when its values are next in hand.
+    pub fn is_current(&self, text: &str) -> bool {
+        text.strip_prefix("v1.")
+            .and_then(|t| t.strip_prefix(self.current().id.as_str()))
+            .is_some_and(|t| t.starts_with('.'))
+    }
+
+    /// The fingerprint that goes into a seal.
+    pub fn fingerprint(&self, value: &[u8]) -> Fingerprint {
+        self.current().fingerprint(value)
+    }
+
+    /// The fingerprints that the value has under every generation: seals of the one before may still stand.
+    pub fn fingerprints(&self, value: &[u8]) -> impl Iterator<Item = Fingerprint> {
+        self.generations.iter().map(move |g| g.fingerprint(value))
+    }
+
+    /// A keyed digest, hexadecimal, 32 characters: for what must be compared but not revealed.
+    pub fn digest(&self, bytes: &[u8]) -> String {
+        hmac::sign(&self.current().digesting, bytes).as_ref()[..16].iter().map(|b| format!("{b:02x}")).collect()
+    }
+
+    /// As stored in the key Secret.
+    pub fn to_stored(&self) -> Result<Zeroizing<Vec<u8>>, BrokenKeys> {
+        let stored: Vec<StoredGeneration> = self
+            .generations
+            .iter()
+            .map(|g| StoredGeneration {
+                id: g.id.clone(),
+                created: g.created,
+                key: Zeroizing::new(BASE64.encode(*g.master)),
+            })
+            .collect();
+        serde_json::to_vec(&stored).map(Zeroizing::new).map_err(|_| BrokenKeys::Unreadable)
+    }
+
+    /// From the key Secret.
+    pub fn from_stored(bytes: &[u8]) -> Result<Self, BrokenKeys> {
+        let stored: Vec<StoredGeneration> = serde_json::from_slice(bytes).map_err(|_| BrokenKeys::Unreadable)?;
+        let generations = stored
+            .into_iter()
+            .map(|g| {
+                let bytes = Zeroizing::new(BASE64.decode(g.key.as_bytes()).map_err(|_| BrokenKeys::Unreadable)?);
+                let mut master = Zeroizing::new([0; 32]);
+                if bytes.len() != master.len() {
+                    return Err(BrokenKeys::Unreadable);
+                }
+                master.copy_from_slice(&bytes);
+                Generation::new(g.id, g.created, master)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        if generations.is_empty() { Err(BrokenKeys::Unreadable) } else { Ok(Self { generations }) }
+    }
+}
+
+fn bound_to(secret: &ObjectName, generation: &str) -> Aad<Vec<u8>> {
+    // Neither a namespace nor a Secret's name can have a NUL.
+    Aad::from(format!("scopedsecrets.io/seal/v1\0{generation}\0{}\0{}", secret.namespace, secret.name).into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(seed: u8) -> SealKeys {
+        SealKeys::new(Generation::from_random(&[seed; 36], Timestamp::UNIX_EPOCH).unwrap())
+    }
+
+    fn record() -> SealRecord {
+        SealRecord {
+            claim: "orders-db".into(),
+            versions: vec![(CanonicalKey::from_sealed("aws:123456789012:eu-west-1:payments/prod/db"), "v1".into())],
+            held_since: Timestamp::from_second(1_767_225_600).unwrap(),
+            fingerprints: vec![keys(1).fingerprint(b"a value that is long enough")],
+            spec: "s".into(),
+            content: "c".into(),
+            retain: false,
+            refresh_at: Some("now".into()),
+        }
+    }
+
+    #[test]
+    fn opens_where_it_was_sealed_and_nowhere_else() {
+        let (keys, secret) = (keys(1), ObjectName::new("payments-prod", "orders-db"));
+        let seal = keys.seal(&secret, &record(), [7; 12]).unwrap();
+        assert_eq!(keys.open(&secret, &seal), Ok(record()));
+        assert!(keys.is_current(&seal));
+        for other in [ObjectName::new("payments-staging", "orders-db"), ObjectName::new("payments-prod", "other")] {
+            assert_eq!(keys.open(&other, &seal), Err(BrokenSeal::Invalid), "moved to {other}");
+        }
+    }
+
+    #[test]
+    fn every_altered_byte_is_seen() {
+        let (keys, secret) = (keys(1), ObjectName::new("a", "b"));
+        let seal = keys.seal(&secret, &record(), [7; 12]).unwrap();
+        for at in 0..seal.len() {
+            let mut forged = seal.clone().into_bytes();
+            forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };
+            let forged = String::from_utf8(forged).unwrap();
+            // The last base64 digit has unused bits; decoding refuses those that are set.
+            assert!(keys.open(&secret, &forged).is_err(), "byte {at}");
+        }
+        for junk in ["", "v1", "v1..", "v2.01010101.AAAA", "v1.01010101.", "v1.01010101.AAAA"] {
+            assert!(keys.open(&secret, junk).is_err(), "{junk}");
+        }
+    }
+
+    #[test]
+    fn another_key_is_told_from_a_forgery() {
+        let secret = ObjectName::new("a", "b");
+        let seal = keys(1).seal(&secret, &record(), [7; 12]).unwrap();
+        assert_eq!(keys(2).open(&secret, &seal), Err(BrokenSeal::UnknownGeneration));
+    }
+
+    #[test]
+    fn a_rotated_key_still_opens_and_compares() {
+        let secret = ObjectName::new("a", "b");
+        let old = keys(1);
+        let seal = old.seal(&secret, &record(), [7; 12]).unwrap();
+        let fingerprint = old.fingerprint(b"value");
+        let stored = old.rotate(Generation::from_random(&[2; 36], Timestamp::UNIX_EPOCH).unwrap()).to_stored().unwrap();
+        let new = SealKeys::from_stored(&stored).unwrap();
+        assert_eq!(new.open(&secret, &seal), Ok(record()));
+        assert!(!new.is_current(&seal));
+        assert!(new.fingerprints(b"value").any(|f| f == fingerprint));
+        assert_ne!(new.fingerprint(b"value"), fingerprint);
+    }
+
+    #[test]
+    fn equal_records_do_not_look_equal() {
+        let (keys, secret) = (keys(1), ObjectName::new("a", "b"));
+        assert_ne!(keys.seal(&secret, &record(), [1; 12]).unwrap(), keys.seal(&secret, &record(), [2; 12]).unwrap());
+    }
+}

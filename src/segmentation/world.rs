@@ -1,0 +1,255 @@
+//! What was observed, as plain values: everything that a verdict depends on.
+//!
+//! ```text
+//!   SegmentationPolicy ──┐
+//!   Namespace (labels) ──┤
+//!   ScopedSecretStore ───┼──►  World  ──►  authorize(claim, world, now)  ──►  Verdict
+//!   ScopedSecret ── Claim┤
+//!   Secret (seal) ─ Holding
+//! ```
+//!
+//! A [`Claim`] is what a ScopedSecret asks for. A [`Holding`] is what a sealed Secret physically has: it makes its claim the
+//! incumbent of the keys in its seal. Both are indexed by canonical key: who-holds-what is one question with one answer.
+
+use super::fingerprint::Fingerprint;
+use super::key::{CanonicalKey, Realm, RemoteKey};
+use super::policy::Policy;
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// A namespaced object.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectName {
+    /// Its namespace.
+    pub namespace: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+}
+
+impl ObjectName {
+    /// From two texts.
+    pub fn new(namespace: &str, name: &str) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl std::fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// A policy as far as it is known.
+#[derive(Debug, Clone, PartialEq)]
+pub enum PolicyState {
+    /// Understood.
+    Known(Arc<Policy>),
+    /// It exists but cannot be understood: nothing is withdrawn, nothing new is granted.
+    Unknown(String),
+}
+
+/// A store as far as it is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreState {
+    /// Its realm is known.
+    Known(Realm),
+    /// An AWS store whose account could not be observed yet.
+    AccountUnknown {
+        /// Its region.
+        region: String,
+    },
+}
+
+impl StoreState {
+    /// The realm, if known.
+    pub fn realm(&self) -> Option<&Realm> {
+        if let Self::Known(realm) = self { Some(realm) } else { None }
+    }
+}
+
+/// How a version of a key is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum VersionAsked {
+    /// AWSCURRENT.
+    Current,
+    /// Another staging label.
+    Stage(String),
+    /// One version id.
+    Id(String),
+}
+
+/// What a ScopedSecret asks for: the part of it that decides.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claim {
+    /// Which ScopedSecret.
+    pub object: ObjectName,
+    /// Its uid.
+    pub uid: Arc<str>,
+    /// Its creationTimestamp.
+    pub created: Timestamp,
+    /// The store it names.
+    pub store: Arc<str>,
+    /// The name of its Secret.
+    pub target: Arc<str>,
+    /// The type of its Secret.
+    pub target_type: Arc<str>,
+    /// Whether it names consumers.
+    pub has_consumers: bool,
+    /// Whether its Secret outlives it.
+    pub retain: bool,
+    /// Each distinct (key, version) it names, in the order of the spec.
+    pub asks: Box<[(Arc<str>, VersionAsked)]>,
+}
+
+/// What a sealed Secret has, from its seal.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Holding {
+    /// The ScopedSecret that it was projected for.
+    pub claim: Arc<str>,
+    /// The keys whose values it holds.
+    pub keys: Box<[CanonicalKey]>,
+    /// Fingerprints of its hard-to-guess values.
+    pub fingerprints: Box<[Fingerprint]>,
+    /// Since when its claim has held the keys.
+    pub held_since: Timestamp,
+    /// Whether it outlives its ScopedSecret.
+    pub retain: bool,
+}
+
+/// Everything that was observed.
+#[derive(Debug, Default)]
+pub struct World {
+    /// Whether every policy that exists has been seen.
+    pub policies_synced: bool,
+    /// Policies by name.
+    pub policies: BTreeMap<String, PolicyState>,
+    /// Labels of namespaces by name.
+    pub namespaces: HashMap<Arc<str>, BTreeMap<String, String>>,
+    /// Stores by name.
+    pub stores: BTreeMap<String, StoreState>,
+    claims: HashMap<ObjectName, Claim>,
+    holdings: HashMap<ObjectName, Holding>,
+    claims_by_key: HashMap<CanonicalKey, BTreeSet<ObjectName>>,
+    holdings_by_key: HashMap<CanonicalKey, BTreeSet<ObjectName>>,
+    holdings_by_fingerprint: HashMap<Fingerprint, BTreeSet<ObjectName>>,
+}
+
+impl World {
+    /// Records a claim, replacing what was known of it.
+    pub fn put_claim(&mut self, claim: Claim) {
+        self.remove_claim(&claim.object);
+        for key in self.canonical_keys(&claim) {
+            self.claims_by_key.entry(key).or_default().insert(claim.object.clone());
+        }
+        self.claims.insert(claim.object.clone(), claim);
+    }
+
+    /// Forgets a claim.
+    pub fn remove_claim(&mut self, object: &ObjectName) {
+        if let Some(old) = self.claims.remove(object) {
+            for key in self.canonical_keys(&old) {
+                forget(&mut self.claims_by_key, &key, object);
+            }
+        }
+    }
+
+    /// Records a store; the canonical keys of its claims may change with it.
+    pub fn put_store(&mut self, name: &str, state: Option<StoreState>) {
+        let affected: Vec<Claim> = self.claims.values().filter(|c| &*c.store == name).cloned().collect();
+        for claim in &affected {
+            self.remove_claim(&claim.object);
+        }
+        match state {
+            Some(state) => self.stores.insert(name.to_owned(), state),
+            None => self.stores.remove(name),
+        };
+        for claim in affected {
+            self.put_claim(claim);
+        }
+    }
+
+    /// Records what a sealed Secret holds.
+    pub fn put_holding(&mut self, secret: ObjectName, holding: Holding) {
+        self.remove_holding(&secret);
+        for key in &holding.keys {
+            self.holdings_by_key.entry(key.clone()).or_default().insert(secret.clone());
+        }
+        for fingerprint in &holding.fingerprints {
+            self.holdings_by_fingerprint.entry(*fingerprint).or_default().insert(secret.clone());
+        }
+        self.holdings.insert(secret, holding);
+    }
+
+    /// Forgets a sealed Secret.
+    pub fn remove_holding(&mut self, secret: &ObjectName) {
+        let Some(old) = self.holdings.remove(secret) else { return };
+        for key in &old.keys {
+            forget(&mut self.holdings_by_key, key, secret);
+        }
+        for fingerprint in &old.fingerprints {
+            forget(&mut self.holdings_by_fingerprint, fingerprint, secret);
+        }
+    }
+
+    /// A claim.
+    pub fn claim(&self, object: &ObjectName) -> Option<&Claim> {
+        self.claims.get(object)
+    }
+
+    /// Every claim.
+    pub fn claims(&self) -> impl Iterator<Item = &Claim> {
+        self.claims.values()
+    }
+
+    /// What a Secret holds.
+    pub fn holding(&self, secret: &ObjectName) -> Option<&Holding> {
+        self.holdings.get(secret)
+    }
+
+    /// Every holding.
+    pub fn holdings(&self) -> impl Iterator<Item = (&ObjectName, &Holding)> {
+        self.holdings.iter()
+    }
+
+    /// What the Secret of a claim holds, if it was projected for that claim.
+    pub fn holding_of(&self, claim: &Claim) -> Option<&Holding> {
+        let secret = ObjectName { namespace: claim.object.namespace.clone(), name: claim.target.clone() };
+        self.holdings.get(&secret).filter(|h| h.claim == claim.object.name)
+    }
+
+    /// The claims that name a key.
+    pub fn claims_on(&self, key: &CanonicalKey) -> impl Iterator<Item = &Claim> {
+        self.claims_by_key.get(key).into_iter().flatten().filter_map(|object| self.claims.get(object))
+    }
+
+    /// The sealed Secrets that hold a key.
+    pub fn holdings_on(&self, key: &CanonicalKey) -> impl Iterator<Item = (&ObjectName, &Holding)> {
+        self.holdings_by_key.get(key).into_iter().flatten().filter_map(|secret| self.holdings.get_key_value(secret))
+    }
+
+    /// The sealed Secrets that hold a value with this fingerprint.
+    pub fn holdings_with(&self, fingerprint: &Fingerprint) -> impl Iterator<Item = (&ObjectName, &Holding)> {
+        self.holdings_by_fingerprint
+            .get(fingerprint)
+            .into_iter()
+            .flatten()
+            .filter_map(|secret| self.holdings.get_key_value(secret))
+    }
+
+    /// The canonical keys of a claim that can be told now.
+    pub fn canonical_keys(&self, claim: &Claim) -> Vec<CanonicalKey> {
+        let Some(realm) = self.stores.get(&*claim.store).and_then(StoreState::realm) else { return Vec::new() };
+        let keys = claim.asks.iter().filter_map(|(text, _)| Some(realm.resolve(&RemoteKey::parse(text).ok()?).ok()?.0));
+        keys.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+}
+
+fn forget<K: std::hash::Hash + Eq>(index: &mut HashMap<K, BTreeSet<ObjectName>>, key: &K, object: &ObjectName) {
+    if let Some(objects) = index.get_mut(key) {
+        objects.remove(object);
+        if objects.is_empty() {
+            index.remove(key);
+        }
+    }
+}

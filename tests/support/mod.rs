@@ -1,0 +1,12 @@
+//! What the stories stand on: a cluster, an AWS, and a way to wait. A story says `mod support;`.
+//!
+//! Everything that is started ends with the test process, however that ends: each child watches its
+//! stdin, which the kernel closes for us.
+#![allow(dead_code, reason = "each story uses a part of it")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a broken test bed ends the test")]
+
+pub mod cluster;
+pub mod cluster_audit;
+pub mod emulator;
+mod service;
+pub mod wait;
