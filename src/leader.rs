@@ -88,14 +88,6 @@ impl Leadership {
             std::future::pending::<()>().await;
         }
     }
-
-    /// Always leads: for the tests of what leaders do.
-    #[cfg(test)]
-    pub fn always() -> (Self, watch::Sender<bool>) {
-        let (sender, edge) = watch::channel(true);
-        let until = Instant::now() + Duration::from_secs(3600);
-        (Self { edge, until: Arc::new(RwLock::new(Some(until))) }, sender)
-    }
 }
 
 /// Takes part in the election until it is stopped.

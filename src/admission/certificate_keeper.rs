@@ -4,7 +4,8 @@
 //! Every replica watches two named objects and serves the certificate that it sees. The leader also writes them: each
 //! write replaces exactly the version that was seen, so another replica's newer certificate wins.
 
-use super::certificates::{Bundle, Fault, IssueError, Step, next_step};
+use super::bundle::{Bundle, Fault};
+use super::certificates::{IssueError, Step, next_step};
 use super::health::Gate;
 use super::tls::CertificateCell;
 use super::webhook_configuration::{CONFIGURATION, Wanted};

@@ -1,4 +1,6 @@
 use super::*;
+use k8s_openapi::ByteString;
+use std::collections::BTreeMap;
 
 fn start() -> jiff::Timestamp {
     "2026-01-01T00:00:00Z".parse().unwrap()
@@ -114,4 +116,10 @@ fn content_that_is_not_ours_is_a_fault_never_a_panic() {
     let foreign = Bundle::read(&with("ca.crt", &other["ca.crt"].0)).unwrap();
     let step = next_step(Ok(&foreign), &names(), true, start());
     assert_eq!(step, Step::Create(Fault::Untrusted("tls.crt")), "signed by another authority");
+}
+
+#[test]
+fn a_name_that_cannot_be_is_an_error_not_a_loop() {
+    let made = Step::Create(Fault::Absent).take(None, &["not a name".to_owned()], start());
+    assert!(matches!(made, Err(IssueError::Unusable(_))));
 }

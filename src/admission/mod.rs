@@ -11,6 +11,7 @@
 //! `server` knows nothing of Kubernetes, `review` nothing of sockets, `certificates` and `webhook_configuration` decide
 //! without doing, `certificate_keeper` does. A ValidatingAdmissionPolicy stands beside the rule that it serves.
 
+pub mod bundle;
 mod answer;
 pub mod certificate_keeper;
 pub mod certificates;
@@ -41,4 +42,33 @@ pub struct ServingArgs {
     /// Address of the HTTP server for /healthz, /readyz and /metrics.
     #[arg(long, env = "SCOPED_SECRETS_METRICS_ADDRESS", default_value = "0.0.0.0:8080")]
     pub metrics_address: SocketAddr,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::leader::LeaderArgs;
+    use crate::telemetry::logs::LogArgs;
+    use clap::{CommandFactory, Parser};
+
+    #[derive(Parser)]
+    struct Shell {
+        #[command(flatten)]
+        serving: ServingArgs,
+        #[command(flatten)]
+        leader: LeaderArgs,
+        #[command(flatten)]
+        log: LogArgs,
+    }
+
+    #[test]
+    fn arguments_have_sound_defaults() {
+        Shell::command().debug_assert();
+        let shell = Shell::parse_from(["scoped-secrets", "--webhook-url", "https://127.0.0.1:9443"]);
+        assert!(shell.leader.terms().is_ok());
+        assert_eq!(shell.serving.webhook_address.port(), 9443);
+        assert_eq!((shell.serving.metrics_address.port(), shell.log.log_level.as_str()), (8080, "info"));
+        assert!(Shell::try_parse_from(["scoped-secrets", "--webhook-url", "http://a"]).is_err());
+        assert!(Shell::try_parse_from(["scoped-secrets", "--log-level", "scoped_secrets=loud"]).is_err());
+    }
 }

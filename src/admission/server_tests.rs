@@ -1,4 +1,5 @@
-use super::super::certificates::{Fault, Step};
+use super::super::bundle::Fault;
+use super::super::certificates::Step;
 use super::super::review::tests::review_of;
 use super::super::review::{BODY_LIMIT, Review, Route, router};
 use super::super::tls::{CertificateCell, server_config};
