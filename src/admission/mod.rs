@@ -11,8 +11,8 @@
 //! `server` knows nothing of Kubernetes, `review` nothing of sockets, `certificates` and `webhook_configuration` decide
 //! without doing, `certificate_keeper` does. A ValidatingAdmissionPolicy stands beside the rule that it serves.
 
-pub mod bundle;
 mod answer;
+pub mod bundle;
 pub mod certificate_keeper;
 pub mod certificates;
 pub mod claims;
