@@ -60,11 +60,10 @@ impl Composer {
             Event::Scalar(text, style, anchor, tag) => {
                 let (core, foreign) = tag_of(tag.as_deref());
                 let plain = style == ScalarStyle::Plain;
-                if let Some(Open::Map { key: key @ None, .. }) = self.open.last_mut() {
-                    if &*text == "<<" && ((plain && tag.is_none()) || core == Some("merge")) {
-                        *key = Some(Key::Merge(at));
-                        return Ok(());
-                    }
+                let merges = &*text == "<<" && ((plain && tag.is_none()) || core == Some("merge"));
+                if let Some(Open::Map { key: key @ None, .. }) = self.open.last_mut().filter(|_| merges) {
+                    *key = Some(Key::Merge(at));
+                    return Ok(());
                 }
                 let value = scalar::resolve(&text, plain, core, foreign).map_err(|message| Fault { at, message })?;
                 self.finish(Node { at, value, weight: 1, height: 1 }, anchor)
