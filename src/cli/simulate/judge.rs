@@ -189,7 +189,7 @@ impl<'a> Bench<'a> {
         reason: Reason,
     ) -> Option<T> {
         let spec = object.node.get("spec").filter(|_| sound)?;
-        match serde_json::from_value(spec.to_json()) {
+        match serde_json::from_value(spec.to_stored_json()) {
             Ok(spec) => Some(spec),
             Err(error) => {
                 let at = object.node.place_of("spec");

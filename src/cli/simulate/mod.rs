@@ -88,10 +88,15 @@ fn check(object: &Object, crds: &Crds) -> (bool, Vec<Finding>) {
         Kind::SegmentationPolicy => (crds.check(object.kind.as_str(), &object.node), Reason::PolicyInvalid),
         Kind::ScopedSecret => (crds.check(object.kind.as_str(), &object.node), Reason::SpecInvalid),
     };
-    let clear = |weight| weight == Weight::Strict && object.kind == Kind::ScopedSecret;
+    let clear = |weight| match weight {
+        Weight::Unsure => true,
+        Weight::Strict => object.kind == Kind::ScopedSecret,
+        Weight::Invalid | Weight::Blocking => false,
+    };
     let sound = breaches.iter().all(|b| clear(b.weight));
     let findings = breaches.into_iter().map(|breach| {
-        let finding = object.finding(Severity::Error, Rule::Schema, reason, breach.at, breach.message);
+        let severity = if breach.weight == Weight::Unsure { Severity::Warning } else { Severity::Error };
+        let finding = object.finding(severity, Rule::Schema, reason, breach.at, breach.message);
         Finding { fix: breach.fix, ..finding }
     });
     (sound, findings.collect())

@@ -25,6 +25,8 @@ pub struct Breach {
 pub enum Weight {
     /// `--validate=strict` refuses it; everything else still can be judged.
     Strict,
+    /// It could not be checked here; the API server will.
+    Unsure,
     /// The API server refuses it.
     Invalid,
     /// The API server refuses it and does not ask the CEL rules.
@@ -60,9 +62,6 @@ impl Checker {
     }
 
     fn walk(&self, schema: &Json, at: At<'_>, found: &mut Vec<Breach>) {
-        if matches!(at.node.value, Value::Null) && flag(schema, "nullable") {
-            return;
-        }
         if let Some(wanted) = schema.get("type").and_then(Json::as_str)
             && !has_type(&at.node.value, wanted)
         {
@@ -117,6 +116,8 @@ impl Checker {
                 });
             }
             match properties.and_then(|p| p.get(&entry.key)).or(others) {
+                // The API server drops a null, as if the field were not written.
+                Some(_) if entry.value.value == Value::Null => {}
                 Some(of) => self.walk(of, At { node: &entry.value, place: entry.place(), path: &path }, found),
                 None if flag(schema, "x-kubernetes-preserve-unknown-fields") => {}
                 None => found.push(Breach {
@@ -128,7 +129,7 @@ impl Checker {
             }
         }
         let required = schema.get("required").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str);
-        for name in required.filter(|name| at.node.entry(name).is_none()) {
+        for name in required.filter(|name| at.node.get(name).is_none_or(|node| node.value == Value::Null)) {
             found.push(Breach {
                 at: at.place,
                 message: format!("{}: Required value", child(at.path, name)),
@@ -158,7 +159,7 @@ impl Checker {
         if schema.get("format").and_then(Json::as_str) == Some("date-time") && !is_date_time(text) {
             let message = format!("Invalid value: {text:?}: {} in body must be of type date-time: {text:?}", at.path);
             let fix = Some("a time such as 2030-01-31T00:00:00Z".to_owned());
-            found.push(Breach { fix, ..at.breach(Weight::Invalid, message) });
+            found.push(Breach { fix, ..at.breach(Weight::Blocking, message) });
         }
     }
 
@@ -216,7 +217,6 @@ fn wrong_type(at: At<'_>, wanted: &str) -> Breach {
         Value::Bool(_, written) | Value::Number(_, written) if wanted == "string" => {
             Some(format!("{written:?}, in quotes"))
         }
-        Value::Null => Some("a value, or leave the field out".to_owned()),
         Value::Text(text) if wanted == "boolean" && matches!(text.as_str(), "true" | "false") => {
             Some(format!("{text}, without quotes"))
         }
@@ -339,7 +339,11 @@ mod tests {
                 "a: 1",
                 r#"spec.a: Invalid value: "integer": spec.a in body must be of type string: "integer""#,
             ),
-            (text(json!({})), "a:", r#"spec.a: Invalid value: "null": spec.a in body must be of type string: "null""#),
+            (
+                json!({"type": "array", "items": {"type": "string"}}),
+                "[~]",
+                r#"spec[0]: Invalid value: "null": spec[0] in body must be of type string: "null""#,
+            ),
             (text(json!({})), "a: x\nb: x", r#"unknown field "spec.b""#),
             (text(json!({})), "a: x\na: z", r#"duplicate field "spec.a": kubectl silently keeps the last one"#),
             (text(json!({"maxLength": 2})), "a: xyz", "spec.a: Too long: may not be more than 2 bytes"),
@@ -409,7 +413,7 @@ mod tests {
     #[test]
     fn accepts_what_fits() {
         let schema = json!({"type": "object", "properties": {
-            "at": {"type": "string", "format": "date-time"}, "m": {"type": "integer", "nullable": true},
+            "at": {"type": "string", "format": "date-time"}, "m": {"type": "integer"},
             "any": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}});
         assert_eq!(breaches(schema, "at: 2030-01-01T00:00:00Z\nm:\nany: {x: [1, {}]}\n"), []);
     }

@@ -126,6 +126,18 @@ impl Node {
         place
     }
 
+    /// What the API server stores of it, where its schema has no nullable field: a field that is null is left out.
+    pub fn to_stored_json(&self) -> serde_json::Value {
+        match &self.value {
+            Value::List(items) => items.iter().map(|item| item.to_stored_json()).collect(),
+            Value::Map(entries) => {
+                let given = entries.iter().filter(|e| e.value.value != Value::Null);
+                given.map(|e| (e.key.clone(), e.value.to_stored_json())).collect()
+            }
+            _ => self.to_json(),
+        }
+    }
+
     /// The JSON that kubectl would send.
     pub fn to_json(&self) -> serde_json::Value {
         match &self.value {
