@@ -1,1 +1,210 @@
-fn main() {}
+//! The operator: arguments, wiring, shutdown; nothing else.
+#![forbid(unsafe_code)]
+
+use clap::Parser;
+use kube::runtime::events::{Recorder, Reporter};
+use kube::{Client, Config};
+use scoped_secrets::admission::certificate_keeper::Keeper;
+use scoped_secrets::admission::health::{self, Readiness};
+use scoped_secrets::admission::review::{self, Route};
+use scoped_secrets::admission::server::{self, Limits, Transport};
+use scoped_secrets::admission::tls::{CertificateCell, server_config};
+use scoped_secrets::admission::webhook_configuration::{
+    Endpoint, SCOPED_SECRETS_PATH, SEGMENTATION_POLICIES_PATH, Wanted,
+};
+use scoped_secrets::admission::{ServingArgs, claims, policies};
+use scoped_secrets::api::{FIELD_MANAGER, GROUP};
+use scoped_secrets::controller::context::{Context, Nature};
+use scoped_secrets::controller::providers::Providers;
+use scoped_secrets::controller::{self, keys, watch};
+use scoped_secrets::leader::{self, Elector, LeaderArgs, Leadership};
+use scoped_secrets::telemetry::logs::{self, LogArgs};
+use scoped_secrets::telemetry::metrics::Metrics;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch as channel;
+
+/// The Scoped Secrets operator: one Secret per workload, each in its own segment.
+#[derive(Debug, Parser)]
+#[command(name = "scoped-secrets", version, about)]
+struct Args {
+    /// The operator's own namespace: its Lease, seal key, webhook certificate and stores' credentials are there.
+    #[arg(long, env = "SCOPED_SECRETS_NAMESPACE", default_value = "scoped-secrets")]
+    namespace: String,
+    /// The operator's ServiceAccount, in that namespace: admission does not review its own requests.
+    #[arg(long, env = "SCOPED_SECRETS_SERVICE_ACCOUNT", default_value = "scoped-secrets")]
+    service_account: String,
+    /// This replica's name, in the Lease and in events. Default: the environment's HOSTNAME.
+    #[arg(long, env = "SCOPED_SECRETS_POD_NAME")]
+    pod_name: Option<String>,
+    /// How old a seal key becomes before a new one is made (90d, 720h; 0s = never). Secrets are sealed anew as they are
+    /// refreshed.
+    #[arg(long, env = "SCOPED_SECRETS_SEAL_KEY_MAX_AGE", default_value = "90d", value_parser = duration)]
+    seal_key_max_age: Duration,
+    #[command(flatten)]
+    serving: ServingArgs,
+    #[command(flatten)]
+    leader: LeaderArgs,
+    #[command(flatten)]
+    logs: LogArgs,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    scoped_secrets::api::duration::parse(text).map_err(|e| e.to_string())
+}
+
+/// For what is in flight when the process is told to stop.
+const FAREWELL: Duration = Duration::from_secs(4);
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    if let Err(error) = logs::init(&args.logs) {
+        eprintln!("scoped-secrets: {error}");
+        return ExitCode::from(2);
+    }
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+        eprintln!("scoped-secrets: another TLS provider is installed");
+        return ExitCode::from(2);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("scoped-secrets: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let ended = runtime.block_on(run(args));
+    runtime.shutdown_timeout(Duration::from_millis(500));
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "the operator ends");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
+    let terms = args.leader.terms()?;
+    let pod =
+        args.pod_name.clone().or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_else(|| "scoped-secrets".into());
+    let client = Client::try_from(Config::infer().await?)?;
+    let metrics = Arc::new(Metrics::new());
+    let readiness = Readiness::default();
+    let (stopper, stop) = channel::channel(false);
+
+    // Probes and metrics first, so that a start that waits can be seen to wait.
+    let (caches, certificate) = (readiness.gate("caches"), readiness.gate("certificate"));
+    let plain = TcpListener::bind(args.serving.metrics_address).await?;
+    let probes = health::router(readiness.clone(), metrics.clone());
+    let probes = tokio::spawn(server::serve(plain, Transport::Plain, probes, Limits::default(), stopped(stop.clone())));
+
+    let (elector, leadership) =
+        Elector::new(client.clone(), &args.namespace, leader::identity(&pod)?, terms, metrics.clone());
+    // The lease is handed over only after the work has stopped.
+    let (release, released) = channel::channel(false);
+    let elector = tokio::spawn(elector.run(stopped(released)));
+
+    let cell = Arc::new(CertificateCell::default());
+    let endpoint = Endpoint {
+        namespace: args.namespace.clone(),
+        service: args.serving.webhook_service.clone(),
+        url: args.serving.webhook_url.clone(),
+    };
+    let wanted = Wanted { endpoint, service_account: args.service_account.clone() };
+    let keeper = Keeper::new(client.clone(), wanted, cell.clone(), certificate, leadership.clone(), metrics.clone());
+    let keeper = tokio::spawn(keeper.run(stopped(stop.clone())));
+
+    let reporter = Reporter { controller: format!("{GROUP}/{FIELD_MANAGER}"), instance: Some(pod) };
+    let providers = Providers::new(metrics.clone());
+    let recorder = Recorder::new(client.clone(), reporter);
+    let cx =
+        Arc::new(Context::new(client, recorder, args.namespace.clone(), providers, metrics.clone(), Nature::real()));
+
+    let https = TcpListener::bind(args.serving.webhook_address).await?;
+    let routes = vec![
+        Route {
+            path: SCOPED_SECRETS_PATH,
+            rule: claims::RULE,
+            group: GROUP,
+            kind: "ScopedSecret",
+            review: Arc::new(claims::Claims(cx.clone())),
+        },
+        Route {
+            path: SEGMENTATION_POLICIES_PATH,
+            rule: policies::RULE,
+            group: GROUP,
+            kind: "SegmentationPolicy",
+            review: Arc::new(policies::Policies(cx.clone())),
+        },
+    ];
+    let admission = review::router(routes, metrics.clone());
+    let admission = tokio::spawn(server::serve(
+        https,
+        Transport::Tls(server_config(cell)?),
+        admission,
+        Limits::default(),
+        stopped(stop.clone()),
+    ));
+
+    let (synced_sender, synced) = channel::channel(watch::Synced::default());
+    let work = tokio::spawn(work(cx, leadership, synced_sender, synced, caches, args.seal_key_max_age));
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), namespace = args.namespace, "the operator starts");
+
+    wait_for_signal().await?;
+    tracing::info!("the operator stops");
+    stopper.send_replace(true);
+    work.abort();
+    let _ = tokio::time::timeout(FAREWELL, async {
+        let _ = work.await;
+        release.send_replace(true);
+        let _ = tokio::join!(elector, keeper, admission, probes);
+    })
+    .await;
+    Ok(())
+}
+
+/// The controller: seal key, watches, queue.
+async fn work(
+    cx: Arc<Context>,
+    leadership: Leadership,
+    synced_sender: channel::Sender<watch::Synced>,
+    mut synced: channel::Receiver<watch::Synced>,
+    caches: health::Gate,
+    seal_key_max_age: Duration,
+) {
+    // Without the key no seal says anything: it comes before the watches.
+    while let Err(error) = keys::ensure(&cx, leadership.leads()).await {
+        if !matches!(error, keys::KeyError::NotYet) {
+            tracing::warn!(%error, "waiting for the seal key");
+        }
+        let mut next = leadership.clone();
+        tokio::select! {
+            () = next.changed() => {}
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+        }
+    }
+    let ready = async {
+        if synced.wait_for(watch::Synced::all).await.is_ok() {
+            caches.set(true);
+            controller::lead(&cx, leadership.clone(), seal_key_max_age).await;
+        }
+    };
+    tokio::join!(watch::run(cx.clone(), synced_sender), controller::run(cx.clone(), leadership.clone()), ready);
+}
+
+async fn stopped(mut stop: channel::Receiver<bool>) {
+    let _ = stop.wait_for(|stopped| *stopped).await;
+}
+
+async fn wait_for_signal() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

@@ -157,9 +157,9 @@ fn key_patterns_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array",
         "minItems": 1,
-        "maxItems": 32,
+        "maxItems": 16,
         "x-kubernetes-list-type": "set",
-        "items": {"type": "string", "minLength": 1, "maxLength": 512, "x-kubernetes-validations": [
+        "items": {"type": "string", "minLength": 1, "maxLength": 256, "x-kubernetes-validations": [
             {"rule": "self.matches('^(arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:)?/?([*]|[$][{]namespace[}]|[$][{]label:[A-Za-z0-9./_-]+[}]|[A-Za-z0-9_+=.@-]+)(/([*]|[$][{]namespace[}]|[$][{]label:[A-Za-z0-9./_-]+[}]|[A-Za-z0-9_+=.@-]+))*(/[*][*])?$') || self.matches('^(arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:)?/?[*][*]$')",
              "message": "a key pattern is parts divided by single slashes; a part is a literal, '*' (exactly one part), '**' (one or more, only as the last part), ${namespace} or ${label:KEY}; wildcards and placeholders fill a whole part"},
             {"rule": "!self.matches('(^|/)[.][.]?(/|$)')", "message": "a key pattern has no part '.' or '..'"}

@@ -24,6 +24,8 @@ macro_rules! reasons {
             pub const ALL: &'static [Reason] = &[$(Reason::$name,)*];
             /// The word as it stands in conditions, events, metrics and denials.
             pub fn as_str(self) -> &'static str { match self { $(Reason::$name => stringify!($name),)* } }
+            /// The reason of this name.
+            pub fn from_text(text: &str) -> Option<Self> { Self::ALL.iter().copied().find(|r| r.as_str() == text) }
             /// Whether it is fine, will be retried, or needs somebody.
             pub fn nature(self) -> Nature { match self { $(Reason::$name => Nature::$nature,)* } }
             /// What it means, in a sentence.

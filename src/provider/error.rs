@@ -118,9 +118,12 @@ impl FetchError {
     }
 
     /// Whether one key of a batch may have caused it, so that the others deserve a call without it. What hits every
-    /// call alike (throttling, an outage, credentials) is only made worse by more calls.
+    /// call alike (throttling, an outage, credentials, a role that may not be assumed) is only made worse by more calls.
     pub(super) fn may_be_one_keys_fault(&self) -> bool {
-        !self.retryable()
+        match self {
+            Self::AccessDenied { action } => !action.starts_with("sts:"),
+            _ => !self.retryable(),
+        }
     }
 
     pub(super) fn unavailable(what: impl Into<String>) -> Self {

@@ -11,7 +11,10 @@
 //! An ask must already be authorised: a provider fetches what it is told to. It does keep answers apart: a value is
 //! only handed out for the key it was asked under.
 
+pub mod aws;
+pub mod batcher;
 mod error;
+pub mod file;
 mod value;
 
 use std::fmt;

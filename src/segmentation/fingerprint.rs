@@ -20,9 +20,9 @@ const SHORTEST: usize = 16;
 /// A value that an estimator needs fewer guesses for is never compared.
 const FEWEST_BITS: f64 = 64.0;
 
-/// Whether a value under this name is compared between segments.
-pub fn is_compared(name: &str, value: &[u8], ignore: &BTreeSet<String>) -> bool {
-    !ignore.contains(name) && !is_public(value) && is_hard_to_guess(value)
+/// Whether a value that the manager knows under these names is compared between segments.
+pub fn is_compared(names: &[String], value: &[u8], ignore: &BTreeSet<String>) -> bool {
+    !names.iter().any(|name| ignore.contains(name)) && !is_public(value) && is_hard_to_guess(value)
 }
 
 /// Whether the value is at least 16 bytes and 64 bits by zxcvbn (by byte entropy where it is not text).
@@ -133,14 +133,14 @@ mod tests {
             ),
             ("pub", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJqkX9mQ2vL8nR5wT3zB7 deploy@ci", false),
         ] {
-            assert_eq!(is_compared(name, value.as_bytes(), &ignore), expected, "{name}={value}");
+            assert_eq!(is_compared(&[name.to_owned()], value.as_bytes(), &ignore), expected, "{name}={value}");
         }
     }
 
     #[test]
     fn binary_values_are_compared_by_entropy() {
         let random: Vec<u8> = (0..32u8).map(|i| i.wrapping_mul(73) ^ 0xa5).collect();
-        assert!(is_compared("k", &random, &BTreeSet::new()));
-        assert!(!is_compared("k", &[0xff; 32], &BTreeSet::new()));
+        assert!(is_compared(&["k".to_owned()], &random, &BTreeSet::new()));
+        assert!(!is_compared(&["k".to_owned()], &[0xff; 32], &BTreeSet::new()));
     }
 }

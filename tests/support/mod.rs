@@ -8,5 +8,7 @@
 pub mod cluster;
 pub mod cluster_audit;
 pub mod emulator;
+pub mod operator;
 mod service;
+pub mod tenants;
 pub mod wait;

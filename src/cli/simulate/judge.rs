@@ -6,6 +6,7 @@ use super::report::{Finding, Rule, Severity, Tally};
 use super::schema::nearest;
 use super::yaml::{Node, Place};
 use crate::api::{Reason, ScopedSecretSpec, ScopedSecretStoreSpec, SegmentationPolicySpec};
+use crate::projection;
 use crate::segmentation::authorize::authorize;
 use crate::segmentation::pattern::KeyPattern;
 use crate::segmentation::policy::{EXCEPTION_LIMIT, InvalidPolicy, Policy};
@@ -156,8 +157,7 @@ impl<'a> Bench<'a> {
             self.tally.not_judged += 1;
             return;
         };
-        // Here the projection's own checks of a spec (crate::projection::check_spec) join: its reason and message, at
-        // `object.node.place_of("spec.target.template")`, as one more finding.
+        self.check_projection(object, &spec);
         let claim = claim_of(object, &spec, self.claims.len());
         let secret = ObjectName { namespace: claim.object.namespace.clone(), name: claim.target.clone() };
         let at = match object.node.place_of("spec.target.name") {
@@ -178,6 +178,17 @@ impl<'a> Bench<'a> {
         }
         self.world.put_claim(claim.clone());
         self.claims.push((object, claim, asks_of(&spec, &object.node)));
+    }
+
+    /// What the projection refuses whatever the values are. The claim is judged all the same.
+    fn check_projection(&mut self, object: &Object, spec: &ScopedSecretSpec) {
+        let Err(refused) = projection::check_spec(spec) else { return };
+        let path =
+            if refused.reason == Reason::TargetTypeInvalid { "spec.target.type" } else { "spec.target.template" };
+        let at = object.node.place_of(path);
+        let mut finding = object.finding(Severity::Error, Rule::ManagedSecrets, refused.reason, at, refused.message);
+        finding.fix = Some(refused.reason.fix().into());
+        self.findings.push(finding);
     }
 
     /// The spec as Rust has it. Sound ones always decode; if one does not, the schema says less than the types.

@@ -104,6 +104,15 @@ fn verdicts_point_at_what_decides() {
         (plain.replace("  data:", "  dataform: []\n  data:"), vec!["7 error SpecInvalid"]),
         (plain.replace("name: a,", "name: yes,"), vec!["3 error SpecInvalid"]),
         (plain.replace("  data:", "  storeRef: {name: aws}\n  data:"), vec!["7 error SpecInvalid"]),
+        (
+            plain.replace("  data:", "  target: {template: {data: {URL: '{{ password '}}}\n  data:"),
+            vec!["7 error TemplateFailed"],
+        ),
+        (
+            plain.replace("  data:", "  target: {template: {labels: {helm.sh/chart: x}}}\n  data:"),
+            vec!["7 error TemplateMetadataNotAllowed"],
+        ),
+        (plain.replace("  data:", "  target: {type: kubernetes.io/tls}\n  data:"), vec!["7 error TargetTypeInvalid"]),
         (plain.replace("secretKey: password", "secretKey: a/b"), vec!["8 error SpecInvalid"]),
         (plain.clone() + "---\n" + &secret("payments-prod", "b", "payments/prod/db"), vec![]),
         (

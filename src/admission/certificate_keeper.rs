@@ -1,0 +1,298 @@
+//! Keeps the webhook's certificate and its registration right: the acts to the decisions of `certificates` and
+//! `webhook_configuration`.
+//!
+//! Every replica watches two named objects and serves the certificate that it sees. The leader also writes them: each
+//! write replaces exactly the version that was seen, so another replica's newer certificate wins.
+
+use super::bundle::{Bundle, Fault};
+use super::certificates::{IssueError, Step, next_step};
+use super::health::Gate;
+use super::tls::CertificateCell;
+use super::webhook_configuration::{CONFIGURATION, Wanted};
+use crate::api::FIELD_MANAGER;
+use crate::leader::Leadership;
+use crate::telemetry::metrics::Metrics;
+use futures::{Stream, StreamExt};
+use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
+use kube::core::Status;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, watch_object};
+use kube::{Api, Client, ResourceExt};
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The Secret with the certificate, in the operator's namespace.
+pub const SECRET: &str = "scoped-secrets-webhook-tls";
+
+/// The longest sleep: certificates are looked at at least this often.
+const LOOK: Duration = Duration::from_secs(3600);
+/// The first and the longest pause after a failed write.
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// For one write.
+const WRITE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Keeps the certificate and the registration.
+pub struct Keeper {
+    secrets: Api<Secret>,
+    configurations: Api<ValidatingWebhookConfiguration>,
+    wanted: Wanted,
+    names: Vec<String>,
+    cell: Arc<CertificateCell>,
+    served: Gate,
+    leadership: Leadership,
+    metrics: Arc<Metrics>,
+}
+
+/// The two objects as last seen; the outer None until there was an answer.
+#[derive(Default)]
+struct Seen {
+    secret: Option<Option<Secret>>,
+    configuration: Option<Option<ValidatingWebhookConfiguration>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum KeepError {
+    #[error("{0}")]
+    Api(String),
+    #[error(transparent)]
+    Issue(#[from] IssueError),
+    #[error("no answer within {} s", WRITE_LIMIT.as_secs())]
+    Slow(#[from] tokio::time::error::Elapsed),
+}
+
+impl From<kube::Error> for KeepError {
+    fn from(error: kube::Error) -> Self {
+        Self::Api(in_short(&error))
+    }
+}
+
+/// The API server's words; not those about an invalid object, which quote it.
+fn refused(refusal: &Status) -> String {
+    let words = if refusal.code == 422 { "" } else { refusal.message.as_str() };
+    format!("{} ({}) {words}", refusal.reason, refusal.code)
+}
+
+/// An error without the text of bodies.
+fn in_short(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(refusal) => refused(refusal),
+        kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => "an answer that cannot be read".to_owned(),
+        error => error.to_string(),
+    }
+}
+
+impl Keeper {
+    /// `served` opens when there is a certificate in `cell`.
+    pub fn new(
+        client: Client,
+        wanted: Wanted,
+        cell: Arc<CertificateCell>,
+        served: Gate,
+        leadership: Leadership,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let secrets = Api::namespaced(client.clone(), &wanted.endpoint.namespace);
+        let names = wanted.endpoint.names();
+        Self { secrets, configurations: Api::all(client), wanted, names, cell, served, leadership, metrics }
+    }
+
+    /// Runs until `stop`.
+    pub async fn run(self, stop: impl Future<Output = ()>) {
+        let mut stop = pin!(stop);
+        let mut secrets = pin!(answers(watch_object(self.secrets.clone(), SECRET), "Secret"));
+        let mut configurations =
+            pin!(answers(watch_object(self.configurations.clone(), CONFIGURATION), "ValidatingWebhookConfiguration"));
+        let mut leadership = self.leadership.clone();
+        let mut seen = Seen::default();
+        let mut backoff = BACKOFF.0;
+        let mut wake = Instant::now() + LOOK;
+        loop {
+            tokio::select! {
+                () = &mut stop => return,
+                Some(secret) = secrets.next() => {
+                    self.load(secret.as_ref());
+                    seen.secret = Some(secret);
+                }
+                Some(configuration) = configurations.next() => {
+                    Self::tell(seen.configuration.as_ref(), configuration.as_ref());
+                    seen.configuration = Some(configuration);
+                }
+                () = leadership.changed() => {}
+                () = tokio::time::sleep_until(wake.into()) => {}
+            }
+            let kept = tokio::select! {
+                () = &mut stop => return,
+                kept = self.keep(&mut seen, jiff::Timestamp::now()) => kept,
+            };
+            self.measure(&seen);
+            let pause = match kept {
+                Ok(pause) => {
+                    backoff = BACKOFF.0;
+                    pause.min(LOOK)
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the webhook's certificate or configuration could not be written; it is tried again");
+                    let pause = backoff;
+                    backoff = (backoff * 2).min(BACKOFF.1);
+                    pause
+                }
+            };
+            wake = Instant::now() + pause;
+        }
+    }
+
+    /// Brings both objects to where they should be, if this replica leads; how long that holds. What the API server
+    /// trusts is put right between any two steps.
+    async fn keep(&self, seen: &mut Seen, now: jiff::Timestamp) -> Result<Duration, KeepError> {
+        let Seen { secret: Some(secret), configuration: Some(configuration) } = seen else { return Ok(LOOK) };
+        if !self.leadership.leads() {
+            return Ok(LOOK);
+        }
+        loop {
+            let current = read(secret.as_ref());
+            if let (Some(live), Ok(bundle)) = (configuration.as_ref(), &current) {
+                *configuration = Some(self.register(live, bundle).await?);
+            }
+            let published = match (configuration.as_ref(), &current) {
+                (Some(live), Ok(bundle)) => self.holds(live, bundle),
+                _ => true,
+            };
+            let step = next_step(current.as_ref().map_err(|fault| *fault), &self.names, published, now);
+            if let Step::Wait(until) = step {
+                return Ok(Duration::try_from(until - now).unwrap_or(BACKOFF.0));
+            }
+            match step {
+                Step::Create(fault) if secret.is_some() => {
+                    tracing::warn!(%fault, secret = SECRET, "the webhook's certificate is replaced");
+                }
+                step => tracing::info!(?step, secret = SECRET, "the webhook's certificate is renewed"),
+            }
+            let Some(bundle) = step.take(current.ok(), &self.names, now)? else { return Ok(LOOK) };
+            *secret = Some(self.store(secret.as_ref(), &bundle).await?);
+            self.load(secret.as_ref());
+        }
+    }
+
+    /// Every replica tells whether the registration stands.
+    fn measure(&self, seen: &Seen) {
+        let Seen { secret: Some(secret), configuration: Some(configuration) } = seen else { return };
+        let configured = match (configuration, read(secret.as_ref())) {
+            (Some(live), Ok(bundle)) => self.holds(live, &bundle),
+            _ => false,
+        };
+        self.metrics.set_webhook_configured(configured);
+    }
+
+    fn holds(&self, configuration: &ValidatingWebhookConfiguration, bundle: &Bundle) -> bool {
+        self.wanted.holds(configuration.webhooks.as_deref().unwrap_or_default(), &bundle.ca_bundle())
+    }
+
+    /// Serves what the Secret holds; a broken one leaves what was served before.
+    fn load(&self, secret: Option<&Secret>) {
+        match read(secret) {
+            Ok(bundle) => {
+                self.cell.set(bundle.serving.certified());
+                self.metrics.set_certificate_expiry(bundle.serving.ends);
+                self.served.set(true);
+            }
+            Err(Fault::Absent) => {}
+            Err(fault) => tracing::warn!(%fault, secret = SECRET, "the webhook's certificate cannot be loaded"),
+        }
+    }
+
+    /// Creates the Secret, or replaces the version that was seen.
+    async fn store(&self, seen: Option<&Secret>, bundle: &Bundle) -> Result<Secret, KeepError> {
+        let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let data = Some(bundle.write());
+        let written = async {
+            match seen {
+                Some(old) => {
+                    // Its type cannot change, and its labels are whoever's they are.
+                    let secret = Secret { data, string_data: None, ..old.clone() };
+                    self.secrets.replace(SECRET, &params, &secret).await
+                }
+                None => {
+                    let labels =
+                        BTreeMap::from([("app.kubernetes.io/part-of".to_owned(), "scoped-secrets".to_owned())]);
+                    let metadata =
+                        ObjectMeta { name: Some(SECRET.to_owned()), labels: Some(labels), ..ObjectMeta::default() };
+                    let secret =
+                        Secret { metadata, data, type_: Some("kubernetes.io/tls".to_owned()), ..Secret::default() };
+                    self.secrets.create(&params, &secret).await
+                }
+            }
+        };
+        Ok(tokio::time::timeout(WRITE_LIMIT, written).await??)
+    }
+
+    /// Fills the configuration in where it is not as wanted.
+    async fn register(
+        &self,
+        live: &ValidatingWebhookConfiguration,
+        bundle: &Bundle,
+    ) -> Result<ValidatingWebhookConfiguration, KeepError> {
+        if self.holds(live, bundle) {
+            return Ok(live.clone());
+        }
+        let ca_bundle = bundle.ca_bundle();
+        let patch = Patch::Apply(self.wanted.patch(&live.uid().unwrap_or_default(), &ca_bundle));
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let applied = self.configurations.patch(CONFIGURATION, &params, &patch);
+        let applied = tokio::time::timeout(WRITE_LIMIT, applied).await??;
+        if self.holds(&applied, bundle) {
+            tracing::info!("the webhook configuration is filled in");
+            return Ok(applied);
+        }
+        let webhooks = self.wanted.replaced(applied.webhooks.as_deref().unwrap_or_default(), &ca_bundle);
+        let whole = ValidatingWebhookConfiguration { webhooks: Some(webhooks), ..applied };
+        let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let replaced = self.configurations.replace(CONFIGURATION, &params, &whole);
+        let replaced = tokio::time::timeout(WRITE_LIMIT, replaced).await??;
+        tracing::warn!("somebody had added to the operator's webhooks; they are put right");
+        Ok(replaced)
+    }
+
+    /// Says so when the configuration goes or comes.
+    fn tell(before: Option<&Option<ValidatingWebhookConfiguration>>, now: Option<&ValidatingWebhookConfiguration>) {
+        if now.is_some() || matches!(before, Some(None)) {
+            return;
+        }
+        tracing::warn!(
+            configuration = CONFIGURATION,
+            "there is no webhook configuration: nothing is reviewed at admission. The operator does not create it; apply deploy/ to have it back"
+        );
+    }
+}
+
+fn read(secret: Option<&Secret>) -> Result<Bundle, Fault> {
+    let secret = secret.ok_or(Fault::Absent)?;
+    Bundle::read(secret.data.as_ref().unwrap_or(&BTreeMap::new()))
+}
+
+/// The objects of a watch; its errors are told and waited out.
+fn answers<K>(
+    watch: impl Stream<Item = watcher::Result<Option<K>>> + Send,
+    what: &'static str,
+) -> impl Stream<Item = Option<K>> {
+    watch.default_backoff().filter_map(move |answer| async move {
+        answer
+            .inspect_err(|error| {
+                tracing::warn!(error = watch_error(error), "the watch of a {what} failed; it is tried again")
+            })
+            .ok()
+    })
+}
+
+fn watch_error(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => in_short(error),
+        watcher::Error::WatchError(refusal) => refused(refusal),
+        error => error.to_string(),
+    }
+}

@@ -1,0 +1,78 @@
+//! Rule `Claims`: a ScopedSecret is judged by the authoriser when it is created or its spec changes.
+//!
+//! What cannot be told yet (the store's account, a namespace created a moment ago) is let through with a warning: nothing
+//! is fetched before reconcile knows. What cannot be looked up because it is broken is denied.
+
+use super::answer::{admit, deny, deny_as, warn};
+use super::review::Review;
+use crate::api::policy::Mode;
+use crate::api::{Reason, ScopedSecret};
+use crate::controller::context::Context;
+use crate::controller::index::{Index, claim_of};
+use crate::projection;
+use crate::segmentation::authorize::authorize;
+use crate::segmentation::verdict::{Refusal, Verdict};
+use crate::segmentation::world::ObjectName;
+use jiff::Timestamp;
+use kube::core::DynamicObject;
+use kube::core::admission::{AdmissionRequest, AdmissionResponse};
+use std::sync::Arc;
+
+/// The rule's name.
+pub const RULE: &str = "Claims";
+
+/// The rule over this replica's index.
+pub struct Claims(pub Arc<Context>);
+
+impl Review for Claims {
+    fn review(&self, request: &AdmissionRequest<DynamicObject>) -> AdmissionResponse {
+        let now = self.0.now();
+        judge(request, &self.0.index(), now)
+    }
+}
+
+/// The answer to a request. Pure.
+pub fn judge(request: &AdmissionRequest<DynamicObject>, index: &Index, now: Timestamp) -> AdmissionResponse {
+    let Some(object) = &request.object else { return admit(request) };
+    if object.metadata.deletion_timestamp.is_some() || spec_is_unchanged(request) {
+        return admit(request);
+    }
+    let Ok(claim) = object.clone().try_parse::<ScopedSecret>() else {
+        return deny(
+            request,
+            RULE,
+            Reason::SpecInvalid,
+            "the spec cannot be understood: see kubectl explain scopedsecret.spec",
+        );
+    };
+    if let Err(error) = projection::check_spec(&claim.spec) {
+        return deny(request, RULE, error.reason, &error.message);
+    }
+    let name = claim.metadata.name.as_deref().or(claim.metadata.generate_name.as_deref()).unwrap_or_default();
+    let namespace = request.namespace.as_deref().unwrap_or_default();
+    let object = ObjectName::new(namespace, name);
+    let uid = claim.metadata.uid.clone().unwrap_or_default().into();
+    let known = index.world.namespaces.contains_key(namespace);
+    match authorize(&claim_of(&claim, &object, &uid), &index.world, now) {
+        Verdict::Allowed(_) => admit(request),
+        Verdict::Refused(refusal) => answer_refusal(request, &refusal),
+        Verdict::Undecided(refusal) => match refusal.reason {
+            Reason::StoreNotFound | Reason::AccountUnknown => warn(request, RULE, refusal.reason, &refusal.message),
+            Reason::PolicyUnknown if !known => warn(request, RULE, refusal.reason, &refusal.message),
+            reason => deny(request, RULE, reason, &refusal.message),
+        },
+    }
+}
+
+fn answer_refusal(request: &AdmissionRequest<DynamicObject>, refusal: &Refusal) -> AdmissionResponse {
+    match refusal.mode {
+        Mode::Enforce => deny_as(request, RULE, refusal.reason, &refusal.message, 403),
+        Mode::Warn => warn(request, RULE, refusal.reason, &refusal.message),
+        Mode::Audit => admit(request),
+    }
+}
+
+fn spec_is_unchanged(request: &AdmissionRequest<DynamicObject>) -> bool {
+    let spec = |o: &Option<DynamicObject>| o.as_ref().and_then(|o| o.data.get("spec").cloned());
+    request.old_object.is_some() && spec(&request.object) == spec(&request.old_object)
+}

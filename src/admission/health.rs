@@ -1,0 +1,72 @@
+//! /healthz, /readyz and /metrics.
+
+use crate::telemetry::metrics::{CONTENT_TYPE, Metrics};
+use axum::Router;
+use axum::http::{StatusCode, header};
+use axum::routing::get;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What must be in place before this replica can answer. Made of gates; open when all are.
+#[derive(Debug, Clone, Default)]
+pub struct Readiness(Arc<Mutex<BTreeMap<&'static str, bool>>>);
+
+/// One thing that must be in place.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    name: &'static str,
+    readiness: Readiness,
+}
+
+impl Readiness {
+    /// Adds a gate, closed.
+    pub fn gate(&self, name: &'static str) -> Gate {
+        let gate = Gate { name, readiness: self.clone() };
+        gate.set(false);
+        gate
+    }
+
+    /// The gates that are closed.
+    pub fn missing(&self) -> Vec<&'static str> {
+        let gates = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        gates.iter().filter(|(_, open)| !**open).map(|(name, _)| *name).collect()
+    }
+}
+
+impl Gate {
+    /// Opens or closes it.
+    pub fn set(&self, open: bool) {
+        self.readiness.0.lock().unwrap_or_else(PoisonError::into_inner).insert(self.name, open);
+    }
+}
+
+/// The routes of the plain server.
+pub fn router(readiness: Readiness, metrics: Arc<Metrics>) -> Router {
+    let ready = move || async move {
+        match readiness.missing() {
+            missing if missing.is_empty() => (StatusCode::OK, "ok\n".to_owned()),
+            missing => (StatusCode::SERVICE_UNAVAILABLE, format!("waiting for: {}\n", missing.join(", "))),
+        }
+    };
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(move || async move { ([(header::CONTENT_TYPE, CONTENT_TYPE)], metrics.encode()) }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ready_when_every_gate_is_open() {
+        let readiness = Readiness::default();
+        let (caches, certificate) = (readiness.gate("caches"), readiness.gate("certificate"));
+        assert_eq!(readiness.missing(), ["caches", "certificate"]);
+        caches.set(true);
+        certificate.set(true);
+        assert!(readiness.missing().is_empty());
+        caches.set(false);
+        assert_eq!(readiness.missing(), ["caches"]);
+    }
+}

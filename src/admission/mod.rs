@@ -1,0 +1,74 @@
+//! The door at `kubectl apply`: an HTTPS server that answers the API server's reviews from memory.
+//!
+//! ```text
+//!   API server ──HTTPS──► server ──► review ──► dyn Review (one a rule; pure: request + index -> answer)
+//!       ▲                   │ tls: the certificate of this moment
+//!       │                   │
+//!       │ caBundle, rules   └── certificate_keeper: Secret scoped-secrets-webhook-tls (watched by every replica,
+//!       └───────────────────────written by the leader) and ValidatingWebhookConfiguration scoped-secrets
+//! ```
+//!
+//! `server` knows nothing of Kubernetes, `review` nothing of sockets, `certificates` and `webhook_configuration` decide
+//! without doing, `certificate_keeper` does. A ValidatingAdmissionPolicy stands beside the rule that it serves.
+
+mod answer;
+pub mod bundle;
+pub mod certificate_keeper;
+pub mod certificates;
+pub mod claims;
+mod connections;
+pub mod health;
+pub mod policies;
+pub mod review;
+pub mod server;
+pub mod tls;
+pub mod webhook_configuration;
+
+use std::net::SocketAddr;
+
+/// Where the operator serves, and how the API server reaches it.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ServingArgs {
+    /// Address of the HTTPS server that answers the API server's admission reviews.
+    #[arg(long, env = "SCOPED_SECRETS_WEBHOOK_ADDRESS", default_value = "0.0.0.0:9443")]
+    pub webhook_address: SocketAddr,
+    /// How the API server reaches that server if not through the Service: an https URL without path, such as
+    /// https://127.0.0.1:9443. For an operator that runs outside the cluster.
+    #[arg(long, env = "SCOPED_SECRETS_WEBHOOK_URL", value_parser = webhook_configuration::WebhookUrl::parse)]
+    pub webhook_url: Option<webhook_configuration::WebhookUrl>,
+    /// Name of the Service, in the operator's namespace, through which the API server reaches that server (port 443).
+    #[arg(long, env = "SCOPED_SECRETS_WEBHOOK_SERVICE", default_value = "scoped-secrets-webhook")]
+    pub webhook_service: String,
+    /// Address of the HTTP server for /healthz, /readyz and /metrics.
+    #[arg(long, env = "SCOPED_SECRETS_METRICS_ADDRESS", default_value = "0.0.0.0:8080")]
+    pub metrics_address: SocketAddr,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::leader::LeaderArgs;
+    use crate::telemetry::logs::LogArgs;
+    use clap::{CommandFactory, Parser};
+
+    #[derive(Parser)]
+    struct Shell {
+        #[command(flatten)]
+        serving: ServingArgs,
+        #[command(flatten)]
+        leader: LeaderArgs,
+        #[command(flatten)]
+        log: LogArgs,
+    }
+
+    #[test]
+    fn arguments_have_sound_defaults() {
+        Shell::command().debug_assert();
+        let shell = Shell::parse_from(["scoped-secrets", "--webhook-url", "https://127.0.0.1:9443"]);
+        assert!(shell.leader.terms().is_ok());
+        assert_eq!(shell.serving.webhook_address.port(), 9443);
+        assert_eq!((shell.serving.metrics_address.port(), shell.log.log_level.as_str()), (8080, "info"));
+        assert!(Shell::try_parse_from(["scoped-secrets", "--webhook-url", "http://a"]).is_err());
+        assert!(Shell::try_parse_from(["scoped-secrets", "--log-level", "scoped_secrets=loud"]).is_err());
+    }
+}

@@ -1,0 +1,251 @@
+//! From a request's bytes to a rule's answer. Fails closed: whatever cannot be understood is not allowed.
+
+use crate::telemetry::metrics::Metrics;
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use futures::StreamExt;
+use kube::core::DynamicObject;
+use kube::core::admission::{AdmissionRequest, AdmissionResponse, META_API_VERSION_V1, META_KIND};
+use kube::core::metadata::TypeMeta;
+use serde::Deserialize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+/// A rule that is asked at admission: pure over an index in memory, no I/O, well under a millisecond.
+pub trait Review: Send + Sync {
+    /// Allows or denies. The uid of the answer is filled in by the caller.
+    fn review(&self, request: &AdmissionRequest<DynamicObject>) -> AdmissionResponse;
+}
+
+/// Which requests go to which rule.
+#[derive(Clone)]
+pub struct Route {
+    /// The path of the URL, as in the webhook configuration.
+    pub path: &'static str,
+    /// The rule's name, for metrics.
+    pub rule: &'static str,
+    /// The API group of what it reviews.
+    pub group: &'static str,
+    /// The kind of what it reviews.
+    pub kind: &'static str,
+    /// The rule.
+    pub review: Arc<dyn Review>,
+}
+
+/// Bytes of a request's body. The API server takes objects of up to 3 MiB and etcd keeps up to 1.5 MiB: an update of
+/// the largest object that can exist carries less than this, with its old self.
+pub const BODY_LIMIT: usize = 6 * 1024 * 1024;
+/// Bytes of all bodies that are being received at any time.
+const BODIES_LIMIT: usize = 32 * 1024 * 1024;
+
+/// Why a body is no review.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// It is not JSON, or lacks a required field. The text of the error is left out: it quotes the body.
+    #[error("not an AdmissionReview: error at line {line}, column {column}")]
+    Malformed {
+        /// Line of the body, from 1.
+        line: usize,
+        /// Column of the line.
+        column: usize,
+    },
+    /// It is of another kind.
+    #[error("not an AdmissionReview of admission.k8s.io/v1; send exactly that kind")]
+    Kind,
+    /// It has no request in it.
+    #[error("the AdmissionReview has no request")]
+    Empty,
+    /// Its uid is missing or far too long.
+    #[error("the AdmissionReview's uid must have 1 to 128 characters")]
+    Uid,
+}
+
+/// Reads a review. Never panics; the error holds nothing of the body.
+pub fn decode(body: &[u8]) -> Result<AdmissionRequest<DynamicObject>, DecodeError> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Envelope<R> {
+        api_version: String,
+        kind: String,
+        request: Option<R>,
+    }
+    let malformed = |e: serde_json::Error| DecodeError::Malformed { line: e.line(), column: e.column() };
+    // The kind first: another kind need not have the fields of this one.
+    let outer: Envelope<serde::de::IgnoredAny> = serde_json::from_slice(body).map_err(malformed)?;
+    if outer.kind != META_KIND || outer.api_version != META_API_VERSION_V1 {
+        return Err(DecodeError::Kind);
+    }
+    let inner: Envelope<AdmissionRequest<DynamicObject>> = serde_json::from_slice(body).map_err(malformed)?;
+    let mut request = inner.request.ok_or(DecodeError::Empty)?;
+    if request.uid.is_empty() || request.uid.len() > 128 {
+        return Err(DecodeError::Uid);
+    }
+    request.types = TypeMeta { api_version: inner.api_version, kind: inner.kind };
+    Ok(request)
+}
+
+/// The rule's answer. One that panics denies; one for another kind is not asked.
+pub fn answer(route: &Route, request: &AdmissionRequest<DynamicObject>) -> AdmissionResponse {
+    let mut response = if request.kind.group != route.group || request.kind.kind != route.kind {
+        let (asked, reviewed) = (&request.kind, route);
+        AdmissionResponse::from(request).deny(format!(
+            "this webhook reviews {}.{}, not {}.{}; correct the ValidatingWebhookConfiguration",
+            reviewed.kind, reviewed.group, asked.kind, asked.group
+        ))
+    } else {
+        catch_unwind(AssertUnwindSafe(|| route.review.review(request))).unwrap_or_else(|_| {
+            AdmissionResponse::from(request).deny("scoped-secrets failed while reviewing this request; see its log")
+        })
+    };
+    response.uid.clone_from(&request.uid);
+    response.types = request.types.clone();
+    // kube leaves the code at 200 when it denies.
+    if !response.allowed && response.result.code < 400 {
+        response.result.code = 403;
+    }
+    response
+}
+
+/// The routes of the admission server.
+pub fn router(routes: Vec<Route>, metrics: Arc<Metrics>) -> Router {
+    let room = Arc::new(Semaphore::new(BODIES_LIMIT));
+    routes.into_iter().fold(Router::new(), |router, route| {
+        let (room, metrics) = (room.clone(), metrics.clone());
+        let path = route.path;
+        let handler = move |body: Body| async move {
+            match receive(body, &room).await {
+                Ok(body) => respond(&route, &body, &metrics),
+                Err(refusal) => refusal.into_response(),
+            }
+        };
+        router.route(path, post(handler))
+    })
+}
+
+fn respond(route: &Route, body: &[u8], metrics: &Metrics) -> Response {
+    let start = Instant::now();
+    let request = match decode(body) {
+        Ok(request) => request,
+        Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+    };
+    let response = answer(route, &request);
+    metrics.reviewed(route.rule, response.allowed, start.elapsed());
+    tracing::debug!(rule = route.rule, allowed = response.allowed, uid = %request.uid, "reviewed");
+    match serde_json::to_vec(&response.into_review()) {
+        Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
+        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal error\n").into_response(),
+    }
+}
+
+type Refusal = (StatusCode, &'static str);
+
+/// The whole body, within this request's limit and that of all bodies together. Room is taken for bytes that have come,
+/// not for those that are announced, so only who sends much holds much.
+async fn receive(body: Body, room: &Semaphore) -> Result<Bytes, Refusal> {
+    let mut whole = Vec::new();
+    let mut taken: Option<SemaphorePermit<'_>> = None;
+    let mut chunks = body.into_data_stream();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|_| (StatusCode::BAD_REQUEST, "the body broke off\n"))?;
+        if whole.len() + chunk.len() > BODY_LIMIT {
+            return Err((StatusCode::PAYLOAD_TOO_LARGE, "the review is larger than 6 MiB\n"));
+        }
+        let size = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
+        let more = room.try_acquire_many(size);
+        let more = more.map_err(|_| (StatusCode::SERVICE_UNAVAILABLE, "too much at once; try again\n"))?;
+        match &mut taken {
+            Some(taken) => taken.merge(more),
+            None => taken = Some(more),
+        }
+        whole.extend_from_slice(&chunk);
+    }
+    Ok(whole.into())
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    pub(in super::super) fn review_of(group: &str, kind: &str) -> Value {
+        json!({
+            "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+            "request": {
+                "uid": "7f0b", "operation": "CREATE", "name": "orders", "namespace": "payments-prod", "dryRun": false,
+                "kind": {"group": group, "version": "v1alpha1", "kind": kind},
+                "resource": {"group": group, "version": "v1alpha1", "resource": "things"},
+                "userInfo": {"username": "ada", "groups": ["system:authenticated"]},
+                "object": {"apiVersion": format!("{group}/v1alpha1"), "kind": kind, "metadata": {"name": "orders"}, "spec": {}},
+                "oldObject": null, "options": null
+            }
+        })
+    }
+
+    struct Panics;
+    impl Review for Panics {
+        fn review(&self, _: &AdmissionRequest<DynamicObject>) -> AdmissionResponse {
+            panic!("a bug")
+        }
+    }
+
+    fn route(review: Arc<dyn Review>) -> Route {
+        Route { path: "/r", rule: "Claims", group: "scopedsecrets.io", kind: "ScopedSecret", review }
+    }
+
+    #[test]
+    fn what_is_no_review_is_told_so_without_quoting_it() {
+        let with = |path: &str, value: Value| {
+            let mut review = review_of("scopedsecrets.io", "ScopedSecret");
+            *review.pointer_mut(path).unwrap() = value;
+            review.to_string()
+        };
+        let deep = "[".repeat(100_000);
+        for (what, body) in [
+            ("nothing", String::new()),
+            ("text", "canary".into()),
+            ("another type", r#"{"apiVersion": 1, "kind": "canary"}"#.into()),
+            ("a list", "[]".into()),
+            ("deep", deep),
+            ("cut off", review_of("g", "canary").to_string()[..90].into()),
+            ("another kind", with("/kind", "ConversionReview".into())),
+            ("another version", with("/apiVersion", "admission.k8s.io/v1beta1".into())),
+            ("no request", with("/request", Value::Null)),
+            ("no uid", with("/request/uid", "".into())),
+            ("a long uid", with("/request/uid", "canary".repeat(100).into())),
+            ("an unknown operation", with("/request/operation", "canary".into())),
+            ("an object that is none", with("/request/object", "canary".into())),
+        ] {
+            let error = decode(body.as_bytes()).expect_err(what).to_string();
+            assert!(!error.contains("canary"), "{what}: {error}");
+        }
+        assert!(decode(&[0xff, 0xfe, 0]).is_err());
+    }
+
+    #[test]
+    fn deletions_have_no_object() {
+        let mut review = review_of("scopedsecrets.io", "SegmentationPolicy");
+        let object = review["request"]["object"].take();
+        review["request"]["oldObject"] = object;
+        review["request"]["operation"] = "DELETE".into();
+        let request = decode(review.to_string().as_bytes()).unwrap();
+        assert!(request.object.is_none() && request.old_object.is_some());
+    }
+
+    #[test]
+    fn a_rule_that_panics_or_is_not_meant_denies() {
+        for kind in ["ScopedSecret", "SegmentationPolicy"] {
+            let request = decode(review_of("scopedsecrets.io", kind).to_string().as_bytes()).unwrap();
+            let response = answer(&route(Arc::new(Panics)), &request);
+            assert!(!response.allowed);
+            assert_eq!((response.uid.as_str(), response.result.code), ("7f0b", 403));
+            let json = serde_json::to_value(response.into_review()).unwrap();
+            assert_eq!(json["kind"], "AdmissionReview");
+            assert_eq!(json["apiVersion"], "admission.k8s.io/v1");
+        }
+    }
+}

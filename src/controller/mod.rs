@@ -1,0 +1,131 @@
+//! The shell around the pure core: watches fill the [`index`], the [`queue`] says what is next, each job observes, plans
+//! and acts.
+//!
+//! ```text
+//!   watch ──► index ──► queue (urgent | routine) ──► scoped_secret: observe ─► plan ─► act ─► status
+//!                │                              ├──► store: whose secrets are these?
+//!                └──► admission (reads)         └──► policy: what is in force?
+//! ```
+//!
+//! Every replica watches, so that admission answers from a warm index; only the leader acts.
+
+pub mod context;
+pub mod index;
+pub mod keys;
+pub mod policy;
+pub mod providers;
+pub mod queue;
+pub mod schedule;
+pub mod scoped_secret;
+pub mod store;
+pub mod watch;
+
+use crate::leader::Leadership;
+use context::{Context, Job};
+use queue::Lane;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// So many objects are worked on at once, in each lane: enough that batches fill.
+const AT_ONCE: usize = 256;
+
+/// Works on the queue for as long as the process runs. Jobs that write wait until this replica leads.
+pub async fn run(cx: Arc<Context>, leadership: Leadership) {
+    let failures = Arc::new(Mutex::new(HashMap::new()));
+    tokio::join!(
+        work(cx.clone(), Lane::Urgent, leadership.clone(), failures.clone()),
+        work(cx.clone(), Lane::Routine, leadership, failures),
+    );
+}
+
+/// How often a leader looks after the seal key and counts claims.
+const HOUSEKEEPING: Duration = Duration::from_secs(15);
+
+/// What a leader does beside the queue, whenever it leads: looks at everything once, then keeps house.
+pub async fn lead(cx: &Context, mut leadership: Leadership, seal_key_max_age: Duration) {
+    loop {
+        leadership.gained().await;
+        take_over(cx);
+        while leadership.leads() {
+            if let Err(error) = keys::rotate_if_old(cx, seal_key_max_age).await {
+                tracing::warn!(%error, "the seal key was not rotated");
+            }
+            cx.count_claims();
+            let mut changed = leadership.clone();
+            tokio::select! {
+                () = changed.changed() => {}
+                () = tokio::time::sleep(HOUSEKEEPING) => {}
+            }
+        }
+    }
+}
+
+type Failures = Arc<Mutex<HashMap<String, u32>>>;
+
+async fn work(cx: Arc<Context>, lane: Lane, leadership: Leadership, failures: Failures) {
+    let permits = Arc::new(Semaphore::new(AT_ONCE));
+    loop {
+        let Ok(permit) = permits.clone().acquire_owned().await else { return };
+        let job = cx.queue.next(lane).await;
+        let (cx, failures, leader) = (cx.clone(), failures.clone(), leadership.leads());
+        tokio::spawn(async move {
+            let done = Done { cx: cx.clone(), job: job.clone() };
+            perform(&cx, &job, leader, &failures).await;
+            drop(done);
+            drop(permit);
+        });
+    }
+}
+
+/// Says that a job no longer runs, even if it panicked.
+struct Done {
+    cx: Arc<Context>,
+    job: Job,
+}
+
+impl Drop for Done {
+    fn drop(&mut self) {
+        self.cx.queue.done(&self.job);
+    }
+}
+
+async fn perform(cx: &Context, job: &Job, leader: bool, failures: &Failures) {
+    match job {
+        Job::Claim(name) if leader => {
+            let start = std::time::Instant::now();
+            let outcome = scoped_secret::reconcile(cx, name).await;
+            cx.metrics.reconciled(outcome, start.elapsed());
+        }
+        Job::Orphan(secret) if leader => scoped_secret::reconcile_orphan(cx, secret).await,
+        Job::Policy(name) if leader => policy::reconcile(cx, name).await,
+        Job::Claim(_) | Job::Orphan(_) | Job::Policy(_) => {}
+        Job::Store(name) => {
+            let before = failures.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied().unwrap_or(0);
+            let outcome = store::reconcile(cx, name, before, leader).await;
+            let now = if outcome.is_ok() { 0 } else { before.saturating_add(1) };
+            failures.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), now);
+        }
+        Job::Key => {
+            if let Err(error) = keys::ensure(cx, leader).await {
+                tracing::warn!(%error, "the seal key");
+                cx.queue.add_at(Job::Key, tokio::time::Instant::now() + Duration::from_secs(5));
+            }
+        }
+    }
+}
+
+/// What a new leader does first: everything is looked at once.
+pub fn take_over(cx: &Context) {
+    cx.requeue_claims(|_| true, Lane::Routine);
+    let index = cx.index();
+    let policies: Vec<String> = index.policies.keys().cloned().collect();
+    let stores: Vec<String> = index.world.stores.keys().cloned().collect();
+    let orphans: Vec<_> = index.secrets.keys().filter(|s| index.claims_for(s).next().is_none()).cloned().collect();
+    drop(index);
+    policies.into_iter().for_each(|name| cx.queue.add(Job::Policy(name), Lane::Routine));
+    stores.into_iter().for_each(|name| cx.queue.add(Job::Store(name), Lane::Routine));
+    orphans.into_iter().for_each(|name| cx.queue.add(Job::Orphan(name), Lane::Routine));
+    cx.queue.add(Job::Key, Lane::Urgent);
+}

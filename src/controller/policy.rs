@@ -1,0 +1,73 @@
+//! SegmentationPolicies: says in status what was understood, what is in force, and what was accepted.
+
+use super::context::{Context, Job};
+use super::index::accept_violations;
+use super::store::brief;
+use crate::api::condition::{ConditionType, Wanted, merge};
+use crate::api::policy::{AcceptedViolations, SegmentationPolicy, SegmentationPolicyStatus};
+use crate::api::{FIELD_MANAGER, Reason};
+use crate::segmentation::policy::Policy;
+use jiff::Timestamp;
+use kube::api::{Api, PostParams};
+use std::time::Duration;
+
+/// Writes a policy's status if it changed. The leader's.
+pub async fn reconcile(cx: &Context, name: &str) {
+    let api: Api<SegmentationPolicy> = Api::all(cx.client.clone());
+    let Ok(Some(mut policy)) = api.get_opt(name).await else { return };
+    let new = status(&policy, cx.now());
+    if policy.status.as_ref() == Some(&new) {
+        return;
+    }
+    policy.status = Some(new);
+    let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
+    if let Err(error) = api.replace_status(name, &params, &policy).await {
+        tracing::debug!(policy = name, error = %brief(&error), "status of a policy was not written; it is tried again");
+        cx.queue.add_at(Job::Policy(name.to_owned()), tokio::time::Instant::now() + Duration::from_secs(2));
+    }
+}
+
+/// The status that a policy deserves. Pure.
+pub fn status(policy: &SegmentationPolicy, now: Timestamp) -> SegmentationPolicyStatus {
+    let generation = policy.metadata.generation.unwrap_or(0);
+    let old = policy.status.clone().unwrap_or_default();
+    let compiled = Policy::compile(policy.metadata.name.as_deref().unwrap_or_default(), &policy.spec);
+    let wanted = match &compiled {
+        Ok(compiled) => {
+            vec![Wanted::yes(ConditionType::Ready, Reason::PolicyActive, "the policy is in force"), separated(compiled)]
+        }
+        Err(why) => {
+            let text = format!("{why}; until it is corrected nothing new is granted and nothing is withdrawn");
+            vec![
+                Wanted::no(ConditionType::Ready, Reason::PolicyInvalid, &text),
+                Wanted::unknown(ConditionType::Separated, Reason::PolicyInvalid, "the patterns cannot be judged"),
+                Wanted::yes(ConditionType::Stalled, Reason::PolicyInvalid, text),
+            ]
+        }
+    };
+    let accept = accept_violations(&policy.metadata);
+    let accepted = match (accept, old.accepted) {
+        (Some(value), Some(known)) if known.value == value => Some(known),
+        (Some(value), _) => Some(AcceptedViolations { value, generation }),
+        (None, _) => None,
+    };
+    SegmentationPolicyStatus {
+        conditions: merge(&old.conditions, &wanted, generation, now),
+        observed_generation: Some(generation),
+        effective: compiled.ok().map(|p| p.effective()),
+        accepted,
+    }
+}
+
+fn separated(policy: &Policy) -> Wanted {
+    let shared: Vec<String> = policy.shared_patterns().map(|p| format!("{:?}", p.to_string())).collect();
+    if shared.is_empty() {
+        return Wanted::yes(ConditionType::Separated, Reason::Disjoint, "every pattern keeps segments apart");
+    }
+    let text = format!(
+        "{} let several segments claim one key: add ${{namespace}}, or ${{label:KEY}} for each of {}",
+        shared.join(", "),
+        policy.segment_labels.join(", ")
+    );
+    Wanted::no(ConditionType::Separated, Reason::SharedPattern, text)
+}

@@ -1,0 +1,111 @@
+//! The Secret as it is written: data, seal, owner and labels. Pure.
+
+use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, SEAL_ANNOTATION, ScopedSecretSpec};
+use crate::projection::{Projection, content_bytes};
+use crate::segmentation::fingerprint::{Fingerprint, is_compared};
+use crate::segmentation::key::CanonicalKey;
+use crate::segmentation::seal::{BrokenKeys, SealKeys, SealRecord};
+use crate::segmentation::world::ObjectName;
+use jiff::Timestamp;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a Secret is drafted from.
+pub struct Draft<'a> {
+    /// The Secret.
+    pub secret: &'a ObjectName,
+    /// The ScopedSecret's name.
+    pub claim: &'a str,
+    /// The ScopedSecret's uid.
+    pub uid: &'a str,
+    /// Its spec.
+    pub spec: &'a ScopedSecretSpec,
+    /// What was projected.
+    pub projection: &'a Projection,
+    /// What the seal will say.
+    pub record: &'a SealRecord,
+}
+
+/// The fingerprints of a projection's hard-to-guess values, under every generation of the key.
+pub fn fingerprints(projection: &Projection, ignore: &BTreeSet<String>, keys: &SealKeys) -> Vec<Vec<Fingerprint>> {
+    let compared = projection.compared.iter().filter(|c| is_compared(&c.names, c.value.expose(), ignore));
+    let mut seen = BTreeSet::new();
+    compared
+        .map(|c| keys.fingerprints(c.value.expose()).collect::<Vec<_>>())
+        .filter(|all| all.first().is_some_and(|f| seen.insert(*f)))
+        .collect()
+}
+
+/// The digest of a projected content.
+pub fn content_digest(spec: &ScopedSecretSpec, projection: &Projection, keys: &SealKeys) -> String {
+    let data = projection.data.iter().map(|(k, v)| (k.as_str(), v.expose()));
+    keys.digest(&content_bytes(
+        spec.target_type(),
+        spec.immutable(),
+        data,
+        pairs(&projection.labels),
+        pairs(&projection.annotations),
+    ))
+}
+
+/// The digest of a Secret as it was read, looking only at the labels and annotations that the spec sets.
+pub fn read_digest(spec: &ScopedSecretSpec, secret: &Secret, keys: &SealKeys) -> String {
+    let template = spec.target.as_ref().and_then(|t| t.template.as_ref());
+    let pick = |wanted: Option<&BTreeMap<String, String>>,
+                live: Option<&BTreeMap<String, String>>|
+     -> BTreeMap<String, String> {
+        let live = live.cloned().unwrap_or_default();
+        live.into_iter().filter(|(k, _)| wanted.is_some_and(|w| w.contains_key(k))).collect()
+    };
+    let labels = pick(template.map(|t| &t.labels), secret.metadata.labels.as_ref());
+    let annotations = pick(template.map(|t| &t.annotations), secret.metadata.annotations.as_ref());
+    let data = secret.data.iter().flatten().map(|(k, v)| (k.as_str(), v.0.as_slice()));
+    let kind = secret.type_.as_deref().unwrap_or("Opaque");
+    keys.digest(&content_bytes(kind, secret.immutable.unwrap_or(false), data, pairs(&labels), pairs(&annotations)))
+}
+
+fn pairs(map: &BTreeMap<String, String>) -> impl Iterator<Item = (&str, &str)> {
+    map.iter().map(|(k, v)| (k.as_str(), v.as_str()))
+}
+
+/// Since when the claim has held these keys: as its seal says, if that covers them all.
+pub fn held_since(old: Option<&SealRecord>, versions: &[(CanonicalKey, String)], now: Timestamp) -> Timestamp {
+    let covered = |old: &SealRecord| versions.iter().all(|(key, _)| old.versions.iter().any(|(held, _)| held == key));
+    old.filter(|old| covered(old)).map_or(now, |old| old.held_since)
+}
+
+impl Draft<'_> {
+    /// The Secret, sealed.
+    pub fn secret(&self, keys: &SealKeys, nonce: [u8; 12]) -> Result<Secret, BrokenKeys> {
+        let mut labels = self.projection.labels.clone();
+        labels.insert(MANAGED_BY_LABEL.into(), MANAGED_BY.into());
+        let mut annotations = self.projection.annotations.clone();
+        annotations.insert(SEAL_ANNOTATION.into(), keys.seal(self.secret, self.record, nonce)?);
+        let owner = OwnerReference {
+            api_version: format!("{}/v1alpha1", crate::api::GROUP),
+            kind: "ScopedSecret".into(),
+            name: self.claim.to_owned(),
+            uid: self.uid.to_owned(),
+            controller: Some(true),
+            block_owner_deletion: None,
+        };
+        Ok(Secret {
+            metadata: ObjectMeta {
+                name: Some(self.secret.name.to_string()),
+                namespace: Some(self.secret.namespace.to_string()),
+                labels: Some(labels),
+                annotations: Some(annotations),
+                owner_references: (!self.spec.retain()).then(|| vec![owner]),
+                ..ObjectMeta::default()
+            },
+            type_: Some(self.spec.target_type().to_owned()),
+            immutable: self.spec.immutable().then_some(true),
+            data: Some(
+                self.projection.data.iter().map(|(k, v)| (k.clone(), ByteString(v.expose().to_vec()))).collect(),
+            ),
+            string_data: None,
+        })
+    }
+}

@@ -1,0 +1,245 @@
+//! What to do next about one ScopedSecret. Pure: one step at a time, from what is observed now.
+//!
+//! ```text
+//!   observe ─► decide ─► Report ───────────────────────────────► status
+//!                 ├────► ReadSecret ─► observe ─► decide ...
+//!                 ├────► Withdraw  ─► fresh reads ─► delete ───► status
+//!                 └────► Fetch ─► (authorised again) ─► project ─► create or replace ─► status
+//! ```
+//!
+//! Each step is taken from the cluster's state alone, so that a controller killed between any two converges when restarted.
+
+use crate::api::reason::Nature;
+use crate::api::{Reason, ScopedSecretSpec};
+use crate::controller::index::SecretFacts;
+use crate::segmentation::authorize::Retention;
+use crate::segmentation::seal::SealRecord;
+use crate::segmentation::verdict::{Grant, Refusal, Verdict};
+
+/// What is observed of one ScopedSecret and its Secret.
+pub struct Observed<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its uid.
+    pub uid: &'a str,
+    /// Its spec.
+    pub spec: &'a ScopedSecretSpec,
+    /// The annotation refresh-at.
+    pub refresh_at: Option<&'a str>,
+    /// Digest of the part of the spec that decides what is projected.
+    pub spec_digest: &'a str,
+    /// The authoriser's answer.
+    pub verdict: &'a Verdict,
+    /// Whether the namespace is being deleted.
+    pub terminating: bool,
+    /// The Secret under the target's name, if any is known.
+    pub secret: Option<&'a SecretFacts>,
+    /// What stands behind the uid in the Secret's ownerReference, if it is another's.
+    pub owner: Owner,
+    /// How far the Secret's content is known to be what was projected.
+    pub content: Content,
+    /// What policy says of the keys that the Secret holds.
+    pub retention: Option<&'a Retention>,
+    /// How many withdrawals wait, if so many that they need somebody's word.
+    pub paused: Option<usize>,
+    /// Whether a refresh, or a retry, is due.
+    pub due: bool,
+    /// The last attempt's failure, if it failed.
+    pub failure: Option<&'a Failure>,
+    /// Whether a foreign Secret stood in the way when last looked.
+    pub blocked: bool,
+}
+
+/// Who the Secret's controller ownerReference names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// This ScopedSecret, or nobody.
+    UsOrNobody,
+    /// A ScopedSecret that was seen to go: the garbage collector is about to take the Secret.
+    JustGone,
+    /// Another ScopedSecret that lives.
+    OtherAlive,
+    /// A uid that nobody has: an owner from before a restore.
+    Stranger,
+}
+
+/// How far the Secret's content is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    /// Its resourceVersion is one that we wrote or verified.
+    Verified,
+    /// It was written by somebody since: it must be read.
+    Unread,
+    /// It was read and is not what was projected.
+    Drifted,
+}
+
+/// Why an attempt failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The stable reason.
+    pub reason: Reason,
+    /// For the condition.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into() }
+    }
+}
+
+/// The next step.
+#[derive(Debug, PartialEq)]
+pub enum Step {
+    /// Say in status how it stands.
+    Report(Outcome),
+    /// Read the Secret under the target's name.
+    ReadSecret,
+    /// Take the Secret away, after a fresh look.
+    Withdraw(Refusal),
+    /// Fetch these keys, then write.
+    Fetch(Grant),
+}
+
+/// How it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// The Secret is there and current.
+    Current,
+    /// An attempt failed; what stands, stands.
+    Failed(Failure),
+    /// The authoriser refused.
+    Refused(Refusal),
+    /// The authoriser cannot tell.
+    Undecided(Refusal),
+    /// It would be withdrawn, but so many would be that somebody must say so first.
+    Paused {
+        /// Why it would be.
+        refusal: Refusal,
+        /// How many would be.
+        count: usize,
+    },
+}
+
+/// Whether a Secret is ours to write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ownership {
+    /// Projected for this ScopedSecret.
+    Ours,
+    /// Ours, but the garbage collector is about to take it.
+    Releasing,
+    /// Not ours.
+    Foreign,
+}
+
+/// A Secret is ours if its controller ownerReference has the live claim's uid, or its seal is valid and for this claim.
+pub fn ownership(name: &str, uid: &str, secret: &SecretFacts, owner: Owner) -> Ownership {
+    if secret.owner.as_deref() == Some(uid) {
+        return if secret.deleting { Ownership::Releasing } else { Ownership::Ours };
+    }
+    let sealed_for_us = secret.seal.as_ref().is_ok_and(|seal| seal.claim == name);
+    match owner {
+        Owner::OtherAlive => Ownership::Foreign,
+        _ if !sealed_for_us => Ownership::Foreign,
+        Owner::JustGone => Ownership::Releasing,
+        _ if secret.deleting => Ownership::Releasing,
+        Owner::UsOrNobody | Owner::Stranger => Ownership::Ours,
+    }
+}
+
+/// The next step.
+pub fn decide(o: &Observed<'_>) -> Step {
+    let owned = o.secret.map(|secret| (secret, ownership(o.name, o.uid, secret, o.owner)));
+    match o.verdict {
+        Verdict::Undecided(refusal) => Step::Report(Outcome::Undecided(refusal.clone())),
+        Verdict::Refused(refusal) => match (owned, o.retention) {
+            (Some((_, Ownership::Ours)), Some(Retention::Withdraw(why))) => match o.paused {
+                Some(count) => Step::Report(Outcome::Paused { refusal: why.clone(), count }),
+                None => Step::Withdraw(why.clone()),
+            },
+            _ => Step::Report(Outcome::Refused(refusal.clone())),
+        },
+        Verdict::Allowed(_) if o.terminating => {
+            failed(Reason::NamespaceTerminating, "the namespace is being deleted: nothing can be projected into it")
+        }
+        Verdict::Allowed(grant) => match owned {
+            None if o.blocked => Step::ReadSecret,
+            None => fetch_or_wait(o, grant),
+            Some((_, Ownership::Foreign)) => failed(
+                Reason::TargetConflict,
+                format!(
+                    "a Secret {:?} exists and was not projected for this ScopedSecret; it is untouched: choose another target.name, or delete that Secret first",
+                    o.spec.target_name(o.name)
+                ),
+            ),
+            Some((_, Ownership::Releasing)) => failed(
+                Reason::TargetReleasing,
+                "the Secret still belongs to a deleted ScopedSecret of this name; it is projected anew once that is gone",
+            ),
+            Some(_) if o.content == Content::Unread => Step::ReadSecret,
+            Some((secret, Ownership::Ours)) if is_up_to_date(o, secret) && !o.due => settled(o),
+            Some((secret, Ownership::Ours)) if is_up_to_date(o, secret) && o.spec.immutable() => settled(o),
+            Some(_) => fetch_or_wait(o, grant),
+        },
+    }
+}
+
+/// An attempt that failed is not repeated before it is due; until then its failure stands.
+fn fetch_or_wait(o: &Observed<'_>, grant: &Grant) -> Step {
+    match o.failure {
+        Some(failure) if !o.due => Step::Report(Outcome::Failed(failure.clone())),
+        _ => Step::Fetch(grant.clone()),
+    }
+}
+
+fn settled(o: &Observed<'_>) -> Step {
+    Step::Report(o.failure.map_or(Outcome::Current, |failure| Outcome::Failed(failure.clone())))
+}
+
+/// Whether the Secret is what this spec projects, as far as can be told without asking the manager.
+fn is_up_to_date(o: &Observed<'_>, secret: &SecretFacts) -> bool {
+    let owner_right = secret.owner.as_deref() == (!o.spec.retain()).then_some(o.uid);
+    let seal_right = secret.seal.as_ref().is_ok_and(|seal| {
+        seal.claim == o.name
+            && seal.spec == o.spec_digest
+            && seal.retain == o.spec.retain()
+            && (o.refresh_at.is_none() || seal.refresh_at.as_deref() == o.refresh_at)
+    });
+    o.content == Content::Verified && owner_right && seal_right && secret.seal_is_current && secret.labelled
+}
+
+/// Whether fetched versions leave nothing to write.
+pub fn is_unchanged(o: &Observed<'_>, versions: &[(crate::segmentation::key::CanonicalKey, String)]) -> bool {
+    o.secret.is_some_and(|secret| {
+        is_up_to_date(o, secret)
+            && secret.seal.as_ref().is_ok_and(|seal: &std::sync::Arc<SealRecord>| seal.versions == versions)
+    })
+}
+
+fn failed(reason: Reason, message: impl Into<String>) -> Step {
+    Step::Report(Outcome::Failed(Failure::new(reason, message)))
+}
+
+impl Outcome {
+    /// The reason, for metrics.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Current => Reason::Ready,
+            Self::Failed(failure) => failure.reason,
+            Self::Refused(refusal) | Self::Undecided(refusal) => refusal.reason,
+            Self::Paused { .. } => Reason::WithdrawalPaused,
+        }
+    }
+
+    /// Whether it waits for somebody, rather than for time.
+    pub fn is_stalled(&self) -> bool {
+        match self {
+            Self::Current | Self::Paused { .. } => false,
+            Self::Failed(failure) => failure.reason.nature() == Nature::Refused,
+            Self::Refused(_) => true,
+            Self::Undecided(refusal) => refusal.reason.nature() == Nature::Refused,
+        }
+    }
+}

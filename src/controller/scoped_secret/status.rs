@@ -1,0 +1,255 @@
+//! From an outcome to the status, as the table in the design says. Pure.
+
+use super::plan::Outcome;
+use crate::api::Reason;
+use crate::api::condition::{ConditionType::*, Wanted, merge};
+use crate::api::reason::Nature;
+use crate::api::scoped_secret::{Binding, RemoteVersion, ScopedSecretStatus, SecretRef};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+/// What stands, beside the outcome.
+pub struct Standing {
+    /// metadata.generation.
+    pub generation: i64,
+    /// The segment, if the namespace has one.
+    pub segment: Option<String>,
+    /// The Secret that stands, if one does.
+    pub secret: Option<SecretRef>,
+    /// The versions in it.
+    pub versions: Vec<RemoteVersion>,
+    /// Set when its content was just changed.
+    pub changed: Option<Timestamp>,
+    /// Whether the last good value is older than three refresh intervals.
+    pub stale: bool,
+}
+
+/// The status that an outcome deserves.
+pub fn status(outcome: &Outcome, standing: Standing, old: &ScopedSecretStatus, now: Timestamp) -> ScopedSecretStatus {
+    let has_secret = standing.secret.is_some();
+    let conditions = conditions(outcome, has_secret, standing.stale, old);
+    let last_change = standing.changed.map(|t| Time(whole_second(t))).or_else(|| old.last_change_time.clone());
+    ScopedSecretStatus {
+        conditions: merge(&old.conditions, &conditions, standing.generation, now),
+        observed_generation: Some(standing.generation),
+        segment: standing.segment,
+        binding: standing.secret.as_ref().map(|s| Binding { name: s.name.clone() }),
+        last_change_time: last_change.filter(|_| has_secret),
+        secret_ref: standing.secret,
+        remote_versions: standing.versions,
+    }
+}
+
+fn whole_second(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+const READY: &str = "the Secret is projected and current";
+const ALLOWED: &str = "policy allows every key of this claim";
+
+fn conditions(outcome: &Outcome, has_secret: bool, stale: bool, old: &ScopedSecretStatus) -> Vec<Wanted> {
+    let allowed = || Wanted::yes(Authorized, Reason::Allowed, ALLOWED);
+    let unique = || Wanted::yes(Unique, Reason::NoSharedValues, "no other segment holds one of these values");
+    let not_asked = |kind, reason, text: &str| Wanted::unknown(kind, reason, text);
+    match outcome {
+        Outcome::Current => vec![
+            Wanted::yes(Ready, Reason::Ready, READY),
+            allowed(),
+            Wanted::yes(Synced, Reason::Synced, "the secrets manager answered and the Secret is up to date"),
+            unique(),
+        ],
+        Outcome::Failed(f) if f.reason.nature() == Nature::Refused => {
+            let shared = f.reason == Reason::ValueShared;
+            vec![
+                Wanted::no(Ready, f.reason, &f.message),
+                allowed(),
+                Wanted::no(Synced, f.reason, &f.message),
+                if shared {
+                    Wanted::no(Unique, f.reason, &f.message)
+                } else {
+                    not_asked(Unique, f.reason, "nothing new was compared")
+                },
+                Wanted::yes(Stalled, f.reason, &f.message),
+            ]
+        }
+        Outcome::Failed(f) => {
+            let synced = Wanted::no(Synced, f.reason, &f.message);
+            match (has_secret, stale) {
+                (true, false) => vec![
+                    Wanted::yes(Ready, Reason::Ready, "the Secret holds its last good value"),
+                    allowed(),
+                    synced,
+                    unique(),
+                ],
+                (true, true) => vec![
+                    Wanted::no(
+                        Ready,
+                        Reason::Stale,
+                        format!(
+                            "the Secret holds its last good value, which could not be refreshed for three intervals: {}",
+                            f.message
+                        ),
+                    ),
+                    allowed(),
+                    synced,
+                    unique(),
+                ],
+                (false, _) => vec![
+                    Wanted::no(Ready, f.reason, &f.message),
+                    allowed(),
+                    synced,
+                    not_asked(Unique, f.reason, "nothing was compared yet"),
+                    Wanted::yes(Reconciling, f.reason, &f.message),
+                ],
+            }
+        }
+        Outcome::Refused(r) => vec![
+            Wanted::no(Ready, r.reason, &r.message),
+            Wanted::no(Authorized, r.reason, &r.message),
+            not_asked(Synced, r.reason, "the secrets manager is not asked for a refused claim"),
+            not_asked(Unique, r.reason, "nothing was compared"),
+            Wanted::yes(Stalled, r.reason, &r.message),
+        ],
+        Outcome::Undecided(r) => {
+            let stalled = outcome.is_stalled();
+            let authorized = if stalled {
+                Wanted::no(Authorized, r.reason, &r.message)
+            } else {
+                Wanted::unknown(Authorized, r.reason, &r.message)
+            };
+            let mut list = vec![
+                if has_secret && !stalled {
+                    Wanted::yes(Ready, Reason::Ready, "the Secret holds its last good value")
+                } else {
+                    Wanted::no(Ready, r.reason, &r.message)
+                },
+                authorized,
+                Wanted::no(Synced, r.reason, &r.message),
+                not_asked(Unique, r.reason, "nothing new was compared"),
+            ];
+            if stalled {
+                list.push(Wanted::yes(Stalled, r.reason, &r.message));
+            } else if !has_secret {
+                list.push(Wanted::yes(Reconciling, r.reason, &r.message));
+            }
+            list
+        }
+        Outcome::Paused { refusal, count } => {
+            let text = format!(
+                "{}; {count} Secrets would be withdrawn for this cause, so the operator waits: revert the change, or set scopedsecrets.io/accept-violations: \"{count}\" on the policy",
+                refusal.message
+            );
+            vec![
+                unchanged_ready(old),
+                Wanted::no(Authorized, Reason::WithdrawalPaused, text),
+                not_asked(Synced, refusal.reason, "the secrets manager is not asked for a claim that is not allowed"),
+                not_asked(Unique, refusal.reason, "nothing new was compared"),
+            ]
+        }
+    }
+}
+
+fn unchanged_ready(old: &ScopedSecretStatus) -> Wanted {
+    let ready = old.conditions.iter().find(|c| c.type_ == Ready.as_str());
+    match ready.map(|c| c.status.as_str()) {
+        Some("False") => Wanted::no(Ready, Reason::Stale, "the Secret holds its last good value"),
+        _ => Wanted::yes(Ready, Reason::Ready, "the Secret holds its last good value"),
+    }
+}
+
+/// What is worth an event: a condition that turned false, changed its reason, or came back. Nothing on an uneventful
+/// first sync.
+pub fn transitions<'a>(old: &ScopedSecretStatus, new: &'a ScopedSecretStatus) -> Vec<(bool, &'a str, &'a str)> {
+    let before =
+        |kind: &str| old.conditions.iter().find(|c| c.type_ == kind).map(|c| (c.status.as_str(), c.reason.as_str()));
+    let mut events: Vec<(bool, &str, &str)> = Vec::new();
+    for condition in &new.conditions {
+        let was = before(&condition.type_);
+        let is = (condition.status.as_str(), condition.reason.as_str());
+        let told = events.iter().any(|(_, reason, _)| *reason == is.1);
+        let tells = matches!(condition.type_.as_str(), "Ready" | "Authorized" | "Synced" | "Unique");
+        if was == Some(is) || told || !tells {
+            continue;
+        }
+        match (was, is.0) {
+            (_, "False") => events.push((false, &condition.reason, &condition.message)),
+            (Some(("False", _)), "True") => events.push((true, &condition.reason, &condition.message)),
+            _ => {}
+        }
+    }
+    events
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::plan::Failure;
+    use super::*;
+    use crate::segmentation::verdict::Refusal;
+
+    fn of(outcome: &Outcome, has_secret: bool, stale: bool) -> ScopedSecretStatus {
+        let secret = has_secret.then(|| SecretRef { name: "s".into(), uid: "u".into(), resource_version: "1".into() });
+        let standing = Standing { generation: 3, segment: None, secret, versions: vec![], changed: None, stale };
+        status(outcome, standing, &ScopedSecretStatus::default(), Timestamp::UNIX_EPOCH)
+    }
+
+    /// Only what is said: Ready/reason, then the false or kstatus conditions.
+    fn told(status: &ScopedSecretStatus) -> String {
+        let interesting = status.conditions.iter().filter(|c| {
+            c.type_ == "Ready" || c.status == "False" || ["Stalled", "Reconciling"].contains(&c.type_.as_str())
+        });
+        interesting.map(|c| format!("{}={}/{}", c.type_, c.status, c.reason)).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn the_table_of_the_design() {
+        let outage = Outcome::Failed(Failure::new(Reason::ProviderUnavailable, "down"));
+        let invalid = Outcome::Failed(Failure::new(Reason::PropertyMissing, "gone"));
+        let refused = Outcome::Refused(Refusal::new(Reason::KeyNotAllowed, "no"));
+        let unknown = Outcome::Undecided(Refusal::new(Reason::AccountUnknown, "?"));
+        let paused = Outcome::Paused { refusal: Refusal::new(Reason::NoPolicy, "no"), count: 40 };
+        for (outcome, has_secret, stale, expected) in [
+            (&Outcome::Current, true, false, "Ready=True/Ready"),
+            (
+                &outage,
+                false,
+                false,
+                "Ready=False/ProviderUnavailable Synced=False/ProviderUnavailable Reconciling=True/ProviderUnavailable",
+            ),
+            (&outage, true, false, "Ready=True/Ready Synced=False/ProviderUnavailable"),
+            (&outage, true, true, "Ready=False/Stale Synced=False/ProviderUnavailable"),
+            (
+                &invalid,
+                false,
+                false,
+                "Ready=False/PropertyMissing Synced=False/PropertyMissing Stalled=True/PropertyMissing",
+            ),
+            (
+                &refused,
+                false,
+                false,
+                "Ready=False/KeyNotAllowed Authorized=False/KeyNotAllowed Stalled=True/KeyNotAllowed",
+            ),
+            (&unknown, true, false, "Ready=True/Ready Synced=False/AccountUnknown"),
+            (
+                &unknown,
+                false,
+                false,
+                "Ready=False/AccountUnknown Synced=False/AccountUnknown Reconciling=True/AccountUnknown",
+            ),
+            (&paused, true, false, "Ready=True/Ready Authorized=False/WithdrawalPaused"),
+        ] {
+            assert_eq!(told(&of(outcome, has_secret, stale)), expected, "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn an_uneventful_first_sync_makes_no_event() {
+        let fresh = ScopedSecretStatus::default();
+        let synced = of(&Outcome::Current, true, false);
+        assert!(transitions(&fresh, &synced).is_empty());
+        let down = of(&Outcome::Failed(Failure::new(Reason::Throttled, "slow")), true, false);
+        assert_eq!(transitions(&synced, &down), [(false, "Throttled", "slow")]);
+        assert!(transitions(&down, &down).is_empty());
+        assert_eq!(transitions(&down, &synced).len(), 1);
+    }
+}

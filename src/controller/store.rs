@@ -1,0 +1,153 @@
+//! ScopedSecretStores: observes whose secrets a store reaches, and says so in its status.
+
+use super::context::{Context, Job};
+use super::providers::{credentials_ref, declared_realm, fetch_reason};
+use super::queue::Lane;
+use super::schedule::backoff;
+use super::scoped_secret::plan::Failure;
+use crate::api::condition::{ConditionType, Wanted, merge};
+use crate::api::reason::Nature;
+use crate::api::store::{ScopedSecretStore, ScopedSecretStoreStatus, StoreIdentity};
+use crate::api::{FIELD_MANAGER, Reason};
+use crate::segmentation::key::Realm;
+use crate::segmentation::world::StoreState;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{Api, PostParams};
+use std::time::Duration;
+
+/// Observes a store. Every replica does, since admission needs the account; only the leader writes its status.
+pub async fn reconcile(cx: &Context, name: &str, failures: u32, leader: bool) -> Result<(), Failure> {
+    let Some(spec) = cx.providers.spec(name) else { return Ok(()) };
+    let observed = observe(cx, name).await;
+    let state = match &observed {
+        Ok(state) => state.clone(),
+        // What was known of an unchanged store stays known.
+        Err(_) => {
+            let known = cx.index().world.stores.get(name).cloned().filter(|s| s.realm().is_some());
+            match known.or_else(|| declared_realm(&spec)) {
+                Some(state) => state,
+                None => return Ok(()),
+            }
+        }
+    };
+    let changed = {
+        let mut index = cx.index_mut();
+        let changed = index.world.stores.get(name) != Some(&state);
+        index.put_store(name, Some(state.clone()));
+        changed
+    };
+    if changed {
+        let of_store = |claim: &_| cx.index().world.claim(claim).is_some_and(|c| &*c.store == name);
+        let claims: Vec<_> = cx.index().claims.keys().cloned().collect();
+        claims.into_iter().filter(of_store).for_each(|claim| cx.queue.add(Job::Claim(claim), Lane::Urgent));
+    }
+    if leader {
+        report(cx, name, &state, observed.as_ref().err()).await;
+    }
+    observed.map(|_| ()).inspect_err(|_| {
+        let wait = backoff(name, failures + 1, Duration::from_secs(60));
+        cx.queue.add_at(Job::Store(name.to_owned()), tokio::time::Instant::now() + wait);
+    })
+}
+
+async fn observe(cx: &Context, name: &str) -> Result<StoreState, Failure> {
+    let spec = cx.providers.spec(name).ok_or_else(|| Failure::new(Reason::StoreNotFound, "the store is gone"))?;
+    if let Some(secret) = credentials_ref(&spec) {
+        let api: Api<Secret> = Api::namespaced(cx.client.clone(), &cx.namespace);
+        match api.get_opt(secret).await {
+            Ok(Some(found)) => {
+                if cx.providers.put_credentials(name, &found)? {
+                    let of_store = |claim: &_| cx.index().world.claim(claim).is_some_and(|c| &*c.store == name);
+                    let claims: Vec<_> = cx.index().claims.keys().cloned().collect();
+                    for claim in claims.into_iter().filter(of_store) {
+                        // New credentials: what failed is tried again at once.
+                        if let Some(memory) = cx.memory().get_mut(&claim) {
+                            if memory.failure.is_some() {
+                                memory.due_at = None;
+                                memory.attempted = None;
+                            }
+                        }
+                        cx.queue.add(Job::Claim(claim), Lane::Routine);
+                    }
+                }
+            }
+            Ok(None) => {
+                cx.providers.drop_credentials(name);
+                return Err(Failure::new(
+                    Reason::CredentialsMissing,
+                    format!(
+                        "Secret {secret:?} does not exist in the operator's namespace {:?}: create it with accessKeyId and secretAccessKey",
+                        cx.namespace
+                    ),
+                ));
+            }
+            Err(error) => {
+                return Err(Failure::new(
+                    Reason::ProviderUnavailable,
+                    format!("the credentials Secret cannot be read: {}", brief(&error)),
+                ));
+            }
+        }
+    }
+    let (keys, _) = cx.keys().ok_or_else(|| Failure::new(Reason::Pending, "the seal key is not loaded yet"))?;
+    let declared = declared_realm(&spec)
+        .ok_or_else(|| Failure::new(Reason::StoreInvalid, "write exactly one provider block: aws or file"))?;
+    if let StoreState::Known(Realm::File { .. }) = &declared {
+        cx.providers.connect(name, None, &keys).await?;
+        return Ok(declared);
+    }
+    if let StoreState::Known(_) = &declared {
+        return Ok(declared);
+    }
+    let provider = cx.providers.connect(name, None, &keys).await?;
+    let identity = provider.identity().await.map_err(|error| {
+        Failure::new(
+            fetch_reason(&error),
+            format!("the account cannot be observed (sts:GetCallerIdentity): {error}; set spec.aws.accountId, or mend the store's credentials"),
+        )
+    })?;
+    Ok(StoreState::Known(Realm::Aws { account: identity.account, region: identity.region }))
+}
+
+async fn report(cx: &Context, name: &str, state: &StoreState, failure: Option<&Failure>) {
+    let api: Api<ScopedSecretStore> = Api::all(cx.client.clone());
+    let Ok(Some(mut store)) = api.get_opt(name).await else { return };
+    let old = store.status.clone().unwrap_or_default();
+    let mut wanted = match failure {
+        None => vec![Wanted::yes(ConditionType::Ready, Reason::Reachable, "the store's account is known")],
+        Some(f) => vec![Wanted::no(ConditionType::Ready, f.reason, &f.message)],
+    };
+    if let Some(f) = failure {
+        let kind =
+            if f.reason.nature() == Nature::Refused { ConditionType::Stalled } else { ConditionType::Reconciling };
+        wanted.push(Wanted::yes(kind, f.reason, &f.message));
+    }
+    let generation = store.metadata.generation.unwrap_or(0);
+    let identity = match state {
+        StoreState::Known(Realm::Aws { account, region }) => {
+            Some(StoreIdentity { account_id: account.clone(), region: region.clone() })
+        }
+        _ => None,
+    };
+    let new = ScopedSecretStoreStatus {
+        conditions: merge(&old.conditions, &wanted, generation, cx.now()),
+        observed_generation: Some(generation),
+        identity,
+    };
+    if new != old {
+        store.status = Some(new);
+        let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
+        if let Err(error) = api.replace_status(name, &params, &store).await {
+            tracing::debug!(store = name, error = %brief(&error), "status of a store was not written; it is tried again");
+            cx.queue.add_at(Job::Store(name.to_owned()), tokio::time::Instant::now() + Duration::from_secs(2));
+        }
+    }
+}
+
+/// An API server's error in one line.
+pub fn brief(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => format!("{} ({})", status.message, status.code),
+        other => other.to_string(),
+    }
+}

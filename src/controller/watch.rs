@@ -1,0 +1,456 @@
+//! The watches: what they see goes into the index as compact records; whatever it may change is queued.
+//!
+//! Our own kinds are watched as plain JSON and decoded one by one: an object that cannot be decoded must not hide the others.
+
+use super::context::{Context, Job};
+use super::index::{PolicyFacts, accept_violations, object_name, secret_facts};
+use super::queue::Lane;
+use super::{keys, providers::declared_realm};
+use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, ScopedSecret, ScopedSecretStore, SegmentationPolicy};
+use crate::segmentation::policy::Policy;
+use crate::segmentation::world::ObjectName;
+use futures::{Stream, StreamExt};
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Api, ApiResource, DynamicObject, ListParams};
+use kube::core::PartialObjectMeta;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Config, Event};
+use kube::{Resource, ResourceExt};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Which watches have seen everything that exists.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Synced(BTreeSet<&'static str>);
+
+const WATCHES: [&str; 6] = ["policies", "stores", "namespaces", "secrets", "claims", "own"];
+
+impl Synced {
+    /// Whether every watch has.
+    pub fn all(&self) -> bool {
+        self.0.len() == WATCHES.len()
+    }
+}
+
+/// Runs every watch until the process ends.
+pub async fn run(cx: Arc<Context>, synced: watch::Sender<Synced>) {
+    let done = |name: &'static str| {
+        let synced = synced.clone();
+        move || {
+            synced.send_if_modified(|s| s.0.insert(name));
+        }
+    };
+    tokio::join!(
+        policies(&cx, done("policies")),
+        stores(&cx, done("stores")),
+        namespaces(&cx, done("namespaces")),
+        secrets(&cx, done("secrets")),
+        claims(&cx, done("claims")),
+        own_secrets(&cx, done("own")),
+    );
+}
+
+/// Feeds a watch: objects that are there, objects that went, and the end of each full listing.
+async fn follow<K: Clone, S>(what: &'static str, stream: S, mut each: impl FnMut(Seen<K>))
+where
+    S: Stream<Item = Result<Event<K>, watcher::Error>>,
+{
+    let mut stream = std::pin::pin!(stream);
+    while let Some(event) = stream.next().await {
+        match event {
+            Ok(Event::Apply(object)) => each(Seen::There(object)),
+            Ok(Event::Delete(object)) => each(Seen::Gone(object)),
+            Ok(Event::Init) => each(Seen::ListBegins),
+            Ok(Event::InitApply(object)) => each(Seen::Listed(object)),
+            Ok(Event::InitDone) => each(Seen::ListEnds),
+            Err(error) => {
+                tracing::warn!(what, error = %error, "a watch was interrupted; it is resumed");
+                each(Seen::Broken(missing_kind(&error)));
+            }
+        }
+    }
+}
+
+enum Seen<K> {
+    There(K),
+    Listed(K),
+    Gone(K),
+    ListBegins,
+    ListEnds,
+    /// Interrupted; true if the kind itself is gone.
+    Broken(bool),
+}
+
+fn missing_kind(error: &watcher::Error) -> bool {
+    let api = |e: &kube::Error| matches!(e, kube::Error::Api(status) if status.code == 404);
+    match error {
+        watcher::Error::InitialListFailed(e) | watcher::Error::WatchStartFailed(e) | watcher::Error::WatchFailed(e) => {
+            api(e)
+        }
+        watcher::Error::WatchError(status) => status.code == 404,
+        _ => false,
+    }
+}
+
+fn dynamic<K: Resource<DynamicType = ()>>(cx: &Context) -> Api<DynamicObject> {
+    Api::all_with(cx.client.clone(), &ApiResource::erase::<K>(&()))
+}
+
+fn objects<K: Resource<DynamicType = ()>>(
+    cx: &Context,
+) -> impl Stream<Item = Result<Event<DynamicObject>, watcher::Error>> + use<K> {
+    let stream = watcher::watcher(dynamic::<K>(cx), Config::default()).default_backoff();
+    stream.modify(|object| object.managed_fields_mut().clear())
+}
+
+async fn policies(cx: &Context, synced: impl Fn()) {
+    let mut listed: BTreeSet<String> = BTreeSet::new();
+    follow("SegmentationPolicy", objects::<SegmentationPolicy>(cx), |seen| match seen {
+        Seen::ListBegins => listed.clear(),
+        Seen::Listed(object) => {
+            listed.insert(object.name_any());
+            observe_policy(cx, &object);
+        }
+        Seen::ListEnds => {
+            let gone: Vec<String> = cx.index().policies.keys().filter(|p| !listed.contains(*p)).cloned().collect();
+            let mut index = cx.index_mut();
+            gone.iter().for_each(|name| index.remove_policy(name));
+            index.world.policies_synced = true;
+            drop(index);
+            synced();
+            judge_all(cx);
+        }
+        Seen::There(object) => {
+            if observe_policy(cx, &object) {
+                judge_all(cx);
+            }
+        }
+        Seen::Gone(object) => {
+            observe_policy(cx, &object);
+            cx.index_mut().remove_policy(&object.name_any());
+            judge_all(cx);
+        }
+        Seen::Broken(kind_gone) => {
+            if kind_gone {
+                cx.index_mut().world.policies_synced = false;
+                judge_all(cx);
+            }
+        }
+    })
+    .await;
+}
+
+/// Takes a policy into the index; true if it decides differently now.
+fn observe_policy(cx: &Context, object: &DynamicObject) -> bool {
+    let name = object.name_any();
+    let decoded: Result<SegmentationPolicy, _> = object.clone().try_parse();
+    let (compiled, accepted) = match &decoded {
+        Ok(policy) => (
+            Policy::compile(&name, &policy.spec).map_err(|why| why.to_string()),
+            policy.status.as_ref().and_then(|s| s.accepted.clone()).map(|a| (a.value, a.generation)),
+        ),
+        Err(_) => (Err("the object cannot be decoded".to_owned()), None),
+    };
+    if let Err(why) = &compiled {
+        tracing::warn!(
+            policy = name,
+            why,
+            "a policy cannot be understood: nothing new is granted, nothing is withdrawn"
+        );
+    }
+    let facts = PolicyFacts {
+        generation: object.metadata.generation.unwrap_or(0),
+        accept: accept_violations(&object.metadata),
+        accepted,
+    };
+    let mut index = cx.index_mut();
+    let before = (index.world.policies.get(&name).cloned(), index.policies.get(&name).map(|f| f.accept.clone()));
+    index.put_policy(&name, compiled, facts);
+    let after = (index.world.policies.get(&name).cloned(), index.policies.get(&name).map(|f| f.accept.clone()));
+    drop(index);
+    cx.queue.add(Job::Policy(name), Lane::Urgent);
+    before != after
+}
+
+/// Reads every policy anew.
+pub async fn relist_policies(cx: &Context) -> Result<(), kube::Error> {
+    let list = dynamic::<SegmentationPolicy>(cx).list(&ListParams::default()).await?;
+    let names: BTreeSet<String> = list.items.iter().map(ResourceExt::name_any).collect();
+    list.items.iter().for_each(|object| {
+        observe_policy(cx, object);
+    });
+    let gone: Vec<String> = cx.index().policies.keys().filter(|p| !names.contains(*p)).cloned().collect();
+    let mut index = cx.index_mut();
+    gone.iter().for_each(|name| index.remove_policy(name));
+    index.world.policies_synced = true;
+    Ok(())
+}
+
+/// Every claim is judged anew, and every Secret without one.
+fn judge_all(cx: &Context) {
+    cx.requeue_claims(|_| true, Lane::Urgent);
+    let orphans: Vec<ObjectName> =
+        cx.index().secrets.iter().filter(|(_, s)| s.owner.is_none()).map(|(name, _)| name.clone()).collect();
+    orphans.into_iter().for_each(|name| cx.queue.add(Job::Orphan(name), Lane::Routine));
+}
+
+async fn stores(cx: &Context, synced: impl Fn()) {
+    let mut listed: BTreeSet<String> = BTreeSet::new();
+    follow("ScopedSecretStore", objects::<ScopedSecretStore>(cx), |seen| match seen {
+        Seen::ListBegins => listed.clear(),
+        Seen::Listed(object) | Seen::There(object) => {
+            listed.insert(object.name_any());
+            observe_store(cx, object);
+        }
+        Seen::Gone(object) => store_gone(cx, &object.name_any()),
+        Seen::ListEnds => {
+            let gone: Vec<String> = cx.index().world.stores.keys().filter(|s| !listed.contains(*s)).cloned().collect();
+            for name in gone {
+                store_gone(cx, &name);
+            }
+            synced();
+        }
+        Seen::Broken(_) => {}
+    })
+    .await;
+}
+
+fn observe_store(cx: &Context, object: DynamicObject) {
+    let name = object.name_any();
+    let Ok(store) = object.try_parse::<ScopedSecretStore>() else {
+        tracing::warn!(store = name, "a store cannot be decoded; what is known of it stays");
+        return;
+    };
+    let declared = declared_realm(&store.spec);
+    if cx.providers.put(&name, store.spec) {
+        cx.index_mut().put_store(&name, declared);
+        requeue_store(cx, &name);
+    }
+    cx.queue.add(Job::Store(name), Lane::Urgent);
+}
+
+fn store_gone(cx: &Context, name: &str) {
+    cx.providers.remove(name);
+    cx.index_mut().put_store(name, None);
+    requeue_store(cx, name);
+}
+
+fn requeue_store(cx: &Context, name: &str) {
+    let index = cx.index();
+    let claims: Vec<ObjectName> =
+        index.world.claims().filter(|c| &*c.store == name).map(|c| c.object.clone()).collect();
+    drop(index);
+    claims.into_iter().for_each(|claim| cx.queue.add(Job::Claim(claim), Lane::Urgent));
+}
+
+async fn namespaces(cx: &Context, synced: impl Fn()) {
+    let stream = watcher::watcher(Api::<PartialObjectMeta<Namespace>>::all(cx.client.clone()), Config::default())
+        .default_backoff();
+    let mut listed: BTreeSet<String> = BTreeSet::new();
+    follow("Namespace", stream, |seen: Seen<PartialObjectMeta<Namespace>>| match seen {
+        Seen::ListBegins => listed.clear(),
+        Seen::Listed(object) | Seen::There(object) => {
+            listed.insert(object.name_any());
+            observe_namespace(cx, &object.metadata);
+        }
+        Seen::Gone(object) => forget_namespace(cx, &object.name_any()),
+        Seen::ListEnds => {
+            let gone: Vec<Arc<str>> =
+                cx.index().world.namespaces.keys().filter(|n| !listed.contains(&***n)).cloned().collect();
+            gone.iter().for_each(|name| forget_namespace(cx, name));
+            synced();
+        }
+        Seen::Broken(_) => {}
+    })
+    .await;
+}
+
+/// Takes a namespace's labels into the index; its claims, and those that may have waited for them, are judged anew.
+pub fn observe_namespace(cx: &Context, metadata: &ObjectMeta) {
+    let Some(name) = metadata.name.as_deref() else { return };
+    let labels: BTreeMap<String, String> = metadata.labels.clone().unwrap_or_default();
+    let mut index = cx.index_mut();
+    let changed = index.world.namespaces.get(name) != Some(&labels);
+    let key: Arc<str> = name.into();
+    index.world.namespaces.insert(key.clone(), labels);
+    let terminating = metadata.deletion_timestamp.is_some();
+    let began = if terminating { index.terminating.insert(key.clone()) } else { index.terminating.remove(&key) };
+    drop(index);
+    if changed || began {
+        cx.requeue_claims(|claim| &*claim.namespace == name, Lane::Urgent);
+    }
+}
+
+fn forget_namespace(cx: &Context, name: &str) {
+    let mut index = cx.index_mut();
+    index.world.namespaces.remove(name);
+    index.terminating.remove(name);
+}
+
+async fn claims(cx: &Context, synced: impl Fn()) {
+    let mut listed: BTreeSet<ObjectName> = BTreeSet::new();
+    follow("ScopedSecret", objects::<ScopedSecret>(cx), |seen| match seen {
+        Seen::ListBegins => listed.clear(),
+        Seen::Listed(object) | Seen::There(object) => {
+            listed.extend(object_name(&object.metadata));
+            observe_claim(cx, object);
+        }
+        Seen::Gone(object) => {
+            if let Some(name) = object_name(&object.metadata) {
+                claim_gone(cx, &name);
+            }
+        }
+        Seen::ListEnds => {
+            let gone: Vec<ObjectName> = cx.index().claims.keys().filter(|c| !listed.contains(*c)).cloned().collect();
+            gone.iter().for_each(|name| claim_gone(cx, name));
+            listed.clear();
+            synced();
+        }
+        Seen::Broken(_) => {}
+    })
+    .await;
+}
+
+fn observe_claim(cx: &Context, object: DynamicObject) {
+    let Some(name) = object_name(&object.metadata) else { return };
+    let metadata = object.metadata.clone();
+    let decoded: Result<ScopedSecret, _> = object.try_parse();
+    let before = cx
+        .index()
+        .claims
+        .get(&name)
+        .map(|r| (r.uid.clone(), r.generation, r.refresh_at.clone(), r.deleting, r.status.clone()));
+    let mut index = cx.index_mut();
+    if let Some((uid, ..)) = &before {
+        if Some(&**uid) != metadata.uid.as_deref() {
+            index.claim_gone(uid);
+        }
+    }
+    match &decoded {
+        Ok(claim) => index.put_claim(claim),
+        Err(_) => index.put_broken_claim(&metadata),
+    }
+    let after = index
+        .claims
+        .get(&name)
+        .map(|r| (r.uid.clone(), r.generation, r.refresh_at.clone(), r.deleting, r.status.clone()));
+    drop(index);
+    if before != after {
+        cx.queue.add(Job::Claim(name), Lane::Urgent);
+    }
+}
+
+fn claim_gone(cx: &Context, name: &ObjectName) {
+    let mut index = cx.index_mut();
+    let waiting: Vec<ObjectName> = rivals(&index, name);
+    if let Some(record) = index.remove_claim(name) {
+        index.claim_gone(&record.uid);
+    }
+    let orphans: Vec<ObjectName> = index
+        .world
+        .holdings()
+        .filter(|(secret, held)| secret.namespace == name.namespace && held.claim == name.name)
+        .map(|(secret, _)| secret.clone())
+        .collect();
+    drop(index);
+    cx.queue.add(Job::Claim(name.clone()), Lane::Routine);
+    orphans.into_iter().for_each(|secret| cx.queue.add(Job::Orphan(secret), Lane::Routine));
+    waiting.into_iter().for_each(|claim| cx.queue.add(Job::Claim(claim), Lane::Urgent));
+}
+
+/// The other claims on a claim's keys.
+fn rivals(index: &super::index::Index, name: &ObjectName) -> Vec<ObjectName> {
+    let Some(claim) = index.world.claim(name) else { return Vec::new() };
+    let keys = index.world.canonical_keys(claim);
+    keys.iter().flat_map(|key| index.world.claims_on(key)).map(|c| c.object.clone()).filter(|c| c != name).collect()
+}
+
+async fn secrets(cx: &Context, synced: impl Fn()) {
+    let config = Config::default().labels(&format!("{MANAGED_BY_LABEL}={MANAGED_BY}"));
+    let stream = watcher::watcher(Api::<PartialObjectMeta<Secret>>::all(cx.client.clone()), config).default_backoff();
+    let mut listed: BTreeSet<ObjectName> = BTreeSet::new();
+    follow("Secret", stream, |seen: Seen<PartialObjectMeta<Secret>>| match seen {
+        Seen::ListBegins => listed.clear(),
+        Seen::Listed(object) | Seen::There(object) => {
+            listed.extend(object_name(&object.metadata));
+            observe_secret(cx, &object.metadata);
+        }
+        Seen::Gone(object) => {
+            if let Some(name) = object_name(&object.metadata) {
+                secret_gone(cx, &name, object.metadata.uid.as_deref());
+            }
+        }
+        Seen::ListEnds => {
+            let gone: Vec<ObjectName> = cx.index().secrets.keys().filter(|s| !listed.contains(*s)).cloned().collect();
+            gone.iter().for_each(|name| secret_gone(cx, name, None));
+            listed.clear();
+            synced();
+        }
+        Seen::Broken(_) => {}
+    })
+    .await;
+}
+
+fn observe_secret(cx: &Context, metadata: &ObjectMeta) {
+    let (Some(name), Some((keys, made))) = (object_name(metadata), cx.keys()) else { return };
+    let facts = secret_facts(&name, metadata, &keys, made);
+    let mut index = cx.index_mut();
+    let own_write = index.secrets.get(&name).is_some_and(|known| known.resource_version == facts.resource_version);
+    // An older view of what this process has written since.
+    let older = index
+        .secrets
+        .get(&name)
+        .is_some_and(|known| is_older(&facts.resource_version, &known.resource_version) && known.uid == facts.uid);
+    if own_write || older {
+        return;
+    }
+    index.put_secret(name.clone(), facts);
+    let claims: Vec<ObjectName> = index.claims_for(&name).cloned().collect();
+    drop(index);
+    if claims.is_empty() {
+        cx.queue.add(Job::Orphan(name), Lane::Routine);
+    }
+    claims.into_iter().for_each(|claim| cx.queue.add(Job::Claim(claim), Lane::Urgent));
+}
+
+/// Kubernetes orders the resourceVersions of one resource as numbers (KEP-5504); where they are not numbers, nothing is
+/// older.
+fn is_older(seen: &str, known: &str) -> bool {
+    matches!((seen.parse::<u64>(), known.parse::<u64>()), (Ok(seen), Ok(known)) if seen < known)
+}
+
+fn secret_gone(cx: &Context, name: &ObjectName, uid: Option<&str>) {
+    let mut index = cx.index_mut();
+    if uid.is_some_and(|uid| index.secrets.get(name).is_some_and(|known| &*known.uid != uid)) {
+        return;
+    }
+    let keys: Vec<_> = index.world.holding(name).map(|h| h.keys.to_vec()).unwrap_or_default();
+    index.remove_secret(name);
+    let mut claims: Vec<ObjectName> = index.claims_for(name).cloned().collect();
+    // Whoever waited for its keys may have them now.
+    claims.extend(keys.iter().flat_map(|key| index.world.claims_on(key)).map(|c| c.object.clone()));
+    drop(index);
+    claims.into_iter().for_each(|claim| cx.queue.add(Job::Claim(claim), Lane::Urgent));
+}
+
+/// Secrets of the operator's own namespace: the seal key and stores' credentials.
+async fn own_secrets(cx: &Context, synced: impl Fn()) {
+    let api = Api::<PartialObjectMeta<Secret>>::namespaced(cx.client.clone(), &cx.namespace);
+    let stream = watcher::watcher(api, Config::default()).default_backoff();
+    follow("the operator's own Secrets", stream, |seen: Seen<PartialObjectMeta<Secret>>| match seen {
+        Seen::Listed(object) | Seen::There(object) | Seen::Gone(object) => {
+            let name = object.name_any();
+            if name == keys::KEY_SECRET {
+                cx.queue.add(Job::Key, Lane::Urgent);
+            }
+            for store in cx.providers.stores_with_credentials(&name) {
+                cx.queue.add(Job::Store(store), Lane::Urgent);
+            }
+        }
+        Seen::ListEnds => synced(),
+        Seen::ListBegins | Seen::Broken(_) => {}
+    })
+    .await;
+}

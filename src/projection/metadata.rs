@@ -1,0 +1,167 @@
+//! Labels and annotations of a template: literal, well formed, and of no controller that would act on them.
+
+use std::collections::BTreeMap;
+
+use super::ProjectionError;
+use crate::api::reason::Reason;
+use crate::api::scoped_secret::Template;
+
+/// Domains whose labels and annotations make somebody act on the Secret: Kubernetes, GitOps tools, replicators, us.
+/// Each stands for its subdomains, too.
+const RESERVED: &[&str] = &[
+    "kubernetes.io",
+    "k8s.io",
+    "argocd.argoproj.io",
+    "helm.sh",
+    "scopedsecrets.io",
+    "emberstack.com",
+    "mittwald.de",
+    "appscode.com",
+];
+
+/// What Kubernetes allows for all annotations together is 262,144 bytes (TotalAnnotationSizeLimitB); the seal needs room.
+const MAX_ANNOTATION_BYTES: usize = 196_608;
+
+/// Whether every label and annotation may be written.
+pub(super) fn check(template: &Template) -> Result<(), ProjectionError> {
+    for (key, value) in &template.labels {
+        check_key("label", key)?;
+        if !is_label_value(value) {
+            return Err(refused(format!(
+                "target.template.labels: the value of {key:?} is not a label's: write at most 63 letters, digits, '-', '_' \
+                 and '.', a letter or digit at both ends"
+            )));
+        }
+    }
+    template.annotations.keys().try_for_each(|key| check_key("annotation", key))?;
+    if bytes(&template.annotations) > MAX_ANNOTATION_BYTES {
+        return Err(refused(format!(
+            "target.template.annotations: together they are larger than {MAX_ANNOTATION_BYTES} bytes: write less"
+        )));
+    }
+    Ok(())
+}
+
+fn check_key(what: &str, key: &str) -> Result<(), ProjectionError> {
+    let (prefix, name) = match key.split_once('/') {
+        Some((prefix, name)) => (Some(prefix), name),
+        None => (None, key),
+    };
+    if let Some(domain) = prefix.and_then(reserved) {
+        return Err(refused(format!(
+            "target.template.{what}s: {key:?} belongs to {domain}, whose controllers act on it: remove it"
+        )));
+    }
+    if !is_qualified_part(name) || prefix.is_some_and(|prefix| !is_dns_subdomain(prefix)) {
+        return Err(refused(format!(
+            "target.template.{what}s: {key:?} is not a {what}'s key: write a name of at most 63 letters, digits, '-', '_' \
+             and '.', with an optional domain and '/' before it"
+        )));
+    }
+    Ok(())
+}
+
+fn reserved(prefix: &str) -> Option<&'static str> {
+    // Kubernetes takes annotations in any case.
+    let prefix = prefix.to_ascii_lowercase();
+    let prefix = prefix.trim_end_matches('.');
+    RESERVED
+        .iter()
+        .copied()
+        .find(|domain| prefix.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
+}
+
+/// `([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]`, at most 63: the name part of a qualified name, or a label's value.
+fn is_qualified_part(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let inner = |b: &u8| b.is_ascii_alphanumeric() || b"-_.".contains(b);
+    bytes.len() <= 63
+        && bytes.iter().all(inner)
+        && bytes.first().is_some_and(u8::is_ascii_alphanumeric)
+        && bytes.last().is_some_and(u8::is_ascii_alphanumeric)
+}
+
+fn is_label_value(text: &str) -> bool {
+    text.is_empty() || is_qualified_part(text)
+}
+
+fn is_dns_subdomain(text: &str) -> bool {
+    let label_ok = |label: &str| {
+        let bytes = label.as_bytes();
+        bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-')
+            && bytes.first().is_some_and(u8::is_ascii_alphanumeric)
+            && bytes.last().is_some_and(u8::is_ascii_alphanumeric)
+    };
+    text.len() <= 253 && text.split('.').all(label_ok)
+}
+
+fn bytes(map: &BTreeMap<String, String>) -> usize {
+    map.iter().map(|(key, value)| key.len() + value.len()).sum()
+}
+
+fn refused(message: String) -> ProjectionError {
+    ProjectionError::new(Reason::TemplateMetadataNotAllowed, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(labels: &[(&str, &str)], annotations: &[(&str, &str)]) -> Result<(), ProjectionError> {
+        let owned = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        check(&Template { labels: owned(labels), annotations: owned(annotations), data: BTreeMap::new() })
+    }
+
+    #[test]
+    fn reserved_domains_are_refused_in_any_case_and_below() {
+        for key in [
+            "app.kubernetes.io/name",
+            "kubernetes.io/x",
+            "Kubernetes.IO/x",
+            "kubectl.kubernetes.io/last-applied-configuration",
+            "x.k8s.io/y",
+            "argocd.argoproj.io/instance",
+            "helm.sh/chart",
+            "meta.helm.sh/release-name",
+            "scopedsecrets.io/seal",
+            "a.scopedsecrets.io/x",
+            "reflector.v1.k8s.emberstack.com/reflection-allowed",
+            "replicator.v1.mittwald.de/replicate-to",
+            "kubed.appscode.com/sync",
+            "kubernetes.io./x",
+            "kubernetes.io/",
+        ] {
+            for (labels, annotations) in [(vec![(key, "x")], vec![]), (vec![], vec![(key, "x")])] {
+                let error = verdict(&labels, &annotations).unwrap_err();
+                assert_eq!(error.reason, Reason::TemplateMetadataNotAllowed, "{key}");
+                assert!(error.message.contains(key), "{}", error.message);
+            }
+        }
+    }
+
+    #[test]
+    fn syntax_is_that_of_kubernetes() {
+        let long = "x".repeat(64);
+        for (key, value, ok) in [
+            ("team", "payments", true),
+            ("team", "", true),
+            ("example.com/team", "a-b_c.d", true),
+            ("notkubernetes.io/x", "a", true),
+            ("argoproj.io/x", "a", true),
+            ("", "a", false),
+            ("a/b/c", "a", false),
+            ("/a", "a", false),
+            ("Example.com/a", "a", false),
+            ("exa_mple.com/a", "a", false),
+            ("-a", "a", false),
+            (long.as_str(), "a", false),
+            ("a", long.as_str(), false),
+            ("a", "-x", false),
+            ("a", "å", false),
+        ] {
+            assert_eq!(verdict(&[(key, value)], &[]).is_ok(), ok, "{key}={value}");
+        }
+        assert!(verdict(&[], &[("a", &"x".repeat(64))]).is_ok());
+        assert!(verdict(&[], &[("a", &"x".repeat(200_000))]).is_err());
+    }
+}

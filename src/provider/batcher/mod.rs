@@ -1,0 +1,209 @@
+//! Turns many asks into few calls.
+//!
+//! Asks that arrive within [`WINDOW`] share calls of up to [`BATCH_LIMIT`] keys; equal asks in flight share one
+//! answer. A call that fails because of one key is bisected (see `resolve`), and that key is asked alone until it
+//! succeeds, so that the search is paid once. Cost: n asks at once are ⌈n / 20⌉ calls, four at a time.
+//!
+//! Needs a tokio runtime when a fetch is first polled. The work runs in tasks of its own, so that whoever gives up
+//! waiting takes nothing from the others; an ask that nobody waits for any more is dropped before it is sent.
+
+mod resolve;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::Instant;
+
+use super::{Answer, Ask, FetchError, VersionRef};
+
+/// How long an ask waits for company.
+pub const WINDOW: Duration = Duration::from_millis(10);
+/// Keys in one call: BatchGetSecretValue takes "up to 20 secrets" in SecretIdList (AWS API reference).
+pub const BATCH_LIMIT: usize = 20;
+/// Calls at the same time, for one identity in one region.
+const CALLS_AT_ONCE: usize = 4;
+/// How long a key, or all of them, are asked alone after it turned out that only single calls are allowed for them.
+const BATCHING_REFUSED_FOR: Duration = Duration::from_secs(600);
+/// Keys remembered as asked alone; beyond it the memory starts anew, at the price of bisecting again.
+const ALONE_LIMIT: usize = 4_096;
+
+/// What an ask comes to.
+pub type Outcome = Result<Arc<Answer>, FetchError>;
+
+/// One page of a batch's answer.
+#[derive(Default)]
+pub struct Page {
+    /// The secrets that were found.
+    pub answers: Vec<Answer>,
+    /// Keys, as they were asked, that failed on their own.
+    pub failures: Vec<(String, FetchError)>,
+    /// Entries that do not even say whose they are.
+    pub nameless: usize,
+    /// Asks for the next page.
+    pub next: Option<String>,
+}
+
+/// The two calls of a secrets manager that a [`Batcher`] needs.
+pub trait BatchSource: Send + Sync + 'static {
+    /// The current versions of up to [`BATCH_LIMIT`] keys; `next` continues an earlier page.
+    fn batch<'a>(&'a self, ids: &'a [String], next: Option<String>) -> BoxFuture<'a, Result<Page, FetchError>>;
+
+    /// Any version of one key.
+    fn single<'a>(&'a self, ask: &'a Ask) -> BoxFuture<'a, Result<Answer, FetchError>>;
+}
+
+/// Batches, single-flights and bounds the calls to one [`BatchSource`].
+pub struct Batcher<S> {
+    desk: Arc<Desk<S>>,
+}
+
+impl<S: BatchSource> Batcher<S> {
+    /// One per identity and region.
+    pub fn new(source: S) -> Self {
+        let calls = Semaphore::new(CALLS_AT_ONCE);
+        Self { desk: Arc::new(Desk { source, calls, queue: Mutex::default() }) }
+    }
+
+    /// Waits for the ask's answer, together with everybody who asks the same.
+    pub async fn fetch(&self, ask: Ask) -> Outcome {
+        let answer = self.desk.join(ask);
+        answer.await.unwrap_or_else(|_| Err(interrupted()))
+    }
+}
+
+/// Where asks wait and answers are handed out. Invariant: a key in `waiting` has a flight, and every flight is either
+/// waiting or in the hands of exactly one [`Trip`].
+struct Desk<S> {
+    source: S,
+    calls: Semaphore,
+    queue: Mutex<Queue>,
+}
+
+#[derive(Default)]
+struct Queue {
+    flights: HashMap<Ask, Vec<oneshot::Sender<Outcome>>>,
+    waiting: Vec<Ask>,
+    /// Keys that make a whole call fail: until they succeed by themselves, or, if they already do, until then.
+    alone: HashMap<String, Option<Instant>>,
+    batching_refused_until: Option<Instant>,
+}
+
+impl Queue {
+    fn may_batch(&self, ask: &Ask, now: Instant) -> bool {
+        let past = |until: &Instant| *until <= now;
+        ask.version == VersionRef::Current
+            && self.alone.get(&ask.id).is_none_or(|until| until.as_ref().is_some_and(past))
+            && self.batching_refused_until.as_ref().is_none_or(past)
+    }
+
+    fn remember_alone(&mut self, key: &str, until: Option<Instant>) {
+        if self.alone.len() >= ALONE_LIMIT {
+            self.alone.clear();
+        }
+        self.alone.insert(key.to_owned(), until);
+    }
+
+    fn succeeded_alone(&mut self, key: &str) {
+        if self.alone.get(key) == Some(&None) {
+            self.alone.remove(key);
+        }
+    }
+
+    /// Takes what waits and is still wanted.
+    fn collect(&mut self) -> Vec<Ask> {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        waiting.retain(|ask| {
+            let wanted = self.flights.get(ask).is_some_and(|waiters| waiters.iter().any(|waiter| !waiter.is_closed()));
+            if !wanted {
+                self.flights.remove(ask);
+            }
+            wanted
+        });
+        waiting
+    }
+}
+
+impl<S: BatchSource> Desk<S> {
+    fn join(self: &Arc<Self>, ask: Ask) -> oneshot::Receiver<Outcome> {
+        let (waiter, answer) = oneshot::channel();
+        let mut queue = self.queue();
+        if let Some(waiters) = queue.flights.get_mut(&ask) {
+            waiters.push(waiter);
+            return answer;
+        }
+        queue.flights.insert(ask.clone(), vec![waiter]);
+        if !queue.may_batch(&ask, Instant::now()) {
+            let trip = Trip { desk: Arc::clone(self), open: vec![ask] };
+            tokio::spawn(trip.alone());
+            return answer;
+        }
+        if queue.waiting.is_empty() {
+            tokio::spawn(Arc::clone(self).depart());
+        }
+        queue.waiting.push(ask);
+        answer
+    }
+
+    async fn depart(self: Arc<Self>) {
+        tokio::time::sleep(WINDOW).await;
+        let asks = self.queue().collect();
+        for open in asks.chunks(BATCH_LIMIT) {
+            let trip = Trip { desk: Arc::clone(&self), open: open.to_vec() };
+            tokio::spawn(trip.together());
+        }
+    }
+}
+
+impl<S> Desk<S> {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        // Nothing that holds the lock leaves the queue half changed.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn settle(&self, ask: &Ask, outcome: Outcome) {
+        let waiters = self.queue().flights.remove(ask).unwrap_or_default();
+        for waiter in waiters {
+            // Whoever gave up waiting does not mind.
+            let _ = waiter.send(outcome.clone());
+        }
+    }
+}
+
+/// Asks on their way. Whatever is still open when it ends (a panic in the source, a runtime that shuts down) fails,
+/// rather than leaving its waiters, and everybody who joins them, waiting for ever.
+struct Trip<S> {
+    desk: Arc<Desk<S>>,
+    open: Vec<Ask>,
+}
+
+impl<S> Trip<S> {
+    /// Hands an outcome out once: a second one could reach a later flight of the same ask.
+    fn settle(&mut self, ask: &Ask, outcome: Outcome) {
+        if let Some(at) = self.open.iter().position(|open| open == ask) {
+            self.open.swap_remove(at);
+            self.desk.settle(ask, outcome);
+        }
+    }
+
+    /// Fails what is still open.
+    fn give_up(&mut self, error: &FetchError) {
+        for ask in std::mem::take(&mut self.open) {
+            self.desk.settle(&ask, Err(error.clone()));
+        }
+    }
+}
+
+impl<S> Drop for Trip<S> {
+    fn drop(&mut self) {
+        self.give_up(&interrupted());
+    }
+}
+
+fn interrupted() -> FetchError {
+    FetchError::unavailable("the fetch was interrupted")
+}

@@ -1,0 +1,228 @@
+//! Every metric of the operator. Labels are literals or the registry of reasons, so their number is bounded and no
+//! key, tenant or value can become one.
+
+use crate::api::Reason;
+use crate::provider::{Call, CallObserver};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// The content type of [`Metrics::encode`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The operator's metrics. Share it in an `Arc`.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    reconcile: Family<OutcomeLabel, Histogram, fn() -> Histogram>,
+    admission: Family<AdmissionLabels, Histogram, fn() -> Histogram>,
+    provider_calls: Family<ProviderLabels, Counter>,
+    provider_batch_keys: Histogram,
+    claims: Family<ReasonLabel, Gauge>,
+    events: Family<ReasonLabel, Counter>,
+    leader: Gauge,
+    certificate_expiry: Gauge,
+    webhook_configured: Gauge,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AdmissionLabels {
+    rule: &'static str,
+    allowed: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ProviderLabels {
+    operation: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All metrics, registered, at zero.
+    pub fn new() -> Self {
+        let metrics = Self {
+            registry: Registry::with_prefix("scoped_secrets"),
+            reconcile: Family::new_with_constructor(|| {
+                Histogram::new([0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0])
+            }),
+            admission: Family::new_with_constructor(|| {
+                Histogram::new([0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.01, 0.025, 0.1, 1.0])
+            }),
+            provider_calls: Family::default(),
+            // AWS takes at most 20 keys in a BatchGetSecretValue.
+            provider_batch_keys: Histogram::new([1.0, 2.0, 5.0, 10.0, 15.0, 20.0]),
+            claims: Family::default(),
+            events: Family::default(),
+            leader: Gauge::default(),
+            certificate_expiry: Gauge::default(),
+            webhook_configured: Gauge::default(),
+        };
+        metrics.registered()
+    }
+
+    fn registered(mut self) -> Self {
+        let r = &mut self.registry;
+        r.register("reconcile_duration_seconds", "Time of one reconcile, by outcome", self.reconcile.clone());
+        r.register(
+            "admission_duration_seconds",
+            "Time of one admission review inside the server, by rule and answer",
+            self.admission.clone(),
+        );
+        // The encoder adds _total to counters and _info to infos.
+        r.register(
+            "provider_calls",
+            "Calls to secrets managers, by operation and outcome",
+            self.provider_calls.clone(),
+        );
+        r.register("provider_batch_keys", "Keys asked for in one call", self.provider_batch_keys.clone());
+        r.register("claims", "ScopedSecrets, by the reason of their condition Ready", self.claims.clone());
+        r.register("events", "Events published, by reason", self.events.clone());
+        r.register("leader", "1 while this replica leads", self.leader.clone());
+        r.register(
+            "webhook_certificate_expiry_timestamp_seconds",
+            "When the certificate that this replica serves ends, in Unix time; 0 while it serves none",
+            self.certificate_expiry.clone(),
+        );
+        r.register(
+            "webhook_configured",
+            "1 while the ValidatingWebhookConfiguration exists and holds this operator's webhooks; set by the leader",
+            self.webhook_configured.clone(),
+        );
+        r.register("build", "The running version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        self
+    }
+
+    /// One reconcile ended. `outcome` is a short word such as `done`, `waiting`, `refused`, `error`.
+    pub fn reconciled(&self, outcome: &'static str, took: Duration) {
+        self.reconcile.get_or_create(&OutcomeLabel { outcome }).observe(took.as_secs_f64());
+    }
+
+    /// One admission review was answered.
+    pub fn reviewed(&self, rule: &'static str, allowed: bool, took: Duration) {
+        self.admission.get_or_create(&AdmissionLabels { rule, allowed }).observe(took.as_secs_f64());
+    }
+
+    /// One call to a secrets manager ended; `outcome` is `ok` or the name of an error variant.
+    pub fn provider_called(&self, operation: &'static str, outcome: &'static str) {
+        self.provider_calls.get_or_create(&ProviderLabels { operation, outcome }).inc();
+    }
+
+    /// One call asked for so many keys.
+    pub fn provider_batched(&self, keys: usize) {
+        self.provider_batch_keys.observe(u32::try_from(keys).map_or(f64::INFINITY, f64::from));
+    }
+
+    /// How many claims there are for each reason; a reason that is left out becomes zero.
+    pub fn set_claims(&self, counts: &BTreeMap<Reason, i64>) {
+        for reason in Reason::ALL {
+            let label = ReasonLabel { reason: reason.as_str() };
+            match counts.get(reason) {
+                Some(count) => drop(self.claims.get_or_create(&label).set(*count)),
+                None => drop(self.claims.remove(&label)),
+            }
+        }
+    }
+
+    /// One event was published.
+    pub fn event(&self, reason: Reason) {
+        self.events.get_or_create(&ReasonLabel { reason: reason.as_str() }).inc();
+    }
+
+    /// Whether this replica leads.
+    pub fn set_leader(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
+    }
+
+    /// When the served certificate ends.
+    pub fn set_certificate_expiry(&self, end: jiff::Timestamp) {
+        self.certificate_expiry.set(end.as_second());
+    }
+
+    /// Whether the webhooks are configured in the API server.
+    pub fn set_webhook_configured(&self, configured: bool) {
+        self.webhook_configured.set(i64::from(configured));
+    }
+
+    /// Everything in the OpenMetrics text format.
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+impl CallObserver for Metrics {
+    fn called(&self, call: Call) {
+        self.provider_called(call.operation, call.outcome);
+        if call.keys > 0 {
+            self.provider_batched(call.keys);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_labels_are_as_documented() {
+        let metrics = Metrics::new();
+        metrics.reconciled("done", Duration::from_millis(3));
+        metrics.reviewed("Claims", false, Duration::from_micros(200));
+        metrics.provider_called("BatchGetSecretValue", "ok");
+        metrics.provider_batched(20);
+        metrics.set_claims(&BTreeMap::from([(Reason::Ready, 7), (Reason::KeyNotAllowed, 1)]));
+        metrics.event(Reason::Withdrawn);
+        metrics.set_leader(true);
+        metrics.set_webhook_configured(true);
+        metrics.set_certificate_expiry(jiff::Timestamp::UNIX_EPOCH);
+        let text = metrics.encode();
+        for line in [
+            r#"scoped_secrets_reconcile_duration_seconds_count{outcome="done"} 1"#,
+            r#"scoped_secrets_admission_duration_seconds_bucket{le="0.00025",rule="Claims",allowed="false"} 1"#,
+            r#"scoped_secrets_provider_calls_total{operation="BatchGetSecretValue",outcome="ok"} 1"#,
+            r#"scoped_secrets_provider_batch_keys_sum 20.0"#,
+            r#"scoped_secrets_claims{reason="Ready"} 7"#,
+            r#"scoped_secrets_events_total{reason="Withdrawn"} 1"#,
+            "scoped_secrets_leader 1",
+            "scoped_secrets_webhook_configured 1",
+            "scoped_secrets_webhook_certificate_expiry_timestamp_seconds 0",
+            &format!(r#"scoped_secrets_build_info{{version="{}"}} 1"#, env!("CARGO_PKG_VERSION")),
+            "# EOF",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_reason_that_no_claim_has_any_more_goes() {
+        let metrics = Metrics::new();
+        metrics.set_claims(&BTreeMap::from([(Reason::Stale, 2)]));
+        metrics.set_claims(&BTreeMap::from([(Reason::Ready, 2)]));
+        assert!(!metrics.encode().contains("Stale"));
+    }
+}

@@ -1,0 +1,164 @@
+//! The operator as a user runs it: the built binary, with exactly the permissions of `deploy/`.
+
+use super::cluster::Cluster;
+use super::wait::eventually;
+use serde_json::json;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// The operator's namespace and the name of its ServiceAccount.
+pub const NAMESPACE: &str = "scoped-secrets";
+/// Its user name in the audit log.
+pub const USER: &str = "system:serviceaccount:scoped-secrets:scoped-secrets";
+
+/// A running operator; killed when dropped.
+pub struct Operator {
+    child: Child,
+    /// Everything it has logged, at trace level.
+    pub log: PathBuf,
+    /// Where /metrics is.
+    pub metrics: String,
+    /// Where its webhook is.
+    pub webhook: String,
+}
+
+/// Applies `deploy/` without pods: CRDs, permissions, the webhook's registration.
+pub fn install(cluster: &Cluster) {
+    let overlay = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/overlays/out-of-cluster");
+    let applied = cluster.kubectl(&["apply", "-k", overlay, "--server-side"]);
+    assert!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));
+    let crds = [
+        "crd/scopedsecrets.scopedsecrets.io",
+        "crd/segmentationpolicies.scopedsecrets.io",
+        "crd/scopedsecretstores.scopedsecrets.io",
+    ];
+    for crd in crds {
+        let ready = cluster.kubectl(&["wait", "--for=condition=Established", "--timeout=20s", crd]);
+        assert!(ready.status.success(), "{}", String::from_utf8_lossy(&ready.stderr));
+    }
+}
+
+impl Operator {
+    /// Starts one and waits until it is ready. Call [`install`] first.
+    pub fn start(cluster: &Cluster) -> Self {
+        Self::start_with(cluster, &[])
+    }
+
+    /// With more arguments.
+    pub fn start_with(cluster: &Cluster, arguments: &[&str]) -> Self {
+        let operator = Self::launch(cluster, arguments);
+        eventually("the operator is ready", Duration::from_secs(30), || operator.probe("/readyz"));
+        operator
+    }
+
+    /// Starts one without waiting.
+    pub fn launch(cluster: &Cluster, arguments: &[&str]) -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let log = cluster.dir.join(format!("operator-{number}.log"));
+        let (webhook, metrics) = (free_port(), free_port());
+        let file = File::create(&log).expect("the cluster's folder can be written");
+        let child = Command::new(env!("CARGO_BIN_EXE_scoped-secrets"))
+            .args([
+                "--webhook-address",
+                &format!("127.0.0.1:{webhook}"),
+                "--metrics-address",
+                &format!("127.0.0.1:{metrics}"),
+            ])
+            .args([
+                "--webhook-url",
+                &format!("https://127.0.0.1:{webhook}"),
+                "--log-format",
+                "json",
+                "--log-level",
+                "trace",
+            ])
+            .args([
+                "--pod-name",
+                &format!("operator-{number}"),
+                "--lease-duration",
+                "4s",
+                "--lease-renew-deadline",
+                "3s",
+                "--lease-retry",
+                "1s",
+            ])
+            .args(arguments)
+            .env("KUBECONFIG", kubeconfig(cluster))
+            .env("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
+            .env("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI-ambient-EXAMPLEKEY")
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .env("RUST_LOG", "trace")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(file)
+            .spawn()
+            .expect("the operator was built");
+        Self { child, log, metrics: format!("127.0.0.1:{metrics}"), webhook: format!("127.0.0.1:{webhook}") }
+    }
+
+    /// GET on the plain server: the body if the answer is 200, else what it said.
+    pub fn probe(&self, path: &str) -> Result<String, String> {
+        let mut stream = TcpStream::connect(&self.metrics).map_err(|e| e.to_string())?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: operator\r\nConnection: close\r\n\r\n")
+            .map_err(|e| e.to_string())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).map_err(|e| e.to_string())?;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+        if head.starts_with("HTTP/1.1 200") { Ok(body.to_owned()) } else { Err(answer) }
+    }
+
+    /// Everything it has logged so far.
+    pub fn logged(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Ends it at once, as a crash would.
+    pub fn kill(mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Asks it to end (SIGTERM) and waits; how long it took.
+    pub fn terminate(mut self) -> Duration {
+        let asked = std::time::Instant::now();
+        let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        assert!(sent.is_ok_and(|s| s.success()), "kill is part of every POSIX system");
+        let ended = self.child.wait().expect("it is our child");
+        assert!(ended.success(), "{ended}: {}", self.logged());
+        asked.elapsed()
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A kubeconfig with the ServiceAccount's token and nothing else.
+fn kubeconfig(cluster: &Cluster) -> PathBuf {
+    let token = cluster.kubectl(&["create", "token", NAMESPACE, "-n", NAMESPACE, "--duration=2h"]);
+    assert!(token.status.success(), "{}", String::from_utf8_lossy(&token.stderr));
+    let admin = cluster.kubectl(&["config", "view", "--raw", "-o", "json"]);
+    let admin: serde_json::Value = serde_json::from_slice(&admin.stdout).expect("kubectl prints JSON");
+    let config = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "operator",
+        "clusters": [{"name": "test", "cluster": admin["clusters"][0]["cluster"]}],
+        "users": [{"name": "operator", "user": {"token": String::from_utf8_lossy(&token.stdout).trim()}}],
+        "contexts": [{"name": "operator", "context": {"cluster": "test", "user": "operator", "namespace": NAMESPACE}}],
+    });
+    let path = cluster.dir.join("operator.kubeconfig");
+    std::fs::write(&path, config.to_string()).expect("the cluster's folder can be written");
+    path
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("loopback has free ports").port()
+}
