@@ -1,5 +1,7 @@
 //! `kubectl scoped-secrets simulate`, as a user runs it: the built plugin, files in a folder, the exit code.
 
+#![allow(clippy::unwrap_used, reason = "a story ends where its ground is missing")]
+
 use serde_json::Value;
 use std::fs;
 use std::io::Write;

@@ -1,6 +1,8 @@
 //! One corpus, two doors: what `simulate` says of an object without a cluster is what a real API server says of it,
 //! word for word.
 
+#![allow(clippy::unwrap_used, reason = "a story ends where its ground is missing")]
+
 mod support;
 
 use scoped_secrets::cli::simulate::crd::Crds;
@@ -9,6 +11,7 @@ use support::cluster::Cluster;
 
 const STORE: &str = "ScopedSecretStore";
 const SECRET: &str = "ScopedSecret";
+const POLICY: &str = "SegmentationPolicy";
 
 /// Specs that break something, and a few that do not.
 const CORPUS: &[(&str, &str)] = &[
@@ -59,12 +62,46 @@ const CORPUS: &[(&str, &str)] = &[
     (SECRET, "{storeRef: {name: a}, dataFrom: [{remoteRef: {key: a}}], refreshInterval: 400d}"),
     (SECRET, "{storeRef: {name: a}, dataFrom: [{remoteRef: {key: a}}], refreshInterval: 10ms}"),
     (SECRET, "{storeRef: {name: a}, dataFrom: [{remoteRef: {key: a}}], refreshInterval: 1h30m}"),
+    (
+        POLICY,
+        "{segment: {labels: [t]}, allow: [{storeRef: {name: a}, keys: ['${label:t}/**', '${namespace}/*', a/b]}]}",
+    ),
+    (POLICY, "{segment: {labels: [t]}, allow: [{storeRef: {name: a}, keys: ['${label:other}/**']}]}"),
+    (POLICY, "{segment: {labels: [t]}, allow: [{storeRef: {name: a}, keys: ['a*', a/**/b, a//b]}]}"),
+    (POLICY, "{segment: {labels: [t]}, allow: [{storeRef: {name: a}, keys: [a, a]}]}"),
+    (POLICY, "{segment: {labels: [t]}, allow: [{storeRef: {name: a}, keys: []}]}"),
+    (POLICY, "{segment: {labels: [t]}, allow: [{storeRef: {name: a}, keys: [a], actions: [read]}]}"),
+    (POLICY, "{segment: {labels: []}}"),
+    (POLICY, "{segment: {labels: ['a b']}}"),
+    (POLICY, "{segment: {labels: [t]}, mode: enforce}"),
+    (POLICY, "{segment: {labels: [t]}, namespaceSelector: {matchLabels: {team: x}}}"),
+    (POLICY, "{segment: {labels: [t]}, namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: x}}}"),
+    (POLICY, "{segment: {labels: [t]}, namespaceSelector: {matchExpressions: [{key: team, operator: Exists}]}}"),
+    (POLICY, "{segment: {labels: [t]}, namespaceSelector: {matchExpressions: [{key: t, operator: In}]}}"),
+    (POLICY, "{segment: {labels: [t]}, rules: {requireConsumers: no}}"),
+    (POLICY, "{segment: {labels: [t]}, rules: {requireConsumers: 'no'}}"),
+    (
+        POLICY,
+        "{segment: {labels: [t]}, exceptions: [{rule: ExclusiveKeys, reason: x, expirationTime: 2030-01-01T00:00:00Z}]}",
+    ),
+    (
+        POLICY,
+        "{segment: {labels: [t]}, exceptions: [{rule: ExclusiveKeys, keys: [a], reason: x, expirationTime: 2030-01-01}]}",
+    ),
+    (
+        POLICY,
+        "{segment: {labels: [t]}, exceptions: [{rule: ExclusiveKeys, keys: [a], reason: x, expirationTime: '2030-01-01t00:00:00.5+01:00'}]}",
+    ),
+    (
+        POLICY,
+        "{segment: {labels: [t]}, exceptions: [{rule: ExclusiveKeys, keys: [a], reason: x, expirationTime: 2030-01-01T00:00:00Z}, {rule: ExclusiveKeys, keys: [b], reason: x, expirationTime: 2030-01-01T00:00:00Z}]}",
+    ),
 ];
 
 #[test]
 fn offline_and_the_api_server_say_the_same() {
     let cluster = Cluster::shared();
-    for name in ["scopedsecretstores", "scopedsecrets"] {
+    for name in ["scopedsecretstores", "scopedsecrets", "segmentationpolicies"] {
         let crd = format!("{}/crds/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
         let _ = cluster.kubectl(&["apply", "-f", &crd]);
         let wait = ["wait", "--for=condition=Established", "--timeout=20s", "-f", &crd];

@@ -312,13 +312,13 @@ mod tests {
         #[test]
         fn never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             if let Ok(text) = super::super::decode_text(&bytes) {
-                let _ = load(&text).map(|nodes| nodes.iter().map(|n| n.to_json()).count());
+                let _ = load(&text).map(|nodes| nodes.iter().map(|n| n.to_json()).collect::<Vec<_>>());
             }
         }
 
         #[test]
         fn never_panics_on_what_looks_like_yaml(text in "([ \n\t\\-:{}\\[\\],&*!?|>'\"#%<a-c1.~]|<<: |- |a: |&x |\\*x |---\n|é){0,60}") {
-            let _ = load(&text).map(|nodes| nodes.iter().map(|n| n.to_json()).count());
+            let _ = load(&text).map(|nodes| nodes.iter().map(|n| n.to_json()).collect::<Vec<_>>());
         }
 
         #[test]
