@@ -36,7 +36,14 @@ fn provider_calls(aws: &Emulator) -> usize {
 }
 
 fn all_ready(cluster: &Cluster) -> Result<(), String> {
-    let out = cluster.kubectl(&["get", "scopedsecrets", "-n", "payments-prod", "-o", "jsonpath={range .items[*]}{.status.conditions[?(@.type==\"Ready\")].status}{\"\\n\"}{end}"]);
+    let out = cluster.kubectl(&[
+        "get",
+        "scopedsecrets",
+        "-n",
+        "payments-prod",
+        "-o",
+        "jsonpath={range .items[*]}{.status.conditions[?(@.type==\"Ready\")].status}{\"\\n\"}{end}",
+    ]);
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
     let ready = text.lines().filter(|l| *l == "True").count();
     if ready == COUNT { Ok(()) } else { Err(format!("{ready} of {COUNT}")) }
@@ -54,7 +61,8 @@ fn five_hundred_at_first_unchanged_and_after_a_restart() {
     for i in 0..COUNT {
         aws.put(&format!("payments/prod/k{i}"), &format!("canary-{i}-kX9mQ2vL8nR5wT3z"));
         yaml.push_str("---\n");
-        let spec = format!("refreshInterval: 1m\ndata: [{{secretKey: password, remoteRef: {{key: payments/prod/k{i}}}}}]");
+        let spec =
+            format!("refreshInterval: 1m\ndata: [{{secretKey: password, remoteRef: {{key: payments/prod/k{i}}}}}]");
         yaml.push_str(&scoped_secret("payments-prod", &format!("s{i}"), &spec));
     }
     // Applied while no operator runs, and without its webhook, so that all are new at once.
@@ -71,19 +79,26 @@ fn five_hundred_at_first_unchanged_and_after_a_restart() {
     println!("first sync of {COUNT}: {calls} provider calls, {counted:?}");
     assert_eq!(counted.get("create secrets"), Some(&COUNT), "{counted:?}");
     assert_eq!(counted.get("update scopedsecrets/status"), Some(&COUNT), "{counted:?}");
-    assert!(!counted.contains_key("get secrets") && !counted.contains_key("update secrets") && !counted.contains_key("create events"), "{counted:?}");
+    assert!(
+        !counted.contains_key("get secrets")
+            && !counted.contains_key("update secrets")
+            && !counted.contains_key("create events"),
+        "{counted:?}"
+    );
     assert!(calls <= COUNT / 20 + 10, "{calls} provider calls");
 
     // Unchanged refresh: no write, no Secret read, 1/20 provider call a refresh.
     let (mark, before) = (cluster.audit_mark(), provider_calls(&aws));
     eventually("every Secret was refreshed", LONG, || {
-        let batches: usize = aws.calls().iter().skip(before).filter(|c| c.service == "secretsmanager").map(|c| c.keys.len()).sum();
+        let batches: usize =
+            aws.calls().iter().skip(before).filter(|c| c.service == "secretsmanager").map(|c| c.keys.len()).sum();
         if batches >= COUNT { Ok(()) } else { Err(format!("{batches} keys asked")) }
     });
     let calls = provider_calls(&aws) - before;
     let counted = requests(cluster.audit_since(mark));
     println!("unchanged refresh: {calls} provider calls, {counted:?}");
-    let touched: Vec<_> = counted.keys().filter(|k| (k.contains("secrets") || k.contains("events")) && !k.starts_with("watch")).collect();
+    let touched: Vec<_> =
+        counted.keys().filter(|k| (k.contains("secrets") || k.contains("events")) && !k.starts_with("watch")).collect();
     assert!(touched.is_empty(), "{counted:?}");
     assert!(calls <= COUNT / 20 + 10, "{calls} provider calls");
 
@@ -91,7 +106,11 @@ fn five_hundred_at_first_unchanged_and_after_a_restart() {
     operator.terminate();
     let (mark, before) = (cluster.audit_mark(), aws.calls().len());
     let operator = Operator::start(&cluster);
-    eventually("it leads", LONG, || operator.probe("/metrics").and_then(|m| if m.contains("scoped_secrets_leader 1") { Ok(()) } else { Err("not yet".into()) }));
+    eventually("it leads", LONG, || {
+        operator
+            .probe("/metrics")
+            .and_then(|m| if m.contains("scoped_secrets_leader 1") { Ok(()) } else { Err("not yet".into()) })
+    });
     eventually("it has looked at all", LONG, || operator.probe("/metrics").and_then(|m| looked_at(&m)));
     let counted = requests(cluster.audit_since(mark));
     let keys: usize = aws.calls().iter().skip(before).map(|c| c.keys.len()).sum();
@@ -107,7 +126,9 @@ fn five_hundred_at_first_unchanged_and_after_a_restart() {
 }
 
 fn looked_at(metrics: &str) -> Result<(), String> {
-    let line = metrics.lines().find(|l| l.starts_with("scoped_secrets_reconcile_duration_seconds_count") && l.contains("\"Ready\""));
+    let line = metrics
+        .lines()
+        .find(|l| l.starts_with("scoped_secrets_reconcile_duration_seconds_count") && l.contains("\"Ready\""));
     let count = line.and_then(|l| l.rsplit(' ').next()).and_then(|n| n.parse::<f64>().ok()).unwrap_or(0.0);
     if count >= COUNT as f64 { Ok(()) } else { Err(format!("{count}")) }
 }

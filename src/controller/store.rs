@@ -34,7 +34,7 @@ pub async fn reconcile(cx: &Context, name: &str, failures: u32, leader: bool) ->
         let mut index = cx.index_mut();
         let changed = index.world.stores.get(name) != Some(&state);
         index.put_store(name, Some(state.clone()));
-        changed
+        cx.providers.looked_at(name) || changed
     };
     if changed {
         let of_store = |claim: &_| cx.index().world.claim(claim).is_some_and(|c| &*c.store == name);

@@ -102,7 +102,10 @@ fn one_segment(world: &World, now: Timestamp) -> Vec<Breach> {
             let compared = governing().any(|p| p.unique_within == Within::Segment);
             let names = [&*a.namespace, &*b.namespace];
             let keys = held.keys.iter().filter_map(|k| k.aws_parts().map(|(_, _, name)| name));
-            let lifted = keys.map(Some).chain([None]).any(|k| governing().any(|p| p.lifts(ExceptedRule::UniqueValues, k, &names, now)));
+            let lifted = keys
+                .map(Some)
+                .chain([None])
+                .any(|k| governing().any(|p| p.lifts(ExceptedRule::UniqueValues, k, &names, now)));
             if compared && !lifted && segment(world, a) != segment(world, b) {
                 found.push(breach(3, a, format!("it shares a value with {b}")));
             }
@@ -132,7 +135,9 @@ fn no_theft_no_loss(world: &World, managed: &[Managed], told: &[Told]) -> Vec<Br
 fn truthful(managed: &[Managed], told: &[Told]) -> Vec<Breach> {
     let is = |t: &Told, kind: &str| t.conditions.get(kind).is_some_and(|s| s == "True");
     let judge = |t: &Told| {
-        let owns = managed.iter().any(|m| m.name.namespace == t.name.namespace && m.owner.as_deref().is_none_or(|uid| uid == t.uid));
+        let owns = managed
+            .iter()
+            .any(|m| m.name.namespace == t.name.namespace && m.owner.as_deref().is_none_or(|uid| uid == t.uid));
         let what = match (is(t, "Ready"), is(t, "Stalled"), is(t, "Reconciling")) {
             (true, true, _) => "Ready and Stalled",
             (_, true, true) => "Stalled and Reconciling",
@@ -190,8 +195,15 @@ mod tests {
     fn sees_what_is_not_ours_and_what_is_not_true() {
         let name = ObjectName::new("payments-prod", "a");
         let secret = Managed { name: name.clone(), owner: Some("u".into()), sealed: true, intact: false };
-        let told = Told { name, uid: "u".into(), conditions: [("Ready", "True"), ("Stalled", "True")].map(|(k, v)| (k.into(), v.into())).into() };
+        let told = Told {
+            name,
+            uid: "u".into(),
+            conditions: [("Ready", "True"), ("Stalled", "True")].map(|(k, v)| (k.into(), v.into())).into(),
+        };
         let found = breaches(&World::with_tenants(), &[secret], &[told], now());
-        assert_eq!(found.iter().map(|b| b.what.as_str()).collect::<Vec<_>>(), ["its content is not what was projected", "Ready and Stalled"]);
+        assert_eq!(
+            found.iter().map(|b| b.what.as_str()).collect::<Vec<_>>(),
+            ["its content is not what was projected", "Ready and Stalled"]
+        );
     }
 }

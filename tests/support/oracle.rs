@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use scoped_secrets::api::{SEAL_ANNOTATION, ScopedSecret, ScopedSecretStore, SegmentationPolicy};
 use scoped_secrets::controller::index::{claim_of, object_name};
-use scoped_secrets::controller::scoped_secret::draft::read_digest;
 use scoped_secrets::controller::providers::declared_realm;
+use scoped_secrets::controller::scoped_secret::draft::read_digest;
 use scoped_secrets::segmentation::guarantees::{Breach, Managed, Told, breaches};
 use scoped_secrets::segmentation::key::Realm;
 use scoped_secrets::segmentation::policy::Policy;
@@ -46,14 +46,20 @@ fn observe(cluster: &Cluster) -> Vec<Breach> {
     for policy in list::<SegmentationPolicy>(cluster, &["segmentationpolicies"]) {
         let name = policy.metadata.name.unwrap_or_default();
         let compiled = Policy::compile(&name, &policy.spec);
-        world.policies.insert(name, compiled.map_or_else(|e| PolicyState::Unknown(e.to_string()), |p| PolicyState::Known(Arc::new(p))));
+        world.policies.insert(
+            name,
+            compiled.map_or_else(|e| PolicyState::Unknown(e.to_string()), |p| PolicyState::Known(Arc::new(p))),
+        );
     }
     for namespace in list::<Value>(cluster, &["namespaces"]) {
         let labels = serde_json::from_value(namespace["metadata"]["labels"].clone()).unwrap_or_default();
         world.namespaces.insert(namespace["metadata"]["name"].as_str().unwrap_or_default().into(), labels);
     }
     for store in list::<ScopedSecretStore>(cluster, &["scopedsecretstores"]) {
-        let observed = store.status.and_then(|s| s.identity).map(|i| StoreState::Known(Realm::Aws { account: i.account_id, region: i.region }));
+        let observed = store
+            .status
+            .and_then(|s| s.identity)
+            .map(|i| StoreState::Known(Realm::Aws { account: i.account_id, region: i.region }));
         world.put_store(&store.metadata.name.unwrap_or_default(), observed.or_else(|| declared_realm(&store.spec)));
     }
     let claims = list::<ScopedSecret>(cluster, &["scopedsecrets", "-A"]);
@@ -64,17 +70,31 @@ fn observe(cluster: &Cluster) -> Vec<Breach> {
     let mut managed = Vec::new();
     for secret in list::<Secret>(cluster, &["secrets", "-A", "-l", "app.kubernetes.io/managed-by=scoped-secrets"]) {
         let name = object_name(&secret.metadata).expect("a name");
-        let seal = secret.metadata.annotations.as_ref().and_then(|a| a.get(SEAL_ANNOTATION)).map(|text| keys.open(&name, text));
+        let seal = secret
+            .metadata
+            .annotations
+            .as_ref()
+            .and_then(|a| a.get(SEAL_ANNOTATION))
+            .map(|text| keys.open(&name, text));
         let sealed = matches!(seal, Some(Ok(_)));
         let mut intact = true;
         if let Some(Ok(record)) = seal {
             // A claim that was edited since may be refused: its Secret is what the spec before it projected.
-            let spec = claims.iter().find(|c| object_name(&c.metadata).is_some_and(|n| n.namespace == name.namespace && *n.name == *record.claim));
+            let spec = claims.iter().find(|c| {
+                object_name(&c.metadata).is_some_and(|n| n.namespace == name.namespace && *n.name == *record.claim)
+            });
             let digest = |c: &ScopedSecret| keys.digest(&scoped_secrets::projection::spec_bytes(&c.spec));
-            intact = spec.is_none_or(|c| digest(c) != record.spec || read_digest(&c.spec, &secret, &keys) == record.content);
+            intact =
+                spec.is_none_or(|c| digest(c) != record.spec || read_digest(&c.spec, &secret, &keys) == record.content);
             world.put_holding(name.clone(), record.holding());
         }
-        let owner = secret.metadata.owner_references.unwrap_or_default().into_iter().find(|o| o.controller == Some(true)).map(|o| o.uid);
+        let owner = secret
+            .metadata
+            .owner_references
+            .unwrap_or_default()
+            .into_iter()
+            .find(|o| o.controller == Some(true))
+            .map(|o| o.uid);
         managed.push(Managed { name, owner, sealed, intact });
     }
     let told: Vec<Told> = claims
@@ -82,7 +102,12 @@ fn observe(cluster: &Cluster) -> Vec<Breach> {
         .map(|claim| Told {
             name: object_name(&claim.metadata).expect("a name"),
             uid: claim.metadata.uid.clone().unwrap_or_default(),
-            conditions: claim.status.iter().flat_map(|s| &s.conditions).map(|c| (c.type_.clone(), c.status.clone())).collect(),
+            conditions: claim
+                .status
+                .iter()
+                .flat_map(|s| &s.conditions)
+                .map(|c| (c.type_.clone(), c.status.clone()))
+                .collect(),
         })
         .collect();
     breaches(&world, &managed, &told, Timestamp::now())

@@ -69,6 +69,10 @@ pub async fn reconcile(cx: &Context, name: &ObjectName) -> &'static str {
         report_broken(cx, name, &record).await;
         return Reason::SpecInvalid.as_str();
     };
+    if cx.providers.is_new(&spec.store_ref.name) {
+        // It is queued again as soon as the store's account was looked for.
+        return "Skipped";
+    }
     let memory = cx.memory().get(name).cloned().unwrap_or_default();
     let spec_digest = keys.digest(&projection::spec_bytes(&spec));
     let mut work =
