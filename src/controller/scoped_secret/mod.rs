@@ -10,7 +10,6 @@ use super::providers::{Tenant, fetch_reason};
 use super::schedule;
 use super::store::brief;
 use crate::api::duration;
-use crate::api::reason::Nature;
 use crate::api::scoped_secret::{RemoteVersion, ScopedSecretStatus, SecretRef};
 use crate::api::{DEFAULT_REFRESH_INTERVAL, FIELD_MANAGER, Reason, ScopedSecret, ScopedSecretSpec};
 use crate::projection;
@@ -578,13 +577,9 @@ impl Work<'_> {
             }
         };
         let next = match outcome {
-            Outcome::Failed(failure) => {
-                let retry = schedule::backoff(&self.record.uid, self.memory.failures, interval);
-                let retry = if failure.reason.nature() == Nature::Refused {
-                    retry.max(interval.min(Duration::from_secs(300)))
-                } else {
-                    retry
-                };
+            Outcome::Failed(_) => {
+                let stands = self.memory.verified.is_some();
+                let retry = schedule::backoff(&self.record.uid, self.memory.failures, interval, stands);
                 let pending = self.memory.due_at.filter(|at| *at > now);
                 Some(pending.unwrap_or_else(|| now.checked_add(retry).unwrap_or(Timestamp::MAX)))
             }
