@@ -3,9 +3,10 @@
 pub mod draft;
 pub mod plan;
 pub mod status;
+pub mod told;
 
 use super::context::{Context, Job, Memory};
-use super::index::{ClaimRecord, SecretFacts, pause_threshold, secret_facts, status_bytes};
+use super::index::{ClaimRecord, SecretFacts, pause_threshold, secret_facts};
 use super::providers::{Tenant, fetch_reason};
 use super::schedule;
 use super::store::brief;
@@ -118,7 +119,7 @@ impl Work<'_> {
     }
 
     fn old_status(&self) -> ScopedSecretStatus {
-        serde_json::from_slice(&self.record.status).unwrap_or_default()
+        self.record.status.recall()
     }
 
     async fn run(&mut self) -> Outcome {
@@ -649,7 +650,7 @@ impl Work<'_> {
         let standing =
             status::Standing { generation: self.record.generation, segment, secret, versions, changed, stale };
         let new = status::status(outcome, standing, &old, now);
-        if status_bytes(Some(&new)) == self.record.status {
+        if self.record.status.is(&new) {
             return;
         }
         if write_status(self.cx, &self.name, &self.record, &new).await {
@@ -732,7 +733,7 @@ async fn report_broken(cx: &Context, name: &ObjectName, record: &ClaimRecord) {
         stale: false,
     };
     let new = status::status(&Outcome::Refused(refusal), standing, &ScopedSecretStatus::default(), cx.now());
-    if status_bytes(Some(&new)) != record.status {
+    if !record.status.is(&new) {
         write_status(cx, name, record, &new).await;
     }
 }
