@@ -120,8 +120,15 @@ async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
     let reporter = Reporter { controller: format!("{GROUP}/{FIELD_MANAGER}"), instance: Some(pod) };
     let providers = Providers::new(metrics.clone());
     let recorder = Recorder::new(client.clone(), reporter);
-    let cx =
-        Arc::new(Context::new(client, recorder, args.namespace.clone(), providers, metrics.clone(), Nature::real()));
+    let cx = Arc::new(Context::new(
+        client,
+        recorder,
+        args.namespace.clone(),
+        providers,
+        metrics.clone(),
+        leadership.clone(),
+        Nature::real(),
+    ));
 
     let https = TcpListener::bind(args.serving.webhook_address).await?;
     let routes = vec![

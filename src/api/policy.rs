@@ -345,4 +345,7 @@ pub struct AcceptedViolations {
     pub value: String,
     /// The generation of the policy that it counts for.
     pub generation: i64,
+    /// Whether it has served: it accepts nothing more.
+    #[serde(default)]
+    pub spent: bool,
 }

@@ -4,6 +4,8 @@ use super::index::Index;
 use super::providers::Providers;
 use super::queue::{Lane, Queue};
 use crate::api::Reason;
+use crate::leader::Leadership;
+use crate::segmentation::key::CanonicalKey;
 use crate::segmentation::seal::SealKeys;
 use crate::segmentation::world::ObjectName;
 use crate::telemetry::metrics::Metrics;
@@ -12,6 +14,8 @@ use kube::Client;
 use kube::runtime::events::Recorder;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Instant;
+use tokio::sync::Notify;
 
 /// Something to reconcile.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -56,11 +60,17 @@ pub struct Memory {
     pub failure: Option<super::scoped_secret::plan::Failure>,
     /// When the next refresh or retry is due.
     pub due_at: Option<Timestamp>,
-    /// The generation and refresh-at of the last attempt: a change of either is tried at once.
-    pub attempted: Option<(i64, Option<Box<str>>)>,
+    /// The uid, generation and refresh-at that were last looked at: another object is another memory, a change of the
+    /// others retries a failure at once.
+    pub looked_at: Option<(Arc<str>, i64, Option<Box<str>>)>,
     /// A foreign Secret stood in the way.
     pub blocked: bool,
+    /// The Secret that status speaks of was looked for under its name.
+    pub searched: bool,
 }
+
+/// How long a count of withdrawals is good for.
+const RECOUNT: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// What every part shares.
 pub struct Context {
@@ -82,6 +92,12 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// The clock and the dice.
     pub nature: Nature,
+    /// Whether this replica leads.
+    pub leadership: Leadership,
+    /// Told when another seal key is in use.
+    pub keys_changed: Notify,
+    /// How many withdrawals wait, and for which state of their causes.
+    pending: Mutex<Option<(u64, Instant, usize)>>,
     /// The seal key and when its Secret was made.
     keys: RwLock<Option<(Arc<SealKeys>, Timestamp)>>,
 }
@@ -94,6 +110,7 @@ impl Context {
         namespace: String,
         providers: Providers,
         metrics: Arc<Metrics>,
+        leadership: Leadership,
         nature: Nature,
     ) -> Self {
         Self {
@@ -106,6 +123,9 @@ impl Context {
             namespace,
             metrics,
             nature,
+            leadership,
+            keys_changed: Notify::new(),
+            pending: Mutex::default(),
             keys: RwLock::default(),
         }
     }
@@ -148,6 +168,54 @@ impl Context {
             *counts.entry(ready).or_default() += 1;
         }
         self.metrics.set_claims(&counts);
+    }
+
+    /// Whether this replica may write now. Asked before each write.
+    pub fn leads(&self) -> bool {
+        self.leadership.leads()
+    }
+
+    /// How many Secrets policy wants taken away. Counting looks at every holding, so that for one state of the causes it
+    /// is done at most once in a while, and the number only grows: one cause is told by one number.
+    pub fn pending_withdrawals(&self, index: &Index) -> usize {
+        let causes = index.causes();
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = pending.filter(|(at, ..)| *at == causes);
+        if let Some((_, when, count)) = known {
+            if when.elapsed() < RECOUNT {
+                return count;
+            }
+        }
+        let count = index.withdrawals(self.now()).max(known.map_or(0, |(.., count)| count));
+        *pending = Some((causes, Instant::now(), count));
+        count
+    }
+
+    /// Queues the claims on these keys: one of them may have its key now.
+    pub fn requeue_rivals(&self, keys: &[CanonicalKey]) {
+        let index = self.index();
+        let rivals: Vec<ObjectName> =
+            keys.iter().flat_map(|key| index.world.claims_on(key)).map(|c| c.object.clone()).collect();
+        drop(index);
+        rivals.into_iter().for_each(|claim| self.queue.add(Job::Claim(claim), Lane::Urgent));
+    }
+
+    /// Forgets failures of a store's claims, so that they are tried at once: its spec or credentials are new.
+    pub fn retry_claims_of(&self, store: &str) {
+        let index = self.index();
+        let claims: Vec<ObjectName> =
+            index.world.claims().filter(|c| &*c.store == store).map(|c| c.object.clone()).collect();
+        drop(index);
+        let now = self.now();
+        let mut memory = self.memory();
+        for claim in &claims {
+            if let Some(known) = memory.get_mut(claim).filter(|m| m.failure.is_some()) {
+                known.failures = 0;
+                known.due_at = Some(now);
+            }
+        }
+        drop(memory);
+        claims.into_iter().for_each(|claim| self.queue.add(Job::Claim(claim), Lane::Urgent));
     }
 
     /// Queues every claim that a predicate picks.

@@ -3,6 +3,7 @@
 //! The watches write it; admission and reconcile read it. Each write says which claims it may have changed.
 
 use super::scoped_secret::told::Told;
+use crate::api::policy::AcceptedViolations;
 use crate::api::{ACCEPT_VIOLATIONS_ANNOTATION, REFRESH_AT_ANNOTATION, SEAL_ANNOTATION, ScopedSecret};
 use crate::segmentation::authorize::{Retention, retention};
 use crate::segmentation::policy::Policy;
@@ -60,8 +61,10 @@ pub struct PolicyFacts {
     pub generation: i64,
     /// The annotation accept-violations.
     pub accept: Option<String>,
-    /// The acceptance that was recorded: value and generation.
-    pub accepted: Option<(String, i64)>,
+    /// The acceptance that was recorded.
+    pub accepted: Option<AcceptedViolations>,
+    /// metadata.resourceVersion.
+    pub resource_version: String,
 }
 
 /// Everything that is kept.
@@ -81,6 +84,12 @@ pub struct Index {
     pub gone: BTreeSet<Arc<str>>,
     /// Violations accepted by a policy that was deleted since: the number on its last state.
     pub accepted_deletion: Option<usize>,
+    /// Revisions of namespaces, so that an older view does not come back.
+    pub namespace_revisions: HashMap<Arc<str>, Box<str>>,
+    /// Acceptances that have served: policy and value.
+    pub spent: BTreeSet<(String, String)>,
+    /// Counts what may cause withdrawals: changes of policies, namespaces and stores.
+    causes: u64,
     by_target: HashMap<ObjectName, BTreeSet<ObjectName>>,
     per_store: HashMap<Arc<str>, usize>,
 }
@@ -111,7 +120,7 @@ impl Index {
     }
 
     /// Records a ScopedSecret whose spec cannot be understood: it claims nothing.
-    pub fn put_broken_claim(&mut self, metadata: &ObjectMeta) {
+    pub fn put_broken_claim(&mut self, metadata: &ObjectMeta, status: Told) {
         let Some(name) = object_name(metadata) else { return };
         self.remove_claim(&name);
         self.claims.insert(
@@ -123,7 +132,7 @@ impl Index {
                 spec: None,
                 refresh_at: None,
                 deleting: metadata.deletion_timestamp.is_some(),
-                status: Told::default(),
+                status,
             },
         );
     }
@@ -223,12 +232,14 @@ impl Index {
             Ok(policy) => PolicyState::Known(Arc::new(policy)),
             Err(why) => PolicyState::Unknown(why),
         };
+        self.causes += 1;
         self.world.policies.insert(name.to_owned(), state);
         self.policies.insert(name.to_owned(), facts);
     }
 
     /// Forgets a policy. Its accept-violations speaks for its deletion.
     pub fn remove_policy(&mut self, name: &str) {
+        self.causes += 1;
         self.world.policies.remove(name);
         if let Some(facts) = self.policies.remove(name) {
             self.accepted_deletion = facts.accept.and_then(|text| text.parse().ok());
@@ -237,9 +248,55 @@ impl Index {
 
     /// Records a store's realm; claims on it get other canonical keys.
     pub fn put_store(&mut self, name: &str, state: Option<StoreState>) {
-        if self.world.stores.get(name) != state.as_ref() {
-            self.world.put_store(name, state);
+        if self.world.stores.get(name) == state.as_ref() {
+            return;
         }
+        self.causes += 1;
+        self.world.put_store(name, state);
+        // What a Secret without a readable seal holds is told by its claim's keys, which are others now.
+        let unread = |s: &SecretFacts| s.seal.as_ref().err() == Some(&BrokenSeal::UnknownGeneration);
+        let names: Vec<ObjectName> =
+            self.secrets.iter().filter(|(_, s)| unread(s)).map(|(name, _)| name.clone()).collect();
+        names.iter().for_each(|name| self.hold(name));
+    }
+
+    /// Records a namespace's labels and whether it is being deleted; true if either changed.
+    pub fn put_namespace(
+        &mut self,
+        name: &str,
+        labels: BTreeMap<String, String>,
+        terminating: bool,
+        revision: &str,
+    ) -> bool {
+        let key: Arc<str> = name.into();
+        if self.namespace_revisions.get(&key).is_some_and(|known| is_older(revision, known)) {
+            return false;
+        }
+        self.namespace_revisions.insert(key.clone(), revision.into());
+        let relabelled = self.world.namespaces.get(name) != Some(&labels);
+        self.world.namespaces.insert(key.clone(), labels);
+        let turned = if terminating { self.terminating.insert(key) } else { self.terminating.remove(&key) };
+        self.causes += u64::from(relabelled);
+        relabelled || turned
+    }
+
+    /// Forgets a namespace.
+    pub fn remove_namespace(&mut self, name: &str) {
+        self.causes += 1;
+        self.world.namespaces.remove(name);
+        self.namespace_revisions.remove(name);
+        self.terminating.remove(name);
+    }
+
+    /// Whether policies are known to be all there.
+    pub fn set_policies_synced(&mut self, synced: bool) {
+        self.causes += 1;
+        self.world.policies_synced = synced;
+    }
+
+    /// Grows with everything that may cause withdrawals.
+    pub fn causes(&self) -> u64 {
+        self.causes
     }
 
     /// The Secrets that policy wants taken away now.
@@ -253,15 +310,34 @@ impl Index {
     /// Whether so many withdrawals may go ahead: few may, many only if somebody accepted that number for this change.
     pub fn may_withdraw(&self, count: usize) -> bool {
         let total = self.world.holdings().count();
-        let accepted = self.policies.values().any(|policy| {
-            let number = policy.accept.as_deref().and_then(|text| text.parse::<usize>().ok());
-            let counts_still = policy.accepted.as_ref().is_none_or(|(value, generation)| {
-                policy.accept.as_ref() != Some(value) || *generation == policy.generation
-            });
-            number.is_some_and(|n| n >= count) && counts_still
+        let accepted = self.policies.iter().any(|(name, policy)| {
+            let Some(value) = &policy.accept else { return false };
+            let enough = value.parse::<usize>().is_ok_and(|n| n >= count);
+            let spent = self.spent.contains(&(name.clone(), value.clone()))
+                || policy
+                    .accepted
+                    .as_ref()
+                    .is_some_and(|a| a.value == *value && (a.spent || a.generation != policy.generation));
+            enough && !spent
         });
         count <= pause_threshold(total) || accepted || self.accepted_deletion.is_some_and(|n| n >= count)
     }
+
+    /// Nothing is left to withdraw: what was accepted has served, and accepts nothing more. The policies it was on.
+    pub fn spend_acceptances(&mut self) -> Vec<String> {
+        self.accepted_deletion = None;
+        let all = self.policies.iter().filter_map(|(name, p)| Some((name.clone(), p.accept.clone()?)));
+        let fresh: Vec<_> = all.filter(|pair| !self.spent.contains(pair)).collect();
+        self.spent.retain(|(name, value)| self.policies.get(name).is_some_and(|p| p.accept.as_ref() == Some(value)));
+        self.spent.extend(fresh.iter().cloned());
+        fresh.into_iter().map(|(name, _)| name).collect()
+    }
+}
+
+/// Kubernetes orders the resourceVersions of one resource as numbers (KEP-5504); where they are not numbers, nothing is
+/// older.
+pub fn is_older(seen: &str, known: &str) -> bool {
+    matches!((seen.parse::<u64>(), known.parse::<u64>()), (Ok(seen), Ok(known)) if seen < known)
 }
 
 /// More withdrawals than this for one cause wait for somebody: ten, or one in twenty.

@@ -61,6 +61,7 @@ fn load(cx: &Context, secret: &Secret) -> Result<(), KeyError> {
         tracing::debug!(generation = current, "a seal key is in use");
         // Seals of the generation before still open; each is renewed when its values are next in hand.
         cx.providers.forget_files();
+        cx.keys_changed.notify_one();
         cx.index_mut().secrets.values_mut().for_each(|secret| secret.seal_is_current = false);
     }
     Ok(())
@@ -94,7 +95,8 @@ async fn create(cx: &Context, api: &Api<Secret>) -> Result<(), KeyError> {
 pub async fn rotate_if_old(cx: &Context, max_age: Duration) -> Result<bool, KeyError> {
     let Some((keys, made)) = cx.keys() else { return Ok(false) };
     let age = cx.now().duration_since(keys.current().created);
-    let all_current = cx.index().secrets.values().all(|s| s.seal_is_current);
+    // A label that somebody else set does not hold the key up.
+    let all_current = cx.index().secrets.values().all(|s| s.seal.is_err() || s.seal_is_current);
     let limit = jiff::SignedDuration::try_from(max_age).unwrap_or(jiff::SignedDuration::MAX);
     if max_age.is_zero() || age <= limit || !all_current {
         return Ok(false);

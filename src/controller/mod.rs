@@ -27,6 +27,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 /// So many objects are worked on at once, in each lane: enough that batches fill.
 const AT_ONCE: usize = 512;
@@ -53,6 +54,7 @@ pub async fn lead(cx: &Context, mut leadership: Leadership, seal_key_max_age: Du
                 tracing::warn!(%error, "the seal key was not rotated");
             }
             cx.count_claims();
+            settle_acceptances(cx);
             let mut changed = leadership.clone();
             tokio::select! {
                 () = changed.changed() => {}
@@ -66,11 +68,18 @@ type Failures = Arc<Mutex<HashMap<String, u32>>>;
 
 async fn work(cx: Arc<Context>, lane: Lane, leadership: Leadership, failures: Failures) {
     let permits = Arc::new(Semaphore::new(AT_ONCE));
+    // Ends what it has begun when it is dropped: nothing is written after the lease is handed over.
+    let mut jobs = JoinSet::new();
     loop {
         let Ok(permit) = permits.clone().acquire_owned().await else { return };
-        let job = cx.queue.next(lane).await;
+        let job = loop {
+            tokio::select! {
+                job = cx.queue.next(lane) => break job,
+                Some(_) = jobs.join_next() => {}
+            }
+        };
         let (cx, failures, leader) = (cx.clone(), failures.clone(), leadership.leads());
-        tokio::spawn(async move {
+        jobs.spawn(async move {
             let done = Done { cx: cx.clone(), job: job.clone() };
             perform(&cx, &job, leader, &failures).await;
             drop(done);
@@ -116,8 +125,21 @@ async fn perform(cx: &Context, job: &Job, leader: bool, failures: &Failures) {
     }
 }
 
-/// What a new leader does first: everything is looked at once.
+/// Once nothing is left to withdraw, what was accepted has served.
+fn settle_acceptances(cx: &Context) {
+    let idle = {
+        let index = cx.index();
+        index.withdrawals(cx.now()) == 0
+    };
+    if idle {
+        let policies = cx.index_mut().spend_acceptances();
+        policies.into_iter().for_each(|name| cx.queue.add(Job::Policy(name), Lane::Routine));
+    }
+}
+
+/// What a new leader does first: everything is looked at once. What it remembers from an earlier reign is void.
 pub fn take_over(cx: &Context) {
+    cx.memory().clear();
     cx.requeue_claims(|_| true, Lane::Routine);
     let index = cx.index();
     let policies: Vec<String> = index.policies.keys().cloned().collect();

@@ -15,7 +15,8 @@ use std::time::Duration;
 pub async fn reconcile(cx: &Context, name: &str) {
     let api: Api<SegmentationPolicy> = Api::all(cx.client.clone());
     let Ok(Some(mut policy)) = api.get_opt(name).await else { return };
-    let new = status(&policy, cx.now());
+    let spent = |value: &str| cx.index().spent.contains(&(name.to_owned(), value.to_owned()));
+    let new = status(&policy, &spent, cx.now());
     if policy.status.as_ref() == Some(&new) {
         return;
     }
@@ -28,7 +29,7 @@ pub async fn reconcile(cx: &Context, name: &str) {
 }
 
 /// The status that a policy deserves. Pure.
-pub fn status(policy: &SegmentationPolicy, now: Timestamp) -> SegmentationPolicyStatus {
+pub fn status(policy: &SegmentationPolicy, spent: &dyn Fn(&str) -> bool, now: Timestamp) -> SegmentationPolicyStatus {
     let generation = policy.metadata.generation.unwrap_or(0);
     let old = policy.status.clone().unwrap_or_default();
     let compiled = Policy::compile(policy.metadata.name.as_deref().unwrap_or_default(), &policy.spec);
@@ -47,8 +48,10 @@ pub fn status(policy: &SegmentationPolicy, now: Timestamp) -> SegmentationPolicy
     };
     let accept = accept_violations(&policy.metadata);
     let accepted = match (accept, old.accepted) {
-        (Some(value), Some(known)) if known.value == value => Some(known),
-        (Some(value), _) => Some(AcceptedViolations { value, generation }),
+        (Some(value), Some(known)) if known.value == value => {
+            Some(AcceptedViolations { spent: known.spent || spent(&value), ..known })
+        }
+        (Some(value), _) => Some(AcceptedViolations { spent: spent(&value), value, generation }),
         (None, _) => None,
     };
     SegmentationPolicyStatus {

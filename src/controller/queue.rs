@@ -18,6 +18,9 @@ pub enum Lane {
     Routine,
 }
 
+/// A time this little after one that is set already is the same time.
+const SAME_TIME: std::time::Duration = std::time::Duration::from_millis(500);
+
 /// A queue of keys.
 pub struct Queue<K> {
     inner: Mutex<Inner<K>>,
@@ -61,10 +64,7 @@ impl<K: Clone + Eq + Hash + Ord> Queue<K> {
 
     /// Lets a key come due at a time, instead of any time set before.
     pub fn add_at(&self, key: K, at: Instant) {
-        let mut inner = self.lock();
-        inner.due.insert(key.clone(), at);
-        inner.timers.push(Reverse((at, key)));
-        drop(inner);
+        self.lock().set_timer(key, at);
         self.changed.notify_waiters();
     }
 
@@ -133,6 +133,19 @@ impl<K: Clone + Eq + Hash + Ord> Inner<K> {
         }
     }
 
+    fn set_timer(&mut self, key: K, at: Instant) {
+        let close = |old: &Instant| *old <= at && at.duration_since(*old) < SAME_TIME;
+        if self.due.get(&key).is_some_and(close) {
+            return;
+        }
+        self.due.insert(key.clone(), at);
+        self.timers.push(Reverse((at, key)));
+        if self.timers.len() > 2 * self.due.len() + 64 {
+            let due = &self.due;
+            self.timers.retain(|Reverse((at, key))| due.get(key) == Some(at));
+        }
+    }
+
     fn release_due(&mut self, now: Instant) {
         while let Some(Reverse((at, _))) = self.timers.peek() {
             if *at > now {
@@ -196,9 +209,17 @@ mod tests {
     async fn the_last_time_set_counts() {
         let queue = Queue::default();
         let start = Instant::now();
-        queue.add_at("a", start + Duration::from_millis(1));
+        queue.add_at("a", start + Duration::from_secs(600));
         queue.add_at("a", start + Duration::from_millis(60));
         assert_eq!(queue.next(Lane::Routine).await, "a");
         assert!(start.elapsed() >= Duration::from_millis(60));
+    }
+
+    #[tokio::test]
+    async fn void_timers_do_not_pile_up() {
+        let queue = Queue::default();
+        let start = Instant::now();
+        (0..10_000u64).for_each(|i| queue.add_at("a", start + Duration::from_secs(3600 + i * 10)));
+        assert!(queue.lock().timers.len() < 100);
     }
 }

@@ -2,7 +2,6 @@
 
 use super::context::{Context, Job};
 use super::providers::{credentials_ref, declared_realm, fetch_reason};
-use super::queue::Lane;
 use super::schedule::backoff;
 use super::scoped_secret::plan::Failure;
 use crate::api::condition::{ConditionType, Wanted, merge};
@@ -26,7 +25,11 @@ pub async fn reconcile(cx: &Context, name: &str, failures: u32, leader: bool) ->
             let known = cx.index().world.stores.get(name).cloned().filter(|s| s.realm().is_some());
             match known.or_else(|| declared_realm(&spec)) {
                 Some(state) => state,
-                None => return Ok(()),
+                None => {
+                    cx.providers.looked_at(name);
+                    cx.retry_claims_of(name);
+                    return Ok(());
+                }
             }
         }
     };
@@ -37,9 +40,7 @@ pub async fn reconcile(cx: &Context, name: &str, failures: u32, leader: bool) ->
         cx.providers.looked_at(name) || changed
     };
     if changed {
-        let of_store = |claim: &_| cx.index().world.claim(claim).is_some_and(|c| &*c.store == name);
-        let claims: Vec<_> = cx.index().claims.keys().cloned().collect();
-        claims.into_iter().filter(of_store).for_each(|claim| cx.queue.add(Job::Claim(claim), Lane::Urgent));
+        cx.retry_claims_of(name);
     }
     if leader {
         report(cx, name, &state, observed.as_ref().err()).await;
@@ -57,18 +58,7 @@ async fn observe(cx: &Context, name: &str) -> Result<StoreState, Failure> {
         match api.get_opt(secret).await {
             Ok(Some(found)) => {
                 if cx.providers.put_credentials(name, &found)? {
-                    let of_store = |claim: &_| cx.index().world.claim(claim).is_some_and(|c| &*c.store == name);
-                    let claims: Vec<_> = cx.index().claims.keys().cloned().collect();
-                    for claim in claims.into_iter().filter(of_store) {
-                        // New credentials: what failed is tried again at once.
-                        if let Some(memory) = cx.memory().get_mut(&claim) {
-                            if memory.failure.is_some() {
-                                memory.due_at = None;
-                                memory.attempted = None;
-                            }
-                        }
-                        cx.queue.add(Job::Claim(claim), Lane::Routine);
-                    }
+                    cx.retry_claims_of(name);
                 }
             }
             Ok(None) => {

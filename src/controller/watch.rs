@@ -3,8 +3,9 @@
 //! Our own kinds are watched as plain JSON and decoded one by one: an object that cannot be decoded must not hide the others.
 
 use super::context::{Context, Job};
-use super::index::{PolicyFacts, accept_violations, object_name, secret_facts};
+use super::index::{PolicyFacts, accept_violations, is_older, object_name, secret_facts};
 use super::queue::Lane;
+use super::scoped_secret::told::Told;
 use super::{keys, providers::declared_realm};
 use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, ScopedSecret, ScopedSecretStore, SegmentationPolicy};
 use crate::segmentation::policy::Policy;
@@ -117,7 +118,7 @@ async fn policies(cx: &Context, synced: impl Fn()) {
             let gone: Vec<String> = cx.index().policies.keys().filter(|p| !listed.contains(*p)).cloned().collect();
             let mut index = cx.index_mut();
             gone.iter().for_each(|name| index.remove_policy(name));
-            index.world.policies_synced = true;
+            index.set_policies_synced(true);
             drop(index);
             synced();
             judge_all(cx);
@@ -134,7 +135,7 @@ async fn policies(cx: &Context, synced: impl Fn()) {
         }
         Seen::Broken(kind_gone) => {
             if kind_gone {
-                cx.index_mut().world.policies_synced = false;
+                cx.index_mut().set_policies_synced(false);
                 judge_all(cx);
             }
         }
@@ -149,7 +150,7 @@ fn observe_policy(cx: &Context, object: &DynamicObject) -> bool {
     let (compiled, accepted) = match &decoded {
         Ok(policy) => (
             Policy::compile(&name, &policy.spec).map_err(|why| why.to_string()),
-            policy.status.as_ref().and_then(|s| s.accepted.clone()).map(|a| (a.value, a.generation)),
+            policy.status.as_ref().and_then(|s| s.accepted.clone()),
         ),
         Err(_) => (Err("the object cannot be decoded".to_owned()), None),
     };
@@ -160,10 +161,15 @@ fn observe_policy(cx: &Context, object: &DynamicObject) -> bool {
             "a policy cannot be understood: nothing new is granted, nothing is withdrawn"
         );
     }
+    let resource_version = object.metadata.resource_version.clone().unwrap_or_default();
+    if cx.index().policies.get(&name).is_some_and(|known| is_older(&resource_version, &known.resource_version)) {
+        return false;
+    }
     let facts = PolicyFacts {
         generation: object.metadata.generation.unwrap_or(0),
         accept: accept_violations(&object.metadata),
         accepted,
+        resource_version,
     };
     let mut index = cx.index_mut();
     let before = (index.world.policies.get(&name).cloned(), index.policies.get(&name).map(|f| f.accept.clone()));
@@ -178,13 +184,22 @@ fn observe_policy(cx: &Context, object: &DynamicObject) -> bool {
 pub async fn relist_policies(cx: &Context) -> Result<(), kube::Error> {
     let list = dynamic::<SegmentationPolicy>(cx).list(&ListParams::default()).await?;
     let names: BTreeSet<String> = list.items.iter().map(ResourceExt::name_any).collect();
-    list.items.iter().for_each(|object| {
-        observe_policy(cx, object);
-    });
-    let gone: Vec<String> = cx.index().policies.keys().filter(|p| !names.contains(*p)).cloned().collect();
+    let mut changed = list.items.iter().fold(false, |changed, object| observe_policy(cx, object) || changed);
+    let as_of = list.metadata.resource_version.unwrap_or_default();
     let mut index = cx.index_mut();
+    // What the watch has seen come since is not gone.
+    let listed_away =
+        |(name, facts): &(&String, &PolicyFacts)| !names.contains(*name) && is_older(&facts.resource_version, &as_of);
+    let gone: Vec<String> = index.policies.iter().filter(listed_away).map(|(name, _)| name.clone()).collect();
     gone.iter().for_each(|name| index.remove_policy(name));
-    index.world.policies_synced = true;
+    if !index.world.policies_synced {
+        index.set_policies_synced(true);
+        changed = true;
+    }
+    drop(index);
+    if changed || !gone.is_empty() {
+        judge_all(cx);
+    }
     Ok(())
 }
 
@@ -278,23 +293,16 @@ async fn namespaces(cx: &Context, synced: impl Fn()) {
 pub fn observe_namespace(cx: &Context, metadata: &ObjectMeta) {
     let Some(name) = metadata.name.as_deref() else { return };
     let labels: BTreeMap<String, String> = metadata.labels.clone().unwrap_or_default();
-    let mut index = cx.index_mut();
-    let changed = index.world.namespaces.get(name) != Some(&labels);
-    let key: Arc<str> = name.into();
-    index.world.namespaces.insert(key.clone(), labels);
-    let terminating = metadata.deletion_timestamp.is_some();
-    let began = if terminating { index.terminating.insert(key.clone()) } else { index.terminating.remove(&key) };
-    drop(index);
-    if changed || began {
+    let revision = metadata.resource_version.as_deref().unwrap_or_default();
+    let changed = cx.index_mut().put_namespace(name, labels, metadata.deletion_timestamp.is_some(), revision);
+    if changed {
         cx.requeue_claims(|claim| &*claim.namespace == name, Lane::Urgent);
         requeue_orphans(cx, |secret| &*secret.namespace == name);
     }
 }
 
 fn forget_namespace(cx: &Context, name: &str) {
-    let mut index = cx.index_mut();
-    index.world.namespaces.remove(name);
-    index.terminating.remove(name);
+    cx.index_mut().remove_namespace(name);
 }
 
 async fn claims(cx: &Context, synced: impl Fn()) {
@@ -324,13 +332,20 @@ async fn claims(cx: &Context, synced: impl Fn()) {
 fn observe_claim(cx: &Context, object: DynamicObject) {
     let Some(name) = object_name(&object.metadata) else { return };
     let metadata = object.metadata.clone();
+    let status = object.data.get("status").cloned().and_then(|s| serde_json::from_value(s).ok());
     let decoded: Result<ScopedSecret, _> = object.try_parse();
     let before = cx
         .index()
         .claims
         .get(&name)
         .map(|r| (r.uid.clone(), r.generation, r.refresh_at.clone(), r.deleting, r.status.clone()));
+    let revision = metadata.resource_version.as_deref().unwrap_or_default();
     let mut index = cx.index_mut();
+    let same_uid = before.as_ref().is_some_and(|(uid, ..)| Some(&**uid) == metadata.uid.as_deref());
+    if same_uid && index.claims.get(&name).is_some_and(|known| is_older(revision, &known.resource_version)) {
+        return;
+    }
+    let waiting = rivals(&index, &name);
     if let Some((uid, ..)) = &before {
         if Some(&**uid) != metadata.uid.as_deref() {
             index.claim_gone(uid);
@@ -338,15 +353,20 @@ fn observe_claim(cx: &Context, object: DynamicObject) {
     }
     match &decoded {
         Ok(claim) => index.put_claim(claim),
-        Err(_) => index.put_broken_claim(&metadata),
+        Err(_) => index.put_broken_claim(&metadata, status.as_ref().map(Told::of).unwrap_or_default()),
     }
     let after = index
         .claims
         .get(&name)
         .map(|r| (r.uid.clone(), r.generation, r.refresh_at.clone(), r.deleting, r.status.clone()));
     drop(index);
+    let edited = before.as_ref().map(|b| b.1) != after.as_ref().map(|a| a.1);
     if before != after {
         cx.queue.add(Job::Claim(name), Lane::Urgent);
+    }
+    if edited && before.is_some() {
+        // Whoever waited for a key that it gave up may have it now.
+        waiting.into_iter().for_each(|claim| cx.queue.add(Job::Claim(claim), Lane::Urgent));
     }
 }
 
@@ -375,7 +395,17 @@ fn rivals(index: &super::index::Index, name: &ObjectName) -> Vec<ObjectName> {
     keys.iter().flat_map(|key| index.world.claims_on(key)).map(|c| c.object.clone()).filter(|c| c != name).collect()
 }
 
+/// Begins anew when the seal key changes: seals that could not be opened may be readable now.
 async fn secrets(cx: &Context, synced: impl Fn()) {
+    loop {
+        tokio::select! {
+            () = managed_secrets(cx, &synced) => {}
+            () = cx.keys_changed.notified() => {}
+        }
+    }
+}
+
+async fn managed_secrets(cx: &Context, synced: &impl Fn()) {
     let config = Config::default().labels(&format!("{MANAGED_BY_LABEL}={MANAGED_BY}"));
     let stream = watcher::watcher(Api::<PartialObjectMeta<Secret>>::all(cx.client.clone()), config).default_backoff();
     let mut listed: BTreeSet<ObjectName> = BTreeSet::new();
@@ -405,13 +435,13 @@ fn observe_secret(cx: &Context, metadata: &ObjectMeta) {
     let (Some(name), Some((keys, made))) = (object_name(metadata), cx.keys()) else { return };
     let facts = secret_facts(&name, metadata, &keys, made);
     let mut index = cx.index_mut();
-    let own_write = index.secrets.get(&name).is_some_and(|known| known.resource_version == facts.resource_version);
+    let known_already = index.secrets.get(&name) == Some(&facts);
     // An older view of what this process has written since.
     let older = index
         .secrets
         .get(&name)
         .is_some_and(|known| is_older(&facts.resource_version, &known.resource_version) && known.uid == facts.uid);
-    if own_write || older {
+    if known_already || older {
         return;
     }
     index.put_secret(name.clone(), facts);
@@ -421,12 +451,6 @@ fn observe_secret(cx: &Context, metadata: &ObjectMeta) {
         cx.queue.add(Job::Orphan(name), Lane::Routine);
     }
     claims.into_iter().for_each(|claim| cx.queue.add(Job::Claim(claim), Lane::Urgent));
-}
-
-/// Kubernetes orders the resourceVersions of one resource as numbers (KEP-5504); where they are not numbers, nothing is
-/// older.
-fn is_older(seen: &str, known: &str) -> bool {
-    matches!((seen.parse::<u64>(), known.parse::<u64>()), (Ok(seen), Ok(known)) if seen < known)
 }
 
 fn secret_gone(cx: &Context, name: &ObjectName, uid: Option<&str>) {

@@ -2,6 +2,7 @@
 //!
 //! Pure: no clock, no I/O. It answers from the [`World`] alone, and runs before any provider call.
 
+use super::fingerprint::Fingerprint;
 use super::key::{CanonicalKey, InvalidKey, Realm, RemoteKey};
 use super::pattern::{Binding, Place};
 use super::policy::{AllowEntry, BUILT_IN_TYPES, Policy};
@@ -26,12 +27,7 @@ pub fn authorize(claim: &Claim, world: &World, now: Timestamp) -> Verdict {
                     return Verdict::Refused(Refusal { mode: scope.mode(), ..refusal });
                 }
             }
-            Verdict::Allowed(Grant {
-                unique_within: scope.unique_within(),
-                ignore: scope.ignore(),
-                segment: scope.segment,
-                keys,
-            })
+            Verdict::Allowed(Grant { ignore: scope.ignore(), segment: scope.segment, keys })
         }
     }
 }
@@ -42,6 +38,37 @@ pub fn segment_of(namespace: &str, world: &World) -> Result<Segment, Refusal> {
         Ok(scope) => Ok(scope.segment),
         Err(Unscoped::Refused(refusal) | Unscoped::Undecided(refusal)) => Err(refusal),
     }
+}
+
+/// Whether another segment holds a value with one of these fingerprints, so that the Secret of `secret` may not have it.
+/// The rules are the strictest of both sides; of two that hold it already, the later loses.
+pub fn shared_value(
+    secret: &ObjectName,
+    keys: &[AuthorisedKey],
+    prints: &[Vec<Fingerprint>],
+    world: &World,
+    now: Timestamp,
+) -> bool {
+    let Ok(own) = scope_of(&secret.namespace, world) else { return false };
+    prints.iter().flatten().any(|print| {
+        world.holdings_with(print).any(|(other, held)| {
+            let theirs = scope_of(&other.namespace, world).ok();
+            if *other == *secret || theirs.as_ref().is_some_and(|s| s.segment == own.segment) {
+                return false;
+            }
+            let mine = world.holding(secret).filter(|mine| mine.fingerprints.contains(print));
+            if mine.is_some_and(|mine| (mine.held_since, secret) < (held.held_since, other)) {
+                return false;
+            }
+            let spaces = [&*secret.namespace, &*other.namespace];
+            let lifted = |p: &Arc<Policy>| {
+                let by_key = keys.iter().any(|k| p.lifts(ExceptedRule::UniqueValues, Some(&k.written), &spaces, now));
+                by_key || p.lifts(ExceptedRule::UniqueValues, None, &spaces, now)
+            };
+            let mut governing = own.policies.iter().chain(theirs.iter().flat_map(|s| &s.policies));
+            governing.any(|p| p.unique_within == Within::Segment && !lifted(p))
+        })
+    })
 }
 
 /// What becomes of values that were projected while their claim was allowed, now that it is refused.
@@ -274,10 +301,6 @@ fn permit<'w>(claim: &Claim, world: &'w World) -> Permit<'w> {
 impl Scope<'_> {
     fn mode(&self) -> Mode {
         self.policies.iter().map(|p| p.mode).max().unwrap_or_default()
-    }
-
-    fn unique_within(&self) -> Within {
-        self.policies.iter().map(|p| p.unique_within).min().unwrap_or_default()
     }
 
     /// What every policy ignores: the strictest.
@@ -545,16 +568,17 @@ impl Contest<'_> {
         if let Some(known) = self.asked.borrow().get(&claim.object) {
             return *known;
         }
+        let (scope, keys) = match permit(claim, self.world) {
+            Permit::Refused(_) => return false,
+            Permit::Undecided(_) => return true,
+            Permit::Granted(scope, keys) => (scope, keys),
+        };
         if self.asked.borrow().len() >= CONTEST_LIMIT {
             return true;
         }
         // Only earlier claims are asked in turn, so that this ends.
         self.asked.borrow_mut().insert(claim.object.clone(), true);
-        let allowed = match permit(claim, self.world) {
-            Permit::Refused(_) => false,
-            Permit::Undecided(_) => true,
-            Permit::Granted(scope, keys) => !keys.iter().any(|key| self.loses(claim, key, &scope).is_some()),
-        };
+        let allowed = !keys.iter().any(|key| self.loses(claim, key, &scope).is_some());
         self.asked.borrow_mut().insert(claim.object.clone(), allowed);
         allowed
     }

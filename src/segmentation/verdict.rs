@@ -4,7 +4,7 @@ use super::key::CanonicalKey;
 use super::segment::Segment;
 use super::world::VersionAsked;
 use crate::api::Reason;
-use crate::api::policy::{Mode, Within};
+use crate::api::policy::Mode;
 use std::collections::BTreeSet;
 
 /// The answer to a claim.
@@ -25,8 +25,6 @@ pub struct Grant {
     pub segment: Segment,
     /// One for each distinct (key, version) of the claim.
     pub keys: Vec<AuthorisedKey>,
-    /// The scope inside which its values may repeat.
-    pub unique_within: Within,
     /// Properties and secretKeys that are not compared.
     pub ignore: BTreeSet<String>,
 }

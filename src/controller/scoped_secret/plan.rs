@@ -13,8 +13,11 @@ use crate::api::reason::Nature;
 use crate::api::{Reason, ScopedSecretSpec};
 use crate::controller::index::SecretFacts;
 use crate::segmentation::authorize::Retention;
+use crate::segmentation::key::CanonicalKey;
 use crate::segmentation::seal::SealRecord;
 use crate::segmentation::verdict::{Grant, Refusal, Verdict};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// What is observed of one ScopedSecret and its Secret.
 pub struct Observed<'a> {
@@ -48,6 +51,8 @@ pub struct Observed<'a> {
     pub failure: Option<&'a Failure>,
     /// Whether a foreign Secret stood in the way when last looked.
     pub blocked: bool,
+    /// Whether status speaks of a Secret that the index does not have: it may only have lost its label.
+    pub missing: bool,
 }
 
 /// Who the Secret's controller ownerReference names.
@@ -114,6 +119,13 @@ pub enum Outcome {
     Refused(Refusal),
     /// The authoriser cannot tell.
     Undecided(Refusal),
+    /// It is to be withdrawn, and that failed so far.
+    Stuck {
+        /// Why it must go.
+        refusal: Refusal,
+        /// Why it has not gone yet.
+        failure: Failure,
+    },
     /// It would be withdrawn, but so many would be that somebody must say so first.
     Paused {
         /// Why it would be.
@@ -152,37 +164,52 @@ pub fn ownership(name: &str, uid: &str, secret: &SecretFacts, owner: Owner) -> O
 /// The next step.
 pub fn decide(o: &Observed<'_>) -> Step {
     let owned = o.secret.map(|secret| (secret, ownership(o.name, o.uid, secret, o.owner)));
+    let ours = matches!(owned, Some((_, Ownership::Ours)));
     match o.verdict {
         Verdict::Undecided(refusal) => Step::Report(Outcome::Undecided(refusal.clone())),
-        Verdict::Refused(refusal) => match (owned, o.retention) {
-            (Some((_, Ownership::Ours)), Some(Retention::Withdraw(why))) => match o.paused {
-                Some(count) => Step::Report(Outcome::Paused { refusal: why.clone(), count }),
-                None => Step::Withdraw(why.clone()),
-            },
+        Verdict::Refused(_) if owned.is_none() && o.missing => Step::ReadSecret,
+        Verdict::Refused(refusal) => match o.retention {
+            Some(Retention::Withdraw(why)) if ours => withdraw(o, why),
             _ => Step::Report(Outcome::Refused(refusal.clone())),
         },
         Verdict::Allowed(_) if o.terminating => {
             failed(Reason::NamespaceTerminating, "the namespace is being deleted: nothing can be projected into it")
         }
-        Verdict::Allowed(grant) => match owned {
-            None if o.blocked => Step::ReadSecret,
-            None => fetch_or_wait(o, grant),
-            Some((_, Ownership::Foreign)) => failed(
-                Reason::TargetConflict,
-                format!(
-                    "a Secret {:?} exists and was not projected for this ScopedSecret; it is untouched: choose another target.name, or delete that Secret first",
-                    o.spec.target_name(o.name)
-                ),
-            ),
-            Some((_, Ownership::Releasing)) => failed(
-                Reason::TargetReleasing,
-                "the Secret still belongs to a deleted ScopedSecret of this name; it is projected anew once that is gone",
-            ),
-            Some(_) if o.content == Content::Unread => Step::ReadSecret,
-            Some((secret, Ownership::Ours)) if is_up_to_date(o, secret) && !o.due => settled(o),
-            Some((secret, Ownership::Ours)) if is_up_to_date(o, secret) && o.spec.immutable() => settled(o),
-            Some(_) => fetch_or_wait(o, grant),
+        Verdict::Allowed(grant) => match (owned, o.retention, o.failure) {
+            // What it holds is no longer allowed, and what it now claims cannot be had: what it holds goes.
+            (Some((_, Ownership::Ours)), Some(Retention::Withdraw(why)), Some(_)) if !o.due => withdraw(o, why),
+            _ => step_allowed(o, grant, owned),
         },
+    }
+}
+
+fn withdraw(o: &Observed<'_>, why: &Refusal) -> Step {
+    match o.paused {
+        Some(count) => Step::Report(Outcome::Paused { refusal: why.clone(), count }),
+        None => Step::Withdraw(why.clone()),
+    }
+}
+
+fn step_allowed(o: &Observed<'_>, grant: &Grant, owned: Option<(&SecretFacts, Ownership)>) -> Step {
+    match owned {
+        None if o.blocked => Step::ReadSecret,
+        None => fetch_or_wait(o, grant),
+        Some((_, Ownership::Foreign)) => failed(
+            Reason::TargetConflict,
+            format!(
+                "a Secret {:?} exists and was not projected for this ScopedSecret; it is untouched: choose another target.name, or delete that Secret first",
+                o.spec.target_name(o.name)
+            ),
+        ),
+        Some((_, Ownership::Releasing)) => failed(
+            Reason::TargetReleasing,
+            "the Secret still belongs to a deleted ScopedSecret of this name; it is projected anew once that is gone",
+        ),
+        Some(_) if o.content == Content::Unread => Step::ReadSecret,
+        Some((secret, Ownership::Ours)) if is_up_to_date(o, secret, grant) && (!o.due || o.spec.immutable()) => {
+            settled(o)
+        }
+        Some(_) => fetch_or_wait(o, grant),
     }
 }
 
@@ -199,23 +226,25 @@ fn settled(o: &Observed<'_>) -> Step {
 }
 
 /// Whether the Secret is what this spec projects, as far as can be told without asking the manager.
-fn is_up_to_date(o: &Observed<'_>, secret: &SecretFacts) -> bool {
+fn is_up_to_date(o: &Observed<'_>, secret: &SecretFacts, grant: &Grant) -> bool {
     let owner_right = secret.owner.as_deref() == (!o.spec.retain()).then_some(o.uid);
+    // An immutable Secret cannot be sealed anew under a new key: its seal stays as it is.
+    let frozen = o.spec.immutable() && !secret.seal_is_current;
     let seal_right = secret.seal.as_ref().is_ok_and(|seal| {
+        let held: BTreeSet<_> = seal.versions.iter().map(|(key, _)| key).collect();
         seal.claim == o.name
-            && seal.spec == o.spec_digest
+            && (frozen || seal.spec == o.spec_digest)
             && seal.retain == o.spec.retain()
-            && (o.refresh_at.is_none() || seal.refresh_at.as_deref() == o.refresh_at)
+            && held == grant.keys.iter().map(|k| &k.canonical).collect()
+            && (o.refresh_at.is_none() || frozen || seal.refresh_at.as_deref() == o.refresh_at)
     });
-    o.content == Content::Verified && owner_right && seal_right && secret.seal_is_current && secret.labelled
+    o.content == Content::Verified && owner_right && seal_right && (frozen || secret.seal_is_current) && secret.labelled
 }
 
 /// Whether fetched versions leave nothing to write.
-pub fn is_unchanged(o: &Observed<'_>, versions: &[(crate::segmentation::key::CanonicalKey, String)]) -> bool {
-    o.secret.is_some_and(|secret| {
-        is_up_to_date(o, secret)
-            && secret.seal.as_ref().is_ok_and(|seal: &std::sync::Arc<SealRecord>| seal.versions == versions)
-    })
+pub fn is_unchanged(o: &Observed<'_>, grant: &Grant, versions: &[(CanonicalKey, String)]) -> bool {
+    let same = |seal: &Arc<SealRecord>| seal.versions == versions;
+    o.secret.is_some_and(|secret| is_up_to_date(o, secret, grant) && secret.seal.as_ref().is_ok_and(same))
 }
 
 fn failed(reason: Reason, message: impl Into<String>) -> Step {
@@ -227,7 +256,7 @@ impl Outcome {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Current => Reason::Ready,
-            Self::Failed(failure) => failure.reason,
+            Self::Failed(failure) | Self::Stuck { failure, .. } => failure.reason,
             Self::Refused(refusal) | Self::Undecided(refusal) => refusal.reason,
             Self::Paused { .. } => Reason::WithdrawalPaused,
         }
@@ -236,7 +265,7 @@ impl Outcome {
     /// Whether it waits for somebody, rather than for time.
     pub fn is_stalled(&self) -> bool {
         match self {
-            Self::Current | Self::Paused { .. } => false,
+            Self::Current | Self::Paused { .. } | Self::Stuck { .. } => false,
             Self::Failed(failure) => failure.reason.nature() == Nature::Refused,
             Self::Refused(_) => true,
             Self::Undecided(refusal) => refusal.reason.nature() == Nature::Refused,

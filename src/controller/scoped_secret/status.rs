@@ -44,6 +44,7 @@ fn whole_second(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
+const LAST_GOOD: &str = "the Secret holds its last good value";
 const READY: &str = "the Secret is projected and current";
 const ALLOWED: &str = "policy allows every key of this claim";
 
@@ -75,12 +76,7 @@ fn conditions(outcome: &Outcome, has_secret: bool, stale: bool, old: &ScopedSecr
         Outcome::Failed(f) => {
             let synced = Wanted::no(Synced, f.reason, &f.message);
             match (has_secret, stale) {
-                (true, false) => vec![
-                    Wanted::yes(Ready, Reason::Ready, "the Secret holds its last good value"),
-                    allowed(),
-                    synced,
-                    unique(),
-                ],
+                (true, false) => vec![Wanted::yes(Ready, Reason::Ready, LAST_GOOD), allowed(), synced, unique()],
                 (true, true) => vec![
                     Wanted::no(
                         Ready,
@@ -117,12 +113,17 @@ fn conditions(outcome: &Outcome, has_secret: bool, stale: bool, old: &ScopedSecr
             } else {
                 Wanted::unknown(Authorized, r.reason, &r.message)
             };
+            let ready = match (has_secret && !stalled, stale) {
+                (true, false) => Wanted::yes(Ready, Reason::Ready, LAST_GOOD),
+                (true, true) => Wanted::no(
+                    Ready,
+                    Reason::Stale,
+                    format!("{LAST_GOOD}, which could not be refreshed for three intervals: {}", r.message),
+                ),
+                (false, _) => Wanted::no(Ready, r.reason, &r.message),
+            };
             let mut list = vec![
-                if has_secret && !stalled {
-                    Wanted::yes(Ready, Reason::Ready, "the Secret holds its last good value")
-                } else {
-                    Wanted::no(Ready, r.reason, &r.message)
-                },
+                ready,
                 authorized,
                 Wanted::no(Synced, r.reason, &r.message),
                 not_asked(Unique, r.reason, "nothing new was compared"),
@@ -134,6 +135,13 @@ fn conditions(outcome: &Outcome, has_secret: bool, stale: bool, old: &ScopedSecr
             }
             list
         }
+        Outcome::Stuck { refusal, failure } => vec![
+            Wanted::no(Ready, failure.reason, format!("the Secret is to be withdrawn: {}", failure.message)),
+            Wanted::no(Authorized, refusal.reason, &refusal.message),
+            not_asked(Synced, refusal.reason, "the secrets manager is not asked for a claim that is not allowed"),
+            not_asked(Unique, refusal.reason, "nothing was compared"),
+            Wanted::yes(Reconciling, failure.reason, &failure.message),
+        ],
         Outcome::Paused { refusal, count } => {
             let text = format!(
                 "{}; {count} Secrets would be withdrawn for this cause, so the operator waits: revert the change, or set scopedsecrets.io/accept-violations: \"{count}\" on the policy",
@@ -152,8 +160,8 @@ fn conditions(outcome: &Outcome, has_secret: bool, stale: bool, old: &ScopedSecr
 fn unchanged_ready(old: &ScopedSecretStatus) -> Wanted {
     let ready = old.conditions.iter().find(|c| c.type_ == Ready.as_str());
     match ready.map(|c| c.status.as_str()) {
-        Some("False") => Wanted::no(Ready, Reason::Stale, "the Secret holds its last good value"),
-        _ => Wanted::yes(Ready, Reason::Ready, "the Secret holds its last good value"),
+        Some("False") => Wanted::no(Ready, Reason::Stale, LAST_GOOD),
+        _ => Wanted::yes(Ready, Reason::Ready, LAST_GOOD),
     }
 }
 

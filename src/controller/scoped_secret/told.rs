@@ -59,6 +59,11 @@ impl Told {
         self.conditions.iter().find(|c| c.kind == ConditionType::Ready)?.reason
     }
 
+    /// Whether it speaks of a Secret.
+    pub fn has_secret(&self) -> bool {
+        self.secret.is_some()
+    }
+
     /// The status again, as far as it is remembered: without messages, segment and versions.
     pub fn recall(&self) -> ScopedSecretStatus {
         let recall = |c: &Remembered| Condition {

@@ -1,0 +1,237 @@
+//! Remembering how it went, when to look again, and telling it: status and events.
+
+use super::plan::Outcome;
+use super::{Work, status};
+use crate::api::scoped_secret::{RemoteVersion, ScopedSecretStatus, SecretRef};
+use crate::api::{FIELD_MANAGER, GROUP, Reason, ScopedSecret};
+use crate::controller::context::{Context, Job};
+use crate::controller::index::ClaimRecord;
+use crate::controller::schedule;
+use crate::controller::store::brief;
+use crate::segmentation::authorize::segment_of;
+use crate::segmentation::key::{CanonicalKey, Realm, RemoteKey};
+use crate::segmentation::seal::SealRecord;
+use crate::segmentation::verdict::Refusal;
+use crate::segmentation::world::ObjectName;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::api::DynamicObject;
+use kube::runtime::events::{Event, EventType};
+use serde_json::json;
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+/// How long an outcome that time alone does not mend is left alone.
+const SLOW: SignedDuration = SignedDuration::from_secs(60);
+
+impl Work<'_> {
+    /// Remembers how it went and when to look again.
+    pub(super) fn settle(&mut self, outcome: &Outcome) {
+        let now = self.cx.now();
+        let attempted = self.memory.due_at.is_none_or(|at| at <= now);
+        match outcome {
+            Outcome::Failed(failure) | Outcome::Stuck { failure, .. } => {
+                if self.memory.failure.as_ref() != Some(failure) || attempted {
+                    self.memory.failures = self.memory.failures.saturating_add(1);
+                }
+                self.memory.failure = Some(failure.clone());
+                self.memory.blocked = failure.reason == Reason::TargetConflict;
+            }
+            Outcome::Current => {
+                self.memory.failure = None;
+                self.memory.failures = 0;
+            }
+            Outcome::Refused(_) | Outcome::Undecided(_) | Outcome::Paused { .. } => {}
+        }
+        self.memory.due_at = self.next_due(outcome, now);
+        let slow = now.checked_add(SLOW).unwrap_or(Timestamp::MAX);
+        let wake = match outcome {
+            // A failing claim turns stale between two retries.
+            Outcome::Failed(_) | Outcome::Stuck { .. } => {
+                self.memory.due_at.map(|at| at.min(self.stale_at(now).unwrap_or(at)))
+            }
+            Outcome::Undecided(_) | Outcome::Paused { .. } => Some(slow.min(self.stale_at(now).unwrap_or(slow))),
+            // The owner's going away is told by its Secret; this is for what slips through.
+            Outcome::Refused(refusal) if refusal.reason == Reason::KeyClaimed => Some(slow),
+            Outcome::Refused(_) => None,
+            Outcome::Current => self.memory.due_at,
+        };
+        let job = Job::Claim(self.name.clone());
+        match wake {
+            Some(at) => {
+                let wait = Duration::try_from(at.duration_since(now)).unwrap_or_default();
+                self.cx.queue.add_at(job, tokio::time::Instant::now() + wait);
+            }
+            None => self.cx.queue.forget(&job),
+        }
+    }
+
+    /// When the manager is asked next.
+    fn next_due(&self, outcome: &Outcome, now: Timestamp) -> Option<Timestamp> {
+        let interval = self.interval();
+        let ahead = self.memory.due_at.filter(|at| *at > now);
+        match outcome {
+            Outcome::Failed(_) | Outcome::Stuck { .. } => {
+                let stands = self.memory.verified.is_some();
+                let retry = schedule::backoff(&self.record.uid, self.memory.failures, interval, stands);
+                ahead.or_else(|| now.checked_add(retry).ok())
+            }
+            Outcome::Current if interval.is_zero() => None,
+            Outcome::Current => Some(ahead.unwrap_or_else(|| self.next_refresh(interval, now))),
+            Outcome::Refused(_) | Outcome::Undecided(_) | Outcome::Paused { .. } => None,
+        }
+    }
+
+    fn next_refresh(&self, interval: Duration, now: Timestamp) -> Timestamp {
+        let store = &self.spec.store_ref.name;
+        let peers = self.cx.index().claims_of_store(store);
+        let after = |at| schedule::next_refresh(&self.record.uid, store, interval, peers, at);
+        let next = after(now);
+        // A first sync shortly before its tick waits for the one after.
+        let short = SignedDuration::try_from(interval / 4).unwrap_or_default();
+        let fresh = self.changed && next.duration_since(now) < short;
+        if fresh { after(next) } else { next }
+    }
+
+    /// When the last good value becomes stale, if that is ahead.
+    fn stale_at(&self, now: Timestamp) -> Option<Timestamp> {
+        let interval = self.interval();
+        let limit = SignedDuration::try_from(interval.saturating_mul(3)).ok().filter(|_| !interval.is_zero())?;
+        let at = self.memory.last_good?.checked_add(limit).ok()?.checked_add(SignedDuration::from_secs(1)).ok()?;
+        (at > now).then_some(at)
+    }
+
+    pub(super) async fn report(&mut self, outcome: &Outcome) {
+        let now = self.cx.now();
+        let old = self.record.status.recall();
+        let secret_name = self.secret_name();
+        let (segment, standing) = {
+            let index = self.cx.index();
+            let segment = segment_of(&self.name.namespace, &index.world).ok().map(|s| s.name().to_owned());
+            let facts = index.secrets.get(&secret_name).filter(|s| {
+                let sealed = s.seal.as_ref().is_ok_and(|seal| *seal.claim == *self.name.name);
+                !s.deleting && (sealed || s.owner.as_deref() == Some(&*self.record.uid))
+            });
+            (segment, facts.cloned())
+        };
+        let seal = standing.as_ref().and_then(|s| s.seal.as_ref().ok());
+        let versions = seal.map(|seal| self.remote_versions(seal)).unwrap_or_default();
+        let secret = standing.map(|s| {
+            // A revision that was not verified is not vouched for.
+            let verified = self.memory.verified.as_ref().filter(|(uid, _)| *uid == s.uid).map(|(_, rv)| rv.to_string());
+            let resource_version = verified.unwrap_or_default();
+            SecretRef { name: secret_name.name.to_string(), uid: s.uid.to_string(), resource_version }
+        });
+        let stale = self.memory.last_good.is_some_and(|good| schedule::is_stale(good, self.interval(), now));
+        let changed = self.changed.then_some(now);
+        let standing =
+            status::Standing { generation: self.record.generation, segment, secret, versions, changed, stale };
+        let new = status::status(outcome, standing, &old, now);
+        if self.record.status.is(&new) {
+            return;
+        }
+        if write_status(self.cx, &self.name, &self.record, &new).await {
+            for (good, reason, message) in status::transitions(&old, &new) {
+                let kind = if good { EventType::Normal } else { EventType::Warning };
+                publish(self.cx, &self.name, &self.record, kind, reason, message).await;
+            }
+        }
+    }
+
+    /// The versions in a seal, under the keys as the spec writes them.
+    fn remote_versions(&self, seal: &SealRecord) -> Vec<RemoteVersion> {
+        let realm = self.cx.index().world.stores.get(&self.spec.store_ref.name).and_then(|s| s.realm().cloned());
+        let resolved = |key| Some((resolve(realm.as_ref()?, key)?, key));
+        let written: HashMap<CanonicalKey, &str> =
+            self.spec.remote_refs().filter_map(|(key, _, _)| resolved(key)).collect();
+        let mut shown = BTreeMap::new();
+        for (key, version) in &seal.versions {
+            let plain = key.aws_parts().map_or(key.as_str(), |(_, _, name)| name);
+            let key = written.get(key).copied().unwrap_or(plain);
+            shown.entry(key.to_owned()).or_insert_with(|| version.clone());
+        }
+        shown.into_iter().map(|(key, version_id)| RemoteVersion { key, version_id }).collect()
+    }
+
+    pub(super) async fn event(&self, kind: EventType, reason: Reason, message: &str) {
+        publish(self.cx, &self.name, &self.record, kind, reason.as_str(), message).await;
+    }
+}
+
+fn resolve(realm: &Realm, key: &str) -> Option<CanonicalKey> {
+    Some(realm.resolve(&RemoteKey::parse(key).ok()?).ok()?.0)
+}
+
+/// A ScopedSecret that cannot be decoded: said once.
+pub(super) async fn broken(cx: &Context, name: &ObjectName, record: &ClaimRecord) {
+    let text = "the spec cannot be understood: it got past the CRD's checks; correct it (kubectl explain scopedsecret.spec), what was projected before stays";
+    let outcome = Outcome::Refused(Refusal::new(Reason::SpecInvalid, text));
+    let generation = record.generation;
+    let standing =
+        status::Standing { generation, segment: None, secret: None, versions: vec![], changed: None, stale: false };
+    let new = status::status(&outcome, standing, &ScopedSecretStatus::default(), cx.now());
+    if !record.status.is(&new) {
+        write_status(cx, name, record, &new).await;
+    }
+}
+
+/// Replaces the status of exactly the revision that was observed. Nothing but status is sent.
+async fn write_status(cx: &Context, name: &ObjectName, record: &ClaimRecord, status: &ScopedSecretStatus) -> bool {
+    if !cx.leads() {
+        return false;
+    }
+    let body = json!({
+        "apiVersion": format!("{GROUP}/v1alpha1"),
+        "kind": "ScopedSecret",
+        "metadata": {"name": &*name.name, "namespace": &*name.namespace, "uid": &*record.uid, "resourceVersion": record.resource_version},
+        "status": status,
+    });
+    let path = format!(
+        "/apis/{GROUP}/v1alpha1/namespaces/{}/scopedsecrets/{}/status?fieldManager={FIELD_MANAGER}",
+        name.namespace, name.name
+    );
+    let build =
+        |bytes| http::Request::put(path).header(http::header::CONTENT_TYPE, "application/json").body(bytes).ok();
+    let Some(request) = serde_json::to_vec(&body).ok().and_then(build) else { return false };
+    let wait = match cx.client.request::<DynamicObject>(request).await {
+        Ok(written) => {
+            let known = cx.index().claims.get(name).is_some_and(|r| r.resource_version == record.resource_version);
+            if let (true, Ok(written)) = (known, written.try_parse::<ScopedSecret>()) {
+                cx.index_mut().put_claim(&written);
+            }
+            return true;
+        }
+        Err(kube::Error::Api(status)) if status.code == 404 => return false,
+        // The object has changed: its event is on the way and queues it again.
+        Err(kube::Error::Api(status)) if status.code == 409 => Duration::from_millis(600),
+        Err(error) => {
+            tracing::debug!(namespace = %name.namespace, name = %name.name, error = %brief(&error), "a status was not written; it is tried again");
+            Duration::from_secs(5)
+        }
+    };
+    cx.queue.add_at(Job::Claim(name.clone()), tokio::time::Instant::now() + wait);
+    false
+}
+
+/// Kubernetes allows an event's note 1 kB.
+const NOTE_LIMIT: usize = 1000;
+
+async fn publish(cx: &Context, name: &ObjectName, record: &ClaimRecord, kind: EventType, reason: &str, message: &str) {
+    let end = (0..=message.len().min(NOTE_LIMIT)).rev().find(|i| message.is_char_boundary(*i)).unwrap_or(0);
+    let note = Some(message[..end].to_owned());
+    let event = Event { type_: kind, reason: reason.to_owned(), note, action: "Reconcile".into(), secondary: None };
+    let about = ObjectReference {
+        api_version: Some(format!("{GROUP}/v1alpha1")),
+        kind: Some("ScopedSecret".into()),
+        name: Some(name.name.to_string()),
+        namespace: Some(name.namespace.to_string()),
+        uid: Some(record.uid.to_string()),
+        ..ObjectReference::default()
+    };
+    if let Some(reason) = Reason::from_text(reason) {
+        cx.metrics.event(reason);
+    }
+    if let Err(error) = cx.recorder.publish(&event, &about).await {
+        tracing::debug!(error = %brief(&error), "an event was not written");
+    }
+}

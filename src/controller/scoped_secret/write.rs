@@ -1,0 +1,297 @@
+//! From an allowed claim to a written Secret: fetch, check, reserve, create or replace.
+
+use super::draft::{self, Draft};
+use super::plan::{Content, Failure, Ownership, ownership};
+use super::{Work, not_leading, write_failed};
+use crate::api::{FIELD_MANAGER, Reason};
+use crate::controller::index::{SecretFacts, secret_facts};
+use crate::controller::providers::{Tenant, fetch_reason};
+use crate::projection;
+use crate::provider::{Answer, Ask, VersionRef};
+use crate::segmentation::authorize::{authorize, shared_value};
+use crate::segmentation::fingerprint::Fingerprint;
+use crate::segmentation::key::CanonicalKey;
+use crate::segmentation::seal::SealRecord;
+use crate::segmentation::verdict::{AuthorisedKey, Grant, Verdict};
+use crate::segmentation::world::{ObjectName, VersionAsked};
+use futures::future::join_all;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{Api, DeleteParams, PostParams, Preconditions};
+use kube::runtime::events::EventType;
+use std::sync::Arc;
+
+/// How far a fetch came.
+pub(super) enum Progress {
+    /// The Secret is written, or needed no writing.
+    Done,
+    /// The cluster is not as it was observed.
+    LookAgain,
+}
+
+impl Work<'_> {
+    /// Reads the Secret under the target's name, whoever made it.
+    pub(super) async fn read_secret(&mut self) -> Result<(), Failure> {
+        self.memory.blocked = false;
+        self.memory.searched = true;
+        let name = self.secret_name();
+        let api: Api<Secret> = Api::namespaced(self.cx.client.clone(), &name.namespace);
+        let Some(secret) = api.get_opt(&name.name).await.map_err(|e| write_failed(&e))? else {
+            self.cx.index_mut().remove_secret(&name);
+            self.read = None;
+            return Ok(());
+        };
+        let facts = secret_facts(&name, &secret.metadata, &self.keys, self.key_made);
+        let digest = draft::read_digest(&self.spec, &secret, &self.keys);
+        let content = match &facts.seal {
+            // Its digests are of another spec or under another key: it is projected anew in any case.
+            Ok(seal) if seal.spec != self.spec_digest || !facts.seal_is_current => Content::Verified,
+            Ok(seal) if seal.content == digest => Content::Verified,
+            _ => Content::Drifted,
+        };
+        if content == Content::Verified {
+            self.memory.verified = Some((facts.uid.clone(), facts.resource_version.clone()));
+        }
+        let ours = facts.seal.is_ok() || facts.owner.as_deref() == Some(&*self.record.uid);
+        if facts.labelled || ours {
+            self.cx.index_mut().put_secret(name, facts.clone());
+        }
+        self.read = Some((facts, content));
+        Ok(())
+    }
+
+    pub(super) async fn fetch_and_write(&mut self, grant: &Grant) -> Result<Progress, Failure> {
+        self.memory.due_at = Some(self.cx.now());
+        let answers = self.fetch(grant).await?;
+        self.memory.last_good = Some(self.cx.now());
+        let versions = versions(&answers);
+        let secret_name = self.secret_name();
+        // Policy, and the Secret, may have changed while the manager was asked.
+        let (standing, content) = {
+            let index = self.cx.index();
+            let claim = index.world.claim(&self.name);
+            let verdict = claim.map(|claim| authorize(claim, &index.world, self.cx.now()));
+            if !matches!(&verdict, Some(Verdict::Allowed(again)) if again.keys == grant.keys) {
+                return Ok(Progress::LookAgain);
+            }
+            let (secret, content, owner) = self.known_secret(&index);
+            let whose = secret.as_ref().map(|s| ownership(&self.name.name, &self.record.uid, s, owner));
+            if whose.is_some_and(|whose| whose != Ownership::Ours) {
+                return Ok(Progress::LookAgain);
+            }
+            (secret, content)
+        };
+        if self.is_unchanged(standing.as_ref(), content, grant, &versions) {
+            self.succeeded();
+            return Ok(Progress::Done);
+        }
+        let fetched = |key: &str, version: &VersionAsked| {
+            answers.iter().find(|(k, _)| k.written == key && k.version == *version).map(|(_, answer)| &answer.value)
+        };
+        let projection = projection::project(&self.spec, &fetched).map_err(|e| Failure::new(e.reason, e.message))?;
+        let prints = draft::fingerprints(&projection, &grant.ignore, &self.keys);
+        let old_seal = standing.as_ref().and_then(|s| s.seal.as_ref().ok().cloned());
+        let record = SealRecord {
+            claim: self.name.name.to_string(),
+            held_since: draft::held_since(old_seal.as_deref(), &versions, self.cx.now()),
+            fingerprints: prints.iter().filter_map(|all| all.first().copied()).collect(),
+            spec: self.spec_digest.clone(),
+            content: draft::content_digest(&self.spec, &projection, &self.keys),
+            retain: self.spec.retain(),
+            refresh_at: self.record.refresh_at.as_deref().map(str::to_owned),
+            versions,
+        };
+        // Digests under two generations of the key do not compare; then the versions tell.
+        let resealed = standing.as_ref().is_some_and(|s| !s.seal_is_current);
+        let same = |old: &SealRecord| old.content == record.content || (resealed && old.versions == record.versions);
+        let same_content = old_seal.as_deref().is_some_and(same);
+        let drifted = content == Content::Drifted;
+        self.reserve(grant, &prints, &record)?;
+        let mut nonce = [0; 12];
+        let random = (self.cx.nature.random)(&mut nonce);
+        let draft = Draft {
+            secret: &secret_name,
+            claim: &self.name.name,
+            uid: &self.record.uid,
+            spec: &self.spec,
+            projection: &projection,
+            record: &record,
+        };
+        let written = match draft.secret(&self.keys, nonce) {
+            Ok(secret) if random => self.write(secret, standing.as_ref()).await,
+            _ => Err(Failure::new(Reason::WriteFailed, "the seal cannot be made")),
+        };
+        let Ok(Some(secret)) = written else {
+            self.unreserve(&secret_name);
+            return written.map(|_| Progress::LookAgain);
+        };
+        let facts = secret_facts(&secret_name, &secret.metadata, &self.keys, self.key_made);
+        self.memory.verified = Some((facts.uid.clone(), facts.resource_version.clone()));
+        self.cx.index_mut().put_secret(secret_name, facts);
+        self.read = None;
+        self.changed = !same_content;
+        self.succeeded();
+        self.release(old_seal.as_deref(), &record);
+        if drifted {
+            self.event(
+                EventType::Warning,
+                Reason::Restored,
+                "the Secret had been changed by somebody else and was put right",
+            )
+            .await;
+        } else if old_seal.is_some() && !same_content {
+            self.event(EventType::Normal, Reason::Updated, "the Secret has new content").await;
+        }
+        Ok(Progress::Done)
+    }
+
+    /// Lets others have the keys that this Secret no longer holds.
+    fn release(&self, old: Option<&SealRecord>, new: &SealRecord) {
+        let kept = |key: &CanonicalKey| new.versions.iter().any(|(held, _)| held == key);
+        let given_up: Vec<CanonicalKey> =
+            old.iter().flat_map(|old| &old.versions).map(|(key, _)| key).filter(|key| !kept(key)).cloned().collect();
+        self.cx.requeue_rivals(&given_up);
+    }
+
+    fn succeeded(&mut self) {
+        self.memory.failure = None;
+        self.memory.failures = 0;
+    }
+
+    /// Asks the manager for every authorised key; all or nothing.
+    async fn fetch(&self, grant: &Grant) -> Result<Vec<(AuthorisedKey, Arc<Answer>)>, Failure> {
+        let tenant = Tenant { namespace: self.name.namespace.to_string(), segment: grant.segment.name().to_owned() };
+        let store = &self.spec.store_ref.name;
+        let provider = self.cx.providers.connect(store, Some(tenant), &self.keys).await?;
+        let asks = grant.keys.iter().map(|key| {
+            let version = match &key.version {
+                VersionAsked::Current => VersionRef::Current,
+                VersionAsked::Stage(stage) => VersionRef::Stage(stage.clone()),
+                VersionAsked::Id(id) => VersionRef::Id(id.clone()),
+            };
+            provider.fetch(Ask { id: key.ask.clone(), version })
+        });
+        let answers = join_all(asks).await;
+        let mut found = Vec::with_capacity(answers.len());
+        for (key, answer) in grant.keys.iter().zip(answers) {
+            let named = |text: &dyn std::fmt::Display| format!("key {:?} in store {store:?}: {text}", key.written);
+            let answer = answer.map_err(|e| Failure::new(fetch_reason(&e), named(&e)))?;
+            if CanonicalKey::of_answer(&answer.id, &answer.name).as_ref() != Some(&key.canonical) {
+                let text = "the answer is another secret than the one that was authorised (another name, account or region) and was thrown away";
+                return Err(Failure::new(Reason::RemoteIdentityMismatch, named(&text)));
+            }
+            found.push((key.clone(), answer));
+        }
+        Ok(found)
+    }
+
+    /// Takes the values' fingerprints into the index before they are written, unless another segment holds one: two
+    /// writers in flight cannot both win.
+    fn reserve(&self, grant: &Grant, prints: &[Vec<Fingerprint>], record: &SealRecord) -> Result<(), Failure> {
+        let secret_name = self.secret_name();
+        let mut index = self.cx.index_mut();
+        if shared_value(&secret_name, &grant.keys, prints, &index.world, self.cx.now()) {
+            return Err(Failure::new(
+                Reason::ValueShared,
+                "one of the values is also held in another segment, and the policy keeps a value inside one segment (rules.uniqueValues): store a credential of its own for this segment in the manager; what was projected before stays",
+            ));
+        }
+        index.world.put_holding(secret_name, record.holding());
+        Ok(())
+    }
+
+    /// Takes a reservation back: what the index knows of the Secret by now says what it holds.
+    fn unreserve(&self, secret: &ObjectName) {
+        let mut index = self.cx.index_mut();
+        index.world.remove_holding(secret);
+        if let Some(facts) = index.secrets.get(secret).cloned() {
+            index.put_secret(secret.clone(), facts);
+        }
+    }
+
+    /// Creates the Secret, or replaces exactly the revision that was observed. None: the cluster is not as observed.
+    async fn write(&mut self, mut secret: Secret, standing: Option<&SecretFacts>) -> Result<Option<Secret>, Failure> {
+        if !self.cx.leads() {
+            return Err(not_leading());
+        }
+        let name = self.secret_name();
+        let api: Api<Secret> = Api::namespaced(self.cx.client.clone(), &name.namespace);
+        let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
+        let result = match standing {
+            None => api.create(&params, &secret).await,
+            Some(facts) => {
+                secret.metadata.uid = Some(facts.uid.to_string());
+                secret.metadata.resource_version = Some(facts.resource_version.to_string());
+                api.replace(&name.name, &params, &secret).await
+            }
+        };
+        match (result, standing) {
+            (Ok(written), _) => Ok(Some(written)),
+            (Err(kube::Error::Api(status)), _) if status.code == 409 || (standing.is_some() && status.code == 404) => {
+                // The name is taken, or the Secret has changed: how is seen by reading it.
+                self.read_secret().await?;
+                Ok(None)
+            }
+            (Err(kube::Error::Api(status)), Some(facts)) if status.code == 422 => {
+                self.replace_unchangeable(&api, secret, facts, &status.message).await
+            }
+            (Err(error), _) => Err(write_failed(&error)),
+        }
+    }
+
+    /// The type of a Secret and the data of an immutable one cannot be changed. Another type is made by deleting and
+    /// creating again, with the values in hand; an immutable Secret stays.
+    async fn replace_unchangeable(
+        &mut self,
+        api: &Api<Secret>,
+        mut secret: Secret,
+        facts: &SecretFacts,
+        message: &str,
+    ) -> Result<Option<Secret>, Failure> {
+        let name = self.secret_name();
+        let live = api.get_opt(&name.name).await.map_err(|e| write_failed(&e))?;
+        if live.as_ref().is_some_and(|s| s.immutable == Some(true)) {
+            return Err(Failure::new(
+                Reason::TargetImmutable,
+                "the Secret was written immutable and its content would change; nothing was written: delete this ScopedSecret and create it again under another target.name",
+            ));
+        }
+        if live.is_none_or(|s| s.type_.as_deref().unwrap_or("Opaque") == self.spec.target_type()) {
+            // Not the API server's words: those about an invalid object quote it.
+            tracing::debug!(code = 422, length = message.len(), "Kubernetes refused a Secret");
+            return Err(Failure::new(
+                Reason::WriteFailed,
+                "Kubernetes refused the Secret as invalid; it is tried again",
+            ));
+        }
+        self.delete(api, facts).await?;
+        secret.metadata.uid = None;
+        secret.metadata.resource_version = None;
+        let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
+        api.create(&params, &secret).await.map(Some).map_err(|e| write_failed(&e))
+    }
+
+    /// Deletes exactly the revision that was observed.
+    pub(super) async fn delete(&mut self, api: &Api<Secret>, facts: &SecretFacts) -> Result<(), Failure> {
+        if !self.cx.leads() {
+            return Err(not_leading());
+        }
+        let name = self.secret_name();
+        let params = DeleteParams::default().preconditions(Preconditions {
+            uid: Some(facts.uid.to_string()),
+            resource_version: Some(facts.resource_version.to_string()),
+        });
+        match api.delete(&name.name, &params).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => return Err(write_failed(&error)),
+        }
+        self.cx.index_mut().remove_secret(&name);
+        self.memory.verified = None;
+        self.read = None;
+        Ok(())
+    }
+}
+
+fn versions(answers: &[(AuthorisedKey, Arc<Answer>)]) -> Vec<(CanonicalKey, String)> {
+    answers.iter().map(|(key, answer)| (key.canonical.clone(), answer.version_id.clone())).collect()
+}
