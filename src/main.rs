@@ -90,7 +90,8 @@ async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
     let terms = args.leader.terms()?;
     let pod =
         args.pod_name.clone().or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_else(|| "scoped-secrets".into());
-    let client = Client::try_from(Config::infer().await?)?;
+    let config = Config::infer().await?;
+    let client = Client::try_from(config.clone())?;
     let metrics = Arc::new(Metrics::new());
     let readiness = Readiness::default();
     let (stopper, stop) = channel::channel(false);
@@ -101,11 +102,17 @@ async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
     let probes = health::router(readiness.clone(), metrics.clone());
     let probes = tokio::spawn(server::serve(plain, Transport::Plain, probes, Limits::default(), stopped(stop.clone())));
 
+    // On a runtime and with a connection of its own: a busy controller must not lose the lease.
+    let alone = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let lease_client = {
+        let _guard = alone.enter();
+        Client::try_from(config)?
+    };
     let (elector, leadership) =
-        Elector::new(client.clone(), &args.namespace, leader::identity(&pod)?, terms, metrics.clone());
+        Elector::new(lease_client, &args.namespace, leader::identity(&pod)?, terms, metrics.clone());
     // The lease is handed over only after the work has stopped.
     let (release, released) = channel::channel(false);
-    let elector = tokio::spawn(elector.run(stopped(released)));
+    let elector = tokio::task::spawn_blocking(move || alone.block_on(elector.run(stopped(released))));
 
     let cell = Arc::new(CertificateCell::default());
     let endpoint = Endpoint {

@@ -6,6 +6,7 @@ use super::scoped_secret::told::Told;
 use crate::api::policy::AcceptedViolations;
 use crate::api::{ACCEPT_VIOLATIONS_ANNOTATION, REFRESH_AT_ANNOTATION, SEAL_ANNOTATION, ScopedSecret};
 use crate::segmentation::authorize::{Retention, retention};
+use crate::segmentation::few::Few;
 use crate::segmentation::policy::Policy;
 use crate::segmentation::seal::{BrokenSeal, SealKeys, SealRecord};
 use crate::segmentation::world::{Claim, Holding, ObjectName, PolicyState, StoreState, VersionAsked, World};
@@ -90,7 +91,7 @@ pub struct Index {
     pub spent: BTreeSet<(String, String)>,
     /// Counts what may cause withdrawals: changes of policies, namespaces and stores.
     causes: u64,
-    by_target: HashMap<ObjectName, BTreeSet<ObjectName>>,
+    by_target: HashMap<ObjectName, Few<ObjectName>>,
     per_store: HashMap<Arc<str>, usize>,
 }
 
@@ -173,7 +174,7 @@ impl Index {
 
     /// The claims whose Secret has this name.
     pub fn claims_for(&self, secret: &ObjectName) -> impl Iterator<Item = &ObjectName> {
-        self.by_target.get(secret).into_iter().flatten()
+        self.by_target.get(secret).into_iter().flat_map(Few::iter)
     }
 
     /// How many claims name a store.
@@ -204,7 +205,7 @@ impl Index {
                 }
             }
             Err(BrokenSeal::UnknownGeneration) if facts.before_key => {
-                let owner = self.by_target.get(name).into_iter().flatten().find_map(|claim| {
+                let owner = self.by_target.get(name).into_iter().flat_map(Few::iter).find_map(|claim| {
                     let uid = &self.claims.get(claim)?.uid;
                     (facts.owner.as_deref() == Some(&**uid)).then(|| self.world.claim(claim))?
                 });

@@ -11,6 +11,7 @@
 //! A [`Claim`] is what a ScopedSecret asks for. A [`Holding`] is what a sealed Secret physically has: it makes its claim the
 //! incumbent of the keys in its seal. Both are indexed by canonical key: who-holds-what is one question with one answer.
 
+use super::few::Few;
 use super::fingerprint::Fingerprint;
 use super::key::{CanonicalKey, Realm, RemoteKey};
 use super::policy::Policy;
@@ -130,9 +131,9 @@ pub struct World {
     pub stores: BTreeMap<String, StoreState>,
     claims: HashMap<ObjectName, Claim>,
     holdings: HashMap<ObjectName, Holding>,
-    claims_by_key: HashMap<CanonicalKey, BTreeSet<ObjectName>>,
-    holdings_by_key: HashMap<CanonicalKey, BTreeSet<ObjectName>>,
-    holdings_by_fingerprint: HashMap<Fingerprint, BTreeSet<ObjectName>>,
+    claims_by_key: HashMap<CanonicalKey, Few<ObjectName>>,
+    holdings_by_key: HashMap<CanonicalKey, Few<ObjectName>>,
+    holdings_by_fingerprint: HashMap<Fingerprint, Few<ObjectName>>,
 }
 
 impl World {
@@ -220,12 +221,16 @@ impl World {
 
     /// The claims that name a key.
     pub fn claims_on(&self, key: &CanonicalKey) -> impl Iterator<Item = &Claim> {
-        self.claims_by_key.get(key).into_iter().flatten().filter_map(|object| self.claims.get(object))
+        self.claims_by_key.get(key).into_iter().flat_map(Few::iter).filter_map(|object| self.claims.get(object))
     }
 
     /// The sealed Secrets that hold a key.
     pub fn holdings_on(&self, key: &CanonicalKey) -> impl Iterator<Item = (&ObjectName, &Holding)> {
-        self.holdings_by_key.get(key).into_iter().flatten().filter_map(|secret| self.holdings.get_key_value(secret))
+        self.holdings_by_key
+            .get(key)
+            .into_iter()
+            .flat_map(Few::iter)
+            .filter_map(|secret| self.holdings.get_key_value(secret))
     }
 
     /// The sealed Secrets that hold a value with this fingerprint.
@@ -233,7 +238,7 @@ impl World {
         self.holdings_by_fingerprint
             .get(fingerprint)
             .into_iter()
-            .flatten()
+            .flat_map(Few::iter)
             .filter_map(|secret| self.holdings.get_key_value(secret))
     }
 
@@ -245,7 +250,7 @@ impl World {
     }
 }
 
-fn forget<K: std::hash::Hash + Eq>(index: &mut HashMap<K, BTreeSet<ObjectName>>, key: &K, object: &ObjectName) {
+fn forget<K: std::hash::Hash + Eq>(index: &mut HashMap<K, Few<ObjectName>>, key: &K, object: &ObjectName) {
     if let Some(objects) = index.get_mut(key) {
         objects.remove(object);
         if objects.is_empty() {
