@@ -408,7 +408,7 @@ look_at_existing_cluster() {
   command "$KUBECTL" config view --raw --minify --flatten >"$dir/kubeconfig" || fail "KUBECONFIG=$KUBECONFIG cannot be read"
   server=$(kubectl config view -o 'jsonpath={.clusters[0].cluster.server}')
   kubectl get --raw /readyz --request-timeout=10s >/dev/null || fail "the cluster of KUBECONFIG, $server, does not answer"
-  found=$(kubectl get -k "$installation" --ignore-not-found -o name 2>/dev/null || true)
+  found=$(kubectl get -k "$installation" --ignore-not-found -o name) || fail "it cannot be told what $server holds already"
   [[ -z $found ]] || fail "Scoped Secrets, or a part of it, is in $server already, and stays as it is: $(echo $found)"
   suffix=-${dir##*-}
   cat <<TEXT
@@ -428,10 +428,12 @@ TEXT
 
 remove_from_existing_cluster() {
   local suffix
-  suffix=$(cat "$1/existing")
+  suffix=$(cat "$dir/existing")
+  # Without it the names would be somebody's own.
+  [[ $suffix == -[0-9]* ]] || return
   kubectl delete validatingwebhookconfiguration scoped-secrets --ignore-not-found >/dev/null || true
   kubectl delete namespace --ignore-not-found --timeout=60s \
-    "payments-prod$suffix" "payments-staging$suffix" "billing-prod$suffix" "billing-staging$suffix" >/dev/null
+    "payments-prod$suffix" "payments-staging$suffix" "billing-prod$suffix" "billing-staging$suffix" >/dev/null || return
   # Its kinds are gone if the installation never came so far.
   kubectl delete segmentationpolicy/tenants scopedsecretstore/main --ignore-not-found >/dev/null 2>&1 || true
   stop operator
@@ -441,7 +443,12 @@ remove_from_existing_cluster() {
 # --- processes ---
 
 make_dir() {
+  local run
   mkdir -p .demo
+  # Of a run that was killed: its processes ended with it.
+  for run in "$root"/.demo/*-*; do
+    if [[ -d $run && ! -f $run/kept && ! -f $run/existing ]] && ! kill -0 "${run##*-}" 2>/dev/null; then rm -rf "$run"; fi
+  done
   dir=$root/.demo/$(date +%m%d%H%M%S)-$$
   (umask 077 && mkdir "$dir")
   umask 077
@@ -533,7 +540,7 @@ clean_up() {
       say_how_to_reach
     else
       stop_run
-      [[ -z $finished ]] || echo "Nothing is left running."
+      [[ -d $dir ]] || echo "Nothing is left running."
     fi
   fi
   exit "$status"
@@ -633,6 +640,10 @@ eventually() {
     seen=$("$@" 2>&1) || result=$?
     ((result != 0)) || return 0
     if ((result == 3)) || ((SECONDS - started >= patience)); then
+      if [[ -s $dir/operator.log ]]; then
+        say "The end of the operator's log:"
+        tail -n 8 "$dir/operator.log" | indented
+      fi >&2
       fail "no $what after $((SECONDS - started)) s; seen last: ${seen:-nothing}"
     fi
     sleep 0.2
