@@ -12,11 +12,12 @@
 //!        └── answers from the controller's index, in memory
 //! ```
 //!
-//! Arrows point one way: [`api`] ← [`segmentation`] ← [`controller`], [`admission`] and the plugin.
+//! Arrows point one way: [`api`] ← [`segmentation`] ← [`controller`], [`admission`] and the plugin ([`cli`]).
 #![forbid(unsafe_code)]
 
 pub mod admission;
 pub mod api;
+pub mod cli;
 pub mod controller;
 pub mod leader;
 pub mod projection;

@@ -186,13 +186,17 @@ async fn work(
             () = tokio::time::sleep(Duration::from_secs(1)) => {}
         }
     }
-    let ready = async {
+    let act = async {
+        // Nothing is decided from half a view.
         if synced.wait_for(watch::Synced::all).await.is_ok() {
             caches.set(true);
-            controller::lead(&cx, leadership.clone(), seal_key_max_age).await;
+            tokio::join!(
+                controller::run(cx.clone(), leadership.clone()),
+                controller::lead(&cx, leadership.clone(), seal_key_max_age)
+            );
         }
     };
-    tokio::join!(watch::run(cx.clone(), synced_sender), controller::run(cx.clone(), leadership.clone()), ready);
+    tokio::join!(watch::run(cx.clone(), synced_sender), act);
 }
 
 async fn stopped(mut stop: channel::Receiver<bool>) {

@@ -25,6 +25,14 @@ pub enum ConditionType {
 }
 
 impl ConditionType {
+    const ALL: [Self; 7] =
+        [Self::Ready, Self::Authorized, Self::Synced, Self::Unique, Self::Reconciling, Self::Stalled, Self::Separated];
+
+    /// The condition of this name.
+    pub fn from_text(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+
     /// The name as it stands in `status.conditions[].type`.
     pub fn as_str(self) -> &'static str {
         match self {

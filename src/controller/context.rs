@@ -144,7 +144,7 @@ impl Context {
     pub fn count_claims(&self) {
         let mut counts = BTreeMap::new();
         for record in self.index().claims.values() {
-            let ready = record.ready_reason().and_then(|text| Reason::from_text(&text)).unwrap_or(Reason::Pending);
+            let ready = record.status.ready_reason().unwrap_or(Reason::Pending);
             *counts.entry(ready).or_default() += 1;
         }
         self.metrics.set_claims(&counts);

@@ -2,9 +2,8 @@
 //!
 //! The watches write it; admission and reconcile read it. Each write says which claims it may have changed.
 
-use crate::api::{
-    ACCEPT_VIOLATIONS_ANNOTATION, REFRESH_AT_ANNOTATION, SEAL_ANNOTATION, ScopedSecret, ScopedSecretStatus,
-};
+use super::scoped_secret::told::Told;
+use crate::api::{ACCEPT_VIOLATIONS_ANNOTATION, REFRESH_AT_ANNOTATION, SEAL_ANNOTATION, ScopedSecret};
 use crate::segmentation::authorize::{Retention, retention};
 use crate::segmentation::policy::Policy;
 use crate::segmentation::seal::{BrokenSeal, SealKeys, SealRecord};
@@ -29,16 +28,8 @@ pub struct ClaimRecord {
     pub refresh_at: Option<Box<str>>,
     /// Whether it is being deleted.
     pub deleting: bool,
-    /// The status, as JSON.
-    pub status: Box<[u8]>,
-}
-
-impl ClaimRecord {
-    /// The reason of its condition Ready.
-    pub fn ready_reason(&self) -> Option<String> {
-        let status: ScopedSecretStatus = serde_json::from_slice(&self.status).ok()?;
-        status.conditions.into_iter().find(|c| c.type_ == "Ready").map(|c| c.reason)
-    }
+    /// What its status says.
+    pub status: Told,
 }
 
 /// What is kept of a managed Secret, from its metadata alone.
@@ -114,7 +105,7 @@ impl Index {
                 spec: spec.map(Vec::into_boxed_slice),
                 refresh_at: annotation(&object.metadata, REFRESH_AT_ANNOTATION).map(Into::into),
                 deleting: object.metadata.deletion_timestamp.is_some(),
-                status: status_bytes(object.status.as_ref()),
+                status: object.status.as_ref().map(Told::of).unwrap_or_default(),
             },
         );
     }
@@ -132,7 +123,7 @@ impl Index {
                 spec: None,
                 refresh_at: None,
                 deleting: metadata.deletion_timestamp.is_some(),
-                status: status_bytes(None),
+                status: Told::default(),
             },
         );
     }
@@ -291,11 +282,6 @@ pub fn annotation<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
 /// The annotation accept-violations, if it is set.
 pub fn accept_violations(metadata: &ObjectMeta) -> Option<String> {
     annotation(metadata, ACCEPT_VIOLATIONS_ANNOTATION).map(str::to_owned)
-}
-
-/// The status as it is compared: what serialises alike is alike.
-pub fn status_bytes(status: Option<&ScopedSecretStatus>) -> Box<[u8]> {
-    status.and_then(|s| serde_json::to_vec(s).ok()).unwrap_or_default().into()
 }
 
 /// The part of a ScopedSecret that decides.

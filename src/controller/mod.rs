@@ -29,7 +29,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// So many objects are worked on at once, in each lane: enough that batches fill.
-const AT_ONCE: usize = 256;
+const AT_ONCE: usize = 512;
 
 /// Works on the queue for as long as the process runs. Jobs that write wait until this replica leads.
 pub async fn run(cx: Arc<Context>, leadership: Leadership) {

@@ -38,6 +38,8 @@ struct Store {
     spec: ScopedSecretStoreSpec,
     /// The revision of the credentials Secret, and the keys in it.
     credentials: Option<(String, Arc<Keys>)>,
+    /// Whether its account was looked for once, with whatever result.
+    looked_at: bool,
 }
 
 /// Static keys as they are in a store's credentials Secret.
@@ -72,7 +74,7 @@ impl Providers {
             let mut stores = self.stores();
             let changed = stores.get(name).is_none_or(|s| s.spec != spec);
             if changed {
-                stores.insert(name.to_owned(), Store { spec, credentials: None });
+                stores.insert(name.to_owned(), Store { spec, credentials: None, looked_at: false });
             }
             changed
         };
@@ -80,6 +82,16 @@ impl Providers {
             self.disconnect(name);
         }
         changed
+    }
+
+    /// Says that a store's account was looked for; true the first time.
+    pub fn looked_at(&self, name: &str) -> bool {
+        self.stores().get_mut(name).is_some_and(|store| !std::mem::replace(&mut store.looked_at, true))
+    }
+
+    /// Whether a store is too new for its account to have been looked for: its claims wait for that moment.
+    pub fn is_new(&self, name: &str) -> bool {
+        self.stores().get(name).is_some_and(|store| !store.looked_at)
     }
 
     /// Forgets a store.

@@ -20,11 +20,13 @@ pub fn next_refresh(uid: &str, store: &str, interval: Duration, peers: usize, no
     Timestamp::from_nanosecond(next).unwrap_or(Timestamp::MAX)
 }
 
-/// How long to wait after so many failures in a row: 1 s, doubled each time up to a quarter of an hour (or the refresh
-/// interval, if that is longer but not beyond an hour), less up to a quarter by a hash, so that objects spread.
-pub fn backoff(uid: &str, failures: u32, interval: Duration) -> Duration {
-    let longest = interval.clamp(Duration::from_secs(900), Duration::from_secs(3600));
-    let full = Duration::from_secs(1).saturating_mul(1 << failures.saturating_sub(1).min(16)).min(longest);
+/// How long to wait after so many failures in a row: 1 s, doubled each time up to the refresh interval (but at least a
+/// minute, and at most an hour: a quarter of one while no Secret stands), less up to a quarter by a hash, so that objects
+/// spread. A failing object thus costs no more than a healthy one soon.
+pub fn backoff(uid: &str, failures: u32, interval: Duration, has_secret: bool) -> Duration {
+    let longest = Duration::from_secs(if has_secret { 3600 } else { 900 });
+    let ceiling = if interval.is_zero() { longest } else { interval.clamp(Duration::from_secs(60), longest) };
+    let full = Duration::from_secs(1).saturating_mul(1 << failures.saturating_sub(1).min(16)).min(ceiling);
     let share = hash(&format!("{uid}/{failures}")) % 256;
     full - full.mul_f64(share as f64 / 1024.0)
 }
@@ -80,10 +82,12 @@ mod tests {
     #[test]
     fn backs_off_and_spreads() {
         let minute = Duration::from_secs(60);
-        assert!(backoff("a", 1, minute) <= Duration::from_secs(1));
-        assert!(backoff("a", 40, minute) >= Duration::from_secs(600));
-        assert!(backoff("a", 40, Duration::from_secs(864_000)) <= Duration::from_secs(3600));
-        assert_ne!(backoff("a", 5, minute), backoff("b", 5, minute));
+        let long = Duration::from_secs(864_000);
+        assert!(backoff("a", 1, minute, true) <= Duration::from_secs(1));
+        assert!((45..=60).contains(&backoff("a", 40, minute, true).as_secs()));
+        assert!((2700..=3600).contains(&backoff("a", 40, long, true).as_secs()));
+        assert!((675..=900).contains(&backoff("a", 40, long, false).as_secs()));
+        assert_ne!(backoff("a", 5, minute, true), backoff("b", 5, minute, true));
     }
 
     #[test]

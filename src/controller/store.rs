@@ -34,7 +34,7 @@ pub async fn reconcile(cx: &Context, name: &str, failures: u32, leader: bool) ->
         let mut index = cx.index_mut();
         let changed = index.world.stores.get(name) != Some(&state);
         index.put_store(name, Some(state.clone()));
-        changed
+        cx.providers.looked_at(name) || changed
     };
     if changed {
         let of_store = |claim: &_| cx.index().world.claim(claim).is_some_and(|c| &*c.store == name);
@@ -45,7 +45,7 @@ pub async fn reconcile(cx: &Context, name: &str, failures: u32, leader: bool) ->
         report(cx, name, &state, observed.as_ref().err()).await;
     }
     observed.map(|_| ()).inspect_err(|_| {
-        let wait = backoff(name, failures + 1, Duration::from_secs(60));
+        let wait = backoff(name, failures + 1, Duration::from_secs(60), false);
         cx.queue.add_at(Job::Store(name.to_owned()), tokio::time::Instant::now() + wait);
     })
 }

@@ -191,8 +191,15 @@ pub async fn relist_policies(cx: &Context) -> Result<(), kube::Error> {
 /// Every claim is judged anew, and every Secret without one.
 fn judge_all(cx: &Context) {
     cx.requeue_claims(|_| true, Lane::Urgent);
-    let orphans: Vec<ObjectName> =
-        cx.index().secrets.iter().filter(|(_, s)| s.owner.is_none()).map(|(name, _)| name.clone()).collect();
+    requeue_orphans(cx, |_| true);
+}
+
+/// Secrets without an owner may have lost their ScopedSecret.
+fn requeue_orphans(cx: &Context, pick: impl Fn(&ObjectName) -> bool) {
+    let index = cx.index();
+    let ownerless = index.secrets.iter().filter(|(name, secret)| secret.owner.is_none() && pick(name));
+    let orphans: Vec<ObjectName> = ownerless.map(|(name, _)| name.clone()).collect();
+    drop(index);
     orphans.into_iter().for_each(|name| cx.queue.add(Job::Orphan(name), Lane::Routine));
 }
 
@@ -280,6 +287,7 @@ pub fn observe_namespace(cx: &Context, metadata: &ObjectMeta) {
     drop(index);
     if changed || began {
         cx.requeue_claims(|claim| &*claim.namespace == name, Lane::Urgent);
+        requeue_orphans(cx, |secret| &*secret.namespace == name);
     }
 }
 

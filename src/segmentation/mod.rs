@@ -4,6 +4,7 @@
 
 pub mod authorize;
 pub mod fingerprint;
+pub mod guarantees;
 pub mod key;
 pub mod pattern;
 pub mod policy;

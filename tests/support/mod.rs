@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod cluster_audit;
 pub mod emulator;
 pub mod operator;
+pub mod oracle;
 mod service;
 pub mod tenants;
 pub mod wait;

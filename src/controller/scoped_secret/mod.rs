@@ -3,14 +3,14 @@
 pub mod draft;
 pub mod plan;
 pub mod status;
+pub mod told;
 
 use super::context::{Context, Job, Memory};
-use super::index::{ClaimRecord, SecretFacts, pause_threshold, secret_facts, status_bytes};
+use super::index::{ClaimRecord, SecretFacts, pause_threshold, secret_facts};
 use super::providers::{Tenant, fetch_reason};
 use super::schedule;
 use super::store::brief;
 use crate::api::duration;
-use crate::api::reason::Nature;
 use crate::api::scoped_secret::{RemoteVersion, ScopedSecretStatus, SecretRef};
 use crate::api::{DEFAULT_REFRESH_INTERVAL, FIELD_MANAGER, Reason, ScopedSecret, ScopedSecretSpec};
 use crate::projection;
@@ -69,6 +69,10 @@ pub async fn reconcile(cx: &Context, name: &ObjectName) -> &'static str {
         report_broken(cx, name, &record).await;
         return Reason::SpecInvalid.as_str();
     };
+    if cx.providers.is_new(&spec.store_ref.name) {
+        // It is queued again as soon as the store's account was looked for.
+        return "Skipped";
+    }
     let memory = cx.memory().get(name).cloned().unwrap_or_default();
     let spec_digest = keys.digest(&projection::spec_bytes(&spec));
     let mut work =
@@ -115,7 +119,7 @@ impl Work<'_> {
     }
 
     fn old_status(&self) -> ScopedSecretStatus {
-        serde_json::from_slice(&self.record.status).unwrap_or_default()
+        self.record.status.recall()
     }
 
     async fn run(&mut self) -> Outcome {
@@ -574,13 +578,9 @@ impl Work<'_> {
             }
         };
         let next = match outcome {
-            Outcome::Failed(failure) => {
-                let retry = schedule::backoff(&self.record.uid, self.memory.failures, interval);
-                let retry = if failure.reason.nature() == Nature::Refused {
-                    retry.max(interval.min(Duration::from_secs(300)))
-                } else {
-                    retry
-                };
+            Outcome::Failed(_) => {
+                let stands = self.memory.verified.is_some();
+                let retry = schedule::backoff(&self.record.uid, self.memory.failures, interval, stands);
                 let pending = self.memory.due_at.filter(|at| *at > now);
                 Some(pending.unwrap_or_else(|| now.checked_add(retry).unwrap_or(Timestamp::MAX)))
             }
@@ -650,7 +650,7 @@ impl Work<'_> {
         let standing =
             status::Standing { generation: self.record.generation, segment, secret, versions, changed, stale };
         let new = status::status(outcome, standing, &old, now);
-        if status_bytes(Some(&new)) == self.record.status {
+        if self.record.status.is(&new) {
             return;
         }
         if write_status(self.cx, &self.name, &self.record, &new).await {
@@ -733,7 +733,7 @@ async fn report_broken(cx: &Context, name: &ObjectName, record: &ClaimRecord) {
         stale: false,
     };
     let new = status::status(&Outcome::Refused(refusal), standing, &ScopedSecretStatus::default(), cx.now());
-    if status_bytes(Some(&new)) != record.status {
+    if !record.status.is(&new) {
         write_status(cx, name, record, &new).await;
     }
 }

@@ -1,7 +1,7 @@
 //! Turns many asks into few calls.
 //!
-//! Asks that arrive within [`WINDOW`] share calls of up to [`BATCH_LIMIT`] keys; equal asks in flight share one
-//! answer. A call that fails because of one key is bisected (see `resolve`), and that key is asked alone until it
+//! Asks that arrive within [`WINDOW`] share calls of up to [`BATCH_LIMIT`] keys (an incomplete batch waits a little longer
+//! while others are under way); equal asks in flight share one answer. A call that fails because of one key is bisected (see `resolve`), and that key is asked alone until it
 //! succeeds, so that the search is paid once. Cost: n asks at once are ⌈n / 20⌉ calls, four at a time.
 //!
 //! Needs a tokio runtime when a fetch is first polled. The work runs in tasks of its own, so that whoever gives up
@@ -23,6 +23,8 @@ use super::{Answer, Ask, FetchError, VersionRef};
 
 /// How long an ask waits for company.
 pub const WINDOW: Duration = Duration::from_millis(10);
+/// How long an incomplete batch waits for more while other calls are under way: its asks would hardly be served sooner.
+const PATIENCE: Duration = Duration::from_millis(100);
 /// Keys in one call: BatchGetSecretValue takes "up to 20 secrets" in SecretIdList (AWS API reference).
 pub const BATCH_LIMIT: usize = 20;
 /// Calls at the same time, for one identity in one region.
@@ -114,6 +116,16 @@ impl Queue {
         }
     }
 
+    /// Takes what is to be sent now: only full batches if there is reason to be patient. The second says whether anything
+    /// waits on.
+    fn take_batches(&mut self, patient: bool) -> (Vec<Ask>, bool) {
+        let mut asks = self.collect();
+        if patient {
+            self.waiting = asks.split_off(asks.len() / BATCH_LIMIT * BATCH_LIMIT);
+        }
+        (asks, !self.waiting.is_empty())
+    }
+
     /// Takes what waits and is still wanted.
     fn collect(&mut self) -> Vec<Ask> {
         let mut waiting = std::mem::take(&mut self.waiting);
@@ -150,11 +162,22 @@ impl<S: BatchSource> Desk<S> {
     }
 
     async fn depart(self: Arc<Self>) {
-        tokio::time::sleep(WINDOW).await;
-        let asks = self.queue().collect();
-        for open in asks.chunks(BATCH_LIMIT) {
-            let trip = Trip { desk: Arc::clone(&self), open: open.to_vec() };
-            tokio::spawn(trip.together());
+        let mut since = Instant::now();
+        loop {
+            tokio::time::sleep(WINDOW).await;
+            let busy = self.calls.available_permits() < CALLS_AT_ONCE;
+            let patient = busy && since.elapsed() < PATIENCE;
+            let (asks, waiting) = self.queue().take_batches(patient);
+            if !asks.is_empty() {
+                since = Instant::now();
+            }
+            for open in asks.chunks(BATCH_LIMIT) {
+                let trip = Trip { desk: Arc::clone(&self), open: open.to_vec() };
+                tokio::spawn(trip.together());
+            }
+            if !waiting {
+                return;
+            }
         }
     }
 }

@@ -1,0 +1,376 @@
+//! The authoriser, asked about every ScopedSecret of the input as if all of it had just been applied in order.
+
+use super::accounts::{ASSUMED, Accounts, Told};
+use super::object::{Kind, Object};
+use super::report::{Finding, Rule, Severity, Tally};
+use super::schema::nearest;
+use super::yaml::{Node, Place};
+use crate::api::{Reason, ScopedSecretSpec, ScopedSecretStoreSpec, SegmentationPolicySpec};
+use crate::projection;
+use crate::segmentation::authorize::authorize;
+use crate::segmentation::pattern::KeyPattern;
+use crate::segmentation::policy::{EXCEPTION_LIMIT, InvalidPolicy, Policy};
+use crate::segmentation::verdict::{Refusal, Verdict};
+use crate::segmentation::world::{Claim, ObjectName, PolicyState, StoreState, VersionAsked, World};
+use jiff::{SignedDuration, Timestamp};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// The input as a world, and who of it asks for what.
+pub struct Bench<'a> {
+    now: Timestamp,
+    accounts: &'a Accounts,
+    world: World,
+    /// Stores that must be corrected first.
+    broken_stores: BTreeSet<String>,
+    /// Namespaces that must be corrected first.
+    broken_namespaces: BTreeSet<String>,
+    claims: Vec<(&'a Object, Claim, Vec<Ask>)>,
+    targets: HashMap<ObjectName, (&'a Object, Place)>,
+    /// What was found.
+    pub findings: Vec<Finding>,
+    /// How many of what.
+    pub tally: Tally,
+}
+
+/// One place in a spec that names a key.
+struct Ask {
+    key: Arc<str>,
+    version: VersionAsked,
+    at: Place,
+}
+
+impl<'a> Bench<'a> {
+    /// An empty world.
+    pub fn new(now: Timestamp, accounts: &'a Accounts) -> Self {
+        let mut world = World::default();
+        world.policies_synced = true;
+        Self {
+            now,
+            accounts,
+            world,
+            broken_stores: BTreeSet::new(),
+            broken_namespaces: BTreeSet::new(),
+            claims: Vec::new(),
+            targets: HashMap::new(),
+            findings: Vec::new(),
+            tally: Tally::default(),
+        }
+    }
+
+    /// Adds an object. One that is not `sound` would be refused by the API server: whatever depends on it is not judged.
+    pub fn add(&mut self, object: &'a Object, sound: bool) {
+        match object.kind {
+            Kind::Namespace => {
+                if !sound {
+                    self.broken_namespaces.insert(object.name.clone());
+                }
+                self.world.namespaces.insert(object.name.as_str().into(), object.labels());
+            }
+            Kind::ScopedSecretStore => self.add_store(object, sound),
+            Kind::SegmentationPolicy => self.add_policy(object, sound),
+            Kind::ScopedSecret => self.add_claim(object, sound),
+        }
+    }
+
+    fn add_store(&mut self, object: &'a Object, sound: bool) {
+        let spec = self.decoded::<ScopedSecretStoreSpec>(object, sound, Rule::Schema, Reason::StoreInvalid);
+        let Some((state, told)) = spec.and_then(|spec| self.accounts.realm(&object.name, &spec)) else {
+            self.world.put_store(&object.name, Some(StoreState::AccountUnknown { region: String::new() }));
+            self.broken_stores.insert(object.name.clone());
+            return;
+        };
+        self.world.put_store(&object.name, Some(state));
+        let assumption = match told {
+            Told::Known => return,
+            Told::ByRole(account) => {
+                format!("the store has no accountId: its role's account, {account}, is taken for it")
+            }
+            Told::Assumed => format!(
+                "the store has no accountId: all such stores are taken to reach one and the same account ({ASSUMED}); ARNs of the real one look foreign"
+            ),
+        };
+        let at = object.node.place_of("spec.aws");
+        let mut note = object.finding(Severity::Note, Rule::Claims, Reason::AccountUnknown, at, assumption);
+        note.fix = Some(format!("accountId in the store, or --account-id {}=ACCOUNT on the command line", object.name));
+        self.findings.push(note);
+    }
+
+    fn add_policy(&mut self, object: &'a Object, sound: bool) {
+        let spec = self.decoded::<SegmentationPolicySpec>(object, sound, Rule::Policies, Reason::PolicyInvalid);
+        let compiled = spec.as_ref().map(|spec| Policy::compile(&object.name, spec));
+        let state = match (spec, compiled) {
+            (Some(spec), Some(Ok(policy))) => {
+                self.judge_policy(object, &spec, &policy);
+                PolicyState::Known(Arc::new(policy))
+            }
+            (_, Some(Err(error))) => {
+                let at = object.node.place_of(&blamed(&error, &object.node));
+                let message = error.to_string();
+                self.findings.push(object.finding(Severity::Error, Rule::Policies, Reason::PolicyInvalid, at, message));
+                PolicyState::Unknown("it does not compile".into())
+            }
+            _ => PolicyState::Unknown("the API server would refuse it".into()),
+        };
+        self.world.policies.insert(object.name.clone(), state);
+    }
+
+    fn judge_policy(&mut self, object: &Object, spec: &SegmentationPolicySpec, policy: &Policy) {
+        let labels = &policy.segment_labels;
+        for (entry, allow) in spec.allow.iter().enumerate() {
+            for (index, text) in allow.keys.iter().enumerate() {
+                let Some(pattern) = KeyPattern::parse(text).ok().filter(|p| !p.separates(labels)) else { continue };
+                let present: Vec<&str> = pattern.labels().collect();
+                let missing: Vec<String> = labels
+                    .iter()
+                    .filter(|l| !present.contains(&l.as_str()))
+                    .map(|l| format!("${{label:{l}}}"))
+                    .collect();
+                let at = object.node.place_of(&format!("spec.allow[{entry}].keys[{index}]"));
+                let message = format!(
+                    "the pattern {text:?} lets several segments claim one key: it has neither ${{namespace}} nor {}",
+                    missing.join(" and ")
+                );
+                let mut finding = object.finding(Severity::Warning, Rule::Policies, Reason::SharedPattern, at, message);
+                finding.fix = Some(format!("a pattern with {}, or with ${{namespace}}", missing.join("/")));
+                self.findings.push(finding);
+            }
+        }
+        for (index, exception) in spec.exceptions.iter().enumerate() {
+            let left = exception.expiration_time.0.duration_since(self.now);
+            let wrong = match left {
+                left if left <= SignedDuration::ZERO => "is in the past",
+                left if left > EXCEPTION_LIMIT => "is more than 90 days ahead",
+                _ => continue,
+            };
+            let at = object.node.place_of(&format!("spec.exceptions[{index}].expirationTime"));
+            let message = format!("exceptions[{index}]: expirationTime {wrong}, so the exception lifts nothing");
+            let mut finding = object.finding(Severity::Error, Rule::Policies, Reason::InvalidException, at, message);
+            finding.fix = Some(Reason::InvalidException.fix().into());
+            self.findings.push(finding);
+        }
+    }
+
+    fn add_claim(&mut self, object: &'a Object, sound: bool) {
+        self.tally.scoped_secrets += 1;
+        let Some(spec) = self.decoded::<ScopedSecretSpec>(object, sound, Rule::Schema, Reason::SpecInvalid) else {
+            self.tally.not_judged += 1;
+            return;
+        };
+        self.check_projection(object, &spec);
+        let claim = claim_of(object, &spec, self.claims.len());
+        let secret = ObjectName { namespace: claim.object.namespace.clone(), name: claim.target.clone() };
+        let at = match object.node.place_of("spec.target.name") {
+            at if spec.target.as_ref().is_some_and(|t| t.name.is_some()) => at,
+            _ => object.node.place_of("metadata.name"),
+        };
+        if let Some((first, place)) = self.targets.get(&secret).filter(|(first, _)| first.name != object.name) {
+            let message = format!(
+                "the Secret {:?} is already written by ScopedSecret {:?} ({}:{})",
+                &*secret.name, first.name, first.file, place.line
+            );
+            let mut finding =
+                object.finding(Severity::Error, Rule::ManagedSecrets, Reason::TargetConflict, at, message);
+            finding.fix = Some("another target.name".into());
+            self.findings.push(finding);
+        } else {
+            self.targets.insert(secret, (object, at));
+        }
+        self.world.put_claim(claim.clone());
+        self.claims.push((object, claim, asks_of(&spec, &object.node)));
+    }
+
+    /// What the projection refuses whatever the values are. The claim is judged all the same.
+    fn check_projection(&mut self, object: &Object, spec: &ScopedSecretSpec) {
+        let Err(refused) = projection::check_spec(spec) else { return };
+        let path =
+            if refused.reason == Reason::TargetTypeInvalid { "spec.target.type" } else { "spec.target.template" };
+        let at = object.node.place_of(path);
+        let mut finding = object.finding(Severity::Error, Rule::ManagedSecrets, refused.reason, at, refused.message);
+        finding.fix = Some(refused.reason.fix().into());
+        self.findings.push(finding);
+    }
+
+    /// The spec as Rust has it. Sound ones always decode; if one does not, the schema says less than the types.
+    fn decoded<T: serde::de::DeserializeOwned>(
+        &mut self,
+        object: &Object,
+        sound: bool,
+        rule: Rule,
+        reason: Reason,
+    ) -> Option<T> {
+        let spec = object.node.get("spec").filter(|_| sound)?;
+        match serde_json::from_value(spec.to_stored_json()) {
+            Ok(spec) => Some(spec),
+            Err(error) => {
+                let at = object.node.place_of("spec");
+                self.findings.push(object.finding(Severity::Error, rule, reason, at, format!("spec: {error}")));
+                None
+            }
+        }
+    }
+
+    /// Asks about every claim.
+    pub fn judge(&mut self) {
+        for (object, claim, asks) in std::mem::take(&mut self.claims) {
+            if !self.world.namespaces.contains_key(&claim.object.namespace) {
+                self.findings.push(namespace_missing(object, &claim.object.namespace));
+                continue;
+            }
+            if self.broken_namespaces.contains(&*claim.object.namespace) {
+                self.tally.not_judged += 1;
+                continue;
+            }
+            let refusal = match authorize(&claim, &self.world, self.now) {
+                Verdict::Allowed(_) => {
+                    self.tally.allowed += 1;
+                    continue;
+                }
+                Verdict::Undecided(refusal) if self.waits_for_correction(&refusal, &claim) => {
+                    self.tally.not_judged += 1;
+                    continue;
+                }
+                Verdict::Refused(refusal) | Verdict::Undecided(refusal) => refusal,
+            };
+            let before = self.findings.len();
+            self.blame_each_key(object, &claim, &asks);
+            if self.findings.len() == before {
+                self.findings.push(refused(object, refusal, object.node.at));
+            }
+        }
+    }
+
+    /// Whether the verdict is open only because something else in the input, already reported, must be corrected.
+    fn waits_for_correction(&self, refusal: &Refusal, claim: &Claim) -> bool {
+        match refusal.reason {
+            Reason::PolicyUnknown => true,
+            Reason::AccountUnknown => self.broken_stores.contains(&*claim.store),
+            _ => false,
+        }
+    }
+
+    /// A claim is refused for its first key that is not allowed; the user wants to see them all, each at its line.
+    fn blame_each_key(&mut self, object: &Object, claim: &Claim, asks: &[Ask]) {
+        let mut said = BTreeSet::new();
+        for ask in asks {
+            let alone = Claim { asks: [(ask.key.clone(), ask.version.clone())].into(), ..claim.clone() };
+            let (Verdict::Refused(refusal) | Verdict::Undecided(refusal)) = authorize(&alone, &self.world, self.now)
+            else {
+                continue;
+            };
+            if self.waits_for_correction(&refusal, claim) || !said.insert((refusal.reason, refusal.message.clone())) {
+                continue;
+            }
+            let at = place_of(refusal.reason, &object.node).unwrap_or(ask.at);
+            let mut finding = refused(object, refusal, at);
+            if finding.reason == Reason::KeyNotAllowed && !self.world.stores.contains_key(&*claim.store) {
+                self.blame_store(&mut finding, object, &claim.store);
+                return self.findings.push(finding);
+            }
+            self.findings.push(finding);
+        }
+    }
+
+    /// No policy speaks of the store, and the input has none of that name: the name is wrong rather than the keys.
+    fn blame_store(&self, finding: &mut Finding, object: &Object, store: &str) {
+        finding.location = object.location(object.node.place_of("spec.storeRef.name"));
+        finding.message.push_str(&format!("; there is no ScopedSecretStore {store:?} in the input"));
+        finding.fix = nearest(store, self.world.stores.keys().map(String::as_str)).or(finding.fix.take());
+    }
+}
+
+/// The claim of a ScopedSecret; of two, the one that stands later in the input is the younger.
+fn claim_of(object: &Object, spec: &ScopedSecretSpec, position: usize) -> Claim {
+    let mut asks: Vec<(Arc<str>, VersionAsked)> = Vec::new();
+    for ask in spec.remote_refs().map(|(key, stage, id)| (key.into(), version(stage, id))) {
+        if !asks.contains(&ask) {
+            asks.push(ask);
+        }
+    }
+    Claim {
+        object: ObjectName::new(object.namespace.as_deref().unwrap_or_default(), &object.name),
+        uid: format!("{position:020}").into(),
+        created: Timestamp::from_second(i64::try_from(position).unwrap_or(i64::MAX)).unwrap_or(Timestamp::MAX),
+        store: spec.store_ref.name.as_str().into(),
+        target: spec.target_name(&object.name).into(),
+        target_type: spec.target_type().into(),
+        has_consumers: !spec.consumers.is_empty(),
+        retain: spec.retain(),
+        asks: asks.into(),
+    }
+}
+
+fn asks_of(spec: &ScopedSecretSpec, node: &Node) -> Vec<Ask> {
+    let places = (0..spec.data.len())
+        .map(|index| format!("spec.data[{index}].remoteRef.key"))
+        .chain((0..spec.data_from.len()).map(|index| format!("spec.dataFrom[{index}].remoteRef.key")));
+    let asks = spec.remote_refs().zip(places);
+    asks.map(|((key, stage, id), path)| Ask { key: key.into(), version: version(stage, id), at: node.place_of(&path) })
+        .collect()
+}
+
+fn version(stage: Option<&str>, id: Option<&str>) -> VersionAsked {
+    match (stage, id) {
+        (_, Some(id)) => VersionAsked::Id(id.to_owned()),
+        (Some(stage), None) => VersionAsked::Stage(stage.to_owned()),
+        (None, None) => VersionAsked::Current,
+    }
+}
+
+/// Where a refusal points; None for one key of the claim.
+fn place_of(reason: Reason, node: &Node) -> Option<Place> {
+    let path = match reason {
+        Reason::NoPolicy | Reason::SegmentLabelMissing | Reason::SegmentConflict | Reason::PolicyUnknown => {
+            return Some(namespace_place(node));
+        }
+        Reason::ConsumersRequired => "spec.consumers",
+        Reason::RetainNotAllowed => "spec.deletionPolicy",
+        Reason::TargetTypeNotAllowed => "spec.target.type",
+        Reason::StoreNotFound | Reason::AccountUnknown => "spec.storeRef.name",
+        _ => return None,
+    };
+    Some(node.place_of(path))
+}
+
+fn namespace_place(node: &Node) -> Place {
+    let metadata = node.get("metadata");
+    let field = if metadata.is_some_and(|m| m.get("namespace").is_some()) { "namespace" } else { "name" };
+    node.place_of(&format!("metadata.{field}"))
+}
+
+fn refused(object: &Object, refusal: Refusal, at: Place) -> Finding {
+    let mut finding = object.finding(Severity::Error, Rule::Claims, refusal.reason, at, refusal.message);
+    finding.fix = Some(match refusal.reason {
+        Reason::StoreNotFound => "the name of a store; if it exists, add its file to the command line".into(),
+        Reason::NoPolicy => format!("{} If there is a policy, add its file to the command line.", refusal.reason.fix()),
+        reason => reason.fix().to_owned(),
+    });
+    finding
+}
+
+fn namespace_missing(object: &Object, namespace: &str) -> Finding {
+    let at = namespace_place(&object.node);
+    let message = format!(
+        "namespace {namespace:?} is not in the input: its labels are unknown, and so is whether the claim is allowed"
+    );
+    let mut finding = object.finding(Severity::Error, Rule::Claims, Reason::PolicyUnknown, at, message);
+    let written = object.node.text_at(&["metadata", "namespace"]).is_some_and(|n| !n.is_empty());
+    let or = if written { "" } else { "; or metadata.namespace, or -n NAMESPACE" };
+    finding.fix = Some(format!("the file with `kind: Namespace`, `name: {namespace}` on the command line as well{or}"));
+    finding
+}
+
+/// The part of a policy that does not compile.
+fn blamed(error: &InvalidPolicy, node: &Node) -> String {
+    match error {
+        InvalidPolicy::NoSegmentLabels => "spec.segment.labels".into(),
+        InvalidPolicy::PlaceholderNotASegmentLabel { entry, .. } => format!("spec.allow[{entry}].keys"),
+        InvalidPolicy::SelectorNotASegmentLabel(_) => "spec.namespaceSelector".into(),
+        InvalidPolicy::Pattern { entry, pattern, .. } => {
+            let keys = node.get("spec").and_then(|s| s.get("allow")).and_then(Node::items);
+            let keys = keys.and_then(|allow| allow.get(*entry)?.get("keys")?.items());
+            let index = keys.and_then(|keys| keys.iter().position(|k| k.text() == Some(pattern))).unwrap_or_default();
+            format!("spec.allow[{entry}].keys[{index}]")
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! What is remembered of a ScopedSecret's status: a tenth of its size, and enough to tell a change, to keep transition
+//! times, and to see what is worth an event.
+
+use crate::api::Reason;
+use crate::api::condition::ConditionType;
+use crate::api::scoped_secret::{ScopedSecretStatus, SecretRef};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use std::hash::{DefaultHasher, Hasher};
+
+/// A status as it stands in the cluster.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Told {
+    digest: u64,
+    conditions: Box<[Remembered]>,
+    last_change: Option<i64>,
+    secret: Option<Box<SecretRef>>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Remembered {
+    kind: ConditionType,
+    /// True, False, or None for Unknown.
+    status: Option<bool>,
+    /// None: a word that is not ours.
+    reason: Option<Reason>,
+    /// Seconds.
+    since: i64,
+}
+
+impl Told {
+    /// Remembers a status.
+    pub fn of(status: &ScopedSecretStatus) -> Self {
+        let remember = |c: &Condition| {
+            let kind = ConditionType::from_text(&c.type_)?;
+            let status = match c.status.as_str() {
+                "True" => Some(true),
+                "False" => Some(false),
+                _ => None,
+            };
+            let since = c.last_transition_time.0.as_second();
+            Some(Remembered { kind, status, reason: Reason::from_text(&c.reason), since })
+        };
+        Self {
+            digest: digest(status),
+            conditions: status.conditions.iter().filter_map(remember).collect(),
+            last_change: status.last_change_time.as_ref().map(|t| t.0.as_second()),
+            secret: status.secret_ref.clone().map(Box::new),
+        }
+    }
+
+    /// Whether this status is, to the letter, the one that stands.
+    pub fn is(&self, status: &ScopedSecretStatus) -> bool {
+        self.digest == digest(status)
+    }
+
+    /// The reason of the condition Ready.
+    pub fn ready_reason(&self) -> Option<Reason> {
+        self.conditions.iter().find(|c| c.kind == ConditionType::Ready)?.reason
+    }
+
+    /// The status again, as far as it is remembered: without messages, segment and versions.
+    pub fn recall(&self) -> ScopedSecretStatus {
+        let recall = |c: &Remembered| Condition {
+            type_: c.kind.as_str().to_owned(),
+            status: c.status.map_or("Unknown", |s| if s { "True" } else { "False" }).to_owned(),
+            reason: c.reason.map_or_else(String::new, |r| r.as_str().to_owned()),
+            last_transition_time: time(c.since),
+            message: String::new(),
+            observed_generation: None,
+        };
+        ScopedSecretStatus {
+            conditions: self.conditions.iter().map(recall).collect(),
+            last_change_time: self.last_change.map(time),
+            secret_ref: self.secret.as_deref().cloned(),
+            ..ScopedSecretStatus::default()
+        }
+    }
+}
+
+fn time(seconds: i64) -> Time {
+    Time(Timestamp::from_second(seconds).unwrap_or_default())
+}
+
+/// Equal within a process: nothing more is needed.
+fn digest(status: &ScopedSecretStatus) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(&serde_json::to_vec(status).unwrap_or_default());
+    hasher.finish()
+}

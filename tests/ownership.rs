@@ -1,0 +1,305 @@
+//! Who owns what: drift is put right, restored and orphaned Secrets are taken up, deletion policies hold, and what is not
+//! ours is left alone. One cluster; each story has keys and names of its own.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+
+mod support;
+
+use serde_json::Value;
+use std::sync::OnceLock;
+use support::cluster::Cluster;
+use support::emulator::Emulator;
+use support::operator::{Operator, install};
+use support::oracle::guarantees_hold;
+use support::tenants::*;
+use support::wait::eventually;
+
+struct Stage {
+    cluster: Cluster,
+    aws: Emulator,
+    _operator: Operator,
+}
+
+fn stage() -> &'static Stage {
+    static STAGE: OnceLock<Stage> = OnceLock::new();
+    STAGE.get_or_init(|| {
+        let (cluster, aws) = (Cluster::start(), Emulator::start());
+        install(&cluster);
+        let operator = Operator::start(&cluster);
+        set_up(&cluster, &aws.endpoint);
+        apply(&cluster, RETAINING);
+        Stage { cluster, aws, _operator: operator }
+    })
+}
+
+/// A tenant whose policy allows Retain.
+const RETAINING: &str = r#"
+apiVersion: v1
+kind: Namespace
+metadata: {name: keeper, labels: {team: keeper}}
+---
+apiVersion: scopedsecrets.io/v1alpha1
+kind: SegmentationPolicy
+metadata: {name: keepers}
+spec:
+  segment: {labels: [team]}
+  namespaceSelector: {matchExpressions: [{key: team, operator: Exists}]}
+  allow: [{storeRef: {name: aws}, keys: ["${label:team}/**"]}]
+  rules: {allowRetain: true}
+"#;
+
+impl Stage {
+    /// A projected Secret of one password.
+    fn project(&self, namespace: &str, name: &str, key: &str, extra: &str) -> Value {
+        self.aws.put(key, &format!(r#"{{"password": "canary-{name}-kX9mQ2vL8nR5wT3z"}}"#));
+        let spec = format!("data: [{{secretKey: password, remoteRef: {{key: {key}, property: password}}}}]\n{extra}");
+        apply(&self.cluster, &scoped_secret(namespace, name, &spec));
+        eventually("it is projected", SOON, || ready(&self.cluster, "scopedsecret", Some(namespace), name));
+        self.cluster.get_json("secret", namespace, name).expect("a Secret")
+    }
+
+    fn ok(&self, arguments: &[&str]) {
+        let out = self.cluster.kubectl(arguments);
+        assert!(out.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&out.stderr));
+    }
+
+    fn holds(&self, namespace: &str, name: &str, value: &str) {
+        eventually(&format!("{namespace}/{name} holds its value"), SOON, || {
+            match secret_value(&self.cluster, namespace, name, "password") {
+                Some(found) if found == value => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        });
+    }
+
+    fn gone(&self, kind: &str, namespace: &str, name: &str) {
+        // The garbage collector learns of new kinds only every 30 s.
+        eventually(&format!("{kind} {namespace}/{name} goes"), SOON * 3, || {
+            match self.cluster.get_json(kind, namespace, name) {
+                None => Ok(()),
+                Some(_) => Err("still there"),
+            }
+        });
+    }
+}
+
+#[test]
+fn drift_is_put_right() {
+    let s = stage();
+    s.project("payments-prod", "drift", "payments/prod/drift", "");
+    let value = "canary-drift-kX9mQ2vL8nR5wT3z";
+    s.ok(&["patch", "secret", "drift", "-n", "payments-prod", "-p", r#"{"stringData":{"password":"forged"}}"#]);
+    s.holds("payments-prod", "drift", value);
+    s.ok(&["patch", "secret", "drift", "-n", "payments-prod", "-p", r#"{"stringData":{"extra":"smuggled"}}"#]);
+    eventually("what was added goes", SOON, || match secret_value(&s.cluster, "payments-prod", "drift", "extra") {
+        None => Ok(()),
+        Some(_) => Err("still there"),
+    });
+    s.ok(&["label", "secret", "drift", "-n", "payments-prod", "app.kubernetes.io/managed-by-"]);
+    eventually("the label is back", SOON, || {
+        let secret = s.cluster.get_json("secret", "payments-prod", "drift").ok_or("gone")?;
+        if secret["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "scoped-secrets" {
+            Ok(())
+        } else {
+            Err("not yet")
+        }
+    });
+    s.ok(&["delete", "secret", "drift", "-n", "payments-prod"]);
+    s.holds("payments-prod", "drift", value);
+    // A label of somebody else is not drift: it stays, and nothing is written.
+    s.ok(&["label", "secret", "drift", "-n", "payments-prod", "backup.example.com/wave=1"]);
+    eventually("the new revision is verified", SOON, || {
+        let secret = s.cluster.get_json("secret", "payments-prod", "drift").ok_or("gone")?;
+        let object = s.cluster.get_json("scopedsecret", "payments-prod", "drift").ok_or("gone")?;
+        let same = object["status"]["secretRef"]["resourceVersion"] == secret["metadata"]["resourceVersion"];
+        if same && secret["metadata"]["labels"]["backup.example.com/wave"] == "1" {
+            Ok(())
+        } else {
+            Err(format!("{}", object["status"]))
+        }
+    });
+    guarantees_hold(&s.cluster);
+}
+
+#[test]
+fn a_secret_goes_with_its_scoped_secret_and_a_namesake_starts_anew() {
+    let s = stage();
+    s.project("payments-prod", "mortal", "payments/prod/mortal", "");
+    s.ok(&["delete", "scopedsecret", "mortal", "-n", "payments-prod"]);
+    s.gone("secret", "payments-prod", "mortal");
+    s.project("payments-prod", "mortal", "payments/prod/mortal", "");
+    s.holds("payments-prod", "mortal", "canary-mortal-kX9mQ2vL8nR5wT3z");
+    guarantees_hold(&s.cluster);
+}
+
+#[test]
+fn an_orphaned_secret_without_retain_goes() {
+    let s = stage();
+    s.project("payments-prod", "orphan", "payments/prod/orphan", "");
+    s.ok(&["delete", "scopedsecret", "orphan", "-n", "payments-prod", "--cascade=orphan"]);
+    s.gone("secret", "payments-prod", "orphan");
+}
+
+#[test]
+fn a_restored_secret_is_taken_up_again() {
+    let s = stage();
+    let backup = s.project("payments-staging", "restored", "payments/staging/restored", "");
+    s.ok(&["delete", "scopedsecret", "restored", "-n", "payments-staging"]);
+    s.gone("secret", "payments-staging", "restored");
+    // A restore writes the Secret first, with the uid of an owner that is no more, then its ScopedSecret.
+    let mut backup = backup;
+    for field in ["uid", "resourceVersion", "creationTimestamp", "managedFields"] {
+        backup["metadata"].as_object_mut().unwrap().remove(field);
+    }
+    backup["metadata"]["ownerReferences"][0]["uid"] = "00000000-0000-4000-8000-000000000000".into();
+    apply(
+        &s.cluster,
+        &scoped_secret(
+            "payments-staging",
+            "restored",
+            "data: [{secretKey: password, remoteRef: {key: payments/staging/restored, property: password}}]",
+        ),
+    );
+    let _ = s.cluster.apply(&format!("# a backup\n{backup}"));
+    s.holds("payments-staging", "restored", "canary-restored-kX9mQ2vL8nR5wT3z");
+    eventually("it is owned again", SOON, || {
+        let owner =
+            s.cluster.get_json("scopedsecret", "payments-staging", "restored").ok_or("gone")?["metadata"]["uid"]
+                .clone();
+        let secret = s.cluster.get_json("secret", "payments-staging", "restored").ok_or("gone")?;
+        if secret["metadata"]["ownerReferences"][0]["uid"] == owner {
+            Ok(())
+        } else {
+            Err(secret["metadata"].to_string())
+        }
+    });
+    guarantees_hold(&s.cluster);
+}
+
+#[test]
+fn a_retained_secret_stays_and_goes_when_policy_says_so() {
+    let s = stage();
+    let secret = s.project("keeper", "kept", "keeper/kept", "deletionPolicy: Retain");
+    assert!(secret["metadata"]["ownerReferences"].is_null(), "no ownerReference from the start");
+    s.ok(&["delete", "scopedsecret", "kept", "-n", "keeper"]);
+    s.holds("keeper", "kept", "canary-kept-kX9mQ2vL8nR5wT3z");
+    // A ScopedSecret of the same name takes it up again.
+    s.project("keeper", "kept", "keeper/kept", "deletionPolicy: Retain");
+    s.ok(&["delete", "scopedsecret", "kept", "-n", "keeper"]);
+    s.holds("keeper", "kept", "canary-kept-kX9mQ2vL8nR5wT3z");
+    // Its key still belongs to that namespace; once the namespace loses its label, the Secret goes.
+    s.ok(&["label", "namespace", "keeper", "team-"]);
+    s.gone("secret", "keeper", "kept");
+    s.ok(&["label", "namespace", "keeper", "team=keeper"]);
+}
+
+#[test]
+fn what_is_not_ours_is_untouched() {
+    let s = stage();
+    s.ok(&["create", "secret", "generic", "theirs", "-n", "payments-prod", "--from-literal=password=their-own"]);
+    let before = s.cluster.get_json("secret", "payments-prod", "theirs").unwrap();
+    s.aws.put("payments/prod/theirs", r#"{"password": "canary-theirs-kX9mQ2vL8nR5wT3z"}"#);
+    apply(
+        &s.cluster,
+        &scoped_secret(
+            "payments-prod",
+            "theirs",
+            "data: [{secretKey: password, remoteRef: {key: payments/prod/theirs, property: password}}]",
+        ),
+    );
+    let object = becomes(&s.cluster, "payments-prod", "theirs", "Ready", "False", "TargetConflict");
+    assert_eq!(condition(&object, "Stalled").unwrap()["status"], "True");
+    assert_eq!(s.cluster.get_json("secret", "payments-prod", "theirs").unwrap(), before);
+    s.ok(&["delete", "secret", "theirs", "-n", "payments-prod"]);
+    s.holds("payments-prod", "theirs", "canary-theirs-kX9mQ2vL8nR5wT3z");
+    // Another ScopedSecret cannot take it over either.
+    s.aws.put("payments/prod/second", r#"{"password": "canary-second-kX9mQ2vL8nR5wT3z"}"#);
+    let second = "target: {name: theirs}\ndata: [{secretKey: password, remoteRef: {key: payments/prod/second, property: password}}]";
+    apply(&s.cluster, &scoped_secret("payments-prod", "second", second));
+    becomes(&s.cluster, "payments-prod", "second", "Ready", "False", "TargetConflict");
+    s.holds("payments-prod", "theirs", "canary-theirs-kX9mQ2vL8nR5wT3z");
+    s.ok(&["delete", "scopedsecret", "second", "-n", "payments-prod"]);
+    s.holds("payments-prod", "theirs", "canary-theirs-kX9mQ2vL8nR5wT3z");
+    guarantees_hold(&s.cluster);
+}
+
+#[test]
+fn types_templates_and_immutability() {
+    let s = stage();
+    s.aws.put("payments/prod/typed", r#"{"username": "orders", "password": "canary p@ss/wörd-kX9mQ2vL8nR5wT3z"}"#);
+    let spec = |target: &str| {
+        let data = "dataFrom: [{remoteRef: {key: payments/prod/typed}}]";
+        scoped_secret("payments-prod", "typed", &format!("{data}\ntarget: {target}"))
+    };
+    apply(
+        &s.cluster,
+        &spec(
+            r#"{template: {labels: {app: orders}, data: {URL: "postgres://{{ username }}:{{ password | urlencode }}@db/orders"}}}"#,
+        ),
+    );
+    eventually("it is projected", SOON, || ready(&s.cluster, "scopedsecret", Some("payments-prod"), "typed"));
+    let url = secret_value(&s.cluster, "payments-prod", "typed", "URL").unwrap();
+    assert_eq!(url, "postgres://orders:canary%20p%40ss%2Fw%C3%B6rd-kX9mQ2vL8nR5wT3z@db/orders");
+    let secret = s.cluster.get_json("secret", "payments-prod", "typed").unwrap();
+    assert_eq!(secret["metadata"]["labels"]["app"], "orders");
+    // Another type cannot be patched into a Secret: it is made anew.
+    apply(&s.cluster, &spec("{type: kubernetes.io/basic-auth}"));
+    eventually("it has its new type", SOON, || {
+        let secret = s.cluster.get_json("secret", "payments-prod", "typed").ok_or("gone")?;
+        if secret["type"] == "kubernetes.io/basic-auth" { Ok(()) } else { Err(secret["type"].to_string()) }
+    });
+    apply(&s.cluster, &spec("{type: kubernetes.io/basic-auth, immutable: true}"));
+    eventually("it is immutable", SOON, || {
+        let secret = s.cluster.get_json("secret", "payments-prod", "typed").ok_or("gone")?;
+        if secret["immutable"] == true { Ok(()) } else { Err(secret["metadata"].to_string()) }
+    });
+    s.aws.put("payments/prod/typed", r#"{"username": "orders", "password": "canary-later-kX9mQ2vL8nR5wT3z"}"#);
+    apply(
+        &s.cluster,
+        &spec(r#"{type: kubernetes.io/basic-auth, immutable: true, template: {data: {more: "{{ username }}"}}}"#),
+    );
+    becomes(&s.cluster, "payments-prod", "typed", "Ready", "False", "TargetImmutable");
+    guarantees_hold(&s.cluster);
+}
+
+#[test]
+fn one_value_stays_in_one_segment() {
+    let s = stage();
+    s.project("payments-prod", "unique", "payments/prod/unique", "");
+    s.aws.put("payments/staging/unique", r#"{"password": "canary-unique-kX9mQ2vL8nR5wT3z"}"#);
+    let copy = "data: [{secretKey: password, remoteRef: {key: payments/staging/unique, property: password}}]\nrefreshInterval: 2s";
+    apply(&s.cluster, &scoped_secret("payments-staging", "unique", copy));
+    let object = becomes(&s.cluster, "payments-staging", "unique", "Unique", "False", "ValueShared");
+    assert!(!object["status"].to_string().contains("payments-prod"), "no other namespace is named");
+    assert!(s.cluster.get_json("secret", "payments-staging", "unique").is_none());
+    // A value of its own heals it at the next refresh.
+    s.aws.put("payments/staging/unique", r#"{"password": "canary-staging-own-vL8nR5wT3zkX9"}"#);
+    s.holds("payments-staging", "unique", "canary-staging-own-vL8nR5wT3zkX9");
+    // Its own refresh into a shared value: what was projected stays.
+    s.aws.put("payments/staging/unique", r#"{"password": "canary-unique-kX9mQ2vL8nR5wT3z"}"#);
+    becomes(&s.cluster, "payments-staging", "unique", "Unique", "False", "ValueShared");
+    s.holds("payments-staging", "unique", "canary-staging-own-vL8nR5wT3zkX9");
+    guarantees_hold(&s.cluster);
+}
+
+#[test]
+fn an_incumbent_keeps_its_key() {
+    let s = stage();
+    s.project("payments-prod", "incumbent", "payments/prod/incumbent", "");
+    // The same segment, another namespace: exclusiveKeys is Namespace by default.
+    apply(
+        &s.cluster,
+        "apiVersion: v1\nkind: Namespace\nmetadata: {name: payments-prod-2, labels: {tenant: payments, environment: prod}}\n",
+    );
+    let refused = eventually("the newcomer is refused", SOON, || {
+        let yaml = scoped_secret(
+            "payments-prod-2",
+            "newcomer",
+            "data: [{secretKey: password, remoteRef: {key: payments/prod/incumbent, property: password}}]",
+        );
+        match s.cluster.apply(&yaml) {
+            Err(text) if text.contains("KeyClaimed") => Ok(text),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    assert!(!refused.contains("namespace \"payments-prod\""), "{refused}");
+}

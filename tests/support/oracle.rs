@@ -1,0 +1,114 @@
+//! Asks the guarantees of a live cluster: reads it as an admin, opens the seals with the operator's key, and judges.
+
+use super::cluster::Cluster;
+use super::operator::NAMESPACE;
+use super::wait::eventually;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use scoped_secrets::api::{SEAL_ANNOTATION, ScopedSecret, ScopedSecretStore, SegmentationPolicy};
+use scoped_secrets::controller::index::{claim_of, object_name};
+use scoped_secrets::controller::providers::declared_realm;
+use scoped_secrets::controller::scoped_secret::draft::read_digest;
+use scoped_secrets::segmentation::guarantees::{Breach, Managed, Told, breaches};
+use scoped_secrets::segmentation::key::Realm;
+use scoped_secrets::segmentation::policy::Policy;
+use scoped_secrets::segmentation::seal::SealKeys;
+use scoped_secrets::segmentation::world::{PolicyState, StoreState, World};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Waits until the cluster is at rest with every guarantee kept; ends the test with the breaches otherwise.
+pub fn guarantees_hold(cluster: &Cluster) {
+    eventually("every guarantee holds", Duration::from_secs(20), || {
+        let found = observe(cluster);
+        if found.is_empty() { Ok(()) } else { Err(format!("{found:#?}")) }
+    });
+}
+
+fn list<K: DeserializeOwned>(cluster: &Cluster, arguments: &[&str]) -> Vec<K> {
+    let mut all = vec!["get", "-o", "json"];
+    all.extend(arguments);
+    let out = cluster.kubectl(&all);
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let items: Value = serde_json::from_slice(&out.stdout).expect("kubectl prints JSON");
+    let items = items["items"].as_array().cloned().unwrap_or_default();
+    items.into_iter().map(|item| serde_json::from_value(item).expect("our kind")).collect()
+}
+
+fn observe(cluster: &Cluster) -> Vec<Breach> {
+    let key = cluster.get_json("secret", NAMESPACE, "scoped-secrets-keys").expect("the seal key");
+    let key: Secret = serde_json::from_value(key).expect("a Secret");
+    let keys = SealKeys::from_stored(&key.data.expect("data")["generations"].0).expect("the seal key");
+    let mut world = World::default();
+    world.policies_synced = true;
+    for policy in list::<SegmentationPolicy>(cluster, &["segmentationpolicies"]) {
+        let name = policy.metadata.name.unwrap_or_default();
+        let compiled = Policy::compile(&name, &policy.spec);
+        world.policies.insert(
+            name,
+            compiled.map_or_else(|e| PolicyState::Unknown(e.to_string()), |p| PolicyState::Known(Arc::new(p))),
+        );
+    }
+    for namespace in list::<Value>(cluster, &["namespaces"]) {
+        let labels = serde_json::from_value(namespace["metadata"]["labels"].clone()).unwrap_or_default();
+        world.namespaces.insert(namespace["metadata"]["name"].as_str().unwrap_or_default().into(), labels);
+    }
+    for store in list::<ScopedSecretStore>(cluster, &["scopedsecretstores"]) {
+        let observed = store
+            .status
+            .and_then(|s| s.identity)
+            .map(|i| StoreState::Known(Realm::Aws { account: i.account_id, region: i.region }));
+        world.put_store(&store.metadata.name.unwrap_or_default(), observed.or_else(|| declared_realm(&store.spec)));
+    }
+    let claims = list::<ScopedSecret>(cluster, &["scopedsecrets", "-A"]);
+    for claim in &claims {
+        let name = object_name(&claim.metadata).expect("a name");
+        world.put_claim(claim_of(claim, &name, &claim.metadata.uid.clone().unwrap_or_default().into()));
+    }
+    let mut managed = Vec::new();
+    for secret in list::<Secret>(cluster, &["secrets", "-A", "-l", "app.kubernetes.io/managed-by=scoped-secrets"]) {
+        let name = object_name(&secret.metadata).expect("a name");
+        let seal = secret
+            .metadata
+            .annotations
+            .as_ref()
+            .and_then(|a| a.get(SEAL_ANNOTATION))
+            .map(|text| keys.open(&name, text));
+        let sealed = matches!(seal, Some(Ok(_)));
+        let mut intact = true;
+        if let Some(Ok(record)) = seal {
+            // A claim that was edited since may be refused: its Secret is what the spec before it projected.
+            let spec = claims.iter().find(|c| {
+                object_name(&c.metadata).is_some_and(|n| n.namespace == name.namespace && *n.name == *record.claim)
+            });
+            let digest = |c: &ScopedSecret| keys.digest(&scoped_secrets::projection::spec_bytes(&c.spec));
+            intact =
+                spec.is_none_or(|c| digest(c) != record.spec || read_digest(&c.spec, &secret, &keys) == record.content);
+            world.put_holding(name.clone(), record.holding());
+        }
+        let owner = secret
+            .metadata
+            .owner_references
+            .unwrap_or_default()
+            .into_iter()
+            .find(|o| o.controller == Some(true))
+            .map(|o| o.uid);
+        managed.push(Managed { name, owner, sealed, intact });
+    }
+    let told: Vec<Told> = claims
+        .iter()
+        .map(|claim| Told {
+            name: object_name(&claim.metadata).expect("a name"),
+            uid: claim.metadata.uid.clone().unwrap_or_default(),
+            conditions: claim
+                .status
+                .iter()
+                .flat_map(|s| &s.conditions)
+                .map(|c| (c.type_.clone(), c.status.clone()))
+                .collect(),
+        })
+        .collect();
+    breaches(&world, &managed, &told, Timestamp::now())
+}
