@@ -23,7 +23,7 @@ test_tools := control-plane testcluster kwok emulator
 # The test runner has the last word: nothing is printed after it.
 test:
 	@set -e; for tool in $(test_tools); do $(cluster_tools) ensure $$tool >/dev/null; done
-	@echo "test: building and running; the first build takes about 4 min on two cores"
+	@echo "test: building and running; the first build takes about 6 min on two cores"
 	@cargo test --locked
 
 ## test-long: the same, as long as no test is too long for `make test`
