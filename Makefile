@@ -1,0 +1,60 @@
+# `make help` lists the targets. Needed: Rust and a C compiler, Go, Python 3.10 or newer, kubectl, bash, make.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+include tests/cluster/cluster.mk
+
+.PHONY: help demo demo-down test test-long lint audit generate
+
+## demo: the main job, told step by step, then cleaned up; STORE=file: no Python; KEEP=1: left running
+# With KUBECONFIG set it uses that cluster, and asks first (YES=1: does not).
+demo:
+	@examples/demo.sh
+
+## demo-down: stop what KEEP=1 left running
+demo-down:
+	@examples/demo.sh down
+
+# What the tests run; their first line says how long each takes to build.
+test_tools := control-plane testcluster kwok emulator
+
+## test: everything, on a real control plane; 2 min, and 10 more the first time
+# The test runner has the last word: nothing is printed after it.
+test:
+	@set -e; for tool in $(test_tools); do $(cluster_tools) ensure $$tool >/dev/null; done
+	@echo "test: building and running; the first build takes about 6 min on two cores"
+	@cargo test --locked
+
+## test-long: the same, as long as no test is too long for `make test`
+test-long: test
+
+shell_scripts := $(cluster_tools) examples/demo.sh .ci/run
+# The same settings as tests/cluster/tools.
+go_settings := GOWORK=off GOFLAGS= CGO_ENABLED=0
+
+## lint: formats, clippy, licences and banned crates, scripts, manifests; 1 min, and 5 more the first time
+lint:
+	@echo "lint: rustfmt"; cargo fmt --check
+	@echo "lint: clippy"; cargo clippy --quiet --locked --all-targets -- -D warnings
+	@deny=$$($(cluster_tools) ensure cargo-deny) && echo "lint: cargo-deny" && \
+	  "$$deny/cargo-deny" --log-level error --locked check bans licenses sources
+	@echo "lint: shell scripts"; for script in $(shell_scripts); do bash -n "$$script" || exit; done
+	@echo "lint: Go"; badly=$$(gofmt -l tests/cluster) && \
+	  { [ -z "$$badly" ] || { echo "not as gofmt writes it: $$badly" >&2; exit 1; }; } && \
+	  $(go_settings) go vet -C tests/cluster/testcluster ./...
+	@echo "lint: Python"; PYTHONPYCACHEPREFIX=target/pycache python3 -m py_compile tests/cluster/emulator.py
+	@echo "lint: kustomizations"; for folder in deploy deploy/overlays/out-of-cluster; do \
+	  kubectl kustomize "$$folder" >/dev/null || exit; done
+
+## audit: known vulnerabilities in the dependencies, by today's list (needs the network)
+audit:
+	@deny=$$($(cluster_tools) ensure cargo-deny) && "$$deny/cargo-deny" --locked check advisories
+
+## generate: write crds/ and docs/reasons/ from the types
+generate:
+	@echo "generate: crds/ and docs/reasons/"
+	@cargo run --quiet --locked --example generate
+
+help:
+	@sed -n 's/^## \([a-z-]*\): /\1\t/p' $(MAKEFILE_LIST) | sort | awk -F '\t' '{ printf "make %-13s %s\n", $$1, $$2 }'
