@@ -72,7 +72,7 @@ pub fn humanize(length: Duration) -> String {
     if seconds == 0 {
         return if length.is_zero() { "0s".into() } else { format!("{}ms", length.as_millis()) };
     }
-    if seconds % 86_400 == 0 {
+    if seconds.is_multiple_of(86_400) {
         return format!("{}d", seconds / 86_400);
     }
     let mut text = String::new();

@@ -32,12 +32,15 @@ pub enum Job {
     Key,
 }
 
+/// Fills with random bytes; false if it cannot.
+pub type Random = Box<dyn Fn(&mut [u8]) -> bool + Send + Sync>;
+
 /// The clock and the dice.
 pub struct Nature {
     /// The time.
     pub now: Box<dyn Fn() -> Timestamp + Send + Sync>,
     /// Fills with random bytes; false if it cannot.
-    pub random: Box<dyn Fn(&mut [u8]) -> bool + Send + Sync>,
+    pub random: Random,
 }
 
 impl Nature {
@@ -181,10 +184,10 @@ impl Context {
         let causes = index.causes();
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         let known = pending.filter(|(at, ..)| *at == causes);
-        if let Some((_, when, count)) = known {
-            if when.elapsed() < RECOUNT {
-                return count;
-            }
+        if let Some((_, when, count)) = known
+            && when.elapsed() < RECOUNT
+        {
+            return count;
         }
         let count = index.withdrawals(self.now()).max(known.map_or(0, |(.., count)| count));
         *pending = Some((causes, Instant::now(), count));

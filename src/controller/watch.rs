@@ -184,7 +184,10 @@ fn observe_policy(cx: &Context, object: &DynamicObject) -> bool {
 pub async fn relist_policies(cx: &Context) -> Result<(), kube::Error> {
     let list = dynamic::<SegmentationPolicy>(cx).list(&ListParams::default()).await?;
     let names: BTreeSet<String> = list.items.iter().map(ResourceExt::name_any).collect();
-    let mut changed = list.items.iter().fold(false, |changed, object| observe_policy(cx, object) || changed);
+    let mut changed = false;
+    for object in &list.items {
+        changed |= observe_policy(cx, object);
+    }
     let as_of = list.metadata.resource_version.unwrap_or_default();
     let mut index = cx.index_mut();
     // What the watch has seen come since is not gone.
@@ -346,10 +349,10 @@ fn observe_claim(cx: &Context, object: DynamicObject) {
         return;
     }
     let waiting = rivals(&index, &name);
-    if let Some((uid, ..)) = &before {
-        if Some(&**uid) != metadata.uid.as_deref() {
-            index.claim_gone(uid);
-        }
+    if let Some((uid, ..)) = &before
+        && Some(&**uid) != metadata.uid.as_deref()
+    {
+        index.claim_gone(uid);
     }
     match &decoded {
         Ok(claim) => index.put_claim(claim),

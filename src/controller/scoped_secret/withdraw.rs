@@ -91,10 +91,10 @@ async fn part_with_orphan(cx: &Context, secret: &ObjectName) -> Result<(), Failu
         (facts, seal)
     };
     let api: Api<ScopedSecret> = Api::namespaced(cx.client.clone(), &secret.namespace);
-    if let Some(claim) = api.get_opt(&seal.claim).await.map_err(|e| write_failed(&e))? {
-        if claim.spec.target_name(&seal.claim) == &*secret.name {
-            return Err(Failure::new(Reason::Pending, "its ScopedSecret is there, and not in the cache yet"));
-        }
+    if let Some(claim) = api.get_opt(&seal.claim).await.map_err(|e| write_failed(&e))?
+        && claim.spec.target_name(&seal.claim) == &*secret.name
+    {
+        return Err(Failure::new(Reason::Pending, "its ScopedSecret is there, and not in the cache yet"));
     }
     if seal.retain {
         look_afresh(cx, &secret.namespace).await?;
