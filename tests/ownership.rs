@@ -9,14 +9,14 @@ use std::sync::OnceLock;
 use support::cluster::Cluster;
 use support::emulator::Emulator;
 use support::operator::{Operator, install};
-use support::oracle::guarantees_hold;
+use support::oracle::all_is_well;
 use support::tenants::*;
 use support::wait::eventually;
 
 struct Stage {
     cluster: Cluster,
     aws: Emulator,
-    _operator: Operator,
+    operator: Operator,
 }
 
 fn stage() -> &'static Stage {
@@ -27,7 +27,7 @@ fn stage() -> &'static Stage {
         let operator = Operator::start(&cluster);
         set_up(&cluster, &aws.endpoint);
         apply(&cluster, RETAINING);
-        Stage { cluster, aws, _operator: operator }
+        Stage { cluster, aws, operator }
     })
 }
 
@@ -117,7 +117,7 @@ fn drift_is_put_right() {
             Err(format!("{}", object["status"]))
         }
     });
-    guarantees_hold(&s.cluster);
+    all_is_well(&s.cluster, &s.operator);
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn a_secret_goes_with_its_scoped_secret_and_a_namesake_starts_anew() {
     s.gone("secret", "payments-prod", "mortal");
     s.project("payments-prod", "mortal", "payments/prod/mortal", "");
     s.holds("payments-prod", "mortal", "canary-mortal-kX9mQ2vL8nR5wT3z");
-    guarantees_hold(&s.cluster);
+    all_is_well(&s.cluster, &s.operator);
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn a_restored_secret_is_taken_up_again() {
             Err(secret["metadata"].to_string())
         }
     });
-    guarantees_hold(&s.cluster);
+    all_is_well(&s.cluster, &s.operator);
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn what_is_not_ours_is_untouched() {
     s.holds("payments-prod", "theirs", "canary-theirs-kX9mQ2vL8nR5wT3z");
     s.ok(&["delete", "scopedsecret", "second", "-n", "payments-prod"]);
     s.holds("payments-prod", "theirs", "canary-theirs-kX9mQ2vL8nR5wT3z");
-    guarantees_hold(&s.cluster);
+    all_is_well(&s.cluster, &s.operator);
 }
 
 #[test]
@@ -258,7 +258,7 @@ fn types_templates_and_immutability() {
         &spec(r#"{type: kubernetes.io/basic-auth, immutable: true, template: {data: {more: "{{ username }}"}}}"#),
     );
     becomes(&s.cluster, "payments-prod", "typed", "Ready", "False", "TargetImmutable");
-    guarantees_hold(&s.cluster);
+    all_is_well(&s.cluster, &s.operator);
 }
 
 #[test]
@@ -278,7 +278,7 @@ fn one_value_stays_in_one_segment() {
     s.aws.put("payments/staging/unique", r#"{"password": "canary-unique-kX9mQ2vL8nR5wT3z"}"#);
     becomes(&s.cluster, "payments-staging", "unique", "Unique", "False", "ValueShared");
     s.holds("payments-staging", "unique", "canary-staging-own-vL8nR5wT3zkX9");
-    guarantees_hold(&s.cluster);
+    all_is_well(&s.cluster, &s.operator);
 }
 
 #[test]

@@ -210,7 +210,8 @@ pub struct Template {
     #[schemars(extend("maxProperties" = 32, "additionalProperties" = {"type": "string", "maxLength": 16384}))]
     pub annotations: BTreeMap<String, String>,
     /// Keys to add to the Secret, each a template whose variables are the secretKeys, or `secrets["a.b"]`;
-    /// filters: urlencode, b64encode, b64decode, tojson and minijinja's own.
+    /// filters: b64decode, b64encode, urlencode, tojson, and of minijinja's own bool, capitalize, count, default,
+    /// escape, first, float, indent, int, join, last, length, lines, lower, replace, split, string, title, trim, upper.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64, "additionalProperties" = {"type": "string", "maxLength": 16384}))]
     pub data: BTreeMap<String, String>,

@@ -54,7 +54,7 @@ pub struct AwsStore {
     /// A VPC endpoint or an emulator: https://..., or http:// for an emulator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048), extend("x-kubernetes-validations" = [
-        {"rule": "isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getHostname() != ''",
+        {"rule": "isURL(self) && (self.startsWith('http://') || self.startsWith('https://')) && url(self).getHostname() != ''",
          "message": "endpoint is a URL: https://HOST[:PORT], or http:// for an emulator"}
     ]))]
     pub endpoint: Option<String>,

@@ -55,6 +55,8 @@ impl Nature {
 pub struct Memory {
     /// The revision of its Secret that was written or verified: (uid, resourceVersion).
     pub verified: Option<(Box<str>, Box<str>)>,
+    /// When the Secret's content last changed.
+    pub last_change: Option<Timestamp>,
     /// When the manager last answered.
     pub last_good: Option<Timestamp>,
     /// Failures in a row.

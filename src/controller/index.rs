@@ -9,7 +9,7 @@ use crate::segmentation::authorize::{Retention, retention};
 use crate::segmentation::few::Few;
 use crate::segmentation::policy::Policy;
 use crate::segmentation::seal::{BrokenSeal, SealKeys, SealRecord};
-use crate::segmentation::world::{Claim, Holding, ObjectName, PolicyState, StoreState, VersionAsked, World};
+use crate::segmentation::world::{Claim, Holding, ObjectName, PolicyState, StoreState, World};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -363,34 +363,8 @@ pub fn accept_violations(metadata: &ObjectMeta) -> Option<String> {
 
 /// The part of a ScopedSecret that decides.
 pub fn claim_of(object: &ScopedSecret, name: &ObjectName, uid: &Arc<str>) -> Claim {
-    let spec = &object.spec;
-    let mut asks: Vec<(Arc<str>, VersionAsked)> = Vec::new();
-    for (key, stage, id) in spec.remote_refs() {
-        let ask = (Arc::from(key), version_asked(stage, id));
-        if !asks.contains(&ask) {
-            asks.push(ask);
-        }
-    }
-    Claim {
-        object: name.clone(),
-        uid: uid.clone(),
-        created: object.metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |t| t.0),
-        store: spec.store_ref.name.as_str().into(),
-        target: spec.target_name(&name.name).into(),
-        target_type: spec.target_type().into(),
-        has_consumers: !spec.consumers.is_empty(),
-        retain: spec.retain(),
-        asks: asks.into(),
-    }
-}
-
-/// Which version a reference asks for.
-pub fn version_asked(stage: Option<&str>, id: Option<&str>) -> VersionAsked {
-    match (stage, id) {
-        (_, Some(id)) => VersionAsked::Id(id.to_owned()),
-        (Some("AWSCURRENT") | None, None) => VersionAsked::Current,
-        (Some(stage), None) => VersionAsked::Stage(stage.to_owned()),
-    }
+    let created = object.metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |t| t.0);
+    Claim::from_spec(&object.spec, name.clone(), uid.clone(), created)
 }
 
 /// What the metadata of a Secret says.

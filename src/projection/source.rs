@@ -93,11 +93,7 @@ fn remote<'a>(
     id: Option<&str>,
     fetched: Fetched<'a>,
 ) -> Result<&'a RemoteValue, ProjectionError> {
-    let asked = match (stage, id) {
-        (_, Some(id)) => VersionAsked::Id(id.to_owned()),
-        (Some(stage), None) => VersionAsked::Stage(stage.to_owned()),
-        (None, None) => VersionAsked::Current,
-    };
+    let asked = VersionAsked::of(stage, id);
     let value = fetched(key, &asked).ok_or_else(|| {
         ProjectionError::new(
             Reason::RemoteIncomplete,

@@ -138,8 +138,8 @@ fn told(error: &Error, unknown: Option<&[String]>) -> Refused {
         ErrorKind::TooManyArguments | ErrorKind::MissingArgument => "gives a filter too many or too few arguments".into(),
         ErrorKind::BadEscape => "has a bad escape in a string".into(),
         ErrorKind::InvalidOperation => {
-            "applies a filter or operator to a value that it cannot work on (b64decode needs base64 of a text; a list is \
-             printed by | join or | tojson)"
+            "prints a value, or applies a filter or operator to one, that is not fit for it (a binary value goes through \
+             | b64encode, b64decode needs base64 of a text, a list is printed by | join or | tojson)"
                 .into()
         }
         _ => "cannot be rendered with the values that are there".into(),

@@ -117,9 +117,13 @@ fn one_segment(world: &World, now: Timestamp) -> Vec<Breach> {
 /// 6: what carries our label is ours and intact; what we projected belongs to a living ScopedSecret or is retained.
 fn no_theft_no_loss(world: &World, managed: &[Managed], told: &[Told]) -> Vec<Breach> {
     let alive = |uid: &str| told.iter().any(|t| t.uid == uid);
+    // After the loss of the seal key a Secret whose owner lives waits, unsealed, until its values are in hand again.
+    let waits =
+        |uid: &str| told.iter().any(|t| t.uid == uid && t.conditions.get("Synced").is_some_and(|s| s == "False"));
     let judge = |m: &Managed| {
         let retained = world.holding(&m.name).is_some_and(|h| h.retain);
         match &m.owner {
+            Some(uid) if !m.sealed && waits(uid) => None,
             _ if !m.sealed => Some("it carries our label and no seal of ours"),
             _ if !m.intact => Some("its content is not what was projected"),
             None if !retained => Some("it has no owner and is not retained"),

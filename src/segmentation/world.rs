@@ -15,6 +15,7 @@ use super::few::Few;
 use super::fingerprint::Fingerprint;
 use super::key::{CanonicalKey, Realm, RemoteKey};
 use super::policy::Policy;
+use crate::api::ScopedSecretSpec;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -80,6 +81,17 @@ pub enum VersionAsked {
     Id(String),
 }
 
+impl VersionAsked {
+    /// What a reference's versionStage and versionId ask for. AWSCURRENT spelt out is the current version.
+    pub fn of(stage: Option<&str>, id: Option<&str>) -> Self {
+        match (stage, id) {
+            (_, Some(id)) => Self::Id(id.to_owned()),
+            (Some("AWSCURRENT") | None, None) => Self::Current,
+            (Some(stage), None) => Self::Stage(stage.to_owned()),
+        }
+    }
+}
+
 /// What a ScopedSecret asks for: the part of it that decides.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Claim {
@@ -101,6 +113,30 @@ pub struct Claim {
     pub retain: bool,
     /// Each distinct (key, version) it names, in the order of the spec.
     pub asks: Box<[(Arc<str>, VersionAsked)]>,
+}
+
+impl Claim {
+    /// What a ScopedSecret asks for.
+    pub fn from_spec(spec: &ScopedSecretSpec, object: ObjectName, uid: Arc<str>, created: Timestamp) -> Self {
+        let mut asks: Vec<(Arc<str>, VersionAsked)> = Vec::new();
+        for (key, stage, id) in spec.remote_refs() {
+            let ask = (Arc::from(key), VersionAsked::of(stage, id));
+            if !asks.contains(&ask) {
+                asks.push(ask);
+            }
+        }
+        Self {
+            uid,
+            created,
+            store: spec.store_ref.name.as_str().into(),
+            target: spec.target_name(&object.name).into(),
+            target_type: spec.target_type().into(),
+            has_consumers: !spec.consumers.is_empty(),
+            retain: spec.retain(),
+            asks: asks.into(),
+            object,
+        }
+    }
 }
 
 /// What a sealed Secret has, from its seal.

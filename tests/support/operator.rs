@@ -19,6 +19,8 @@ pub const USER: &str = "system:serviceaccount:scoped-secrets:scoped-secrets";
 /// A running operator; killed when dropped.
 pub struct Operator {
     child: Child,
+    /// Ends the operator when this process ends, however it does: one in a static is never dropped.
+    watchdog: Child,
     /// Everything it has logged, at trace level.
     pub log: PathBuf,
     /// Where /metrics is.
@@ -99,7 +101,15 @@ impl Operator {
             .stderr(file)
             .spawn()
             .expect("the operator was built");
-        Self { child, log, metrics: format!("127.0.0.1:{metrics}"), webhook: format!("127.0.0.1:{webhook}") }
+        let watchdog = Command::new("sh")
+            .args(["-c", "cat; kill -9 \"$0\"", &child.id().to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("sh is part of every POSIX system");
+        let (metrics, webhook) = (format!("127.0.0.1:{metrics}"), format!("127.0.0.1:{webhook}"));
+        Self { child, watchdog, log, metrics, webhook }
     }
 
     /// GET on the plain server: the body if the answer is 200, else what it said.
@@ -119,9 +129,8 @@ impl Operator {
     }
 
     /// Ends it at once, as a crash would.
-    pub fn kill(mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    pub fn kill(self) {
+        drop(self);
     }
 
     /// Asks it to end (SIGTERM) and waits; how long it took.
@@ -129,14 +138,24 @@ impl Operator {
         let asked = std::time::Instant::now();
         let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
         assert!(sent.is_ok_and(|s| s.success()), "kill is part of every POSIX system");
+        self.dismiss_watchdog();
         let ended = self.child.wait().expect("it is our child");
         assert!(ended.success(), "{ended}: {}", self.logged());
         asked.elapsed()
     }
 }
 
+impl Operator {
+    /// Before its operator is waited for: after that the process id may be somebody else's.
+    fn dismiss_watchdog(&mut self) {
+        let _ = self.watchdog.kill();
+        let _ = self.watchdog.wait();
+    }
+}
+
 impl Drop for Operator {
     fn drop(&mut self) {
+        self.dismiss_watchdog();
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -281,23 +281,9 @@ impl<'a> Bench<'a> {
 
 /// The claim of a ScopedSecret; of two, the one that stands later in the input is the younger.
 fn claim_of(object: &Object, spec: &ScopedSecretSpec, position: usize) -> Claim {
-    let mut asks: Vec<(Arc<str>, VersionAsked)> = Vec::new();
-    for ask in spec.remote_refs().map(|(key, stage, id)| (key.into(), version(stage, id))) {
-        if !asks.contains(&ask) {
-            asks.push(ask);
-        }
-    }
-    Claim {
-        object: ObjectName::new(object.namespace.as_deref().unwrap_or_default(), &object.name),
-        uid: format!("{position:020}").into(),
-        created: Timestamp::from_second(i64::try_from(position).unwrap_or(i64::MAX)).unwrap_or(Timestamp::MAX),
-        store: spec.store_ref.name.as_str().into(),
-        target: spec.target_name(&object.name).into(),
-        target_type: spec.target_type().into(),
-        has_consumers: !spec.consumers.is_empty(),
-        retain: spec.retain(),
-        asks: asks.into(),
-    }
+    let name = ObjectName::new(object.namespace.as_deref().unwrap_or_default(), &object.name);
+    let created = Timestamp::from_second(i64::try_from(position).unwrap_or(i64::MAX)).unwrap_or(Timestamp::MAX);
+    Claim::from_spec(spec, name, format!("{position:020}").into(), created)
 }
 
 fn asks_of(spec: &ScopedSecretSpec, node: &Node) -> Vec<Ask> {
@@ -305,16 +291,12 @@ fn asks_of(spec: &ScopedSecretSpec, node: &Node) -> Vec<Ask> {
         .map(|index| format!("spec.data[{index}].remoteRef.key"))
         .chain((0..spec.data_from.len()).map(|index| format!("spec.dataFrom[{index}].remoteRef.key")));
     let asks = spec.remote_refs().zip(places);
-    asks.map(|((key, stage, id), path)| Ask { key: key.into(), version: version(stage, id), at: node.place_of(&path) })
-        .collect()
-}
-
-fn version(stage: Option<&str>, id: Option<&str>) -> VersionAsked {
-    match (stage, id) {
-        (_, Some(id)) => VersionAsked::Id(id.to_owned()),
-        (Some(stage), None) => VersionAsked::Stage(stage.to_owned()),
-        (None, None) => VersionAsked::Current,
-    }
+    asks.map(|((key, stage, id), path)| Ask {
+        key: key.into(),
+        version: VersionAsked::of(stage, id),
+        at: node.place_of(&path),
+    })
+    .collect()
 }
 
 /// Where a refusal points; None for one key of the claim.

@@ -108,6 +108,7 @@ impl Work<'_> {
         }
         if self.memory.looked_at.is_none() {
             let old = self.record.status.recall();
+            self.memory.last_change = old.last_change_time.as_ref().map(|t| t.0);
             self.memory.verified = old.secret_ref.map(|s| (s.uid.into(), s.resource_version.into()));
             match old.conditions.iter().find(|c| c.type_ == "Synced") {
                 Some(failed) if failed.status != "True" => {

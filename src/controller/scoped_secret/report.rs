@@ -123,9 +123,14 @@ impl Work<'_> {
             SecretRef { name: secret_name.name.to_string(), uid: s.uid.to_string(), resource_version }
         });
         let stale = self.memory.last_good.is_some_and(|good| schedule::is_stale(good, self.interval(), now));
-        let changed = self.changed.then_some(now);
-        let standing =
-            status::Standing { generation: self.record.generation, segment, secret, versions, changed, stale };
+        let standing = status::Standing {
+            generation: self.record.generation,
+            segment,
+            secret,
+            versions,
+            changed: self.memory.last_change,
+            stale,
+        };
         let new = status::status(outcome, standing, &old, now);
         if self.record.status.is(&new) {
             return;

@@ -18,7 +18,7 @@ pub struct Standing {
     pub secret: Option<SecretRef>,
     /// The versions in it.
     pub versions: Vec<RemoteVersion>,
-    /// Set when its content was just changed.
+    /// When its content last changed.
     pub changed: Option<Timestamp>,
     /// Whether the last good value is older than three refresh intervals.
     pub stale: bool,

@@ -129,6 +129,9 @@ impl Work<'_> {
         self.cx.index_mut().put_secret(secret_name, facts);
         self.read = None;
         self.changed = !same_content;
+        if self.changed {
+            self.memory.last_change = Some(self.cx.now());
+        }
         self.succeeded();
         self.release(old_seal.as_deref(), &record);
         if drifted {

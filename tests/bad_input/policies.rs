@@ -1,0 +1,190 @@
+//! Namespaces and policies that do not fit: who governs, what a change may break, what an exception may say.
+
+use crate::bed::{Case, How, whole};
+use crate::support::tenants::{SOON, ready};
+use crate::support::wait::eventually;
+
+#[test]
+fn a_namespace_without_a_policy() {
+    let case = Case::new("ungoverned");
+    case.projected("db", "canary-ungoverned-kX9mQ2vL8nR5wT");
+    case.bed.apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: ungoverned-2}\n");
+    let yaml = case.yaml("thief", &whole("db")).replace("namespace: ungoverned", "namespace: ungoverned-2");
+    eventually("it is refused for want of a policy", SOON, || match case.bed.cluster.apply(&yaml) {
+        Err(refusal) if refusal.contains("NoPolicy") => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    case.bed.refuses(
+        &yaml,
+        &["NoPolicy", "\"ungoverned-2\"", "without a policy nothing may be claimed", "ask the platform team"],
+    );
+    // One that loses its policy by its label.
+    case.bed.kubectl(&["label", "namespace", case.name, "tenant-"]);
+    case.told("db", How::Refused, "NoPolicy", &["it lacks the label", "tenant"]);
+    case.secret_goes("db");
+    let events = case.bed.kubectl(&["get", "events", "-n", case.name, "-o", "yaml"]);
+    assert!(events.contains("reason: Withdrawn"), "{events}");
+    case.bed.kubectl(&["label", "namespace", case.name, "tenant=ungoverned"]);
+    case.is_ready("db");
+}
+
+#[test]
+fn a_namespace_without_a_segment_label_or_with_an_empty_one() {
+    let case = Case::new("unlabelled");
+    case.projected("db", "canary-unlabelled-kX9mQ2vL8nR5wT");
+    for (label, what) in [("environment-", "missing"), ("environment=", "empty")] {
+        case.bed.kubectl(&["label", "namespace", case.name, label, "--overwrite"]);
+        let says = [
+            "policy \"unlabelled\"",
+            "tenant, environment",
+            "has no \"environment\", or has it empty",
+            "ask the platform team",
+        ];
+        case.told("db", How::Refused, "SegmentLabelMissing", &says);
+        case.secret_goes("db");
+        case.bed.refuses(&case.yaml(what, &whole("db")), &["SegmentLabelMissing", "\"environment\""]);
+        case.bed.kubectl(&["label", "namespace", case.name, "environment=prod", "--overwrite"]);
+        case.is_ready("db");
+    }
+}
+
+#[test]
+fn two_policies_over_one_namespace() {
+    let case = Case::new("two-policies");
+    let second = case
+        .policy("rules: {requireConsumers: false}")
+        .replace("metadata: {name: two-policies}", "metadata: {name: two-policies-more}");
+    let second = second.replace("${label:tenant}/${label:environment}/**", "${label:tenant}/more/**");
+    case.bed.apply(&second);
+    eventually("the second policy is ready", SOON, || {
+        ready(&case.bed.cluster, "segmentationpolicy", None, "two-policies-more")
+    });
+    // What may be claimed is their union, the rules the strictest.
+    case.stub.put(
+        "two-policies/more/db",
+        crate::support::stub_manager::Says::Text("canary-two-policies-more-kX9mQ2v".into()),
+    );
+    case.claim("more", "data: [{secretKey: value, remoteRef: {key: two-policies/more/db}}]");
+    case.is_ready("more");
+    case.projected("db", "canary-two-policies-own-kX9mQ2vL");
+    let none = case.yaml("none", &whole("db")).replace("consumers: [{serviceAccountName: none}]", "consumers: []");
+    case.bed.refuses(&none, &["ConsumersRequired"]);
+    // One that would disagree on the segment is refused.
+    let torn = second
+        .replace("two-policies-more", "two-policies-torn")
+        .replace("[tenant, environment]", "[tenant]")
+        .replace("${label:environment}", "x");
+    case.bed.refuses(&torn, &["SegmentConflict", "\"two-policies\"", "segment.labels alike"]);
+    case.bed.kubectl(&["annotate", "segmentationpolicy", "two-policies-more", "scopedsecrets.io/accept-violations=1"]);
+    case.bed.kubectl(&["delete", "segmentationpolicy", "two-policies-more"]);
+    case.told("more", How::Refused, "KeyNotAllowed", &["two-policies/prod/**"]);
+    case.secret_goes("more");
+}
+
+#[test]
+fn two_policies_that_disagree_on_the_segment() {
+    let case = Case::new("torn");
+    case.projected("db", "canary-torn-kX9mQ2vL8nR5wT3z1pQ");
+    let before = case.secret("db").unwrap();
+    let second = "apiVersion: scopedsecrets.io/v1alpha1\nkind: SegmentationPolicy\nmetadata: {name: torn-by-team}\nspec: {segment: {labels: [torn-team]}, allow: [{storeRef: {name: torn}, keys: [\"${label:torn-team}/**\"]}]}\n";
+    case.bed.apply(second);
+    eventually("the second policy is ready", SOON, || {
+        ready(&case.bed.cluster, "segmentationpolicy", None, "torn-by-team")
+    });
+    // A namespace's labels are not reviewed: now both govern it.
+    case.bed.kubectl(&["label", "namespace", case.name, "torn-team=blue"]);
+    let says = ["torn and torn-by-team", "disagree on its segment", "make their segment.labels alike"];
+    let object = eventually("the conflict is told", SOON, || {
+        let object = case.bed.cluster.get_json("scopedsecret", case.name, "db").ok_or("gone")?;
+        let of = |kind| crate::support::tenants::condition(&object, kind).cloned().unwrap_or_default();
+        let right = of("Ready")["reason"] == "SegmentConflict"
+            && of("Authorized")["status"] == "False"
+            && of("Stalled")["status"] == "True";
+        if right { Ok(object) } else { Err(object["status"].to_string()) }
+    });
+    let text = crate::support::tenants::condition(&object, "Ready").unwrap()["message"].to_string();
+    says.iter().for_each(|part| assert!(text.contains(part), "{part} is missing in {text}"));
+    assert_eq!(case.secret("db").unwrap(), before, "what is not known withdraws nothing");
+    case.bed.refuses(&case.yaml("new", &whole("db")), &["SegmentConflict"]);
+    case.bed.kubectl(&["label", "namespace", case.name, "torn-team-"]);
+    case.is_ready("db");
+}
+
+#[test]
+fn a_policy_that_is_narrowed() {
+    let case = Case::new("narrowed");
+    for name in ["one", "two", "three"] {
+        case.projected(name, &format!("canary-narrowed-{name}-kX9mQ2vL8nR"));
+    }
+    let to = |keys: &str, accept: Option<&str>| {
+        let keys: Vec<String> = keys.split(' ').map(|key| format!("\"narrowed/prod/{key}\"")).collect();
+        let note = accept
+            .map(|n| format!(", annotations: {{scopedsecrets.io/accept-violations: \"{n}\"}}"))
+            .unwrap_or_default();
+        case.policy("")
+            .replace("\"${label:tenant}/${label:environment}/**\"", &keys.join(", "))
+            .replace("metadata: {name: narrowed", &format!("metadata: {{name: narrowed{note}"))
+    };
+    let says = ["ViolationsNotAccepted", "1 live claims", "narrowed/three", "accept-violations: \"1\""];
+    case.bed.refuses(&to("one two", None), &says);
+    case.bed.refuses(&to("one", Some("1")), &["ViolationsNotAccepted", "2 live claims", "accept-violations: \"2\""]);
+    case.bed.refuses(&to("one", Some("many")), &["ViolationsNotAccepted"]);
+    for name in ["one", "two", "three"] {
+        case.is_ready(name);
+    }
+
+    case.bed.apply(&to("one two", Some("1")));
+    case.told("three", How::Refused, "KeyNotAllowed", &["policy \"narrowed\"", "tenant=narrowed, environment=prod"]);
+    case.secret_goes("three");
+    let events = case.bed.kubectl(&["get", "events", "-n", case.name, "-o", "yaml"]);
+    assert!(events.contains("reason: Withdrawn"), "{events}");
+    assert_eq!(case.stub.asked(&case.key("three")), 1, "a refused claim asks nobody");
+
+    // The same annotation accepts nothing more.
+    case.bed.refuses(&to("one", Some("1")), &["ViolationsNotAccepted", "1 live claims"]);
+    case.is_ready("two");
+    case.bed.apply(&to("one", Some("01")));
+    case.told("two", How::Refused, "KeyNotAllowed", &[]);
+    case.secret_goes("two");
+    case.is_ready("one");
+}
+
+#[test]
+fn a_policy_that_is_deleted() {
+    let case = Case::new("policy-gone");
+    case.projected("db", "canary-policy-gone-kX9mQ2vL8nR5w");
+    let out = case.bed.cluster.kubectl(&["delete", "segmentationpolicy", case.name]);
+    let refusal = String::from_utf8_lossy(&out.stderr).into_owned();
+    for part in [
+        "ViolationsNotAccepted",
+        "1 live claims",
+        "policy-gone/db",
+        "accept-violations: \"1\" on the policy and delete it then",
+    ] {
+        assert!(refusal.contains(part), "{part} is missing in {refusal}");
+    }
+    case.is_ready("db");
+    case.bed.kubectl(&["annotate", "segmentationpolicy", case.name, "scopedsecrets.io/accept-violations=1"]);
+    case.is_ready("db");
+    case.bed.kubectl(&["delete", "segmentationpolicy", case.name]);
+    case.told("db", How::Refused, "NoPolicy", &["ask the platform team"]);
+    case.secret_goes("db");
+}
+
+#[test]
+fn exceptions_that_are_past_or_too_far() {
+    let case = Case::new("exceptions");
+    let with = |end: &str| {
+        case.policy(&format!(
+            "exceptions: [{{rule: UniqueValues, namespaces: [exceptions], reason: T-1, expirationTime: \"{end}\"}}]"
+        ))
+    };
+    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24);
+    case.bed.refuses(
+        &with("2020-01-01T00:00:00Z"),
+        &["InvalidException", "\"T-1\"", "is in the past", "within the next 90 days"],
+    );
+    case.bed.refuses(&with("2099-01-01T00:00:00Z"), &["InvalidException", "is more than 90 days ahead"]);
+    case.bed.apply(&with(&soon.to_string()));
+    case.settled();
+}

@@ -1,0 +1,211 @@
+//! A Secret that is not ours is never overwritten, adopted or deleted; and what becomes of ours when things go.
+
+use crate::bed::{Case, How, whole};
+use crate::support::operator::USER;
+use crate::support::stub_manager::Mood;
+use crate::support::tenants::{SOON, condition};
+use crate::support::wait::eventually;
+
+#[test]
+fn a_target_that_is_not_ours() {
+    let case = Case::new("foreign");
+    let foreign = "apiVersion: v1\nkind: Secret\nmetadata: {name: db, namespace: foreign}\nstringData: {mine: canary-foreign-own-kX9mQ2vL8nR}\n";
+    case.bed.apply(foreign);
+    let before = case.secret("db").unwrap();
+    case.text("db", "canary-foreign-kX9mQ2vL8nR5wT3z1");
+    case.claim("db", &whole("db"));
+    case.told(
+        "db",
+        How::Invalid,
+        "TargetConflict",
+        &["\"db\"", "it is untouched", "choose another target.name, or delete"],
+    );
+    case.refresh("db");
+    case.told("db", How::Invalid, "TargetConflict", &[]);
+    assert_eq!(case.secret("db").unwrap(), before, "untouched");
+    // One that pretends: our label, and a seal of nobody's.
+    case.bed.kubectl(&["label", "secret", "db", "-n", case.name, "app.kubernetes.io/managed-by=scoped-secrets"]);
+    case.bed.kubectl(&["annotate", "secret", "db", "-n", case.name, "scopedsecrets.io/seal=v1.00000000.AAAA"]);
+    case.told("db", How::Invalid, "TargetConflict", &[]);
+    let status = case.bed.cluster.get_json("scopedsecret", case.name, "db").unwrap()["status"].clone();
+    assert!(status["secretRef"].is_null() && status["binding"].is_null(), "{status}");
+    assert_eq!(case.secret("db").unwrap()["data"], before["data"]);
+    case.bed.kubectl(&["delete", "secret", "db", "-n", case.name]);
+    case.is_ready("db");
+    case.holds("db", "value", "canary-foreign-kX9mQ2vL8nR5wT3z1");
+}
+
+/// Nobody watches a Secret without our label: the operator must come back by itself.
+#[test]
+fn a_target_that_is_not_ours_goes() {
+    let case = Case::new("foreign-goes");
+    case.bed.apply("apiVersion: v1\nkind: Secret\nmetadata: {name: db, namespace: foreign-goes}\n");
+    case.text("db", "canary-foreign-goes-kX9mQ2vL8nR5");
+    case.claim("db", &whole("db"));
+    case.told("db", How::Invalid, "TargetConflict", &[]);
+    case.bed.kubectl(&["delete", "secret", "db", "-n", case.name]);
+    case.is_ready("db");
+    case.holds("db", "value", "canary-foreign-goes-kX9mQ2vL8nR5");
+}
+
+#[test]
+fn a_target_of_another_scoped_secret() {
+    let case = Case::new("two-owners");
+    case.projected("db", "canary-two-owners-first-kX9mQ2vL");
+    let before = case.secret("db").unwrap();
+    case.text("second", "canary-two-owners-second-kX9mQ2v");
+    case.claim("second", &format!("{}\ntarget: {{name: db}}", whole("second")));
+    case.told("second", How::Invalid, "TargetConflict", &["\"db\"", "choose another target.name"]);
+    case.refresh("second");
+    case.told("second", How::Invalid, "TargetConflict", &[]);
+    case.is_ready("db");
+    assert_eq!(case.secret("db").unwrap(), before, "untouched");
+    case.bed.kubectl(&["delete", "scopedsecret", "db", "-n", case.name]);
+    case.is_ready("second");
+    case.holds("db", "value", "canary-two-owners-second-kX9mQ2v");
+}
+
+#[test]
+fn a_scoped_secret_deleted_while_its_provider_is_down() {
+    let case = Case::new("deleted-down");
+    case.projected("db", "canary-deleted-down-kX9mQ2vL8nR5");
+    case.text("never", "canary-deleted-down-never-kX9mQ2");
+    case.stub.set_mood(Mood::Down);
+    case.refresh("db");
+    case.told("db", How::LastGood, "ProviderUnavailable", &[]);
+    case.claim("never", &whole("never"));
+    case.told("never", How::Waiting, "ProviderUnavailable", &[]);
+    // No finalizer: kubectl returns at once.
+    case.bed.kubectl(&["delete", "scopedsecret", "db", "never", "-n", case.name, "--timeout=10s"]);
+    case.secret_goes("db");
+    case.no_secret("never");
+}
+
+#[test]
+fn a_namespace_that_terminates() {
+    let case = Case::new("terminating");
+    case.projected("db", "canary-terminating-kX9mQ2vL8nR5w");
+    // Somebody's finalizers keep the ScopedSecret, and the namespace, for a while.
+    case.bed.kubectl(&[
+        "patch",
+        "scopedsecret",
+        "db",
+        "-n",
+        case.name,
+        "--type=merge",
+        "-p",
+        r#"{"metadata":{"finalizers":["example.com/waits"]}}"#,
+    ]);
+    case.bed.kubectl(&["delete", "namespace", case.name, "--wait=false"]);
+    case.secret_goes("db");
+    let mark = case.bed.cluster.audit_mark();
+    case.refresh("db");
+    case.bed.kubectl(&["patch", "namespace", case.name, "--type=merge", "-p", r#"{"metadata":{"labels":{"x":"y"}}}"#]);
+    eventually("the namespace was seen", SOON, || {
+        let log = case.operator().unwrap().logged();
+        if log.is_empty() { Err("no log") } else { Ok(()) }
+    });
+    case.no_secret("db");
+    case.bed.kubectl(&[
+        "patch",
+        "scopedsecret",
+        "db",
+        "-n",
+        case.name,
+        "--type=merge",
+        "-p",
+        r#"{"metadata":{"finalizers":null}}"#,
+    ]);
+    eventually("the namespace goes", SOON * 2, || match case.bed.cluster.get_json("namespace", None, case.name) {
+        None => Ok(()),
+        Some(left) => Err(left["status"].to_string()),
+    });
+    let tried = case.bed.cluster.audit_since(mark).user(USER).namespace("terminating").resource("secrets").writes();
+    assert!(tried.len() <= 1, "it writes into a namespace that goes: {tried:?}");
+}
+
+/// A finalizer of the user's own keeps no Secret from being withdrawn.
+#[test]
+fn a_deleted_claim_that_lingers_loses_its_secret_with_its_policy() {
+    let case = Case::new("lingers");
+    case.projected("db", "canary-lingers-kX9mQ2vL8nR5wT3z1");
+    case.bed.kubectl(&[
+        "patch",
+        "scopedsecret",
+        "db",
+        "-n",
+        case.name,
+        "--type=merge",
+        "-p",
+        r#"{"metadata":{"finalizers":["example.com/waits"]}}"#,
+    ]);
+    case.bed.kubectl(&["delete", "scopedsecret", "db", "-n", case.name, "--wait=false"]);
+    case.bed.kubectl(&["label", "namespace", case.name, "environment=staging", "--overwrite"]);
+    case.secret_goes("db");
+    case.bed.kubectl(&[
+        "patch",
+        "scopedsecret",
+        "db",
+        "-n",
+        case.name,
+        "--type=merge",
+        "-p",
+        r#"{"metadata":{"finalizers":null}}"#,
+    ]);
+}
+
+/// What was forged is put right; nothing was decided from it.
+#[test]
+fn a_forged_status() {
+    let case = Case::new("forged-status");
+    case.projected("db", "canary-forged-status-kX9mQ2vL8nR");
+    let honest = case.bed.cluster.get_json("scopedsecret", case.name, "db").unwrap()["status"].clone();
+    let secret = case.secret("db").unwrap();
+    let forged = r#"{"status":{"conditions":[{"type":"Ready","status":"False","reason":"Forged","message":"forged","lastTransitionTime":"2020-01-01T00:00:00Z"}],
+        "observedGeneration":99,"segment":"other/segment","binding":{"name":"forged"},"lastChangeTime":"2020-01-01T00:00:00Z",
+        "secretRef":{"name":"forged","uid":"forged","resourceVersion":"1"},"remoteVersions":[{"key":"forged","versionId":"forged"}]}}"#;
+    let patch = |text: &str| {
+        case.bed.kubectl(&[
+            "patch",
+            "scopedsecret",
+            "db",
+            "-n",
+            case.name,
+            "--subresource=status",
+            "--type=merge",
+            "-p",
+            text,
+        ]);
+    };
+    let put_right = |what: &str| {
+        eventually(what, SOON, || {
+            let status = case.bed.cluster.get_json("scopedsecret", case.name, "db").unwrap()["status"].clone();
+            let mut seen = status.clone();
+            // When it turned ready again is not known any more.
+            for condition in seen["conditions"].as_array_mut().into_iter().flatten() {
+                condition["lastTransitionTime"] = serde_json::Value::Null;
+            }
+            let mut wanted = honest.clone();
+            for condition in wanted["conditions"].as_array_mut().into_iter().flatten() {
+                condition["lastTransitionTime"] = serde_json::Value::Null;
+            }
+            if seen == wanted { Ok(()) } else { Err(status.to_string()) }
+        });
+    };
+    patch(forged);
+    put_right("a forged status is put right");
+    patch(r#"{"status":null}"#);
+    put_right("a removed status is put right");
+    assert_eq!(case.secret("db").unwrap(), secret, "the Secret is as it was");
+    // One that pretends to be ready is not believed.
+    case.stub.set_mood(Mood::Down);
+    case.text("none", "canary-forged-status-none-kX9mQ2");
+    case.claim("none", &whole("none"));
+    case.told("none", How::Waiting, "ProviderUnavailable", &[]);
+    case.bed.kubectl(&[
+        "patch", "scopedsecret", "none", "-n", case.name, "--subresource=status", "--type=merge", "-p",
+        r#"{"status":{"conditions":[{"type":"Ready","status":"True","reason":"Ready","message":"x","lastTransitionTime":"2020-01-01T00:00:00Z"}]}}"#,
+    ]);
+    let object = case.told("none", How::Waiting, "ProviderUnavailable", &[]);
+    assert!(condition(&object, "Ready").unwrap()["lastTransitionTime"] != "2020-01-01T00:00:00Z", "{object}");
+}
