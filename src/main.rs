@@ -55,6 +55,8 @@ fn duration(text: &str) -> Result<Duration, String> {
     scoped_secrets::api::duration::parse(text).map_err(|e| e.to_string())
 }
 
+const MAX_THREADS: usize = 4;
+
 /// For what is in flight when the process is told to stop.
 const FAREWELL: Duration = Duration::from_secs(4);
 
@@ -68,7 +70,9 @@ fn main() -> ExitCode {
         eprintln!("scoped-secrets: another TLS provider is installed");
         return ExitCode::from(2);
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    // It waits more than it computes; each thread more has memory of its own.
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(MAX_THREADS));
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("scoped-secrets: {error}");

@@ -42,9 +42,20 @@ kind: SegmentationPolicy
 metadata: {name: keepers}
 spec:
   segment: {labels: [team]}
-  namespaceSelector: {matchExpressions: [{key: team, operator: Exists}]}
+  namespaceSelector: {matchLabels: {team: keeper}}
   allow: [{storeRef: {name: aws}, keys: ["${label:team}/**"]}]
   rules: {allowRetain: true}
+"#;
+
+/// Tiers of a team have segments of their own, and keys in common.
+const SHARERS: &str = r#"
+apiVersion: scopedsecrets.io/v1alpha1
+kind: SegmentationPolicy
+metadata: {name: sharers}
+spec:
+  segment: {labels: [team, tier]}
+  namespaceSelector: {matchExpressions: [{key: tier, operator: Exists}]}
+  allow: [{storeRef: {name: aws}, keys: ["${label:team}/*"]}]
 "#;
 
 impl Stage {
@@ -278,6 +289,39 @@ fn one_value_stays_in_one_segment() {
     s.aws.put("payments/staging/unique", r#"{"password": "canary-unique-kX9mQ2vL8nR5wT3z"}"#);
     becomes(&s.cluster, "payments-staging", "unique", "Unique", "False", "ValueShared");
     s.holds("payments-staging", "unique", "canary-staging-own-vL8nR5wT3zkX9");
+    all_is_well(&s.cluster, &s.operator);
+}
+
+/// Two namespaces of one segment may share a value; once one of them is another segment's, the later one says so.
+#[test]
+fn a_value_that_comes_to_stand_in_two_segments_is_found() {
+    let s = stage();
+    let tier = |namespace: &str, tier: &str| {
+        apply(
+            &s.cluster,
+            &format!(
+                "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {namespace}, labels: {{team: sharer, tier: {tier}}}}}\n"
+            ),
+        );
+    };
+    tier("sharer-1", "gold");
+    tier("sharer-2", "gold");
+    apply(&s.cluster, SHARERS);
+    s.project("sharer-1", "one", "sharer/one", "");
+    s.aws.put("sharer/two", r#"{"password": "canary-one-kX9mQ2vL8nR5wT3z"}"#);
+    let two = "data: [{secretKey: password, remoteRef: {key: sharer/two, property: password}}]";
+    apply(&s.cluster, &scoped_secret("sharer-2", "two", two));
+    eventually("the two share it", SOON, || ready(&s.cluster, "scopedsecret", Some("sharer-2"), "two"));
+    let before = s.cluster.get_json("secret", "sharer-2", "two").unwrap();
+    // The earlier one moves: it is the later one that loses, and keeps its last good value.
+    tier("sharer-1", "silver");
+    becomes(&s.cluster, "sharer-2", "two", "Unique", "False", "ValueShared");
+    assert_eq!(s.cluster.get_json("secret", "sharer-2", "two").unwrap(), before);
+    eventually("the earlier one has its value", SOON, || ready(&s.cluster, "scopedsecret", Some("sharer-1"), "one"));
+    all_is_well(&s.cluster, &s.operator);
+    // The earlier one goes: at once the value is the other's alone.
+    s.ok(&["delete", "scopedsecret", "one", "-n", "sharer-1"]);
+    eventually("it is its own", SOON * 3, || ready(&s.cluster, "scopedsecret", Some("sharer-2"), "two"));
     all_is_well(&s.cluster, &s.operator);
 }
 

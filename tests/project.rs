@@ -37,6 +37,8 @@ fn from_nothing_to_a_working_secret() {
         Some("canary-kX9mQ2vL8nR5wT3z")
     );
 
+    what_kubectl_shows(&cluster);
+
     let refused = cluster
         .apply(&scoped_secret("billing-prod", "thief", "dataFrom: [{remoteRef: {key: payments/prod/orders-db}}]"))
         .unwrap_err();
@@ -64,4 +66,45 @@ fn from_nothing_to_a_working_secret() {
     all_is_well(&cluster, &operator);
     let took = operator.terminate();
     assert!(took.as_secs() < 5, "{took:?}");
+}
+
+fn what_kubectl_shows(cluster: &Cluster) {
+    let shown = |arguments: &[&str]| {
+        let out = cluster.kubectl(arguments);
+        assert!(out.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8_lossy(&out.stdout).into_owned()
+    };
+    let table = shown(&["get", "scs", "-n", "payments-prod"]);
+    let (head, row) = table.split_once('\n').expect("a head and a row");
+    assert_eq!(
+        head.split_whitespace().collect::<Vec<_>>(),
+        ["NAME", "READY", "REASON", "SEGMENT", "STORE", "AGE"],
+        "{table}"
+    );
+    assert_eq!(
+        row.split_whitespace().take(4).collect::<Vec<_>>(),
+        ["orders", "True", "payments/prod", "aws"],
+        "{table}"
+    );
+    for (selector, expected) in [
+        ("spec.storeRef.name=aws", "scopedsecret.scopedsecrets.io/orders\n"),
+        ("spec.storeRef.name=other", ""),
+        ("spec.target.name=orders", ""),
+    ] {
+        let found = shown(&["get", "scopedsecrets", "-A", "-o", "name", "--field-selector", selector]);
+        assert_eq!(found, expected, "{selector}");
+    }
+    let category = shown(&["get", "scoped-secrets", "-A", "-o", "name"]);
+    for kind in ["scopedsecret.", "scopedsecretstore.", "segmentationpolicy."] {
+        assert!(category.contains(kind), "{category}");
+    }
+    for (field, says) in [
+        ("scs.spec.data.remoteRef.key", "exact; a full ARN"),
+        ("scs.spec.refreshInterval", "0s"),
+        ("scstore.spec.aws.auth.assumeRole.roleArn", "${namespace}"),
+        ("segpol.spec.allow.keys", "`${label:KEY}` fill a"),
+    ] {
+        let explained = shown(&["explain", field]);
+        assert!(explained.contains(says), "{field}: {explained}");
+    }
 }

@@ -1,11 +1,10 @@
 //! What every part of the controller shares. Clock and randomness are fields, so that a simulator can own them.
 
-use super::index::Index;
+use super::index::{Index, Revision};
 use super::providers::Providers;
 use super::queue::{Lane, Queue};
 use crate::api::Reason;
 use crate::leader::Leadership;
-use crate::segmentation::key::CanonicalKey;
 use crate::segmentation::seal::SealKeys;
 use crate::segmentation::world::ObjectName;
 use crate::telemetry::metrics::Metrics;
@@ -53,8 +52,8 @@ impl Nature {
 /// What this process remembers of a ScopedSecret. Losing it costs at most one read.
 #[derive(Debug, Clone, Default)]
 pub struct Memory {
-    /// The revision of its Secret that was written or verified: (uid, resourceVersion).
-    pub verified: Option<(Box<str>, Box<str>)>,
+    /// The revision of its Secret that was written or verified.
+    pub verified: Option<Revision>,
     /// When the Secret's content last changed.
     pub last_change: Option<Timestamp>,
     /// When the manager last answered.
@@ -62,7 +61,7 @@ pub struct Memory {
     /// Failures in a row.
     pub failures: u32,
     /// The last failure, until an attempt succeeds.
-    pub failure: Option<super::scoped_secret::plan::Failure>,
+    pub failure: Option<Box<super::scoped_secret::plan::Failure>>,
     /// When the next refresh or retry is due.
     pub due_at: Option<Timestamp>,
     /// The uid, generation and refresh-at that were last looked at: another object is another memory, a change of the
@@ -88,7 +87,7 @@ pub struct Context {
     /// Connections to secrets managers.
     pub providers: Providers,
     /// What is remembered.
-    memory: Mutex<HashMap<ObjectName, Memory>>,
+    memory: Mutex<HashMap<ObjectName, Box<Memory>>>,
     /// Events.
     pub recorder: Recorder,
     /// The operator's own namespace.
@@ -151,7 +150,7 @@ impl Context {
     }
 
     /// The memories.
-    pub fn memory(&self) -> MutexGuard<'_, HashMap<ObjectName, Memory>> {
+    pub fn memory(&self) -> MutexGuard<'_, HashMap<ObjectName, Box<Memory>>> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -196,21 +195,17 @@ impl Context {
         count
     }
 
-    /// Queues the claims on these keys: one of them may have its key now.
-    pub fn requeue_rivals(&self, keys: &[CanonicalKey]) {
-        let index = self.index();
-        let rivals: Vec<ObjectName> =
-            keys.iter().flat_map(|key| index.world.claims_on(key)).map(|c| c.object.clone()).collect();
-        drop(index);
-        rivals.into_iter().for_each(|claim| self.queue.add(Job::Claim(claim), Lane::Urgent));
-    }
-
     /// Forgets failures of a store's claims, so that they are tried at once: its spec or credentials are new.
     pub fn retry_claims_of(&self, store: &str) {
         let index = self.index();
         let claims: Vec<ObjectName> =
             index.world.claims().filter(|c| &*c.store == store).map(|c| c.object.clone()).collect();
         drop(index);
+        self.retry(claims);
+    }
+
+    /// Queues claims, and lets those that failed try again at once: what they failed for may be otherwise now.
+    pub fn retry(&self, claims: Vec<ObjectName>) {
         let now = self.now();
         let mut memory = self.memory();
         for claim in &claims {

@@ -12,8 +12,10 @@ use crate::segmentation::seal::{BrokenSeal, SealKeys, SealRecord};
 use crate::segmentation::world::{Claim, Holding, ObjectName, PolicyState, StoreState, World};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, LazyLock};
 
 /// What is kept of a ScopedSecret.
 #[derive(Debug, Clone)]
@@ -34,6 +36,18 @@ pub struct ClaimRecord {
     pub status: Told,
 }
 
+/// One revision of one Secret, by uid and resourceVersion: equal within a process, and nothing more is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Revision(u64);
+
+impl Revision {
+    /// Of a uid and a resourceVersion. The hash is keyed anew by each process: a status that somebody forged cannot aim.
+    pub fn of(uid: &str, resource_version: &str) -> Self {
+        static KEYED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        Self(KEYED.hash_one((uid, resource_version)))
+    }
+}
+
 /// What is kept of a managed Secret, from its metadata alone.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SecretFacts {
@@ -42,7 +56,7 @@ pub struct SecretFacts {
     /// Its resourceVersion.
     pub resource_version: Box<str>,
     /// The uid in its controller ownerReference.
-    pub owner: Option<Box<str>>,
+    pub owner: Option<Arc<str>>,
     /// What its seal says.
     pub seal: Result<Arc<SealRecord>, BrokenSeal>,
     /// Whether its seal is of the current key generation.
@@ -53,6 +67,13 @@ pub struct SecretFacts {
     pub labelled: bool,
     /// Whether it is older than the seal key: a seal that cannot be opened then means that the key was lost.
     pub before_key: bool,
+}
+
+impl SecretFacts {
+    /// Which revision this is.
+    pub fn revision(&self) -> Revision {
+        Revision::of(&self.uid, &self.resource_version)
+    }
 }
 
 /// What is kept of a policy beyond its compiled form.
@@ -75,14 +96,14 @@ pub struct Index {
     pub world: World,
     /// Policies by name.
     pub policies: BTreeMap<String, PolicyFacts>,
-    /// ScopedSecrets.
-    pub claims: HashMap<ObjectName, ClaimRecord>,
+    /// ScopedSecrets. Boxed, like all that is kept of each: a table has up to two places for each entry.
+    pub claims: HashMap<ObjectName, Box<ClaimRecord>>,
     /// Managed Secrets.
-    pub secrets: HashMap<ObjectName, SecretFacts>,
+    pub secrets: HashMap<ObjectName, Box<SecretFacts>>,
     /// Namespaces that are being deleted.
     pub terminating: BTreeSet<Arc<str>>,
     /// Uids of ScopedSecrets that were seen to go: their Secrets are the garbage collector's.
-    pub gone: BTreeSet<Arc<str>>,
+    gone: VecDeque<Arc<str>>,
     /// Violations accepted by a policy that was deleted since: the number on its last state.
     pub accepted_deletion: Option<usize>,
     /// Revisions of namespaces, so that an older view does not come back.
@@ -91,7 +112,8 @@ pub struct Index {
     pub spent: BTreeSet<(String, String)>,
     /// Counts what may cause withdrawals: changes of policies, namespaces and stores.
     causes: u64,
-    by_target: HashMap<ObjectName, Few<ObjectName>>,
+    /// The claims whose Secret has another name than they.
+    renamed: HashMap<ObjectName, Few<ObjectName>>,
     per_store: HashMap<Arc<str>, usize>,
 }
 
@@ -101,14 +123,14 @@ const GONE_LIMIT: usize = 4096;
 impl Index {
     /// Records a ScopedSecret as it was observed or written.
     pub fn put_claim(&mut self, object: &ScopedSecret) {
-        let Some(name) = object_name(&object.metadata) else { return };
+        let Some(name) = object_name(&object.metadata).map(|name| self.shared(name)) else { return };
         let uid: Arc<str> = object.metadata.uid.as_deref().unwrap_or_default().into();
         self.remove_claim(&name);
         let spec = serde_json::to_vec(&object.spec).ok();
         self.count(&name, claim_of(object, &name, &uid));
         self.claims.insert(
             name,
-            ClaimRecord {
+            Box::new(ClaimRecord {
                 uid,
                 generation: object.metadata.generation.unwrap_or(0),
                 resource_version: object.metadata.resource_version.clone().unwrap_or_default(),
@@ -116,17 +138,17 @@ impl Index {
                 refresh_at: annotation(&object.metadata, REFRESH_AT_ANNOTATION).map(Into::into),
                 deleting: object.metadata.deletion_timestamp.is_some(),
                 status: object.status.as_ref().map(Told::of).unwrap_or_default(),
-            },
+            }),
         );
     }
 
     /// Records a ScopedSecret whose spec cannot be understood: it claims nothing.
     pub fn put_broken_claim(&mut self, metadata: &ObjectMeta, status: Told) {
-        let Some(name) = object_name(metadata) else { return };
+        let Some(name) = object_name(metadata).map(|name| self.shared(name)) else { return };
         self.remove_claim(&name);
         self.claims.insert(
             name,
-            ClaimRecord {
+            Box::new(ClaimRecord {
                 uid: metadata.uid.as_deref().unwrap_or_default().into(),
                 generation: metadata.generation.unwrap_or(0),
                 resource_version: metadata.resource_version.clone().unwrap_or_default(),
@@ -134,30 +156,64 @@ impl Index {
                 refresh_at: None,
                 deleting: metadata.deletion_timestamp.is_some(),
                 status,
-            },
+            }),
         );
     }
 
-    fn count(&mut self, name: &ObjectName, claim: Claim) {
+    /// The same name, in texts that are in memory already where they are: names are most of the index.
+    fn shared(&self, name: ObjectName) -> ObjectName {
+        let known = self.claims.get_key_value(&name).map(|(known, _)| known);
+        let known = known.or_else(|| self.secrets.get_key_value(&name).map(|(known, _)| known)).cloned();
+        known.unwrap_or_else(|| {
+            let namespace = self.namespace_revisions.get_key_value(&name.namespace).map(|(known, _)| known.clone());
+            ObjectName { namespace: namespace.unwrap_or(name.namespace), name: name.name }
+        })
+    }
+
+    /// Likewise what is known of a Secret: its owner, its claim and its keys are texts of its ScopedSecret.
+    fn share(&self, name: &ObjectName, facts: &mut SecretFacts) {
+        let uids = self.claims_for(name).filter_map(|claim| Some(&self.claims.get(claim)?.uid));
+        if let Some(uid) = uids.into_iter().find(|uid| facts.owner.as_deref() == Some(uid)) {
+            facts.owner = Some(uid.clone());
+        }
+        let holding = facts.seal.as_mut().ok().and_then(Arc::get_mut).and_then(|seal| Arc::get_mut(&mut seal.holding));
+        let Some(holding) = holding else { return };
+        if holding.claim == name.name {
+            holding.claim = name.name.clone();
+        }
+        for (key, _) in &mut holding.versions {
+            *key = self.world.shared(key);
+        }
+    }
+
+    fn count(&mut self, name: &ObjectName, mut claim: Claim) {
         let target = ObjectName { namespace: name.namespace.clone(), name: claim.target.clone() };
-        self.by_target.entry(target.clone()).or_default().insert(name.clone());
+        if target != *name {
+            self.renamed.entry(target.clone()).or_default().insert(name.clone());
+        }
+        if let Some((known, _)) = self.per_store.get_key_value(&claim.store) {
+            claim.store = known.clone();
+        }
         *self.per_store.entry(claim.store.clone()).or_default() += 1;
         self.world.put_claim(claim);
         self.hold(&target);
     }
 
     /// Forgets a ScopedSecret.
-    pub fn remove_claim(&mut self, name: &ObjectName) -> Option<ClaimRecord> {
+    pub fn remove_claim(&mut self, name: &ObjectName) -> Option<Box<ClaimRecord>> {
         if let Some(claim) = self.world.claim(name).cloned() {
             let target = ObjectName { namespace: name.namespace.clone(), name: claim.target.clone() };
-            if let Some(claims) = self.by_target.get_mut(&target) {
+            if let Some(claims) = self.renamed.get_mut(&target) {
                 claims.remove(name);
                 if claims.is_empty() {
-                    self.by_target.remove(&target);
+                    self.renamed.remove(&target);
                 }
             }
-            if let Some(count) = self.per_store.get_mut(&claim.store) {
-                *count = count.saturating_sub(1);
+            if let Entry::Occupied(mut count) = self.per_store.entry(claim.store.clone()) {
+                *count.get_mut() -= 1;
+                if *count.get() == 0 {
+                    count.remove();
+                }
             }
             self.world.remove_claim(name);
         }
@@ -167,14 +223,20 @@ impl Index {
     /// Remembers that a ScopedSecret was seen to go.
     pub fn claim_gone(&mut self, uid: &Arc<str>) {
         if self.gone.len() >= GONE_LIMIT {
-            self.gone.pop_first();
+            self.gone.pop_front();
         }
-        self.gone.insert(uid.clone());
+        self.gone.push_back(uid.clone());
+    }
+
+    /// Whether the ScopedSecret with this uid was seen to go.
+    pub fn is_gone(&self, uid: &str) -> bool {
+        self.gone.iter().any(|gone| &**gone == uid)
     }
 
     /// The claims whose Secret has this name.
     pub fn claims_for(&self, secret: &ObjectName) -> impl Iterator<Item = &ObjectName> {
-        self.by_target.get(secret).into_iter().flat_map(Few::iter)
+        let namesake = self.world.claim(secret).filter(|claim| claim.target == secret.name).map(|claim| &claim.object);
+        namesake.into_iter().chain(self.renamed.get(secret).into_iter().flat_map(Few::iter))
     }
 
     /// How many claims name a store.
@@ -183,9 +245,25 @@ impl Index {
     }
 
     /// Records what is known of a Secret and what it therefore holds.
-    pub fn put_secret(&mut self, name: ObjectName, facts: SecretFacts) {
-        self.secrets.insert(name.clone(), facts);
+    pub fn put_secret(&mut self, name: ObjectName, mut facts: SecretFacts) {
+        let name = self.shared(name);
+        self.share(&name, &mut facts);
+        self.secrets.insert(name.clone(), facts.into());
         self.hold(&name);
+    }
+
+    /// What is known of a Secret.
+    pub fn secret(&self, name: &ObjectName) -> Option<&SecretFacts> {
+        self.secrets.get(name).map(|facts| &**facts)
+    }
+
+    /// The claims that are judged otherwise once a Secret no longer holds this: those on its keys, and those whose Secrets
+    /// share one of its values.
+    pub fn rivals(&self, secret: &ObjectName, held: &Holding) -> Vec<ObjectName> {
+        let on_keys = held.keys().flat_map(|key| self.world.claims_on(key)).map(|claim| &claim.object);
+        let sharing = held.fingerprints.iter().flat_map(|print| self.world.holdings_with(print));
+        let sharing = sharing.filter(|(other, _)| *other != secret).flat_map(|(other, _)| self.claims_for(other));
+        on_keys.chain(sharing).cloned().collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// Forgets a Secret.
@@ -199,26 +277,27 @@ impl Index {
         let Some(facts) = self.secrets.get(name) else { return };
         match &facts.seal {
             Ok(record) => {
-                let holding = record.holding();
-                if self.world.holding(name) != Some(&holding) {
-                    self.world.put_holding(name.clone(), holding);
+                if self.world.holding(name) != Some(&record.holding) {
+                    self.world.put_holding(name.clone(), record.holding.clone());
                 }
             }
             Err(BrokenSeal::UnknownGeneration) if facts.before_key => {
-                let owner = self.by_target.get(name).into_iter().flat_map(Few::iter).find_map(|claim| {
+                let owner = self.claims_for(name).find_map(|claim| {
                     let uid = &self.claims.get(claim)?.uid;
                     (facts.owner.as_deref() == Some(&**uid)).then(|| self.world.claim(claim))?
                 });
                 match owner.cloned() {
                     Some(claim) => {
+                        let keys = self.world.canonical_keys(&claim).into_iter();
                         let holding = Holding {
                             claim: claim.object.name.clone(),
-                            keys: self.world.canonical_keys(&claim).into(),
+                            // Which version is not known.
+                            versions: keys.map(|key| (key, Box::default())).collect(),
                             fingerprints: [].into(),
                             held_since: claim.created,
                             retain: claim.retain,
                         };
-                        self.world.put_holding(name.clone(), holding);
+                        self.world.put_holding(name.clone(), holding.into());
                     }
                     None => self.world.remove_holding(name),
                 }

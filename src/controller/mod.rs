@@ -17,6 +17,7 @@ pub mod providers;
 pub mod queue;
 pub mod schedule;
 pub mod scoped_secret;
+pub mod seen_claim;
 pub mod store;
 pub mod watch;
 
@@ -41,7 +42,7 @@ pub async fn run(cx: Arc<Context>, leadership: Leadership) {
     );
 }
 
-/// How often a leader looks after the seal key and counts claims.
+/// How often a leader looks after the seal key, the ends of exceptions, and counts claims.
 const HOUSEKEEPING: Duration = Duration::from_secs(15);
 
 /// What a leader does beside the queue, whenever it leads: looks at everything once, then keeps house.
@@ -49,12 +50,18 @@ pub async fn lead(cx: &Context, mut leadership: Leadership, seal_key_max_age: Du
     loop {
         leadership.gained().await;
         take_over(cx);
+        let mut judged = cx.now();
         while leadership.leads() {
             if let Err(error) = keys::rotate_if_old(cx, seal_key_max_age).await {
                 tracing::warn!(%error, "the seal key was not rotated");
             }
             cx.count_claims();
             settle_acceptances(cx);
+            let now = cx.now();
+            if cx.index().world.exceptions_end_between(judged, now) {
+                watch::judge_all(cx);
+            }
+            judged = now;
             let mut changed = leadership.clone();
             tokio::select! {
                 () = changed.changed() => {}

@@ -149,18 +149,21 @@ impl Providers {
         tenant: Option<Tenant>,
         keys: &Arc<SealKeys>,
     ) -> Result<Arc<dyn Provider>, Failure> {
-        let (spec, credentials) = {
+        let (spec, credentials, tenant, connection) = {
+            // Both under one lock: a connection of the spec before this one must not outlive the change.
             let stores = self.stores();
             let store = stores.get(name).ok_or_else(|| {
                 Failure::new(Reason::StoreNotFound, format!("the ScopedSecretStore {name:?} does not exist"))
             })?;
-            (store.spec.clone(), store.credentials.as_ref().map(|(_, keys)| keys.clone()))
+            let auth = store.spec.aws.as_ref().and_then(|aws| aws.auth.as_ref());
+            let per_tenant = auth.is_some_and(|auth| auth.assume_role.is_some());
+            let tenant = tenant.filter(|_| per_tenant);
+            let connection = self.connected().entry((name.to_owned(), tenant.clone())).or_default().clone();
+            let credentials = store.credentials.as_ref().map(|(_, keys)| keys.clone());
+            (store.spec.clone(), credentials, tenant, connection)
         };
-        let per_tenant =
-            spec.aws.as_ref().and_then(|aws| aws.auth.as_ref()).is_some_and(|auth| auth.assume_role.is_some());
-        let key = (name.to_owned(), tenant.filter(|_| per_tenant));
-        let connection = self.connected().entry(key.clone()).or_default().clone();
-        let provider = connection.get_or_try_init(|| self.open(name, &spec, key.1.as_ref(), credentials, keys)).await?;
+        let provider =
+            connection.get_or_try_init(|| self.open(name, &spec, tenant.as_ref(), credentials, keys)).await?;
         Ok(provider.clone())
     }
 
@@ -178,7 +181,7 @@ impl Providers {
             }
             (None, Some(file)) => {
                 let keys = keys.clone();
-                let store = FileStore::open(Path::new(&file.path), move |bytes| keys.digest(bytes));
+                let store = FileStore::open(Path::new(&file.path), move |bytes| keys.digest(bytes).to_string());
                 Ok(Arc::new(
                     store.map_err(|error| Failure::new(fetch_reason(&error), format!("store {name:?}: {error}")))?,
                 ))

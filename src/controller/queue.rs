@@ -159,6 +159,18 @@ impl<K: Clone + Eq + Hash + Ord> Inner<K> {
         }
     }
 
+    /// Once a burst is worked off, its room goes.
+    fn give_back(&mut self) {
+        const SMALL: usize = 256;
+        if self.waiting.is_empty() && self.waiting.capacity() > 2 * SMALL {
+            self.waiting.shrink_to(SMALL);
+            self.urgent.clear();
+            self.urgent.shrink_to(SMALL);
+            self.routine.clear();
+            self.routine.shrink_to(SMALL);
+        }
+    }
+
     fn take(&mut self, lane: Lane) -> Option<K> {
         loop {
             let key = match lane {
@@ -169,6 +181,7 @@ impl<K: Clone + Eq + Hash + Ord> Inner<K> {
             if self.waiting.get(&key) == Some(&lane) {
                 self.waiting.remove(&key);
                 self.running.insert(key.clone());
+                self.give_back();
                 return Some(key);
             }
         }

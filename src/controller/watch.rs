@@ -6,6 +6,7 @@ use super::context::{Context, Job};
 use super::index::{PolicyFacts, accept_violations, is_older, object_name, secret_facts};
 use super::queue::Lane;
 use super::scoped_secret::told::Told;
+use super::seen_claim::SeenClaim;
 use super::{keys, providers::declared_realm};
 use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, ScopedSecret, ScopedSecretStore, SegmentationPolicy};
 use crate::segmentation::policy::Policy;
@@ -95,6 +96,11 @@ fn missing_kind(error: &watcher::Error) -> bool {
     }
 }
 
+/// Small pages: a page is in memory as a whole before the first of its objects is a record.
+fn pages() -> Config {
+    Config::default().page_size(100)
+}
+
 fn dynamic<K: Resource<DynamicType = ()>>(cx: &Context) -> Api<DynamicObject> {
     Api::all_with(cx.client.clone(), &ApiResource::erase::<K>(&()))
 }
@@ -102,7 +108,7 @@ fn dynamic<K: Resource<DynamicType = ()>>(cx: &Context) -> Api<DynamicObject> {
 fn objects<K: Resource<DynamicType = ()>>(
     cx: &Context,
 ) -> impl Stream<Item = Result<Event<DynamicObject>, watcher::Error>> + use<K> {
-    let stream = watcher::watcher(dynamic::<K>(cx), Config::default()).default_backoff();
+    let stream = watcher::watcher(dynamic::<K>(cx), pages()).default_backoff();
     stream.modify(|object| object.managed_fields_mut().clear())
 }
 
@@ -207,7 +213,7 @@ pub async fn relist_policies(cx: &Context) -> Result<(), kube::Error> {
 }
 
 /// Every claim is judged anew, and every Secret without one.
-fn judge_all(cx: &Context) {
+pub(super) fn judge_all(cx: &Context) {
     cx.requeue_claims(|_| true, Lane::Urgent);
     requeue_orphans(cx, |_| true);
 }
@@ -271,8 +277,8 @@ fn requeue_store(cx: &Context, name: &str) {
 }
 
 async fn namespaces(cx: &Context, synced: impl Fn()) {
-    let stream = watcher::watcher(Api::<PartialObjectMeta<Namespace>>::all(cx.client.clone()), Config::default())
-        .default_backoff();
+    let stream =
+        watcher::watcher(Api::<PartialObjectMeta<Namespace>>::all(cx.client.clone()), pages()).default_backoff();
     let mut listed: BTreeSet<String> = BTreeSet::new();
     follow("Namespace", stream, |seen: Seen<PartialObjectMeta<Namespace>>| match seen {
         Seen::ListBegins => listed.clear(),
@@ -300,6 +306,12 @@ pub fn observe_namespace(cx: &Context, metadata: &ObjectMeta) {
     let changed = cx.index_mut().put_namespace(name, labels, metadata.deletion_timestamp.is_some(), revision);
     if changed {
         cx.requeue_claims(|claim| &*claim.namespace == name, Lane::Urgent);
+        // A value that it shares within its segment may be shared across two now.
+        let index = cx.index();
+        let held = index.world.holdings().filter(|(secret, _)| &*secret.namespace == name);
+        let rivals: Vec<ObjectName> = held.flat_map(|(secret, held)| index.rivals(secret, held)).collect();
+        drop(index);
+        cx.retry(rivals);
         requeue_orphans(cx, |secret| &*secret.namespace == name);
     }
 }
@@ -310,7 +322,8 @@ fn forget_namespace(cx: &Context, name: &str) {
 
 async fn claims(cx: &Context, synced: impl Fn()) {
     let mut listed: BTreeSet<ObjectName> = BTreeSet::new();
-    follow("ScopedSecret", objects::<ScopedSecret>(cx), |seen| match seen {
+    let stream = watcher::watcher(Api::<SeenClaim>::all(cx.client.clone()), pages()).default_backoff();
+    follow("ScopedSecret", stream, |seen: Seen<SeenClaim>| match seen {
         Seen::ListBegins => listed.clear(),
         Seen::Listed(object) | Seen::There(object) => {
             listed.extend(object_name(&object.metadata));
@@ -332,11 +345,9 @@ async fn claims(cx: &Context, synced: impl Fn()) {
     .await;
 }
 
-fn observe_claim(cx: &Context, object: DynamicObject) {
-    let Some(name) = object_name(&object.metadata) else { return };
-    let metadata = object.metadata.clone();
-    let status = object.data.get("status").cloned().and_then(|s| serde_json::from_value(s).ok());
-    let decoded: Result<ScopedSecret, _> = object.try_parse();
+fn observe_claim(cx: &Context, object: SeenClaim) {
+    let SeenClaim { metadata, spec, status } = object;
+    let Some(name) = object_name(&metadata) else { return };
     let before = cx
         .index()
         .claims
@@ -354,9 +365,9 @@ fn observe_claim(cx: &Context, object: DynamicObject) {
     {
         index.claim_gone(uid);
     }
-    match &decoded {
-        Ok(claim) => index.put_claim(claim),
-        Err(_) => index.put_broken_claim(&metadata, status.as_ref().map(Told::of).unwrap_or_default()),
+    match spec {
+        Some(spec) => index.put_claim(&ScopedSecret { metadata, spec, status }),
+        None => index.put_broken_claim(&metadata, status.as_ref().map(Told::of).unwrap_or_default()),
     }
     let after = index
         .claims
@@ -409,7 +420,7 @@ async fn secrets(cx: &Context, synced: impl Fn()) {
 }
 
 async fn managed_secrets(cx: &Context, synced: &impl Fn()) {
-    let config = Config::default().labels(&format!("{MANAGED_BY_LABEL}={MANAGED_BY}"));
+    let config = pages().labels(&format!("{MANAGED_BY_LABEL}={MANAGED_BY}"));
     let stream = watcher::watcher(Api::<PartialObjectMeta<Secret>>::all(cx.client.clone()), config).default_backoff();
     let mut listed: BTreeSet<ObjectName> = BTreeSet::new();
     follow("Secret", stream, |seen: Seen<PartialObjectMeta<Secret>>| match seen {
@@ -438,7 +449,7 @@ fn observe_secret(cx: &Context, metadata: &ObjectMeta) {
     let (Some(name), Some((keys, made))) = (object_name(metadata), cx.keys()) else { return };
     let facts = secret_facts(&name, metadata, &keys, made);
     let mut index = cx.index_mut();
-    let known_already = index.secrets.get(&name) == Some(&facts);
+    let known_already = index.secret(&name) == Some(&facts);
     // An older view of what this process has written since.
     let older = index
         .secrets
@@ -447,9 +458,17 @@ fn observe_secret(cx: &Context, metadata: &ObjectMeta) {
     if known_already || older {
         return;
     }
+    let before = index.world.holding(&name).cloned();
     index.put_secret(name.clone(), facts);
+    let after = index.world.holding(&name).cloned();
+    // Who waited for what it gave up, and who shares what it has now.
+    let pairs = [(&before, &after), (&after, &before)];
+    let changed =
+        pairs.into_iter().filter_map(|(a, b)| a.as_ref().filter(|a| b.as_ref().is_none_or(|b| a.gives_up_for(b))));
+    let rivals: Vec<ObjectName> = changed.flat_map(|held| index.rivals(&name, held)).collect();
     let claims: Vec<ObjectName> = index.claims_for(&name).cloned().collect();
     drop(index);
+    cx.retry(rivals);
     if claims.is_empty() {
         cx.queue.add(Job::Orphan(name), Lane::Routine);
     }
@@ -461,19 +480,19 @@ fn secret_gone(cx: &Context, name: &ObjectName, uid: Option<&str>) {
     if uid.is_some_and(|uid| index.secrets.get(name).is_some_and(|known| &*known.uid != uid)) {
         return;
     }
-    let keys: Vec<_> = index.world.holding(name).map(|h| h.keys.to_vec()).unwrap_or_default();
+    let held = index.world.holding(name).cloned();
     index.remove_secret(name);
-    let mut claims: Vec<ObjectName> = index.claims_for(name).cloned().collect();
-    // Whoever waited for its keys may have them now.
-    claims.extend(keys.iter().flat_map(|key| index.world.claims_on(key)).map(|c| c.object.clone()));
+    let rivals = held.map(|held| index.rivals(name, &held)).unwrap_or_default();
+    let claims: Vec<ObjectName> = index.claims_for(name).cloned().collect();
     drop(index);
+    cx.retry(rivals);
     claims.into_iter().for_each(|claim| cx.queue.add(Job::Claim(claim), Lane::Urgent));
 }
 
 /// Secrets of the operator's own namespace: the seal key and stores' credentials.
 async fn own_secrets(cx: &Context, synced: impl Fn()) {
     let api = Api::<PartialObjectMeta<Secret>>::namespaced(cx.client.clone(), &cx.namespace);
-    let stream = watcher::watcher(api, Config::default()).default_backoff();
+    let stream = watcher::watcher(api, pages()).default_backoff();
     follow("the operator's own Secrets", stream, |seen: Seen<PartialObjectMeta<Secret>>| match seen {
         Seen::Listed(object) | Seen::There(object) | Seen::Gone(object) => {
             let name = object.name_any();

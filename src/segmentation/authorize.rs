@@ -42,15 +42,15 @@ pub fn segment_of(namespace: &str, world: &World) -> Result<Segment, Refusal> {
 
 /// Whether another segment holds a value with one of these fingerprints, so that the Secret of `secret` may not have it.
 /// The rules are the strictest of both sides; of two that hold it already, the later loses.
-pub fn shared_value(
+pub fn shared_value<'p>(
     secret: &ObjectName,
     keys: &[AuthorisedKey],
-    prints: &[Vec<Fingerprint>],
+    prints: impl IntoIterator<Item = &'p Fingerprint>,
     world: &World,
     now: Timestamp,
 ) -> bool {
     let Ok(own) = scope_of(&secret.namespace, world) else { return false };
-    prints.iter().flatten().any(|print| {
+    prints.into_iter().any(|print| {
         world.holdings_with(print).any(|(other, held)| {
             let theirs = scope_of(&other.namespace, world).ok();
             if *other == *secret || theirs.as_ref().is_some_and(|s| s.segment == own.segment) {
@@ -89,7 +89,7 @@ pub fn retention(secret: &ObjectName, holding: &Holding, world: &World, now: Tim
         Err(Unscoped::Refused(refusal)) => return Retention::Withdraw(refusal),
         Err(Unscoped::Undecided(refusal)) => return Retention::Unknown(refusal),
     };
-    for key in &holding.keys {
+    for key in holding.keys() {
         match scope.permits_canonical(key, world) {
             Coverage::Covered => {}
             Coverage::Unknown => return Retention::Unknown(Refusal::new(Reason::AccountUnknown, STORE_UNKNOWN)),
@@ -333,7 +333,7 @@ impl Scope<'_> {
                 format!("{} does not allow deletionPolicy Retain (rules.allowRetain): remove it", self.policy_names());
             return Some((Reason::RetainNotAllowed, text));
         }
-        let kind = &*claim.target_type;
+        let kind = claim.target_type.as_deref()?;
         let allowed = BUILT_IN_TYPES.contains(&kind) || self.policies.iter().all(|p| p.target_types.contains(kind));
         (!allowed).then(|| {
             let text = format!(
@@ -535,7 +535,7 @@ const CONTEST_LIMIT: usize = 128;
 
 impl Contest<'_> {
     fn loses(&self, claim: &Claim, key: &AuthorisedKey, scope: &Scope<'_>) -> Option<Refusal> {
-        let own = self.world.holding_of(claim).filter(|h| h.keys.contains(&key.canonical));
+        let own = self.world.holding_of(claim).filter(|h| h.keys().any(|held| *held == key.canonical));
         let own_secret = ObjectName { namespace: claim.object.namespace.clone(), name: claim.target.clone() };
         let excludes = |rival: &ObjectName| {
             scope.excludes(&key.canonical, &key.written, &claim.object.namespace, rival, self.world, self.now)

@@ -126,7 +126,7 @@ fn rules_of_form() {
     assert_eq!(reason(&Claim { has_consumers: false, ..base() }, &world), Some(Reason::ConsumersRequired));
     assert_eq!(reason(&Claim { retain: true, ..base() }, &world), Some(Reason::RetainNotAllowed));
     assert_eq!(
-        reason(&Claim { target_type: "example.com/own".into(), ..base() }, &world),
+        reason(&Claim { target_type: Some("example.com/own".into()), ..base() }, &world),
         Some(Reason::TargetTypeNotAllowed)
     );
     let pinned =

@@ -64,17 +64,17 @@ impl World {
 
     /// Adds a claim, and what its Secret holds since `held_since`.
     pub fn holds(&mut self, claim: Claim, held_since: Timestamp) {
-        let keys = self.canonical_keys(&claim).into();
+        let keys = self.canonical_keys(&claim).into_iter();
         let secret = ObjectName { namespace: claim.object.namespace.clone(), name: claim.target.clone() };
         let holding = Holding {
             claim: claim.object.name.clone(),
-            keys,
+            versions: keys.map(|key| (key, "v1".into())).collect(),
             fingerprints: [].into(),
             held_since,
             retain: claim.retain,
         };
         self.put_claim(claim);
-        self.put_holding(secret, holding);
+        self.put_holding(secret, holding.into());
     }
 }
 
@@ -86,7 +86,7 @@ pub fn claim(namespace: &str, name: &str) -> Claim {
         created: at(1_000_000),
         store: "aws".into(),
         target: name.into(),
-        target_type: "Opaque".into(),
+        target_type: None,
         has_consumers: true,
         retain: false,
         asks: [].into(),

@@ -7,7 +7,7 @@ use super::authorize::{Retention, retention, segment_of};
 use super::key::CanonicalKey;
 use super::policy::Policy;
 use super::segment::Segment;
-use super::world::{ObjectName, PolicyState, World};
+use super::world::{Holding, ObjectName, PolicyState, World};
 use crate::api::policy::{ExceptedRule, Exclusivity, Within};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -50,7 +50,7 @@ pub struct Breach {
 pub fn breaches(world: &World, managed: &[Managed], told: &[Told], now: Timestamp) -> Vec<Breach> {
     let mut found = authorised(world, now);
     found.extend(one_owner(world, now));
-    found.extend(one_segment(world, now));
+    found.extend(one_segment(world, told, now));
     found.extend(no_theft_no_loss(world, managed, told));
     found.extend(truthful(managed, told));
     found
@@ -74,7 +74,7 @@ fn one_owner(world: &World, now: Timestamp) -> Vec<Breach> {
     let mut found = Vec::new();
     let holdings: BTreeMap<_, _> = world.holdings().collect();
     for (a, held) in &holdings {
-        for key in &held.keys {
+        for key in held.keys() {
             for (b, _) in world.holdings_on(key).filter(|(b, _)| *a < b) {
                 let level = level(world, a, b, key, now);
                 let apart = match level {
@@ -92,21 +92,29 @@ fn one_owner(world: &World, now: Timestamp) -> Vec<Breach> {
     found
 }
 
-/// 3: no hard-to-guess value stands in two segments.
-fn one_segment(world: &World, now: Timestamp) -> Vec<Breach> {
+/// 3: a hard-to-guess value that stands in two segments is found: the later one says so.
+fn one_segment(world: &World, told: &[Told], now: Timestamp) -> Vec<Breach> {
+    let says_so = |secret: &ObjectName, held: &Holding| {
+        told.iter().any(|t| {
+            t.name.namespace == secret.namespace
+                && t.name.name == held.claim
+                && t.conditions.get("Unique").is_some_and(|s| s == "False")
+        })
+    };
     let mut found = Vec::new();
     let holdings: BTreeMap<_, _> = world.holdings().collect();
     for (a, held) in &holdings {
-        for (b, _) in held.fingerprints.iter().flat_map(|f| world.holdings_with(f)).filter(|(b, _)| *a < b) {
+        for (b, theirs) in held.fingerprints.iter().flat_map(|f| world.holdings_with(f)).filter(|(b, _)| *a < b) {
             let governing = || policies(world, a).chain(policies(world, b));
             let compared = governing().any(|p| p.unique_within == Within::Segment);
             let names = [&*a.namespace, &*b.namespace];
-            let keys = held.keys.iter().filter_map(|k| k.aws_parts().map(|(_, _, name)| name));
+            let keys = held.keys().filter_map(|k| k.aws_parts().map(|(_, _, name)| name));
             let lifted = keys
                 .map(Some)
                 .chain([None])
                 .any(|k| governing().any(|p| p.lifts(ExceptedRule::UniqueValues, k, &names, now)));
-            if compared && !lifted && segment(world, a) != segment(world, b) {
+            if compared && !lifted && segment(world, a) != segment(world, b) && !says_so(a, held) && !says_so(b, theirs)
+            {
                 found.push(breach(3, a, format!("it shares a value with {b}")));
             }
         }

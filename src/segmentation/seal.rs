@@ -15,39 +15,43 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// What a seal says.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SealRecord {
-    /// The ScopedSecret's name.
-    pub claim: String,
-    /// Each key with the version that was projected.
-    pub versions: Vec<(CanonicalKey, String)>,
-    /// Since when the claim has held these keys.
-    pub held_since: Timestamp,
-    /// Fingerprints of the hard-to-guess values.
-    pub fingerprints: Vec<Fingerprint>,
-    /// Digest of the part of the spec that decides what is projected.
-    pub spec: String,
-    /// Digest of the Secret's content, to tell drift from a read.
-    pub content: String,
-    /// Whether the Secret outlives its ScopedSecret.
-    pub retain: bool,
+    /// What the Secret holds, and for whom: what decides.
+    pub holding: Arc<Holding>,
+    /// Of the part of the spec that decides what is projected.
+    pub spec: Digest,
+    /// Of the Secret's content, to tell drift from a read.
+    pub content: Digest,
     /// The refresh-at that was handled.
-    pub refresh_at: Option<String>,
+    pub refresh_at: Option<Box<str>>,
 }
 
-impl SealRecord {
-    /// The part that the index keeps.
-    pub fn holding(&self) -> Holding {
-        Holding {
-            claim: self.claim.as_str().into(),
-            keys: self.versions.iter().map(|(key, _)| key.clone()).collect(),
-            fingerprints: self.fingerprints.clone().into(),
-            held_since: self.held_since,
-            retain: self.retain,
-        }
+/// A keyed digest: for what must be compared but not revealed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Digest([u8; 16]);
+
+impl Digest {
+    fn from_sealed(text: &str) -> Option<Self> {
+        Some(Self(BASE64.decode(text).ok()?.try_into().ok()?))
+    }
+}
+
+/// Hexadecimal, 32 characters.
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Digest")
     }
 }
 
@@ -169,15 +173,16 @@ impl SealKeys {
 
     /// Seals a record for one Secret.
     pub fn seal(&self, secret: &ObjectName, record: &SealRecord, nonce: [u8; NONCE_LEN]) -> Result<String, BrokenKeys> {
+        let holding = &record.holding;
         let wire = Wire {
-            c: record.claim.clone(),
-            k: record.versions.iter().map(|(key, version)| (key.as_str().to_owned(), version.clone())).collect(),
-            h: record.held_since.as_second(),
-            f: BASE64.encode(record.fingerprints.iter().flat_map(|f| f.0).collect::<Vec<u8>>()),
-            s: record.spec.clone(),
-            x: record.content.clone(),
-            r: record.retain,
-            a: record.refresh_at.clone(),
+            c: holding.claim.to_string(),
+            k: holding.versions.iter().map(|(key, version)| (key.as_str().to_owned(), version.to_string())).collect(),
+            h: holding.held_since.as_second(),
+            f: BASE64.encode(holding.fingerprints.iter().flat_map(|f| f.0).collect::<Vec<u8>>()),
+            s: BASE64.encode(record.spec.0),
+            x: BASE64.encode(record.content.0),
+            r: holding.retain,
+            a: record.refresh_at.as_deref().map(str::to_owned),
         };
         let mut sealed = serde_json::to_vec(&wire).map_err(|_| BrokenKeys::Crypto)?;
         let current = self.current();
@@ -209,15 +214,20 @@ impl SealKeys {
             .map_err(|_| BrokenSeal::Invalid)?;
         let wire: Wire = serde_json::from_slice(plain).map_err(|_| BrokenSeal::Invalid)?;
         let fingerprints = BASE64.decode(&wire.f).map_err(|_| BrokenSeal::Invalid)?;
-        Ok(SealRecord {
-            claim: wire.c,
-            versions: wire.k.into_iter().map(|(key, version)| (CanonicalKey::from_sealed(&key), version)).collect(),
+        let digest = |text: &str| Digest::from_sealed(text).ok_or(BrokenSeal::Invalid);
+        let versions = wire.k.into_iter().map(|(key, version)| (CanonicalKey::from_sealed(&key), version.into()));
+        let holding = Holding {
+            claim: wire.c.into(),
+            versions: versions.collect(),
             held_since: Timestamp::from_second(wire.h).map_err(|_| BrokenSeal::Invalid)?,
             fingerprints: fingerprints.chunks_exact(16).filter_map(|c| Some(Fingerprint(c.try_into().ok()?))).collect(),
-            spec: wire.s,
-            content: wire.x,
             retain: wire.r,
-            refresh_at: wire.a,
+        };
+        Ok(SealRecord {
+            holding: Arc::new(holding),
+            spec: digest(&wire.s)?,
+            content: digest(&wire.x)?,
+            refresh_at: wire.a.map(Into::into),
         })
     }
 
@@ -238,9 +248,11 @@ impl SealKeys {
         self.generations.iter().map(move |g| g.fingerprint(value))
     }
 
-    /// A keyed digest, hexadecimal, 32 characters: for what must be compared but not revealed.
-    pub fn digest(&self, bytes: &[u8]) -> String {
-        hmac::sign(&self.current().digesting, bytes).as_ref()[..16].iter().map(|b| format!("{b:02x}")).collect()
+    /// The digest of what must be compared but not revealed.
+    pub fn digest(&self, bytes: &[u8]) -> Digest {
+        let mut short = [0; 16];
+        short.copy_from_slice(&hmac::sign(&self.current().digesting, bytes).as_ref()[..16]);
+        Digest(short)
     }
 
     /// As stored in the key Secret.
@@ -290,14 +302,18 @@ mod tests {
     }
 
     fn record() -> SealRecord {
-        SealRecord {
+        let key = CanonicalKey::from_sealed("aws:123456789012:eu-west-1:payments/prod/db");
+        let holding = Holding {
             claim: "orders-db".into(),
-            versions: vec![(CanonicalKey::from_sealed("aws:123456789012:eu-west-1:payments/prod/db"), "v1".into())],
+            versions: [(key, "v1".into())].into(),
             held_since: Timestamp::from_second(1_767_225_600).unwrap(),
-            fingerprints: vec![keys(1).fingerprint(b"a value that is long enough")],
-            spec: "s".into(),
-            content: "c".into(),
+            fingerprints: [keys(1).fingerprint(b"a value that is long enough")].into(),
             retain: false,
+        };
+        SealRecord {
+            holding: holding.into(),
+            spec: keys(1).digest(b"spec"),
+            content: keys(1).digest(b"content"),
             refresh_at: Some("now".into()),
         }
     }

@@ -17,6 +17,7 @@ use super::key::{CanonicalKey, Realm, RemoteKey};
 use super::policy::Policy;
 use crate::api::ScopedSecretSpec;
 use jiff::Timestamp;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -105,8 +106,8 @@ pub struct Claim {
     pub store: Arc<str>,
     /// The name of its Secret.
     pub target: Arc<str>,
-    /// The type of its Secret.
-    pub target_type: Arc<str>,
+    /// The type of its Secret; None: Opaque, as nearly all are.
+    pub target_type: Option<Box<str>>,
     /// Whether it names consumers.
     pub has_consumers: bool,
     /// Whether its Secret outlives it.
@@ -129,8 +130,11 @@ impl Claim {
             uid,
             created,
             store: spec.store_ref.name.as_str().into(),
-            target: spec.target_name(&object.name).into(),
-            target_type: spec.target_type().into(),
+            // Nearly always its own name, and then the same text in memory.
+            target: Some(spec.target_name(&object.name))
+                .filter(|target| **target != *object.name)
+                .map_or_else(|| object.name.clone(), Into::into),
+            target_type: Some(spec.target_type()).filter(|kind| *kind != "Opaque").map(Into::into),
             has_consumers: !spec.consumers.is_empty(),
             retain: spec.retain(),
             asks: asks.into(),
@@ -144,14 +148,34 @@ impl Claim {
 pub struct Holding {
     /// The ScopedSecret that it was projected for.
     pub claim: Arc<str>,
-    /// The keys whose values it holds.
-    pub keys: Box<[CanonicalKey]>,
+    /// The keys whose values it holds, each with the version that was projected.
+    pub versions: Box<[(CanonicalKey, Box<str>)]>,
     /// Fingerprints of its hard-to-guess values.
     pub fingerprints: Box<[Fingerprint]>,
     /// Since when its claim has held the keys.
     pub held_since: Timestamp,
     /// Whether it outlives its ScopedSecret.
     pub retain: bool,
+}
+
+impl Holding {
+    /// The keys whose values it holds.
+    pub fn keys(&self) -> impl Iterator<Item = &CanonicalKey> {
+        self.versions.iter().map(|(key, _)| key)
+    }
+
+    /// Whether it has a key or a value that the other has not.
+    pub fn gives_up_for(&self, other: &Self) -> bool {
+        self.keys().any(|key| other.keys().all(|kept| kept != key))
+            || self.fingerprints.iter().any(|print| !other.fingerprints.contains(print))
+    }
+}
+
+/// Who names a key, and who has it.
+#[derive(Debug, Default)]
+struct OnKey {
+    claims: Few<ObjectName>,
+    holdings: Few<ObjectName>,
 }
 
 /// Everything that was observed.
@@ -165,10 +189,9 @@ pub struct World {
     pub namespaces: HashMap<Arc<str>, BTreeMap<String, String>>,
     /// Stores by name.
     pub stores: BTreeMap<String, StoreState>,
-    claims: HashMap<ObjectName, Claim>,
-    holdings: HashMap<ObjectName, Holding>,
-    claims_by_key: HashMap<CanonicalKey, Few<ObjectName>>,
-    holdings_by_key: HashMap<CanonicalKey, Few<ObjectName>>,
+    claims: HashMap<ObjectName, Box<Claim>>,
+    holdings: HashMap<ObjectName, Arc<Holding>>,
+    by_key: HashMap<CanonicalKey, OnKey>,
     holdings_by_fingerprint: HashMap<Fingerprint, Few<ObjectName>>,
 }
 
@@ -177,23 +200,23 @@ impl World {
     pub fn put_claim(&mut self, claim: Claim) {
         self.remove_claim(&claim.object);
         for key in self.canonical_keys(&claim) {
-            self.claims_by_key.entry(key).or_default().insert(claim.object.clone());
+            self.by_key.entry(key).or_default().claims.insert(claim.object.clone());
         }
-        self.claims.insert(claim.object.clone(), claim);
+        self.claims.insert(claim.object.clone(), claim.into());
     }
 
     /// Forgets a claim.
     pub fn remove_claim(&mut self, object: &ObjectName) {
         if let Some(old) = self.claims.remove(object) {
             for key in self.canonical_keys(&old) {
-                forget(&mut self.claims_by_key, &key, object);
+                self.forget(&key, |on_key| on_key.claims.remove(object));
             }
         }
     }
 
     /// Records a store; the canonical keys of its claims may change with it.
     pub fn put_store(&mut self, name: &str, state: Option<StoreState>) {
-        let affected: Vec<Claim> = self.claims.values().filter(|c| &*c.store == name).cloned().collect();
+        let affected: Vec<Claim> = self.claims().filter(|c| &*c.store == name).cloned().collect();
         for claim in &affected {
             self.remove_claim(&claim.object);
         }
@@ -207,10 +230,10 @@ impl World {
     }
 
     /// Records what a sealed Secret holds.
-    pub fn put_holding(&mut self, secret: ObjectName, holding: Holding) {
+    pub fn put_holding(&mut self, secret: ObjectName, holding: Arc<Holding>) {
         self.remove_holding(&secret);
-        for key in &holding.keys {
-            self.holdings_by_key.entry(key.clone()).or_default().insert(secret.clone());
+        for key in holding.keys() {
+            self.by_key.entry(key.clone()).or_default().holdings.insert(secret.clone());
         }
         for fingerprint in &holding.fingerprints {
             self.holdings_by_fingerprint.entry(*fingerprint).or_default().insert(secret.clone());
@@ -221,52 +244,78 @@ impl World {
     /// Forgets a sealed Secret.
     pub fn remove_holding(&mut self, secret: &ObjectName) {
         let Some(old) = self.holdings.remove(secret) else { return };
-        for key in &old.keys {
-            forget(&mut self.holdings_by_key, key, secret);
+        for key in old.keys() {
+            self.forget(key, |on_key| on_key.holdings.remove(secret));
         }
         for fingerprint in &old.fingerprints {
-            forget(&mut self.holdings_by_fingerprint, fingerprint, secret);
+            if let Entry::Occupied(mut secrets) = self.holdings_by_fingerprint.entry(*fingerprint) {
+                secrets.get_mut().remove(secret);
+                if secrets.get().is_empty() {
+                    secrets.remove();
+                }
+            }
         }
+    }
+
+    fn forget(&mut self, key: &CanonicalKey, whom: impl FnOnce(&mut OnKey)) {
+        let Some(on_key) = self.by_key.get_mut(key) else { return };
+        whom(on_key);
+        if on_key.claims.is_empty() && on_key.holdings.is_empty() {
+            self.by_key.remove(key);
+        }
+    }
+
+    /// Whether an exception of a policy ended in this time: what it lifted counts again.
+    pub fn exceptions_end_between(&self, after: Timestamp, until: Timestamp) -> bool {
+        self.policies.values().any(|policy| match policy {
+            PolicyState::Known(policy) => {
+                policy.exceptions.iter().map(|e| e.expiration_time.0).any(|end| after < end && end <= until)
+            }
+            PolicyState::Unknown(_) => false,
+        })
+    }
+
+    /// The same key, in a text that is in memory already where it is.
+    pub fn shared(&self, key: &CanonicalKey) -> CanonicalKey {
+        self.by_key.get_key_value(key).map_or(key, |(known, _)| known).clone()
     }
 
     /// A claim.
     pub fn claim(&self, object: &ObjectName) -> Option<&Claim> {
-        self.claims.get(object)
+        self.claims.get(object).map(|claim| &**claim)
     }
 
     /// Every claim.
     pub fn claims(&self) -> impl Iterator<Item = &Claim> {
-        self.claims.values()
+        self.claims.values().map(|claim| &**claim)
     }
 
     /// What a Secret holds.
-    pub fn holding(&self, secret: &ObjectName) -> Option<&Holding> {
+    pub fn holding(&self, secret: &ObjectName) -> Option<&Arc<Holding>> {
         self.holdings.get(secret)
     }
 
     /// Every holding.
     pub fn holdings(&self) -> impl Iterator<Item = (&ObjectName, &Holding)> {
-        self.holdings.iter()
+        self.holdings.iter().map(|(secret, holding)| (secret, &**holding))
     }
 
     /// What the Secret of a claim holds, if it was projected for that claim.
     pub fn holding_of(&self, claim: &Claim) -> Option<&Holding> {
         let secret = ObjectName { namespace: claim.object.namespace.clone(), name: claim.target.clone() };
-        self.holdings.get(&secret).filter(|h| h.claim == claim.object.name)
+        self.holdings.get(&secret).map(|h| &**h).filter(|h| h.claim == claim.object.name)
     }
 
     /// The claims that name a key.
     pub fn claims_on(&self, key: &CanonicalKey) -> impl Iterator<Item = &Claim> {
-        self.claims_by_key.get(key).into_iter().flat_map(Few::iter).filter_map(|object| self.claims.get(object))
+        let named = self.by_key.get(key).into_iter().flat_map(|on_key| on_key.claims.iter());
+        named.filter_map(|object| self.claim(object))
     }
 
     /// The sealed Secrets that hold a key.
     pub fn holdings_on(&self, key: &CanonicalKey) -> impl Iterator<Item = (&ObjectName, &Holding)> {
-        self.holdings_by_key
-            .get(key)
-            .into_iter()
-            .flat_map(Few::iter)
-            .filter_map(|secret| self.holdings.get_key_value(secret))
+        let held = self.by_key.get(key).into_iter().flat_map(|on_key| on_key.holdings.iter());
+        held.filter_map(|secret| self.held_by(secret))
     }
 
     /// The sealed Secrets that hold a value with this fingerprint.
@@ -275,7 +324,11 @@ impl World {
             .get(fingerprint)
             .into_iter()
             .flat_map(Few::iter)
-            .filter_map(|secret| self.holdings.get_key_value(secret))
+            .filter_map(|secret| self.held_by(secret))
+    }
+
+    fn held_by(&self, secret: &ObjectName) -> Option<(&ObjectName, &Holding)> {
+        self.holdings.get_key_value(secret).map(|(secret, holding)| (secret, &**holding))
     }
 
     /// The canonical keys of a claim that can be told now.
@@ -283,14 +336,5 @@ impl World {
         let Some(realm) = self.stores.get(&*claim.store).and_then(StoreState::realm) else { return Vec::new() };
         let keys = claim.asks.iter().filter_map(|(text, _)| Some(realm.resolve(&RemoteKey::parse(text).ok()?).ok()?.0));
         keys.collect::<BTreeSet<_>>().into_iter().collect()
-    }
-}
-
-fn forget<K: std::hash::Hash + Eq>(index: &mut HashMap<K, Few<ObjectName>>, key: &K, object: &ObjectName) {
-    if let Some(objects) = index.get_mut(key) {
-        objects.remove(object);
-        if objects.is_empty() {
-            index.remove(key);
-        }
     }
 }

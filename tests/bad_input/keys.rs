@@ -123,7 +123,7 @@ fn the_core_refuses_what_got_past_the_crd() {
                 created: Timestamp::UNIX_EPOCH,
                 store: store.into(),
                 target: "db".into(),
-                target_type: "Opaque".into(),
+                target_type: None,
                 has_consumers: true,
                 retain: false,
                 asks: [((*key).into(), VersionAsked::Current)].into(),

@@ -112,6 +112,13 @@ impl Operator {
         Self { child, watchdog, log, metrics, webhook }
     }
 
+    /// Bytes of memory of its own that it has (Linux: RssAnon).
+    pub fn memory(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let line = status.lines().find_map(|l| l.strip_prefix("RssAnon:")).expect("Linux tells");
+        line.trim().trim_end_matches("kB").trim().parse::<usize>().expect("a number") * 1024
+    }
+
     /// GET on the plain server: the body if the answer is 200, else what it said.
     pub fn probe(&self, path: &str) -> Result<String, String> {
         let mut stream = TcpStream::connect(&self.metrics).map_err(|e| e.to_string())?;

@@ -88,12 +88,13 @@ fn observe(cluster: &Cluster) -> Vec<Breach> {
         if let Some(Ok(record)) = seal {
             // A claim that was edited since may be refused: its Secret is what the spec before it projected.
             let spec = claims.iter().find(|c| {
-                object_name(&c.metadata).is_some_and(|n| n.namespace == name.namespace && *n.name == *record.claim)
+                object_name(&c.metadata)
+                    .is_some_and(|n| n.namespace == name.namespace && n.name == record.holding.claim)
             });
             let digest = |c: &ScopedSecret| keys.digest(&scoped_secrets::projection::spec_bytes(&c.spec));
             intact =
                 spec.is_none_or(|c| digest(c) != record.spec || read_digest(&c.spec, &secret, &keys) == record.content);
-            world.put_holding(name.clone(), record.holding());
+            world.put_holding(name.clone(), record.holding.clone());
         }
         let owner = secret
             .metadata

@@ -4,8 +4,8 @@ use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, SEAL_ANNOTATION, ScopedSecretSpec
 use crate::projection::{Projection, content_bytes};
 use crate::segmentation::fingerprint::{Fingerprint, is_compared};
 use crate::segmentation::key::CanonicalKey;
-use crate::segmentation::seal::{BrokenKeys, SealKeys, SealRecord};
-use crate::segmentation::world::ObjectName;
+use crate::segmentation::seal::{BrokenKeys, Digest, SealKeys, SealRecord};
+use crate::segmentation::world::{Holding, ObjectName};
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
@@ -39,7 +39,7 @@ pub fn fingerprints(projection: &Projection, ignore: &BTreeSet<String>, keys: &S
 }
 
 /// The digest of a projected content.
-pub fn content_digest(spec: &ScopedSecretSpec, projection: &Projection, keys: &SealKeys) -> String {
+pub fn content_digest(spec: &ScopedSecretSpec, projection: &Projection, keys: &SealKeys) -> Digest {
     let data = projection.data.iter().map(|(k, v)| (k.as_str(), v.expose()));
     keys.digest(&content_bytes(
         spec.target_type(),
@@ -51,7 +51,7 @@ pub fn content_digest(spec: &ScopedSecretSpec, projection: &Projection, keys: &S
 }
 
 /// The digest of a Secret as it was read, looking only at the labels and annotations that the spec sets.
-pub fn read_digest(spec: &ScopedSecretSpec, secret: &Secret, keys: &SealKeys) -> String {
+pub fn read_digest(spec: &ScopedSecretSpec, secret: &Secret, keys: &SealKeys) -> Digest {
     let template = spec.target.as_ref().and_then(|t| t.template.as_ref());
     let pick = |wanted: Option<&BTreeMap<String, String>>,
                 live: Option<&BTreeMap<String, String>>|
@@ -71,8 +71,8 @@ fn pairs(map: &BTreeMap<String, String>) -> impl Iterator<Item = (&str, &str)> {
 }
 
 /// Since when the claim has held these keys: as its seal says, if that covers them all.
-pub fn held_since(old: Option<&SealRecord>, versions: &[(CanonicalKey, String)], now: Timestamp) -> Timestamp {
-    let covered = |old: &SealRecord| versions.iter().all(|(key, _)| old.versions.iter().any(|(held, _)| held == key));
+pub fn held_since(old: Option<&Holding>, versions: &[(CanonicalKey, Box<str>)], now: Timestamp) -> Timestamp {
+    let covered = |old: &Holding| versions.iter().all(|(key, _)| old.keys().any(|held| held == key));
     old.filter(|old| covered(old)).map_or(now, |old| old.held_since)
 }
 

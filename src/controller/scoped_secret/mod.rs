@@ -19,8 +19,8 @@ use super::store::brief;
 use crate::api::duration;
 use crate::api::{DEFAULT_REFRESH_INTERVAL, Reason, ScopedSecretSpec};
 use crate::projection;
-use crate::segmentation::authorize::{Retention, authorize, retention};
-use crate::segmentation::seal::SealKeys;
+use crate::segmentation::authorize::{Retention, authorize, retention, shared_value};
+use crate::segmentation::seal::{Digest, SealKeys};
 use crate::segmentation::verdict::Verdict;
 use crate::segmentation::world::ObjectName;
 use jiff::Timestamp;
@@ -32,12 +32,12 @@ use std::time::Duration;
 struct Work<'c> {
     cx: &'c Context,
     name: ObjectName,
-    record: ClaimRecord,
+    record: Box<ClaimRecord>,
     spec: ScopedSecretSpec,
     keys: Arc<SealKeys>,
     key_made: Timestamp,
-    spec_digest: String,
-    memory: Memory,
+    spec_digest: Digest,
+    memory: Box<Memory>,
     /// The Secret as it was read in this run.
     read: Option<(SecretFacts, Content)>,
     /// The Secret's content changed in this run.
@@ -98,7 +98,7 @@ impl Work<'_> {
         let now = self.cx.now();
         let seen = (self.record.uid.clone(), self.record.generation, self.record.refresh_at.clone());
         match &self.memory.looked_at {
-            Some((uid, ..)) if *uid != seen.0 => self.memory = Memory::default(),
+            Some((uid, ..)) if *uid != seen.0 => *self.memory = Memory::default(),
             Some(last) if *last != seen => {
                 // An edit: a failure is tried again at once, and the next refresh is reckoned anew.
                 self.memory.due_at = self.memory.failure.is_some().then_some(now);
@@ -109,7 +109,7 @@ impl Work<'_> {
         if self.memory.looked_at.is_none() {
             let old = self.record.status.recall();
             self.memory.last_change = old.last_change_time.as_ref().map(|t| t.0);
-            self.memory.verified = old.secret_ref.map(|s| (s.uid.into(), s.resource_version.into()));
+            self.memory.verified = self.record.status.secret();
             match old.conditions.iter().find(|c| c.type_ == "Synced") {
                 Some(failed) if failed.status != "True" => {
                     // It failed before the restart: tried again now rather than told to be well. The last good value is
@@ -138,7 +138,7 @@ impl Work<'_> {
                     Ok(write::Progress::Done) => return Outcome::Current,
                     Ok(write::Progress::LookAgain) => None,
                     Err(failure) if self.holds_what_is_not_allowed() => {
-                        self.memory.failure = Some(failure);
+                        self.memory.failure = Some(failure.into());
                         self.memory.due_at = None;
                         None
                     }
@@ -173,15 +173,14 @@ impl Work<'_> {
     /// What is known of the Secret under the target's name, how far its content is, and whose it says it is.
     fn known_secret(&self, index: &Index) -> (Option<SecretFacts>, Content, Owner) {
         let secret_name = self.secret_name();
-        let known = index.secrets.get(&secret_name).cloned();
+        let known = index.secret(&secret_name).cloned();
         let (secret, content) = match (&self.read, known) {
             (Some((read, content)), Some(known)) if known.resource_version == read.resource_version => {
                 (Some(read.clone()), *content)
             }
             (Some((read, content)), None) => (Some(read.clone()), *content),
             (_, Some(known)) => {
-                let verified = self.memory.verified.as_ref();
-                let same = verified.is_some_and(|(uid, rv)| *uid == known.uid && *rv == known.resource_version);
+                let same = self.memory.verified == Some(known.revision());
                 (Some(known), if same { Content::Verified } else { Content::Unread })
             }
             (None, None) => (None, Content::Verified),
@@ -192,7 +191,7 @@ impl Work<'_> {
         let owner = match secret.as_ref().and_then(|s| s.owner.as_deref()) {
             None => Owner::UsOrNobody,
             Some(uid) if uid == &*self.record.uid => Owner::UsOrNobody,
-            Some(uid) if index.gone.contains(uid) => Owner::JustGone,
+            Some(uid) if index.is_gone(uid) => Owner::JustGone,
             Some(uid) if alive(uid) => Owner::OtherAlive,
             Some(_) => Owner::Stranger,
         };
@@ -209,8 +208,8 @@ impl Work<'_> {
         let verdict = authorize(claim, &index.world, now);
         let (secret, content, owner) = self.known_secret(&index);
         let secret_name = self.secret_name();
-        let held = secret.as_ref().and_then(|s| s.seal.as_ref().ok()).map(|seal| seal.holding());
-        let held = held.as_ref().or_else(|| index.world.holding(&secret_name));
+        let held = secret.as_ref().and_then(|s| s.seal.as_ref().ok()).map(|seal| &seal.holding);
+        let held = held.or_else(|| index.world.holding(&secret_name));
         let kept = held.map(|held| retention(&secret_name, held, &index.world, now));
         let paused = match &kept {
             Some(Retention::Withdraw(_)) => {
@@ -225,7 +224,7 @@ impl Work<'_> {
             uid: &self.record.uid,
             spec: &self.spec,
             refresh_at: self.record.refresh_at.as_deref(),
-            spec_digest: &self.spec_digest,
+            spec_digest: self.spec_digest,
             verdict: &verdict,
             terminating: index.terminating.contains(&self.name.namespace),
             secret: secret.as_ref(),
@@ -233,11 +232,19 @@ impl Work<'_> {
             content,
             retention: kept.as_ref(),
             paused,
+            shared: self.shares_a_value(&index, &verdict, secret.as_ref()),
             due: self.memory.due_at.is_some_and(|at| now >= at),
-            failure: self.memory.failure.as_ref(),
+            failure: self.memory.failure.as_deref(),
             blocked: self.memory.blocked,
-            missing: self.record.status.has_secret() && self.read.is_none() && !self.memory.searched,
+            missing: self.record.status.secret().is_some() && self.read.is_none() && !self.memory.searched,
         })
+    }
+
+    /// Whether what stands breaks the uniqueness of values: policies and labels may have changed since it was written.
+    fn shares_a_value(&self, index: &Index, verdict: &Verdict, secret: Option<&SecretFacts>) -> bool {
+        let (Verdict::Allowed(grant), Some(Ok(seal))) = (verdict, secret.map(|s| &s.seal)) else { return false };
+        let prints = seal.holding.fingerprints.iter();
+        shared_value(&self.secret_name(), &grant.keys, prints, &index.world, self.cx.now())
     }
 
     /// The observation after a fetch: only what says whether there is anything to write.
@@ -246,21 +253,23 @@ impl Work<'_> {
         secret: Option<&SecretFacts>,
         content: Content,
         grant: &crate::segmentation::verdict::Grant,
-        versions: &[(crate::segmentation::key::CanonicalKey, String)],
+        versions: &[(crate::segmentation::key::CanonicalKey, Box<str>)],
     ) -> bool {
+        let verdict = Verdict::Allowed(grant.clone());
         let observed = Observed {
             name: &self.name.name,
             uid: &self.record.uid,
             spec: &self.spec,
             refresh_at: self.record.refresh_at.as_deref(),
-            spec_digest: &self.spec_digest,
-            verdict: &Verdict::Allowed(grant.clone()),
+            spec_digest: self.spec_digest,
+            verdict: &verdict,
             terminating: false,
             secret,
             owner: Owner::UsOrNobody,
             content,
             retention: None,
             paused: None,
+            shared: self.shares_a_value(&self.cx.index(), &verdict, secret),
             due: true,
             failure: None,
             blocked: false,

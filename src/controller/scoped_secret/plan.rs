@@ -14,7 +14,7 @@ use crate::api::{Reason, ScopedSecretSpec};
 use crate::controller::index::SecretFacts;
 use crate::segmentation::authorize::Retention;
 use crate::segmentation::key::CanonicalKey;
-use crate::segmentation::seal::SealRecord;
+use crate::segmentation::seal::{Digest, SealRecord};
 use crate::segmentation::verdict::{Grant, Refusal, Verdict};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub struct Observed<'a> {
     /// The annotation refresh-at.
     pub refresh_at: Option<&'a str>,
     /// Digest of the part of the spec that decides what is projected.
-    pub spec_digest: &'a str,
+    pub spec_digest: Digest,
     /// The authoriser's answer.
     pub verdict: &'a Verdict,
     /// Whether the namespace is being deleted.
@@ -45,6 +45,8 @@ pub struct Observed<'a> {
     pub retention: Option<&'a Retention>,
     /// How many withdrawals wait, if so many that they need somebody's word.
     pub paused: Option<usize>,
+    /// Whether the Secret holds a value that another segment has as well, and had before.
+    pub shared: bool,
     /// Whether a refresh, or a retry, is due.
     pub due: bool,
     /// The last attempt's failure, if it failed.
@@ -151,7 +153,7 @@ pub fn ownership(name: &str, uid: &str, secret: &SecretFacts, owner: Owner) -> O
     if secret.owner.as_deref() == Some(uid) {
         return if secret.deleting { Ownership::Releasing } else { Ownership::Ours };
     }
-    let sealed_for_us = secret.seal.as_ref().is_ok_and(|seal| seal.claim == name);
+    let sealed_for_us = secret.seal.as_ref().is_ok_and(|seal| *seal.holding.claim == *name);
     match owner {
         Owner::OtherAlive => Ownership::Foreign,
         _ if !sealed_for_us => Ownership::Foreign,
@@ -222,6 +224,9 @@ fn fetch_or_wait(o: &Observed<'_>, grant: &Grant) -> Step {
 }
 
 fn settled(o: &Observed<'_>) -> Step {
+    if o.shared {
+        return Step::Report(Outcome::Failed(value_shared()));
+    }
     Step::Report(o.failure.map_or(Outcome::Current, |failure| Outcome::Failed(failure.clone())))
 }
 
@@ -231,10 +236,10 @@ fn is_up_to_date(o: &Observed<'_>, secret: &SecretFacts, grant: &Grant) -> bool 
     // An immutable Secret cannot be sealed anew under a new key: its seal stays as it is.
     let frozen = o.spec.immutable() && !secret.seal_is_current;
     let seal_right = secret.seal.as_ref().is_ok_and(|seal| {
-        let held: BTreeSet<_> = seal.versions.iter().map(|(key, _)| key).collect();
-        seal.claim == o.name
+        let held: BTreeSet<_> = seal.holding.keys().collect();
+        *seal.holding.claim == *o.name
             && (frozen || seal.spec == o.spec_digest)
-            && seal.retain == o.spec.retain()
+            && seal.holding.retain == o.spec.retain()
             && held == grant.keys.iter().map(|k| &k.canonical).collect()
             && (o.refresh_at.is_none() || frozen || seal.refresh_at.as_deref() == o.refresh_at)
     });
@@ -242,9 +247,17 @@ fn is_up_to_date(o: &Observed<'_>, secret: &SecretFacts, grant: &Grant) -> bool 
 }
 
 /// Whether fetched versions leave nothing to write.
-pub fn is_unchanged(o: &Observed<'_>, grant: &Grant, versions: &[(CanonicalKey, String)]) -> bool {
-    let same = |seal: &Arc<SealRecord>| seal.versions == versions;
-    o.secret.is_some_and(|secret| is_up_to_date(o, secret, grant) && secret.seal.as_ref().is_ok_and(same))
+pub fn is_unchanged(o: &Observed<'_>, grant: &Grant, versions: &[(CanonicalKey, Box<str>)]) -> bool {
+    let same = |seal: &Arc<SealRecord>| *seal.holding.versions == *versions;
+    !o.shared && o.secret.is_some_and(|secret| is_up_to_date(o, secret, grant) && secret.seal.as_ref().is_ok_and(same))
+}
+
+/// Of two segments that have one value, the later one hears this.
+pub fn value_shared() -> Failure {
+    Failure::new(
+        Reason::ValueShared,
+        "one of the values is also held in another segment, and the policy keeps a value inside one segment (rules.uniqueValues): store a credential of its own for this segment in the manager; what was projected before stays",
+    )
 }
 
 fn failed(reason: Reason, message: impl Into<String>) -> Step {
@@ -272,3 +285,7 @@ impl Outcome {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

@@ -31,10 +31,10 @@ impl Work<'_> {
         let attempted = self.memory.due_at.is_none_or(|at| at <= now);
         match outcome {
             Outcome::Failed(failure) | Outcome::Stuck { failure, .. } => {
-                if self.memory.failure.as_ref() != Some(failure) || attempted {
+                if self.memory.failure.as_deref() != Some(failure) || attempted {
                     self.memory.failures = self.memory.failures.saturating_add(1);
                 }
-                self.memory.failure = Some(failure.clone());
+                self.memory.failure = Some(failure.clone().into());
                 self.memory.blocked = failure.reason == Reason::TargetConflict;
             }
             Outcome::Current => {
@@ -109,7 +109,7 @@ impl Work<'_> {
             let index = self.cx.index();
             let segment = segment_of(&self.name.namespace, &index.world).ok().map(|s| s.name().to_owned());
             let facts = index.secrets.get(&secret_name).filter(|s| {
-                let sealed = s.seal.as_ref().is_ok_and(|seal| *seal.claim == *self.name.name);
+                let sealed = s.seal.as_ref().is_ok_and(|seal| seal.holding.claim == self.name.name);
                 !s.deleting && (sealed || s.owner.as_deref() == Some(&*self.record.uid))
             });
             (segment, facts.cloned())
@@ -118,8 +118,8 @@ impl Work<'_> {
         let versions = seal.map(|seal| self.remote_versions(seal)).unwrap_or_default();
         let secret = standing.map(|s| {
             // A revision that was not verified is not vouched for.
-            let verified = self.memory.verified.as_ref().filter(|(uid, _)| *uid == s.uid).map(|(_, rv)| rv.to_string());
-            let resource_version = verified.unwrap_or_default();
+            let verified = self.memory.verified == Some(s.revision());
+            let resource_version = if verified { s.resource_version.to_string() } else { String::new() };
             SecretRef { name: secret_name.name.to_string(), uid: s.uid.to_string(), resource_version }
         });
         let stale = self.memory.last_good.is_some_and(|good| schedule::is_stale(good, self.interval(), now));
@@ -150,10 +150,10 @@ impl Work<'_> {
         let written: HashMap<CanonicalKey, &str> =
             self.spec.remote_refs().filter_map(|(key, _, _)| resolved(key)).collect();
         let mut shown = BTreeMap::new();
-        for (key, version) in &seal.versions {
+        for (key, version) in &seal.holding.versions {
             let plain = key.aws_parts().map_or(key.as_str(), |(_, _, name)| name);
             let key = written.get(key).copied().unwrap_or(plain);
-            shown.entry(key.to_owned()).or_insert_with(|| version.clone());
+            shown.entry(key.to_owned()).or_insert_with(|| version.to_string());
         }
         shown.into_iter().map(|(key, version_id)| RemoteVersion { key, version_id }).collect()
     }

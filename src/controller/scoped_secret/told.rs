@@ -3,7 +3,8 @@
 
 use crate::api::Reason;
 use crate::api::condition::ConditionType;
-use crate::api::scoped_secret::{ScopedSecretStatus, SecretRef};
+use crate::api::scoped_secret::ScopedSecretStatus;
+use crate::controller::index::Revision;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use std::hash::{DefaultHasher, Hasher};
@@ -14,7 +15,7 @@ pub struct Told {
     digest: u64,
     conditions: Box<[Remembered]>,
     last_change: Option<i64>,
-    secret: Option<Box<SecretRef>>,
+    secret: Option<Revision>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -45,7 +46,7 @@ impl Told {
             digest: digest(status),
             conditions: status.conditions.iter().filter_map(remember).collect(),
             last_change: status.last_change_time.as_ref().map(|t| t.0.as_second()),
-            secret: status.secret_ref.clone().map(Box::new),
+            secret: status.secret_ref.as_ref().map(|s| Revision::of(&s.uid, &s.resource_version)),
         }
     }
 
@@ -59,12 +60,12 @@ impl Told {
         self.conditions.iter().find(|c| c.kind == ConditionType::Ready)?.reason
     }
 
-    /// Whether it speaks of a Secret.
-    pub fn has_secret(&self) -> bool {
-        self.secret.is_some()
+    /// The revision of the Secret that it speaks of.
+    pub fn secret(&self) -> Option<Revision> {
+        self.secret
     }
 
-    /// The status again, as far as it is remembered: without messages, segment and versions.
+    /// The status again, as far as it is remembered: without messages, segment, Secret and versions.
     pub fn recall(&self) -> ScopedSecretStatus {
         let recall = |c: &Remembered| Condition {
             type_: c.kind.as_str().to_owned(),
@@ -77,7 +78,6 @@ impl Told {
         ScopedSecretStatus {
             conditions: self.conditions.iter().map(recall).collect(),
             last_change_time: self.last_change.map(time),
-            secret_ref: self.secret.as_deref().cloned(),
             ..ScopedSecretStatus::default()
         }
     }

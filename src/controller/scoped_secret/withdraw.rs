@@ -36,14 +36,17 @@ impl Work<'_> {
             return Ok(());
         }
         let name = self.secret_name();
-        let known = self.cx.index().secrets.get(&name).cloned();
+        let known = self.cx.index().secret(&name).cloned();
         let Some(facts) = known.or_else(|| self.read.as_ref().map(|(facts, _)| facts.clone())) else { return Ok(()) };
-        let keys: Vec<_> = self.cx.index().world.holding(&name).map(|held| held.keys.to_vec()).unwrap_or_default();
+        let held = self.cx.index().world.holding(&name).cloned();
         let secrets: Api<Secret> = Api::namespaced(self.cx.client.clone(), &name.namespace);
         self.delete(&secrets, &facts).await?;
         self.memory.failure = None;
         tracing::info!(namespace = %self.name.namespace, name = %self.name.name, rule = "Claims", reason = %refusal.reason, "a Secret was withdrawn");
-        self.cx.requeue_rivals(&keys);
+        if let Some(held) = held {
+            let rivals = self.cx.index().rivals(&name, &held);
+            self.cx.retry(rivals);
+        }
         self.event(EventType::Warning, Reason::Withdrawn, &refusal.message).await;
         Ok(())
     }
@@ -91,12 +94,12 @@ async fn part_with_orphan(cx: &Context, secret: &ObjectName) -> Result<(), Failu
         (facts, seal)
     };
     let api: Api<ScopedSecret> = Api::namespaced(cx.client.clone(), &secret.namespace);
-    if let Some(claim) = api.get_opt(&seal.claim).await.map_err(|e| write_failed(&e))?
-        && claim.spec.target_name(&seal.claim) == &*secret.name
+    if let Some(claim) = api.get_opt(&seal.holding.claim).await.map_err(|e| write_failed(&e))?
+        && claim.spec.target_name(&seal.holding.claim) == &*secret.name
     {
         return Err(Failure::new(Reason::Pending, "its ScopedSecret is there, and not in the cache yet"));
     }
-    if seal.retain {
+    if seal.holding.retain {
         look_afresh(cx, &secret.namespace).await?;
         let index = cx.index();
         let Some(held) = index.world.holding(secret) else { return Ok(()) };
@@ -110,7 +113,6 @@ async fn part_with_orphan(cx: &Context, secret: &ObjectName) -> Result<(), Failu
     if !cx.leads() {
         return Ok(());
     }
-    let keys: Vec<_> = seal.versions.iter().map(|(key, _)| key.clone()).collect();
     let api: Api<Secret> = Api::namespaced(cx.client.clone(), &secret.namespace);
     let params = DeleteParams::default().preconditions(Preconditions {
         uid: Some(facts.uid.to_string()),
@@ -120,7 +122,8 @@ async fn part_with_orphan(cx: &Context, secret: &ObjectName) -> Result<(), Failu
         Ok(_) => {
             tracing::info!(namespace = %secret.namespace, name = %secret.name, "a Secret without its ScopedSecret was removed");
             cx.index_mut().remove_secret(secret);
-            cx.requeue_rivals(&keys);
+            let rivals = cx.index().rivals(secret, &seal.holding);
+            cx.retry(rivals);
             Ok(())
         }
         Err(error) => Err(Failure::new(Reason::WriteFailed, brief(&error))),

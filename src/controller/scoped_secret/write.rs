@@ -1,7 +1,7 @@
 //! From an allowed claim to a written Secret: fetch, check, reserve, create or replace.
 
 use super::draft::{self, Draft};
-use super::plan::{Content, Failure, Ownership, ownership};
+use super::plan::{Content, Failure, Ownership, ownership, value_shared};
 use super::{Work, not_leading, write_failed};
 use crate::api::{FIELD_MANAGER, Reason};
 use crate::controller::index::{SecretFacts, secret_facts};
@@ -13,7 +13,7 @@ use crate::segmentation::fingerprint::Fingerprint;
 use crate::segmentation::key::CanonicalKey;
 use crate::segmentation::seal::SealRecord;
 use crate::segmentation::verdict::{AuthorisedKey, Grant, Verdict};
-use crate::segmentation::world::{ObjectName, VersionAsked};
+use crate::segmentation::world::{Holding, ObjectName, VersionAsked};
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DeleteParams, PostParams, Preconditions};
@@ -49,7 +49,7 @@ impl Work<'_> {
             _ => Content::Drifted,
         };
         if content == Content::Verified {
-            self.memory.verified = Some((facts.uid.clone(), facts.resource_version.clone()));
+            self.memory.verified = Some(facts.revision());
         }
         let ours = facts.seal.is_ok() || facts.owner.as_deref() == Some(&*self.record.uid);
         if facts.labelled || ours {
@@ -90,19 +90,24 @@ impl Work<'_> {
         let projection = projection::project(&self.spec, &fetched).map_err(|e| Failure::new(e.reason, e.message))?;
         let prints = draft::fingerprints(&projection, &grant.ignore, &self.keys);
         let old_seal = standing.as_ref().and_then(|s| s.seal.as_ref().ok().cloned());
-        let record = SealRecord {
-            claim: self.name.name.to_string(),
-            held_since: draft::held_since(old_seal.as_deref(), &versions, self.cx.now()),
+        let holding = Holding {
+            claim: self.name.name.clone(),
+            held_since: draft::held_since(old_seal.as_deref().map(|seal| &*seal.holding), &versions, self.cx.now()),
             fingerprints: prints.iter().filter_map(|all| all.first().copied()).collect(),
-            spec: self.spec_digest.clone(),
-            content: draft::content_digest(&self.spec, &projection, &self.keys),
             retain: self.spec.retain(),
-            refresh_at: self.record.refresh_at.as_deref().map(str::to_owned),
             versions,
+        };
+        let record = SealRecord {
+            holding: Arc::new(holding),
+            spec: self.spec_digest,
+            content: draft::content_digest(&self.spec, &projection, &self.keys),
+            refresh_at: self.record.refresh_at.clone(),
         };
         // Digests under two generations of the key do not compare; then the versions tell.
         let resealed = standing.as_ref().is_some_and(|s| !s.seal_is_current);
-        let same = |old: &SealRecord| old.content == record.content || (resealed && old.versions == record.versions);
+        let same = |old: &SealRecord| {
+            old.content == record.content || (resealed && old.holding.versions == record.holding.versions)
+        };
         let same_content = old_seal.as_deref().is_some_and(same);
         let drifted = content == Content::Drifted;
         self.reserve(grant, &prints, &record)?;
@@ -125,7 +130,7 @@ impl Work<'_> {
             return written.map(|_| Progress::LookAgain);
         };
         let facts = secret_facts(&secret_name, &secret.metadata, &self.keys, self.key_made);
-        self.memory.verified = Some((facts.uid.clone(), facts.resource_version.clone()));
+        self.memory.verified = Some(facts.revision());
         self.cx.index_mut().put_secret(secret_name, facts);
         self.read = None;
         self.changed = !same_content;
@@ -147,12 +152,12 @@ impl Work<'_> {
         Ok(Progress::Done)
     }
 
-    /// Lets others have the keys that this Secret no longer holds.
+    /// Lets others have the keys and values that this Secret no longer holds.
     fn release(&self, old: Option<&SealRecord>, new: &SealRecord) {
-        let kept = |key: &CanonicalKey| new.versions.iter().any(|(held, _)| held == key);
-        let given_up: Vec<CanonicalKey> =
-            old.iter().flat_map(|old| &old.versions).map(|(key, _)| key).filter(|key| !kept(key)).cloned().collect();
-        self.cx.requeue_rivals(&given_up);
+        if let Some(old) = old.filter(|old| old.holding.gives_up_for(&new.holding)) {
+            let rivals = self.cx.index().rivals(&self.secret_name(), &old.holding);
+            self.cx.retry(rivals);
+        }
     }
 
     fn succeeded(&mut self) {
@@ -192,13 +197,10 @@ impl Work<'_> {
     fn reserve(&self, grant: &Grant, prints: &[Vec<Fingerprint>], record: &SealRecord) -> Result<(), Failure> {
         let secret_name = self.secret_name();
         let mut index = self.cx.index_mut();
-        if shared_value(&secret_name, &grant.keys, prints, &index.world, self.cx.now()) {
-            return Err(Failure::new(
-                Reason::ValueShared,
-                "one of the values is also held in another segment, and the policy keeps a value inside one segment (rules.uniqueValues): store a credential of its own for this segment in the manager; what was projected before stays",
-            ));
+        if shared_value(&secret_name, &grant.keys, prints.iter().flatten(), &index.world, self.cx.now()) {
+            return Err(value_shared());
         }
-        index.world.put_holding(secret_name, record.holding());
+        index.world.put_holding(secret_name, record.holding.clone());
         Ok(())
     }
 
@@ -206,7 +208,7 @@ impl Work<'_> {
     fn unreserve(&self, secret: &ObjectName) {
         let mut index = self.cx.index_mut();
         index.world.remove_holding(secret);
-        if let Some(facts) = index.secrets.get(secret).cloned() {
+        if let Some(facts) = index.secret(secret).cloned() {
             index.put_secret(secret.clone(), facts);
         }
     }
@@ -295,6 +297,6 @@ impl Work<'_> {
     }
 }
 
-fn versions(answers: &[(AuthorisedKey, Arc<Answer>)]) -> Vec<(CanonicalKey, String)> {
-    answers.iter().map(|(key, answer)| (key.canonical.clone(), answer.version_id.clone())).collect()
+fn versions(answers: &[(AuthorisedKey, Arc<Answer>)]) -> Box<[(CanonicalKey, Box<str>)]> {
+    answers.iter().map(|(key, answer)| (key.canonical.clone(), answer.version_id.as_str().into())).collect()
 }

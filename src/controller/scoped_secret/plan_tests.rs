@@ -1,0 +1,321 @@
+//! What is done next, situation by situation: the tables "what happens when" and "status" of the design.
+
+use super::*;
+use crate::controller::index::SecretFacts;
+use crate::segmentation::fixtures::now;
+use crate::segmentation::seal::{BrokenSeal, Generation, SealKeys};
+use crate::segmentation::segment::Segment;
+use crate::segmentation::verdict::AuthorisedKey;
+use crate::segmentation::world::{Holding, VersionAsked};
+use std::collections::BTreeMap;
+
+const UID: &str = "uid-of-orders";
+
+fn key() -> CanonicalKey {
+    CanonicalKey::from_sealed("aws:123456789012:eu-west-1:payments/prod/db")
+}
+
+fn digest(of: &str) -> Digest {
+    SealKeys::new(Generation::from_random(&[1; 36], now()).unwrap()).digest(of.as_bytes())
+}
+
+fn spec(more: &str) -> ScopedSecretSpec {
+    let yaml = format!("{{storeRef: {{name: aws}}, dataFrom: [{{remoteRef: {{key: payments/prod/db}}}}]{more}}}");
+    serde_saphyr::from_str(&yaml).unwrap()
+}
+
+fn grant() -> Grant {
+    let labels: Arc<[String]> = ["tenant".to_owned()].into();
+    let namespace = BTreeMap::from([("tenant".to_owned(), "payments".to_owned())]);
+    Grant {
+        segment: Segment::of(&labels, &namespace).unwrap(),
+        keys: vec![AuthorisedKey {
+            written: "payments/prod/db".into(),
+            version: VersionAsked::Current,
+            canonical: key(),
+            ask: "payments/prod/db".into(),
+        }],
+        ignore: BTreeSet::new(),
+    }
+}
+
+fn refusal() -> Refusal {
+    Refusal::new(Reason::KeyNotAllowed, "no")
+}
+
+/// A Secret as it was written for this ScopedSecret.
+fn secret() -> SecretFacts {
+    let holding = Holding {
+        claim: "orders".into(),
+        versions: [(key(), "v1".into())].into(),
+        fingerprints: [].into(),
+        held_since: now(),
+        retain: false,
+    };
+    let seal =
+        SealRecord { holding: holding.into(), spec: digest("spec"), content: digest("content"), refresh_at: None };
+    SecretFacts {
+        uid: "uid-of-secret".into(),
+        resource_version: "7".into(),
+        owner: Some(UID.into()),
+        seal: Ok(seal.into()),
+        seal_is_current: true,
+        deleting: false,
+        labelled: true,
+        before_key: false,
+    }
+}
+
+/// Everything that an observation is made of; by itself: allowed, projected, and nothing to do.
+struct Situation {
+    spec: ScopedSecretSpec,
+    verdict: Verdict,
+    secret: Option<SecretFacts>,
+    owner: Owner,
+    content: Content,
+    retention: Option<Retention>,
+    failure: Option<Failure>,
+    change: fn(&mut Observed<'_>),
+}
+
+fn at_rest() -> Situation {
+    Situation {
+        spec: spec(""),
+        verdict: Verdict::Allowed(grant()),
+        secret: Some(secret()),
+        owner: Owner::UsOrNobody,
+        content: Content::Verified,
+        retention: Some(Retention::Keep),
+        failure: None,
+        change: |_| {},
+    }
+}
+
+impl Situation {
+    fn observe<T>(&self, look: impl FnOnce(&Observed<'_>) -> T) -> T {
+        let mut observed = Observed {
+            name: "orders",
+            uid: UID,
+            spec: &self.spec,
+            refresh_at: None,
+            spec_digest: digest("spec"),
+            verdict: &self.verdict,
+            terminating: false,
+            secret: self.secret.as_ref(),
+            owner: self.owner,
+            content: self.content,
+            retention: self.retention.as_ref(),
+            paused: None,
+            shared: false,
+            due: false,
+            failure: self.failure.as_ref(),
+            blocked: false,
+            missing: false,
+        };
+        (self.change)(&mut observed);
+        look(&observed)
+    }
+
+    /// The step in a word, with the reason of a report.
+    fn next(&self) -> String {
+        match self.observe(decide) {
+            Step::Report(Outcome::Paused { .. }) => "Paused".into(),
+            Step::Report(outcome) => outcome.reason().as_str().into(),
+            Step::ReadSecret => "read".into(),
+            Step::Withdraw(_) => "withdraw".into(),
+            Step::Fetch(_) => "fetch".into(),
+        }
+    }
+}
+
+fn sealed(change: impl FnOnce(&mut SecretFacts)) -> Option<SecretFacts> {
+    let mut facts = secret();
+    change(&mut facts);
+    Some(facts)
+}
+
+fn holding(change: impl FnOnce(&mut Holding)) -> Option<SecretFacts> {
+    sealed(|facts| {
+        let Ok(seal) = &facts.seal else { return };
+        let (mut seal, mut held) = ((**seal).clone(), (*seal.holding).clone());
+        change(&mut held);
+        seal.holding = held.into();
+        facts.seal = Ok(seal.into());
+    })
+}
+
+#[test]
+fn an_allowed_claim() {
+    let outage = || Some(Failure::new(Reason::ProviderUnavailable, "down"));
+    let table: Vec<(&str, &str, Situation)> = vec![
+        ("at rest", "Ready", at_rest()),
+        ("new", "fetch", Situation { secret: None, retention: None, ..at_rest() }),
+        ("a refresh is due", "fetch", Situation { change: |o| o.due = true, ..at_rest() }),
+        (
+            "immutable is never refreshed",
+            "Ready",
+            Situation { spec: spec(", target: {immutable: true}"), change: |o| o.due = true, ..at_rest() },
+        ),
+        ("asked to refresh", "fetch", Situation { change: |o| o.refresh_at = Some("now"), ..at_rest() }),
+        ("the spec changed", "fetch", Situation { change: |o| o.spec_digest = digest("another"), ..at_rest() }),
+        ("written by somebody", "read", Situation { content: Content::Unread, ..at_rest() }),
+        ("read, and not what was projected", "fetch", Situation { content: Content::Drifted, ..at_rest() }),
+        ("its label was taken", "fetch", Situation { secret: sealed(|s| s.labelled = false), ..at_rest() }),
+        ("its owner was taken", "fetch", Situation { secret: sealed(|s| s.owner = None), ..at_rest() }),
+        ("sealed under the old key", "fetch", Situation { secret: sealed(|s| s.seal_is_current = false), ..at_rest() }),
+        (
+            "the seal key was lost",
+            "fetch",
+            Situation { secret: sealed(|s| s.seal = Err(BrokenSeal::UnknownGeneration)), ..at_rest() },
+        ),
+        (
+            "its seal was forged",
+            "fetch",
+            Situation { secret: sealed(|s| s.seal = Err(BrokenSeal::Invalid)), ..at_rest() },
+        ),
+        ("it holds other keys", "fetch", Situation { secret: holding(|h| h.versions = [].into()), ..at_rest() }),
+        ("its deletionPolicy changed", "fetch", Situation { secret: holding(|h| h.retain = true), ..at_rest() }),
+        ("an outage does not touch what stands", "ProviderUnavailable", Situation { failure: outage(), ..at_rest() }),
+        (
+            "a retry waits until it is due",
+            "ProviderUnavailable",
+            Situation { secret: None, failure: outage(), ..at_rest() },
+        ),
+        (
+            "a retry is due",
+            "fetch",
+            Situation { secret: None, failure: outage(), change: |o| o.due = true, ..at_rest() },
+        ),
+        (
+            "its value came to stand in two segments",
+            "ValueShared",
+            Situation { change: |o| o.shared = true, ..at_rest() },
+        ),
+        (
+            "the namespace is being deleted",
+            "NamespaceTerminating",
+            Situation { secret: None, change: |o| o.terminating = true, ..at_rest() },
+        ),
+    ];
+    for (what, expected, situation) in table {
+        assert_eq!(situation.next(), expected, "{what}");
+    }
+}
+
+#[test]
+fn whose_the_secret_is() {
+    let foreign = |s: &mut SecretFacts| (s.owner, s.seal) = (None, Err(BrokenSeal::Invalid));
+    let owned_by = |s: &mut SecretFacts| s.owner = Some("another".into());
+    let of_another_claim = |h: &mut Holding| h.claim = "another".into();
+    let table: Vec<(&str, &str, Situation)> = vec![
+        ("somebody's own", "TargetConflict", Situation { secret: sealed(foreign), ..at_rest() }),
+        (
+            "it was in the way when last looked",
+            "read",
+            Situation { secret: None, change: |o| o.blocked = true, ..at_rest() },
+        ),
+        (
+            "another ScopedSecret's",
+            "TargetConflict",
+            Situation { secret: sealed(owned_by), owner: Owner::OtherAlive, ..at_rest() },
+        ),
+        (
+            "restored from a backup: the uid is nobody's",
+            "fetch",
+            Situation { secret: sealed(owned_by), owner: Owner::Stranger, ..at_rest() },
+        ),
+        (
+            "of a namesake that was just deleted",
+            "TargetReleasing",
+            Situation { secret: sealed(owned_by), owner: Owner::JustGone, ..at_rest() },
+        ),
+        ("on its way out", "TargetReleasing", Situation { secret: sealed(|s| s.deleting = true), ..at_rest() }),
+        (
+            "sealed for another claim, without an owner",
+            "TargetConflict",
+            Situation { secret: holding(of_another_claim).map(|s| SecretFacts { owner: None, ..s }), ..at_rest() },
+        ),
+        (
+            "ours by its owner, whatever its seal says",
+            "fetch",
+            Situation { secret: holding(of_another_claim), ..at_rest() },
+        ),
+    ];
+    for (what, expected, situation) in table {
+        assert_eq!(situation.next(), expected, "{what}");
+    }
+}
+
+#[test]
+fn a_claim_that_is_not_allowed() {
+    let refused = || Situation { verdict: Verdict::Refused(refusal()), ..at_rest() };
+    let lost = || Situation { retention: Some(Retention::Withdraw(refusal())), ..refused() };
+    let table: Vec<(&str, &str, Situation)> = vec![
+        ("never projected", "KeyNotAllowed", Situation { secret: None, retention: None, ..refused() }),
+        ("edited past admission: what it held is still allowed", "KeyNotAllowed", refused()),
+        ("what it holds is not allowed either", "withdraw", lost()),
+        ("so many that somebody must say so", "Paused", Situation { change: |o| o.paused = Some(12), ..lost() }),
+        (
+            "not ours to take away",
+            "KeyNotAllowed",
+            Situation { owner: Owner::OtherAlive, secret: sealed(|s| s.owner = Some("another".into())), ..lost() },
+        ),
+        (
+            "whether it may stay is not known",
+            "KeyNotAllowed",
+            Situation { retention: Some(Retention::Unknown(refusal())), ..refused() },
+        ),
+        (
+            "status speaks of a Secret that was not seen",
+            "read",
+            Situation { secret: None, change: |o| o.missing = true, ..lost() },
+        ),
+        ("not known", "KeyNotAllowed", Situation { verdict: Verdict::Undecided(refusal()), ..lost() }),
+        (
+            "allowed another key, which cannot be had, and no longer the one it holds",
+            "withdraw",
+            Situation {
+                verdict: Verdict::Allowed(grant()),
+                failure: Some(Failure::new(Reason::RemoteMissing, "")),
+                ..lost()
+            },
+        ),
+    ];
+    for (what, expected, situation) in table {
+        assert_eq!(situation.next(), expected, "{what}");
+    }
+}
+
+/// Nothing that is refused, undecided or at rest asks the manager, in any combination of everything else.
+#[test]
+fn nothing_is_fetched_that_is_not_allowed() {
+    let secrets = || [None, Some(secret()), sealed(|s| s.owner = None), sealed(|s| s.seal = Err(BrokenSeal::Invalid))];
+    let owners = [Owner::UsOrNobody, Owner::JustGone, Owner::OtherAlive, Owner::Stranger];
+    let contents = [Content::Verified, Content::Unread, Content::Drifted];
+    let flags: [fn(&mut Observed<'_>); 5] =
+        [|_| {}, |o| o.due = true, |o| o.refresh_at = Some("x"), |o| o.blocked = true, |o| o.paused = Some(3)];
+    for verdict in [Verdict::Refused(refusal()), Verdict::Undecided(refusal())] {
+        for secret in secrets() {
+            for (owner, content) in owners.iter().flat_map(|o| contents.map(|c| (*o, c))) {
+                for change in flags {
+                    let (verdict, secret) = (verdict.clone(), secret.clone());
+                    let undecided = matches!(verdict, Verdict::Undecided(_));
+                    let next = Situation { verdict, secret, owner, content, change, ..at_rest() }.next();
+                    assert!(next != "fetch" && !(undecided && next == "withdraw"), "{next}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_leaves_nothing_to_write() {
+    let unchanged = |situation: &Situation, version: &str| {
+        situation.observe(|o| is_unchanged(o, &grant(), &[(key(), version.into())]))
+    };
+    assert!(unchanged(&at_rest(), "v1"));
+    assert!(!unchanged(&at_rest(), "v2"), "another version");
+    assert!(!unchanged(&Situation { secret: None, ..at_rest() }, "v1"));
+    assert!(!unchanged(&Situation { content: Content::Drifted, ..at_rest() }, "v1"));
+    assert!(!unchanged(&Situation { change: |o| o.shared = true, ..at_rest() }, "v1"), "it is judged once more");
+}
