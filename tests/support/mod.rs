@@ -17,3 +17,4 @@ mod service;
 pub mod stub_manager;
 pub mod tenants;
 pub mod wait;
+pub mod webhook;

@@ -132,6 +132,8 @@ impl Work<'_> {
                 Step::ReadSecret => self.read_secret().await.err(),
                 Step::Withdraw(refusal) => match self.withdraw(&refusal).await {
                     Ok(()) => None,
+                    // What is in force cannot be told any more, so that nothing is to be withdrawn: not a failure to do it.
+                    Err(failure) if failure.reason == Reason::PolicyUnknown => None,
                     Err(failure) => return Outcome::Stuck { refusal, failure },
                 },
                 Step::Fetch(grant) => match self.fetch_and_write(&grant).await {
