@@ -149,6 +149,10 @@ impl Generation {
         short.copy_from_slice(&hmac::sign(&self.fingerprinting, value).as_ref()[..16]);
         Fingerprint(short)
     }
+
+    fn digest(&self, bytes: &[u8]) -> String {
+        hmac::sign(&self.digesting, bytes).as_ref()[..16].iter().map(|b| format!("{b:02x}")).collect()
+    }
 }
 
 impl SealKeys {
@@ -240,7 +244,12 @@ impl SealKeys {
 
     /// A keyed digest, hexadecimal, 32 characters: for what must be compared but not revealed.
     pub fn digest(&self, bytes: &[u8]) -> String {
-        hmac::sign(&self.current().digesting, bytes).as_ref()[..16].iter().map(|b| format!("{b:02x}")).collect()
+        self.current().digest(bytes)
+    }
+
+    /// The digests that the bytes have under every generation: what was sealed under the one before still compares.
+    pub fn digests(&self, bytes: &[u8]) -> Vec<String> {
+        self.generations.iter().map(|g| g.digest(bytes)).collect()
     }
 
     /// As stored in the key Secret.
@@ -347,6 +356,8 @@ mod tests {
         assert_eq!(new.open(&secret, &seal), Ok(record()));
         assert!(!new.is_current(&seal));
         assert!(new.fingerprints(b"value").any(|f| f == fingerprint));
+        assert!(new.digests(b"content").contains(&keys(1).digest(b"content")));
+        assert_eq!(new.digests(b"content")[0], new.digest(b"content"));
         assert_ne!(new.fingerprint(b"value"), fingerprint);
     }
 

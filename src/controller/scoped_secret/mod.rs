@@ -36,7 +36,8 @@ struct Work<'c> {
     spec: ScopedSecretSpec,
     keys: Arc<SealKeys>,
     key_made: Timestamp,
-    spec_digest: String,
+    /// Of the part of the spec that decides what is projected, under every generation of the key.
+    spec_digests: Vec<String>,
     memory: Memory,
     /// The Secret as it was read in this run.
     read: Option<(SecretFacts, Content)>,
@@ -66,9 +67,9 @@ pub async fn reconcile(cx: &Context, name: &ObjectName) -> &'static str {
         return SKIPPED;
     }
     let memory = cx.memory().get(name).cloned().unwrap_or_default();
-    let spec_digest = keys.digest(&projection::spec_bytes(&spec));
+    let spec_digests = keys.digests(&projection::spec_bytes(&spec));
     let mut work =
-        Work { cx, name: name.clone(), record, spec, keys, key_made, spec_digest, memory, read: None, changed: false };
+        Work { cx, name: name.clone(), record, spec, keys, key_made, spec_digests, memory, read: None, changed: false };
     if work.record.deleting {
         work.part().await;
         return SKIPPED;
@@ -227,7 +228,7 @@ impl Work<'_> {
             uid: &self.record.uid,
             spec: &self.spec,
             refresh_at: self.record.refresh_at.as_deref(),
-            spec_digest: &self.spec_digest,
+            spec_digests: &self.spec_digests,
             verdict: &verdict,
             terminating: index.terminating.contains(&self.name.namespace),
             secret: secret.as_ref(),
@@ -255,7 +256,7 @@ impl Work<'_> {
             uid: &self.record.uid,
             spec: &self.spec,
             refresh_at: self.record.refresh_at.as_deref(),
-            spec_digest: &self.spec_digest,
+            spec_digests: &self.spec_digests,
             verdict: &Verdict::Allowed(grant.clone()),
             terminating: false,
             secret,

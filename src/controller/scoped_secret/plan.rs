@@ -29,8 +29,8 @@ pub struct Observed<'a> {
     pub spec: &'a ScopedSecretSpec,
     /// The annotation refresh-at.
     pub refresh_at: Option<&'a str>,
-    /// Digest of the part of the spec that decides what is projected.
-    pub spec_digest: &'a str,
+    /// Digests of the part of the spec that decides what is projected, under every generation of the seal key.
+    pub spec_digests: &'a [String],
     /// The authoriser's answer.
     pub verdict: &'a Verdict,
     /// Whether the namespace is being deleted.
@@ -225,26 +225,27 @@ fn settled(o: &Observed<'_>) -> Step {
     Step::Report(o.failure.map_or(Outcome::Current, |failure| Outcome::Failed(failure.clone())))
 }
 
-/// Whether the Secret is what this spec projects, as far as can be told without asking the manager.
+/// Whether the Secret is what this spec projects, as far as can be told without asking the manager. An old generation of
+/// the seal key is no reason to ask.
 fn is_up_to_date(o: &Observed<'_>, secret: &SecretFacts, grant: &Grant) -> bool {
     let owner_right = secret.owner.as_deref() == (!o.spec.retain()).then_some(o.uid);
-    // An immutable Secret cannot be sealed anew under a new key: its seal stays as it is.
-    let frozen = o.spec.immutable() && !secret.seal_is_current;
     let seal_right = secret.seal.as_ref().is_ok_and(|seal| {
         let held: BTreeSet<_> = seal.versions.iter().map(|(key, _)| key).collect();
         seal.claim == o.name
-            && (frozen || seal.spec == o.spec_digest)
+            && o.spec_digests.contains(&seal.spec)
             && seal.retain == o.spec.retain()
             && held == grant.keys.iter().map(|k| &k.canonical).collect()
-            && (o.refresh_at.is_none() || frozen || seal.refresh_at.as_deref() == o.refresh_at)
+            && (o.refresh_at.is_none() || seal.refresh_at.as_deref() == o.refresh_at)
     });
-    o.content == Content::Verified && owner_right && seal_right && (frozen || secret.seal_is_current) && secret.labelled
+    o.content == Content::Verified && owner_right && seal_right && secret.labelled
 }
 
-/// Whether fetched versions leave nothing to write.
+/// Whether fetched versions leave nothing to write: with the values in hand an old seal is renewed.
 pub fn is_unchanged(o: &Observed<'_>, grant: &Grant, versions: &[(CanonicalKey, String)]) -> bool {
     let same = |seal: &Arc<SealRecord>| seal.versions == versions;
-    o.secret.is_some_and(|secret| is_up_to_date(o, secret, grant) && secret.seal.as_ref().is_ok_and(same))
+    o.secret.is_some_and(|secret| {
+        secret.seal_is_current && is_up_to_date(o, secret, grant) && secret.seal.as_ref().is_ok_and(same)
+    })
 }
 
 fn failed(reason: Reason, message: impl Into<String>) -> Step {
