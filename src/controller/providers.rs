@@ -18,9 +18,12 @@ use tokio::sync::OnceCell;
 /// Every store that exists and the connections through them.
 pub struct Providers {
     stores: Mutex<BTreeMap<String, Store>>,
-    connected: Mutex<HashMap<(String, Option<Tenant>), (Arc<Means>, Connection)>>,
+    connected: Mutex<Connected>,
     observer: Arc<dyn CallObserver>,
 }
+
+/// By store and, where a role is assumed, by whom for; each with what it was made from.
+type Connected = HashMap<(String, Option<Tenant>), (Arc<Means>, Connection)>;
 
 /// Made once, by whoever comes first; the others wait for it.
 type Connection = Arc<OnceCell<Arc<dyn Provider>>>;
@@ -66,7 +69,7 @@ impl Providers {
         self.stores.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn connected(&self) -> MutexGuard<'_, HashMap<(String, Option<Tenant>), (Arc<Means>, Connection)>> {
+    fn connected(&self) -> MutexGuard<'_, Connected> {
         self.connected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
