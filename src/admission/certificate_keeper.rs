@@ -149,10 +149,8 @@ impl Keeper {
     /// trusts is put right between any two steps.
     async fn keep(&self, seen: &mut Seen, now: jiff::Timestamp) -> Result<Duration, KeepError> {
         let Seen { secret: Some(secret), configuration: Some(configuration) } = seen else { return Ok(LOOK) };
-        if !self.leadership.leads() {
-            return Ok(LOOK);
-        }
-        loop {
+        // Asked again before each write: the one before may have taken longer than the lease.
+        while self.leadership.leads() {
             let current = read(secret.as_ref());
             if let (Some(live), Ok(bundle)) = (configuration.as_ref(), &current) {
                 *configuration = Some(self.register(live, bundle).await?);
@@ -172,9 +170,13 @@ impl Keeper {
                 step => tracing::info!(?step, secret = SECRET, "the webhook's certificate is renewed"),
             }
             let Some(bundle) = step.take(current.ok(), &self.names, now)? else { return Ok(LOOK) };
+            if !self.leadership.leads() {
+                break;
+            }
             *secret = Some(self.store(secret.as_ref(), &bundle).await?);
             self.load(secret.as_ref());
         }
+        Ok(LOOK)
     }
 
     /// Every replica tells whether the registration stands.

@@ -76,6 +76,9 @@ async fn create(cx: &Context, api: &Api<Secret>) -> Result<(), KeyError> {
     };
     let stored = stored.map_err(|_| KeyError::Generation)?;
     let secret = key_secret(cx, stored.to_vec(), made, None);
+    if !cx.leads() {
+        return Err(KeyError::NotYet);
+    }
     let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
     match api.create(&params, &secret).await {
         Ok(created) => {
@@ -107,6 +110,9 @@ pub async fn rotate_if_old(cx: &Context, max_age: Duration) -> Result<bool, KeyE
     let next = SealKeys::from_stored(&bytes.0).map_err(|_| KeyError::Unreadable)?.rotate(generate(cx)?);
     let bytes = next.to_stored().map_err(|_| KeyError::Generation)?;
     let secret = key_secret(cx, bytes.to_vec(), made, stored.metadata.resource_version);
+    if !cx.leads() {
+        return Ok(false);
+    }
     let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
     let written = api.replace(KEY_SECRET, &params, &secret).await.map_err(|e| KeyError::Api(brief(&e)))?;
     load(cx, &written)?;

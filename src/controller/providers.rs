@@ -18,12 +18,22 @@ use tokio::sync::OnceCell;
 /// Every store that exists and the connections through them.
 pub struct Providers {
     stores: Mutex<BTreeMap<String, Store>>,
-    connected: Mutex<HashMap<(String, Option<Tenant>), Connection>>,
+    connected: Mutex<Connected>,
     observer: Arc<dyn CallObserver>,
 }
 
+/// By store and, where a role is assumed, by whom for; each with what it was made from.
+type Connected = HashMap<(String, Option<Tenant>), (Arc<Means>, Connection)>;
+
 /// Made once, by whoever comes first; the others wait for it.
 type Connection = Arc<OnceCell<Arc<dyn Provider>>>;
+
+/// What a connection is made from. A store's change makes another one, so that who has read the old one cannot leave a
+/// connection of yesterday behind.
+struct Means {
+    spec: ScopedSecretStoreSpec,
+    credentials: Option<Keys>,
+}
 
 /// Whom a role is assumed for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -35,9 +45,9 @@ pub struct Tenant {
 }
 
 struct Store {
-    spec: ScopedSecretStoreSpec,
-    /// The revision of the credentials Secret, and the keys in it.
-    credentials: Option<(String, Arc<Keys>)>,
+    means: Arc<Means>,
+    /// The revision of the credentials Secret.
+    revision: Option<String>,
     /// Whether its account was looked for once, with whatever result.
     looked_at: bool,
 }
@@ -59,22 +69,23 @@ impl Providers {
         self.stores.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn connected(&self) -> MutexGuard<'_, HashMap<(String, Option<Tenant>), Connection>> {
+    fn connected(&self) -> MutexGuard<'_, Connected> {
         self.connected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The spec of a store.
     pub fn spec(&self, name: &str) -> Option<ScopedSecretStoreSpec> {
-        self.stores().get(name).map(|s| s.spec.clone())
+        self.stores().get(name).map(|s| s.means.spec.clone())
     }
 
     /// Records a store; true if it is new or has changed, in which case its connections are dropped.
     pub fn put(&self, name: &str, spec: ScopedSecretStoreSpec) -> bool {
         let changed = {
             let mut stores = self.stores();
-            let changed = stores.get(name).is_none_or(|s| s.spec != spec);
+            let changed = stores.get(name).is_none_or(|s| s.means.spec != spec);
             if changed {
-                stores.insert(name.to_owned(), Store { spec, credentials: None, looked_at: false });
+                let means = Arc::new(Means { spec, credentials: None });
+                stores.insert(name.to_owned(), Store { means, revision: None, looked_at: false });
             }
             changed
         };
@@ -102,7 +113,7 @@ impl Providers {
 
     /// The stores whose credentials are in a Secret of the operator's namespace.
     pub fn stores_with_credentials(&self, secret: &str) -> Vec<String> {
-        let uses = |s: &Store| credentials_ref(&s.spec) == Some(secret);
+        let uses = |s: &Store| credentials_ref(&s.means.spec) == Some(secret);
         self.stores().iter().filter(|(_, s)| uses(s)).map(|(name, _)| name.clone()).collect()
     }
 
@@ -113,8 +124,11 @@ impl Providers {
         let changed = {
             let mut stores = self.stores();
             let Some(store) = stores.get_mut(name) else { return Ok(false) };
-            let changed = store.credentials.as_ref().is_none_or(|(old, _)| *old != revision);
-            store.credentials = Some((revision, Arc::new(keys)));
+            let changed = store.revision.as_ref() != Some(&revision);
+            if changed {
+                store.means = Arc::new(Means { spec: store.means.spec.clone(), credentials: Some(keys) });
+                store.revision = Some(revision);
+            }
             changed
         };
         if changed {
@@ -126,7 +140,8 @@ impl Providers {
     /// Drops a store's credentials: their Secret is gone.
     pub fn drop_credentials(&self, name: &str) {
         if let Some(store) = self.stores().get_mut(name) {
-            store.credentials = None;
+            store.means = Arc::new(Means { spec: store.means.spec.clone(), credentials: None });
+            store.revision = None;
         }
         self.disconnect(name);
     }
@@ -138,7 +153,7 @@ impl Providers {
     /// Drops every connection to a directory: version ids there depend on the seal key.
     pub fn forget_files(&self) {
         let files: Vec<String> =
-            self.stores().iter().filter(|(_, s)| s.spec.file.is_some()).map(|(name, _)| name.clone()).collect();
+            self.stores().iter().filter(|(_, s)| s.means.spec.file.is_some()).map(|(name, _)| name.clone()).collect();
         self.connected().retain(|(store, _), _| !files.contains(store));
     }
 
@@ -149,35 +164,39 @@ impl Providers {
         tenant: Option<Tenant>,
         keys: &Arc<SealKeys>,
     ) -> Result<Arc<dyn Provider>, Failure> {
-        let (spec, credentials, tenant, connection) = {
-            // Both under one lock: a connection of the spec before this one must not outlive the change.
+        let means = {
             let stores = self.stores();
             let store = stores.get(name).ok_or_else(|| {
                 Failure::new(Reason::StoreNotFound, format!("the ScopedSecretStore {name:?} does not exist"))
             })?;
-            let auth = store.spec.aws.as_ref().and_then(|aws| aws.auth.as_ref());
-            let per_tenant = auth.is_some_and(|auth| auth.assume_role.is_some());
-            let tenant = tenant.filter(|_| per_tenant);
-            let connection = self.connected().entry((name.to_owned(), tenant.clone())).or_default().clone();
-            let credentials = store.credentials.as_ref().map(|(_, keys)| keys.clone());
-            (store.spec.clone(), credentials, tenant, connection)
+            store.means.clone()
         };
-        let provider =
-            connection.get_or_try_init(|| self.open(name, &spec, tenant.as_ref(), credentials, keys)).await?;
+        let auth = means.spec.aws.as_ref().and_then(|aws| aws.auth.as_ref());
+        let per_tenant = auth.is_some_and(|auth| auth.assume_role.is_some());
+        let key = (name.to_owned(), tenant.filter(|_| per_tenant));
+        let connection = {
+            let mut connected = self.connected();
+            let known = connected.entry(key.clone()).or_insert_with(|| (means.clone(), Connection::default()));
+            if !Arc::ptr_eq(&known.0, &means) {
+                *known = (means.clone(), Connection::default());
+            }
+            known.1.clone()
+        };
+        let provider = connection.get_or_try_init(|| self.open(name, &means, key.1.as_ref(), keys)).await?;
         Ok(provider.clone())
     }
 
     async fn open(
         &self,
         name: &str,
-        spec: &ScopedSecretStoreSpec,
+        means: &Means,
         tenant: Option<&Tenant>,
-        credentials: Option<Arc<Keys>>,
         keys: &Arc<SealKeys>,
     ) -> Result<Arc<dyn Provider>, Failure> {
-        match (&spec.aws, &spec.file) {
+        match (&means.spec.aws, &means.spec.file) {
             (Some(aws), None) => {
-                Ok(Arc::new(Aws::connect(target(aws, tenant, credentials)?, self.observer.clone()).await))
+                let target = target(aws, tenant, means.credentials.as_ref())?;
+                Ok(Arc::new(Aws::connect(target, self.observer.clone()).await))
             }
             (None, Some(file)) => {
                 let keys = keys.clone();
@@ -213,7 +232,7 @@ pub fn declared_realm(spec: &ScopedSecretStoreSpec) -> Option<StoreState> {
     })
 }
 
-fn target(aws: &AwsStore, tenant: Option<&Tenant>, keys: Option<Arc<Keys>>) -> Result<AwsTarget, Failure> {
+fn target(aws: &AwsStore, tenant: Option<&Tenant>, keys: Option<&Keys>) -> Result<AwsTarget, Failure> {
     let auth = aws.auth.clone().unwrap_or_default();
     let auth = match (auth.secret_ref, auth.assume_role, tenant) {
         (Some(secret), _, _) => {

@@ -124,7 +124,7 @@ async fn report(cx: &Context, name: &str, state: &StoreState, failure: Option<&F
         observed_generation: Some(generation),
         identity,
     };
-    if new != old {
+    if new != old && cx.leads() {
         store.status = Some(new);
         let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
         if let Err(error) = api.replace_status(name, &params, &store).await {

@@ -55,6 +55,22 @@ impl fmt::Debug for Digest {
     }
 }
 
+/// The digests of the same bytes under every generation of the key, the current one first.
+#[derive(Debug, Clone)]
+pub struct Digests(Vec<Digest>);
+
+impl Digests {
+    /// The one that goes into a seal.
+    pub fn current(&self) -> Digest {
+        self.0[0]
+    }
+
+    /// Whether a seal, of whatever generation, says the same.
+    pub fn contains(&self, sealed: &Digest) -> bool {
+        self.0.contains(sealed)
+    }
+}
+
 /// Why a seal says nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BrokenSeal {
@@ -153,6 +169,12 @@ impl Generation {
         short.copy_from_slice(&hmac::sign(&self.fingerprinting, value).as_ref()[..16]);
         Fingerprint(short)
     }
+
+    fn digest(&self, bytes: &[u8]) -> Digest {
+        let mut short = [0; 16];
+        short.copy_from_slice(&hmac::sign(&self.digesting, bytes).as_ref()[..16]);
+        Digest(short)
+    }
 }
 
 impl SealKeys {
@@ -248,11 +270,14 @@ impl SealKeys {
         self.generations.iter().map(move |g| g.fingerprint(value))
     }
 
-    /// The digest of what must be compared but not revealed.
+    /// The digest under the current generation.
     pub fn digest(&self, bytes: &[u8]) -> Digest {
-        let mut short = [0; 16];
-        short.copy_from_slice(&hmac::sign(&self.current().digesting, bytes).as_ref()[..16]);
-        Digest(short)
+        self.current().digest(bytes)
+    }
+
+    /// The digests under every generation: what was sealed under the one before still compares.
+    pub fn digests(&self, bytes: &[u8]) -> Digests {
+        Digests(self.generations.iter().map(|g| g.digest(bytes)).collect())
     }
 
     /// As stored in the key Secret.
@@ -363,6 +388,8 @@ mod tests {
         assert_eq!(new.open(&secret, &seal), Ok(record()));
         assert!(!new.is_current(&seal));
         assert!(new.fingerprints(b"value").any(|f| f == fingerprint));
+        assert!(new.digests(b"content").contains(&keys(1).digest(b"content")));
+        assert_eq!(new.digests(b"content").current(), new.digest(b"content"));
         assert_ne!(new.fingerprint(b"value"), fingerprint);
     }
 

@@ -2,7 +2,6 @@
 //! value is shown anywhere.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
-mod bed;
 mod crd;
 mod keys;
 mod policies;
@@ -13,3 +12,5 @@ mod stores;
 #[path = "../support/mod.rs"]
 mod support;
 mod targets;
+
+use support::bed;

@@ -10,7 +10,8 @@ the line there:
     {"service": "secretsmanager", "operation": "BatchGetSecretValue", "keys": ["a", "b"],
      "accessKeyId": "AKIA...", "region": "eu-west-1", "status": 200}
 
-keys are the names that were asked for; values, in or out, are never looked at.
+keys are the names that were asked for; values, in or out, are never looked at. An AssumeRole has
+"role": {"arn": "arn:aws:iam::...", "session": "...", "tags": {"namespace": "..."}} as well.
 """
 
 import argparse
@@ -67,7 +68,7 @@ def describe(environ, body):
     if found:
         key_id, region, service = found.groups()
     target = environ.get("HTTP_X_AMZ_TARGET", "")
-    keys = []
+    keys, role = [], None
     if target:  # the JSON protocol: Secrets Manager
         operation = target.rpartition(".")[2]
         asked = parse_object(body)
@@ -78,13 +79,24 @@ def describe(environ, body):
     else:  # the query protocol: STS
         form = urllib.parse.parse_qs(body.decode("utf-8", "replace"))
         operation = form.get("Action", [environ.get("PATH_INFO", "")])[0]
+        if operation == "AssumeRole":
+            role = assumed(form)
     return {
         "service": service,
         "operation": operation,
         "keys": keys,
         "accessKeyId": key_id,
         "region": region,
+        "role": role,
     }
+
+
+def assumed(form):
+    """Which role is asked for, and as whom."""
+    one = lambda name: form.get(name, [""])[0]
+    members = (f"Tags.member.{n}" for n in range(1, 51))
+    tags = {one(f"{tag}.Key"): one(f"{tag}.Value") for tag in members if f"{tag}.Key" in form}
+    return {"arn": one("RoleArn"), "session": one("RoleSessionName"), "tags": tags}
 
 
 def parse_object(body):

@@ -17,6 +17,8 @@ pub struct Request {
     /// The impersonated user, if there is one.
     pub user: String,
     pub user_agent: String,
+    /// Which token of a ServiceAccount's: `JTI=...`.
+    pub credential: String,
     /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`
     pub verb: String,
     /// Plural; empty where the request was for no resource.
@@ -82,6 +84,11 @@ impl Audit {
         self.only(|request| request.user_agent.starts_with(start))
     }
 
+    /// Those of one operator of several: see `Operator::credential`.
+    pub fn credential(self, credential: &str) -> Self {
+        self.only(|request| request.credential == credential)
+    }
+
     pub fn verb(self, verb: &str) -> Self {
         self.only(|request| request.verb == verb)
     }
@@ -118,6 +125,7 @@ fn parse(line: &str) -> Request {
     Request {
         user: field(user),
         user_agent: field("/userAgent"),
+        credential: field("/user/extra/authentication.kubernetes.io~1credential-id/0"),
         verb: field("/verb"),
         resource: field("/objectRef/resource"),
         subresource: field("/objectRef/subresource"),

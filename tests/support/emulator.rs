@@ -1,5 +1,6 @@
 //! An AWS of the tests' own (moto): real protocol, versions, stages and deletion; any credentials will do.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -40,6 +41,16 @@ pub struct Call {
     pub region: String,
     /// The HTTP status of the answer.
     pub status: u16,
+    /// Of an AssumeRole.
+    pub role: Option<Role>,
+}
+
+/// The role that somebody asked for, and as whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Role {
+    pub arn: String,
+    pub session: String,
+    pub tags: BTreeMap<String, String>,
 }
 
 impl Emulator {
@@ -66,6 +77,25 @@ impl Emulator {
     /// Gives a secret a value, creating it if need be. Returns the version's id.
     pub fn put(&self, name: &str, value: &str) -> String {
         self.put_content(name, "SecretString", value)
+    }
+
+    /// A new secret in another account.
+    pub fn put_in(&self, account: &str, name: &str, value: &str) {
+        let made = self.try_call_in(account, "CreateSecret", &json!({"Name": name, "SecretString": value}));
+        made.unwrap_or_else(|refused| panic!("CreateSecret {name}: {refused}"));
+    }
+
+    /// Keys of an identity in another account: access key id, secret access key, session token.
+    pub fn keys_in(&self, account: &str) -> [String; 3] {
+        let form = format!(
+            "Action=AssumeRole&Version=2011-06-15&RoleSessionName=harness&RoleArn=arn%3Aaws%3Aiam%3A%3A{account}%3Arole%2Fharness"
+        );
+        let (_, xml) = self.post("sts", "application/x-www-form-urlencoded", "", &form);
+        ["AccessKeyId", "SecretAccessKey", "SessionToken"].map(|field| {
+            let (open, close) = (format!("<{field}>"), format!("</{field}>"));
+            let text = xml.split_once(&open).and_then(|(_, rest)| rest.split_once(&close));
+            text.unwrap_or_else(|| panic!("no {field} in the answer of AssumeRole")).0.to_owned()
+        })
     }
 
     /// [`Emulator::put`] for a binary value.
@@ -108,24 +138,33 @@ impl Emulator {
 
     /// Any operation of Secrets Manager. `Err` is the error that AWS would answer, its name in `__type`.
     pub fn try_call(&self, operation: &str, request: &Value) -> Result<Value, Value> {
-        let body = request.to_string();
+        self.try_call_in(ACCOUNT, operation, request)
+    }
+
+    fn try_call_in(&self, account: &str, operation: &str, request: &Value) -> Result<Value, Value> {
+        let headers = format!("X-Amz-Target: secretsmanager.{operation}\r\nx-moto-account-id: {account}\r\n");
+        let (ok, body) = self.post("secretsmanager", "application/x-amz-json-1.1", &headers, &request.to_string());
+        let said = serde_json::from_str(&body).unwrap_or_else(|error| panic!("{operation}: {error} in {body:?}"));
+        if ok { Ok(said) } else { Err(said) }
+    }
+
+    /// Whether the answer was 200, and its body.
+    fn post(&self, service: &str, kind: &str, headers: &str, body: &str) -> (bool, String) {
         let host = self.endpoint.trim_start_matches("http://");
         let mut connection = TcpStream::connect(host).expect("the emulator listens");
         // HTTP/1.0: one answer, not in chunks, and the connection's end is the answer's.
         write!(
             connection,
-            "POST / HTTP/1.0\r\nHost: {host}\r\nContent-Type: application/x-amz-json-1.1\r\n\
-             X-Amz-Target: secretsmanager.{operation}\r\nContent-Length: {}\r\n\
-             Authorization: AWS4-HMAC-SHA256 Credential={HARNESS_KEY_ID}/20260101/{REGION}/secretsmanager/aws4_request, \
+            "POST / HTTP/1.0\r\nHost: {host}\r\nContent-Type: {kind}\r\n{headers}Content-Length: {}\r\n\
+             Authorization: AWS4-HMAC-SHA256 Credential={HARNESS_KEY_ID}/20260101/{REGION}/{service}/aws4_request, \
              SignedHeaders=host, Signature=0\r\n\r\n{body}",
             body.len()
         )
         .expect("the emulator reads");
         let mut answer = String::new();
         connection.read_to_string(&mut answer).expect("the emulator answers");
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{operation}: no HTTP: {answer:?}"));
-        let said = serde_json::from_str(body).unwrap_or_else(|error| panic!("{operation}: {error} in {answer:?}"));
-        if head.split(' ').nth(1) == Some("200") { Ok(said) } else { Err(said) }
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no HTTP: {answer:?}"));
+        (head.split(' ').nth(1) == Some("200"), body.to_owned())
     }
 
     /// The calls that others made so far, in the order of their answers.
@@ -146,6 +185,11 @@ fn parse_call(line: &str) -> Call {
         access_key_id: field("accessKeyId"),
         region: field("region"),
         status: call["status"].as_u64().and_then(|status| status.try_into().ok()).unwrap_or(0),
+        role: call["role"].as_object().map(|role| Role {
+            arn: role["arn"].as_str().unwrap_or_default().to_owned(),
+            session: role["session"].as_str().unwrap_or_default().to_owned(),
+            tags: serde_json::from_value(role["tags"].clone()).expect("tags are texts"),
+        }),
     }
 }
 

@@ -5,13 +5,16 @@
 #![allow(dead_code, reason = "each story uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a broken test bed ends the test")]
 
+pub mod bed;
 pub mod canary;
 pub mod cluster;
 pub mod cluster_audit;
 pub mod emulator;
+pub mod events;
 pub mod operator;
 pub mod oracle;
 mod service;
 pub mod stub_manager;
 pub mod tenants;
 pub mod wait;
+pub mod webhook;

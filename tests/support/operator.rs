@@ -2,6 +2,8 @@
 
 use super::cluster::Cluster;
 use super::wait::eventually;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -27,12 +29,14 @@ pub struct Operator {
     pub metrics: String,
     /// Where its webhook is.
     pub webhook: String,
+    /// Its token's id, by which the audit log tells replicas apart.
+    pub credential: String,
 }
 
 /// Applies `deploy/` without pods: CRDs, permissions, the webhook's registration.
 pub fn install(cluster: &Cluster) {
     let overlay = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/overlays/out-of-cluster");
-    let applied = cluster.kubectl(&["apply", "-k", overlay, "--server-side"]);
+    let applied = cluster.kubectl(&["apply", "-k", overlay, "--server-side", "--force-conflicts"]);
     assert!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));
     let crds = [
         "crd/scopedsecrets.scopedsecrets.io",
@@ -64,6 +68,7 @@ impl Operator {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let log = cluster.dir.join(format!("operator-{number}.log"));
         let (webhook, metrics) = (free_port(), free_port());
+        let (kubeconfig, credential) = kubeconfig(cluster, number);
         let file = File::create(&log).expect("the cluster's folder can be written");
         let child = Command::new(env!("CARGO_BIN_EXE_scoped-secrets"))
             .args([
@@ -91,7 +96,7 @@ impl Operator {
                 "1s",
             ])
             .args(arguments)
-            .env("KUBECONFIG", kubeconfig(cluster))
+            .env("KUBECONFIG", kubeconfig)
             .env("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
             .env("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI-ambient-EXAMPLEKEY")
             .env("AWS_EC2_METADATA_DISABLED", "true")
@@ -109,7 +114,7 @@ impl Operator {
             .spawn()
             .expect("sh is part of every POSIX system");
         let (metrics, webhook) = (format!("127.0.0.1:{metrics}"), format!("127.0.0.1:{webhook}"));
-        Self { child, watchdog, log, metrics, webhook }
+        Self { child, watchdog, log, metrics, webhook, credential }
     }
 
     /// Bytes of memory of its own that it has (Linux: RssAnon).
@@ -130,6 +135,33 @@ impl Operator {
         if head.starts_with("HTTP/1.1 200") { Ok(body.to_owned()) } else { Err(answer) }
     }
 
+    /// A metric without labels.
+    pub fn metric(&self, name: &str) -> Result<f64, String> {
+        let text = self.probe("/metrics")?;
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|value| value.parse().ok()).ok_or_else(|| format!("no {name}"))
+    }
+
+    /// Ok while it leads.
+    pub fn leads(&self) -> Result<(), String> {
+        if self.metric("scoped_secrets_leader")? > 0.0 { Ok(()) } else { Err("it does not lead".to_owned()) }
+    }
+
+    /// Stops its clockwork, as a machine that hangs does (SIGSTOP).
+    pub fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
+        assert!(sent.is_ok_and(|s| s.success()), "kill is part of every POSIX system");
+    }
+
     /// Everything it has logged so far.
     pub fn logged(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
@@ -143,8 +175,7 @@ impl Operator {
     /// Asks it to end (SIGTERM) and waits; how long it took.
     pub fn terminate(mut self) -> Duration {
         let asked = std::time::Instant::now();
-        let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
-        assert!(sent.is_ok_and(|s| s.success()), "kill is part of every POSIX system");
+        self.signal("-TERM");
         self.dismiss_watchdog();
         let ended = self.child.wait().expect("it is our child");
         assert!(ended.success(), "{ended}: {}", self.logged());
@@ -168,21 +199,24 @@ impl Drop for Operator {
     }
 }
 
-/// A kubeconfig with the ServiceAccount's token and nothing else.
-fn kubeconfig(cluster: &Cluster) -> PathBuf {
+/// A kubeconfig with a token of the ServiceAccount's and nothing else, and the token's id.
+fn kubeconfig(cluster: &Cluster, number: usize) -> (PathBuf, String) {
     let token = cluster.kubectl(&["create", "token", NAMESPACE, "-n", NAMESPACE, "--duration=2h"]);
     assert!(token.status.success(), "{}", String::from_utf8_lossy(&token.stderr));
+    let token = String::from_utf8_lossy(&token.stdout).trim().to_owned();
     let admin = cluster.kubectl(&["config", "view", "--raw", "-o", "json"]);
     let admin: serde_json::Value = serde_json::from_slice(&admin.stdout).expect("kubectl prints JSON");
     let config = json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "operator",
         "clusters": [{"name": "test", "cluster": admin["clusters"][0]["cluster"]}],
-        "users": [{"name": "operator", "user": {"token": String::from_utf8_lossy(&token.stdout).trim()}}],
+        "users": [{"name": "operator", "user": {"token": token}}],
         "contexts": [{"name": "operator", "context": {"cluster": "test", "user": "operator", "namespace": NAMESPACE}}],
     });
-    let path = cluster.dir.join("operator.kubeconfig");
+    let path = cluster.dir.join(format!("operator-{number}.kubeconfig"));
     std::fs::write(&path, config.to_string()).expect("the cluster's folder can be written");
-    path
+    let claims = token.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok()).expect("a JWT");
+    let claims: serde_json::Value = serde_json::from_slice(&claims).expect("a JWT");
+    (path, format!("JTI={}", claims["jti"].as_str().expect("each token has an id")))
 }
 
 fn free_port() -> u16 {

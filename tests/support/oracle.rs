@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Secret;
 use scoped_secrets::api::{SEAL_ANNOTATION, ScopedSecret, ScopedSecretStore, SegmentationPolicy};
 use scoped_secrets::controller::index::{claim_of, object_name};
 use scoped_secrets::controller::providers::declared_realm;
-use scoped_secrets::controller::scoped_secret::draft::read_digest;
+use scoped_secrets::controller::scoped_secret::draft::read_digests;
 use scoped_secrets::segmentation::guarantees::{Breach, Managed, Told, breaches};
 use scoped_secrets::segmentation::key::Realm;
 use scoped_secrets::segmentation::policy::Policy;
@@ -91,9 +91,11 @@ fn observe(cluster: &Cluster) -> Vec<Breach> {
                 object_name(&c.metadata)
                     .is_some_and(|n| n.namespace == name.namespace && n.name == record.holding.claim)
             });
-            let digest = |c: &ScopedSecret| keys.digest(&scoped_secrets::projection::spec_bytes(&c.spec));
-            intact =
-                spec.is_none_or(|c| digest(c) != record.spec || read_digest(&c.spec, &secret, &keys) == record.content);
+            let edited = |c: &ScopedSecret| {
+                !keys.digests(&scoped_secrets::projection::spec_bytes(&c.spec)).contains(&record.spec)
+            };
+            let holds = |c: &ScopedSecret| read_digests(&c.spec, &secret, &keys).contains(&record.content);
+            intact = spec.is_none_or(|c| edited(c) || holds(c));
             world.put_holding(name.clone(), record.holding.clone());
         }
         let owner = secret

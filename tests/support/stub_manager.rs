@@ -5,8 +5,9 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Instant;
 
 use base64::Engine;
 use serde_json::{Value, json};
@@ -20,7 +21,23 @@ pub const AWS_SAYS: &str = "canary-aws-says-User-arn-of-somebody";
 pub struct StubManager {
     /// `http://127.0.0.1:PORT`, for Secrets Manager and STS alike.
     pub endpoint: String,
-    state: Arc<Mutex<State>>,
+    desk: Arc<Desk>,
+}
+
+/// The state, and the news that its mood is another.
+#[derive(Default)]
+struct Desk {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+/// A call as it came in, whatever became of it.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    pub at: Instant,
+    /// `GetSecretValue`; empty for STS.
+    pub operation: String,
+    pub keys: Vec<String>,
 }
 
 /// What the manager has to say of one key.
@@ -50,6 +67,8 @@ pub enum Mood {
     Html(u16),
     /// It reads, and never answers.
     Hangs,
+    /// It reads, and answers when its mood changes.
+    Holds,
     /// It closes the connection.
     Down,
     /// It knows one access key only.
@@ -62,6 +81,7 @@ struct State {
     mood: Mood,
     versions: u64,
     calls: Vec<(String, Vec<String>)>,
+    arrivals: Vec<Arrival>,
 }
 
 impl StubManager {
@@ -69,15 +89,15 @@ impl StubManager {
     pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
         let endpoint = format!("http://{}", listener.local_addr().expect("it is bound"));
-        let state = Arc::new(Mutex::new(State::default()));
-        let serving = Arc::clone(&state);
+        let desk = Arc::new(Desk::default());
+        let serving = Arc::clone(&desk);
         thread::spawn(move || {
             for connection in listener.incoming().flatten() {
-                let state = Arc::clone(&serving);
-                thread::spawn(move || serve(connection, &state));
+                let desk = Arc::clone(&serving);
+                thread::spawn(move || serve(connection, &desk));
             }
         });
-        Self { endpoint, state }
+        Self { endpoint, desk }
     }
 
     /// From now on it says this of a key, as a new version.
@@ -96,9 +116,15 @@ impl StubManager {
     /// From now on it does this with every call.
     pub fn set_mood(&self, mood: Mood) {
         self.state().mood = mood;
+        self.desk.changed.notify_all();
     }
 
-    /// The operations that were asked for so far, with their keys.
+    /// Every call so far, answered or not.
+    pub fn arrivals(&self) -> Vec<Arrival> {
+        self.state().arrivals.clone()
+    }
+
+    /// The operations that were answered so far, with their keys.
     pub fn calls(&self) -> Vec<(String, Vec<String>)> {
         self.state().calls.clone()
     }
@@ -109,7 +135,7 @@ impl StubManager {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        lock(&self.state)
+        lock(&self.desk.state)
     }
 }
 
@@ -123,13 +149,13 @@ pub fn arn(account: &str, region: &str, name: &str) -> String {
 }
 
 /// One request, one answer: then the connection is closed.
-fn serve(connection: TcpStream, state: &Mutex<State>) {
+fn serve(connection: TcpStream, desk: &Desk) {
     let Ok(mut out) = connection.try_clone() else { return };
     let Some(request) = read(BufReader::new(connection)) else { return };
-    let mood = lock(state).mood.clone();
+    let mood = received(&request, desk);
     let (status, kind, body) = match mood {
         Mood::Down => return,
-        Mood::Hangs => {
+        Mood::Holds | Mood::Hangs => {
             // Until the caller gives up.
             let _ = out.read(&mut [0]);
             return;
@@ -141,7 +167,7 @@ fn serve(connection: TcpStream, state: &Mutex<State>) {
             400,
             if request.target.is_empty() { "InvalidClientTokenId" } else { "UnrecognizedClientException" },
         ),
-        Mood::Knows(_) | Mood::Well => answer(&request, &mut lock(state)),
+        Mood::Knows(_) | Mood::Well => answer(&request, &mut lock(&desk.state)),
     };
     let _ = write!(
         out,
@@ -150,11 +176,31 @@ fn serve(connection: TcpStream, state: &Mutex<State>) {
     );
 }
 
+/// Notes the call; the mood in which it is answered.
+fn received(request: &Request, desk: &Desk) -> Mood {
+    let mut state = lock(&desk.state);
+    let arrival = Arrival { at: Instant::now(), operation: request.target.clone(), keys: request.keys().1 };
+    state.arrivals.push(arrival);
+    let held = desk.changed.wait_while(state, |state| state.mood == Mood::Holds);
+    held.unwrap_or_else(PoisonError::into_inner).mood.clone()
+}
+
 struct Request {
     /// `GetSecretValue`; empty for STS.
     target: String,
     authorization: String,
     body: Vec<u8>,
+}
+
+impl Request {
+    /// The key that is asked for alone, and every key that is asked for.
+    fn keys(&self) -> (Option<String>, Vec<String>) {
+        let asked: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        let text = |id: &Value| id.as_str().map(str::to_owned);
+        let one = text(&asked["SecretId"]);
+        let many = asked["SecretIdList"].as_array().into_iter().flatten().filter_map(text);
+        (one.clone(), one.clone().into_iter().chain(many).collect())
+    }
 }
 
 fn read(mut from: BufReader<TcpStream>) -> Option<Request> {
@@ -205,10 +251,7 @@ fn answer(request: &Request, state: &mut State) -> (u16, &'static str, String) {
         );
         return (200, "text/xml", body);
     }
-    let asked: Value = serde_json::from_slice(&request.body).unwrap_or_default();
-    let one = asked["SecretId"].as_str().map(str::to_owned);
-    let many = asked["SecretIdList"].as_array().into_iter().flatten().filter_map(|id| id.as_str().map(str::to_owned));
-    let keys: Vec<String> = one.clone().into_iter().chain(many).collect();
+    let (one, keys) = request.keys();
     state.calls.push((request.target.clone(), keys.clone()));
     let missing = (Says::Error("ResourceNotFoundException"), 0);
     let said = |key: &String| state.keys.get(key).unwrap_or(&missing);

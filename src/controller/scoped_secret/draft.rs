@@ -4,7 +4,7 @@ use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, SEAL_ANNOTATION, ScopedSecretSpec
 use crate::projection::{Projection, content_bytes};
 use crate::segmentation::fingerprint::{Fingerprint, is_compared};
 use crate::segmentation::key::CanonicalKey;
-use crate::segmentation::seal::{BrokenKeys, Digest, SealKeys, SealRecord};
+use crate::segmentation::seal::{BrokenKeys, Digests, SealKeys, SealRecord};
 use crate::segmentation::world::{Holding, ObjectName};
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
@@ -38,10 +38,10 @@ pub fn fingerprints(projection: &Projection, ignore: &BTreeSet<String>, keys: &S
         .collect()
 }
 
-/// The digest of a projected content.
-pub fn content_digest(spec: &ScopedSecretSpec, projection: &Projection, keys: &SealKeys) -> Digest {
+/// The digests of a projected content.
+pub fn content_digests(spec: &ScopedSecretSpec, projection: &Projection, keys: &SealKeys) -> Digests {
     let data = projection.data.iter().map(|(k, v)| (k.as_str(), v.expose()));
-    keys.digest(&content_bytes(
+    keys.digests(&content_bytes(
         spec.target_type(),
         spec.immutable(),
         data,
@@ -50,8 +50,8 @@ pub fn content_digest(spec: &ScopedSecretSpec, projection: &Projection, keys: &S
     ))
 }
 
-/// The digest of a Secret as it was read, looking only at the labels and annotations that the spec sets.
-pub fn read_digest(spec: &ScopedSecretSpec, secret: &Secret, keys: &SealKeys) -> Digest {
+/// The digests of a Secret as it was read, looking only at the labels and annotations that the spec sets.
+pub fn read_digests(spec: &ScopedSecretSpec, secret: &Secret, keys: &SealKeys) -> Digests {
     let template = spec.target.as_ref().and_then(|t| t.template.as_ref());
     let pick = |wanted: Option<&BTreeMap<String, String>>,
                 live: Option<&BTreeMap<String, String>>|
@@ -63,7 +63,7 @@ pub fn read_digest(spec: &ScopedSecretSpec, secret: &Secret, keys: &SealKeys) ->
     let annotations = pick(template.map(|t| &t.annotations), secret.metadata.annotations.as_ref());
     let data = secret.data.iter().flatten().map(|(k, v)| (k.as_str(), v.0.as_slice()));
     let kind = secret.type_.as_deref().unwrap_or("Opaque");
-    keys.digest(&content_bytes(kind, secret.immutable.unwrap_or(false), data, pairs(&labels), pairs(&annotations)))
+    keys.digests(&content_bytes(kind, secret.immutable.unwrap_or(false), data, pairs(&labels), pairs(&annotations)))
 }
 
 fn pairs(map: &BTreeMap<String, String>) -> impl Iterator<Item = (&str, &str)> {

@@ -20,7 +20,7 @@ use crate::api::duration;
 use crate::api::{DEFAULT_REFRESH_INTERVAL, Reason, ScopedSecretSpec};
 use crate::projection;
 use crate::segmentation::authorize::{Retention, authorize, retention, shared_value};
-use crate::segmentation::seal::{Digest, SealKeys};
+use crate::segmentation::seal::{Digests, SealKeys};
 use crate::segmentation::verdict::Verdict;
 use crate::segmentation::world::ObjectName;
 use jiff::Timestamp;
@@ -36,7 +36,8 @@ struct Work<'c> {
     spec: ScopedSecretSpec,
     keys: Arc<SealKeys>,
     key_made: Timestamp,
-    spec_digest: Digest,
+    /// Of the part of the spec that decides what is projected.
+    spec_digests: Digests,
     memory: Box<Memory>,
     /// The Secret as it was read in this run.
     read: Option<(SecretFacts, Content)>,
@@ -66,9 +67,9 @@ pub async fn reconcile(cx: &Context, name: &ObjectName) -> &'static str {
         return SKIPPED;
     }
     let memory = cx.memory().get(name).cloned().unwrap_or_default();
-    let spec_digest = keys.digest(&projection::spec_bytes(&spec));
+    let spec_digests = keys.digests(&projection::spec_bytes(&spec));
     let mut work =
-        Work { cx, name: name.clone(), record, spec, keys, key_made, spec_digest, memory, read: None, changed: false };
+        Work { cx, name: name.clone(), record, spec, keys, key_made, spec_digests, memory, read: None, changed: false };
     if work.record.deleting {
         work.part().await;
         return SKIPPED;
@@ -132,6 +133,8 @@ impl Work<'_> {
                 Step::ReadSecret => self.read_secret().await.err(),
                 Step::Withdraw(refusal) => match self.withdraw(&refusal).await {
                     Ok(()) => None,
+                    // What is in force cannot be told any more, so that nothing is to be withdrawn: not a failure to do it.
+                    Err(failure) if failure.reason == Reason::PolicyUnknown => None,
                     Err(failure) => return Outcome::Stuck { refusal, failure },
                 },
                 Step::Fetch(grant) => match self.fetch_and_write(&grant).await {
@@ -224,7 +227,7 @@ impl Work<'_> {
             uid: &self.record.uid,
             spec: &self.spec,
             refresh_at: self.record.refresh_at.as_deref(),
-            spec_digest: self.spec_digest,
+            spec_digests: &self.spec_digests,
             verdict: &verdict,
             terminating: index.terminating.contains(&self.name.namespace),
             secret: secret.as_ref(),
@@ -261,7 +264,7 @@ impl Work<'_> {
             uid: &self.record.uid,
             spec: &self.spec,
             refresh_at: self.record.refresh_at.as_deref(),
-            spec_digest: self.spec_digest,
+            spec_digests: &self.spec_digests,
             verdict: &verdict,
             terminating: false,
             secret,

@@ -14,7 +14,7 @@ use crate::api::{Reason, ScopedSecretSpec};
 use crate::controller::index::SecretFacts;
 use crate::segmentation::authorize::Retention;
 use crate::segmentation::key::CanonicalKey;
-use crate::segmentation::seal::{Digest, SealRecord};
+use crate::segmentation::seal::{Digests, SealRecord};
 use crate::segmentation::verdict::{Grant, Refusal, Verdict};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -29,8 +29,8 @@ pub struct Observed<'a> {
     pub spec: &'a ScopedSecretSpec,
     /// The annotation refresh-at.
     pub refresh_at: Option<&'a str>,
-    /// Digest of the part of the spec that decides what is projected.
-    pub spec_digest: Digest,
+    /// Digests of the part of the spec that decides what is projected.
+    pub spec_digests: &'a Digests,
     /// The authoriser's answer.
     pub verdict: &'a Verdict,
     /// Whether the namespace is being deleted.
@@ -230,26 +230,28 @@ fn settled(o: &Observed<'_>) -> Step {
     Step::Report(o.failure.map_or(Outcome::Current, |failure| Outcome::Failed(failure.clone())))
 }
 
-/// Whether the Secret is what this spec projects, as far as can be told without asking the manager.
+/// Whether the Secret is what this spec projects, as far as can be told without asking the manager. An old generation of
+/// the seal key is no reason to ask.
 fn is_up_to_date(o: &Observed<'_>, secret: &SecretFacts, grant: &Grant) -> bool {
     let owner_right = secret.owner.as_deref() == (!o.spec.retain()).then_some(o.uid);
-    // An immutable Secret cannot be sealed anew under a new key: its seal stays as it is.
-    let frozen = o.spec.immutable() && !secret.seal_is_current;
     let seal_right = secret.seal.as_ref().is_ok_and(|seal| {
         let held: BTreeSet<_> = seal.holding.keys().collect();
         *seal.holding.claim == *o.name
-            && (frozen || seal.spec == o.spec_digest)
+            && o.spec_digests.contains(&seal.spec)
             && seal.holding.retain == o.spec.retain()
             && held == grant.keys.iter().map(|k| &k.canonical).collect()
-            && (o.refresh_at.is_none() || frozen || seal.refresh_at.as_deref() == o.refresh_at)
+            && (o.refresh_at.is_none() || seal.refresh_at.as_deref() == o.refresh_at)
     });
-    o.content == Content::Verified && owner_right && seal_right && (frozen || secret.seal_is_current) && secret.labelled
+    o.content == Content::Verified && owner_right && seal_right && secret.labelled
 }
 
-/// Whether fetched versions leave nothing to write.
+/// Whether fetched versions leave nothing to write: with the values in hand an old seal is renewed.
 pub fn is_unchanged(o: &Observed<'_>, grant: &Grant, versions: &[(CanonicalKey, Box<str>)]) -> bool {
     let same = |seal: &Arc<SealRecord>| *seal.holding.versions == *versions;
-    !o.shared && o.secret.is_some_and(|secret| is_up_to_date(o, secret, grant) && secret.seal.as_ref().is_ok_and(same))
+    let renewed = |secret: &SecretFacts| {
+        secret.seal_is_current && is_up_to_date(o, secret, grant) && secret.seal.as_ref().is_ok_and(same)
+    };
+    !o.shared && o.secret.is_some_and(renewed)
 }
 
 /// Of two segments that have one value, the later one hears this.

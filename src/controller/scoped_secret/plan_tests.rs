@@ -8,6 +8,7 @@ use crate::segmentation::segment::Segment;
 use crate::segmentation::verdict::AuthorisedKey;
 use crate::segmentation::world::{Holding, VersionAsked};
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 const UID: &str = "uid-of-orders";
 
@@ -15,9 +16,12 @@ fn key() -> CanonicalKey {
     CanonicalKey::from_sealed("aws:123456789012:eu-west-1:payments/prod/db")
 }
 
-fn digest(of: &str) -> Digest {
-    SealKeys::new(Generation::from_random(&[1; 36], now()).unwrap()).digest(of.as_bytes())
+fn digests(of: &str) -> Digests {
+    SealKeys::new(Generation::from_random(&[1; 36], now()).unwrap()).digests(of.as_bytes())
 }
+
+static OF_SPEC: LazyLock<Digests> = LazyLock::new(|| digests("spec"));
+static OF_ANOTHER_SPEC: LazyLock<Digests> = LazyLock::new(|| digests("another"));
 
 fn spec(more: &str) -> ScopedSecretSpec {
     let yaml = format!("{{storeRef: {{name: aws}}, dataFrom: [{{remoteRef: {{key: payments/prod/db}}}}]{more}}}");
@@ -52,8 +56,12 @@ fn secret() -> SecretFacts {
         held_since: now(),
         retain: false,
     };
-    let seal =
-        SealRecord { holding: holding.into(), spec: digest("spec"), content: digest("content"), refresh_at: None };
+    let seal = SealRecord {
+        holding: holding.into(),
+        spec: OF_SPEC.current(),
+        content: digests("content").current(),
+        refresh_at: None,
+    };
     SecretFacts {
         uid: "uid-of-secret".into(),
         resource_version: "7".into(),
@@ -98,7 +106,7 @@ impl Situation {
             uid: UID,
             spec: &self.spec,
             refresh_at: None,
-            spec_digest: digest("spec"),
+            spec_digests: &OF_SPEC,
             verdict: &self.verdict,
             terminating: false,
             secret: self.secret.as_ref(),
@@ -157,12 +165,16 @@ fn an_allowed_claim() {
             Situation { spec: spec(", target: {immutable: true}"), change: |o| o.due = true, ..at_rest() },
         ),
         ("asked to refresh", "fetch", Situation { change: |o| o.refresh_at = Some("now"), ..at_rest() }),
-        ("the spec changed", "fetch", Situation { change: |o| o.spec_digest = digest("another"), ..at_rest() }),
+        ("the spec changed", "fetch", Situation { change: |o| o.spec_digests = &OF_ANOTHER_SPEC, ..at_rest() }),
         ("written by somebody", "read", Situation { content: Content::Unread, ..at_rest() }),
         ("read, and not what was projected", "fetch", Situation { content: Content::Drifted, ..at_rest() }),
         ("its label was taken", "fetch", Situation { secret: sealed(|s| s.labelled = false), ..at_rest() }),
         ("its owner was taken", "fetch", Situation { secret: sealed(|s| s.owner = None), ..at_rest() }),
-        ("sealed under the old key", "fetch", Situation { secret: sealed(|s| s.seal_is_current = false), ..at_rest() }),
+        (
+            "sealed under the key before: no reason to ask",
+            "Ready",
+            Situation { secret: sealed(|s| s.seal_is_current = false), ..at_rest() },
+        ),
         (
             "the seal key was lost",
             "fetch",
@@ -315,6 +327,8 @@ fn what_leaves_nothing_to_write() {
     };
     assert!(unchanged(&at_rest(), "v1"));
     assert!(!unchanged(&at_rest(), "v2"), "another version");
+    let old = sealed(|s| s.seal_is_current = false);
+    assert!(!unchanged(&Situation { secret: old, ..at_rest() }, "v1"), "with the values in hand it is sealed anew");
     assert!(!unchanged(&Situation { secret: None, ..at_rest() }, "v1"));
     assert!(!unchanged(&Situation { content: Content::Drifted, ..at_rest() }, "v1"));
     assert!(!unchanged(&Situation { change: |o| o.shared = true, ..at_rest() }, "v1"), "it is judged once more");

@@ -41,11 +41,11 @@ impl Work<'_> {
             return Ok(());
         };
         let facts = secret_facts(&name, &secret.metadata, &self.keys, self.key_made);
-        let digest = draft::read_digest(&self.spec, &secret, &self.keys);
+        let digests = draft::read_digests(&self.spec, &secret, &self.keys);
         let content = match &facts.seal {
-            // Its digests are of another spec or under another key: it is projected anew in any case.
-            Ok(seal) if seal.spec != self.spec_digest || !facts.seal_is_current => Content::Verified,
-            Ok(seal) if seal.content == digest => Content::Verified,
+            // Its digests are of another spec: it is projected anew in any case.
+            Ok(seal) if !self.spec_digests.contains(&seal.spec) => Content::Verified,
+            Ok(seal) if digests.contains(&seal.content) => Content::Verified,
             _ => Content::Drifted,
         };
         if content == Content::Verified {
@@ -90,6 +90,7 @@ impl Work<'_> {
         let projection = projection::project(&self.spec, &fetched).map_err(|e| Failure::new(e.reason, e.message))?;
         let prints = draft::fingerprints(&projection, &grant.ignore, &self.keys);
         let old_seal = standing.as_ref().and_then(|s| s.seal.as_ref().ok().cloned());
+        let contents = draft::content_digests(&self.spec, &projection, &self.keys);
         let holding = Holding {
             claim: self.name.name.clone(),
             held_since: draft::held_since(old_seal.as_deref().map(|seal| &*seal.holding), &versions, self.cx.now()),
@@ -99,16 +100,11 @@ impl Work<'_> {
         };
         let record = SealRecord {
             holding: Arc::new(holding),
-            spec: self.spec_digest,
-            content: draft::content_digest(&self.spec, &projection, &self.keys),
+            spec: self.spec_digests.current(),
+            content: contents.current(),
             refresh_at: self.record.refresh_at.clone(),
         };
-        // Digests under two generations of the key do not compare; then the versions tell.
-        let resealed = standing.as_ref().is_some_and(|s| !s.seal_is_current);
-        let same = |old: &SealRecord| {
-            old.content == record.content || (resealed && old.holding.versions == record.holding.versions)
-        };
-        let same_content = old_seal.as_deref().is_some_and(same);
+        let same_content = old_seal.as_deref().is_some_and(|old| contents.contains(&old.content));
         let drifted = content == Content::Drifted;
         self.reserve(grant, &prints, &record)?;
         let mut nonce = [0; 12];

@@ -5,13 +5,14 @@ use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard
 
 use serde_json::Value;
 
-use crate::support::canary;
-use crate::support::cluster::Cluster;
-use crate::support::emulator::Emulator;
-use crate::support::operator::{Operator, install};
-use crate::support::stub_manager::{Says, StubManager};
-use crate::support::tenants::{SOON, apply, condition, ready};
-use crate::support::wait::eventually;
+use super::canary;
+use super::cluster::Cluster;
+use super::emulator::Emulator;
+use super::operator::{Operator, install};
+use super::oracle::all_is_well;
+use super::stub_manager::{Says, StubManager};
+use super::tenants::{SOON, apply, condition, ready};
+use super::wait::eventually;
 
 pub struct Bed {
     pub cluster: Cluster,
@@ -120,6 +121,11 @@ impl Case {
         }
     }
 
+    /// Ends a story that left nothing half done.
+    pub fn all_is_well(&self) {
+        all_is_well(&self.bed.cluster, self.operator().expect("it runs"));
+    }
+
     pub fn namespace(&self) -> String {
         format!(
             "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {0}, labels: {{tenant: {0}, environment: prod}}}}\n",
@@ -224,6 +230,11 @@ impl Case {
             let secret = self.secret(name).ok_or_else(|| "no Secret".to_owned())?;
             if secret["data"][key] == expected.as_str() { Ok(()) } else { Err(secret["data"].to_string()) }
         });
+    }
+
+    /// Waits until a condition has this status and reason; the ScopedSecret.
+    pub fn becomes(&self, name: &str, kind: &str, status: &str, reason: &str) -> Value {
+        super::tenants::becomes(&self.bed.cluster, self.name, name, kind, status, reason)
     }
 
     /// Waits until the status tells this, as the table of the design says; the ScopedSecret.

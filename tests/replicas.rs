@@ -1,0 +1,238 @@
+//! Several replicas: each serves admission from a warm index, one writes, and whoever leads next goes on where the last one
+//! ended, however that came about.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+
+mod support;
+
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+use support::cluster::Cluster;
+use support::operator::{NAMESPACE, Operator, install};
+use support::oracle::all_is_well;
+use support::stub_manager::{Mood, Says, StubManager};
+use support::tenants::*;
+use support::wait::eventually;
+use support::webhook::{ask, ca_bundle};
+
+/// As `Operator::launch` sets it.
+const LEASE: Duration = Duration::from_secs(4);
+const RETRY: Duration = Duration::from_secs(1);
+/// For a busy machine.
+const SLACK: Duration = Duration::from_secs(4);
+
+fn ok(cluster: &Cluster, arguments: &[&str]) -> String {
+    let out = cluster.kubectl(arguments);
+    assert!(out.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8_lossy(&out.stdout).into_owned()
+}
+
+fn leads_within(operator: &Operator, limit: Duration) {
+    let began = Instant::now();
+    eventually("it leads", SOON, || operator.leads());
+    assert!(began.elapsed() < limit, "after {:?}, not {limit:?}", began.elapsed());
+}
+
+fn claim(name: &str) -> String {
+    let data = format!("data: [{{secretKey: value, remoteRef: {{key: payments/prod/{name}}}}}]");
+    scoped_secret("payments-prod", name, &data)
+}
+
+/// Applies a new ScopedSecret, as soon as its review is answered, and waits for its Secret.
+fn projects(cluster: &Cluster, stub: &StubManager, name: &str) {
+    let value = format!("canary-{name}-kX9mQ2vL8nR5wT3z1pQ");
+    stub.put(&format!("payments/prod/{name}"), Says::Text(value.clone()));
+    eventually("it is reviewed and taken", SOON, || cluster.apply(&claim(name)));
+    eventually(&format!("{name} is ready"), SOON, || ready(cluster, "scopedsecret", Some("payments-prod"), name));
+    assert_eq!(secret_value(cluster, "payments-prod", name, "value"), Some(value));
+}
+
+/// The replica itself reviews, from an index that has seen the policy, with a certificate that the API server trusts.
+fn reviews(cluster: &Cluster, operator: &Operator) {
+    let spec = |key: &str| {
+        json!({"storeRef": {"name": "aws"}, "consumers": [{"serviceAccountName": "asked"}],
+               "data": [{"secretKey": "value", "remoteRef": {"key": key}}]})
+    };
+    eventually("it reviews", SOON, || {
+        let bundle = ca_bundle(cluster)?;
+        ask(operator, &bundle, "payments-prod", spec("payments/prod/new"))??;
+        match ask(operator, &bundle, "billing-prod", spec("payments/prod/new"))? {
+            Err(refusal) if refusal.contains("KeyNotAllowed") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+}
+
+fn revisions(cluster: &Cluster) -> Vec<Value> {
+    let secrets = ok(cluster, &["get", "secrets", "-n", "payments-prod", "-o", "json"]);
+    let secrets: Value = serde_json::from_str(&secrets).unwrap();
+    secrets["items"].as_array().unwrap().iter().map(|s| s["metadata"]["resourceVersion"].clone()).collect()
+}
+
+#[test]
+fn one_writes_and_another_takes_over() {
+    let (cluster, stub) = (Cluster::start(), StubManager::start());
+    install(&cluster);
+    let first = Operator::start(&cluster);
+    eventually("the first leads", SOON, || first.leads());
+    let second = Operator::start(&cluster);
+    set_up(&cluster, &stub.endpoint);
+    reviews(&cluster, &first);
+    reviews(&cluster, &second);
+
+    let mark = cluster.audit_mark();
+    for name in ["one", "two", "three"] {
+        projects(&cluster, &stub, name);
+        assert_eq!(stub.asked(&format!("payments/prod/{name}")), 1, "one replica asks");
+    }
+    let written = cluster.audit_since(mark).writes();
+    assert!(!written.clone().credential(&first.credential).is_empty(), "the audit log tells replicas apart");
+    let others = written.credential(&second.credential);
+    assert!(others.is_empty(), "{others:?}");
+    assert!(second.leads().is_err());
+
+    // A crash: the lease runs out first.
+    let before = revisions(&cluster);
+    first.kill();
+    leads_within(&second, LEASE + 2 * RETRY + SLACK);
+    projects(&cluster, &stub, "after-a-crash");
+    let after = revisions(&cluster);
+    assert_eq!(after.len(), before.len() + 1);
+    assert!(before.iter().all(|revision| after.contains(revision)), "{before:?} and then {after:?}");
+
+    // A rollout: the lease is handed over.
+    let third = Operator::start(&cluster);
+    reviews(&cluster, &third);
+    let took = second.terminate();
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    leads_within(&third, LEASE);
+    projects(&cluster, &stub, "after-a-rollout");
+    all_is_well(&cluster, &third);
+}
+
+#[test]
+fn who_was_deposed_writes_nothing() {
+    let (cluster, stub) = (Cluster::start(), StubManager::start());
+    install(&cluster);
+    let first = Operator::start(&cluster);
+    eventually("the first leads", SOON, || first.leads());
+    let second = Operator::start(&cluster);
+    set_up(&cluster, &stub.endpoint);
+    projects(&cluster, &stub, "stands");
+    reviews(&cluster, &second);
+
+    // The leader hangs in the middle of a fetch. The answer comes while it does.
+    stub.put("payments/prod/held", Says::Text("canary-held-kX9mQ2vL8nR5wT3z1pQ".into()));
+    stub.set_mood(Mood::Holds);
+    apply(&cluster, &claim("held"));
+    eventually("it is asked for", SOON, || {
+        let asked = stub.arrivals().iter().any(|call| call.keys.iter().any(|key| key == "payments/prod/held"));
+        if asked { Ok(()) } else { Err("not yet") }
+    });
+    first.freeze();
+    stub.set_mood(Mood::Well);
+    leads_within(&second, LEASE + 2 * RETRY + SLACK);
+    let held = eventually("the next leader projects it", SOON, || {
+        ready(&cluster, "scopedsecret", Some("payments-prod"), "held")
+    });
+    let (secret, mark) = (cluster.get_json("secret", "payments-prod", "held"), cluster.audit_mark());
+
+    first.thaw();
+    eventually("it knows that it leads no longer", SOON, || match first.leads() {
+        Err(_) => first.metric("scoped_secrets_leader"),
+        Ok(()) => Err("it still believes so".into()),
+    });
+    eventually("it has its answer", SOON, || {
+        let metrics = first.probe("/metrics")?;
+        let answered = "scoped_secrets_provider_calls_total{operation=\"BatchGetSecretValue\",outcome=\"Ok\"} 2";
+        if metrics.contains(answered) { Ok(()) } else { Err(metrics) }
+    });
+    reviews(&cluster, &first);
+    projects(&cluster, &stub, "later");
+    let written = cluster.audit_since(mark).credential(&first.credential).writes();
+    assert!(written.is_empty(), "{written:?}");
+    assert_eq!(cluster.get_json("secret", "payments-prod", "held"), secret);
+    assert_eq!(cluster.get_json("scopedsecret", "payments-prod", "held").unwrap()["status"], held["status"]);
+
+    // It is a follower like any other: it leads again when it is its turn.
+    second.terminate();
+    leads_within(&first, LEASE);
+    projects(&cluster, &stub, "again");
+    all_is_well(&cluster, &first);
+}
+
+#[test]
+fn certificates_of_both_are_trusted_and_kept_right() {
+    let (cluster, stub) = (Cluster::start(), StubManager::start());
+    install(&cluster);
+    let replicas = [Operator::start(&cluster), Operator::start(&cluster)];
+    set_up(&cluster, &stub.endpoint);
+    replicas.iter().for_each(|replica| reviews(&cluster, replica));
+    projects(&cluster, &stub, "before");
+
+    // A wrong authority: nobody could be reached.
+    let right = ca_bundle(&cluster).unwrap();
+    let kubeconfig: Value = serde_json::from_str(&ok(&cluster, &["config", "view", "--raw", "-o", "json"])).unwrap();
+    let strange = kubeconfig["clusters"][0]["cluster"]["certificate-authority-data"].as_str().unwrap();
+    let put =
+        |i: usize| json!({"op": "replace", "path": format!("/webhooks/{i}/clientConfig/caBundle"), "value": strange});
+    let patch = json!([put(0), put(1)]).to_string();
+    ok(&cluster, &["patch", "validatingwebhookconfiguration", "scoped-secrets", "--type=json", "-p", &patch]);
+    eventually("the right authority is back", SOON, || match ca_bundle(&cluster)? {
+        bundle if bundle == right => Ok(()),
+        other => Err(other),
+    });
+    projects(&cluster, &stub, "after-a-wrong-authority");
+    replicas.iter().for_each(|replica| reviews(&cluster, replica));
+
+    // No certificate: a new one under a new authority, for both.
+    ok(&cluster, &["delete", "secret", "scoped-secrets-webhook-tls", "-n", NAMESPACE]);
+    eventually("another authority is trusted", SOON, || match ca_bundle(&cluster)? {
+        bundle if bundle != right => Ok(()),
+        _ => Err("still the old".to_owned()),
+    });
+    replicas.iter().for_each(|replica| reviews(&cluster, replica));
+    for replica in &replicas {
+        let old = ask(replica, &right, "payments-prod", json!({}));
+        assert!(old.is_err(), "its old certificate is still served: {old:?}");
+    }
+    projects(&cluster, &stub, "after-a-new-certificate");
+    all_is_well(&cluster, &replicas[0]);
+}
+
+#[test]
+fn not_ready_before_caches_and_certificate_are_there() {
+    let cluster = Cluster::start();
+    install(&cluster);
+    let permissions = ["clusterrolebinding/scoped-secrets", "rolebinding/scoped-secrets"];
+    for permission in permissions {
+        ok(&cluster, &["delete", permission, "-n", NAMESPACE]);
+    }
+    ok(&cluster, &["delete", "crd", "segmentationpolicies.scopedsecrets.io"]);
+    let operator = Operator::launch(&cluster, &[]);
+    let waits = |for_what: &str| {
+        eventually(&format!("it waits for {for_what}"), SOON * 2, || match operator.probe("/readyz") {
+            Err(answer)
+                if answer.starts_with("HTTP/1.1 503") && answer.contains(&format!("waiting for: {for_what}\n")) =>
+            {
+                Ok(())
+            }
+            other => Err(format!("{other:?}")),
+        });
+        operator.probe("/healthz").expect("it lives");
+    };
+    // It may do nothing.
+    waits("caches, certificate");
+    // It may, and lacks a kind.
+    let deploy = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/base/");
+    for file in ["rbac-cluster.yaml", "rbac-namespace.yaml"] {
+        ok(&cluster, &["apply", "-f", &format!("{deploy}{file}")]);
+    }
+    waits("caches");
+    install(&cluster);
+    eventually("it is ready", SOON * 2, || operator.probe("/readyz"));
+    let stub = StubManager::start();
+    set_up(&cluster, &stub.endpoint);
+    reviews(&cluster, &operator);
+    projects(&cluster, &stub, "first");
+    all_is_well(&cluster, &operator);
+}
