@@ -18,20 +18,24 @@ pub mod queue;
 pub mod schedule;
 pub mod scoped_secret;
 pub mod seen_claim;
+pub mod shares;
 pub mod store;
 pub mod watch;
 
 use crate::leader::Leadership;
 use context::{Context, Job};
 use queue::Lane;
-use std::collections::HashMap;
+use shares::Shares;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinSet};
 
 /// So many objects are worked on at once, in each lane: enough that batches fill.
 const AT_ONCE: usize = 512;
+/// Of which so many on one store.
+const AT_ONCE_PER_STORE: usize = 384;
 
 /// Works on the queue for as long as the process runs. Jobs that write wait until this replica leads.
 pub async fn run(cx: Arc<Context>, leadership: Leadership) {
@@ -77,22 +81,44 @@ async fn work(cx: Arc<Context>, lane: Lane, leadership: Leadership, failures: Fa
     let permits = Arc::new(Semaphore::new(AT_ONCE));
     // Ends what it has begun when it is dropped: nothing is written after the lease is handed over.
     let mut jobs = JoinSet::new();
+    let mut shares = Shares::new(AT_ONCE_PER_STORE);
+    let mut stores: HashMap<task::Id, Arc<str>> = HashMap::new();
+    let mut next: VecDeque<(Job, Option<Arc<str>>)> = VecDeque::new();
     loop {
         let Ok(permit) = permits.clone().acquire_owned().await else { return };
-        let job = loop {
+        let (job, store) = loop {
+            if let Some(admitted) = next.pop_front() {
+                break admitted;
+            }
             tokio::select! {
-                job = cx.queue.next(lane) => break job,
-                Some(_) = jobs.join_next() => {}
+                job = cx.queue.next(lane) => {
+                    match store_of(&cx, &job) {
+                        Some(store) => next.extend(shares.admit(&store, job).map(|job| (job, Some(store)))),
+                        None => next.push_back((job, None)),
+                    }
+                }
+                Some(ended) = jobs.join_next_with_id() => {
+                    let id = ended.map_or_else(|panicked| panicked.id(), |(id, ())| id);
+                    let follows = stores.remove(&id).and_then(|store| Some((shares.done(&store)?, Some(store))));
+                    next.extend(follows);
+                }
             }
         };
         let (cx, failures, leader) = (cx.clone(), failures.clone(), leadership.leads());
-        jobs.spawn(async move {
+        let id = jobs.spawn(async move {
             let done = Done { cx: cx.clone(), job: job.clone() };
             perform(&cx, &job, leader, &failures).await;
             drop(done);
             drop(permit);
         });
+        stores.extend(store.map(|store| (id.id(), store)));
     }
+}
+
+/// The store that a job waits for.
+fn store_of(cx: &Context, job: &Job) -> Option<Arc<str>> {
+    let Job::Claim(name) = job else { return None };
+    cx.index().world.claim(name).map(|claim| claim.store.clone())
 }
 
 /// Says that a job no longer runs, even if it panicked.
