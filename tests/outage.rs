@@ -242,3 +242,29 @@ fn a_restart_while_the_manager_is_away_changes_nothing() {
     assert!(writes.is_empty(), "{writes:?}");
     case.all_is_well();
 }
+
+/// More claims than are worked on at once wait for a manager that never answers; others do not wait behind them.
+#[test]
+fn a_crowd_at_a_hanging_manager_holds_nobody_up() {
+    let mut case = Case::alone("crowd");
+    let beside = case.beside("beside-a-crowd");
+    beside.text("db", "canary-beside-a-crowd-kX9mQ2vL8nR5");
+    beside.claim("db", &every("1s", "db"));
+    beside.is_ready("db");
+    case.stub.set_mood(Mood::Holds);
+    let crowd: Vec<String> = (0..600).map(|i| case.yaml(&format!("c{i}"), &whole(&format!("c{i}")))).collect();
+    case.bed.apply(&crowd.join("---\n"));
+    // A restart tries them all at once.
+    case.stop_operator();
+    beside.text("db", "canary-beside-a-crowd-later-kX9mQ2");
+    let began = Instant::now();
+    case.start_operator();
+    beside.holds("db", "value", "canary-beside-a-crowd-later-kX9mQ2");
+    let arrived = Instant::now();
+    let asked = arrivals(&case.stub, began, 1)[0];
+    assert!(arrived < asked + Duration::from_secs(8), "it waited until the first of the crowd gave up, after 10 s");
+    (0..600).for_each(|i| case.text(&format!("c{i}"), &format!("canary-crowd-{i}-kX9mQ2vL8nR5wT3z")));
+    case.stub.set_mood(Mood::Well);
+    case.is_ready("c599");
+    case.all_is_well();
+}

@@ -58,6 +58,8 @@ enum Hold {
     /// Who waits to have it alone lets no new reader in: cases beside each other share one guard.
     Shared(Rc<RwLockReadGuard<'static, Option<Operator>>>),
     Alone(RwLockWriteGuard<'static, Option<Operator>>),
+    /// The case beside it has the operator alone, and looks for leaks.
+    ByAnother,
 }
 
 /// One case: the namespace NAME with the labels tenant=NAME and environment=prod, the store NAME at a stub of its own, and
@@ -76,8 +78,10 @@ impl Case {
 
     /// A second case in the same test.
     pub fn beside(&self, name: &'static str) -> Self {
-        let Hold::Shared(guard) = &self.hold else { panic!("it has the operator alone") };
-        let hold = Hold::Shared(guard.clone());
+        let hold = match &self.hold {
+            Hold::Shared(guard) => Hold::Shared(guard.clone()),
+            Hold::Alone(_) | Hold::ByAnother => Hold::ByAnother,
+        };
         Self { bed: self.bed, name, stub: StubManager::start(), hold }.furnished()
     }
 
@@ -118,6 +122,7 @@ impl Case {
         match &self.hold {
             Hold::Shared(operator) => (**operator).as_ref(),
             Hold::Alone(operator) => operator.as_ref(),
+            Hold::ByAnother => None,
         }
     }
 
