@@ -78,7 +78,7 @@ pub fn judge(request: &AdmissionRequest<DynamicObject>, index: &mut Index, now: 
         return deny_as(request, RULE, Reason::SegmentConflict, &text, 403);
     }
     let broken: Vec<&ObjectName> = after.stranded.difference(&before.stranded).collect();
-    if broken.is_empty() || is_accepted(broken.len(), new.as_ref(), old.as_ref()) {
+    if broken.is_empty() || is_accepted(broken.len(), new.as_ref(), old.as_ref(), index) {
         return admit(request);
     }
     let mut shown = broken.iter().take(SHOWN).map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -111,12 +111,22 @@ fn judge_all(index: &Index, now: Timestamp) -> Judged {
     }
 }
 
-fn is_accepted(count: usize, new: Option<&SegmentationPolicy>, old: Option<&SegmentationPolicy>) -> bool {
+fn is_accepted(
+    count: usize,
+    new: Option<&SegmentationPolicy>,
+    old: Option<&SegmentationPolicy>,
+    index: &Index,
+) -> bool {
     let annotation = |policy: Option<&SegmentationPolicy>| policy.and_then(|p| accept_violations(&p.metadata));
     let (is, was) = (annotation(new), annotation(old));
-    // A deletion cannot set an annotation: the one that stands counts.
-    let counts = if new.is_some() { is.clone().filter(|_| is != was) } else { was };
-    counts.and_then(|text| text.parse::<usize>().ok()).is_some_and(|n| n >= count)
+    // A deletion cannot set an annotation: the one that stands counts, unless it has served.
+    let old_name = old.and_then(|p| p.metadata.name.clone()).unwrap_or_default();
+    let number = |text: Option<String>| text.and_then(|text| text.parse::<usize>().ok());
+    let accepted = match new {
+        Some(_) => number(is.clone().filter(|_| is != was)),
+        None => number(was.filter(|value| !index.has_served(&old_name, value))),
+    };
+    accepted.is_some_and(|n| n >= count)
 }
 
 /// An exception that is new or was changed must end within 90 days; one that lapsed may stay in Git.

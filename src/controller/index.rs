@@ -63,6 +63,8 @@ pub struct SecretFacts {
     pub seal_is_current: bool,
     /// Whether it is being deleted.
     pub deleting: bool,
+    /// Whether it has finalizers, of which none is ours.
+    pub held_back: bool,
     /// Whether it carries our label.
     pub labelled: bool,
     /// Whether it is older than the seal key: a seal that cannot be opened then means that the key was lost.
@@ -108,6 +110,8 @@ pub struct Index {
     pub accepted_deletion: Option<usize>,
     /// Revisions of namespaces, so that an older view does not come back.
     pub namespace_revisions: HashMap<Arc<str>, Box<str>>,
+    /// A Secret was withdrawn since acceptances were last settled.
+    serving: bool,
     /// Acceptances that have served: policy and value.
     pub spent: BTreeSet<(String, String)>,
     /// Counts what may cause withdrawals: changes of policies, namespaces and stores.
@@ -321,8 +325,10 @@ impl Index {
     pub fn remove_policy(&mut self, name: &str) {
         self.causes += 1;
         self.world.policies.remove(name);
-        if let Some(facts) = self.policies.remove(name) {
-            self.accepted_deletion = facts.accept.and_then(|text| text.parse().ok());
+        let accept = self.policies.get(name).and_then(|policy| policy.accept.clone());
+        let accept = accept.filter(|value| !self.has_served(name, value));
+        if self.policies.remove(name).is_some() {
+            self.accepted_deletion = accept.and_then(|value| value.parse().ok());
         }
     }
 
@@ -393,18 +399,33 @@ impl Index {
         let accepted = self.policies.iter().any(|(name, policy)| {
             let Some(value) = &policy.accept else { return false };
             let enough = value.parse::<usize>().is_ok_and(|n| n >= count);
-            let spent = self.spent.contains(&(name.clone(), value.clone()))
-                || policy
-                    .accepted
-                    .as_ref()
-                    .is_some_and(|a| a.value == *value && (a.spent || a.generation != policy.generation));
-            enough && !spent
+            enough && !self.is_spent(name, policy, value)
         });
         count <= pause_threshold(total) || accepted || self.accepted_deletion.is_some_and(|n| n >= count)
     }
 
-    /// Nothing is left to withdraw: what was accepted has served, and accepts nothing more. The policies it was on.
+    /// Whether an acceptance has served, or was given for another change.
+    fn is_spent(&self, name: &str, policy: &PolicyFacts, value: &str) -> bool {
+        let recorded = policy.accepted.as_ref().filter(|a| a.value == value);
+        self.spent.contains(&(name.to_owned(), value.to_owned()))
+            || recorded.is_some_and(|a| a.spent || a.generation != policy.generation)
+    }
+
+    /// Whether what a policy's annotation accepts has served before: a deletion, which cannot set one, is not accepted then.
+    pub fn has_served(&self, name: &str, value: &str) -> bool {
+        self.policies.get(name).is_some_and(|policy| self.is_spent(name, policy, value))
+    }
+
+    /// A Secret was withdrawn: what was accepted serves.
+    pub fn withdrew(&mut self) {
+        self.serving = true;
+    }
+
+    /// Nothing is left to withdraw: what was accepted and served accepts nothing more. The policies it was on.
     pub fn spend_acceptances(&mut self) -> Vec<String> {
+        if !std::mem::take(&mut self.serving) {
+            return Vec::new();
+        }
         self.accepted_deletion = None;
         let all = self.policies.iter().filter_map(|(name, p)| Some((name.clone(), p.accept.clone()?)));
         let fresh: Vec<_> = all.filter(|pair| !self.spent.contains(pair)).collect();
@@ -459,6 +480,7 @@ pub fn secret_facts(name: &ObjectName, metadata: &ObjectMeta, keys: &SealKeys, k
         seal: seal.map_or(Err(BrokenSeal::Invalid), |text| keys.open(name, text).map(Arc::new)),
         seal_is_current: seal.is_some_and(|text| keys.is_current(text)),
         deleting: metadata.deletion_timestamp.is_some(),
+        held_back: metadata.finalizers.as_ref().is_some_and(|all| !all.is_empty()),
         labelled: metadata
             .labels
             .iter()

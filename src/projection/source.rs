@@ -18,7 +18,7 @@ pub(super) fn of_item(item: &DataItem, fetched: Fetched<'_>) -> Result<(SecretBy
     let here = format!("secretKey {:?} (from {:?})", item.secret_key, from.key);
     let value = remote(&here, &from.key, from.version_stage.as_deref(), from.version_id.as_deref(), fetched)?;
     let Some(property) = &from.property else {
-        return Ok((copy(value.expose()), compared_whole(&item.secret_key, value)));
+        return Ok((copy(value.expose()), compared_whole(value)));
     };
     let text = text(&here, value, "remove property to take it whole")?;
     let taken = json::find(text, property).and_then(json::scalar).map_err(|fault| match fault {
@@ -127,12 +127,12 @@ fn empty(here: &str, what: &str) -> ProjectionError {
 
 /// A whole value is compared as it is; of a JSON document also the strings inside it, so that a password is found whether
 /// it is projected alone or with its document.
-fn compared_whole(secret_key: &str, value: &RemoteValue) -> Vec<Compared> {
+fn compared_whole(value: &RemoteValue) -> Vec<Compared> {
     let text = value.expose_text().unwrap_or_default();
     let is_document = text.trim_start().starts_with(['{', '[', '"']);
     let leaves = if is_document { json::string_leaves(text.trim_start(), LEAF_DEPTH, MAX_LEAVES) } else { Vec::new() };
-    let names = if leaves.is_empty() { vec![secret_key.to_owned()] } else { Vec::new() };
-    let mut compared = vec![Compared { names, value: copy(value.expose()) }];
+    // It has no name of its own: the secretKey is the tenant's choice, and hides nothing.
+    let mut compared = vec![Compared { names: Vec::new(), value: copy(value.expose()) }];
     compared.extend(
         leaves
             .into_iter()

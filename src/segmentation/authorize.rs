@@ -62,8 +62,13 @@ pub fn shared_value<'p>(
             }
             let spaces = [&*secret.namespace, &*other.namespace];
             let lifted = |p: &Arc<Policy>| {
-                let by_key = keys.iter().any(|k| p.lifts(ExceptedRule::UniqueValues, Some(&k.written), &spaces, now));
-                by_key || p.lifts(ExceptedRule::UniqueValues, None, &spaces, now)
+                let lifts = |key: &str| p.lifts(ExceptedRule::UniqueValues, Some(key), &spaces, now);
+                let by_key = |k: &AuthorisedKey| {
+                    lifts(&k.written)
+                        || lifts(k.canonical.as_str())
+                        || k.canonical.aws_parts().is_some_and(|(.., n)| lifts(n))
+                };
+                keys.iter().any(by_key) || p.lifts(ExceptedRule::UniqueValues, None, &spaces, now)
             };
             let mut governing = own.policies.iter().chain(theirs.iter().flat_map(|s| &s.policies));
             governing.any(|p| p.unique_within == Within::Segment && !lifted(p))

@@ -193,6 +193,11 @@ impl CanonicalKey {
         (suffix.len() == 6).then(|| Self::aws(account, region, name))
     }
 
+    /// Of a complete ARN.
+    pub fn of_arn(arn: &SecretArn) -> Self {
+        Self::aws(&arn.account, &arn.region, &arn.name)
+    }
+
     /// Reads a canonical key back from a seal.
     pub fn from_sealed(text: &str) -> Self {
         Self(text.into())

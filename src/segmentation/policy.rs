@@ -1,5 +1,6 @@
 //! A SegmentationPolicy, compiled: every part of it understood, defaults filled in.
 
+use super::key::{CanonicalKey, RemoteKey};
 use super::pattern::{InvalidPattern, KeyPattern};
 use super::segment::Segment;
 use crate::api::NAMESPACE_NAME_LABEL;
@@ -168,11 +169,20 @@ impl Policy {
         self.exceptions.iter().any(|e| {
             let left = e.expiration_time.0.duration_since(now);
             let in_force = left > SignedDuration::ZERO && left <= EXCEPTION_LIMIT;
-            let named = e.keys.iter().any(|k| Some(k.as_str()) == key)
+            let named = e.keys.iter().any(|k| key.is_some_and(|key| names(k, key)))
                 || e.namespaces.iter().any(|n| namespaces.contains(&n.as_str()));
             e.rule == rule && in_force && named
         })
     }
+}
+
+/// Whether an exception's key, a name or a full ARN, is this one: as a claim writes it, or in canonical form.
+fn names(excepted: &str, key: &str) -> bool {
+    let canonical = || match RemoteKey::parse(excepted) {
+        Ok(RemoteKey::Arn(arn)) => Some(CanonicalKey::of_arn(&arn)),
+        _ => None,
+    };
+    excepted == key || canonical().is_some_and(|excepted| excepted.as_str() == key)
 }
 
 impl AllowEntry {

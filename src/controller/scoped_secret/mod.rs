@@ -131,6 +131,7 @@ impl Work<'_> {
             let failure = match self.next_step() {
                 Step::Report(outcome) => return outcome,
                 Step::ReadSecret => self.read_secret().await.err(),
+                Step::FreeSecret => self.free_secret().await.err(),
                 Step::Withdraw(refusal) => match self.withdraw(&refusal).await {
                     Ok(()) => None,
                     // What is in force cannot be told any more, so that nothing is to be withdrawn: not a failure to do it.

@@ -104,6 +104,8 @@ pub enum Step {
     Report(Outcome),
     /// Read the Secret under the target's name.
     ReadSecret,
+    /// Take finalizers off the Secret: they would keep it readable when it is withdrawn.
+    FreeSecret,
     /// Take the Secret away, after a fresh look.
     Withdraw(Refusal),
     /// Fetch these keys, then write.
@@ -167,6 +169,9 @@ pub fn ownership(name: &str, uid: &str, secret: &SecretFacts, owner: Owner) -> O
 pub fn decide(o: &Observed<'_>) -> Step {
     let owned = o.secret.map(|secret| (secret, ownership(o.name, o.uid, secret, o.owner)));
     let ours = matches!(owned, Some((_, Ownership::Ours)));
+    if owned.is_some_and(|(secret, whose)| secret.held_back && whose != Ownership::Foreign) {
+        return Step::FreeSecret;
+    }
     match o.verdict {
         Verdict::Undecided(refusal) => Step::Report(Outcome::Undecided(refusal.clone())),
         Verdict::Refused(_) if owned.is_none() && o.missing => Step::ReadSecret,
@@ -179,7 +184,12 @@ pub fn decide(o: &Observed<'_>) -> Step {
         }
         Verdict::Allowed(grant) => match (owned, o.retention, o.failure) {
             // What it holds is no longer allowed, and what it now claims cannot be had: what it holds goes.
-            (Some((_, Ownership::Ours)), Some(Retention::Withdraw(why)), Some(_)) if !o.due => withdraw(o, why),
+            // Only where the claim was edited: of a store that reaches another account by now, the last value stays.
+            (Some((secret, Ownership::Ours)), Some(Retention::Withdraw(why)), Some(_))
+                if !o.due && secret.seal.as_ref().is_ok_and(|seal| !o.spec_digests.contains(&seal.spec)) =>
+            {
+                withdraw(o, why)
+            }
             _ => step_allowed(o, grant, owned),
         },
     }
@@ -194,7 +204,7 @@ fn withdraw(o: &Observed<'_>, why: &Refusal) -> Step {
 
 fn step_allowed(o: &Observed<'_>, grant: &Grant, owned: Option<(&SecretFacts, Ownership)>) -> Step {
     match owned {
-        None if o.blocked => Step::ReadSecret,
+        None if o.blocked || o.missing => Step::ReadSecret,
         None => fetch_or_wait(o, grant),
         Some((_, Ownership::Foreign)) => failed(
             Reason::TargetConflict,

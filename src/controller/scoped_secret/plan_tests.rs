@@ -69,6 +69,7 @@ fn secret() -> SecretFacts {
         seal: Ok(seal.into()),
         seal_is_current: true,
         deleting: false,
+        held_back: false,
         labelled: true,
         before_key: false,
     }
@@ -132,6 +133,7 @@ impl Situation {
             Step::ReadSecret => "read".into(),
             Step::Withdraw(_) => "withdraw".into(),
             Step::Fetch(_) => "fetch".into(),
+            Step::FreeSecret => "free".into(),
         }
     }
 }
@@ -289,6 +291,7 @@ fn a_claim_that_is_not_allowed() {
             Situation {
                 verdict: Verdict::Allowed(grant()),
                 failure: Some(Failure::new(Reason::RemoteMissing, "")),
+                change: |o| o.spec_digests = &OF_ANOTHER_SPEC,
                 ..lost()
             },
         ),

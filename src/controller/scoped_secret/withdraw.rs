@@ -1,6 +1,7 @@
 //! Taking a Secret away: only after a fresh look at the claim, the namespace and the policies, since it cannot be undone.
 
 use super::plan::{Failure, Step};
+use super::write::free;
 use super::{Work, write_failed};
 use crate::api::{Reason, ScopedSecret};
 use crate::controller::context::{Context, Job};
@@ -42,6 +43,7 @@ impl Work<'_> {
         let secrets: Api<Secret> = Api::namespaced(self.cx.client.clone(), &name.namespace);
         self.delete(&secrets, &facts).await?;
         self.memory.failure = None;
+        self.cx.index_mut().withdrew();
         tracing::info!(namespace = %self.name.namespace, name = %self.name.name, rule = "Claims", reason = %refusal.reason, "a Secret was withdrawn");
         if let Some(held) = held {
             let rivals = self.cx.index().rivals(&name, &held);
@@ -86,7 +88,7 @@ async fn part_with_orphan(cx: &Context, secret: &ObjectName) -> Result<(), Failu
         let index = cx.index();
         let Some(facts) = index.secrets.get(secret).cloned() else { return Ok(()) };
         let Ok(seal) = facts.seal.clone() else { return Ok(()) };
-        let claimed = index.claims_for(secret).next().is_some();
+        let claimed = index.claims_for(secret).any(|claim| claim.name == seal.holding.claim);
         // With an owner it is the garbage collector's, or its living ScopedSecret's.
         if facts.deleting || claimed || facts.owner.is_some() {
             return Ok(());
@@ -112,6 +114,10 @@ async fn part_with_orphan(cx: &Context, secret: &ObjectName) -> Result<(), Failu
     }
     if !cx.leads() {
         return Ok(());
+    }
+    if facts.held_back {
+        free(cx, secret).await?;
+        return Err(Failure::new(Reason::Pending, "it had finalizers, and is looked at again"));
     }
     let api: Api<Secret> = Api::namespaced(cx.client.clone(), &secret.namespace);
     let params = DeleteParams::default().preconditions(Preconditions {

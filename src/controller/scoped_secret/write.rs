@@ -4,8 +4,10 @@ use super::draft::{self, Draft};
 use super::plan::{Content, Failure, Ownership, ownership, value_shared};
 use super::{Work, not_leading, write_failed};
 use crate::api::{FIELD_MANAGER, Reason};
-use crate::controller::index::{SecretFacts, secret_facts};
+use crate::controller::context::Context;
+use crate::controller::index::{Revision, SecretFacts, secret_facts};
 use crate::controller::providers::{Tenant, fetch_reason};
+use crate::controller::store::brief;
 use crate::projection;
 use crate::provider::{Answer, Ask, VersionRef};
 use crate::segmentation::authorize::{authorize, shared_value};
@@ -56,6 +58,20 @@ impl Work<'_> {
             self.cx.index_mut().put_secret(name, facts.clone());
         }
         self.read = Some((facts, content));
+        Ok(())
+    }
+
+    /// Takes finalizers off the Secret; its content is as it was.
+    pub(super) async fn free_secret(&mut self) -> Result<(), Failure> {
+        let name = self.secret_name();
+        let was_verified = self.memory.verified;
+        let Some((before, after)) = free(self.cx, &name).await? else {
+            return self.read_secret().await;
+        };
+        if was_verified == Some(before) {
+            self.memory.verified = Some(after);
+        }
+        self.read = None;
         Ok(())
     }
 
@@ -250,13 +266,15 @@ impl Work<'_> {
     ) -> Result<Option<Secret>, Failure> {
         let name = self.secret_name();
         let live = api.get_opt(&name.name).await.map_err(|e| write_failed(&e))?;
-        if live.as_ref().is_some_and(|s| s.immutable == Some(true)) {
+        let frozen = live.as_ref().is_some_and(|s| s.immutable == Some(true));
+        if frozen && self.spec.immutable() {
             return Err(Failure::new(
                 Reason::TargetImmutable,
                 "the Secret was written immutable and its content would change; nothing was written: delete this ScopedSecret and create it again under another target.name",
             ));
         }
-        if live.is_none_or(|s| s.type_.as_deref().unwrap_or("Opaque") == self.spec.target_type()) {
+        // Somebody else froze it: it is put right like any other change, by making it anew.
+        if !frozen && live.as_ref().is_none_or(|s| s.type_.as_deref().unwrap_or("Opaque") == self.spec.target_type()) {
             // Not the API server's words: those about an invalid object quote it.
             tracing::debug!(code = 422, length = message.len(), "Kubernetes refused a Secret");
             return Err(Failure::new(
@@ -268,7 +286,22 @@ impl Work<'_> {
         secret.metadata.uid = None;
         secret.metadata.resource_version = None;
         let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
-        api.create(&params, &secret).await.map(Some).map_err(|e| write_failed(&e))
+        match api.create(&params, &secret).await {
+            Ok(created) => Ok(Some(created)),
+            Err(error) => {
+                // What stood goes back: a new type or content that is not taken costs nobody the last good value.
+                if let Some(mut former) = live {
+                    former.metadata.uid = None;
+                    former.metadata.resource_version = None;
+                    former.metadata.creation_timestamp = None;
+                    former.metadata.managed_fields = None;
+                    if let Err(error) = api.create(&params, &former).await {
+                        tracing::warn!(namespace = %name.namespace, name = %name.name, error = %brief(&error), "a Secret could not be put back");
+                    }
+                }
+                Err(write_failed(&error))
+            }
+        }
     }
 
     /// Deletes exactly the revision that was observed.
@@ -291,6 +324,27 @@ impl Work<'_> {
         self.read = None;
         Ok(())
     }
+}
+
+/// Takes the finalizers off a Secret of ours: its revision before and after. None: it is gone, or going now.
+pub(super) async fn free(cx: &Context, name: &ObjectName) -> Result<Option<(Revision, Revision)>, Failure> {
+    if !cx.leads() {
+        return Err(not_leading());
+    }
+    let Some((keys, key_made)) = cx.keys() else { return Ok(None) };
+    let api: Api<Secret> = Api::namespaced(cx.client.clone(), &name.namespace);
+    let Some(mut secret) = api.get_opt(&name.name).await.map_err(|e| write_failed(&e))? else { return Ok(None) };
+    let before = secret_facts(name, &secret.metadata, &keys, key_made).revision();
+    secret.metadata.finalizers = None;
+    let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
+    let written = api.replace(&name.name, &params, &secret).await.map_err(|e| write_failed(&e))?;
+    if written.metadata.deletion_timestamp.is_some() {
+        return Ok(None);
+    }
+    let facts = secret_facts(name, &written.metadata, &keys, key_made);
+    let after = facts.revision();
+    cx.index_mut().put_secret(name.clone(), facts);
+    Ok(Some((before, after)))
 }
 
 fn versions(answers: &[(AuthorisedKey, Arc<Answer>)]) -> Box<[(CanonicalKey, Box<str>)]> {
