@@ -47,6 +47,11 @@ spec:
   rules: {allowRetain: true}
 "#;
 
+/// Another such tenant.
+fn retaining(team: &str) -> String {
+    RETAINING.replace("keeper", team)
+}
+
 /// Tiers of a team have segments of their own, and keys in common.
 const SHARERS: &str = r#"
 apiVersion: scopedsecrets.io/v1alpha1
@@ -131,6 +136,45 @@ fn drift_is_put_right() {
     all_is_well(&s.cluster, &s.operator);
 }
 
+/// What would carry a Secret away, keep it alive or hide it from the operator is put right without asking the manager.
+#[test]
+fn bent_metadata_is_put_right() {
+    let s = stage();
+    let before = s.project("payments-prod", "bent", "payments/prod/bent", "refreshInterval: 0s");
+    s.ok(&["create", "configmap", "anchor", "-n", "payments-prod"]);
+    let anchor = s.cluster.get_json("configmap", "payments-prod", "anchor").unwrap()["metadata"]["uid"].clone();
+    // The value is gone from the manager: metadata is mended all the same.
+    s.aws.delete_for_good("payments/prod/bent");
+    let owner = format!(
+        r#"{{"metadata": {{"ownerReferences": [{{"apiVersion": "v1", "kind": "ConfigMap", "name": "anchor", "uid": {anchor}}}]}}}}"#
+    );
+    for bend in [
+        r#"{"metadata": {"annotations": {"replicator.v1.mittwald.de/replicate-to": "billing-prod"}}}"#,
+        r#"{"metadata": {"annotations": {"reflector.v1.k8s.emberstack.com/reflection-allowed": "true"}}}"#,
+        r#"{"metadata": {"annotations": {"scopedsecrets.io/rotated": "never"}}}"#,
+        r#"{"metadata": {"finalizers": ["example.com/hold"]}}"#,
+        r#"{"metadata": {"labels": {"app.kubernetes.io/managed-by": "somebody"}}}"#,
+        &owner,
+    ] {
+        s.ok(&["patch", "secret", "bent", "-n", "payments-prod", "-p", bend]);
+        eventually(&format!("{bend} is taken back"), SOON, || {
+            let secret = s.cluster.get_json("secret", "payments-prod", "bent").ok_or("gone")?;
+            let meta = |field: &str| secret["metadata"][field] == before["metadata"][field];
+            if ["labels", "annotations", "finalizers", "ownerReferences", "uid"].into_iter().all(meta) {
+                Ok(())
+            } else {
+                Err(secret["metadata"].to_string())
+            }
+        });
+    }
+    s.holds("payments-prod", "bent", "canary-bent-kX9mQ2vL8nR5wT3z");
+    let told = support::events::told(&s.cluster, "payments-prod", "bent");
+    assert!(told.get("Restored").is_some_and(|times| *times > 0), "{told:?}");
+    s.ok(&["delete", "scopedsecret", "bent", "-n", "payments-prod"]);
+    s.gone("secret", "payments-prod", "bent");
+    all_is_well(&s.cluster, &s.operator);
+}
+
 #[test]
 fn a_secret_goes_with_its_scoped_secret_and_a_namesake_starts_anew() {
     let s = stage();
@@ -201,6 +245,77 @@ fn a_retained_secret_stays_and_goes_when_policy_says_so() {
     s.ok(&["label", "namespace", "keeper", "team-"]);
     s.gone("secret", "keeper", "kept");
     s.ok(&["label", "namespace", "keeper", "team=keeper"]);
+}
+
+/// Without its ScopedSecret and without our label it is still ours: found again, and withdrawn when policy says so.
+#[test]
+fn a_retained_secret_that_loses_its_label_is_not_lost() {
+    let s = stage();
+    apply(&s.cluster, &retaining("hider"));
+    s.project("hider", "hidden", "hider/hidden", "deletionPolicy: Retain");
+    s.ok(&["delete", "scopedsecret", "hidden", "-n", "hider"]);
+    s.ok(&["label", "secret", "hidden", "-n", "hider", "app.kubernetes.io/managed-by-"]);
+    eventually("the label is back", SOON, || {
+        let secret = s.cluster.get_json("secret", "hider", "hidden").ok_or("gone")?;
+        let label = &secret["metadata"]["labels"]["app.kubernetes.io/managed-by"];
+        if label == "scoped-secrets" { Ok(()) } else { Err(secret["metadata"].to_string()) }
+    });
+    s.holds("hider", "hidden", "canary-hidden-kX9mQ2vL8nR5wT3z");
+    s.ok(&["label", "namespace", "hider", "team-"]);
+    s.gone("secret", "hider", "hidden");
+    all_is_well(&s.cluster, &s.operator);
+}
+
+/// A retained Secret under the target name of another ScopedSecret: neither's way is in the other's.
+#[test]
+fn an_orphan_in_anothers_shadow() {
+    let s = stage();
+    apply(&s.cluster, &retaining("shady"));
+    s.project("shady", "old", "shady/old", "deletionPolicy: Retain");
+    s.ok(&["delete", "scopedsecret", "old", "-n", "shady"]);
+    s.aws.put("shady/new", r#"{"password": "canary-shady-new-kX9mQ2vL8nR5wT"}"#);
+    let new = "target: {name: old}\ndata: [{secretKey: password, remoteRef: {key: shady/new, property: password}}]";
+    apply(&s.cluster, &scoped_secret("shady", "new", new));
+    becomes(&s.cluster, "shady", "new", "Ready", "False", "TargetConflict");
+    s.holds("shady", "old", "canary-old-kX9mQ2vL8nR5wT3z");
+    // Policy takes the old one's key away: it goes, and the name is free.
+    let narrowed = retaining("shady").replace("\"${label:team}/**\"", "shady/new");
+    let accepted =
+        narrowed.replace("{name: shadys}", "{name: shadys, annotations: {scopedsecrets.io/accept-violations: \"1\"}}");
+    apply(&s.cluster, &accepted);
+    s.holds("shady", "old", "canary-shady-new-kX9mQ2vL8nR5wT");
+    eventually("the new one is ready", SOON, || ready(&s.cluster, "scopedsecret", Some("shady"), "new"));
+    all_is_well(&s.cluster, &s.operator);
+}
+
+/// Deleted behind the operator's back while its manager is away: the key stays its claim's, and nobody steps in between.
+#[test]
+fn a_deleted_secret_keeps_its_key() {
+    let s = stage();
+    for namespace in ["shared-1", "shared-2"] {
+        let labels = "{tenant: shared, environment: prod}";
+        let yaml = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {namespace}, labels: {labels}}}\n");
+        apply(&s.cluster, &yaml);
+    }
+    // Its claim is the older one; it waits for a key that the other has.
+    let claim = "data: [{secretKey: password, remoteRef: {key: shared/prod/db, property: password}}]";
+    let elsewhere = claim.replace("/db", "/elsewhere");
+    s.aws.put("shared/prod/elsewhere", r#"{"password": "canary-elsewhere-kX9mQ2vL8nR5wT"}"#);
+    apply(&s.cluster, &scoped_secret("shared-2", "waits", &elsewhere));
+    eventually("it has another key", SOON, || ready(&s.cluster, "scopedsecret", Some("shared-2"), "waits"));
+    s.project("shared-1", "owner", "shared/prod/db", "refreshInterval: 0s");
+    s.aws.delete_for_good("shared/prod/db");
+    s.ok(&["delete", "secret", "owner", "-n", "shared-1"]);
+    becomes(&s.cluster, "shared-1", "owner", "Ready", "False", "RemoteMissing");
+    let refusal = s.cluster.apply(&scoped_secret("shared-2", "waits", claim)).expect_err("the key is the owner's");
+    assert!(refusal.contains("KeyClaimed"), "{refusal}");
+    s.project("shared-1", "owner", "shared/prod/db", "refreshInterval: 0s");
+    // Once the owner is gone the key is free.
+    s.ok(&["delete", "scopedsecret", "owner", "-n", "shared-1"]);
+    s.gone("secret", "shared-1", "owner");
+    eventually("the key is free", SOON, || s.cluster.apply(&scoped_secret("shared-2", "waits", claim)));
+    s.holds("shared-2", "waits", "canary-owner-kX9mQ2vL8nR5wT3z");
+    all_is_well(&s.cluster, &s.operator);
 }
 
 #[test]

@@ -117,6 +117,7 @@ fn a_policy_takes_away() {
     many.projected("kept", "canary-many-kept-kX9mQ2vL8nR5wT3");
     accepted_at_admission(&many);
     paused_without_admission(&mut many);
+    deleted_with_a_spent_number(&many);
     few_go_at_once(&many);
     guarantees_hold(&many.bed.cluster);
     admission_on(&many);
@@ -209,6 +210,34 @@ fn spent(many: &Case) {
     });
 }
 
+/// A deletion cannot set an annotation: the one that stands counts, unless it has served before.
+fn deleted_with_a_spent_number(many: &Case) {
+    admission_on(many);
+    let standing = (MANY + 1).to_string();
+    many.bed.apply(&many.allowing("kept", Some(&standing)));
+    many.all_gone(MANY);
+    many.bed.apply(&many.allowing("**", Some(&standing)));
+    many.all_ready(MANY);
+    spent(many);
+    let before = many.secrets(MANY);
+    let delete = ["delete", "segmentationpolicy", many.name];
+    let refused = many.bed.cluster.kubectl(&delete);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("ViolationsNotAccepted"), "{said}");
+    admission_off(many);
+    eventually("nobody reviews", SOON, || {
+        let done = many.bed.cluster.kubectl(&delete);
+        if done.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&done.stderr).into_owned()) }
+    });
+    for i in 0..MANY {
+        many.becomes(&name(i), "Authorized", "False", "WithdrawalPaused");
+    }
+    assert_eq!(many.secrets(MANY), before);
+    many.bed.apply(&many.allowing("**", None));
+    many.all_ready(MANY);
+    assert_eq!(many.secrets(MANY), before);
+}
+
 fn few_go_at_once(many: &Case) {
     for i in FEW..MANY {
         many.bed.kubectl(&["delete", "scopedsecret", &name(i), "-n", many.name]);
@@ -275,14 +304,32 @@ fn a_kind_that_is_gone(many: &mut Case) {
     assert_eq!(many.stub.asked(&many.key("later")), 0);
     assert_eq!(many.writes(mark), 0);
     assert_eq!(ready_since(many), since, "nothing turned red, not even for a moment");
-    // Its policy comes with it, before an operator that starts without it can act.
-    many.stop_operator();
+    // The kind is back, without a policy: they went with the kind before, which is nobody's word either. The operator sees
+    // it, and so does one that starts then.
+    let again = many.bed.cluster.audit_mark();
     install(&many.bed.cluster);
-    bypass_after_install(many);
+    stands_without_policies(many, again, &before);
+    many.stop_operator();
+    let again = many.bed.cluster.audit_mark();
     many.start_operator();
+    stands_without_policies(many, again, &before);
+    bypass_after_install(many);
     many.all_ready(STANDING);
     assert_eq!(many.secrets(STANDING), before);
     assert_eq!(many.writes(mark), 0);
+}
+
+/// Once the operator has looked for the kind again, and has seen that there is no policy.
+fn stands_without_policies(many: &Case, since: AuditMark, before: &[Value]) {
+    eventually("the operator has looked at the kind", SOON, || {
+        let asked = many.bed.cluster.audit_since(since).user(USER);
+        let looked = asked.resource("customresourcedefinitions").only(|r| r.code == 200);
+        if looked.is_empty() { Err("not yet") } else { Ok(()) }
+    });
+    for i in 0..STANDING {
+        many.becomes(&name(i), "Authorized", "Unknown", "PolicyUnknown");
+    }
+    assert_eq!(many.secrets(STANDING), *before);
 }
 
 fn ready_since(many: &Case) -> Vec<String> {

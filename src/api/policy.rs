@@ -35,8 +35,8 @@ use std::collections::BTreeMap;
      "message": "namespaceSelector may use only the labels in segment.labels and kubernetes.io/metadata.name: anybody who edits a namespace can set any other label"},
     {"rule": "!has(self.namespaceSelector) || !has(self.namespaceSelector.matchExpressions) || self.namespaceSelector.matchExpressions.all(e, e.key == 'kubernetes.io/metadata.name' || e.key in self.segment.labels)",
      "message": "namespaceSelector may use only the labels in segment.labels and kubernetes.io/metadata.name: anybody who edits a namespace can set any other label"},
-    {"rule": "!has(self.allow) || self.allow.all(a, a.keys.all(k, k.findAll('[$][{]label:[^}]*[}]').all(p, p.substring(8, size(p) - 1) in self.segment.labels)))",
-     "message": "a ${label:KEY} in a key pattern must name one of segment.labels: other labels can be set by anybody who edits a namespace"}
+    {"rule": "!has(self.allow) || self.allow.all(a, a.keys.all(k, k.findAll('label:[^}]*').all(p, p == 'label:kubernetes.io/metadata.name' || p.substring(6) in self.segment.labels)))",
+     "message": "a ${label:KEY} in a key pattern must name one of segment.labels, or kubernetes.io/metadata.name: other labels can be set by anybody who edits a namespace"}
 ]))]
 pub struct SegmentationPolicySpec {
     /// What names a segment.
@@ -346,6 +346,6 @@ pub struct AcceptedViolations {
     /// The generation of the policy that it counts for.
     pub generation: i64,
     /// Whether it has served: it accepts nothing more.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub spent: bool,
 }

@@ -5,13 +5,14 @@
 use super::scoped_secret::told::Told;
 use crate::api::policy::AcceptedViolations;
 use crate::api::{ACCEPT_VIOLATIONS_ANNOTATION, REFRESH_AT_ANNOTATION, SEAL_ANNOTATION, ScopedSecret};
+use crate::projection::carries_away;
 use crate::segmentation::authorize::{Retention, retention};
 use crate::segmentation::few::Few;
 use crate::segmentation::policy::Policy;
 use crate::segmentation::seal::{BrokenSeal, SealKeys, SealRecord};
 use crate::segmentation::world::{Claim, Holding, ObjectName, PolicyState, StoreState, World};
-use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -67,11 +68,18 @@ pub struct SecretFacts {
     pub held_back: bool,
     /// Whether it carries our label.
     pub labelled: bool,
+    /// Whether somebody put metadata on it that makes others act on it: another owner, a replicator's annotation.
+    pub strayed: bool,
     /// Whether it is older than the seal key: a seal that cannot be opened then means that the key was lost.
     pub before_key: bool,
 }
 
 impl SecretFacts {
+    /// Whether its metadata is not as we write it, where that would keep it readable, carry it away or hide it from us.
+    pub fn is_bent(&self) -> bool {
+        self.held_back || (!self.deleting && (self.strayed || !self.labelled))
+    }
+
     /// Which revision this is.
     pub fn revision(&self) -> Revision {
         Revision::of(&self.uid, &self.resource_version)
@@ -102,6 +110,8 @@ pub struct Index {
     pub claims: HashMap<ObjectName, Box<ClaimRecord>>,
     /// Managed Secrets.
     pub secrets: HashMap<ObjectName, Box<SecretFacts>>,
+    /// Whether every managed Secret that exists has been seen.
+    pub secrets_synced: bool,
     /// Namespaces that are being deleted.
     pub terminating: BTreeSet<Arc<str>>,
     /// Uids of ScopedSecrets that were seen to go: their Secrets are the garbage collector's.
@@ -139,7 +149,7 @@ impl Index {
                 generation: object.metadata.generation.unwrap_or(0),
                 resource_version: object.metadata.resource_version.clone().unwrap_or_default(),
                 spec: spec.map(Vec::into_boxed_slice),
-                refresh_at: annotation(&object.metadata, REFRESH_AT_ANNOTATION).map(Into::into),
+                refresh_at: annotation(&object.metadata, REFRESH_AT_ANNOTATION).map(remembered),
                 deleting: object.metadata.deletion_timestamp.is_some(),
                 status: object.status.as_ref().map(Told::of).unwrap_or_default(),
             }),
@@ -254,6 +264,62 @@ impl Index {
         self.share(&name, &mut facts);
         self.secrets.insert(name.clone(), facts.into());
         self.hold(&name);
+    }
+
+    /// Records a Secret as somebody else may have left it. A seal of an earlier day that comes back (restored from a backup,
+    /// put back by hand) does not say since when: it moves no key.
+    pub fn observe_secret(&mut self, name: ObjectName, mut facts: SecretFacts, now: Timestamp) {
+        if let Ok(seal) = &mut facts.seal {
+            let since = self.held_since(&name, &seal.holding, now);
+            if since != seal.holding.held_since {
+                Arc::make_mut(&mut Arc::make_mut(seal).holding).held_since = since;
+            }
+        }
+        self.put_secret(name, facts);
+    }
+
+    /// Since when what a seal speaks of counts: not before what was known of this Secret already, and if it gains a key that
+    /// another Secret holds, after that one.
+    fn held_since(&self, secret: &ObjectName, held: &Holding, now: Timestamp) -> Timestamp {
+        let has = |known: &Holding, key| known.keys().any(|k| k == key);
+        let standing = match self.secrets.get(secret) {
+            Some(facts) => facts.seal.as_ref().ok().map(|seal| &*seal.holding),
+            None => self.world.holding(secret).map(|held| &**held),
+        };
+        let standing = standing.filter(|known| held.keys().all(|key| has(known, key)));
+        let since = standing.map_or(held.held_since, |known| known.held_since.max(held.held_since));
+        let reserved = self.world.holding(secret);
+        let gained = held.keys().filter(|key| reserved.is_none_or(|known| !has(known, key)));
+        let others = gained.flat_map(|key| self.world.holdings_on(key)).filter(|(other, _)| *other != secret);
+        match others.map(|(_, other)| other.held_since).max().filter(|_| self.secrets_synced) {
+            Some(latest) => {
+                let after = latest.checked_add(SignedDuration::from_secs(1)).unwrap_or(Timestamp::MAX);
+                since.max(after).max(now)
+            }
+            None => since,
+        }
+    }
+
+    /// Forgets a Secret that is not seen any more, but not what it held: gone, or without our label, its keys stay its
+    /// claim's until that was looked at. What it held.
+    pub fn lose_secret(&mut self, name: &ObjectName) -> Option<Arc<Holding>> {
+        self.secrets.remove(name);
+        self.world.holding(name).cloned()
+    }
+
+    /// The Secrets that are not seen any more and whose keys are still held for them.
+    pub fn lost_secrets(&self) -> Vec<ObjectName> {
+        self.world.holdings().map(|(name, _)| name).filter(|name| !self.secrets.contains_key(*name)).cloned().collect()
+    }
+
+    /// Gives up the keys of a Secret that is not there: those who waited for them.
+    pub fn give_up(&mut self, name: &ObjectName) -> Vec<ObjectName> {
+        if self.secrets.contains_key(name) {
+            return Vec::new();
+        }
+        let Some(held) = self.world.holding(name).cloned() else { return Vec::new() };
+        self.world.remove_holding(name);
+        self.rivals(name, &held)
     }
 
     /// What is known of a Secret.
@@ -456,6 +522,19 @@ pub fn annotation<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
     metadata.annotations.as_ref()?.get(key).map(String::as_str)
 }
 
+/// So many bytes of an annotation that acts once are remembered, and sealed, as they are.
+const REMEMBERED: usize = 64;
+
+/// An annotation that acts once whenever its value is new: any text, of which a long one is known by its digest.
+fn remembered(text: &str) -> Box<str> {
+    if text.len() <= REMEMBERED {
+        return text.into();
+    }
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+    let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{}", &hex[..REMEMBERED - 8]).into()
+}
+
 /// The annotation accept-violations, if it is set.
 pub fn accept_violations(metadata: &ObjectMeta) -> Option<String> {
     annotation(metadata, ACCEPT_VIOLATIONS_ANNOTATION).map(str::to_owned)
@@ -470,14 +549,21 @@ pub fn claim_of(object: &ScopedSecret, name: &ObjectName, uid: &Arc<str>) -> Cla
 /// What the metadata of a Secret says.
 pub fn secret_facts(name: &ObjectName, metadata: &ObjectMeta, keys: &SealKeys, key_made: Timestamp) -> SecretFacts {
     let seal = annotation(metadata, SEAL_ANNOTATION);
-    let controller = metadata.owner_references.iter().flatten().find(|o| {
-        o.controller == Some(true) && o.kind == "ScopedSecret" && o.api_version.starts_with("scopedsecrets.io/")
-    });
+    let owners = metadata.owner_references.as_deref().unwrap_or_default();
+    let controller = owners.iter().find(|owner| is_controller(owner));
+    let created = metadata.creation_timestamp.as_ref().map(|t| t.0);
+    let open = |text| {
+        let mut record = keys.open(name, text)?;
+        // Whoever was made again (from a backup) has held its keys since then.
+        let since = created.map_or(record.holding.held_since, |made| made.max(record.holding.held_since));
+        Arc::make_mut(&mut record.holding).held_since = since;
+        Ok(Arc::new(record))
+    };
     SecretFacts {
         uid: metadata.uid.as_deref().unwrap_or_default().into(),
         resource_version: metadata.resource_version.as_deref().unwrap_or_default().into(),
         owner: controller.map(|o| o.uid.as_str().into()),
-        seal: seal.map_or(Err(BrokenSeal::Invalid), |text| keys.open(name, text).map(Arc::new)),
+        seal: seal.map_or(Err(BrokenSeal::Invalid), open),
         seal_is_current: seal.is_some_and(|text| keys.is_current(text)),
         deleting: metadata.deletion_timestamp.is_some(),
         held_back: metadata.finalizers.as_ref().is_some_and(|all| !all.is_empty()),
@@ -486,6 +572,22 @@ pub fn secret_facts(name: &ObjectName, metadata: &ObjectMeta, keys: &SealKeys, k
             .iter()
             .flatten()
             .any(|(k, v)| k == crate::api::MANAGED_BY_LABEL && v == crate::api::MANAGED_BY),
-        before_key: metadata.creation_timestamp.as_ref().is_some_and(|t| t.0 < key_made),
+        strayed: owners.len() > usize::from(controller.is_some()) || strays(metadata),
+        before_key: created.is_some_and(|made| made < key_made),
     }
 }
+
+/// Whether an owner is a ScopedSecret that controls what it owns.
+pub fn is_controller(owner: &OwnerReference) -> bool {
+    owner.controller == Some(true) && owner.kind == "ScopedSecret" && owner.api_version.starts_with("scopedsecrets.io/")
+}
+
+/// Whether a label or annotation makes others carry the Secret away, or only looks like ours.
+fn strays(metadata: &ObjectMeta) -> bool {
+    let all = metadata.labels.iter().chain(&metadata.annotations).flat_map(BTreeMap::keys);
+    all.into_iter().any(|key| key != SEAL_ANNOTATION && carries_away(key))
+}
+
+#[cfg(test)]
+#[path = "index_tests.rs"]
+mod tests;

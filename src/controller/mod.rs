@@ -72,6 +72,9 @@ pub async fn lead(cx: &Context, mut leadership: Leadership, seal_key_max_age: Du
                 () = tokio::time::sleep(HOUSEKEEPING) => {}
             }
         }
+        // Who follows sees the Secrets that are there, and looks for the others itself.
+        let mut index = cx.index_mut();
+        index.lost_secrets().iter().for_each(|secret| drop(index.give_up(secret)));
     }
 }
 

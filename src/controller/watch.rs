@@ -130,7 +130,10 @@ async fn policies(cx: &Context, synced: impl Fn()) {
             judge_all(cx);
         }
         Seen::There(object) => {
-            if observe_policy(cx, &object) {
+            let changed = observe_policy(cx, &object);
+            // They may have been unknown because there was none.
+            let known_again = !std::mem::replace(&mut cx.index_mut().world.policies_synced, true);
+            if changed || known_again {
                 judge_all(cx);
             }
         }
@@ -438,6 +441,7 @@ async fn managed_secrets(cx: &Context, synced: &impl Fn()) {
             let gone: Vec<ObjectName> = cx.index().secrets.keys().filter(|s| !listed.contains(*s)).cloned().collect();
             gone.iter().for_each(|name| secret_gone(cx, name, None));
             listed.clear();
+            cx.index_mut().secrets_synced = true;
             synced();
         }
         Seen::Broken(_) => {}
@@ -459,7 +463,7 @@ fn observe_secret(cx: &Context, metadata: &ObjectMeta) {
         return;
     }
     let before = index.world.holding(&name).cloned();
-    index.put_secret(name.clone(), facts);
+    index.observe_secret(name.clone(), facts, cx.now());
     let after = index.world.holding(&name).cloned();
     // Who waited for what it gave up, and who shares what it has now.
     let pairs = [(&before, &after), (&after, &before)];
@@ -475,17 +479,21 @@ fn observe_secret(cx: &Context, metadata: &ObjectMeta) {
     claims.into_iter().for_each(|claim| cx.queue.add(Job::Claim(claim), Lane::Urgent));
 }
 
+/// A Secret is gone, or has lost our label: which of the two is seen by looking. Until then its keys are not free.
 fn secret_gone(cx: &Context, name: &ObjectName, uid: Option<&str>) {
     let mut index = cx.index_mut();
     if uid.is_some_and(|uid| index.secrets.get(name).is_some_and(|known| &*known.uid != uid)) {
         return;
     }
-    let held = index.world.holding(name).cloned();
-    index.remove_secret(name);
-    let rivals = held.map(|held| index.rivals(name, &held)).unwrap_or_default();
+    let held = index.lose_secret(name);
+    // Only the leader looks, and gives up what it finds gone.
+    let rivals = if cx.leads() { Vec::new() } else { index.give_up(name) };
     let claims: Vec<ObjectName> = index.claims_for(name).cloned().collect();
     drop(index);
     cx.retry(rivals);
+    if held.is_some_and(|held| claims.iter().all(|claim| claim.name != held.claim)) {
+        cx.queue.add(Job::Orphan(name.clone()), Lane::Routine);
+    }
     claims.into_iter().for_each(|claim| cx.queue.add(Job::Claim(claim), Lane::Urgent));
 }
 

@@ -8,16 +8,15 @@ use crate::api::scoped_secret::Template;
 
 /// Domains whose labels and annotations make somebody act on the Secret: Kubernetes, GitOps tools, replicators, us.
 /// Each stands for its subdomains, too.
-const RESERVED: &[&str] = &[
-    "kubernetes.io",
-    "k8s.io",
-    "argocd.argoproj.io",
-    "helm.sh",
-    "scopedsecrets.io",
-    "emberstack.com",
-    "mittwald.de",
-    "appscode.com",
-];
+const RESERVED: &[&str] = &["kubernetes.io", "k8s.io", "argocd.argoproj.io", "helm.sh"];
+
+/// Of those, the ones that carry a Secret away (replicators), and ours.
+const CARRIERS: &[&str] = &["scopedsecrets.io", "emberstack.com", "mittwald.de", "appscode.com"];
+
+/// Whether a label or annotation of this key on a managed Secret makes a replicator act on it, or passes for ours.
+pub fn carries_away(key: &str) -> bool {
+    key.split_once('/').is_some_and(|(prefix, _)| among(CARRIERS, prefix).is_some())
+}
 
 /// What Kubernetes allows for all annotations together is 262,144 bytes (TotalAnnotationSizeLimitB); the seal needs room.
 const MAX_ANNOTATION_BYTES: usize = 196_608;
@@ -62,10 +61,14 @@ fn check_key(what: &str, key: &str) -> Result<(), ProjectionError> {
 }
 
 fn reserved(prefix: &str) -> Option<&'static str> {
+    among(RESERVED, prefix).or_else(|| among(CARRIERS, prefix))
+}
+
+fn among(domains: &[&'static str], prefix: &str) -> Option<&'static str> {
     // Kubernetes takes annotations in any case.
     let prefix = prefix.to_ascii_lowercase();
     let prefix = prefix.trim_end_matches('.');
-    RESERVED
+    domains
         .iter()
         .copied()
         .find(|domain| prefix.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))

@@ -19,6 +19,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 
+pub use metadata::carries_away;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::api::reason::Reason;

@@ -374,7 +374,7 @@ impl Scope<'_> {
             |e: &&AllowEntry| e.patterns.iter().any(|p| p.covers(key.name(), Place { own, at }, self.binding()));
         let mut covered = entries().filter(covering).peekable();
         if covered.peek().is_none() {
-            return Err((Reason::KeyNotAllowed, self.not_allowed(store, key, entries().count())));
+            return Err((Reason::KeyNotAllowed, self.not_allowed(store, key, own, entries().count())));
         }
         let may = |e: &AllowEntry| {
             e.actions.contains(&needed) || (needed == Action::Read && e.actions.contains(&Action::ReadAnyVersion))
@@ -395,7 +395,7 @@ impl Scope<'_> {
 
     /// Names the policy, the labels that decide, and what this namespace may claim instead. Patterns that could name
     /// another tenant (no placeholder in them) are not shown.
-    fn not_allowed(&self, store: &str, key: &RemoteKey, entries_for_store: usize) -> String {
+    fn not_allowed(&self, store: &str, key: &RemoteKey, own: bool, entries_for_store: usize) -> String {
         let labels = self.policies.first().map_or(&[][..], |p| &p.segment_labels);
         let shown = labels
             .iter()
@@ -406,10 +406,15 @@ impl Scope<'_> {
             "{} does not allow namespace {:?} ({shown}) the key {:?} in store {store:?}",
             self.policy_names(),
             self.namespace,
-            key.name()
+            key.as_written()
         );
         if entries_for_store == 0 {
             return format!("{head}: it allows this namespace nothing in that store");
+        }
+        if !own {
+            return format!(
+                "{head}: the ARN is of another account than the store's, whose keys need an allow entry that begins with that account's ARN prefix; a plain pattern speaks of the store's own account"
+            );
         }
         let own: BTreeSet<String> = self
             .policies

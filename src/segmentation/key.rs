@@ -119,6 +119,14 @@ impl RemoteKey {
         }))
     }
 
+    /// As the user wrote it.
+    pub fn as_written(&self) -> &str {
+        match self {
+            Self::Name(name) => name,
+            Self::Arn(arn) => &arn.text,
+        }
+    }
+
     /// The name that patterns are matched against.
     pub fn name(&self) -> &str {
         match self {

@@ -1,5 +1,7 @@
 //! Key patterns of a policy: anchored, whole parts only, so that what they cover can be read off them.
 
+use crate::api::NAMESPACE_NAME_LABEL;
+
 use super::key::{InvalidKey, check_part, split_arn};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,7 +9,8 @@ use std::fmt;
 /// A compiled key pattern.
 ///
 /// `*` is exactly one part, `**` one or more and only last, `${namespace}` and `${label:KEY}` fill a whole part. A
-/// missing or empty label matches nothing.
+/// missing or empty label matches nothing. The label kubernetes.io/metadata.name, which Kubernetes itself keeps, is the
+/// namespace's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyPattern {
     text: String,
@@ -168,6 +171,9 @@ fn parse_part(part: &str) -> Result<Part, InvalidPattern> {
         "${namespace}" => return Ok(Part::Namespace),
         _ => {}
     }
+    if part.strip_prefix("${label:").and_then(|p| p.strip_suffix('}')) == Some(NAMESPACE_NAME_LABEL) {
+        return Ok(Part::Namespace);
+    }
     if let Some(key) = part.strip_prefix("${label:").and_then(|p| p.strip_suffix('}')) {
         let plain = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "./_-".contains(c));
         return if plain { Ok(Part::Label(key.to_owned())) } else { Err(InvalidPattern::UnknownPlaceholder) };
@@ -223,6 +229,8 @@ mod tests {
             ("${label:example.com/team}/*", "core/db", true),
             ("${namespace}/*", "payments-prod/db", true),
             ("${namespace}/*", "payments-prod/db/more", false),
+            ("${label:kubernetes.io/metadata.name}/*", "payments-prod/db", true),
+            ("${label:kubernetes.io/metadata.name}/*", "payments-staging/db", false),
             ("shared/*/db", "shared/x/db", true),
             ("shared/*/db", "shared/x/y/db", false),
             ("**", "a", true),
@@ -285,6 +293,7 @@ mod tests {
         for (pattern, expected) in [
             ("${label:tenant}/${label:environment}/**", true),
             ("${namespace}/**", true),
+            ("${label:kubernetes.io/metadata.name}/**", true),
             ("${label:tenant}/**", false),
             ("shared/**", false),
         ] {

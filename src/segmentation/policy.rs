@@ -72,7 +72,7 @@ pub enum InvalidPolicy {
     #[error("allow[{entry}].keys has the pattern {pattern:?}, but {why}")]
     Pattern { entry: usize, pattern: String, why: InvalidPattern },
     #[error(
-        "allow[{entry}].keys uses ${{label:{label}}}, which is not one of segment.labels: other labels can be set by anybody who edits a namespace"
+        "allow[{entry}].keys uses ${{label:{label}}}, which is neither one of segment.labels nor kubernetes.io/metadata.name: other labels can be set by anybody who edits a namespace"
     )]
     PlaceholderNotASegmentLabel { entry: usize, label: String },
     #[error(

@@ -3,6 +3,7 @@
 use crate::bed::{Case, How, whole};
 use crate::support::operator::{NAMESPACE, USER};
 use crate::support::oracle::guarantees_hold;
+use crate::support::stub_manager::Says;
 use crate::support::tenants::SOON;
 use crate::support::wait::eventually;
 use serde_json::{Value, json};
@@ -126,51 +127,120 @@ fn an_outdated_seal() {
     case.sealed_anew("db", &[&first, &second]);
 }
 
+/// Two namespaces that may both claim shared/** in the first one's store, one at a time.
+struct Shared<'a> {
+    was: &'a Case,
+    is: &'a Case,
+}
+
+impl<'a> Shared<'a> {
+    fn between(was: &'a Case, is: &'a Case) -> Self {
+        for case in [was, is] {
+            let rules = "  rules: {exclusiveKeys: Namespace}\n  namespaceSelector";
+            let allow = format!("  allow:\n  - storeRef: {{name: {}}}\n    keys: [\"shared/**\"]\n", was.name);
+            let policy = case.policy("").replace("  namespaceSelector", rules).replace("  allow:\n", &allow);
+            case.bed.apply(&policy);
+            case.settled();
+        }
+        let says = |key: &str| was.stub.put(&format!("shared/{key}"), Says::Text(value(was, key)));
+        says("db");
+        says("other");
+        Self { was, is }
+    }
+
+    fn yaml(&self, case: &Case, key: &str) -> String {
+        case.yaml("db", &format!("data: [{{secretKey: value, remoteRef: {{key: shared/{key}}}}}]"))
+            .replace(&format!("storeRef: {{name: {}}}", case.name), &format!("storeRef: {{name: {}}}", self.was.name))
+    }
+
+    fn claim(&self, case: &Case, key: &str) -> Value {
+        case.bed.apply(&self.yaml(case, key));
+        case.is_ready("db");
+        case.holds("db", "value", &value(self.was, key));
+        case.secret("db").unwrap()
+    }
+
+    /// Seals count in seconds: who claims now is later than who has claimed.
+    fn a_second_passes(&self) {
+        let then = jiff::Timestamp::now().as_second();
+        eventually("a second passes", SOON, || {
+            let now = jiff::Timestamp::now().as_second();
+            if now > then + 1 { Ok(()) } else { Err(now.to_string()) }
+        });
+    }
+
+    /// The owner has lost nothing, not even for a moment.
+    fn is_still_owner(&self, owned: &Value) {
+        self.is.is_ready("db");
+        let now = self.is.secret("db").unwrap();
+        assert_eq!(now["metadata"]["uid"], owned["metadata"]["uid"], "the owner's Secret was taken away");
+        assert_eq!(now["data"], owned["data"]);
+        let events = self.is.bed.kubectl(&["get", "events", "-n", self.is.name, "-o", "yaml"]);
+        assert!(!events.contains("reason: Withdrawn"), "{events}");
+    }
+}
+
+fn value(case: &Case, key: &str) -> String {
+    format!("canary-{}-{key}-kX9mQ2vL8nR5wT3", case.name)
+}
+
 /// Who once held a key does not get it back from its owner by an old seal.
 #[test]
 fn an_outdated_seal_takes_no_key_from_its_owner() {
     let was = Case::new("once-owner");
     let is = was.beside("now-owner");
-    // Both may claim shared/**, one at a time.
-    for case in [&was, &is] {
-        let policy =
-            case.policy("").replace("  namespaceSelector", "  rules: {exclusiveKeys: Namespace}\n  namespaceSelector");
-        let policy =
-            policy.replace("  allow:\n", "  allow:\n  - storeRef: {name: once-owner}\n    keys: [\"shared/**\"]\n");
-        case.bed.apply(&policy);
-        case.settled();
-    }
-    was.stub.put("shared/db", crate::support::stub_manager::Says::Text("canary-once-owner-kX9mQ2vL8nR5wT3".into()));
-    was.stub.put("shared/other", crate::support::stub_manager::Says::Text("canary-once-owner-other-kX9mQ2vL8".into()));
-    let of = |case: &Case, key: &str| {
-        case.yaml("db", &format!("data: [{{secretKey: value, remoteRef: {{key: shared/{key}}}}}]"))
-            .replace(&format!("storeRef: {{name: {}}}", case.name), "storeRef: {name: once-owner}")
-    };
-    was.bed.apply(&of(&was, "db"));
-    was.is_ready("db");
-    let old = seal_of(&was.secret("db").unwrap()).to_owned();
-    was.bed.apply(&of(&was, "other"));
-    was.is_ready("db");
-    was.holds("db", "value", "canary-once-owner-other-kX9mQ2vL8");
-    // Seals count in seconds: the new owner's are later.
-    let changed = was.bed.cluster.get_json("scopedsecret", was.name, "db").unwrap()["status"]["lastChangeTime"].clone();
-    eventually("a second passes", SOON, || {
-        let now = jiff::Timestamp::now();
-        let then: jiff::Timestamp = changed.as_str().unwrap().parse().unwrap();
-        if now.as_second() > then.as_second() + 1 { Ok(()) } else { Err(now.to_string()) }
-    });
-    is.bed.apply(&of(&is, "db"));
-    is.is_ready("db");
-    let owned = is.secret("db").unwrap();
+    let shared = Shared::between(&was, &is);
+    let old = seal_of(&shared.claim(&was, "db")).to_owned();
+    shared.claim(&was, "other");
+    shared.a_second_passes();
+    let owned = shared.claim(&is, "db");
     was.set_seal("db", &old);
     was.sealed_anew("db", &[&old]);
     was.is_ready("db");
-    is.is_ready("db");
-    let now = is.secret("db").unwrap();
-    assert_eq!(now["metadata"]["uid"], owned["metadata"]["uid"], "the owner's Secret was taken away");
-    assert_eq!(now["data"], owned["data"]);
-    let events = is.bed.kubectl(&["get", "events", "-n", is.name, "-o", "yaml"]);
-    assert!(!events.contains("reason: Withdrawn"), "{events}");
+    shared.is_still_owner(&owned);
+    // Nor if it cannot be mended by fetching: the Secret says that it holds what is another's, and goes.
+    was.stub.remove("shared/other");
+    was.refresh("db");
+    was.becomes("db", "Synced", "False", "RemoteMissing");
+    was.set_seal("db", &old);
+    was.secret_goes("db");
+    shared.is_still_owner(&owned);
+}
+
+/// A backup brings a Secret back, and its claim: the key stays with who has it by now.
+#[test]
+fn a_restored_secret_takes_no_key_from_its_owner() {
+    let mut was = Case::alone("before-restore");
+    let is = was.beside("after-restore");
+    let shared = Shared::between(&was, &is);
+    let backup = shared.claim(&was, "db");
+    was.bed.kubectl(&["delete", "scopedsecret", "db", "-n", was.name]);
+    was.secret_goes("db");
+    shared.a_second_passes();
+    let owned = shared.claim(&is, "db");
+    // The Secret alone: nobody claims it, and it was not to be retained.
+    was.pasted(&backup, was.name, "db");
+    was.secret_goes("db");
+    shared.is_still_owner(&owned);
+    let claim = shared.yaml(&was, "db");
+    was.bed.refuses(&claim, &["KeyClaimed"]);
+    // While no operator and no webhook is there to see it.
+    was.stop_operator();
+    was.bed.kubectl(&["delete", "validatingwebhookconfiguration", "scoped-secrets"]);
+    eventually("nobody reviews", SOON, || was.bed.cluster.apply(&claim).map(drop));
+    was.pasted(&backup, was.name, "db");
+    was.start_operator();
+    let shared = Shared { was: &was, is: &is };
+    was.told("db", How::Refused, "KeyClaimed", &["another namespace"]);
+    was.secret_goes("db");
+    shared.is_still_owner(&owned);
+    crate::support::operator::install(&was.bed.cluster);
+    let thief = shared.yaml(&was, "db").replace("name: db,", "name: thief,");
+    eventually("claims are reviewed again", SOON, || match was.bed.cluster.apply(&thief) {
+        Err(refusal) if refusal.contains("KeyClaimed") => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    guarantees_hold(&was.bed.cluster);
 }
 
 #[test]

@@ -47,13 +47,13 @@ impl Crds {
 
     /// Every breach by a namespace.
     pub fn check_namespace(&self, node: &Node) -> Vec<Breach> {
-        self.checker.check(&self.namespace, node, node.at, "")
+        named(self.checker.check(&self.namespace, node, node.at, ""), node)
     }
 
     /// Every breach by an object of one of the [`Crds::kinds`].
     pub fn check(&self, kind: &str, node: &Node) -> Vec<Breach> {
         let Some(crd) = self.kinds.get(kind) else { return Vec::new() };
-        let mut found = self.checker.check(&crd.schema, node, node.at, "");
+        let mut found = named(self.checker.check(&crd.schema, node, node.at, ""), node);
         if let Some(entry) = node.entry("status") {
             let breaches = self.checker.check(&crd.status, &entry.value, entry.key_at, "status");
             // The API server decodes the status, and then drops it.
@@ -90,6 +90,14 @@ impl Crds {
         };
         errors.into_iter().map(breach).collect()
     }
+}
+
+/// Without the wish for a name, if the API server is to make one from generateName.
+fn named(mut found: Vec<Breach>, node: &Node) -> Vec<Breach> {
+    if node.text_at(&["metadata", "generateName"]).is_some_and(|prefix| !prefix.is_empty()) {
+        found.retain(|breach| breach.message != "metadata.name: Required value");
+    }
+    found
 }
 
 const SUBDOMAIN: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
@@ -235,6 +243,7 @@ mod tests {
             ["1:1 metadata.name: Required value"]
         );
         assert_eq!(check("Namespace", "kind: Namespace\n"), ["1:1 metadata: Required value"]);
+        assert_eq!(check("Namespace", "metadata: {generateName: payments-}\n"), [""; 0]);
     }
 
     #[test]

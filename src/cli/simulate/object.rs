@@ -187,7 +187,13 @@ impl Sorting<'_> {
             let own = node.text_at(&["metadata", "namespace"]).filter(|n| !n.is_empty());
             own.unwrap_or(self.namespace).to_owned()
         });
-        let name = node.text_at(&["metadata", "name"]).unwrap_or_default().to_owned();
+        let name = node.text_at(&["metadata", "name"]).filter(|n| !n.is_empty()).map(str::to_owned);
+        // The API server appends five characters of its own; each such object is another one.
+        let generated = || {
+            let prefix = node.text_at(&["metadata", "generateName"]).filter(|prefix| !prefix.is_empty())?;
+            Some(format!("{prefix}{:05}", self.gathered.objects.len()))
+        };
+        let name = name.or_else(generated).unwrap_or_default();
         let file = self.source.name.clone();
         self.gathered.objects.push(Object { kind, node: node.clone(), file, namespace, name });
     }

@@ -1,7 +1,8 @@
 //! The Secret as it is written: data, seal, owner and labels. Pure.
 
 use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, SEAL_ANNOTATION, ScopedSecretSpec};
-use crate::projection::{Projection, content_bytes};
+use crate::controller::index::is_controller;
+use crate::projection::{Projection, carries_away, content_bytes};
 use crate::segmentation::fingerprint::{Fingerprint, is_compared};
 use crate::segmentation::key::CanonicalKey;
 use crate::segmentation::seal::{BrokenKeys, Digests, SealKeys, SealRecord};
@@ -74,6 +75,16 @@ fn pairs(map: &BTreeMap<String, String>) -> impl Iterator<Item = (&str, &str)> {
 pub fn held_since(old: Option<&Holding>, versions: &[(CanonicalKey, Box<str>)], now: Timestamp) -> Timestamp {
     let covered = |old: &Holding| versions.iter().all(|(key, _)| old.keys().any(|held| held == key));
     old.filter(|old| covered(old)).map_or(now, |old| old.held_since)
+}
+
+/// Puts a managed Secret's metadata right, and leaves the labels and annotations of others that do no harm.
+pub fn straighten(metadata: &mut ObjectMeta) {
+    metadata.finalizers = None;
+    metadata.owner_references.iter_mut().for_each(|owners| owners.retain(is_controller));
+    metadata.labels.get_or_insert_default().insert(MANAGED_BY_LABEL.into(), MANAGED_BY.into());
+    for map in [&mut metadata.labels, &mut metadata.annotations] {
+        map.iter_mut().for_each(|map| map.retain(|key, _| key == SEAL_ANNOTATION || !carries_away(key)));
+    }
 }
 
 impl Draft<'_> {

@@ -22,7 +22,7 @@ use crate::projection;
 use crate::segmentation::authorize::{Retention, authorize, retention, shared_value};
 use crate::segmentation::seal::{Digests, SealKeys};
 use crate::segmentation::verdict::Verdict;
-use crate::segmentation::world::ObjectName;
+use crate::segmentation::world::{Holding, ObjectName};
 use jiff::Timestamp;
 use plan::{Content, Failure, Observed, Outcome, Owner, Step};
 use std::sync::Arc;
@@ -131,7 +131,7 @@ impl Work<'_> {
             let failure = match self.next_step() {
                 Step::Report(outcome) => return outcome,
                 Step::ReadSecret => self.read_secret().await.err(),
-                Step::FreeSecret => self.free_secret().await.err(),
+                Step::MendSecret => self.mend_secret().await.err(),
                 Step::Withdraw(refusal) => match self.withdraw(&refusal).await {
                     Ok(()) => None,
                     // What is in force cannot be told any more, so that nothing is to be withdrawn: not a failure to do it.
@@ -165,6 +165,13 @@ impl Work<'_> {
             let soon = tokio::time::Instant::now() + Duration::from_secs(10);
             self.cx.queue.add_at(Job::Claim(self.name.clone()), soon);
         }
+    }
+
+    /// What the Secret holds.
+    fn held(&self) -> Option<Arc<Holding>> {
+        let index = self.cx.index();
+        let (secret, ..) = self.known_secret(&index);
+        held_by(&index, secret.as_ref(), &self.secret_name()).cloned()
     }
 
     fn holds_what_is_not_allowed(&self) -> bool {
@@ -212,9 +219,8 @@ impl Work<'_> {
         let verdict = authorize(claim, &index.world, now);
         let (secret, content, owner) = self.known_secret(&index);
         let secret_name = self.secret_name();
-        let held = secret.as_ref().and_then(|s| s.seal.as_ref().ok()).map(|seal| &seal.holding);
-        let held = held.or_else(|| index.world.holding(&secret_name));
-        let kept = held.map(|held| retention(&secret_name, held, &index.world, now));
+        let kept = held_by(&index, secret.as_ref(), &secret_name);
+        let kept = kept.map(|held| retention(&secret_name, held, &index.world, now));
         let paused = match &kept {
             Some(Retention::Withdraw(_)) => {
                 let few = index.secrets.len() <= pause_threshold(0);
@@ -281,6 +287,12 @@ impl Work<'_> {
         };
         plan::is_unchanged(&observed, grant, versions)
     }
+}
+
+/// What a Secret holds: as its seal says, or as the index knows.
+fn held_by<'i>(index: &'i Index, secret: Option<&'i SecretFacts>, name: &ObjectName) -> Option<&'i Arc<Holding>> {
+    let sealed = secret.and_then(|s| s.seal.as_ref().ok()).map(|seal| &seal.holding);
+    sealed.or_else(|| index.world.holding(name))
 }
 
 fn write_failed(error: &kube::Error) -> Failure {

@@ -104,8 +104,9 @@ pub enum Step {
     Report(Outcome),
     /// Read the Secret under the target's name.
     ReadSecret,
-    /// Take finalizers off the Secret: they would keep it readable when it is withdrawn.
-    FreeSecret,
+    /// Put the Secret's metadata right: finalizers would keep it readable when it is withdrawn, other owners alive when its
+    /// ScopedSecret is gone, replicators would carry it away, and without our label it is not watched.
+    MendSecret,
     /// Take the Secret away, after a fresh look.
     Withdraw(Refusal),
     /// Fetch these keys, then write.
@@ -169,8 +170,8 @@ pub fn ownership(name: &str, uid: &str, secret: &SecretFacts, owner: Owner) -> O
 pub fn decide(o: &Observed<'_>) -> Step {
     let owned = o.secret.map(|secret| (secret, ownership(o.name, o.uid, secret, o.owner)));
     let ours = matches!(owned, Some((_, Ownership::Ours)));
-    if owned.is_some_and(|(secret, whose)| secret.held_back && whose != Ownership::Foreign) {
-        return Step::FreeSecret;
+    if owned.is_some_and(|(secret, whose)| secret.is_bent() && whose != Ownership::Foreign) {
+        return Step::MendSecret;
     }
     match o.verdict {
         Verdict::Undecided(refusal) => Step::Report(Outcome::Undecided(refusal.clone())),
@@ -252,7 +253,7 @@ fn is_up_to_date(o: &Observed<'_>, secret: &SecretFacts, grant: &Grant) -> bool 
             && held == grant.keys.iter().map(|k| &k.canonical).collect()
             && (o.refresh_at.is_none() || seal.refresh_at.as_deref() == o.refresh_at)
     });
-    o.content == Content::Verified && owner_right && seal_right && secret.labelled
+    o.content == Content::Verified && owner_right && seal_right
 }
 
 /// Whether fetched versions leave nothing to write: with the values in hand an old seal is renewed.

@@ -71,6 +71,7 @@ fn secret() -> SecretFacts {
         deleting: false,
         held_back: false,
         labelled: true,
+        strayed: false,
         before_key: false,
     }
 }
@@ -133,7 +134,7 @@ impl Situation {
             Step::ReadSecret => "read".into(),
             Step::Withdraw(_) => "withdraw".into(),
             Step::Fetch(_) => "fetch".into(),
-            Step::FreeSecret => "free".into(),
+            Step::MendSecret => "mend".into(),
         }
     }
 }
@@ -170,7 +171,7 @@ fn an_allowed_claim() {
         ("the spec changed", "fetch", Situation { change: |o| o.spec_digests = &OF_ANOTHER_SPEC, ..at_rest() }),
         ("written by somebody", "read", Situation { content: Content::Unread, ..at_rest() }),
         ("read, and not what was projected", "fetch", Situation { content: Content::Drifted, ..at_rest() }),
-        ("its label was taken", "fetch", Situation { secret: sealed(|s| s.labelled = false), ..at_rest() }),
+        ("its label was taken", "mend", Situation { secret: sealed(|s| s.labelled = false), ..at_rest() }),
         ("its owner was taken", "fetch", Situation { secret: sealed(|s| s.owner = None), ..at_rest() }),
         (
             "sealed under the key before: no reason to ask",

@@ -41,7 +41,8 @@ impl Work<'_> {
                 self.memory.failure = None;
                 self.memory.failures = 0;
             }
-            Outcome::Refused(_) | Outcome::Undecided(_) | Outcome::Paused { .. } => {}
+            Outcome::Refused(_) => self.give_up(),
+            Outcome::Undecided(_) | Outcome::Paused { .. } => {}
         }
         self.memory.due_at = self.next_due(outcome, now);
         let slow = now.checked_add(SLOW).unwrap_or(Timestamp::MAX);
@@ -63,6 +64,17 @@ impl Work<'_> {
                 self.cx.queue.add_at(job, tokio::time::Instant::now() + wait);
             }
             None => self.cx.queue.forget(&job),
+        }
+    }
+
+    /// A refused claim whose Secret is gone holds its keys no longer.
+    fn give_up(&self) {
+        let name = self.secret_name();
+        let mut index = self.cx.index_mut();
+        if index.world.holding(&name).is_some_and(|held| held.claim == self.name.name) {
+            let waiting = index.give_up(&name);
+            drop(index);
+            self.cx.retry(waiting);
         }
     }
 

@@ -1,25 +1,29 @@
 //! Taking a Secret away: only after a fresh look at the claim, the namespace and the policies, since it cannot be undone.
 
 use super::plan::{Failure, Step};
-use super::write::free;
+use super::write::mend;
 use super::{Work, write_failed};
 use crate::api::{Reason, ScopedSecret};
 use crate::controller::context::{Context, Job};
+use crate::controller::index::{SecretFacts, secret_facts};
 use crate::controller::store::brief;
 use crate::controller::watch;
 use crate::segmentation::authorize::{Retention, retention};
+use crate::segmentation::seal::SealRecord;
 use crate::segmentation::verdict::Refusal;
-use crate::segmentation::world::ObjectName;
+use crate::segmentation::world::{Holding, ObjectName};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, DeleteParams, Preconditions};
 use kube::runtime::events::EventType;
+use std::sync::Arc;
 use std::time::Duration;
 
 impl Work<'_> {
     /// Takes the Secret away, if a fresh look says so, too.
     pub(super) async fn withdraw(&mut self, refusal: &Refusal) -> Result<(), Failure> {
-        look_afresh(self.cx, &self.name.namespace).await?;
+        let Some(held) = self.held() else { return Ok(()) };
+        look_afresh(self.cx, &self.name.namespace, &held).await?;
         let api: Api<ScopedSecret> = Api::namespaced(self.cx.client.clone(), &self.name.namespace);
         match api.get_opt(&self.name.name).await.map_err(|e| write_failed(&e))? {
             Some(fresh) if fresh.metadata.uid.as_deref() == Some(&*self.record.uid) => {
@@ -39,36 +43,46 @@ impl Work<'_> {
         let name = self.secret_name();
         let known = self.cx.index().secret(&name).cloned();
         let Some(facts) = known.or_else(|| self.read.as_ref().map(|(facts, _)| facts.clone())) else { return Ok(()) };
-        let held = self.cx.index().world.holding(&name).cloned();
         let secrets: Api<Secret> = Api::namespaced(self.cx.client.clone(), &name.namespace);
         self.delete(&secrets, &facts).await?;
         self.memory.failure = None;
-        self.cx.index_mut().withdrew();
-        tracing::info!(namespace = %self.name.namespace, name = %self.name.name, rule = "Claims", reason = %refusal.reason, "a Secret was withdrawn");
-        if let Some(held) = held {
-            let rivals = self.cx.index().rivals(&name, &held);
-            self.cx.retry(rivals);
+        {
+            let mut index = self.cx.index_mut();
+            index.remove_secret(&name);
+            index.withdrew();
         }
+        tracing::info!(namespace = %self.name.namespace, name = %self.name.name, rule = "Claims", reason = %refusal.reason, "a Secret was withdrawn");
+        let rivals = self.cx.index().rivals(&name, &held);
+        self.cx.retry(rivals);
         self.event(EventType::Warning, Reason::Withdrawn, &refusal.message).await;
         Ok(())
     }
 }
 
 /// Reads policies and the namespace anew into the index: the caches may be behind.
-async fn look_afresh(cx: &Context, namespace: &str) -> Result<(), Failure> {
+async fn look_afresh(cx: &Context, namespace: &str, held: &Holding) -> Result<(), Failure> {
     let crds: Api<CustomResourceDefinition> = Api::all(cx.client.clone());
-    let crd = crds.get_opt("segmentationpolicies.scopedsecrets.io").await.map_err(|e| write_failed(&e))?;
-    if crd.is_none_or(|crd| crd.metadata.deletion_timestamp.is_some()) {
-        cx.index_mut().set_policies_synced(false);
-        return Err(Failure::new(Reason::PolicyUnknown, "the CRD of SegmentationPolicy is gone: nothing is withdrawn"));
-    }
+    let crd = crds.get_metadata_opt("segmentationpolicies.scopedsecrets.io").await.map_err(|e| write_failed(&e))?;
+    let Some(crd) = crd.filter(|crd| crd.metadata.deletion_timestamp.is_none()) else {
+        return policies_unknown(cx, "the CRD of SegmentationPolicy is gone: nothing is withdrawn");
+    };
     watch::relist_policies(cx).await.map_err(|e| write_failed(&e))?;
+    let younger = crd.metadata.creation_timestamp.is_some_and(|made| made.0 > held.held_since);
+    if younger && cx.index().policies.is_empty() {
+        let text = "the CRD of SegmentationPolicy is younger than the Secret, and there is no policy: they went with an earlier CRD, and nothing is withdrawn before one is there again";
+        return policies_unknown(cx, text);
+    }
     let namespaces: Api<Namespace> = Api::all(cx.client.clone());
     match namespaces.get_metadata_opt(namespace).await.map_err(|e| write_failed(&e))? {
         Some(fresh) => watch::observe_namespace(cx, &fresh.metadata),
         None => return Err(Failure::new(Reason::NamespaceTerminating, "the namespace is gone")),
     }
     Ok(())
+}
+
+fn policies_unknown(cx: &Context, why: &str) -> Result<(), Failure> {
+    cx.index_mut().set_policies_synced(false);
+    Err(Failure::new(Reason::PolicyUnknown, why))
 }
 
 /// How long until an orphan is looked at again, where nothing else would bring it back.
@@ -84,25 +98,25 @@ pub async fn reconcile_orphan(cx: &Context, secret: &ObjectName) {
 }
 
 async fn part_with_orphan(cx: &Context, secret: &ObjectName) -> Result<(), Failure> {
-    let (facts, seal) = {
-        let index = cx.index();
-        let Some(facts) = index.secrets.get(secret).cloned() else { return Ok(()) };
-        let Ok(seal) = facts.seal.clone() else { return Ok(()) };
-        let claimed = index.claims_for(secret).any(|claim| claim.name == seal.holding.claim);
-        // With an owner it is the garbage collector's, or its living ScopedSecret's.
-        if facts.deleting || claimed || facts.owner.is_some() {
-            return Ok(());
-        }
-        (facts, seal)
-    };
+    if cx.index().secret(secret).is_none() {
+        look_for(cx, secret).await?;
+    }
+    let Some((mut facts, seal)) = orphan(cx, secret) else { return Ok(()) };
     let api: Api<ScopedSecret> = Api::namespaced(cx.client.clone(), &secret.namespace);
     if let Some(claim) = api.get_opt(&seal.holding.claim).await.map_err(|e| write_failed(&e))?
         && claim.spec.target_name(&seal.holding.claim) == &*secret.name
     {
         return Err(Failure::new(Reason::Pending, "its ScopedSecret is there, and not in the cache yet"));
     }
+    if !cx.leads() {
+        return Ok(());
+    }
+    if facts.is_bent() {
+        let Some(mended) = mend_orphan(cx, secret, &facts).await? else { return Ok(()) };
+        facts = mended;
+    }
     if seal.holding.retain {
-        look_afresh(cx, &secret.namespace).await?;
+        look_afresh(cx, &secret.namespace, &seal.holding).await?;
         let index = cx.index();
         let Some(held) = index.world.holding(secret) else { return Ok(()) };
         if !matches!(retention(secret, held, &index.world, cx.now()), Retention::Withdraw(_)) {
@@ -111,13 +125,6 @@ async fn part_with_orphan(cx: &Context, secret: &ObjectName) -> Result<(), Failu
         if !index.may_withdraw(cx.pending_withdrawals(&index)) {
             return Err(Failure::new(Reason::WithdrawalPaused, "many Secrets would be withdrawn for this cause"));
         }
-    }
-    if !cx.leads() {
-        return Ok(());
-    }
-    if facts.held_back {
-        free(cx, secret).await?;
-        return Err(Failure::new(Reason::Pending, "it had finalizers, and is looked at again"));
     }
     let api: Api<Secret> = Api::namespaced(cx.client.clone(), &secret.namespace);
     let params = DeleteParams::default().preconditions(Preconditions {
@@ -134,4 +141,43 @@ async fn part_with_orphan(cx: &Context, secret: &ObjectName) -> Result<(), Failu
         }
         Err(error) => Err(Failure::new(Reason::WriteFailed, brief(&error))),
     }
+}
+
+/// A sealed Secret that nobody owns or claims.
+fn orphan(cx: &Context, secret: &ObjectName) -> Option<(SecretFacts, Arc<SealRecord>)> {
+    let index = cx.index();
+    let facts = index.secret(secret)?.clone();
+    let seal = facts.seal.clone().ok()?;
+    let claimed = index.claims_for(secret).any(|claim| claim.name == seal.holding.claim);
+    // With an owner it is the garbage collector's, or its living ScopedSecret's.
+    (!facts.deleting && !claimed && facts.owner.is_none()).then_some((facts, seal))
+}
+
+/// A Secret that is not seen any more: it may only have lost our label. If it is gone, so is its claim to the keys.
+async fn look_for(cx: &Context, secret: &ObjectName) -> Result<(), Failure> {
+    let Some((keys, key_made)) = cx.keys() else { return Ok(()) };
+    let api: Api<Secret> = Api::namespaced(cx.client.clone(), &secret.namespace);
+    let found = api.get_metadata_opt(&secret.name).await.map_err(|e| write_failed(&e))?;
+    let facts = found.map(|found| secret_facts(secret, &found.metadata, &keys, key_made));
+    match facts.filter(|facts| facts.seal.is_ok()) {
+        Some(facts) => cx.index_mut().observe_secret(secret.clone(), facts, cx.now()),
+        None => {
+            let waiting = cx.index_mut().give_up(secret);
+            cx.retry(waiting);
+        }
+    }
+    Ok(())
+}
+
+/// Puts an orphan's metadata right: what is known of it then. None: it is not as it was observed.
+async fn mend_orphan(cx: &Context, name: &ObjectName, known: &SecretFacts) -> Result<Option<SecretFacts>, Failure> {
+    let Some((keys, key_made)) = cx.keys() else { return Ok(None) };
+    let facts = |secret: &Secret| secret_facts(name, &secret.metadata, &keys, key_made);
+    let api: Api<Secret> = Api::namespaced(cx.client.clone(), &name.namespace);
+    let read = api.get_opt(&name.name).await.map_err(|e| write_failed(&e))?;
+    let Some(secret) = read.filter(|secret| facts(secret).revision() == known.revision()) else { return Ok(None) };
+    let Some(mended) = mend(cx, secret).await? else { return Ok(None) };
+    let mended = facts(&mended);
+    cx.index_mut().observe_secret(name.clone(), mended.clone(), cx.now());
+    Ok(Some(mended))
 }

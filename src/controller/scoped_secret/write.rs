@@ -5,7 +5,7 @@ use super::plan::{Content, Failure, Ownership, ownership, value_shared};
 use super::{Work, not_leading, write_failed};
 use crate::api::{FIELD_MANAGER, Reason};
 use crate::controller::context::Context;
-use crate::controller::index::{Revision, SecretFacts, secret_facts};
+use crate::controller::index::{SecretFacts, object_name, secret_facts};
 use crate::controller::providers::{Tenant, fetch_reason};
 use crate::controller::store::brief;
 use crate::projection;
@@ -37,13 +37,22 @@ impl Work<'_> {
         self.memory.searched = true;
         let name = self.secret_name();
         let api: Api<Secret> = Api::namespaced(self.cx.client.clone(), &name.namespace);
-        let Some(secret) = api.get_opt(&name.name).await.map_err(|e| write_failed(&e))? else {
-            self.cx.index_mut().remove_secret(&name);
-            self.read = None;
-            return Ok(());
-        };
+        match api.get_opt(&name.name).await.map_err(|e| write_failed(&e))? {
+            Some(secret) => self.take_in(&secret),
+            None => {
+                // What it held stays its claim's: it is about to be projected anew.
+                self.cx.index_mut().lose_secret(&name);
+                self.read = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in what a read, or a write of ours, has shown of the Secret.
+    fn take_in(&mut self, secret: &Secret) {
+        let name = self.secret_name();
         let facts = secret_facts(&name, &secret.metadata, &self.keys, self.key_made);
-        let digests = draft::read_digests(&self.spec, &secret, &self.keys);
+        let digests = draft::read_digests(&self.spec, secret, &self.keys);
         let content = match &facts.seal {
             // Its digests are of another spec: it is projected anew in any case.
             Ok(seal) if !self.spec_digests.contains(&seal.spec) => Content::Verified,
@@ -55,23 +64,33 @@ impl Work<'_> {
         }
         let ours = facts.seal.is_ok() || facts.owner.as_deref() == Some(&*self.record.uid);
         if facts.labelled || ours {
-            self.cx.index_mut().put_secret(name, facts.clone());
+            self.cx.index_mut().observe_secret(name, facts.clone(), self.cx.now());
         }
         self.read = Some((facts, content));
-        Ok(())
     }
 
-    /// Takes finalizers off the Secret; its content is as it was.
-    pub(super) async fn free_secret(&mut self) -> Result<(), Failure> {
+    /// Puts the Secret's metadata right; its content is as it was.
+    pub(super) async fn mend_secret(&mut self) -> Result<(), Failure> {
         let name = self.secret_name();
-        let was_verified = self.memory.verified;
-        let Some((before, after)) = free(self.cx, &name).await? else {
+        let (known, ..) = self.known_secret(&self.cx.index());
+        let api: Api<Secret> = Api::namespaced(self.cx.client.clone(), &name.namespace);
+        let Some(secret) = api.get_opt(&name.name).await.map_err(|e| write_failed(&e))? else {
             return self.read_secret().await;
         };
-        if was_verified == Some(before) {
-            self.memory.verified = Some(after);
+        let seen = secret_facts(&name, &secret.metadata, &self.keys, self.key_made);
+        if known.is_none_or(|known| known.revision() != seen.revision()) {
+            // Another one than was judged: it is looked at first.
+            self.take_in(&secret);
+            return Ok(());
         }
-        self.read = None;
+        match mend(self.cx, secret).await? {
+            Some(mended) => {
+                self.take_in(&mended);
+                let text = "the Secret's metadata had been changed by somebody else and was put right";
+                self.event(EventType::Warning, Reason::Restored, text).await;
+            }
+            None => self.read_secret().await?,
+        }
         Ok(())
     }
 
@@ -122,7 +141,7 @@ impl Work<'_> {
         };
         let same_content = old_seal.as_deref().is_some_and(|old| contents.contains(&old.content));
         let drifted = content == Content::Drifted;
-        self.reserve(grant, &prints, &record)?;
+        let before = self.reserve(grant, &prints, &record)?;
         let mut nonce = [0; 12];
         let random = (self.cx.nature.random)(&mut nonce);
         let draft = Draft {
@@ -138,7 +157,7 @@ impl Work<'_> {
             _ => Err(Failure::new(Reason::WriteFailed, "the seal cannot be made")),
         };
         let Ok(Some(secret)) = written else {
-            self.unreserve(&secret_name);
+            self.unreserve(&secret_name, before);
             return written.map(|_| Progress::LookAgain);
         };
         let facts = secret_facts(&secret_name, &secret.metadata, &self.keys, self.key_made);
@@ -150,7 +169,7 @@ impl Work<'_> {
             self.memory.last_change = Some(self.cx.now());
         }
         self.succeeded();
-        self.release(old_seal.as_deref(), &record);
+        self.release(before.as_deref(), &record.holding);
         if drifted {
             self.event(
                 EventType::Warning,
@@ -165,9 +184,9 @@ impl Work<'_> {
     }
 
     /// Lets others have the keys and values that this Secret no longer holds.
-    fn release(&self, old: Option<&SealRecord>, new: &SealRecord) {
-        if let Some(old) = old.filter(|old| old.holding.gives_up_for(&new.holding)) {
-            let rivals = self.cx.index().rivals(&self.secret_name(), &old.holding);
+    fn release(&self, old: Option<&Holding>, new: &Holding) {
+        if let Some(old) = old.filter(|old| old.gives_up_for(new)) {
+            let rivals = self.cx.index().rivals(&self.secret_name(), old);
             self.cx.retry(rivals);
         }
     }
@@ -205,23 +224,31 @@ impl Work<'_> {
     }
 
     /// Takes the values' fingerprints into the index before they are written, unless another segment holds one: two
-    /// writers in flight cannot both win.
-    fn reserve(&self, grant: &Grant, prints: &[Vec<Fingerprint>], record: &SealRecord) -> Result<(), Failure> {
+    /// writers in flight cannot both win. What the Secret held before.
+    fn reserve(
+        &self,
+        grant: &Grant,
+        prints: &[Vec<Fingerprint>],
+        record: &SealRecord,
+    ) -> Result<Option<Arc<Holding>>, Failure> {
         let secret_name = self.secret_name();
         let mut index = self.cx.index_mut();
         if shared_value(&secret_name, &grant.keys, prints.iter().flatten(), &index.world, self.cx.now()) {
             return Err(value_shared());
         }
+        let before = index.world.holding(&secret_name).cloned();
         index.world.put_holding(secret_name, record.holding.clone());
-        Ok(())
+        Ok(before)
     }
 
-    /// Takes a reservation back: what the index knows of the Secret by now says what it holds.
-    fn unreserve(&self, secret: &ObjectName) {
+    /// Takes a reservation back: what the index knows of the Secret by now says what it holds, or what it knew before.
+    fn unreserve(&self, secret: &ObjectName, before: Option<Arc<Holding>>) {
         let mut index = self.cx.index_mut();
         index.world.remove_holding(secret);
-        if let Some(facts) = index.secret(secret).cloned() {
-            index.put_secret(secret.clone(), facts);
+        match (index.secret(secret).cloned(), before) {
+            (Some(facts), _) => index.put_secret(secret.clone(), facts),
+            (None, Some(before)) => index.world.put_holding(secret.clone(), before),
+            (None, None) => {}
         }
     }
 
@@ -319,32 +346,27 @@ impl Work<'_> {
             Err(kube::Error::Api(status)) if status.code == 404 => {}
             Err(error) => return Err(write_failed(&error)),
         }
-        self.cx.index_mut().remove_secret(&name);
         self.memory.verified = None;
         self.read = None;
         Ok(())
     }
 }
 
-/// Takes the finalizers off a Secret of ours: its revision before and after. None: it is gone, or going now.
-pub(super) async fn free(cx: &Context, name: &ObjectName) -> Result<Option<(Revision, Revision)>, Failure> {
+/// Puts the metadata of a Secret of ours right: its label back, finalizers, other owners and what carries it away off.
+/// None: it is gone, or going now.
+pub(super) async fn mend(cx: &Context, mut secret: Secret) -> Result<Option<Secret>, Failure> {
     if !cx.leads() {
         return Err(not_leading());
     }
-    let Some((keys, key_made)) = cx.keys() else { return Ok(None) };
+    let Some(name) = object_name(&secret.metadata) else { return Ok(None) };
+    draft::straighten(&mut secret.metadata);
     let api: Api<Secret> = Api::namespaced(cx.client.clone(), &name.namespace);
-    let Some(mut secret) = api.get_opt(&name.name).await.map_err(|e| write_failed(&e))? else { return Ok(None) };
-    let before = secret_facts(name, &secret.metadata, &keys, key_made).revision();
-    secret.metadata.finalizers = None;
     let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
-    let written = api.replace(&name.name, &params, &secret).await.map_err(|e| write_failed(&e))?;
-    if written.metadata.deletion_timestamp.is_some() {
-        return Ok(None);
+    match api.replace(&name.name, &params, &secret).await {
+        Ok(written) => Ok(Some(written).filter(|written| written.metadata.deletion_timestamp.is_none())),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+        Err(error) => Err(write_failed(&error)),
     }
-    let facts = secret_facts(name, &written.metadata, &keys, key_made);
-    let after = facts.revision();
-    cx.index_mut().put_secret(name.clone(), facts);
-    Ok(Some((before, after)))
 }
 
 fn versions(answers: &[(AuthorisedKey, Arc<Answer>)]) -> Box<[(CanonicalKey, Box<str>)]> {

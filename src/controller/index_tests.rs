@@ -1,0 +1,118 @@
+//! Whose keys are whose, as Secrets come, go and come back.
+
+use super::*;
+use crate::segmentation::fixtures::{at, now};
+use crate::segmentation::key::CanonicalKey;
+use crate::segmentation::seal::Generation;
+
+fn keys() -> SealKeys {
+    SealKeys::new(Generation::from_random(&[1; 36], at(0)).unwrap())
+}
+
+fn key(name: &str) -> CanonicalKey {
+    CanonicalKey::from_sealed(&format!("aws:123456789012:eu-west-1:{name}"))
+}
+
+/// The metadata of a Secret made at a time, whose seal says that it has held a key since another.
+fn sealed(name: &ObjectName, held: &str, since: i64, made: i64) -> ObjectMeta {
+    let keys = keys();
+    let holding = Holding {
+        claim: name.name.clone(),
+        versions: [(key(held), "v1".into())].into(),
+        fingerprints: [].into(),
+        held_since: at(since),
+        retain: false,
+    };
+    let record = SealRecord {
+        holding: holding.into(),
+        spec: keys.digest(b"spec"),
+        content: keys.digest(b"content"),
+        refresh_at: None,
+    };
+    let label = (crate::api::MANAGED_BY_LABEL.to_owned(), crate::api::MANAGED_BY.to_owned());
+    let seal = (SEAL_ANNOTATION.to_owned(), keys.seal(name, &record, [7; 12]).unwrap());
+    ObjectMeta {
+        uid: Some(format!("{name}-{made}")),
+        resource_version: Some("7".into()),
+        creation_timestamp: Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(made))),
+        labels: Some([label].into()),
+        annotations: Some([seal].into()),
+        ..ObjectMeta::default()
+    }
+}
+
+fn facts(name: &ObjectName, metadata: &ObjectMeta) -> SecretFacts {
+    secret_facts(name, metadata, &keys(), at(0))
+}
+
+fn since(index: &Index, name: &ObjectName) -> Timestamp {
+    index.world.holding(name).unwrap().held_since
+}
+
+#[test]
+fn a_seal_that_comes_back_does_not_move_a_key() {
+    let (old, new) = (ObjectName::new("payments-prod", "old"), ObjectName::new("payments-prod-2", "new"));
+    let mut index = Index::default();
+    // Listed at a start: each as its seal says.
+    index.observe_secret(old.clone(), facts(&old, &sealed(&old, "other", 10, 10)), now());
+    index.observe_secret(new.clone(), facts(&new, &sealed(&new, "db", 50, 50)), now());
+    index.secrets_synced = true;
+    assert_eq!([since(&index, &old), since(&index, &new)], [at(10), at(50)]);
+    // Somebody puts the seal of an earlier day back, by which it held the key before the other did.
+    index.observe_secret(old.clone(), facts(&old, &sealed(&old, "db", 10, 10)), at(90));
+    assert_eq!([since(&index, &old), since(&index, &new)], [at(90), at(50)]);
+    // Seen again, by a watch that begins anew, it is no older.
+    index.observe_secret(old.clone(), facts(&old, &sealed(&old, "db", 10, 10)), at(95));
+    assert_eq!([since(&index, &old), since(&index, &new)], [at(90), at(50)]);
+}
+
+#[test]
+fn a_secret_that_was_made_again_has_held_its_keys_since_then() {
+    let name = ObjectName::new("payments-prod", "orders");
+    let mut index = Index::default();
+    index.observe_secret(name.clone(), facts(&name, &sealed(&name, "db", 10, 60)), now());
+    assert_eq!(since(&index, &name), at(60));
+}
+
+#[test]
+fn a_lost_secret_keeps_its_keys_until_they_are_given_up() {
+    let name = ObjectName::new("payments-prod", "orders");
+    let mut index = Index::default();
+    index.observe_secret(name.clone(), facts(&name, &sealed(&name, "db", 10, 10)), now());
+    assert!(index.give_up(&name).is_empty() && index.world.holding(&name).is_some(), "it is there");
+    assert!(index.lose_secret(&name).is_some());
+    assert_eq!(index.lost_secrets(), std::slice::from_ref(&name));
+    assert_eq!(index.world.holdings_on(&key("db")).count(), 1);
+    index.give_up(&name);
+    assert_eq!(index.world.holdings_on(&key("db")).count(), 0);
+}
+
+#[test]
+fn bent_metadata_is_seen() {
+    let name = ObjectName::new("payments-prod", "orders");
+    let bent = |change: fn(&mut ObjectMeta)| {
+        let mut metadata = sealed(&name, "db", 10, 10);
+        change(&mut metadata);
+        facts(&name, &metadata).is_bent()
+    };
+    let owner = || OwnerReference { kind: "ConfigMap".into(), api_version: "v1".into(), ..OwnerReference::default() };
+    assert!(!bent(|_| {}));
+    assert!(bent(|m| m.labels = None));
+    assert!(bent(|m| m.finalizers = Some(vec!["example.com/hold".into()])));
+    assert!(bent(|m| {
+        m.annotations.as_mut().unwrap().insert("replicator.v1.mittwald.de/replicate-to".into(), "billing".into());
+    }));
+    assert!(!bent(|m| {
+        m.annotations.as_mut().unwrap().insert("backup.example.com/wave".into(), "1".into());
+    }));
+    let mut metadata = sealed(&name, "db", 10, 10);
+    metadata.owner_references = Some(vec![owner()]);
+    assert!(facts(&name, &metadata).is_bent());
+}
+
+#[test]
+fn a_long_annotation_is_known_by_its_digest() {
+    let (a, b) = ("a".repeat(200_000), "b".repeat(200_000));
+    assert_eq!(&*remembered("2026-01-01"), "2026-01-01");
+    assert!(remembered(&a).len() <= REMEMBERED && remembered(&a) != remembered(&b));
+}
