@@ -69,11 +69,15 @@ fn secret(i: u32, keys: &SealKeys) -> (ObjectName, ObjectMeta) {
         held_since: Timestamp::UNIX_EPOCH,
         fingerprints: [keys.fingerprint(&i.to_be_bytes())].into(),
         retain: false,
+        consumed: true,
+        pinned: false,
+        target_type: None,
     };
     let record = SealRecord {
         holding: holding.into(),
         spec: keys.digest(b"spec"),
         content: keys.digest(&i.to_be_bytes()),
+        ignore: keys.digest(b"ignore"),
         refresh_at: None,
     };
     let nonce = u128::from(i).to_be_bytes()[4..].try_into().expect("12 bytes");
@@ -193,7 +197,7 @@ fn an_index_of_ten_thousand_fits_its_budget() {
     println!("claims: {} bytes each", (HEAP.allocated() - before) / COUNT as usize);
     for i in 0..COUNT {
         let (name, metadata) = secret(i, &keys);
-        index.put_secret(name.clone(), secret_facts(&name, &metadata, &keys, Timestamp::UNIX_EPOCH));
+        index.put_secret(name.clone(), secret_facts(&name, &metadata, &keys));
     }
     let each = (HEAP.allocated() - before) / COUNT as usize;
     println!("with Secrets: {each} bytes each");

@@ -1,4 +1,4 @@
-//! Who is connected, and who goes when there is no room: the idlest stranger, at once.
+//! Who is connected, and who goes when there is no room: the idlest stranger, at once; else the idlest of all.
 
 use super::server::Limits;
 use std::collections::HashMap;
@@ -48,12 +48,12 @@ impl Crowd {
         Self { limit, open: Arc::default() }
     }
 
-    /// A place for a newcomer; None if everyone there is busy, or known.
+    /// A place for a newcomer; None if everyone there is busy, or known and was busy a moment ago.
     pub(super) fn admit(&self, now: Instant) -> Option<Seat> {
         let mut open = lock(&self.open);
         if open.activities.len() >= self.limit {
             let states = open.activities.iter().map(|(id, activity)| (*id, *lock(&activity.state)));
-            let leaver = idlest(states)?;
+            let leaver = idlest(states, now)?;
             let leaver = open.activities.remove(&leaver)?;
             leaver.evict.notify_one();
         }
@@ -66,9 +66,14 @@ impl Crowd {
     }
 }
 
-/// The stranger without a request that has been so longest.
-fn idlest(states: impl Iterator<Item = (u64, State)>) -> Option<u64> {
-    states.filter(|(_, state)| state.busy == 0 && !state.known).min_by_key(|(_, state)| state.since).map(|(id, _)| id)
+/// So long may who had a good answer rest undisturbed: one good answer is no right to a place for ever.
+const REST: Duration = Duration::from_secs(1);
+
+/// Who has been without a request longest; strangers before those that had a good answer.
+fn idlest(states: impl Iterator<Item = (u64, State)>, now: Instant) -> Option<u64> {
+    let may_go = |state: &State| !state.known || now.saturating_duration_since(state.since) > REST;
+    let idle = states.filter(|(_, state)| state.busy == 0 && may_go(state));
+    idle.min_by_key(|(_, state)| (state.known, state.since)).map(|(id, _)| id)
 }
 
 impl Seat {
@@ -149,11 +154,12 @@ mod tests {
         for (what, states, leaver) in [
             ("nobody there", vec![], None),
             ("all busy", vec![state(1, false, 0), state(2, true, 0)], None),
-            ("all known", vec![state(0, true, 0)], None),
+            ("known, and at rest for a moment", vec![state(0, true, 9)], None),
+            ("known, and at rest for long", vec![state(0, true, 8), state(0, true, 7)], Some(1)),
             ("the oldest", vec![state(0, false, 5), state(0, false, 3), state(0, false, 4)], Some(1)),
             ("a stranger before one that is known", vec![state(0, true, 0), state(0, false, 9)], Some(1)),
         ] {
-            assert_eq!(idlest((0..).zip(states)), leaver, "{what}");
+            assert_eq!(idlest((0..).zip(states), start + Duration::from_secs(10)), leaver, "{what}");
         }
     }
 

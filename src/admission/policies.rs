@@ -61,6 +61,17 @@ pub fn judge(request: &AdmissionRequest<DynamicObject>, index: &mut Index, now: 
         }
     };
     let name = new.as_ref().and_then(|p| p.metadata.name.clone()).unwrap_or_else(|| request.name.clone());
+    if old.as_ref().zip(new.as_ref()).is_some_and(|(old, new)| old.spec == new.spec) {
+        return admit(request);
+    }
+    let unknown =
+        index.world.policies.iter().find(|(other, state)| **other != name && matches!(state, PolicyState::Unknown(_)));
+    if let Some((other, _)) = unknown {
+        let text = format!(
+            "the SegmentationPolicy {other:?} cannot be understood, so that what this change would break cannot be told: correct or delete that one first"
+        );
+        return deny_as(request, RULE, Reason::PolicyUnknown, &text, 403);
+    }
     let before = judge_all(index, now);
     let kept = match state {
         Some(state) => index.world.policies.insert(name.clone(), state),

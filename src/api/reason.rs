@@ -38,6 +38,13 @@ macro_rules! reasons {
     };
 }
 
+impl Reason {
+    /// Whether it says that a namespace may not have a key at all.
+    pub fn is_of_scope(self) -> bool {
+        matches!(self, Self::NoPolicy | Self::SegmentLabelMissing | Self::KeyNotAllowed)
+    }
+}
+
 reasons! {
     // ---- all is well
     Ready Fine: "The Secret is there and current.", "The claim is allowed and its values were projected.", "Nothing to do.";

@@ -128,7 +128,7 @@ pub struct ScopedSecretStoreStatus {
 }
 
 /// The account and region that canonical keys of this store carry.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StoreIdentity {
     /// The AWS account.

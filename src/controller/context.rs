@@ -102,8 +102,8 @@ pub struct Context {
     pub keys_changed: Notify,
     /// How many withdrawals wait, and for which state of their causes.
     pending: Mutex<Option<(u64, Instant, usize)>>,
-    /// The seal key and when its Secret was made.
-    keys: RwLock<Option<(Arc<SealKeys>, Timestamp)>>,
+    /// The seal key.
+    keys: RwLock<Option<Arc<SealKeys>>>,
 }
 
 impl Context {
@@ -154,14 +154,14 @@ impl Context {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The seal key and when its Secret was made; None before it was loaded.
-    pub fn keys(&self) -> Option<(Arc<SealKeys>, Timestamp)> {
+    /// The seal key; None before it was loaded.
+    pub fn keys(&self) -> Option<Arc<SealKeys>> {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Takes a seal key into use.
-    pub fn use_keys(&self, keys: SealKeys, made: Timestamp) {
-        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Some((Arc::new(keys), made));
+    pub fn use_keys(&self, keys: SealKeys) {
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(keys));
     }
 
     /// Counts the claims by the reason of their condition Ready, for the metrics.

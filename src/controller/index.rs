@@ -70,8 +70,6 @@ pub struct SecretFacts {
     pub labelled: bool,
     /// Whether somebody put metadata on it that makes others act on it: another owner, a replicator's annotation.
     pub strayed: bool,
-    /// Whether it is older than the seal key: a seal that cannot be opened then means that the key was lost.
-    pub before_key: bool,
 }
 
 impl SecretFacts {
@@ -120,8 +118,6 @@ pub struct Index {
     pub accepted_deletion: Option<usize>,
     /// Revisions of namespaces, so that an older view does not come back.
     pub namespace_revisions: HashMap<Arc<str>, Box<str>>,
-    /// A Secret was withdrawn since acceptances were last settled.
-    serving: bool,
     /// Acceptances that have served: policy and value.
     pub spent: BTreeSet<(String, String)>,
     /// Counts what may cause withdrawals: changes of policies, namespaces and stores.
@@ -141,9 +137,9 @@ impl Index {
         let uid: Arc<str> = object.metadata.uid.as_deref().unwrap_or_default().into();
         self.remove_claim(&name);
         let spec = serde_json::to_vec(&object.spec).ok();
-        self.count(&name, claim_of(object, &name, &uid));
+        let claim = claim_of(object, &name, &uid);
         self.claims.insert(
-            name,
+            name.clone(),
             Box::new(ClaimRecord {
                 uid,
                 generation: object.metadata.generation.unwrap_or(0),
@@ -154,6 +150,7 @@ impl Index {
                 status: object.status.as_ref().map(Told::of).unwrap_or_default(),
             }),
         );
+        self.count(&name, claim);
     }
 
     /// Records a ScopedSecret whose spec cannot be understood: it claims nothing.
@@ -342,37 +339,32 @@ impl Index {
         self.world.remove_holding(name);
     }
 
-    /// Derives what a Secret holds: from its seal; or, where the seal key was lost, from the live claim that owns it.
+    /// Derives what a Secret holds: from its seal. Where that cannot be read (somebody has spoilt it, or the seal key was
+    /// lost), what was known before stands as long as the claim owns the Secret; else, what that claim was last allowed, if
+    /// its status speaks of exactly this revision.
     fn hold(&mut self, name: &ObjectName) {
         let Some(facts) = self.secrets.get(name) else { return };
-        match &facts.seal {
-            Ok(record) => {
-                if self.world.holding(name) != Some(&record.holding) {
-                    self.world.put_holding(name.clone(), record.holding.clone());
-                }
+        if let Ok(record) = &facts.seal {
+            if self.world.holding(name) != Some(&record.holding) {
+                self.world.put_holding(name.clone(), record.holding.clone());
             }
-            Err(BrokenSeal::UnknownGeneration) if facts.before_key => {
-                let owner = self.claims_for(name).find_map(|claim| {
-                    let uid = &self.claims.get(claim)?.uid;
-                    (facts.owner.as_deref() == Some(&**uid)).then(|| self.world.claim(claim))?
-                });
-                match owner.cloned() {
-                    Some(claim) => {
-                        let keys = self.world.canonical_keys(&claim).into_iter();
-                        let holding = Holding {
-                            claim: claim.object.name.clone(),
-                            // Which version is not known.
-                            versions: keys.map(|key| (key, Box::default())).collect(),
-                            fingerprints: [].into(),
-                            held_since: claim.created,
-                            retain: claim.retain,
-                        };
-                        self.world.put_holding(name.clone(), holding.into());
-                    }
-                    None => self.world.remove_holding(name),
-                }
+            return;
+        }
+        let owner = self.claims_for(name).find_map(|claim| {
+            let record = self.claims.get(claim)?;
+            (facts.owner.as_deref() == Some(&*record.uid)).then_some((claim.clone(), record))
+        });
+        let Some((claim, record)) = owner else { return self.world.remove_holding(name) };
+        if self.world.holding(name).is_some_and(|known| known.claim == claim.name) {
+            return;
+        }
+        let allowed = record.status.allows(record.generation) && record.status.secret() == Some(facts.revision());
+        match self.world.claim(&claim).filter(|_| allowed) {
+            Some(claim) => {
+                let holding = Holding::of_claim(claim, self.world.canonical_keys(claim));
+                self.world.put_holding(name.clone(), holding.into());
             }
-            Err(_) => self.world.remove_holding(name),
+            None => self.world.remove_holding(name),
         }
     }
 
@@ -405,10 +397,9 @@ impl Index {
         }
         self.causes += 1;
         self.world.put_store(name, state);
-        // What a Secret without a readable seal holds is told by its claim's keys, which are others now.
-        let unread = |s: &SecretFacts| s.seal.as_ref().err() == Some(&BrokenSeal::UnknownGeneration);
-        let names: Vec<ObjectName> =
-            self.secrets.iter().filter(|(_, s)| unread(s)).map(|(name, _)| name.clone()).collect();
+        // What a Secret without a readable seal holds is told by its claim's keys, which can be told now.
+        let unread = self.secrets.iter().filter(|(_, facts)| facts.seal.is_err());
+        let names: Vec<ObjectName> = unread.map(|(name, _)| name.clone()).collect();
         names.iter().for_each(|name| self.hold(name));
     }
 
@@ -421,9 +412,6 @@ impl Index {
         revision: &str,
     ) -> bool {
         let key: Arc<str> = name.into();
-        if self.namespace_revisions.get(&key).is_some_and(|known| is_older(revision, known)) {
-            return false;
-        }
         self.namespace_revisions.insert(key.clone(), revision.into());
         let relabelled = self.world.namespaces.get(name) != Some(&labels);
         self.world.namespaces.insert(key.clone(), labels);
@@ -482,14 +470,13 @@ impl Index {
         self.policies.get(name).is_some_and(|policy| self.is_spent(name, policy, value))
     }
 
-    /// A Secret was withdrawn: what was accepted serves.
-    pub fn withdrew(&mut self) {
-        self.serving = true;
-    }
-
-    /// Nothing is left to withdraw: what was accepted and served accepts nothing more. The policies it was on.
-    pub fn spend_acceptances(&mut self) -> Vec<String> {
-        if !std::mem::take(&mut self.serving) {
+    /// Once nothing is left to withdraw, what was accepted accepts nothing more, whether or not it was needed. The policies
+    /// that it was on.
+    pub fn settle_acceptances(&mut self, now: Timestamp) -> Vec<String> {
+        if self.accepted_deletion.is_none() && self.policies.values().all(|policy| policy.accept.is_none()) {
+            return Vec::new();
+        }
+        if self.withdrawals(now) > 0 {
             return Vec::new();
         }
         self.accepted_deletion = None;
@@ -547,7 +534,7 @@ pub fn claim_of(object: &ScopedSecret, name: &ObjectName, uid: &Arc<str>) -> Cla
 }
 
 /// What the metadata of a Secret says.
-pub fn secret_facts(name: &ObjectName, metadata: &ObjectMeta, keys: &SealKeys, key_made: Timestamp) -> SecretFacts {
+pub fn secret_facts(name: &ObjectName, metadata: &ObjectMeta, keys: &SealKeys) -> SecretFacts {
     let seal = annotation(metadata, SEAL_ANNOTATION);
     let owners = metadata.owner_references.as_deref().unwrap_or_default();
     let controller = owners.iter().find(|owner| is_controller(owner));
@@ -573,7 +560,6 @@ pub fn secret_facts(name: &ObjectName, metadata: &ObjectMeta, keys: &SealKeys, k
             .flatten()
             .any(|(k, v)| k == crate::api::MANAGED_BY_LABEL && v == crate::api::MANAGED_BY),
         strayed: owners.len() > usize::from(controller.is_some()) || strays(metadata),
-        before_key: created.is_some_and(|made| made < key_made),
     }
 }
 

@@ -22,11 +22,15 @@ fn sealed(name: &ObjectName, held: &str, since: i64, made: i64) -> ObjectMeta {
         fingerprints: [].into(),
         held_since: at(since),
         retain: false,
+        consumed: true,
+        pinned: false,
+        target_type: None,
     };
     let record = SealRecord {
         holding: holding.into(),
         spec: keys.digest(b"spec"),
         content: keys.digest(b"content"),
+        ignore: keys.digest(b"ignore"),
         refresh_at: None,
     };
     let label = (crate::api::MANAGED_BY_LABEL.to_owned(), crate::api::MANAGED_BY.to_owned());
@@ -42,7 +46,7 @@ fn sealed(name: &ObjectName, held: &str, since: i64, made: i64) -> ObjectMeta {
 }
 
 fn facts(name: &ObjectName, metadata: &ObjectMeta) -> SecretFacts {
-    secret_facts(name, metadata, &keys(), at(0))
+    secret_facts(name, metadata, &keys())
 }
 
 fn since(index: &Index, name: &ObjectName) -> Timestamp {

@@ -5,7 +5,6 @@ use super::context::Context;
 use super::store::brief;
 use crate::api::{FIELD_MANAGER, MANAGED_BY};
 use crate::segmentation::seal::{Generation, SealKeys};
-use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -16,8 +15,6 @@ use std::time::Duration;
 /// The Secret's name.
 pub const KEY_SECRET: &str = "scoped-secrets-keys";
 const KEY_FIELD: &str = "generations";
-/// On the key Secret: since when it has existed, kept when it is put back from memory.
-const MADE_ANNOTATION: &str = "scopedsecrets.io/made";
 
 /// Why there is no seal key.
 #[derive(Debug, thiserror::Error)]
@@ -52,12 +49,9 @@ pub async fn ensure(cx: &Context, leader: bool) -> Result<(), KeyError> {
 fn load(cx: &Context, secret: &Secret) -> Result<(), KeyError> {
     let stored = secret.data.as_ref().and_then(|data| data.get(KEY_FIELD)).ok_or(KeyError::Unreadable)?;
     let keys = SealKeys::from_stored(&stored.0).map_err(|_| KeyError::Unreadable)?;
-    let made =
-        super::index::annotation(&secret.metadata, MADE_ANNOTATION).and_then(|text| text.parse::<Timestamp>().ok());
-    let made = made.or_else(|| secret.metadata.creation_timestamp.as_ref().map(|t| t.0)).unwrap_or(Timestamp::MIN);
-    if cx.keys().is_none_or(|(old, _)| old.current().id != keys.current().id) {
+    if cx.keys().is_none_or(|old| old.current().id != keys.current().id) {
         let current = keys.current().id.clone();
-        cx.use_keys(keys, made);
+        cx.use_keys(keys);
         tracing::debug!(generation = current, "a seal key is in use");
         // Seals of the generation before still open; each is renewed when its values are next in hand.
         cx.providers.forget_files();
@@ -69,13 +63,12 @@ fn load(cx: &Context, secret: &Secret) -> Result<(), KeyError> {
 
 async fn create(cx: &Context, api: &Api<Secret>) -> Result<(), KeyError> {
     let known = cx.keys();
-    let made = known.as_ref().map_or_else(|| cx.now(), |(_, made)| *made);
     let stored = match &known {
-        Some((keys, _)) => keys.to_stored(),
+        Some(keys) => keys.to_stored(),
         None => SealKeys::new(generate(cx)?).to_stored(),
     };
     let stored = stored.map_err(|_| KeyError::Generation)?;
-    let secret = key_secret(cx, stored.to_vec(), made, None);
+    let secret = key_secret(cx, stored.to_vec(), None);
     if !cx.leads() {
         return Err(KeyError::NotYet);
     }
@@ -96,7 +89,7 @@ async fn create(cx: &Context, api: &Api<Secret>) -> Result<(), KeyError> {
 
 /// Makes a new generation if the current one is older than `max_age` and nothing is sealed under the one before it.
 pub async fn rotate_if_old(cx: &Context, max_age: Duration) -> Result<bool, KeyError> {
-    let Some((keys, made)) = cx.keys() else { return Ok(false) };
+    let Some(keys) = cx.keys() else { return Ok(false) };
     let age = cx.now().duration_since(keys.current().created);
     // A label that somebody else set does not hold the key up.
     let all_current = cx.index().secrets.values().all(|s| s.seal.is_err() || s.seal_is_current);
@@ -109,7 +102,7 @@ pub async fn rotate_if_old(cx: &Context, max_age: Duration) -> Result<bool, KeyE
     let bytes = stored.data.as_ref().and_then(|d| d.get(KEY_FIELD)).ok_or(KeyError::Unreadable)?;
     let next = SealKeys::from_stored(&bytes.0).map_err(|_| KeyError::Unreadable)?.rotate(generate(cx)?);
     let bytes = next.to_stored().map_err(|_| KeyError::Generation)?;
-    let secret = key_secret(cx, bytes.to_vec(), made, stored.metadata.resource_version);
+    let secret = key_secret(cx, bytes.to_vec(), stored.metadata.resource_version);
     if !cx.leads() {
         return Ok(false);
     }
@@ -128,13 +121,12 @@ fn generate(cx: &Context) -> Result<Generation, KeyError> {
     Generation::from_random(&random, cx.now()).map_err(|_| KeyError::Generation)
 }
 
-fn key_secret(cx: &Context, stored: Vec<u8>, made: Timestamp, resource_version: Option<String>) -> Secret {
+fn key_secret(cx: &Context, stored: Vec<u8>, resource_version: Option<String>) -> Secret {
     Secret {
         metadata: ObjectMeta {
             name: Some(KEY_SECRET.into()),
             namespace: Some(cx.namespace.clone()),
             labels: Some(BTreeMap::from([("app.kubernetes.io/part-of".to_owned(), MANAGED_BY.to_owned())])),
-            annotations: Some(BTreeMap::from([(MADE_ANNOTATION.to_owned(), made.to_string())])),
             resource_version,
             ..ObjectMeta::default()
         },

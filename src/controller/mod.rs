@@ -144,7 +144,10 @@ async fn perform(cx: &Context, job: &Job, leader: bool, failures: &Failures) {
             cx.metrics.reconciled(outcome, start.elapsed());
         }
         Job::Orphan(secret) if leader => scoped_secret::reconcile_orphan(cx, secret).await,
-        Job::Policy(name) if leader => policy::reconcile(cx, name).await,
+        Job::Policy(name) if leader => {
+            settle_acceptances(cx);
+            policy::reconcile(cx, name).await;
+        }
         Job::Claim(_) | Job::Orphan(_) | Job::Policy(_) => {}
         Job::Store(name) => {
             let before = failures.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied().unwrap_or(0);
@@ -163,14 +166,8 @@ async fn perform(cx: &Context, job: &Job, leader: bool, failures: &Failures) {
 
 /// Once nothing is left to withdraw, what was accepted has served.
 fn settle_acceptances(cx: &Context) {
-    let idle = {
-        let index = cx.index();
-        index.withdrawals(cx.now()) == 0
-    };
-    if idle {
-        let policies = cx.index_mut().spend_acceptances();
-        policies.into_iter().for_each(|name| cx.queue.add(Job::Policy(name), Lane::Routine));
-    }
+    let policies = cx.index_mut().settle_acceptances(cx.now());
+    policies.into_iter().for_each(|name| cx.queue.add(Job::Policy(name), Lane::Routine));
 }
 
 /// What a new leader does first: everything is looked at once. What it remembers from an earlier reign is void.

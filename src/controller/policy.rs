@@ -4,23 +4,30 @@ use super::context::{Context, Job};
 use super::index::accept_violations;
 use super::store::brief;
 use crate::api::condition::{ConditionType, Wanted, merge};
-use crate::api::policy::{AcceptedViolations, SegmentationPolicy, SegmentationPolicyStatus};
+use crate::api::policy::{AcceptedViolations, SegmentationPolicy, SegmentationPolicySpec, SegmentationPolicyStatus};
 use crate::api::{FIELD_MANAGER, Reason};
 use crate::segmentation::policy::Policy;
 use jiff::Timestamp;
-use kube::api::{Api, PostParams};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Api, ApiResource, DynamicObject, PostParams};
+use serde_json::json;
 use std::time::Duration;
 
 /// Writes a policy's status if it changed. The leader's.
 pub async fn reconcile(cx: &Context, name: &str) {
-    let api: Api<SegmentationPolicy> = Api::all(cx.client.clone());
+    let api: Api<DynamicObject> = Api::all_with(cx.client.clone(), &ApiResource::erase::<SegmentationPolicy>(&()));
     let Ok(Some(mut policy)) = api.get_opt(name).await else { return };
     let spent = |value: &str| cx.index().spent.contains(&(name.to_owned(), value.to_owned()));
-    let new = status(&policy, &spent, cx.now());
-    if policy.status.as_ref() == Some(&new) || !cx.leads() {
+    let old = policy.data.get("status").and_then(|status| serde_json::from_value(status.clone()).ok());
+    let spec = policy.data.get("spec").cloned().unwrap_or_default();
+    let compiled = serde_json::from_value::<SegmentationPolicySpec>(spec)
+        .map_err(|error| format!("the spec cannot be decoded ({error})"))
+        .and_then(|spec| Policy::compile(name, &spec).map_err(|why| why.to_string()));
+    let new = status(&policy.metadata, compiled, old.clone().unwrap_or_default(), &spent, cx.now());
+    if old.as_ref() == Some(&new) || !cx.leads() {
         return;
     }
-    policy.status = Some(new);
+    policy.data["status"] = json!(new);
     let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
     if let Err(error) = api.replace_status(name, &params, &policy).await {
         tracing::debug!(policy = name, error = %brief(&error), "status of a policy was not written; it is tried again");
@@ -29,10 +36,14 @@ pub async fn reconcile(cx: &Context, name: &str) {
 }
 
 /// The status that a policy deserves. Pure.
-pub fn status(policy: &SegmentationPolicy, spent: &dyn Fn(&str) -> bool, now: Timestamp) -> SegmentationPolicyStatus {
-    let generation = policy.metadata.generation.unwrap_or(0);
-    let old = policy.status.clone().unwrap_or_default();
-    let compiled = Policy::compile(policy.metadata.name.as_deref().unwrap_or_default(), &policy.spec);
+pub fn status(
+    metadata: &ObjectMeta,
+    compiled: Result<Policy, String>,
+    old: SegmentationPolicyStatus,
+    spent: &dyn Fn(&str) -> bool,
+    now: Timestamp,
+) -> SegmentationPolicyStatus {
+    let generation = metadata.generation.unwrap_or(0);
     let wanted = match &compiled {
         Ok(compiled) => {
             vec![Wanted::yes(ConditionType::Ready, Reason::PolicyActive, "the policy is in force"), separated(compiled)]
@@ -46,7 +57,7 @@ pub fn status(policy: &SegmentationPolicy, spent: &dyn Fn(&str) -> bool, now: Ti
             ]
         }
     };
-    let accept = accept_violations(&policy.metadata);
+    let accept = accept_violations(metadata);
     let accepted = match (accept, old.accepted) {
         (Some(value), Some(known)) if known.value == value => {
             Some(AcceptedViolations { spent: known.spent || spent(&value), ..known })

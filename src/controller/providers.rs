@@ -1,4 +1,5 @@
-//! Connections to secrets managers: one per store, and one per namespace where the store assumes a role per namespace.
+//! Connections to secrets managers: one for each identity and place, whichever stores use it; a store that assumes a role
+//! per namespace has as many identities.
 
 use super::scoped_secret::plan::Failure;
 use crate::api::Reason;
@@ -22,17 +23,21 @@ pub struct Providers {
     observer: Arc<dyn CallObserver>,
 }
 
-/// By store and, where a role is assumed, by whom for; each with what it was made from.
-type Connected = HashMap<(String, Option<Tenant>), (Arc<Means>, Connection)>;
+/// By all that a connection is made from, so that a connection of yesterday is never taken for today's.
+type Connected = HashMap<Reach, Connection>;
 
 /// Made once, by whoever comes first; the others wait for it.
 type Connection = Arc<OnceCell<Arc<dyn Provider>>>;
 
-/// What a connection is made from. A store's change makes another one, so that who has read the old one cannot leave a
-/// connection of yesterday behind.
-struct Means {
+/// What a connection is made from.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Reach {
+    /// A store's spec, without the account that it says it reaches.
     spec: ScopedSecretStoreSpec,
-    credentials: Option<Keys>,
+    /// The revision of the Secret with its static keys.
+    revision: Option<String>,
+    /// Whom a role is assumed for.
+    tenant: Option<Tenant>,
 }
 
 /// Whom a role is assumed for.
@@ -45,9 +50,9 @@ pub struct Tenant {
 }
 
 struct Store {
-    means: Arc<Means>,
-    /// The revision of the credentials Secret.
-    revision: Option<String>,
+    spec: ScopedSecretStoreSpec,
+    /// Static keys, with the revision of the Secret that they are from.
+    credentials: Option<(String, Arc<Keys>)>,
     /// Whether its account was looked for once, with whatever result.
     looked_at: bool,
 }
@@ -75,24 +80,17 @@ impl Providers {
 
     /// The spec of a store.
     pub fn spec(&self, name: &str) -> Option<ScopedSecretStoreSpec> {
-        self.stores().get(name).map(|s| s.means.spec.clone())
+        self.stores().get(name).map(|s| s.spec.clone())
     }
 
-    /// Records a store; true if it is new or has changed, in which case its connections are dropped.
+    /// Records a store; true if it is new or has changed.
     pub fn put(&self, name: &str, spec: ScopedSecretStoreSpec) -> bool {
-        let changed = {
-            let mut stores = self.stores();
-            let changed = stores.get(name).is_none_or(|s| s.means.spec != spec);
-            if changed {
-                let means = Arc::new(Means { spec, credentials: None });
-                stores.insert(name.to_owned(), Store { means, revision: None, looked_at: false });
-            }
-            changed
-        };
-        if changed {
-            self.disconnect(name);
+        if self.stores().get(name).is_some_and(|store| store.spec == spec) {
+            return false;
         }
-        changed
+        self.stores().insert(name.to_owned(), Store { spec, credentials: None, looked_at: false });
+        self.sweep();
+        true
     }
 
     /// Says that a store's account was looked for; true the first time.
@@ -108,53 +106,50 @@ impl Providers {
     /// Forgets a store.
     pub fn remove(&self, name: &str) {
         self.stores().remove(name);
-        self.disconnect(name);
+        self.sweep();
     }
 
     /// The stores whose credentials are in a Secret of the operator's namespace.
     pub fn stores_with_credentials(&self, secret: &str) -> Vec<String> {
-        let uses = |s: &Store| credentials_ref(&s.means.spec) == Some(secret);
+        let uses = |s: &Store| credentials_ref(&s.spec) == Some(secret);
         self.stores().iter().filter(|(_, s)| uses(s)).map(|(name, _)| name.clone()).collect()
     }
 
-    /// Takes a store's credentials from its Secret; true if they are new.
+    /// Takes a store's credentials from its Secret; true if they are new. Those that are incomplete replace the old ones,
+    /// too: whoever takes a key away means it.
     pub fn put_credentials(&self, name: &str, secret: &Secret) -> Result<bool, Failure> {
         let revision = secret.metadata.resource_version.clone().unwrap_or_default();
-        let keys = read_keys(secret)?;
-        let changed = {
+        let keys = read_keys(secret).inspect_err(|_| self.drop_credentials(name))?;
+        {
             let mut stores = self.stores();
             let Some(store) = stores.get_mut(name) else { return Ok(false) };
-            let changed = store.revision.as_ref() != Some(&revision);
-            if changed {
-                store.means = Arc::new(Means { spec: store.means.spec.clone(), credentials: Some(keys) });
-                store.revision = Some(revision);
+            if store.credentials.as_ref().is_some_and(|(known, _)| *known == revision) {
+                return Ok(false);
             }
-            changed
-        };
-        if changed {
-            self.disconnect(name);
+            store.credentials = Some((revision, Arc::new(keys)));
         }
-        Ok(changed)
+        self.sweep();
+        Ok(true)
     }
 
     /// Drops a store's credentials: their Secret is gone.
     pub fn drop_credentials(&self, name: &str) {
         if let Some(store) = self.stores().get_mut(name) {
-            store.means = Arc::new(Means { spec: store.means.spec.clone(), credentials: None });
-            store.revision = None;
+            store.credentials = None;
         }
-        self.disconnect(name);
+        self.sweep();
     }
 
-    fn disconnect(&self, name: &str) {
-        self.connected().retain(|(store, _), _| store != name);
+    /// Drops the connections that no store makes any more.
+    fn sweep(&self) {
+        let current: Vec<Reach> = self.stores().values().map(|store| store.reach(None)).collect();
+        let made = |reach: &Reach| current.iter().any(|c| c.spec == reach.spec && c.revision == reach.revision);
+        self.connected().retain(|reach, _| made(reach));
     }
 
     /// Drops every connection to a directory: version ids there depend on the seal key.
     pub fn forget_files(&self) {
-        let files: Vec<String> =
-            self.stores().iter().filter(|(_, s)| s.means.spec.file.is_some()).map(|(name, _)| name.clone()).collect();
-        self.connected().retain(|(store, _), _| !files.contains(store));
+        self.connected().retain(|reach, _| reach.spec.file.is_none());
     }
 
     /// The connection through a store. `tenant` matters only where a role is assumed per namespace.
@@ -164,38 +159,28 @@ impl Providers {
         tenant: Option<Tenant>,
         keys: &Arc<SealKeys>,
     ) -> Result<Arc<dyn Provider>, Failure> {
-        let means = {
+        let (reach, credentials) = {
             let stores = self.stores();
             let store = stores.get(name).ok_or_else(|| {
                 Failure::new(Reason::StoreNotFound, format!("the ScopedSecretStore {name:?} does not exist"))
             })?;
-            store.means.clone()
+            (store.reach(tenant), store.credentials.as_ref().map(|(_, keys)| keys.clone()))
         };
-        let auth = means.spec.aws.as_ref().and_then(|aws| aws.auth.as_ref());
-        let per_tenant = auth.is_some_and(|auth| auth.assume_role.is_some());
-        let key = (name.to_owned(), tenant.filter(|_| per_tenant));
-        let connection = {
-            let mut connected = self.connected();
-            let known = connected.entry(key.clone()).or_insert_with(|| (means.clone(), Connection::default()));
-            if !Arc::ptr_eq(&known.0, &means) {
-                *known = (means.clone(), Connection::default());
-            }
-            known.1.clone()
-        };
-        let provider = connection.get_or_try_init(|| self.open(name, &means, key.1.as_ref(), keys)).await?;
+        let connection = self.connected().entry(reach.clone()).or_default().clone();
+        let provider = connection.get_or_try_init(|| self.open(name, &reach, credentials.as_deref(), keys)).await?;
         Ok(provider.clone())
     }
 
     async fn open(
         &self,
         name: &str,
-        means: &Means,
-        tenant: Option<&Tenant>,
+        reach: &Reach,
+        credentials: Option<&Keys>,
         keys: &Arc<SealKeys>,
     ) -> Result<Arc<dyn Provider>, Failure> {
-        match (&means.spec.aws, &means.spec.file) {
+        match (&reach.spec.aws, &reach.spec.file) {
             (Some(aws), None) => {
-                let target = target(aws, tenant, means.credentials.as_ref())?;
+                let target = target(aws, reach.tenant.as_ref(), credentials)?;
                 Ok(Arc::new(Aws::connect(target, self.observer.clone()).await))
             }
             (None, Some(file)) => {
@@ -209,6 +194,20 @@ impl Providers {
                 Err(Failure::new(Reason::StoreInvalid, format!("store {name:?} must have exactly one provider block")))
             }
         }
+    }
+}
+
+impl Store {
+    /// What its connections are made from; for whom matters only where a role is assumed.
+    fn reach(&self, tenant: Option<Tenant>) -> Reach {
+        let mut spec = self.spec.clone();
+        let mut per_tenant = false;
+        if let Some(aws) = &mut spec.aws {
+            aws.account_id = None;
+            per_tenant = aws.auth.as_ref().is_some_and(|auth| auth.assume_role.is_some());
+        }
+        let revision = self.credentials.as_ref().map(|(revision, _)| revision.clone());
+        Reach { spec, revision, tenant: tenant.filter(|_| per_tenant) }
     }
 }
 
@@ -250,11 +249,10 @@ fn target(aws: &AwsStore, tenant: Option<&Tenant>, keys: Option<&Keys>) -> Resul
         }
         (None, Some(role), Some(tenant)) => Auth::AssumeRole {
             role_arn: role.role_arn.replace("${namespace}", &tenant.namespace),
-            // 64 characters at most; a namespace has up to 63.
-            session_name: tenant.namespace.clone(),
+            session_name: session_name(&tenant.namespace),
             session_tags: vec![
                 ("namespace".to_owned(), tenant.namespace.clone()),
-                ("segment".to_owned(), tenant.segment.clone()),
+                ("segment".to_owned(), tag_value(&tenant.segment)),
             ],
         },
         _ => Auth::Ambient,
@@ -265,6 +263,24 @@ fn target(aws: &AwsStore, tenant: Option<&Tenant>, keys: Option<&Keys>) -> Resul
         account_id: aws.account_id.clone(),
         auth,
     })
+}
+
+/// 2 to 64 characters (STS API reference, AssumeRole); a namespace has 1 to 63.
+fn session_name(namespace: &str) -> String {
+    if namespace.len() < 2 { format!("namespace-{namespace}") } else { namespace.to_owned() }
+}
+
+/// A session tag's value has at most 256 characters (STS API reference, Tag); a longer segment is known by its beginning
+/// and its digest.
+fn tag_value(segment: &str) -> String {
+    const LIMIT: usize = 256;
+    if segment.len() <= LIMIT {
+        return segment.to_owned();
+    }
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, segment.as_bytes());
+    let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let end = (0..LIMIT - hex.len()).rev().find(|end| segment.is_char_boundary(*end)).unwrap_or(0);
+    format!("{}-{hex}", &segment[..end])
 }
 
 fn read_keys(secret: &Secret) -> Result<Keys, Failure> {

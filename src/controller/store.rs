@@ -79,7 +79,7 @@ async fn observe(cx: &Context, name: &str) -> Result<StoreState, Failure> {
             }
         }
     }
-    let (keys, _) = cx.keys().ok_or_else(|| Failure::new(Reason::Pending, "the seal key is not loaded yet"))?;
+    let keys = cx.keys().ok_or_else(|| Failure::new(Reason::Pending, "the seal key is not loaded yet"))?;
     let declared = declared_realm(&spec)
         .ok_or_else(|| Failure::new(Reason::StoreInvalid, "write exactly one provider block: aws or file"))?;
     if let StoreState::Known(Realm::File { .. }) = &declared {

@@ -75,6 +75,22 @@ where
     }
 }
 
+/// How an object came into view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum View {
+    /// In a full listing: what is there, even if it is older than what was known (etcd was restored from a backup).
+    Listed,
+    /// By itself: an older view of what is known already says nothing.
+    Newest,
+}
+
+impl View {
+    /// Whether what is seen at one revision says nothing beside what is known at another.
+    pub fn is_passed_over(self, seen: &str, known: &str) -> bool {
+        self == Self::Newest && is_older(seen, known)
+    }
+}
+
 enum Seen<K> {
     There(K),
     Listed(K),
@@ -118,7 +134,7 @@ async fn policies(cx: &Context, synced: impl Fn()) {
         Seen::ListBegins => listed.clear(),
         Seen::Listed(object) => {
             listed.insert(object.name_any());
-            observe_policy(cx, &object);
+            observe_policy(cx, &object, View::Listed);
         }
         Seen::ListEnds => {
             let gone: Vec<String> = cx.index().policies.keys().filter(|p| !listed.contains(*p)).cloned().collect();
@@ -130,7 +146,7 @@ async fn policies(cx: &Context, synced: impl Fn()) {
             judge_all(cx);
         }
         Seen::There(object) => {
-            let changed = observe_policy(cx, &object);
+            let changed = observe_policy(cx, &object, View::Newest);
             // They may have been unknown because there was none.
             let known_again = !std::mem::replace(&mut cx.index_mut().world.policies_synced, true);
             if changed || known_again {
@@ -138,7 +154,7 @@ async fn policies(cx: &Context, synced: impl Fn()) {
             }
         }
         Seen::Gone(object) => {
-            observe_policy(cx, &object);
+            observe_policy(cx, &object, View::Newest);
             cx.index_mut().remove_policy(&object.name_any());
             judge_all(cx);
         }
@@ -153,7 +169,7 @@ async fn policies(cx: &Context, synced: impl Fn()) {
 }
 
 /// Takes a policy into the index; true if it decides differently now.
-fn observe_policy(cx: &Context, object: &DynamicObject) -> bool {
+fn observe_policy(cx: &Context, object: &DynamicObject, view: View) -> bool {
     let name = object.name_any();
     let decoded: Result<SegmentationPolicy, _> = object.clone().try_parse();
     let (compiled, accepted) = match &decoded {
@@ -171,7 +187,8 @@ fn observe_policy(cx: &Context, object: &DynamicObject) -> bool {
         );
     }
     let resource_version = object.metadata.resource_version.clone().unwrap_or_default();
-    if cx.index().policies.get(&name).is_some_and(|known| is_older(&resource_version, &known.resource_version)) {
+    let known = cx.index().policies.get(&name).map(|known| known.resource_version.clone());
+    if known.is_some_and(|known| view.is_passed_over(&resource_version, &known)) {
         return false;
     }
     let facts = PolicyFacts {
@@ -195,7 +212,7 @@ pub async fn relist_policies(cx: &Context) -> Result<(), kube::Error> {
     let names: BTreeSet<String> = list.items.iter().map(ResourceExt::name_any).collect();
     let mut changed = false;
     for object in &list.items {
-        changed |= observe_policy(cx, object);
+        changed |= observe_policy(cx, object, View::Newest);
     }
     let as_of = list.metadata.resource_version.unwrap_or_default();
     let mut index = cx.index_mut();
@@ -285,10 +302,11 @@ async fn namespaces(cx: &Context, synced: impl Fn()) {
     let mut listed: BTreeSet<String> = BTreeSet::new();
     follow("Namespace", stream, |seen: Seen<PartialObjectMeta<Namespace>>| match seen {
         Seen::ListBegins => listed.clear(),
-        Seen::Listed(object) | Seen::There(object) => {
+        Seen::Listed(object) => {
             listed.insert(object.name_any());
-            observe_namespace(cx, &object.metadata);
+            observe_namespace(cx, &object.metadata, View::Listed);
         }
+        Seen::There(object) => observe_namespace(cx, &object.metadata, View::Newest),
         Seen::Gone(object) => forget_namespace(cx, &object.name_any()),
         Seen::ListEnds => {
             let gone: Vec<Arc<str>> =
@@ -302,10 +320,14 @@ async fn namespaces(cx: &Context, synced: impl Fn()) {
 }
 
 /// Takes a namespace's labels into the index; its claims, and those that may have waited for them, are judged anew.
-pub fn observe_namespace(cx: &Context, metadata: &ObjectMeta) {
+pub fn observe_namespace(cx: &Context, metadata: &ObjectMeta, view: View) {
     let Some(name) = metadata.name.as_deref() else { return };
     let labels: BTreeMap<String, String> = metadata.labels.clone().unwrap_or_default();
     let revision = metadata.resource_version.as_deref().unwrap_or_default();
+    let known = cx.index().namespace_revisions.get(name).cloned();
+    if known.is_some_and(|known| view.is_passed_over(revision, &known)) {
+        return;
+    }
     let changed = cx.index_mut().put_namespace(name, labels, metadata.deletion_timestamp.is_some(), revision);
     if changed {
         cx.requeue_claims(|claim| &*claim.namespace == name, Lane::Urgent);
@@ -328,10 +350,11 @@ async fn claims(cx: &Context, synced: impl Fn()) {
     let stream = watcher::watcher(Api::<SeenClaim>::all(cx.client.clone()), pages()).default_backoff();
     follow("ScopedSecret", stream, |seen: Seen<SeenClaim>| match seen {
         Seen::ListBegins => listed.clear(),
-        Seen::Listed(object) | Seen::There(object) => {
+        Seen::Listed(object) => {
             listed.extend(object_name(&object.metadata));
-            observe_claim(cx, object);
+            observe_claim(cx, object, View::Listed);
         }
+        Seen::There(object) => observe_claim(cx, object, View::Newest),
         Seen::Gone(object) => {
             if let Some(name) = object_name(&object.metadata) {
                 claim_gone(cx, &name);
@@ -348,7 +371,7 @@ async fn claims(cx: &Context, synced: impl Fn()) {
     .await;
 }
 
-fn observe_claim(cx: &Context, object: SeenClaim) {
+fn observe_claim(cx: &Context, object: SeenClaim, view: View) {
     let SeenClaim { metadata, spec, status } = object;
     let Some(name) = object_name(&metadata) else { return };
     let before = cx
@@ -359,7 +382,8 @@ fn observe_claim(cx: &Context, object: SeenClaim) {
     let revision = metadata.resource_version.as_deref().unwrap_or_default();
     let mut index = cx.index_mut();
     let same_uid = before.as_ref().is_some_and(|(uid, ..)| Some(&**uid) == metadata.uid.as_deref());
-    if same_uid && index.claims.get(&name).is_some_and(|known| is_older(revision, &known.resource_version)) {
+    let known = index.claims.get(&name).filter(|_| same_uid);
+    if known.is_some_and(|known| view.is_passed_over(revision, &known.resource_version)) {
         return;
     }
     let waiting = rivals(&index, &name);
@@ -428,10 +452,11 @@ async fn managed_secrets(cx: &Context, synced: &impl Fn()) {
     let mut listed: BTreeSet<ObjectName> = BTreeSet::new();
     follow("Secret", stream, |seen: Seen<PartialObjectMeta<Secret>>| match seen {
         Seen::ListBegins => listed.clear(),
-        Seen::Listed(object) | Seen::There(object) => {
+        Seen::Listed(object) => {
             listed.extend(object_name(&object.metadata));
-            observe_secret(cx, &object.metadata);
+            observe_secret(cx, &object.metadata, View::Listed);
         }
+        Seen::There(object) => observe_secret(cx, &object.metadata, View::Newest),
         Seen::Gone(object) => {
             if let Some(name) = object_name(&object.metadata) {
                 secret_gone(cx, &name, object.metadata.uid.as_deref());
@@ -449,16 +474,15 @@ async fn managed_secrets(cx: &Context, synced: &impl Fn()) {
     .await;
 }
 
-fn observe_secret(cx: &Context, metadata: &ObjectMeta) {
-    let (Some(name), Some((keys, made))) = (object_name(metadata), cx.keys()) else { return };
-    let facts = secret_facts(&name, metadata, &keys, made);
+fn observe_secret(cx: &Context, metadata: &ObjectMeta, view: View) {
+    let (Some(name), Some(keys)) = (object_name(metadata), cx.keys()) else { return };
+    let facts = secret_facts(&name, metadata, &keys);
     let mut index = cx.index_mut();
     let known_already = index.secret(&name) == Some(&facts);
     // An older view of what this process has written since.
-    let older = index
-        .secrets
-        .get(&name)
-        .is_some_and(|known| is_older(&facts.resource_version, &known.resource_version) && known.uid == facts.uid);
+    let older = index.secrets.get(&name).is_some_and(|known| {
+        known.uid == facts.uid && view.is_passed_over(&facts.resource_version, &known.resource_version)
+    });
     if known_already || older {
         return;
     }

@@ -1,7 +1,7 @@
 //! Canonical bytes to digest: what was asked for, and what a Secret should hold. Every part carries its length, so that no
 //! two different things give the same bytes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use zeroize::Zeroizing;
 
@@ -47,6 +47,14 @@ impl Canonical {
     fn texts(&mut self, map: &BTreeMap<String, String>) {
         self.map(map.iter().map(|(key, value)| (key.as_str(), value.as_bytes())));
     }
+}
+
+/// A set of names.
+pub fn names_bytes(names: &BTreeSet<String>) -> Vec<u8> {
+    let mut out = Canonical::default();
+    out.text("scopedsecrets.io/names/v1");
+    out.list(names.iter(), |out, name| out.text(name));
+    out.0.to_vec()
 }
 
 /// The part of the spec that decides what is projected: storeRef, data, dataFrom and target. Fields at their default give

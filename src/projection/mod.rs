@@ -27,7 +27,7 @@ use crate::api::scoped_secret::{ScopedSecretSpec, Template};
 use crate::provider::{RemoteValue, SecretBytes};
 use crate::segmentation::world::VersionAsked;
 
-pub use canonical::{content_bytes, spec_bytes};
+pub use canonical::{content_bytes, names_bytes, spec_bytes};
 
 /// What was fetched, by the key as written in the spec and the version asked for.
 pub type Fetched<'a> = &'a dyn Fn(&str, &VersionAsked) -> Option<&'a RemoteValue>;

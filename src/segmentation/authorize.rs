@@ -94,19 +94,32 @@ pub fn retention(secret: &ObjectName, holding: &Holding, world: &World, now: Tim
         Err(Unscoped::Refused(refusal)) => return Retention::Withdraw(refusal),
         Err(Unscoped::Undecided(refusal)) => return Retention::Unknown(refusal),
     };
+    let claim = ObjectName { namespace: secret.namespace.clone(), name: holding.claim.clone() };
+    let form = Form {
+        has_consumers: holding.consumed,
+        // Without its claim it is judged by its keys.
+        retain: holding.retain && world.claim(&claim).is_some(),
+        target_type: holding.target_type.as_deref(),
+    };
+    if let Some((reason, message)) = scope.breach_of_form(&form) {
+        return Retention::Withdraw(Refusal { mode: scope.mode(), ..Refusal::new(reason, message) });
+    }
+    let needed = if holding.pinned { Action::ReadAnyVersion } else { Action::Read };
     for key in holding.keys() {
-        match scope.permits_canonical(key, world) {
+        match scope.permits_canonical(key, needed, world) {
             Coverage::Covered => {}
             Coverage::Unknown => return Retention::Unknown(Refusal::new(Reason::AccountUnknown, STORE_UNKNOWN)),
             Coverage::Not => {
                 let text = format!(
-                    "{} no longer allows this namespace the key that its Secret holds; ask for another key, or for an allow entry",
+                    "{} no longer allows this namespace the key that its Secret holds, or not in this way; ask for another key, or for an allow entry",
                     scope.policy_names()
                 );
                 return Retention::Withdraw(Refusal::new(Reason::KeyNotAllowed, text));
             }
         }
-        for (rival_secret, rival) in world.holdings_on(key) {
+        // Since when it has held the key is not known: nothing is taken for that.
+        let rivals = world.holdings_on(key).filter(|_| holding.held_since != Timestamp::MAX);
+        for (rival_secret, rival) in rivals {
             if rival_secret == secret || !scope.excludes(key, key.as_str(), &secret.namespace, rival_secret, world, now)
             {
                 continue;
@@ -132,6 +145,13 @@ struct Scope<'w> {
     namespace: &'w str,
     labels: &'w BTreeMap<String, String>,
     policies: Vec<&'w Arc<Policy>>,
+}
+
+/// What of a claim, or of what its Secret holds, the rules of form look at.
+struct Form<'a> {
+    has_consumers: bool,
+    retain: bool,
+    target_type: Option<&'a str>,
 }
 
 enum Unscoped {
@@ -242,7 +262,9 @@ fn permit<'w>(claim: &Claim, world: &'w World) -> Permit<'w> {
     };
     let mode = scope.mode();
     let refused = |reason, message: String| Permit::Refused(Refusal { reason, message, mode });
-    if let Some((reason, message)) = scope.breach_of_form(claim) {
+    let form =
+        Form { has_consumers: claim.has_consumers, retain: claim.retain, target_type: claim.target_type.as_deref() };
+    if let Some((reason, message)) = scope.breach_of_form(&form) {
         return refused(reason, message);
     }
     let store = world.stores.get(&*claim.store);
@@ -325,20 +347,20 @@ impl Scope<'_> {
     }
 
     /// Rules that ask nothing about keys.
-    fn breach_of_form(&self, claim: &Claim) -> Option<(Reason, String)> {
-        if !claim.has_consumers && self.policies.iter().any(|p| p.require_consumers) {
+    fn breach_of_form(&self, form: &Form<'_>) -> Option<(Reason, String)> {
+        if !form.has_consumers && self.policies.iter().any(|p| p.require_consumers) {
             let text = format!(
                 "{} requires consumers: list in spec.consumers the ServiceAccounts whose pods use this Secret",
                 self.policy_names()
             );
             return Some((Reason::ConsumersRequired, text));
         }
-        if claim.retain && self.policies.iter().any(|p| !p.allow_retain) {
+        if form.retain && self.policies.iter().any(|p| !p.allow_retain) {
             let text =
                 format!("{} does not allow deletionPolicy Retain (rules.allowRetain): remove it", self.policy_names());
             return Some((Reason::RetainNotAllowed, text));
         }
-        let kind = claim.target_type.as_deref()?;
+        let kind = form.target_type?;
         let allowed = BUILT_IN_TYPES.contains(&kind) || self.policies.iter().all(|p| p.target_types.contains(kind));
         (!allowed).then(|| {
             let text = format!(
@@ -376,10 +398,7 @@ impl Scope<'_> {
         if covered.peek().is_none() {
             return Err((Reason::KeyNotAllowed, self.not_allowed(store, key, own, entries().count())));
         }
-        let may = |e: &AllowEntry| {
-            e.actions.contains(&needed) || (needed == Action::Read && e.actions.contains(&Action::ReadAnyVersion))
-        };
-        if covered.any(may) {
+        if covered.any(|entry| entry.may(needed)) {
             return Ok(());
         }
         let text = format!(
@@ -435,10 +454,10 @@ impl Scope<'_> {
         }
     }
 
-    /// Whether a key in canonical form is covered by an allow entry of any store that reaches it.
-    fn permits_canonical(&self, key: &CanonicalKey, world: &World) -> Coverage {
+    /// Whether a key in canonical form is covered, for this action, by an allow entry of any store that reaches it.
+    fn permits_canonical(&self, key: &CanonicalKey, needed: Action, world: &World) -> Coverage {
         let mut answer = Coverage::Not;
-        for entry in self.entries() {
+        for entry in self.entries().filter(|entry| entry.may(needed)) {
             match world.stores.get(&entry.store).map(|s| s.realm()) {
                 Some(Some(realm)) => {
                     let own_name = key.name_within(realm);
@@ -514,7 +533,7 @@ fn may_cover(pattern: &super::pattern::KeyPattern, key: &CanonicalKey, binding: 
 /// Whether the segmentation of a rival's namespace still lets it hold the key.
 fn rival_is_permitted(rival: &ObjectName, key: &CanonicalKey, world: &World) -> bool {
     match scope_of(&rival.namespace, world) {
-        Ok(scope) => !matches!(scope.permits_canonical(key, world), Coverage::Not),
+        Ok(scope) => !matches!(scope.permits_canonical(key, Action::Read, world), Coverage::Not),
         Err(Unscoped::Undecided(_)) => true,
         Err(Unscoped::Refused(_)) => false,
     }

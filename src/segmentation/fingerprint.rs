@@ -20,13 +20,13 @@ const SHORTEST: usize = 16;
 /// A value that an estimator needs fewer guesses for is never compared.
 const FEWEST_BITS: f64 = 64.0;
 
-/// Whether a value that the manager knows under these names is compared between segments.
-pub fn is_compared(names: &[String], value: &[u8], ignore: &BTreeSet<String>) -> bool {
-    !names.iter().any(|name| ignore.contains(name)) && !is_public(value) && is_hard_to_guess(value)
+/// Whether a value that the manager knows under these names is compared between segments, if it is hard to guess.
+pub fn is_confidential(names: &[String], value: &[u8], ignore: &BTreeSet<String>) -> bool {
+    value.len() >= SHORTEST && !names.iter().any(|name| ignore.contains(name)) && !is_public(value)
 }
 
 /// Whether the value is at least 16 bytes and 64 bits by zxcvbn (by byte entropy where it is not text).
-fn is_hard_to_guess(value: &[u8]) -> bool {
+pub fn is_hard_to_guess(value: &[u8]) -> bool {
     if value.len() < SHORTEST {
         return false;
     }
@@ -104,6 +104,10 @@ fn is_host(authority: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn is_compared(names: &[String], value: &[u8], ignore: &BTreeSet<String>) -> bool {
+        is_confidential(names, value, ignore) && is_hard_to_guess(value)
+    }
 
     #[test]
     fn compares_only_what_is_secret_and_hard_to_guess() {

@@ -66,13 +66,8 @@ impl World {
     pub fn holds(&mut self, claim: Claim, held_since: Timestamp) {
         let keys = self.canonical_keys(&claim).into_iter();
         let secret = ObjectName { namespace: claim.object.namespace.clone(), name: claim.target.clone() };
-        let holding = Holding {
-            claim: claim.object.name.clone(),
-            versions: keys.map(|key| (key, "v1".into())).collect(),
-            fingerprints: [].into(),
-            held_since,
-            retain: claim.retain,
-        };
+        let versions = keys.map(|key| (key, "v1".into())).collect();
+        let holding = Holding { versions, held_since, ..Holding::of_claim(&claim, Vec::new()) };
         self.put_claim(claim);
         self.put_holding(secret, holding.into());
     }

@@ -186,6 +186,11 @@ fn names(excepted: &str, key: &str) -> bool {
 }
 
 impl AllowEntry {
+    /// Whether it allows this. Who may read any version may read the current one.
+    pub fn may(&self, action: Action) -> bool {
+        self.actions.contains(&action) || (action == Action::Read && self.actions.contains(&Action::ReadAnyVersion))
+    }
+
     fn compile(entry: usize, allow: &Allow, segment_labels: &[String]) -> Result<Self, InvalidPolicy> {
         let mut patterns = Vec::with_capacity(allow.keys.len());
         for text in &allow.keys {

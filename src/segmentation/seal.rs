@@ -28,6 +28,8 @@ pub struct SealRecord {
     pub spec: Digest,
     /// Of the Secret's content, to tell drift from a read.
     pub content: Digest,
+    /// Of the names whose values were not compared: with other names there are other fingerprints.
+    pub ignore: Digest,
     /// The refresh-at that was handled.
     pub refresh_at: Option<Box<str>>,
 }
@@ -126,8 +128,15 @@ struct Wire {
     f: String,
     s: String,
     x: String,
+    i: String,
     #[serde(default)]
     r: bool,
+    #[serde(default)]
+    n: bool,
+    #[serde(default)]
+    p: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    t: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     a: Option<String>,
 }
@@ -203,7 +212,11 @@ impl SealKeys {
             f: BASE64.encode(holding.fingerprints.iter().flat_map(|f| f.0).collect::<Vec<u8>>()),
             s: BASE64.encode(record.spec.0),
             x: BASE64.encode(record.content.0),
+            i: BASE64.encode(record.ignore.0),
             r: holding.retain,
+            n: holding.consumed,
+            p: holding.pinned,
+            t: holding.target_type.as_deref().map(str::to_owned),
             a: record.refresh_at.as_deref().map(str::to_owned),
         };
         let mut sealed = serde_json::to_vec(&wire).map_err(|_| BrokenKeys::Crypto)?;
@@ -244,11 +257,15 @@ impl SealKeys {
             held_since: Timestamp::from_second(wire.h).map_err(|_| BrokenSeal::Invalid)?,
             fingerprints: fingerprints.chunks_exact(16).filter_map(|c| Some(Fingerprint(c.try_into().ok()?))).collect(),
             retain: wire.r,
+            consumed: wire.n,
+            pinned: wire.p,
+            target_type: wire.t.map(Into::into),
         };
         Ok(SealRecord {
             holding: Arc::new(holding),
             spec: digest(&wire.s)?,
             content: digest(&wire.x)?,
+            ignore: digest(&wire.i)?,
             refresh_at: wire.a.map(Into::into),
         })
     }
@@ -334,11 +351,15 @@ mod tests {
             held_since: Timestamp::from_second(1_767_225_600).unwrap(),
             fingerprints: [keys(1).fingerprint(b"a value that is long enough")].into(),
             retain: false,
+            consumed: true,
+            pinned: false,
+            target_type: Some("kubernetes.io/tls".into()),
         };
         SealRecord {
             holding: holding.into(),
             spec: keys(1).digest(b"spec"),
             content: keys(1).digest(b"content"),
+            ignore: keys(1).digest(b"ignore"),
             refresh_at: Some("now".into()),
         }
     }

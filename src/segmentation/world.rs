@@ -152,13 +152,34 @@ pub struct Holding {
     pub versions: Box<[(CanonicalKey, Box<str>)]>,
     /// Fingerprints of its hard-to-guess values.
     pub fingerprints: Box<[Fingerprint]>,
-    /// Since when its claim has held the keys.
+    /// Since when its claim has held the keys. [`Timestamp::MAX`]: that cannot be told, since its seal cannot be read. Such
+    /// a holding keeps newcomers off, and takes nothing from anyone.
     pub held_since: Timestamp,
     /// Whether it outlives its ScopedSecret.
     pub retain: bool,
+    /// Whether its ScopedSecret named consumers.
+    pub consumed: bool,
+    /// Whether it has other versions than the current one.
+    pub pinned: bool,
+    /// The type of the Secret; None: Opaque.
+    pub target_type: Option<Box<str>>,
 }
 
 impl Holding {
+    /// What a claim's Secret would hold; versions and values are not known.
+    pub fn of_claim(claim: &Claim, keys: Vec<CanonicalKey>) -> Self {
+        Self {
+            claim: claim.object.name.clone(),
+            versions: keys.into_iter().map(|key| (key, Box::default())).collect(),
+            fingerprints: [].into(),
+            held_since: Timestamp::MAX,
+            retain: claim.retain,
+            consumed: claim.has_consumers,
+            pinned: claim.asks.iter().any(|(_, version)| *version != VersionAsked::Current),
+            target_type: claim.target_type.clone(),
+        }
+    }
+
     /// The keys whose values it holds.
     pub fn keys(&self) -> impl Iterator<Item = &CanonicalKey> {
         self.versions.iter().map(|(key, _)| key)

@@ -3,7 +3,7 @@
 use crate::bed::{Case, How, whole};
 use crate::support::operator::{NAMESPACE, USER};
 use crate::support::oracle::guarantees_hold;
-use crate::support::stub_manager::Says;
+use crate::support::stub_manager::{Mood, Says};
 use crate::support::tenants::SOON;
 use crate::support::wait::eventually;
 use serde_json::{Value, json};
@@ -137,19 +137,19 @@ impl<'a> Shared<'a> {
     fn between(was: &'a Case, is: &'a Case) -> Self {
         for case in [was, is] {
             let rules = "  rules: {exclusiveKeys: Namespace}\n  namespaceSelector";
-            let allow = format!("  allow:\n  - storeRef: {{name: {}}}\n    keys: [\"shared/**\"]\n", was.name);
+            let allow = format!("  allow:\n  - storeRef: {{name: {}}}\n    keys: [\"{}/**\"]\n", was.name, shared(was));
             let policy = case.policy("").replace("  namespaceSelector", rules).replace("  allow:\n", &allow);
             case.bed.apply(&policy);
             case.settled();
         }
-        let says = |key: &str| was.stub.put(&format!("shared/{key}"), Says::Text(value(was, key)));
+        let says = |key: &str| was.stub.put(&format!("{}/{key}", shared(was)), Says::Text(value(was, key)));
         says("db");
         says("other");
         Self { was, is }
     }
 
     fn yaml(&self, case: &Case, key: &str) -> String {
-        case.yaml("db", &format!("data: [{{secretKey: value, remoteRef: {{key: shared/{key}}}}}]"))
+        case.yaml("db", &format!("data: [{{secretKey: value, remoteRef: {{key: {}/{key}}}}}]", shared(self.was)))
             .replace(&format!("storeRef: {{name: {}}}", case.name), &format!("storeRef: {{name: {}}}", self.was.name))
     }
 
@@ -171,13 +171,22 @@ impl<'a> Shared<'a> {
 
     /// The owner has lost nothing, not even for a moment.
     fn is_still_owner(&self, owned: &Value) {
-        self.is.is_ready("db");
-        let now = self.is.secret("db").unwrap();
+        self.still_owned_by(self.is, owned);
+    }
+
+    fn still_owned_by(&self, owner: &Case, owned: &Value) {
+        owner.is_ready("db");
+        let now = owner.secret("db").unwrap();
         assert_eq!(now["metadata"]["uid"], owned["metadata"]["uid"], "the owner's Secret was taken away");
         assert_eq!(now["data"], owned["data"]);
-        let events = self.is.bed.kubectl(&["get", "events", "-n", self.is.name, "-o", "yaml"]);
+        let events = owner.bed.kubectl(&["get", "events", "-n", owner.name, "-o", "yaml"]);
         assert!(!events.contains("reason: Withdrawn"), "{events}");
     }
+}
+
+/// The keys in this one's store that both may claim.
+fn shared(was: &Case) -> String {
+    format!("shared/{}", was.name)
 }
 
 fn value(case: &Case, key: &str) -> String {
@@ -199,12 +208,134 @@ fn an_outdated_seal_takes_no_key_from_its_owner() {
     was.is_ready("db");
     shared.is_still_owner(&owned);
     // Nor if it cannot be mended by fetching: the Secret says that it holds what is another's, and goes.
-    was.stub.remove("shared/other");
+    was.stub.remove("shared/once-owner/other");
     was.refresh("db");
     was.becomes("db", "Synced", "False", "RemoteMissing");
     was.set_seal("db", &old);
     was.secret_goes("db");
     shared.is_still_owner(&owned);
+}
+
+/// A seal that nobody can read, as after the loss of the seal key, takes nothing from anyone.
+#[test]
+fn a_seal_of_an_unknown_key_takes_no_key_from_its_owner() {
+    let mut is = Case::alone("unread-now");
+    let was = is.beside("unread-once");
+    let shared = Shared::between(&is, &was);
+    // The other one is older, and has a Secret of its own.
+    was.stub.put("unread-once/prod/own", Says::Text("canary-unread-once-own-kX9mQ2vL8nR5".into()));
+    was.claim("db", "data: [{secretKey: value, remoteRef: {key: KEY/own}}]");
+    was.is_ready("db");
+    shared.a_second_passes();
+    let owned = shared.claim(&is, "db");
+    // Past admission its claim names the other's key, and its seal is one of a key that is lost.
+    is.bed.kubectl(&["delete", "validatingwebhookconfiguration", "scoped-secrets"]);
+    let theirs = shared.yaml(&was, "db");
+    eventually("nobody reviews", SOON, || is.bed.cluster.apply(&theirs).map(drop));
+    was.told("db", How::Refused, "KeyClaimed", &["another namespace"]);
+    was.set_seal("db", "v1.00000000.AAAA");
+    was.bed.kubectl(&["annotate", "secret", "db", "-n", was.name, "example.com/touched=1"]);
+    shared.still_owned_by(&is, &owned);
+    was.told("db", How::Refused, "KeyClaimed", &["another namespace"]);
+    // The seal key is lost: nobody can tell who was first, and still nobody loses anything.
+    is.stop_operator();
+    is.bed.kubectl(&["delete", "secret", "scoped-secrets-keys", "-n", NAMESPACE]);
+    is.start_operator();
+    is.sealed_anew("db", &[seal_of(&owned)]);
+    let shared = Shared { was: &is, is: &was };
+    shared.still_owned_by(&is, &owned);
+    was.told("db", How::Refused, "KeyClaimed", &["another namespace"]);
+    crate::support::operator::install(&is.bed.cluster);
+    eventually("claims are reviewed again", SOON, || {
+        match is.bed.cluster.apply(&theirs.replace("name: db,", "name: thief,")) {
+            Err(refusal) if refusal.contains("KeyClaimed") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    was.bed.kubectl(&["delete", "scopedsecret", "db", "-n", was.name]);
+    was.secret_goes("db");
+}
+
+/// Who strips the seal neither frees the key nor keeps the Secret.
+#[test]
+fn a_stripped_seal_does_not_save_a_secret() {
+    let case = Case::new("stripped");
+    case.projected("db", "canary-stripped-kX9mQ2vL8nR5wT3z");
+    case.stub.remove(&case.key("db"));
+    case.bed.kubectl(&["annotate", "secret", "db", "-n", case.name, "scopedsecrets.io/seal-"]);
+    case.becomes("db", "Synced", "False", "RemoteMissing");
+    let narrowed = case.policy("").replace("${label:tenant}/${label:environment}/**", "stripped/prod/other");
+    case.bed.refuses(&narrowed, &["ViolationsNotAccepted", "1 live claims"]);
+    let accepted = narrowed.replace(
+        "metadata: {name: stripped}",
+        "metadata: {name: stripped, annotations: {scopedsecrets.io/accept-violations: \"1\"}}",
+    );
+    case.bed.apply(&accepted);
+    case.secret_goes("db");
+    case.told("db", How::Refused, "KeyNotAllowed", &[]);
+}
+
+/// Restored while the manager is away: it is owned again before the garbage collector takes it for an orphan.
+#[test]
+fn a_restored_secret_is_owned_again_without_the_manager() {
+    let case = Case::new("restored-away");
+    case.projected("db", "canary-restored-away-kX9mQ2vL8nR");
+    let backup = case.secret("db").unwrap();
+    case.bed.kubectl(&["delete", "scopedsecret", "db", "-n", case.name]);
+    case.secret_goes("db");
+    case.stub.set_mood(Mood::Down);
+    case.claim("db", &whole("db"));
+    case.becomes("db", "Synced", "False", "ProviderUnavailable");
+    case.pasted(&backup, case.name, "db");
+    let owner = case.bed.cluster.get_json("scopedsecret", case.name, "db").unwrap()["metadata"]["uid"].clone();
+    eventually("it is owned again", SOON, || {
+        let secret = case.secret("db").ok_or("gone")?;
+        if secret["metadata"]["ownerReferences"][0]["uid"] == owner {
+            Ok(())
+        } else {
+            Err(secret["metadata"].to_string())
+        }
+    });
+    case.told("db", How::LastGood, "ProviderUnavailable", &[]);
+    // Likewise another deletionPolicy needs no value.
+    case.bed.apply(&case.policy("rules: {allowRetain: true}"));
+    case.settled();
+    case.claim("db", &format!("{}\ndeletionPolicy: Retain", whole("db")));
+    eventually("it is nobody's any more", SOON, || {
+        let secret = case.secret("db").ok_or("gone")?;
+        if secret["metadata"]["ownerReferences"].is_null() { Ok(()) } else { Err(secret["metadata"].to_string()) }
+    });
+    case.bed.kubectl(&["delete", "scopedsecret", "db", "-n", case.name]);
+    case.holds("db", "value", "canary-restored-away-kX9mQ2vL8nR");
+    case.stub.set_mood(Mood::Well);
+    case.all_is_well();
+    case.bed.kubectl(&["delete", "secret", "db", "-n", case.name]);
+}
+
+/// A Secret that only looks like ours is no good value.
+#[test]
+fn a_secret_made_to_look_like_ours() {
+    let case = Case::new("look-alike");
+    case.claim("db", &whole("db"));
+    case.told("db", How::Waiting, "RemoteMissing", &[]);
+    let owner = case.bed.cluster.get_json("scopedsecret", case.name, "db").unwrap()["metadata"]["uid"].clone();
+    let forged = json!({
+        "apiVersion": "v1", "kind": "Secret", "stringData": {"value": "junk"},
+        "metadata": {
+            "name": "db", "namespace": case.name, "labels": {"app.kubernetes.io/managed-by": "scoped-secrets"},
+            "ownerReferences": [{
+                "apiVersion": "scopedsecrets.io/v1alpha1", "kind": "ScopedSecret", "name": "db", "uid": owner, "controller": true
+            }],
+        },
+    });
+    case.bed.apply(&forged.to_string());
+    case.refresh("db");
+    let object = case.told("db", How::Waiting, "RemoteMissing", &[]);
+    assert!(object["status"]["secretRef"].is_null(), "{}", object["status"]);
+    case.text("db", "canary-look-alike-kX9mQ2vL8nR5wT");
+    case.refresh("db");
+    case.holds("db", "value", "canary-look-alike-kX9mQ2vL8nR5wT");
+    case.is_ready("db");
 }
 
 /// A backup brings a Secret back, and its claim: the key stays with who has it by now.

@@ -25,6 +25,7 @@ pub struct Bench<'a> {
     broken_stores: BTreeSet<String>,
     /// Namespaces that must be corrected first.
     broken_namespaces: BTreeSet<String>,
+    policies: Vec<(&'a Object, Arc<Policy>)>,
     claims: Vec<(&'a Object, Claim, Vec<Ask>)>,
     targets: HashMap<ObjectName, (&'a Object, Place)>,
     /// What was found.
@@ -51,6 +52,7 @@ impl<'a> Bench<'a> {
             world,
             broken_stores: BTreeSet::new(),
             broken_namespaces: BTreeSet::new(),
+            policies: Vec::new(),
             claims: Vec::new(),
             targets: HashMap::new(),
             findings: Vec::new(),
@@ -102,7 +104,9 @@ impl<'a> Bench<'a> {
         let state = match (spec, compiled) {
             (Some(spec), Some(Ok(policy))) => {
                 self.judge_policy(object, &spec, &policy);
-                PolicyState::Known(Arc::new(policy))
+                let policy = Arc::new(policy);
+                self.policies.push((object, policy.clone()));
+                PolicyState::Known(policy)
             }
             (_, Some(Err(error))) => {
                 let at = object.node.place_of(&blamed(&error, &object.node));
@@ -210,8 +214,35 @@ impl<'a> Bench<'a> {
         }
     }
 
+    /// A policy that would tear a namespace in two is refused, whether or not anything is claimed there.
+    fn judge_segments(&mut self) {
+        for (place, (object, policy)) in self.policies.iter().enumerate() {
+            let earlier = &self.policies[..place];
+            let segment_under = |policy: &Policy, name: &str, labels| {
+                policy.selects(name, labels).then(|| policy.segment(labels).ok()).flatten()
+            };
+            let mut torn: Vec<&Arc<str>> = Vec::new();
+            for (name, labels) in &self.world.namespaces {
+                let Some(own) = segment_under(policy, name, labels) else { continue };
+                let disagrees = |other: &Policy| segment_under(other, name, labels).is_some_and(|theirs| theirs != own);
+                if earlier.iter().any(|(_, other)| disagrees(other)) {
+                    torn.push(name);
+                }
+            }
+            let Some(namespace) = torn.into_iter().min() else { continue };
+            let message = format!(
+                "this policy and another one over namespace {namespace:?} would disagree on its segment: make their segment.labels alike, or narrow a namespaceSelector"
+            );
+            let at = object.node.place_of("spec.segment.labels");
+            let mut finding = object.finding(Severity::Error, Rule::Policies, Reason::SegmentConflict, at, message);
+            finding.fix = Some(Reason::SegmentConflict.fix().into());
+            self.findings.push(finding);
+        }
+    }
+
     /// Asks about every claim.
     pub fn judge(&mut self) {
+        self.judge_segments();
         for (object, claim, asks) in std::mem::take(&mut self.claims) {
             if !self.world.namespaces.contains_key(&claim.object.namespace) {
                 self.findings.push(namespace_missing(object, &claim.object.namespace));

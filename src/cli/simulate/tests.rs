@@ -84,6 +84,21 @@ fn another_tenants_key_is_refused_at_its_line() {
 }
 
 #[test]
+fn each_generated_name_is_another_object() {
+    let generated = secret("payments-prod", "NAME", "payments/prod/db").replace("name: NAME", "generateName: orders-");
+    assert_eq!(found(&generated), [""; 0]);
+    let two = format!("{generated}---\n{}", generated.replace("payments/prod/db", "billing/prod/db"));
+    assert_eq!(found(&two), ["19 error KeyNotAllowed"]);
+}
+
+#[test]
+fn policies_that_tear_a_namespace_are_refused_though_nobody_claims() {
+    let second = "apiVersion: scopedsecrets.io/v1alpha1\nkind: SegmentationPolicy\nmetadata: {name: second}\nspec:\n  segment: {labels: [tenant]}\n";
+    assert_eq!(found(second), ["5 error SegmentConflict"]);
+    assert_eq!(found(&second.replace("[tenant]", "[tenant, environment]")), [""; 0]);
+}
+
+#[test]
 fn every_key_that_is_not_allowed_is_named() {
     let app = secret("billing-prod", "a", "payments/prod/db")
         + "  - {secretKey: ok, remoteRef: {key: billing/prod/db}}\n  - {secretKey: b, remoteRef: {key: payments/prod/api}}\n  - {secretKey: c, remoteRef: {key: billing/prod/x, versionStage: AWSPREVIOUS}}\n";

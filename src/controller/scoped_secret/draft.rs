@@ -3,7 +3,7 @@
 use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, SEAL_ANNOTATION, ScopedSecretSpec};
 use crate::controller::index::is_controller;
 use crate::projection::{Projection, carries_away, content_bytes};
-use crate::segmentation::fingerprint::{Fingerprint, is_compared};
+use crate::segmentation::fingerprint::{Fingerprint, is_confidential, is_hard_to_guess};
 use crate::segmentation::key::CanonicalKey;
 use crate::segmentation::seal::{BrokenKeys, Digests, SealKeys, SealRecord};
 use crate::segmentation::world::{Holding, ObjectName};
@@ -29,14 +29,40 @@ pub struct Draft<'a> {
     pub record: &'a SealRecord,
 }
 
-/// The fingerprints of a projection's hard-to-guess values, under every generation of the key.
-pub fn fingerprints(projection: &Projection, ignore: &BTreeSet<String>, keys: &SealKeys) -> Vec<Vec<Fingerprint>> {
-    let compared = projection.compared.iter().filter(|c| is_compared(&c.names, c.value.expose(), ignore));
+/// So many values of one Secret are compared: their fingerprints are in the seal.
+pub const MAX_COMPARED: usize = 1024;
+
+/// What all annotations of an object may have together (Kubernetes: TotalAnnotationSizeLimitB).
+const MAX_ANNOTATION_BYTES: usize = 262_144;
+
+/// The fingerprints of a projection's hard-to-guess values, under every generation of the key. Each value is estimated
+/// once, which takes a fraction of a millisecond. None: there are more than [`MAX_COMPARED`].
+pub fn fingerprints(
+    projection: &Projection,
+    ignore: &BTreeSet<String>,
+    keys: &SealKeys,
+) -> Option<Vec<Vec<Fingerprint>>> {
     let mut seen = BTreeSet::new();
-    compared
-        .map(|c| keys.fingerprints(c.value.expose()).collect::<Vec<_>>())
-        .filter(|all| all.first().is_some_and(|f| seen.insert(*f)))
-        .collect()
+    let mut found = Vec::new();
+    for compared in &projection.compared {
+        let value = compared.value.expose();
+        if !is_confidential(&compared.names, value, ignore) || !seen.insert(keys.fingerprint(value)) {
+            continue;
+        }
+        if seen.len() > 4 * MAX_COMPARED {
+            return None;
+        }
+        if is_hard_to_guess(value) {
+            found.push(keys.fingerprints(value).collect());
+        }
+    }
+    (found.len() <= MAX_COMPARED).then_some(found)
+}
+
+/// Whether the annotations, the seal among them, are more than Kubernetes takes.
+pub fn is_overloaded(secret: &Secret) -> bool {
+    let annotations = secret.metadata.annotations.iter().flatten();
+    annotations.map(|(key, value)| key.len() + value.len()).sum::<usize>() > MAX_ANNOTATION_BYTES
 }
 
 /// The digests of a projected content.
@@ -77,6 +103,19 @@ pub fn held_since(old: Option<&Holding>, versions: &[(CanonicalKey, Box<str>)], 
     old.filter(|old| covered(old)).map_or(now, |old| old.held_since)
 }
 
+/// Who owns the Secret of a claim: the claim, unless it is to outlive it.
+pub fn owners(spec: &ScopedSecretSpec, claim: &str, uid: &str) -> Option<Vec<OwnerReference>> {
+    let owner = OwnerReference {
+        api_version: format!("{}/v1alpha1", crate::api::GROUP),
+        kind: "ScopedSecret".into(),
+        name: claim.to_owned(),
+        uid: uid.to_owned(),
+        controller: Some(true),
+        block_owner_deletion: None,
+    };
+    (!spec.retain()).then(|| vec![owner])
+}
+
 /// Puts a managed Secret's metadata right, and leaves the labels and annotations of others that do no harm.
 pub fn straighten(metadata: &mut ObjectMeta) {
     metadata.finalizers = None;
@@ -94,21 +133,13 @@ impl Draft<'_> {
         labels.insert(MANAGED_BY_LABEL.into(), MANAGED_BY.into());
         let mut annotations = self.projection.annotations.clone();
         annotations.insert(SEAL_ANNOTATION.into(), keys.seal(self.secret, self.record, nonce)?);
-        let owner = OwnerReference {
-            api_version: format!("{}/v1alpha1", crate::api::GROUP),
-            kind: "ScopedSecret".into(),
-            name: self.claim.to_owned(),
-            uid: self.uid.to_owned(),
-            controller: Some(true),
-            block_owner_deletion: None,
-        };
         Ok(Secret {
             metadata: ObjectMeta {
                 name: Some(self.secret.name.to_string()),
                 namespace: Some(self.secret.namespace.to_string()),
                 labels: Some(labels),
                 annotations: Some(annotations),
-                owner_references: (!self.spec.retain()).then(|| vec![owner]),
+                owner_references: owners(self.spec, self.claim, self.uid),
                 ..ObjectMeta::default()
             },
             type_: Some(self.spec.target_type().to_owned()),

@@ -23,8 +23,8 @@ use crate::segmentation::authorize::{Retention, authorize, retention, shared_val
 use crate::segmentation::seal::{Digests, SealKeys};
 use crate::segmentation::verdict::Verdict;
 use crate::segmentation::world::{Holding, ObjectName};
-use jiff::Timestamp;
 use plan::{Content, Failure, Observed, Outcome, Owner, Step};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,7 +35,6 @@ struct Work<'c> {
     record: Box<ClaimRecord>,
     spec: ScopedSecretSpec,
     keys: Arc<SealKeys>,
-    key_made: Timestamp,
     /// Of the part of the spec that decides what is projected.
     spec_digests: Digests,
     memory: Box<Memory>,
@@ -51,7 +50,7 @@ const STEPS: usize = 8;
 /// Works on one ScopedSecret until there is nothing more to do now; how it went, for the metrics.
 pub async fn reconcile(cx: &Context, name: &ObjectName) -> &'static str {
     const SKIPPED: &str = "Skipped";
-    let Some((keys, key_made)) = cx.keys() else { return SKIPPED };
+    let Some(keys) = cx.keys() else { return SKIPPED };
     let Some(record) = cx.index().claims.get(name).cloned() else {
         cx.memory().remove(name);
         cx.queue.forget(&Job::Claim(name.clone()));
@@ -69,7 +68,7 @@ pub async fn reconcile(cx: &Context, name: &ObjectName) -> &'static str {
     let memory = cx.memory().get(name).cloned().unwrap_or_default();
     let spec_digests = keys.digests(&projection::spec_bytes(&spec));
     let mut work =
-        Work { cx, name: name.clone(), record, spec, keys, key_made, spec_digests, memory, read: None, changed: false };
+        Work { cx, name: name.clone(), record, spec, keys, spec_digests, memory, read: None, changed: false };
     if work.record.deleting {
         work.part().await;
         return SKIPPED;
@@ -131,7 +130,7 @@ impl Work<'_> {
             let failure = match self.next_step() {
                 Step::Report(outcome) => return outcome,
                 Step::ReadSecret => self.read_secret().await.err(),
-                Step::MendSecret => self.mend_secret().await.err(),
+                Step::MendSecret(mend) => self.mend_secret(mend).await.err(),
                 Step::Withdraw(refusal) => match self.withdraw(&refusal).await {
                     Ok(()) => None,
                     // What is in force cannot be told any more, so that nothing is to be withdrawn: not a failure to do it.
@@ -217,6 +216,7 @@ impl Work<'_> {
             return Step::Report(Outcome::Failed(Failure::new(Reason::Pending, "the ScopedSecret is gone")));
         };
         let verdict = authorize(claim, &index.world, now);
+        let ignore_digests = self.ignore_digests(&verdict);
         let (secret, content, owner) = self.known_secret(&index);
         let secret_name = self.secret_name();
         let kept = held_by(&index, secret.as_ref(), &secret_name);
@@ -235,6 +235,7 @@ impl Work<'_> {
             spec: &self.spec,
             refresh_at: self.record.refresh_at.as_deref(),
             spec_digests: &self.spec_digests,
+            ignore_digests: &ignore_digests,
             verdict: &verdict,
             terminating: index.terminating.contains(&self.name.namespace),
             secret: secret.as_ref(),
@@ -248,6 +249,13 @@ impl Work<'_> {
             blocked: self.memory.blocked,
             missing: self.record.status.secret().is_some() && self.read.is_none() && !self.memory.searched,
         })
+    }
+
+    /// Digests of the names whose values are not compared.
+    fn ignore_digests(&self, verdict: &Verdict) -> Digests {
+        let none = BTreeSet::new();
+        let ignore = if let Verdict::Allowed(grant) = verdict { &grant.ignore } else { &none };
+        self.keys.digests(&projection::names_bytes(ignore))
     }
 
     /// Whether what stands breaks the uniqueness of values: policies and labels may have changed since it was written.
@@ -272,6 +280,7 @@ impl Work<'_> {
             spec: &self.spec,
             refresh_at: self.record.refresh_at.as_deref(),
             spec_digests: &self.spec_digests,
+            ignore_digests: &self.ignore_digests(&verdict),
             verdict: &verdict,
             terminating: false,
             secret,

@@ -14,7 +14,7 @@ use crate::api::{Reason, ScopedSecretSpec};
 use crate::controller::index::SecretFacts;
 use crate::segmentation::authorize::Retention;
 use crate::segmentation::key::CanonicalKey;
-use crate::segmentation::seal::{Digests, SealRecord};
+use crate::segmentation::seal::{BrokenSeal, Digests, SealRecord};
 use crate::segmentation::verdict::{Grant, Refusal, Verdict};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -31,6 +31,8 @@ pub struct Observed<'a> {
     pub refresh_at: Option<&'a str>,
     /// Digests of the part of the spec that decides what is projected.
     pub spec_digests: &'a Digests,
+    /// Digests of the names whose values are not compared.
+    pub ignore_digests: &'a Digests,
     /// The authoriser's answer.
     pub verdict: &'a Verdict,
     /// Whether the namespace is being deleted.
@@ -104,13 +106,22 @@ pub enum Step {
     Report(Outcome),
     /// Read the Secret under the target's name.
     ReadSecret,
-    /// Put the Secret's metadata right: finalizers would keep it readable when it is withdrawn, other owners alive when its
-    /// ScopedSecret is gone, replicators would carry it away, and without our label it is not watched.
-    MendSecret,
+    /// Put the Secret's metadata right, which needs no value: finalizers would keep it readable when it is withdrawn, other
+    /// owners alive when its ScopedSecret is gone, replicators would carry it away, and without our label it is not watched.
+    MendSecret(Mend),
     /// Take the Secret away, after a fresh look.
     Withdraw(Refusal),
     /// Fetch these keys, then write.
     Fetch(Grant),
+}
+
+/// What of a Secret's metadata follows the ScopedSecret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mend {
+    /// Its owner is written anew: restored from a backup, or its deletionPolicy is another.
+    pub owner: bool,
+    /// Its seal is, with what the spec says of consumers and deletionPolicy now.
+    pub seal: bool,
 }
 
 /// How it stands.
@@ -170,14 +181,19 @@ pub fn ownership(name: &str, uid: &str, secret: &SecretFacts, owner: Owner) -> O
 pub fn decide(o: &Observed<'_>) -> Step {
     let owned = o.secret.map(|secret| (secret, ownership(o.name, o.uid, secret, o.owner)));
     let ours = matches!(owned, Some((_, Ownership::Ours)));
-    if owned.is_some_and(|(secret, whose)| secret.is_bent() && whose != Ownership::Foreign) {
-        return Step::MendSecret;
+    if let Some((secret, whose)) = owned {
+        let mend = if ours { mend(o, secret) } else { Mend { owner: false, seal: false } };
+        if whose != Ownership::Foreign && (secret.is_bent() || mend.owner || mend.seal) {
+            return Step::MendSecret(mend);
+        }
     }
     match o.verdict {
         Verdict::Undecided(refusal) => Step::Report(Outcome::Undecided(refusal.clone())),
         Verdict::Refused(_) if owned.is_none() && o.missing => Step::ReadSecret,
         Verdict::Refused(refusal) => match o.retention {
             Some(Retention::Withdraw(why)) if ours => withdraw(o, why),
+            // What it holds is not known, since somebody has spoilt its seal: it goes for what its claim is refused for.
+            None if ours && refusal.reason.is_of_scope() && is_spoilt(owned) => withdraw(o, refusal),
             _ => Step::Report(Outcome::Refused(refusal.clone())),
         },
         Verdict::Allowed(_) if o.terminating => {
@@ -194,6 +210,26 @@ pub fn decide(o: &Observed<'_>) -> Step {
             _ => step_allowed(o, grant, owned),
         },
     }
+}
+
+fn is_spoilt(owned: Option<(&SecretFacts, Ownership)>) -> bool {
+    owned.is_some_and(|(secret, _)| secret.seal.as_ref().err() == Some(&BrokenSeal::Invalid))
+}
+
+/// What of a Secret of ours is not as its ScopedSecret says, and can be written without its values.
+fn mend(o: &Observed<'_>, secret: &SecretFacts) -> Mend {
+    let nothing = Mend { owner: false, seal: false };
+    let Some(seal) = secret.seal.as_ref().ok().filter(|seal| *seal.holding.claim == *o.name) else { return nothing };
+    if o.terminating || secret.deleting {
+        return nothing;
+    }
+    let held = &seal.holding;
+    let form_right = held.retain == o.spec.retain() && held.consumed != o.spec.consumers.is_empty();
+    let may_seal =
+        matches!(o.verdict, Verdict::Allowed(_)) && secret.seal_is_current && o.spec_digests.contains(&seal.spec);
+    let seal = !form_right && may_seal;
+    let owner_right = secret.owner.as_deref() == (!o.spec.retain()).then_some(o.uid);
+    Mend { owner: !owner_right && (seal || held.retain == o.spec.retain()), seal }
 }
 
 fn withdraw(o: &Observed<'_>, why: &Refusal) -> Step {
@@ -250,6 +286,8 @@ fn is_up_to_date(o: &Observed<'_>, secret: &SecretFacts, grant: &Grant) -> bool 
         *seal.holding.claim == *o.name
             && o.spec_digests.contains(&seal.spec)
             && seal.holding.retain == o.spec.retain()
+            && seal.holding.consumed != o.spec.consumers.is_empty()
+            && o.ignore_digests.contains(&seal.ignore)
             && held == grant.keys.iter().map(|k| &k.canonical).collect()
             && (o.refresh_at.is_none() || seal.refresh_at.as_deref() == o.refresh_at)
     });

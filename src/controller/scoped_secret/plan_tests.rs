@@ -3,7 +3,7 @@
 use super::*;
 use crate::controller::index::SecretFacts;
 use crate::segmentation::fixtures::now;
-use crate::segmentation::seal::{BrokenSeal, Generation, SealKeys};
+use crate::segmentation::seal::{Generation, SealKeys};
 use crate::segmentation::segment::Segment;
 use crate::segmentation::verdict::AuthorisedKey;
 use crate::segmentation::world::{Holding, VersionAsked};
@@ -21,6 +21,7 @@ fn digests(of: &str) -> Digests {
 }
 
 static OF_SPEC: LazyLock<Digests> = LazyLock::new(|| digests("spec"));
+static OF_IGNORE: LazyLock<Digests> = LazyLock::new(|| digests("ignore"));
 static OF_ANOTHER_SPEC: LazyLock<Digests> = LazyLock::new(|| digests("another"));
 
 fn spec(more: &str) -> ScopedSecretSpec {
@@ -55,11 +56,15 @@ fn secret() -> SecretFacts {
         fingerprints: [].into(),
         held_since: now(),
         retain: false,
+        consumed: false,
+        pinned: false,
+        target_type: None,
     };
     let seal = SealRecord {
         holding: holding.into(),
         spec: OF_SPEC.current(),
         content: digests("content").current(),
+        ignore: digests("ignore").current(),
         refresh_at: None,
     };
     SecretFacts {
@@ -72,7 +77,6 @@ fn secret() -> SecretFacts {
         held_back: false,
         labelled: true,
         strayed: false,
-        before_key: false,
     }
 }
 
@@ -109,6 +113,7 @@ impl Situation {
             spec: &self.spec,
             refresh_at: None,
             spec_digests: &OF_SPEC,
+            ignore_digests: &OF_IGNORE,
             verdict: &self.verdict,
             terminating: false,
             secret: self.secret.as_ref(),
@@ -134,7 +139,9 @@ impl Situation {
             Step::ReadSecret => "read".into(),
             Step::Withdraw(_) => "withdraw".into(),
             Step::Fetch(_) => "fetch".into(),
-            Step::MendSecret => "mend".into(),
+            Step::MendSecret(Mend { owner, seal }) => {
+                ["mend", if owner { "+owner" } else { "" }, if seal { "+seal" } else { "" }].concat()
+            }
         }
     }
 }
@@ -172,7 +179,7 @@ fn an_allowed_claim() {
         ("written by somebody", "read", Situation { content: Content::Unread, ..at_rest() }),
         ("read, and not what was projected", "fetch", Situation { content: Content::Drifted, ..at_rest() }),
         ("its label was taken", "mend", Situation { secret: sealed(|s| s.labelled = false), ..at_rest() }),
-        ("its owner was taken", "fetch", Situation { secret: sealed(|s| s.owner = None), ..at_rest() }),
+        ("its owner was taken", "mend+owner", Situation { secret: sealed(|s| s.owner = None), ..at_rest() }),
         (
             "sealed under the key before: no reason to ask",
             "Ready",
@@ -189,7 +196,21 @@ fn an_allowed_claim() {
             Situation { secret: sealed(|s| s.seal = Err(BrokenSeal::Invalid)), ..at_rest() },
         ),
         ("it holds other keys", "fetch", Situation { secret: holding(|h| h.versions = [].into()), ..at_rest() }),
-        ("its deletionPolicy changed", "fetch", Situation { secret: holding(|h| h.retain = true), ..at_rest() }),
+        ("its deletionPolicy changed", "mend+seal", Situation { secret: holding(|h| h.retain = true), ..at_rest() }),
+        ("its consumers went", "mend+seal", Situation { secret: holding(|h| h.consumed = true), ..at_rest() }),
+        (
+            "its deletionPolicy changed, and its seal is of the key before",
+            "fetch",
+            Situation {
+                secret: holding(|h| h.retain = true).map(|s| SecretFacts { seal_is_current: false, ..s }),
+                ..at_rest()
+            },
+        ),
+        (
+            "other values are compared now",
+            "fetch",
+            Situation { change: |o| o.ignore_digests = &OF_ANOTHER_SPEC, ..at_rest() },
+        ),
         ("an outage does not touch what stands", "ProviderUnavailable", Situation { failure: outage(), ..at_rest() }),
         (
             "a retry waits until it is due",
@@ -236,7 +257,7 @@ fn whose_the_secret_is() {
         ),
         (
             "restored from a backup: the uid is nobody's",
-            "fetch",
+            "mend+owner",
             Situation { secret: sealed(owned_by), owner: Owner::Stranger, ..at_rest() },
         ),
         (

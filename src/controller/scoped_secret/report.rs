@@ -122,7 +122,10 @@ impl Work<'_> {
             let segment = segment_of(&self.name.namespace, &index.world).ok().map(|s| s.name().to_owned());
             let facts = index.secrets.get(&secret_name).filter(|s| {
                 let sealed = s.seal.as_ref().is_ok_and(|seal| seal.holding.claim == self.name.name);
-                !s.deleting && (sealed || s.owner.as_deref() == Some(&*self.record.uid))
+                // Without a readable seal, what status has spoken of before still stands.
+                let told = self.record.status.secret() == Some(s.revision());
+                let owned = s.owner.as_deref() == Some(&*self.record.uid);
+                !s.deleting && (sealed || (owned && told))
             });
             (segment, facts.cloned())
         };

@@ -13,6 +13,7 @@ use std::hash::{DefaultHasher, Hasher};
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Told {
     digest: u64,
+    generation: i64,
     conditions: Box<[Remembered]>,
     last_change: Option<i64>,
     secret: Option<Revision>,
@@ -44,6 +45,7 @@ impl Told {
         };
         Self {
             digest: digest(status),
+            generation: status.observed_generation.unwrap_or(-1),
             conditions: status.conditions.iter().filter_map(remember).collect(),
             last_change: status.last_change_time.as_ref().map(|t| t.0.as_second()),
             secret: status.secret_ref.as_ref().map(|s| Revision::of(&s.uid, &s.resource_version)),
@@ -58,6 +60,12 @@ impl Told {
     /// The reason of the condition Ready.
     pub fn ready_reason(&self) -> Option<Reason> {
         self.conditions.iter().find(|c| c.kind == ConditionType::Ready)?.reason
+    }
+
+    /// Whether it says that this generation of the spec is allowed.
+    pub fn allows(&self, generation: i64) -> bool {
+        let authorized = self.conditions.iter().find(|c| c.kind == ConditionType::Authorized);
+        self.generation == generation && authorized.is_some_and(|c| c.status == Some(true))
     }
 
     /// The revision of the Secret that it speaks of.

@@ -12,6 +12,7 @@ use crate::segmentation::authorize::{Retention, retention};
 use crate::segmentation::seal::SealRecord;
 use crate::segmentation::verdict::Refusal;
 use crate::segmentation::world::{Holding, ObjectName};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, DeleteParams, Preconditions};
@@ -22,8 +23,8 @@ use std::time::Duration;
 impl Work<'_> {
     /// Takes the Secret away, if a fresh look says so, too.
     pub(super) async fn withdraw(&mut self, refusal: &Refusal) -> Result<(), Failure> {
-        let Some(held) = self.held() else { return Ok(()) };
-        look_afresh(self.cx, &self.name.namespace, &held).await?;
+        let held = self.held();
+        look_afresh(self.cx, &self.name.namespace, held.as_deref()).await?;
         let api: Api<ScopedSecret> = Api::namespaced(self.cx.client.clone(), &self.name.namespace);
         match api.get_opt(&self.name.name).await.map_err(|e| write_failed(&e))? {
             Some(fresh) if fresh.metadata.uid.as_deref() == Some(&*self.record.uid) => {
@@ -46,35 +47,35 @@ impl Work<'_> {
         let secrets: Api<Secret> = Api::namespaced(self.cx.client.clone(), &name.namespace);
         self.delete(&secrets, &facts).await?;
         self.memory.failure = None;
-        {
-            let mut index = self.cx.index_mut();
-            index.remove_secret(&name);
-            index.withdrew();
-        }
+        self.cx.index_mut().remove_secret(&name);
         tracing::info!(namespace = %self.name.namespace, name = %self.name.name, rule = "Claims", reason = %refusal.reason, "a Secret was withdrawn");
-        let rivals = self.cx.index().rivals(&name, &held);
-        self.cx.retry(rivals);
+        if let Some(held) = held {
+            let rivals = self.cx.index().rivals(&name, &held);
+            self.cx.retry(rivals);
+        }
         self.event(EventType::Warning, Reason::Withdrawn, &refusal.message).await;
         Ok(())
     }
 }
 
 /// Reads policies and the namespace anew into the index: the caches may be behind.
-async fn look_afresh(cx: &Context, namespace: &str, held: &Holding) -> Result<(), Failure> {
+async fn look_afresh(cx: &Context, namespace: &str, held: Option<&Holding>) -> Result<(), Failure> {
     let crds: Api<CustomResourceDefinition> = Api::all(cx.client.clone());
     let crd = crds.get_metadata_opt("segmentationpolicies.scopedsecrets.io").await.map_err(|e| write_failed(&e))?;
     let Some(crd) = crd.filter(|crd| crd.metadata.deletion_timestamp.is_none()) else {
         return policies_unknown(cx, "the CRD of SegmentationPolicy is gone: nothing is withdrawn");
     };
     watch::relist_policies(cx).await.map_err(|e| write_failed(&e))?;
-    let younger = crd.metadata.creation_timestamp.is_some_and(|made| made.0 > held.held_since);
+    let since = held.map(|held| held.held_since).filter(|since| *since != Timestamp::MAX);
+    let made = crd.metadata.creation_timestamp.map(|made| made.0);
+    let younger = since.is_none_or(|since| made.is_some_and(|made| made > since));
     if younger && cx.index().policies.is_empty() {
         let text = "the CRD of SegmentationPolicy is younger than the Secret, and there is no policy: they went with an earlier CRD, and nothing is withdrawn before one is there again";
         return policies_unknown(cx, text);
     }
     let namespaces: Api<Namespace> = Api::all(cx.client.clone());
     match namespaces.get_metadata_opt(namespace).await.map_err(|e| write_failed(&e))? {
-        Some(fresh) => watch::observe_namespace(cx, &fresh.metadata),
+        Some(fresh) => watch::observe_namespace(cx, &fresh.metadata, watch::View::Newest),
         None => return Err(Failure::new(Reason::NamespaceTerminating, "the namespace is gone")),
     }
     Ok(())
@@ -116,7 +117,7 @@ async fn part_with_orphan(cx: &Context, secret: &ObjectName) -> Result<(), Failu
         facts = mended;
     }
     if seal.holding.retain {
-        look_afresh(cx, &secret.namespace, &seal.holding).await?;
+        look_afresh(cx, &secret.namespace, Some(&seal.holding)).await?;
         let index = cx.index();
         let Some(held) = index.world.holding(secret) else { return Ok(()) };
         if !matches!(retention(secret, held, &index.world, cx.now()), Retention::Withdraw(_)) {
@@ -155,10 +156,10 @@ fn orphan(cx: &Context, secret: &ObjectName) -> Option<(SecretFacts, Arc<SealRec
 
 /// A Secret that is not seen any more: it may only have lost our label. If it is gone, so is its claim to the keys.
 async fn look_for(cx: &Context, secret: &ObjectName) -> Result<(), Failure> {
-    let Some((keys, key_made)) = cx.keys() else { return Ok(()) };
+    let Some(keys) = cx.keys() else { return Ok(()) };
     let api: Api<Secret> = Api::namespaced(cx.client.clone(), &secret.namespace);
     let found = api.get_metadata_opt(&secret.name).await.map_err(|e| write_failed(&e))?;
-    let facts = found.map(|found| secret_facts(secret, &found.metadata, &keys, key_made));
+    let facts = found.map(|found| secret_facts(secret, &found.metadata, &keys));
     match facts.filter(|facts| facts.seal.is_ok()) {
         Some(facts) => cx.index_mut().observe_secret(secret.clone(), facts, cx.now()),
         None => {
@@ -171,8 +172,8 @@ async fn look_for(cx: &Context, secret: &ObjectName) -> Result<(), Failure> {
 
 /// Puts an orphan's metadata right: what is known of it then. None: it is not as it was observed.
 async fn mend_orphan(cx: &Context, name: &ObjectName, known: &SecretFacts) -> Result<Option<SecretFacts>, Failure> {
-    let Some((keys, key_made)) = cx.keys() else { return Ok(None) };
-    let facts = |secret: &Secret| secret_facts(name, &secret.metadata, &keys, key_made);
+    let Some(keys) = cx.keys() else { return Ok(None) };
+    let facts = |secret: &Secret| secret_facts(name, &secret.metadata, &keys);
     let api: Api<Secret> = Api::namespaced(cx.client.clone(), &name.namespace);
     let read = api.get_opt(&name.name).await.map_err(|e| write_failed(&e))?;
     let Some(secret) = read.filter(|secret| facts(secret).revision() == known.revision()) else { return Ok(None) };

@@ -1,9 +1,9 @@
 //! From an allowed claim to a written Secret: fetch, check, reserve, create or replace.
 
 use super::draft::{self, Draft};
-use super::plan::{Content, Failure, Ownership, ownership, value_shared};
+use super::plan::{Content, Failure, Mend, Ownership, ownership, value_shared};
 use super::{Work, not_leading, write_failed};
-use crate::api::{FIELD_MANAGER, Reason};
+use crate::api::{FIELD_MANAGER, Reason, SEAL_ANNOTATION};
 use crate::controller::context::Context;
 use crate::controller::index::{SecretFacts, object_name, secret_facts};
 use crate::controller::providers::{Tenant, fetch_reason};
@@ -21,6 +21,9 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DeleteParams, PostParams, Preconditions};
 use kube::runtime::events::EventType;
 use std::sync::Arc;
+
+/// The guesses that so many values need are estimated without leaving others waiting.
+const AT_A_GLANCE: usize = 64;
 
 /// How far a fetch came.
 pub(super) enum Progress {
@@ -51,7 +54,7 @@ impl Work<'_> {
     /// Takes in what a read, or a write of ours, has shown of the Secret.
     fn take_in(&mut self, secret: &Secret) {
         let name = self.secret_name();
-        let facts = secret_facts(&name, &secret.metadata, &self.keys, self.key_made);
+        let facts = secret_facts(&name, &secret.metadata, &self.keys);
         let digests = draft::read_digests(&self.spec, secret, &self.keys);
         let content = match &facts.seal {
             // Its digests are of another spec: it is projected anew in any case.
@@ -70,24 +73,37 @@ impl Work<'_> {
     }
 
     /// Puts the Secret's metadata right; its content is as it was.
-    pub(super) async fn mend_secret(&mut self) -> Result<(), Failure> {
+    pub(super) async fn mend_secret(&mut self, how: Mend) -> Result<(), Failure> {
         let name = self.secret_name();
         let (known, ..) = self.known_secret(&self.cx.index());
         let api: Api<Secret> = Api::namespaced(self.cx.client.clone(), &name.namespace);
-        let Some(secret) = api.get_opt(&name.name).await.map_err(|e| write_failed(&e))? else {
+        let Some(mut secret) = api.get_opt(&name.name).await.map_err(|e| write_failed(&e))? else {
             return self.read_secret().await;
         };
-        let seen = secret_facts(&name, &secret.metadata, &self.keys, self.key_made);
+        let seen = secret_facts(&name, &secret.metadata, &self.keys);
         if known.is_none_or(|known| known.revision() != seen.revision()) {
             // Another one than was judged: it is looked at first.
             self.take_in(&secret);
             return Ok(());
         }
+        if how.owner {
+            secret.metadata.owner_references = draft::owners(&self.spec, &self.name.name, &self.record.uid);
+        }
+        if let Some(seal) = seen.seal.as_ref().ok().filter(|_| how.seal) {
+            let mut record = (**seal).clone();
+            let held = Arc::make_mut(&mut record.holding);
+            (held.retain, held.consumed) = (self.spec.retain(), !self.spec.consumers.is_empty());
+            let sealed = self.nonce().and_then(|nonce| self.keys.seal(&name, &record, nonce).ok());
+            let sealed = sealed.ok_or_else(unsealable)?;
+            secret.metadata.annotations.get_or_insert_default().insert(SEAL_ANNOTATION.into(), sealed);
+        }
         match mend(self.cx, secret).await? {
             Some(mended) => {
                 self.take_in(&mended);
-                let text = "the Secret's metadata had been changed by somebody else and was put right";
-                self.event(EventType::Warning, Reason::Restored, text).await;
+                if seen.is_bent() {
+                    let text = "the Secret's metadata had been changed by somebody else and was put right";
+                    self.event(EventType::Warning, Reason::Restored, text).await;
+                }
             }
             None => self.read_secret().await?,
         }
@@ -123,7 +139,16 @@ impl Work<'_> {
             answers.iter().find(|(k, _)| k.written == key && k.version == *version).map(|(_, answer)| &answer.value)
         };
         let projection = projection::project(&self.spec, &fetched).map_err(|e| Failure::new(e.reason, e.message))?;
-        let prints = draft::fingerprints(&projection, &grant.ignore, &self.keys);
+        let estimate = || draft::fingerprints(&projection, &grant.ignore, &self.keys);
+        let few = projection.compared.len() <= AT_A_GLANCE;
+        let prints = if few { estimate() } else { tokio::task::block_in_place(estimate) };
+        let prints = prints.ok_or_else(|| {
+            let text = format!(
+                "the Secret would hold more than {} values that are compared between segments: claim less here",
+                draft::MAX_COMPARED
+            );
+            Failure::new(Reason::SecretTooLarge, text)
+        })?;
         let old_seal = standing.as_ref().and_then(|s| s.seal.as_ref().ok().cloned());
         let contents = draft::content_digests(&self.spec, &projection, &self.keys);
         let holding = Holding {
@@ -131,19 +156,21 @@ impl Work<'_> {
             held_since: draft::held_since(old_seal.as_deref().map(|seal| &*seal.holding), &versions, self.cx.now()),
             fingerprints: prints.iter().filter_map(|all| all.first().copied()).collect(),
             retain: self.spec.retain(),
+            consumed: !self.spec.consumers.is_empty(),
+            pinned: grant.keys.iter().any(|key| key.version != VersionAsked::Current),
+            target_type: Some(self.spec.target_type()).filter(|kind| *kind != "Opaque").map(Into::into),
             versions,
         };
         let record = SealRecord {
             holding: Arc::new(holding),
             spec: self.spec_digests.current(),
             content: contents.current(),
+            ignore: self.keys.digest(&projection::names_bytes(&grant.ignore)),
             refresh_at: self.record.refresh_at.clone(),
         };
         let same_content = old_seal.as_deref().is_some_and(|old| contents.contains(&old.content));
         let drifted = content == Content::Drifted;
         let before = self.reserve(grant, &prints, &record)?;
-        let mut nonce = [0; 12];
-        let random = (self.cx.nature.random)(&mut nonce);
         let draft = Draft {
             secret: &secret_name,
             claim: &self.name.name,
@@ -152,15 +179,19 @@ impl Work<'_> {
             projection: &projection,
             record: &record,
         };
-        let written = match draft.secret(&self.keys, nonce) {
-            Ok(secret) if random => self.write(secret, standing.as_ref()).await,
-            _ => Err(Failure::new(Reason::WriteFailed, "the seal cannot be made")),
+        let written = match self.nonce().and_then(|nonce| draft.secret(&self.keys, nonce).ok()) {
+            Some(secret) if draft::is_overloaded(&secret) => Err(Failure::new(
+                Reason::SecretTooLarge,
+                "the Secret's annotations, with the operator's own, would be larger than Kubernetes allows (262144 bytes): write less in target.template.annotations, or claim fewer keys here",
+            )),
+            Some(secret) => self.write(secret, standing.as_ref()).await,
+            None => Err(unsealable()),
         };
         let Ok(Some(secret)) = written else {
             self.unreserve(&secret_name, before);
             return written.map(|_| Progress::LookAgain);
         };
-        let facts = secret_facts(&secret_name, &secret.metadata, &self.keys, self.key_made);
+        let facts = secret_facts(&secret_name, &secret.metadata, &self.keys);
         self.memory.verified = Some(facts.revision());
         self.cx.index_mut().put_secret(secret_name, facts);
         self.read = None;
@@ -177,6 +208,9 @@ impl Work<'_> {
                 "the Secret had been changed by somebody else and was put right",
             )
             .await;
+        } else if standing.is_none() && self.record.status.secret().is_some() {
+            let text = "the Secret had been deleted by somebody else and was projected again";
+            self.event(EventType::Warning, Reason::Restored, text).await;
         } else if old_seal.is_some() && !same_content {
             self.event(EventType::Normal, Reason::Updated, "the Secret has new content").await;
         }
@@ -189,6 +223,11 @@ impl Work<'_> {
             let rivals = self.cx.index().rivals(&self.secret_name(), old);
             self.cx.retry(rivals);
         }
+    }
+
+    fn nonce(&self) -> Option<[u8; 12]> {
+        let mut nonce = [0; 12];
+        (self.cx.nature.random)(&mut nonce).then_some(nonce)
     }
 
     fn succeeded(&mut self) {
@@ -350,6 +389,10 @@ impl Work<'_> {
         self.read = None;
         Ok(())
     }
+}
+
+fn unsealable() -> Failure {
+    Failure::new(Reason::WriteFailed, "the seal cannot be made")
 }
 
 /// Puts the metadata of a Secret of ours right: its label back, finalizers, other owners and what carries it away off.

@@ -24,9 +24,8 @@ const O_NONBLOCK: i32 = if cfg!(target_os = "linux") { 0o4000 } else { 0x4 };
 /// How often a file that is exchanged while it is read is tried: a ConfigMap's update exchanges all of them.
 const TRIES: usize = 3;
 
-/// The directory, as it was named and as it is.
+/// The directory. Its name is its real path, so that one file has one key, whichever store it is read through.
 pub(super) struct Root {
-    named: PathBuf,
     real: PathBuf,
 }
 
@@ -43,13 +42,17 @@ impl Root {
         if !real.is_dir() {
             return Err(FetchError::invalid("the file store's path is not a directory"));
         }
-        Ok(Root { named, real })
+        if real != named {
+            return Err(FetchError::PathForbidden {
+                what: "the file store's path leads over a symlink, and one file must not have two names: write the directory's real path",
+            });
+        }
+        Ok(Root { real })
     }
 
-    /// The key's canonical form: by the directory's name rather than what that is linked to, so that it can be told
-    /// without looking at the disk.
+    /// The key's canonical form.
     pub(super) fn identity(&self, key: &str) -> String {
-        format!("file:{}", self.named.join(key).display())
+        format!("file:{}", self.real.join(key).display())
     }
 
     pub(super) fn read(&self, key: &str) -> Result<Vec<u8>, FetchError> {
