@@ -5,7 +5,7 @@ use super::answer::{admit, deny, deny_as};
 use super::review::Review;
 use crate::api::{Reason, SegmentationPolicy};
 use crate::controller::context::Context;
-use crate::controller::index::{Index, accept_violations};
+use crate::controller::index::{Acceptance, Index, accept_violations};
 use crate::segmentation::authorize::{Retention, retention, segment_of};
 use crate::segmentation::policy::{EXCEPTION_LIMIT, Policy};
 use crate::segmentation::world::{ObjectName, PolicyState};
@@ -135,7 +135,7 @@ fn is_accepted(
     let number = |text: Option<String>| text.and_then(|text| text.parse::<usize>().ok());
     let accepted = match new {
         Some(_) => number(is.clone().filter(|_| is != was)),
-        None => number(was.filter(|value| !index.has_served(&old_name, value))),
+        None => number(was.filter(|value| index.acceptance_of(&old_name, value) != Acceptance::Spent)),
     };
     accepted.is_some_and(|n| n >= count)
 }

@@ -118,8 +118,8 @@ pub struct Index {
     pub accepted_deletion: Option<usize>,
     /// Revisions of namespaces, so that an older view does not come back.
     pub namespace_revisions: HashMap<Arc<str>, Box<str>>,
-    /// Acceptances that have served: policy and value.
-    pub spent: BTreeSet<(String, String)>,
+    /// How far acceptances are, by policy, with the value.
+    acceptances: BTreeMap<String, (String, Acceptance)>,
     /// Counts what may cause withdrawals: changes of policies, namespaces and stores.
     causes: u64,
     /// The claims whose Secret has another name than they.
@@ -369,7 +369,7 @@ impl Index {
     }
 
     /// Records a policy, compiled or not.
-    pub fn put_policy(&mut self, name: &str, policy: Result<Policy, String>, facts: PolicyFacts) {
+    fn put_policy(&mut self, name: &str, policy: Result<Policy, String>, facts: PolicyFacts) {
         let state = match policy {
             Ok(policy) => PolicyState::Known(Arc::new(policy)),
             Err(why) => PolicyState::Unknown(why),
@@ -384,7 +384,7 @@ impl Index {
         self.causes += 1;
         self.world.policies.remove(name);
         let accept = self.policies.get(name).and_then(|policy| policy.accept.clone());
-        let accept = accept.filter(|value| !self.has_served(name, value));
+        let accept = accept.filter(|value| self.acceptance_of(name, value) != Acceptance::Spent);
         if self.policies.remove(name).is_some() {
             self.accepted_deletion = accept.and_then(|value| value.parse().ok());
         }
@@ -452,40 +452,75 @@ impl Index {
         let total = self.world.holdings().count();
         let accepted = self.policies.iter().any(|(name, policy)| {
             let Some(value) = &policy.accept else { return false };
-            let enough = value.parse::<usize>().is_ok_and(|n| n >= count);
-            enough && !self.is_spent(name, policy, value)
+            value.parse::<usize>().is_ok_and(|n| n >= count)
+                && self.acceptance(name, policy, value) <= Acceptance::Serving
         });
         count <= pause_threshold(total) || accepted || self.accepted_deletion.is_some_and(|n| n >= count)
     }
 
-    /// Whether an acceptance has served, or was given for another change.
-    fn is_spent(&self, name: &str, policy: &PolicyFacts, value: &str) -> bool {
-        let recorded = policy.accepted.as_ref().filter(|a| a.value == value);
-        self.spent.contains(&(name.to_owned(), value.to_owned()))
-            || recorded.is_some_and(|a| a.spent || a.generation != policy.generation)
+    /// How far an acceptance is: as this process knows, and as was recorded.
+    fn acceptance(&self, name: &str, policy: &PolicyFacts, value: &str) -> Acceptance {
+        let known = self.acceptances.get(name).filter(|(known, _)| known == value).map(|(_, how)| *how);
+        let recorded = policy.accepted.as_ref().filter(|a| a.value == value).map(|a| match a {
+            a if a.spent || a.generation != policy.generation => Acceptance::Spent,
+            a if a.settled => Acceptance::Settled,
+            _ => Acceptance::Fresh,
+        });
+        known.max(recorded).unwrap_or(Acceptance::Fresh)
     }
 
-    /// Whether what a policy's annotation accepts has served before: a deletion, which cannot set one, is not accepted then.
-    pub fn has_served(&self, name: &str, value: &str) -> bool {
-        self.policies.get(name).is_some_and(|policy| self.is_spent(name, policy, value))
+    /// How far what a policy's annotation accepts is, as this process knows.
+    pub fn acceptance_of(&self, name: &str, value: &str) -> Acceptance {
+        self.policies.get(name).map_or(Acceptance::Fresh, |policy| self.acceptance(name, policy, value))
     }
 
-    /// Once nothing is left to withdraw, what was accepted accepts nothing more, whether or not it was needed. The policies
-    /// that it was on.
-    pub fn settle_acceptances(&mut self, now: Timestamp) -> Vec<String> {
-        if self.accepted_deletion.is_none() && self.policies.values().all(|policy| policy.accept.is_none()) {
-            return Vec::new();
+    /// Records a policy as it was observed. An acceptance that comes with it serves if there is something to withdraw.
+    pub fn observe_policy(&mut self, name: &str, policy: Result<Policy, String>, facts: PolicyFacts, now: Timestamp) {
+        let known = self.policies.get(name).and_then(|policy| policy.accept.as_ref());
+        let accept = facts.accept.clone().filter(|accept| self.secrets_synced && known != Some(accept));
+        let before = accept.as_ref().map(|_| self.withdrawals(now));
+        self.put_policy(name, policy, facts);
+        let Some((accept, before)) = accept.zip(before) else { return };
+        let paused = before > pause_threshold(self.world.holdings().count());
+        if paused || self.withdrawals(now) > before {
+            self.acceptances.insert(name.to_owned(), (accept, Acceptance::Serving));
         }
-        if self.withdrawals(now) > 0 {
+    }
+
+    /// Once nothing is left to withdraw, what was accepted for a change is over with it. The policies that it was on.
+    pub fn settle_acceptances(&mut self, now: Timestamp) -> Vec<String> {
+        let accepts = |(name, policy): (&String, &PolicyFacts)| Some((name.clone(), policy.accept.clone()?));
+        let all: Vec<(String, String)> = self.policies.iter().filter_map(accepts).collect();
+        self.acceptances.retain(|name, (value, _)| all.iter().any(|(n, v)| n == name && v == value));
+        if (self.accepted_deletion.is_none() && all.is_empty()) || self.withdrawals(now) > 0 {
             return Vec::new();
         }
         self.accepted_deletion = None;
-        let all = self.policies.iter().filter_map(|(name, p)| Some((name.clone(), p.accept.clone()?)));
-        let fresh: Vec<_> = all.filter(|pair| !self.spent.contains(pair)).collect();
-        self.spent.retain(|(name, value)| self.policies.get(name).is_some_and(|p| p.accept.as_ref() == Some(value)));
-        self.spent.extend(fresh.iter().cloned());
-        fresh.into_iter().map(|(name, _)| name).collect()
+        let mut changed = Vec::new();
+        for (name, value) in all {
+            let ended = match self.acceptance_of(&name, &value) {
+                Acceptance::Fresh => Acceptance::Settled,
+                Acceptance::Serving => Acceptance::Spent,
+                Acceptance::Settled | Acceptance::Spent => continue,
+            };
+            self.acceptances.insert(name.clone(), (value, ended));
+            changed.push(name);
+        }
+        changed
     }
+}
+
+/// How far a number is that somebody accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Acceptance {
+    /// It counts for the change that it came with.
+    Fresh,
+    /// Something is withdrawn by it.
+    Serving,
+    /// That change is over; it counts for the policy's deletion, which cannot bring one.
+    Settled,
+    /// It has served.
+    Spent,
 }
 
 /// Kubernetes orders the resourceVersions of one resource as numbers (KEP-5504); where they are not numbers, nothing is
@@ -524,7 +559,7 @@ fn remembered(text: &str) -> Box<str> {
 
 /// The annotation accept-violations, if it is set.
 pub fn accept_violations(metadata: &ObjectMeta) -> Option<String> {
-    annotation(metadata, ACCEPT_VIOLATIONS_ANNOTATION).map(str::to_owned)
+    annotation(metadata, ACCEPT_VIOLATIONS_ANNOTATION).map(|text| remembered(text).into())
 }
 
 /// The part of a ScopedSecret that decides.

@@ -1,7 +1,7 @@
 //! SegmentationPolicies: says in status what was understood, what is in force, and what was accepted.
 
 use super::context::{Context, Job};
-use super::index::accept_violations;
+use super::index::{Acceptance, accept_violations};
 use super::store::brief;
 use crate::api::condition::{ConditionType, Wanted, merge};
 use crate::api::policy::{AcceptedViolations, SegmentationPolicy, SegmentationPolicySpec, SegmentationPolicyStatus};
@@ -17,13 +17,13 @@ use std::time::Duration;
 pub async fn reconcile(cx: &Context, name: &str) {
     let api: Api<DynamicObject> = Api::all_with(cx.client.clone(), &ApiResource::erase::<SegmentationPolicy>(&()));
     let Ok(Some(mut policy)) = api.get_opt(name).await else { return };
-    let spent = |value: &str| cx.index().spent.contains(&(name.to_owned(), value.to_owned()));
+    let how = |value: &str| cx.index().acceptance_of(name, value);
     let old = policy.data.get("status").and_then(|status| serde_json::from_value(status.clone()).ok());
     let spec = policy.data.get("spec").cloned().unwrap_or_default();
     let compiled = serde_json::from_value::<SegmentationPolicySpec>(spec)
         .map_err(|error| format!("the spec cannot be decoded ({error})"))
         .and_then(|spec| Policy::compile(name, &spec).map_err(|why| why.to_string()));
-    let new = status(&policy.metadata, compiled, old.clone().unwrap_or_default(), &spent, cx.now());
+    let new = status(&policy.metadata, compiled, old.clone().unwrap_or_default(), &how, cx.now());
     if old.as_ref() == Some(&new) || !cx.leads() {
         return;
     }
@@ -40,7 +40,7 @@ pub fn status(
     metadata: &ObjectMeta,
     compiled: Result<Policy, String>,
     old: SegmentationPolicyStatus,
-    spent: &dyn Fn(&str) -> bool,
+    how: &dyn Fn(&str) -> Acceptance,
     now: Timestamp,
 ) -> SegmentationPolicyStatus {
     let generation = metadata.generation.unwrap_or(0);
@@ -59,10 +59,16 @@ pub fn status(
     };
     let accept = accept_violations(metadata);
     let accepted = match (accept, old.accepted) {
-        (Some(value), Some(known)) if known.value == value => {
-            Some(AcceptedViolations { spent: known.spent || spent(&value), ..known })
+        (Some(value), old) => {
+            let known = old.filter(|known| known.value == value);
+            let (settled, spent) = known.as_ref().map_or((false, false), |known| (known.settled, known.spent));
+            Some(AcceptedViolations {
+                settled: settled || how(&value) >= Acceptance::Settled,
+                spent: spent || how(&value) == Acceptance::Spent,
+                generation: known.map_or(generation, |known| known.generation),
+                value,
+            })
         }
-        (Some(value), _) => Some(AcceptedViolations { spent: spent(&value), value, generation }),
         (None, _) => None,
     };
     SegmentationPolicyStatus {

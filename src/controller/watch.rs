@@ -199,7 +199,7 @@ fn observe_policy(cx: &Context, object: &DynamicObject, view: View) -> bool {
     };
     let mut index = cx.index_mut();
     let before = (index.world.policies.get(&name).cloned(), index.policies.get(&name).map(|f| f.accept.clone()));
-    index.put_policy(&name, compiled, facts);
+    index.observe_policy(&name, compiled, facts, cx.now());
     let after = (index.world.policies.get(&name).cloned(), index.policies.get(&name).map(|f| f.accept.clone()));
     drop(index);
     cx.queue.add(Job::Policy(name), Lane::Urgent);

@@ -39,7 +39,7 @@ fn policies() {
     let keys = |pattern: &str| with(&format!("allow: [{{storeRef: {{name: aws}}, keys: ['{pattern}']}}]"));
     let (whole_part, label) = (
         "wildcards and placeholders fill a whole part",
-        "must name one of segment.labels: other labels can be set by anybody",
+        "must name one of segment.labels, or kubernetes.io/metadata.name: other labels can be set by anybody",
     );
     for (yaml, says) in [
         (keys("a/x-${namespace}"), whole_part),

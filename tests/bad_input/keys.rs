@@ -77,7 +77,7 @@ fn arns_of_this_and_of_another_account_or_region() {
     case.bed.refuses(&case.yaml("region", &of(&arn(account, "us-east-1", &key))), &parts);
     case.bed.refuses(
         &case.yaml("account", &of(&arn("999999999999", region, &key))),
-        &["KeyNotAllowed", "\"arns/prod/db\""],
+        &["KeyNotAllowed", ":999999999999:secret:arns/prod/db-AbC12x\"", "another account than the store's"],
     );
     case.bed.refuses(&case.yaml("other", &of(&arn(account, region, "other/prod/db"))), &["KeyNotAllowed"]);
     // In its own account a key is asked for by its name, and is one and the same key.
