@@ -151,6 +151,16 @@ fn accepted_at_admission(many: &Case) {
 fn paused_without_admission(many: &mut Case) {
     let before = many.secrets(MANY);
     let (mark, asked) = (many.bed.cluster.audit_mark(), many.stub.calls().len());
+    // A number on a policy that takes nothing away is over at once.
+    let other = many
+        .allowing("**", Some("50"))
+        .replace(&format!("{{name: {}, annotations", many.name), "{name: other, annotations");
+    let other = other.replace(&format!("matchLabels: {{tenant: {}}}", many.name), "matchLabels: {tenant: nobody}");
+    many.bed.apply(&other);
+    eventually("its change is over", SOON, || {
+        let policy = many.bed.cluster.get_json("segmentationpolicy", None, "other").ok_or("gone")?;
+        if policy["status"]["accepted"]["settled"] == true { Ok(()) } else { Err(policy["status"].to_string()) }
+    });
     admission_off(many);
     // The annotation of the change before still stands; it accepts nothing more.
     bypass(many, &many.allowing("kept", Some("12")));
@@ -267,6 +277,12 @@ fn what_cannot_be_decoded(many: &Case) {
         let object = many.becomes(&name(i), "Authorized", "Unknown", "PolicyUnknown");
         assert_eq!(condition(&object, "Ready").unwrap()["status"], "True", "{}", object["status"]);
     }
+    eventually("the policy says what is wrong with it", SOON, || {
+        let policy = many.bed.cluster.get_json("segmentationpolicy", None, "odd").ok_or("gone")?;
+        let ready = condition(&policy, "Ready").ok_or("no condition")?;
+        let says = ready["message"].as_str().unwrap_or_default();
+        if ready["reason"] == "PolicyInvalid" && says.contains("Prevent") { Ok(()) } else { Err(ready.to_string()) }
+    });
     many.text("new", "canary-many-new-kX9mQ2vL8nR5wT3z");
     bypass(many, &many.yaml("new", &whole("new")));
     many.becomes("new", "Ready", "False", "PolicyUnknown");
@@ -276,6 +292,22 @@ fn what_cannot_be_decoded(many: &Case) {
     many.becomes("k0", "Authorized", "Unknown", "PolicyUnknown");
     assert_eq!(many.stub.asked(&many.key("new")), 0);
     assert_eq!(many.secrets(FEW), before);
+    many.bed.apply(&many.allowing("**", None));
+    // With admission, no other policy can be changed before this one is understood.
+    install(&many.bed.cluster);
+    let change = [
+        "patch",
+        "segmentationpolicy",
+        many.name,
+        "--type=merge",
+        "-p",
+        r#"{"spec": {"mode": "Warn"}}"#,
+        "--dry-run=server",
+    ];
+    eventually("changes of policies are reviewed", SOON, || {
+        let said = String::from_utf8_lossy(&many.bed.cluster.kubectl(&change).stderr).into_owned();
+        if said.contains("PolicyUnknown") && said.contains("\"odd\"") { Ok(()) } else { Err(said) }
+    });
     many.bed.apply(&many.allowing("**", None));
     many.bed.kubectl(&["delete", "segmentationpolicy", "odd"]);
     many.all_ready(FEW);

@@ -188,3 +188,67 @@ fn exceptions_that_are_past_or_too_far() {
     case.bed.apply(&with(&soon.to_string()));
     case.settled();
 }
+
+/// Rules of form strand live claims like narrower keys do: by number, and then at once.
+#[test]
+fn a_policy_tightened_in_form() {
+    let case = Case::bare("form");
+    case.bed.apply(&case.namespace());
+    case.bed.apply(&case.store(&case.stub.endpoint));
+    case.bed.apply(&case.policy("rules: {requireConsumers: false}"));
+    case.settled();
+    case.text("db", "canary-form-kX9mQ2vL8nR5wT3z1pQ7");
+    case.bed.apply(&case.yaml("db", &whole("db")).replace("  consumers: [{serviceAccountName: db}]\n", ""));
+    case.is_ready("db");
+    case.bed.refuses(&case.policy(""), &["ViolationsNotAccepted", "1 live claims", "form/db"]);
+    case.is_ready("db");
+    // A claim that names its consumers is sealed anew, and nobody is asked.
+    let asked = case.stub.asked(&case.key("db"));
+    case.claim("db", &whole("db"));
+    case.is_ready("db");
+    eventually("the policy may be tightened", SOON, || case.bed.cluster.apply(&case.policy("")));
+    case.is_ready("db");
+    assert_eq!(case.stub.asked(&case.key("db")), asked);
+    // Past that, with its number.
+    case.bed.apply(&case.policy("rules: {requireConsumers: false}"));
+    case.settled();
+    case.bed.apply(&case.yaml("db", &whole("db")).replace("  consumers: [{serviceAccountName: db}]\n", ""));
+    case.is_ready("db");
+    let accepted = case.policy("").replacen(
+        "metadata: {name: form}",
+        "metadata: {name: form, annotations: {scopedsecrets.io/accept-violations: \"1\"}}",
+        1,
+    );
+    eventually("it is accepted", SOON, || case.bed.cluster.apply(&accepted));
+    case.secret_goes("db");
+    case.told("db", How::Refused, "ConsumersRequired", &["spec.consumers"]);
+}
+
+/// What is compared between segments follows the policy, not the day on which it was projected.
+#[test]
+fn names_that_are_no_longer_ignored() {
+    let one = Case::new("ignored-one");
+    let two = one.beside("ignored-two");
+    let value = r#"{"shared": "canary-ignored-kX9mQ2vL8nR5wT3z"}"#;
+    let ignoring = "rules: {uniqueValues: {ignore: [shared]}}";
+    let claim = "data: [{secretKey: value, remoteRef: {key: KEY/db, property: shared}}]";
+    for case in [&one, &two] {
+        case.bed.apply(&case.policy(ignoring));
+        case.settled();
+        case.text("db", value);
+        case.claim("db", claim);
+        case.is_ready("db");
+    }
+    for case in [&one, &two] {
+        case.bed.apply(&case.policy(""));
+    }
+    eventually("the value is found in two segments", SOON, || {
+        let shared = |case: &Case| {
+            let object = case.bed.cluster.get_json("scopedsecret", case.name, "db").unwrap_or_default();
+            crate::support::tenants::condition(&object, "Unique").is_some_and(|c| c["reason"] == "ValueShared")
+        };
+        if shared(&one) != shared(&two) { Ok(()) } else { Err("not yet") }
+    });
+    one.holds("db", "value", "canary-ignored-kX9mQ2vL8nR5wT3z");
+    two.holds("db", "value", "canary-ignored-kX9mQ2vL8nR5wT3z");
+}

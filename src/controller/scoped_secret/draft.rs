@@ -151,3 +151,30 @@ impl Draft<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::projection::Compared;
+    use crate::provider::SecretBytes;
+    use crate::segmentation::seal::Generation;
+
+    fn projection(values: impl IntoIterator<Item = String>) -> Projection {
+        let compared = values
+            .into_iter()
+            .map(|value| Compared { names: vec!["token".into()], value: SecretBytes::from(value) })
+            .collect();
+        Projection { data: BTreeMap::new(), labels: BTreeMap::new(), annotations: BTreeMap::new(), compared }
+    }
+
+    #[test]
+    fn equal_values_count_once_and_too_many_are_refused() {
+        let keys = SealKeys::new(Generation::from_random(&[1; 36], Timestamp::UNIX_EPOCH).unwrap());
+        let count = |values: Projection| fingerprints(&values, &BTreeSet::new(), &keys).map(|all| all.len());
+        let token = |i: usize| format!("kX9mQ2vL8nR5wT3z-{:016x}", (i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        assert_eq!(count(projection((0..200).map(|_| token(1)))), Some(1));
+        assert_eq!(count(projection((0..MAX_COMPARED).map(token))), Some(MAX_COMPARED));
+        assert_eq!(count(projection((0..=MAX_COMPARED).map(token))), None);
+        assert_eq!(count(projection(["password".repeat(4)])), Some(0), "easy to guess");
+    }
+}
