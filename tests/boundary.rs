@@ -241,6 +241,12 @@ fn a_segment_is_joined_and_left_by_who_may() {
         assert!(told.contains(part), "{part:?} is missing in {told}");
     }
     assert!(!told.contains("billing"), "{told}");
+
+    // Without the kind there is no segment, and nothing is held up.
+    ok(&cluster, &["delete", "crd", "segmentationpolicies.scopedsecrets.io"]);
+    eventually("namespaces are written", SOON, || {
+        cluster.submit(&["label", "namespace", "plain", "tenant=payments", "environment=prod", "--as=nora"], "")
+    });
 }
 
 /// What the subresource finalize takes: a whole namespace.
@@ -392,6 +398,7 @@ fn a_managed_secret_is_the_operators_also_while_it_is_gone() {
                 ("label secret plain -n payments-prod app.kubernetes.io/managed-by=scoped-secrets", "", reserved),
                 ("annotate secret plain -n payments-prod scopedsecrets.io/seal=v1.x", "", reserved),
                 ("apply --server-side -f -", &marked("plain", owned_by("scopedsecrets.io/v1alpha1")), reserved),
+                ("create --dry-run=server -f -", &marked("forged", label()).replace("payments-prod", NAMESPACE), reserved),
                 // What is not the operator's.
                 ("label secret orders -n payments-prod backup.example.com/wave=1 --overwrite", "", PASSES),
                 ("annotate secret orders -n payments-prod example.com/note=1 --overwrite", "", PASSES),
@@ -415,6 +422,7 @@ fn a_managed_secret_is_the_operators_also_while_it_is_gone() {
 
     hold(&cluster, "ManagedSecrets", &own_and_status());
     hold(&cluster, "ManagedSecrets", &the_control_plane());
+    hold(&cluster, "ManagedSecrets", &elsewhere());
     the_end_of_a_namespace(&cluster);
     a_large_one(&cluster);
 
@@ -507,6 +515,18 @@ fn own_and_status() -> Vec<Row<'static>> {
         (ADMIN, "label segmentguard scoped-secrets -n payments-prod backup.example.com/wave=1", "", PASSES),
     ]);
     rows
+}
+
+/// What has nothing to do with us, where a cluster must never be held up.
+fn elsewhere() -> Vec<Row<'static>> {
+    vec![
+        (ADMIN, "create secret generic new -n kube-system --from-literal=a=b", "", PASSES),
+        (ADMIN, "label secret new -n kube-system app.kubernetes.io/managed-by=scoped-secrets", "", "ReservedMetadata"),
+        (ADMIN, "label secret new -n kube-system app.kubernetes.io/managed-by=Helm", "", PASSES),
+        (ADMIN, "delete secret new -n kube-system", "", PASSES),
+        (ADMIN, "create secret generic credentials -n scoped-secrets --from-literal=a=b", "", PASSES),
+        (ADMIN, "delete secret credentials -n scoped-secrets", "", PASSES),
+    ]
 }
 
 /// Those who clean up, under whichever name they do.

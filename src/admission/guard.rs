@@ -26,7 +26,8 @@ pub struct Guard {
     pub conditions: Vec<(&'static str, String)>,
     /// What the validations speak of as `variables.NAME`. Evaluated when first used.
     pub variables: Vec<(&'static str, String)>,
-    /// What must hold.
+    /// What must hold. Costs as much as three conditions, since the API server prepares the objects and every message again:
+    /// what can be told by a condition is.
     pub validations: Vec<Validation>,
 }
 

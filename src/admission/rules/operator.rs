@@ -57,19 +57,14 @@ fn same_but(new: &str, old: &str, but: &[&str]) -> String {
 
 /// An update of a workload that changes our annotation on its pods, and nothing else.
 fn restart() -> String {
-    let part = |path: &str| (format!("object.{path}"), format!("oldObject.{path}"));
-    let same = |path: &str, but: &[&str]| {
-        let (new, old) = part(path);
-        same_but(&new, &old, but)
-    };
-    let annotations = |of: &str| format!("{of}.spec.template.metadata.?annotations.orValue({{}})");
+    let same = |path: &str, but: &[&str]| same_but(&format!("object.{path}"), &format!("oldObject.{path}"), but);
     [
         format!("variables.what in {} && request.operation == 'UPDATE'", list(WORKLOADS)),
         same("metadata", &["managedFields", "resourceVersion", "generation"]),
         same("spec", &["template"]),
         same("spec.template", &["metadata"]),
         same("spec.template.metadata", &["annotations"]),
-        same_but(&annotations("object"), &annotations("oldObject"), &[RESTARTED_FOR_ANNOTATION]),
+        same_but("variables.notes", "variables.oldNotes", &[RESTARTED_FOR_ANNOTATION]),
     ]
     .join("\n&& ")
 }
@@ -136,6 +131,8 @@ pub fn guard(installation: &Installation) -> Guard {
         ("secret", "variables.what == '/secrets'".to_owned()),
         ("was", managed("oldObject")),
         ("is", managed("object")),
+        ("notes", "object.spec.template.metadata.?annotations.orValue({})".to_owned()),
+        ("oldNotes", "oldObject.spec.template.metadata.?annotations.orValue({})".to_owned()),
     ];
     variables.extend(purposes);
     Guard {
