@@ -52,9 +52,9 @@ lint:
 audit:
 	@deny=$$($(cluster_tools) ensure cargo-deny) && "$$deny/cargo-deny" --locked check advisories
 
-## generate: write crds/ and docs/reasons/ from the types
+## generate: write crds/, deploy/base/guards/ and docs/reasons/ from the code
 generate:
-	@echo "generate: crds/ and docs/reasons/"
+	@echo "generate: crds/, deploy/base/guards/ and docs/reasons/"
 	@cargo run --quiet --locked --example generate
 
 help:

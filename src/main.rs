@@ -4,15 +4,16 @@
 use clap::Parser;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::{Client, Config};
+use scoped_secrets::admission::ServingArgs;
 use scoped_secrets::admission::certificate_keeper::Keeper;
 use scoped_secrets::admission::health::{self, Readiness};
 use scoped_secrets::admission::review::{self, Route};
+use scoped_secrets::admission::rules::{claims, policies};
 use scoped_secrets::admission::server::{self, Limits, Transport};
 use scoped_secrets::admission::tls::{CertificateCell, server_config};
 use scoped_secrets::admission::webhook_configuration::{
     Endpoint, SCOPED_SECRETS_PATH, SEGMENTATION_POLICIES_PATH, Wanted,
 };
-use scoped_secrets::admission::{ServingArgs, claims, policies};
 use scoped_secrets::api::{FIELD_MANAGER, GROUP};
 use scoped_secrets::controller::context::{Context, Nature};
 use scoped_secrets::controller::providers::Providers;

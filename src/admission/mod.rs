@@ -1,7 +1,7 @@
 //! The door at `kubectl apply`: an HTTPS server that answers the API server's reviews from memory.
 //!
 //! ```text
-//!   API server ──HTTPS──► server ──► review ──► dyn Review (one a rule; pure: request + index -> answer)
+//!   API server ──HTTPS──► server ──► review ──► rules: dyn Review (pure: request + index -> answer)
 //!       ▲                   │ tls: the certificate of this moment
 //!       │                   │
 //!       │ caBundle, rules   └── certificate_keeper: Secret scoped-secrets-webhook-tls (watched by every replica,
@@ -9,17 +9,19 @@
 //! ```
 //!
 //! `server` knows nothing of Kubernetes, `review` nothing of sockets, `certificates` and `webhook_configuration` decide
-//! without doing, `certificate_keeper` does. A ValidatingAdmissionPolicy stands beside the rule that it serves.
+//! without doing, `certificate_keeper` does. What needs no index the API server decides on its own, with the operator gone,
+//! too: [`guard`]. Both are in [`rules`], one file a rule.
 
 mod answer;
 pub mod bundle;
 pub mod certificate_keeper;
 pub mod certificates;
-pub mod claims;
 mod connections;
+pub mod guard;
 pub mod health;
-pub mod policies;
+pub mod identities;
 pub mod review;
+pub mod rules;
 pub mod server;
 pub mod tls;
 pub mod webhook_configuration;

@@ -6,6 +6,7 @@
 //! owns), and a GitOps tool sees no drift. The operator never creates it: to break glass, *delete* the object; it stays
 //! away until somebody applies the manifest again. Entries edited away are put back.
 
+use super::identities::Installation;
 use crate::api::{GROUP, NAMESPACE_NAME_LABEL};
 use axum::http::Uri;
 use base64::Engine;
@@ -141,14 +142,11 @@ impl Wanted {
     /// The requests of the control plane itself, and ours, need no review; were they held up while the webhook is down,
     /// the cluster could not clean up.
     fn match_conditions(&self) -> Value {
-        let users = [
-            format!("system:serviceaccount:{}:{}", self.endpoint.namespace, self.service_account),
-            "system:apiserver".to_owned(),
-            "system:serviceaccount:kube-system:generic-garbage-collector".to_owned(),
-            "system:serviceaccount:kube-system:namespace-controller".to_owned(),
-        ];
+        let installation =
+            Installation { namespace: self.endpoint.namespace.clone(), service_account: self.service_account.clone() };
+        let users = json!(installation.trusted_users());
         json!([
-            {"name": "not-the-control-plane", "expression": format!("!(request.userInfo.username in {})", json!(users))},
+            {"name": "not-the-control-plane", "expression": format!("!(request.userInfo.username in {users})")},
             {"name": "not-a-node", "expression": "!('system:nodes' in request.userInfo.groups)"},
         ])
     }
@@ -224,7 +222,8 @@ mod tests {
                     {
                         "name": "not-the-control-plane",
                         "expression": "!(request.userInfo.username in [\"system:serviceaccount:scoped-secrets:scoped-secrets\",\
-                                       \"system:apiserver\",\"system:serviceaccount:kube-system:generic-garbage-collector\",\
+                                       \"system:apiserver\",\"system:kube-controller-manager\",\
+                                       \"system:serviceaccount:kube-system:generic-garbage-collector\",\
                                        \"system:serviceaccount:kube-system:namespace-controller\"])",
                     },
                     {"name": "not-a-node", "expression": "!('system:nodes' in request.userInfo.groups)"},

@@ -32,6 +32,8 @@ pub const SEAL_ANNOTATION: &str = "scopedsecrets.io/seal";
 pub const REFRESH_AT_ANNOTATION: &str = "scopedsecrets.io/refresh-at";
 /// On a policy: how many violations a change may cause.
 pub const ACCEPT_VIOLATIONS_ANNOTATION: &str = "scopedsecrets.io/accept-violations";
+/// On a workload's pod template: which content of its Secrets its pods were last restarted for.
+pub const RESTARTED_FOR_ANNOTATION: &str = "scopedsecrets.io/restarted-for";
 /// The label that Kubernetes itself puts on every namespace.
 pub const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
 /// How often a claim is refreshed unless it says otherwise.

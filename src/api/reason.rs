@@ -77,6 +77,14 @@ reasons! {
     PolicyInvalid Refused: "A part of the policy cannot be understood; the policy counts as unknown.", "It got past admission.", "Correct the part that the message names.";
     SpecInvalid Refused: "A part of the spec cannot be understood.", "It got past the CRD's checks.", "Correct the part that the message names.";
 
+    // ---- what the API server keeps on its own
+    SecretManaged Refused: "Only the operator writes or deletes a Secret that a ScopedSecret projects.", "Somebody changed or deleted it by hand, or by a tool.", "Change or delete the ScopedSecret. To be rid of a retained Secret whose ScopedSecret is gone, apply one with the same target without deletionPolicy, and delete that.";
+    ReservedMetadata Refused: "A Secret that the operator did not write may not look as if it had.", "It has the label app.kubernetes.io/managed-by: scoped-secrets, the annotation scopedsecrets.io/seal, or a ScopedSecret as controller: a copy or a restore.", "Leave these out, or write a ScopedSecret: it projects its Secret itself, after a restore, too.";
+    OperatorOnly Refused: "Only the operator writes this: a status, its findings, its seal key and its certificate.", "Somebody wrote it by hand, or by a tool.", "Change what the operator makes it from. Its two Secrets may be deleted, and are made anew.";
+    OperatorPinned Refused: "The operator's own account may write only what the operator writes.", "Somebody else uses its token, or its binding to a broader role.", "Find out who; delete and create the operator's ServiceAccount again, which ends its tokens.";
+    JoinNotAllowed Refused: "This would make the namespace part of a segment, which needs the verb join on it.", "The namespace would get all labels that name a segment.", "Ask the platform team for join on segments.scopedsecrets.io with the segment as resourceName, or write another segment's labels.";
+    LeaveNotAllowed Refused: "This would make the namespace leave its segment, which needs the verb leave on it.", "A label that names its segment would be changed or removed.", "Keep the labels, or ask the platform team for leave on segments.scopedsecrets.io with the segment as resourceName.";
+
     // ---- the store
     StoreNotFound Waiting: "The ScopedSecretStore does not exist.", "storeRef.name is misspelt, or the store is not there yet.", "Create the store, or correct storeRef.name.";
     StoreInvalid Refused: "The store cannot be used as it is written.", "Its path, endpoint or role is wrong, or its credentials Secret lacks a key.", "Platform team: correct the store as its message says.";

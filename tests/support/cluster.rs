@@ -105,16 +105,21 @@ impl Cluster {
     /// Applies YAML (kubectl takes a first line that starts with `{` for JSON). `Err` is what kubectl said,
     /// a denial's message included.
     pub fn apply(&self, yaml: &str) -> Result<String, String> {
+        self.submit(&["apply", "-f", "-"], yaml)
+    }
+
+    /// Runs kubectl with this on its stdin. `Err` is what it said.
+    pub fn submit<S: AsRef<OsStr>>(&self, args: &[S], stdin: &str) -> Result<String, String> {
         let mut child = self
             .kubectl_command()
-            .args(["apply", "-f", "-"])
+            .args(args)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect(NO_KUBECTL);
         // An early exit shows in its output; the broken pipe says less.
-        let _ = child.stdin.take().expect("piped").write_all(yaml.as_bytes());
+        let _ = child.stdin.take().expect("piped").write_all(stdin.as_bytes());
         let output = child.wait_with_output().expect("kubectl's output can be read");
         if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
     }

@@ -33,7 +33,8 @@ pub struct Operator {
     pub credential: String,
 }
 
-/// Applies `deploy/` without pods: CRDs, permissions, the webhook's registration.
+/// Applies `deploy/` without pods: CRDs, permissions, the webhook's registration, and the rules that the API server keeps,
+/// which are in force when this returns.
 pub fn install(cluster: &Cluster) {
     let overlay = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/overlays/out-of-cluster");
     let applied = cluster.kubectl(&["apply", "-k", overlay, "--server-side", "--force-conflicts"]);
@@ -47,6 +48,36 @@ pub fn install(cluster: &Cluster) {
         let ready = cluster.kubectl(&["wait", "--for=condition=Established", "--timeout=20s", crd]);
         assert!(ready.status.success(), "{}", String::from_utf8_lossy(&ready.stderr));
     }
+    // The API server takes them up together, a moment later.
+    eventually("the guards are in force", Duration::from_secs(20), || match forge(cluster) {
+        Err(refusal) if refusal.contains("rule ManagedSecrets, ReservedMetadata") => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+}
+
+/// Like [`install`], with the rule ManagedSecrets lifted: for what gets past it.
+pub fn install_unguarded(cluster: &Cluster) {
+    install(cluster);
+    lift(cluster, "managed-secrets");
+}
+
+/// Breaks the glass: takes a rule's binding away.
+pub fn lift(cluster: &Cluster, rule: &str) {
+    let binding = format!("{rule}.scopedsecrets.io");
+    let gone = cluster.kubectl(&["delete", "validatingadmissionpolicybinding", &binding]);
+    assert!(gone.status.success(), "{}", String::from_utf8_lossy(&gone.stderr));
+    if rule == "managed-secrets" {
+        eventually("the guard is lifted", Duration::from_secs(20), || forge(cluster));
+    }
+}
+
+/// Whether a Secret may be created that looks like the operator's; it is not.
+fn forge(cluster: &Cluster) -> Result<String, String> {
+    let probe = json!({
+        "apiVersion": "v1", "kind": "Secret",
+        "metadata": {"name": "probe", "namespace": "default", "labels": {"app.kubernetes.io/managed-by": "scoped-secrets"}},
+    });
+    cluster.submit(&["create", "--dry-run=server", "-f", "-"], &probe.to_string())
 }
 
 impl Operator {

@@ -3,8 +3,8 @@
 //! What cannot be told yet (the store's account, a namespace created a moment ago) is let through with a warning: nothing
 //! is fetched before reconcile knows. What cannot be looked up because it is broken is denied.
 
-use super::answer::{admit, deny, deny_as, warn};
-use super::review::Review;
+use crate::admission::answer::{admit, deny, deny_as, warn};
+use crate::admission::review::Review;
 use crate::api::policy::Mode;
 use crate::api::{Reason, ScopedSecret};
 use crate::controller::context::Context;

@@ -1,8 +1,8 @@
 //! Rule `Policies`: a change of a SegmentationPolicy that would take Secrets from live claims needs their number in
 //! `scopedsecrets.io/accept-violations`; it counts only for the change that sets or alters it.
 
-use super::answer::{admit, deny, deny_as};
-use super::review::Review;
+use crate::admission::answer::{admit, deny, deny_as};
+use crate::admission::review::Review;
 use crate::api::{Reason, SegmentationPolicy};
 use crate::controller::context::Context;
 use crate::controller::index::{Acceptance, Index, accept_violations};

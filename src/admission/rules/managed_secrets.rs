@@ -1,0 +1,208 @@
+//! Rule `ManagedSecrets`: what the operator writes, nobody else does.
+//!
+//! A Secret is *managed* while it has our label, a seal, or a ScopedSecret as its controller: any one of them, before or after
+//! the write, so that none can be taken off in the same write that changes the data. Refused, to whoever it is:
+//! - a write that changes its data, type, `immutable` or what is reserved on it: our labels and annotations, ownerReferences,
+//!   finalizers that were not there;
+//! - its deletion, one by one or by collection;
+//! - the creation or change of any other Secret so that it looks managed: a forged or moved seal is worthless to the operator
+//!   anyway, but nobody should have to find out;
+//! - the status of our kinds, and the kinds that only the operator writes.
+//!
+//! What passes: a write that changes none of that (a migration of storage or a rotation of the encryption key rewrites every
+//! Secret; another tool's label is that tool's), the deletion in a namespace that is being deleted, finalizers that are taken
+//! off, the garbage collector and the namespace controller. No namespace is left out: this rule waits for nobody, so it can
+//! hold up nothing in kube-system or the operator's own namespace but what looks like ours.
+//!
+//! The operator's own two Secrets: who could write the seal's key could forge any seal. So only the operator updates them. Anyone
+//! whom RBAC lets may *delete* them, which is how a key that leaked is replaced: it costs one read per managed Secret. And a
+//! cluster-admin (who has the verb `*` on everything) may *create* them where there is none, which is how a backup is put back
+//! before the operator starts; a tenant with rights in that namespace may not.
+
+use crate::admission::certificate_keeper;
+use crate::admission::guard::{Guard, Validation, list};
+use crate::admission::identities::Installation;
+use crate::api::{ACCEPT_VIOLATIONS_ANNOTATION, GROUP, MANAGED_BY, MANAGED_BY_LABEL, Reason, SEAL_ANNOTATION};
+use crate::controller::keys::KEY_SECRET;
+use serde_json::json;
+
+/// The rule's name.
+pub const RULE: &str = "ManagedSecrets";
+
+/// Kinds of our group that only the operator writes. A user may annotate a report to release what it holds up.
+pub const OPERATORS_KINDS: [&str; 2] = ["segmentguards", "segmentationreports"];
+
+/// Whether our label is on `object`.
+pub(super) fn labelled(object: &str) -> String {
+    format!("{object}.metadata.?labels[?'{MANAGED_BY_LABEL}'].orValue('') == '{MANAGED_BY}'")
+}
+
+/// Whether an object of one of these kinds of ours is the controller of `object`, in whichever version of our API.
+pub(super) fn controlled_by(object: &str, kinds: &[&str]) -> String {
+    format!(
+        "{object}.metadata.?ownerReferences.orValue([])
+  .exists(r, r.?controller.orValue(false) && r.kind in {} && r.apiVersion.startsWith('{GROUP}/'))",
+        list(kinds)
+    )
+}
+
+/// Whether there is an `object` and it is marked as a managed Secret is.
+pub(super) fn managed(object: &str) -> String {
+    format!(
+        "{object} != null
+&& ({}
+  || {object}.metadata.?annotations[?'{SEAL_ANNOTATION}'].hasValue()
+  || {})",
+        labelled(object),
+        controlled_by(object, &["ScopedSecret"])
+    )
+}
+
+/// Whether what is ours of these labels or annotations is the same in both.
+fn same_of_ours(field: &str) -> String {
+    let kept = |of: &str, by: &str| {
+        format!(
+            "{of}.metadata.?{field}.orValue({{}})
+  .all(k, (!k.startsWith('{GROUP}/') || k == '{ACCEPT_VIOLATIONS_ANNOTATION}') && k != '{MANAGED_BY_LABEL}'
+    || {by}.metadata.?{field}[?k] == {of}.metadata.?{field}[?k])"
+        )
+    };
+    format!("{}\n&& {}", kept("object", "oldObject"), kept("oldObject", "object"))
+}
+
+/// An update that leaves alone all that is the operator's.
+fn unchanged() -> String {
+    let same = |field: &str| format!("object.?{field} == oldObject.?{field}\n&& ");
+    let content: String = ["data", "type", "immutable", "spec"].map(same).concat();
+    format!(
+        "request.operation == 'UPDATE' && variables.subresource == ''
+&& {content}object.metadata.?ownerReferences == oldObject.metadata.?ownerReferences
+&& object.metadata.?finalizers.orValue([]).all(f, f in oldObject.metadata.?finalizers.orValue([]))
+&& {}
+&& {}",
+        same_of_ours("labels"),
+        same_of_ours("annotations")
+    )
+}
+
+/// The ScopedSecret behind a managed Secret, as a user would write it.
+const OWNER: &str = "\
+oldObject.metadata.?ownerReferences.orValue([]).filter(o, o.kind == 'ScopedSecret').map(o, o.name)
+";
+
+const CHANGE: &str = "\
+'only the operator writes a Secret that a ScopedSecret projects, and it would put this back: change '
++ (size(variables.owner) > 0 ? 'ScopedSecret \"' + variables.owner[0] + '\"' : 'its ScopedSecret') + ' instead'
+";
+const DELETE: &str = "\
+'only the operator takes away a Secret that a ScopedSecret projects: delete '
++ (size(variables.owner) > 0 ? 'ScopedSecret \"' + variables.owner[0] + '\"' : 'its ScopedSecret') + ' instead, and it goes with it'
+";
+const FORGED: &str = "\
+'the label app.kubernetes.io/managed-by: scoped-secrets, the annotation scopedsecrets.io/seal and a ScopedSecret as controller are only on Secrets that the operator writes: leave them out, or write a ScopedSecret, which projects its Secret itself (after a restore, too)'
+";
+const OWN: &str = "\
+'only the operator writes its seal key and its certificate: delete it if it must be made anew, or, to put back a backup, create it as a cluster-admin where there is none'
+";
+const STATUS: &str = "\
+'only the operator writes the status of ' + request.resource.resource + ': change the spec'
+";
+const KIND: &str = "\
+'only the operator writes ' + request.resource.resource + ', from the SegmentationPolicies and ScopedSecrets: change those'
+";
+
+/// The guard.
+pub fn guard(installation: &Installation) -> Guard {
+    let own_secrets = list([KEY_SECRET, certificate_keeper::SECRET]);
+    Guard {
+        rule: RULE,
+        parameter: None,
+        requests: vec![
+            json!({
+                "apiGroups": [""], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE", "DELETE"],
+                "resources": ["secrets"], "scope": "Namespaced",
+            }),
+            json!({
+                "apiGroups": [GROUP], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE", "DELETE"],
+                "resources": OPERATORS_KINDS, "scope": "*",
+            }),
+            // Of every kind, those that are still to come included.
+            json!({
+                "apiGroups": [GROUP], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"],
+                "resources": ["*/status"], "scope": "*",
+            }),
+        ],
+        conditions: vec![
+            (
+                "not-the-operator-nor-the-control-plane",
+                format!("!(request.userInfo.username in {})", list(installation.trusted_users())),
+            ),
+            // Said before the validations, which cost three times as much even where they have nothing to say: the API server
+            // prepares the objects, and every message, again.
+            (
+                "is-or-becomes-the-operators",
+                format!(
+                    "request.resource.group != ''
+|| request.namespace == '{}' && (object != null ? object : oldObject).metadata.name in {own_secrets}
+|| {}
+|| {}",
+                    installation.namespace,
+                    managed("oldObject"),
+                    managed("object")
+                ),
+            ),
+        ],
+        variables: vec![
+            ("secret", "request.resource.group == ''".to_owned()),
+            ("was", format!("variables.secret && {}", managed("oldObject"))),
+            ("is", format!("variables.secret && {}", managed("object"))),
+            (
+                "own",
+                format!(
+                    "variables.secret && variables.place == '{}' && variables.name in {own_secrets}",
+                    installation.namespace
+                ),
+            ),
+            ("ownKind", "!variables.secret && variables.subresource == ''".to_owned()),
+            ("unchanged", unchanged()),
+            ("ending", "namespaceObject != null && has(namespaceObject.metadata.deletionTimestamp)".to_owned()),
+            ("owner", OWNER.to_owned()),
+        ],
+        validations: vec![
+            Validation {
+                holds: "!variables.was || request.operation != 'UPDATE' || variables.unchanged".to_owned(),
+                reason: Reason::SecretManaged,
+                says: CHANGE.to_owned(),
+            },
+            Validation {
+                holds: "!variables.was || request.operation != 'DELETE' || variables.ending".to_owned(),
+                reason: Reason::SecretManaged,
+                says: DELETE.to_owned(),
+            },
+            Validation {
+                holds: "variables.was || !variables.is".to_owned(),
+                reason: Reason::ReservedMetadata,
+                says: FORGED.to_owned(),
+            },
+            Validation {
+                holds: "!variables.own || request.operation == 'DELETE' || variables.unchanged || \
+                        (request.operation == 'CREATE' && authorizer.group('*').resource('*').check('*').allowed())"
+                    .to_owned(),
+                reason: Reason::OperatorOnly,
+                says: OWN.to_owned(),
+            },
+            Validation {
+                holds: "variables.subresource != 'status'".to_owned(),
+                reason: Reason::OperatorOnly,
+                says: STATUS.to_owned(),
+            },
+            Validation {
+                holds:
+                    "!variables.ownKind || variables.unchanged || (request.operation == 'DELETE' && variables.ending)"
+                        .to_owned(),
+                reason: Reason::OperatorOnly,
+                says: KIND.to_owned(),
+            },
+        ],
+    }
+}

@@ -1,0 +1,25 @@
+//! The rules, one file each: those that the webhook asks of its index, and those that the API server keeps on its own.
+//!
+//! | rule | refuses | kept by |
+//! |-|-|-|
+//! | [`claims`] | a ScopedSecret that the authoriser refuses | webhook |
+//! | [`policies`] | a change of policy that would take Secrets from live claims | webhook |
+//! | [`managed_secrets`] | whoever but the operator writes a managed Secret, a status, or what is the operator's | guard |
+//! | [`operator`] | what the operator's own account is not for | guard |
+//! | [`boundary`] | who may not, moving a namespace into or out of a segment | guard |
+//!
+//! A guard ([`super::guard`]) needs no index and holds with the operator gone.
+
+pub mod boundary;
+pub mod claims;
+pub mod managed_secrets;
+pub mod operator;
+pub mod policies;
+
+use super::guard::Guard;
+use super::identities::Installation;
+
+/// Every rule that the API server keeps on its own.
+pub fn guards(installation: &Installation) -> Vec<Guard> {
+    vec![managed_secrets::guard(installation), operator::guard(installation), boundary::guard()]
+}
