@@ -159,7 +159,7 @@ async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
             review: Arc::new(policies::Policies(cx.clone())),
         },
     ];
-    let admission = review::router(routes, metrics.clone());
+    let admission = review::router(routes, cell.clone(), metrics.clone());
     let admission = tokio::spawn(server::serve(
         https,
         Transport::Tls(server_config(cell)?),

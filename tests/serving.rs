@@ -73,7 +73,7 @@ async fn replica(cluster: &Cluster, token: &str, terms: Terms, name: &str) -> Re
     let route = |path, kind| Route { path, rule: "Claims", group: "scopedsecrets.io", kind, review: Arc::new(ByName) };
     let routes =
         vec![route(SCOPED_SECRETS_PATH, "ScopedSecret"), route(SEGMENTATION_POLICIES_PATH, "SegmentationPolicy")];
-    let router = review::router(routes, metrics.clone());
+    let router = review::router(routes, cell.clone(), metrics.clone());
     let transport = Transport::Tls(server_config(cell).unwrap());
     tokio::spawn(serve(listener, transport, router, Limits::default(), std::future::pending()));
     Replica { leadership, readiness, metrics, retire: Some(retire) }

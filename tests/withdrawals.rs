@@ -7,7 +7,7 @@ mod support;
 use serde_json::Value;
 use support::bed::{Case, whole};
 use support::cluster_audit::AuditMark;
-use support::operator::{USER, install};
+use support::operator::{USER, install_unguarded};
 use support::oracle::guarantees_hold;
 use support::tenants::{SOON, condition, ready};
 use support::wait::eventually;
@@ -99,7 +99,7 @@ fn bypass(case: &Case, yaml: &str) {
 }
 
 fn admission_on(case: &Case) {
-    install(&case.bed.cluster);
+    install_unguarded(&case.bed.cluster);
     let thief = case.yaml("thief", "data: [{secretKey: value, remoteRef: {key: victim/prod/db}}]");
     eventually("claims are reviewed again", SOON, || match case.bed.cluster.apply(&thief) {
         Err(refusal) if refusal.contains("KeyNotAllowed") => Ok(()),
@@ -294,7 +294,7 @@ fn what_cannot_be_decoded(many: &Case) {
     assert_eq!(many.secrets(FEW), before);
     many.bed.apply(&many.allowing("**", None));
     // With admission, no other policy can be changed before this one is understood.
-    install(&many.bed.cluster);
+    install_unguarded(&many.bed.cluster);
     let change = [
         "patch",
         "segmentationpolicy",
@@ -339,7 +339,7 @@ fn a_kind_that_is_gone(many: &mut Case) {
     // The kind is back, without a policy: they went with the kind before, which is nobody's word either. The operator sees
     // it, and so does one that starts then.
     let again = many.bed.cluster.audit_mark();
-    install(&many.bed.cluster);
+    install_unguarded(&many.bed.cluster);
     stands_without_policies(many, again, &before);
     many.stop_operator();
     let again = many.bed.cluster.audit_mark();
@@ -375,5 +375,5 @@ fn ready_since(many: &Case) -> Vec<String> {
 fn bypass_after_install(many: &Case) {
     admission_off(many);
     bypass(many, &many.allowing("**", None));
-    install(&many.bed.cluster);
+    install_unguarded(&many.bed.cluster);
 }

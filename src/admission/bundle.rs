@@ -40,6 +40,15 @@ pub struct Bundle {
     pub next: Option<Pair>,
 }
 
+/// How the API server reaches and trusts the webhook.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    /// What it is to trust, as PEM.
+    pub ca_bundle: String,
+    /// The first part of the path; see [`Bundle::doors`].
+    pub door: String,
+}
+
 /// Why there is no certificate to go on with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
@@ -95,6 +104,19 @@ impl Bundle {
         self.authorities.iter().map(|authority| pem(authority)).collect()
     }
 
+    /// How the webhook is published, by the newest authority.
+    pub fn published(&self) -> Published {
+        let door = self.doors().into_iter().next().unwrap_or_default();
+        Published { ca_bundle: self.ca_bundle(), door }
+    }
+
+    /// The first part of the webhook's path: known to who can read this bundle or the webhook configuration, so that nobody
+    /// else can ask for verdicts about other tenants. One for each authority: its certificate is never shown in a
+    /// handshake, and its self-signature cannot be guessed.
+    pub fn doors(&self) -> Vec<String> {
+        self.authorities.iter().map(door).collect()
+    }
+
     /// The authority that signed what is served.
     pub(super) fn authority_in_use(&self) -> Option<CertificateDer<'static>> {
         self.authorities.iter().find(|authority| signs(authority, &self.serving)).cloned()
@@ -104,6 +126,12 @@ impl Bundle {
     pub(super) fn covers(&self, pair: &Pair, names: &[String], now: jiff::Timestamp) -> bool {
         verifies(&self.authorities, pair, names, now)
     }
+}
+
+/// The door of one authority.
+pub fn door(authority: &CertificateDer<'_>) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, authority);
+    digest.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// More than this is not ours.

@@ -190,14 +190,14 @@ impl Keeper {
     }
 
     fn holds(&self, configuration: &ValidatingWebhookConfiguration, bundle: &Bundle) -> bool {
-        self.wanted.holds(configuration.webhooks.as_deref().unwrap_or_default(), &bundle.ca_bundle())
+        self.wanted.holds(configuration.webhooks.as_deref().unwrap_or_default(), &bundle.published())
     }
 
     /// Serves what the Secret holds; a broken one leaves what was served before.
     fn load(&self, secret: Option<&Secret>) {
         match read(secret) {
             Ok(bundle) => {
-                self.cell.set(bundle.serving.certified());
+                self.cell.set(&bundle);
                 self.metrics.set_certificate_expiry(bundle.serving.ends);
                 self.served.set(true);
             }
@@ -240,8 +240,8 @@ impl Keeper {
         if self.holds(live, bundle) {
             return Ok(live.clone());
         }
-        let ca_bundle = bundle.ca_bundle();
-        let patch = Patch::Apply(self.wanted.patch(&live.uid().unwrap_or_default(), &ca_bundle));
+        let published = bundle.published();
+        let patch = Patch::Apply(self.wanted.patch(&live.uid().unwrap_or_default(), &published));
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let applied = self.configurations.patch(CONFIGURATION, &params, &patch);
         let applied = tokio::time::timeout(WRITE_LIMIT, applied).await??;
@@ -249,7 +249,7 @@ impl Keeper {
             tracing::info!("the webhook configuration is filled in");
             return Ok(applied);
         }
-        let webhooks = self.wanted.replaced(applied.webhooks.as_deref().unwrap_or_default(), &ca_bundle);
+        let webhooks = self.wanted.replaced(applied.webhooks.as_deref().unwrap_or_default(), &published);
         let whole = ValidatingWebhookConfiguration { webhooks: Some(webhooks), ..applied };
         let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
         let replaced = self.configurations.replace(CONFIGURATION, &params, &whole);

@@ -1,8 +1,10 @@
 //! From a request's bytes to a rule's answer. Fails closed: whatever cannot be understood is not allowed.
 
+use super::tls::CertificateCell;
 use crate::telemetry::metrics::Metrics;
 use axum::Router;
 use axum::body::{Body, Bytes};
+use axum::extract::Path;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
@@ -111,19 +113,22 @@ pub fn answer(route: &Route, request: &AdmissionRequest<DynamicObject>) -> Admis
     response
 }
 
-/// The routes of the admission server.
-pub fn router(routes: Vec<Route>, metrics: Arc<Metrics>) -> Router {
+/// The routes of the admission server, each behind a door that only the API server knows.
+pub fn router(routes: Vec<Route>, doors: Arc<CertificateCell>, metrics: Arc<Metrics>) -> Router {
     let room = Arc::new(Semaphore::new(BODIES_LIMIT));
     routes.into_iter().fold(Router::new(), |router, route| {
-        let (room, metrics) = (room.clone(), metrics.clone());
-        let path = route.path;
-        let handler = move |body: Body| async move {
+        let (room, doors, metrics) = (room.clone(), doors.clone(), metrics.clone());
+        let path = format!("/{{door}}{}", route.path);
+        let handler = move |Path(door): Path<String>, body: Body| async move {
+            if !doors.opens(&door) {
+                return StatusCode::NOT_FOUND.into_response();
+            }
             match receive(body, &room).await {
                 Ok(body) => respond(&route, &body, &metrics),
                 Err(refusal) => refusal.into_response(),
             }
         };
-        router.route(path, post(handler))
+        router.route(&path, post(handler))
     })
 }
 

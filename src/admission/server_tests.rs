@@ -32,6 +32,7 @@ impl Review for Names {
 
 struct Served {
     address: SocketAddr,
+    door: String,
     connector: TlsConnector,
     stop: Option<oneshot::Sender<()>>,
     ended: JoinHandle<()>,
@@ -43,7 +44,8 @@ async fn serving(limits: Limits) -> Served {
     let issued = Step::Create(Fault::Absent).take(None, &[NAME.to_owned()], jiff::Timestamp::now());
     let bundle = issued.unwrap().unwrap();
     let cell = Arc::new(CertificateCell::default());
-    cell.set(bundle.serving.certified());
+    cell.set(&bundle);
+    let door = bundle.published().door;
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(bundle.ca_bundle().as_bytes()).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -59,13 +61,14 @@ async fn serving(limits: Limits) -> Served {
     };
     let slow = axum::routing::get(|| async { std::future::pending::<&str>().await });
     let broken = axum::routing::get(|| async { if true { panic!("a bug") } else { "" } });
-    let routes = router(vec![route], Arc::new(Metrics::new())).route("/slow", slow).route("/broken", broken);
+    let routes =
+        router(vec![route], cell.clone(), Arc::new(Metrics::new())).route("/slow", slow).route("/broken", broken);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
     let transport = Transport::Tls(server_config(cell).unwrap());
     let ended = tokio::spawn(serve(listener, transport, routes, limits, async move { drop(stopped.await) }));
-    Served { address, connector: TlsConnector::from(Arc::new(client)), stop: Some(stop), ended }
+    Served { address, door, connector: TlsConnector::from(Arc::new(client)), stop: Some(stop), ended }
 }
 
 impl Served {
@@ -83,7 +86,7 @@ impl Served {
     }
 
     async fn review(&self, name: &str) -> String {
-        self.exchange(&post(name)).await
+        self.exchange(&post(&self.door, name)).await
     }
 }
 
@@ -99,12 +102,12 @@ async fn rest(stream: &mut TlsStream<TcpStream>) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-fn post(name: &str) -> Vec<u8> {
+fn post(door: &str, name: &str) -> Vec<u8> {
     let mut review = review_of("scopedsecrets.io", "ScopedSecret");
     review["request"]["name"] = name.into();
     let body = review.to_string();
     format!(
-        "POST /admission/scopedsecrets HTTP/1.1\r\nHost: hook\r\nConnection: close\r\nContent-Type: application/json\r\n\
+        "POST /{door}/admission/scopedsecrets HTTP/1.1\r\nHost: hook\r\nConnection: close\r\nContent-Type: application/json\r\n\
          Content-Length: {}\r\n\r\n{body}",
         body.len()
     )
@@ -139,7 +142,10 @@ async fn a_panic_is_one_request_s_error() {
 #[tokio::test]
 async fn bad_requests_are_refused() {
     let served = serving(quick()).await;
-    let head = |rest: &str| format!("POST /admission/scopedsecrets HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{rest}");
+    let at = |door: &str, rest: &str| {
+        format!("POST /{door}/admission/scopedsecrets HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{rest}")
+    };
+    let head = |rest: &str| at(&served.door, rest);
     let large =
         format!("{}{}", head(&format!("Content-Length: {}\r\n\r\n", BODY_LIMIT + 1)), " ".repeat(BODY_LIMIT + 1));
     let chunks = format!(
@@ -162,9 +168,11 @@ async fn bad_requests_are_refused() {
         ),
         (
             "another method",
-            "GET /admission/scopedsecrets HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".into(),
+            "GET /door/admission/scopedsecrets HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".into(),
             "HTTP/1.1 405",
         ),
+        ("another door", at("0".repeat(32).as_str(), "Content-Length: 3\r\n\r\nabc"), "HTTP/1.1 404"),
+        ("no door", at("", "Content-Length: 3\r\n\r\nabc"), "HTTP/1.1 404"),
         ("another path", "GET /etc/passwd HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".into(), "HTTP/1.1 404"),
     ] {
         let answer = served.exchange(request.as_bytes()).await;
@@ -194,7 +202,7 @@ async fn who_is_slow_is_cut_off() {
 async fn at_the_limit_the_idlest_stranger_makes_room() {
     let served = serving(Limits { connections: 3, ..Limits::default() }).await;
     let mut known = served.connect().await.unwrap();
-    let request = String::from_utf8(post("orders")).unwrap().replace("Connection: close\r\n", "");
+    let request = String::from_utf8(post(&served.door, "orders")).unwrap().replace("Connection: close\r\n", "");
     known.write_all(request.as_bytes()).await.unwrap();
     let mut answer = [0; 4096];
     assert!(known.read(&mut answer).await.unwrap() > 0);
@@ -247,9 +255,9 @@ async fn a_renewed_certificate_is_served_without_a_restart() {
     let make = || Step::Create(Fault::Absent).take(None, &[NAME.to_owned()], jiff::Timestamp::now()).unwrap().unwrap();
     let (first, second) = (make(), make());
     assert!(dial(&first.ca_bundle()).await.is_err(), "no certificate yet");
-    cell.set(first.serving.certified());
+    cell.set(&first);
     assert!(dial(&first.ca_bundle()).await.is_ok());
-    cell.set(second.serving.certified());
+    cell.set(&second);
     assert!(dial(&second.ca_bundle()).await.is_ok());
     assert!(dial(&first.ca_bundle()).await.is_err());
     server.abort();
@@ -259,7 +267,7 @@ async fn a_renewed_certificate_is_served_without_a_restart() {
 async fn what_is_in_flight_ends_and_what_does_not_is_cut() {
     let mut served = serving(Limits { farewell: Duration::from_millis(500), ..Limits::default() }).await;
     let mut halfway = served.connect().await.unwrap();
-    let request = post("orders");
+    let request = post(&served.door, "orders");
     let (first, last) = request.split_at(request.len() - 10);
     halfway.write_all(first).await.unwrap();
     let mut never = served.connect().await.unwrap();

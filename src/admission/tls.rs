@@ -1,24 +1,44 @@
 //! The certificate of this moment, and the TLS settings that ask for it at every handshake.
 
+use super::bundle::Bundle;
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use rustls::ServerConfig;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// Holds the certificate that new connections get. A new one takes effect with the next handshake.
+/// Holds the certificate that new connections get, and the doors at which they may ask. New ones take effect with the
+/// next handshake and the next request.
 #[derive(Default)]
-pub struct CertificateCell(RwLock<Option<Arc<CertifiedKey>>>);
+pub struct CertificateCell(RwLock<Option<Served>>);
+
+#[derive(Clone)]
+struct Served {
+    certificate: Arc<CertifiedKey>,
+    doors: Arc<[String]>,
+}
 
 impl CertificateCell {
     /// Serves this one from now on.
-    pub fn set(&self, certificate: Arc<CertifiedKey>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(certificate);
+    pub fn set(&self, bundle: &Bundle) {
+        let served = Served { certificate: bundle.serving.certified(), doors: bundle.doors().into() };
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(served);
+    }
+
+    fn served(&self) -> Option<Served> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The one that is served; None before there is any, when handshakes fail.
     pub fn get(&self) -> Option<Arc<CertifiedKey>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.served().map(|served| served.certificate)
+    }
+
+    /// Whether this is the first part of a path under which the webhook answers.
+    pub fn opens(&self, door: &str) -> bool {
+        let same = |known: &String| verify_slices_are_equal(known.as_bytes(), door.as_bytes()).is_ok();
+        self.served().is_some_and(|served| served.doors.iter().any(same))
     }
 }
 

@@ -6,6 +6,7 @@
 //! owns), and a GitOps tool sees no drift. The operator never creates it: to break glass, *delete* the object; it stays
 //! away until somebody applies the manifest again. Entries edited away are put back.
 
+use super::bundle::Published;
 use super::identities::Installation;
 use crate::api::{GROUP, NAMESPACE_NAME_LABEL};
 use axum::http::Uri;
@@ -64,8 +65,9 @@ impl Endpoint {
         [service, local].into_iter().chain(self.url.as_ref().map(|url| url.host.clone())).collect()
     }
 
-    fn client_config(&self, path: &str, ca_bundle: &str) -> Value {
-        let ca_bundle = BASE64_STANDARD.encode(ca_bundle);
+    fn client_config(&self, path: &str, published: &Published) -> Value {
+        let ca_bundle = BASE64_STANDARD.encode(&published.ca_bundle);
+        let path = format!("/{}{path}", published.door);
         match &self.url {
             Some(url) => json!({"url": format!("{}{path}", url.base), "caBundle": ca_bundle}),
             None => json!({
@@ -88,7 +90,7 @@ pub struct Wanted {
 impl Wanted {
     /// The entries. Every field is written out, also those at their default, so that whatever somebody changes shows as
     /// a difference.
-    pub fn webhooks(&self, ca_bundle: &str) -> Vec<Value> {
+    pub fn webhooks(&self, published: &Published) -> Vec<Value> {
         let namespaces = json!({"matchExpressions": [{
             "key": NAMESPACE_NAME_LABEL, "operator": "NotIn", "values": ["kube-system", self.endpoint.namespace],
         }]});
@@ -99,7 +101,7 @@ impl Wanted {
                 &["CREATE", "UPDATE"],
                 namespaces,
                 SCOPED_SECRETS_PATH,
-                ca_bundle,
+                published,
             ),
             self.entry(
                 "segmentationpolicies",
@@ -107,7 +109,7 @@ impl Wanted {
                 &["CREATE", "UPDATE", "DELETE"],
                 json!({}),
                 SEGMENTATION_POLICIES_PATH,
-                ca_bundle,
+                published,
             ),
         ]
     }
@@ -119,11 +121,11 @@ impl Wanted {
         operations: &[&str],
         namespaces: Value,
         path: &str,
-        ca_bundle: &str,
+        published: &Published,
     ) -> Value {
         json!({
             "name": format!("{resource}.{GROUP}"),
-            "clientConfig": self.endpoint.client_config(path, ca_bundle),
+            "clientConfig": self.endpoint.client_config(path, published),
             "rules": [{
                 "apiGroups": [GROUP], "apiVersions": ["v1alpha1"], "resources": [resource],
                 "operations": operations, "scope": scope,
@@ -152,32 +154,32 @@ impl Wanted {
     }
 
     /// The object for server-side apply. Its uid makes the API server refuse, not create, if the object is gone.
-    pub fn patch(&self, uid: &str, ca_bundle: &str) -> Value {
+    pub fn patch(&self, uid: &str, published: &Published) -> Value {
         json!({
             "apiVersion": "admissionregistration.k8s.io/v1",
             "kind": "ValidatingWebhookConfiguration",
             "metadata": {"name": CONFIGURATION, "uid": uid},
-            "webhooks": self.webhooks(ca_bundle),
+            "webhooks": self.webhooks(published),
         })
     }
 
     /// Whether the live entries hold ours exactly; entries of others are none of our business.
-    pub fn holds(&self, live: &[ValidatingWebhook], ca_bundle: &str) -> bool {
-        let ours = self.typed(ca_bundle);
+    pub fn holds(&self, live: &[ValidatingWebhook], published: &Published) -> bool {
+        let ours = self.typed(published);
         !ours.is_empty() && ours.iter().all(|entry| live.contains(entry))
     }
 
     /// The live entries with ours put right, for a replace: server-side apply cannot remove what another manager added
     /// to a list inside an entry of ours (a matchCondition that never matches, say).
-    pub fn replaced(&self, live: &[ValidatingWebhook], ca_bundle: &str) -> Vec<ValidatingWebhook> {
-        let ours = self.typed(ca_bundle);
+    pub fn replaced(&self, live: &[ValidatingWebhook], published: &Published) -> Vec<ValidatingWebhook> {
+        let ours = self.typed(published);
         let others = live.iter().filter(|entry| ours.iter().all(|our| our.name != entry.name)).cloned();
         others.chain(ours.clone()).collect()
     }
 
-    fn typed(&self, ca_bundle: &str) -> Vec<ValidatingWebhook> {
+    fn typed(&self, published: &Published) -> Vec<ValidatingWebhook> {
         // Our own JSON always has the shape (there is a test); if it had not, `holds` would be false for ever.
-        serde_json::from_value(self.webhooks(ca_bundle).into()).unwrap_or_default()
+        serde_json::from_value(self.webhooks(published).into()).unwrap_or_default()
     }
 }
 
@@ -191,9 +193,13 @@ mod tests {
         Wanted { endpoint, service_account: "scoped-secrets".into() }
     }
 
+    fn published(ca_bundle: &str) -> Published {
+        Published { ca_bundle: ca_bundle.into(), door: "door".into() }
+    }
+
     #[test]
     fn through_the_service() {
-        let entries = wanted(None).webhooks("PEM");
+        let entries = wanted(None).webhooks(&published("PEM"));
         assert_eq!(
             entries[0],
             json!({
@@ -201,7 +207,7 @@ mod tests {
                 "clientConfig": {
                     "service": {
                         "namespace": "scoped-secrets", "name": "scoped-secrets-webhook",
-                        "path": "/admission/scopedsecrets", "port": 443
+                        "path": "/door/admission/scopedsecrets", "port": 443
                     },
                     "caBundle": "UEVN",
                 },
@@ -236,8 +242,8 @@ mod tests {
 
     #[test]
     fn by_url() {
-        let entries = wanted(Some("https://127.0.0.1:9443/")).webhooks("PEM");
-        let expected = json!({"url": "https://127.0.0.1:9443/admission/scopedsecrets", "caBundle": "UEVN"});
+        let entries = wanted(Some("https://127.0.0.1:9443/")).webhooks(&published("PEM"));
+        let expected = json!({"url": "https://127.0.0.1:9443/door/admission/scopedsecrets", "caBundle": "UEVN"});
         assert_eq!(entries[0]["clientConfig"], expected);
     }
 
@@ -267,17 +273,17 @@ mod tests {
     #[test]
     fn a_change_by_others_is_seen_and_put_right() {
         let wanted = wanted(None);
-        let right = wanted.typed("PEM");
+        let right = wanted.typed(&published("PEM"));
         assert_eq!(right.len(), 2);
         let foreign = ValidatingWebhook { name: "other.example.com".into(), ..ValidatingWebhook::default() };
         let with_foreign: Vec<_> = right.iter().cloned().chain([foreign.clone()]).collect();
-        assert!(wanted.holds(&with_foreign, "PEM"));
-        assert!(!wanted.holds(&with_foreign, "NEW"));
-        assert!(!wanted.holds(&[], "PEM"));
+        assert!(wanted.holds(&with_foreign, &published("PEM")));
+        assert!(!wanted.holds(&with_foreign, &published("NEW")));
+        assert!(!wanted.holds(&[], &published("PEM")));
         let mut weakened = with_foreign;
         weakened[0].failure_policy = Some("Ignore".into());
-        assert!(!wanted.holds(&weakened, "PEM"));
-        let mended = wanted.replaced(&weakened, "PEM");
-        assert!(wanted.holds(&mended, "PEM") && mended.contains(&foreign) && mended.len() == 3);
+        assert!(!wanted.holds(&weakened, &published("PEM")));
+        let mended = wanted.replaced(&weakened, &published("PEM"));
+        assert!(wanted.holds(&mended, &published("PEM")) && mended.contains(&foreign) && mended.len() == 3);
     }
 }

@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use scoped_secrets::admission::bundle::door;
 use serde_json::{Value, json};
 
 use super::cluster::Cluster;
@@ -28,6 +29,8 @@ pub fn ca_bundle(cluster: &Cluster) -> Result<String, String> {
 
 /// The answer to the creation of this ScopedSecret: Ok if it may be, else what was said. An outer Err: nobody answered.
 pub fn ask(operator: &Operator, ca_bundle: &str, namespace: &str, spec: Value) -> Result<Result<(), String>, String> {
+    let authority = CertificateDer::from_pem_slice(ca_bundle.as_bytes()).map_err(|e| e.to_string())?;
+    let path = format!("/{}/admission/scopedsecrets", door(&authority));
     let review = json!({
         "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
         "request": {
@@ -41,7 +44,7 @@ pub fn ask(operator: &Operator, ca_bundle: &str, namespace: &str, spec: Value) -
             },
         },
     });
-    let answer = post(&operator.webhook, ca_bundle, "/admission/scopedsecrets", &review.to_string())?;
+    let answer = post(&operator.webhook, ca_bundle, &path, &review.to_string())?;
     let response = &answer["response"];
     match response["allowed"].as_bool() {
         Some(true) => Ok(Ok(())),
