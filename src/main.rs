@@ -209,10 +209,7 @@ async fn work(
         // Nothing is decided from half a view.
         if synced.wait_for(watch::Synced::all).await.is_ok() {
             caches.set(true);
-            tokio::join!(
-                controller::run(cx.clone(), leadership.clone()),
-                controller::lead(&cx, leadership.clone(), seal_key_max_age)
-            );
+            tokio::join!(controller::run(cx.clone()), controller::lead(&cx, leadership.clone(), seal_key_max_age));
         }
     };
     tokio::join!(watch::run(cx.clone(), synced_sender), act);

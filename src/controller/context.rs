@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use kube::Client;
 use kube::runtime::events::Recorder;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 use tokio::sync::Notify;
@@ -98,6 +99,8 @@ pub struct Context {
     pub nature: Nature,
     /// Whether this replica leads.
     pub leadership: Leadership,
+    /// Whether this replica has taken over: what it remembered of an earlier reign is forgotten, and all is queued.
+    pub reigns: AtomicBool,
     /// Told when another seal key is in use.
     pub keys_changed: Notify,
     /// How many withdrawals wait, and for which state of their causes.
@@ -128,6 +131,7 @@ impl Context {
             metrics,
             nature,
             leadership,
+            reigns: AtomicBool::new(false),
             keys_changed: Notify::new(),
             pending: Mutex::default(),
             keys: RwLock::default(),
@@ -177,6 +181,11 @@ impl Context {
     /// Whether this replica may write now. Asked before each write.
     pub fn leads(&self) -> bool {
         self.leadership.leads()
+    }
+
+    /// Whether this replica works on the queue as the leader. What comes before it has taken over is queued again then.
+    pub fn acts(&self) -> bool {
+        self.leads() && self.reigns.load(Ordering::Acquire)
     }
 
     /// How many Secrets policy wants taken away. Counting looks at every holding, so that for one state of the causes it

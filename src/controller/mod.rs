@@ -27,6 +27,7 @@ use context::{Context, Job};
 use queue::Lane;
 use shares::Shares;
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -38,12 +39,9 @@ const AT_ONCE: usize = 512;
 const AT_ONCE_PER_STORE: usize = 384;
 
 /// Works on the queue for as long as the process runs. Jobs that write wait until this replica leads.
-pub async fn run(cx: Arc<Context>, leadership: Leadership) {
+pub async fn run(cx: Arc<Context>) {
     let failures = Arc::new(Mutex::new(HashMap::new()));
-    tokio::join!(
-        work(cx.clone(), Lane::Urgent, leadership.clone(), failures.clone()),
-        work(cx.clone(), Lane::Routine, leadership, failures),
-    );
+    tokio::join!(work(cx.clone(), Lane::Urgent, failures.clone()), work(cx.clone(), Lane::Routine, failures),);
 }
 
 /// How often a leader looks after the seal key, the ends of exceptions, and counts claims.
@@ -72,6 +70,7 @@ pub async fn lead(cx: &Context, mut leadership: Leadership, seal_key_max_age: Du
                 () = tokio::time::sleep(HOUSEKEEPING) => {}
             }
         }
+        cx.reigns.store(false, Ordering::Release);
         // Who follows sees the Secrets that are there, and looks for the others itself.
         let mut index = cx.index_mut();
         index.lost_secrets().iter().for_each(|secret| drop(index.give_up(secret)));
@@ -80,7 +79,7 @@ pub async fn lead(cx: &Context, mut leadership: Leadership, seal_key_max_age: Du
 
 type Failures = Arc<Mutex<HashMap<String, u32>>>;
 
-async fn work(cx: Arc<Context>, lane: Lane, leadership: Leadership, failures: Failures) {
+async fn work(cx: Arc<Context>, lane: Lane, failures: Failures) {
     let permits = Arc::new(Semaphore::new(AT_ONCE));
     // Ends what it has begun when it is dropped: nothing is written after the lease is handed over.
     let mut jobs = JoinSet::new();
@@ -107,7 +106,7 @@ async fn work(cx: Arc<Context>, lane: Lane, leadership: Leadership, failures: Fa
                 }
             }
         };
-        let (cx, failures, leader) = (cx.clone(), failures.clone(), leadership.leads());
+        let (cx, failures, leader) = (cx.clone(), failures.clone(), cx.acts());
         let id = jobs.spawn(async move {
             let done = Done { cx: cx.clone(), job: job.clone() };
             perform(&cx, &job, leader, &failures).await;
@@ -173,6 +172,7 @@ fn settle_acceptances(cx: &Context) {
 /// What a new leader does first: everything is looked at once. What it remembers from an earlier reign is void.
 pub fn take_over(cx: &Context) {
     cx.memory().clear();
+    cx.reigns.store(true, Ordering::Release);
     cx.requeue_claims(|_| true, Lane::Routine);
     let index = cx.index();
     let policies: Vec<String> = index.policies.keys().cloned().collect();
