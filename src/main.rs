@@ -29,7 +29,7 @@ use tokio::sync::watch as channel;
 
 /// The Scoped Secrets operator: one Secret per workload, each in its own segment.
 #[derive(Debug, Parser)]
-#[command(name = "scoped-secrets", version, about)]
+#[command(name = "scoped-secrets", version, about, args_override_self = true)]
 struct Args {
     /// The operator's own namespace: its Lease, seal key, webhook certificate and stores' credentials are there.
     #[arg(long, env = "SCOPED_SECRETS_NAMESPACE", default_value = "scoped-secrets")]

@@ -23,7 +23,7 @@ pub mod store;
 pub mod watch;
 
 use crate::leader::Leadership;
-use context::{Context, Job};
+use context::{Context, Job, Memory};
 use queue::Lane;
 use shares::Shares;
 use std::collections::{HashMap, VecDeque};
@@ -169,9 +169,12 @@ fn settle_acceptances(cx: &Context) {
     policies.into_iter().for_each(|name| cx.queue.add(Job::Policy(name), Lane::Routine));
 }
 
-/// What a new leader does first: everything is looked at once. What it remembers from an earlier reign is void.
+/// What a new leader does first: everything is looked at once. What it remembers from an earlier reign is void, but for the
+/// revisions that it has verified: those are what they were.
 pub fn take_over(cx: &Context) {
-    cx.memory().clear();
+    for memory in cx.memory().values_mut() {
+        **memory = Memory { verified: memory.verified, ..Memory::default() };
+    }
     cx.reigns.store(true, Ordering::Release);
     cx.requeue_claims(|_| true, Lane::Routine);
     let index = cx.index();

@@ -109,7 +109,7 @@ impl Work<'_> {
         if self.memory.looked_at.is_none() {
             let old = self.record.status.recall();
             self.memory.last_change = old.last_change_time.as_ref().map(|t| t.0);
-            self.memory.verified = self.record.status.secret();
+            self.memory.verified = self.record.status.secret().or(self.memory.verified);
             match old.conditions.iter().find(|c| c.type_ == "Synced") {
                 Some(failed) if failed.status != "True" => {
                     // It failed before the restart: tried again now rather than told to be well. The last good value is
