@@ -6,11 +6,11 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use serde_json::json;
 
 /// Finishes a derived CRD: `status` starts as `{observedGeneration: -1}`, so that kstatus sees InProgress before the
-/// operator has looked; no field is nullable, so that `has()` in CEL means what it says.
+/// operator has looked; no field is nullable, so that `has()` in CEL means what it says; every string has a longest.
 pub fn finish(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     for version in &mut crd.spec.versions {
         let Some(root) = version.schema.as_mut().and_then(|s| s.open_api_v3_schema.as_mut()) else { continue };
-        strip_nullable(root);
+        tidy(root);
         root.required = Some(vec!["spec".into()]);
         if let Some(status) = root.properties.as_mut().and_then(|p| p.get_mut("status")) {
             status.default = Some(JSON(json!({"observedGeneration": -1})));
@@ -20,18 +20,24 @@ pub fn finish(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     crd
 }
 
-fn strip_nullable(schema: &mut JSONSchemaProps) {
+/// Longer than every word of an enum: the cost of CEL is reckoned by it.
+const LONGEST_WORD: i64 = 64;
+
+fn tidy(schema: &mut JSONSchemaProps) {
     use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
         JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
     };
     schema.nullable = None;
+    if schema.enum_.is_some() && schema.type_.as_deref() == Some("string") {
+        schema.max_length = Some(LONGEST_WORD);
+    }
     for child in schema.properties.iter_mut().flat_map(|p| p.values_mut()) {
-        strip_nullable(child);
+        tidy(child);
     }
     if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
-        strip_nullable(items);
+        tidy(items);
     }
     if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
-        strip_nullable(values);
+        tidy(values);
     }
 }
