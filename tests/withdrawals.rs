@@ -309,7 +309,18 @@ fn what_cannot_be_decoded(many: &Case) {
         if said.contains("PolicyUnknown") && said.contains("\"odd\"") { Ok(()) } else { Err(said) }
     });
     many.bed.apply(&many.allowing("**", None));
-    many.bed.kubectl(&["delete", "segmentationpolicy", "odd"]);
+    // Of two that cannot be understood, each can be mended.
+    many.bed.kubectl(&["delete", "validatingwebhookconfiguration", "scoped-secrets"]);
+    let even = odd.replace("metadata: {name: odd}", "metadata: {name: even}");
+    bypass(many, &even);
+    install_unguarded(&many.bed.cluster);
+    eventually("changes of policies are reviewed", SOON, || {
+        let said = String::from_utf8_lossy(&many.bed.cluster.kubectl(&change).stderr).into_owned();
+        if said.contains("PolicyUnknown") { Ok(()) } else { Err(said) }
+    });
+    many.bed.kubectl(&["annotate", "segmentationpolicy", "even", "example.com/note=kept"]);
+    many.bed.kubectl(&["patch", "segmentationpolicy", "even", "--type=merge", "-p", r#"{"spec": {"mode": "Audit"}}"#]);
+    many.bed.kubectl(&["delete", "segmentationpolicy", "odd", "even"]);
     many.all_ready(FEW);
     many.is_ready("new");
     assert_eq!(many.secrets(FEW), before);
@@ -345,6 +356,16 @@ fn a_kind_that_is_gone(many: &mut Case) {
     let again = many.bed.cluster.audit_mark();
     many.start_operator();
     stands_without_policies(many, again, &before);
+    // The first that comes back is another's: no word on what these were allowed.
+    let other =
+        many.allowing("**", None).replace(&format!("metadata: {{name: {}}}", many.name), "metadata: {name: first}");
+    let other = other.replace(&format!("matchLabels: {{tenant: {}}}", many.name), "matchLabels: {tenant: nobody}");
+    eventually("the first policy is taken", SOON, || many.bed.cluster.apply(&other));
+    for i in 0..STANDING {
+        let object = many.becomes(&name(i), "Authorized", "False", "WithdrawalPaused");
+        assert_eq!(condition(&object, "Ready").unwrap()["status"], "True", "{}", object["status"]);
+    }
+    assert_eq!(many.secrets(STANDING), before);
     bypass_after_install(many);
     many.all_ready(STANDING);
     assert_eq!(many.secrets(STANDING), before);

@@ -104,15 +104,16 @@ impl Bundle {
         self.authorities.iter().map(|authority| pem(authority)).collect()
     }
 
-    /// How the webhook is published, by the newest authority.
+    /// How the webhook is published: by the authority in use, whose door every replica opens that serves by it.
     pub fn published(&self) -> Published {
-        let door = self.doors().into_iter().next().unwrap_or_default();
+        let door = self.authority_in_use().map(|authority| door(&authority)).unwrap_or_default();
         Published { ca_bundle: self.ca_bundle(), door }
     }
 
-    /// The first part of the webhook's path: known to who can read this bundle or the webhook configuration, so that nobody
-    /// else can ask for verdicts about other tenants. One for each authority: its certificate is never shown in a
-    /// handshake, and its self-signature cannot be guessed.
+    /// The first part of the webhook's path, which cannot be guessed: a fence, not a lock, against asking for verdicts about
+    /// other tenants. Who can read this bundle or the webhook configuration knows it, and the API server tells it to whoever
+    /// it could not serve during an outage; keep the port to the API server by a NetworkPolicy. One for each authority: its
+    /// certificate is never shown in a handshake.
     pub fn doors(&self) -> Vec<String> {
         self.authorities.iter().map(door).collect()
     }

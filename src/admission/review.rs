@@ -39,6 +39,12 @@ pub struct Route {
     pub review: Arc<dyn Review>,
 }
 
+/// Whether an update leaves the spec as it is: it can break nothing, whatever else it is for.
+pub(super) fn spec_is_unchanged(request: &AdmissionRequest<DynamicObject>) -> bool {
+    let spec = |o: &Option<DynamicObject>| o.as_ref().and_then(|o| o.data.get("spec").cloned());
+    request.old_object.is_some() && spec(&request.object) == spec(&request.old_object)
+}
+
 /// Bytes of a request's body. The API server takes objects of up to 3 MiB and etcd keeps up to 1.5 MiB: an update of
 /// the largest object that can exist carries less than this, with its old self.
 pub const BODY_LIMIT: usize = 6 * 1024 * 1024;

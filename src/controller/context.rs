@@ -70,7 +70,7 @@ pub struct Memory {
     pub looked_at: Option<(Arc<str>, i64, Option<Box<str>>)>,
     /// A foreign Secret stood in the way.
     pub blocked: bool,
-    /// The Secret that status speaks of was looked for under its name.
+    /// The Secret was looked for under its name, and is not there.
     pub searched: bool,
 }
 

@@ -4,12 +4,13 @@
 
 use super::scoped_secret::told::Told;
 use crate::api::policy::AcceptedViolations;
-use crate::api::{ACCEPT_VIOLATIONS_ANNOTATION, REFRESH_AT_ANNOTATION, SEAL_ANNOTATION, ScopedSecret};
+use crate::api::{ACCEPT_VIOLATIONS_ANNOTATION, REFRESH_AT_ANNOTATION, Reason, SEAL_ANNOTATION, ScopedSecret};
 use crate::projection::carries_away;
 use crate::segmentation::authorize::{Retention, retention};
 use crate::segmentation::few::Few;
 use crate::segmentation::policy::Policy;
 use crate::segmentation::seal::{BrokenSeal, SealKeys, SealRecord};
+use crate::segmentation::verdict::Refusal;
 use crate::segmentation::world::{Claim, Holding, ObjectName, PolicyState, StoreState, World};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
@@ -110,6 +111,10 @@ pub struct Index {
     pub secrets: HashMap<ObjectName, Box<SecretFacts>>,
     /// Whether every managed Secret that exists has been seen.
     pub secrets_synced: bool,
+    /// Secrets that are being written: what they hold is what will be.
+    reserved: BTreeSet<ObjectName>,
+    /// Since when there has been the kind SegmentationPolicy, as last looked at.
+    pub policies_since: Option<Timestamp>,
     /// Namespaces that are being deleted.
     pub terminating: BTreeSet<Arc<str>>,
     /// Uids of ScopedSecrets that were seen to go: their Secrets are the garbage collector's.
@@ -288,12 +293,38 @@ impl Index {
         let reserved = self.world.holding(secret);
         let gained = held.keys().filter(|key| reserved.is_none_or(|known| !has(known, key)));
         let others = gained.flat_map(|key| self.world.holdings_on(key)).filter(|(other, _)| *other != secret);
-        match others.map(|(_, other)| other.held_since).max().filter(|_| self.secrets_synced) {
+        let ages = others.map(|(_, other)| other.held_since).filter(|since| *since != Timestamp::MAX);
+        match ages.max().filter(|_| self.secrets_synced) {
             Some(latest) => {
                 let after = latest.checked_add(SignedDuration::from_secs(1)).unwrap_or(Timestamp::MAX);
                 since.max(after).max(now)
             }
             None => since,
+        }
+    }
+
+    /// Takes what is about to be written for what the Secret holds. What it held before.
+    pub fn reserve(&mut self, secret: &ObjectName, holding: Arc<Holding>) -> Option<Arc<Holding>> {
+        let before = self.world.holding(secret).cloned();
+        self.world.put_holding(secret.clone(), holding);
+        self.reserved.insert(secret.clone());
+        before
+    }
+
+    /// The write is done: what is known of the Secret says what it holds again.
+    pub fn wrote(&mut self, secret: ObjectName, facts: SecretFacts) {
+        self.reserved.remove(&secret);
+        self.put_secret(secret, facts);
+    }
+
+    /// Nothing was written: the Secret holds what is known of it by now, or what it held before.
+    pub fn unreserve(&mut self, secret: &ObjectName, before: Option<Arc<Holding>>) {
+        self.reserved.remove(secret);
+        self.world.remove_holding(secret);
+        match (self.secret(secret).cloned(), before) {
+            (Some(facts), _) => self.put_secret(secret.clone(), facts),
+            (None, Some(before)) => self.world.put_holding(secret.clone(), before),
+            (None, None) => {}
         }
     }
 
@@ -343,7 +374,7 @@ impl Index {
     /// lost), what was known before stands as long as the claim owns the Secret; else, what that claim was last allowed, if
     /// its status speaks of exactly this revision.
     fn hold(&mut self, name: &ObjectName) {
-        let Some(facts) = self.secrets.get(name) else { return };
+        let Some(facts) = self.secrets.get(name).filter(|_| !self.reserved.contains(name)) else { return };
         if let Ok(record) = &facts.seal {
             if self.world.holding(name) != Some(&record.holding) {
                 self.world.put_holding(name.clone(), record.holding.clone());
@@ -355,10 +386,14 @@ impl Index {
             (facts.owner.as_deref() == Some(&*record.uid)).then_some((claim.clone(), record))
         });
         let Some((claim, record)) = owner else { return self.world.remove_holding(name) };
-        if self.world.holding(name).is_some_and(|known| known.claim == claim.name) {
+        let known = self.world.holding(name).filter(|known| known.claim == claim.name);
+        // Of a store whose account is not known yet, nothing could be told.
+        if known.is_some_and(|known| known.keys().next().is_some()) {
             return;
         }
-        let allowed = record.status.allows(record.generation) && record.status.secret() == Some(facts.revision());
+        let lost = facts.seal.as_ref().err() == Some(&BrokenSeal::UnknownGeneration);
+        let told = record.status.allows(record.generation) && record.status.secret() == Some(facts.revision());
+        let allowed = lost && told;
         match self.world.claim(&claim).filter(|_| allowed) {
             Some(claim) => {
                 let holding = Holding::of_claim(claim, self.world.canonical_keys(claim));
@@ -447,15 +482,23 @@ impl Index {
             .count()
     }
 
-    /// Whether so many withdrawals may go ahead: few may, many only if somebody accepted that number for this change.
-    pub fn may_withdraw(&self, count: usize) -> bool {
-        let total = self.world.holdings().count();
+    /// Whether so many withdrawals may go ahead: few may, many only if somebody accepted that number for this change. Where
+    /// the policies may have gone with their kind, the first that comes back is no word on what the others allowed.
+    pub fn may_withdraw(&self, count: usize, refusal: &Refusal, held: Option<&Holding>) -> bool {
+        let since = held.map(|held| held.held_since).filter(|since| *since != Timestamp::MAX);
+        let older = self.policies_since.is_some_and(|made| since.is_none_or(|since| since < made));
+        let doubtful = older && refusal.reason == Reason::NoPolicy;
+        (count <= pause_threshold(self.world.holdings().count()) && !doubtful) || self.accepts(count)
+    }
+
+    /// Whether somebody accepted so many withdrawals for this change.
+    fn accepts(&self, count: usize) -> bool {
         let accepted = self.policies.iter().any(|(name, policy)| {
             let Some(value) = &policy.accept else { return false };
             value.parse::<usize>().is_ok_and(|n| n >= count)
                 && self.acceptance(name, policy, value) <= Acceptance::Serving
         });
-        count <= pause_threshold(total) || accepted || self.accepted_deletion.is_some_and(|n| n >= count)
+        accepted || self.accepted_deletion.is_some_and(|n| n >= count)
     }
 
     /// How far an acceptance is: as this process knows, and as was recorded.
@@ -492,7 +535,11 @@ impl Index {
         let accepts = |(name, policy): (&String, &PolicyFacts)| Some((name.clone(), policy.accept.clone()?));
         let all: Vec<(String, String)> = self.policies.iter().filter_map(accepts).collect();
         self.acceptances.retain(|name, (value, _)| all.iter().any(|(n, v)| n == name && v == value));
-        if (self.accepted_deletion.is_none() && all.is_empty()) || self.withdrawals(now) > 0 {
+        if self.accepted_deletion.is_none() && all.is_empty() {
+            return Vec::new();
+        }
+        let settled = |(name, held)| retention(name, held, &self.world, now) == Retention::Keep;
+        if !self.world.holdings().all(settled) {
             return Vec::new();
         }
         self.accepted_deletion = None;
@@ -575,7 +622,7 @@ pub fn secret_facts(name: &ObjectName, metadata: &ObjectMeta, keys: &SealKeys) -
     let controller = owners.iter().find(|owner| is_controller(owner));
     let created = metadata.creation_timestamp.as_ref().map(|t| t.0);
     let open = |text| {
-        let mut record = keys.open(name, text)?;
+        let mut record = keys.open_of(name, created, text)?;
         // Whoever was made again (from a backup) has held its keys since then.
         let since = created.map_or(record.holding.held_since, |made| made.max(record.holding.held_since));
         Arc::make_mut(&mut record.holding).held_since = since;

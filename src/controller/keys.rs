@@ -5,6 +5,7 @@ use super::context::Context;
 use super::store::brief;
 use crate::api::{FIELD_MANAGER, MANAGED_BY};
 use crate::segmentation::seal::{Generation, SealKeys};
+use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -48,7 +49,8 @@ pub async fn ensure(cx: &Context, leader: bool) -> Result<(), KeyError> {
 
 fn load(cx: &Context, secret: &Secret) -> Result<(), KeyError> {
     let stored = secret.data.as_ref().and_then(|data| data.get(KEY_FIELD)).ok_or(KeyError::Unreadable)?;
-    let keys = SealKeys::from_stored(&stored.0).map_err(|_| KeyError::Unreadable)?;
+    let kept_since = secret.metadata.creation_timestamp.as_ref().map_or(Timestamp::MIN, |made| made.0);
+    let keys = SealKeys::from_stored(&stored.0).map_err(|_| KeyError::Unreadable)?.kept_since(kept_since);
     if cx.keys().is_none_or(|old| old.current().id != keys.current().id) {
         let current = keys.current().id.clone();
         cx.use_keys(keys);

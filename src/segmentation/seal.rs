@@ -99,6 +99,8 @@ pub struct Generation {
 /// The generations of the seal key: the first seals, all open.
 pub struct SealKeys {
     generations: Vec<Generation>,
+    /// Since when they have been where they are kept.
+    kept_since: Timestamp,
 }
 
 /// Why a stored key cannot be used.
@@ -189,12 +191,25 @@ impl Generation {
 impl SealKeys {
     /// Keys of one generation.
     pub fn new(first: Generation) -> Self {
-        Self { generations: vec![first] }
+        Self { generations: vec![first], kept_since: Timestamp::MIN }
+    }
+
+    /// The same, kept since this time: a seal of an unknown generation is one of a lost key only on what is older.
+    pub fn kept_since(self, kept_since: Timestamp) -> Self {
+        Self { kept_since, ..self }
+    }
+
+    /// Opens the seal of a Secret that was made at a time. One that no key that was lost can have made is forged.
+    pub fn open_of(&self, secret: &ObjectName, made: Option<Timestamp>, text: &str) -> Result<SealRecord, BrokenSeal> {
+        self.open(secret, text).map_err(|broken| match made {
+            Some(made) if made <= self.kept_since => broken,
+            _ => BrokenSeal::Invalid,
+        })
     }
 
     /// Makes a new generation current and keeps the one before it.
     pub fn rotate(self, next: Generation) -> Self {
-        Self { generations: std::iter::once(next).chain(self.generations.into_iter().take(1)).collect() }
+        Self { generations: std::iter::once(next).chain(self.generations.into_iter().take(1)).collect(), ..self }
     }
 
     /// The generation that seals.
@@ -326,7 +341,11 @@ impl SealKeys {
                 Generation::new(g.id, g.created, master)
             })
             .collect::<Result<Vec<_>, _>>()?;
-        if generations.is_empty() { Err(BrokenKeys::Unreadable) } else { Ok(Self { generations }) }
+        if generations.is_empty() {
+            Err(BrokenKeys::Unreadable)
+        } else {
+            Ok(Self { generations, kept_since: Timestamp::MIN })
+        }
     }
 }
 

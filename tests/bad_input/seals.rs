@@ -275,6 +275,69 @@ fn a_stripped_seal_does_not_save_a_secret() {
     case.told("db", How::Refused, "KeyNotAllowed", &[]);
 }
 
+/// Nor does one that nobody can read, on a Secret that is younger than the key: no lost key can have made it.
+#[test]
+fn a_seal_of_an_unknown_key_saves_no_secret() {
+    let mut case = Case::alone("unreadable");
+    case.projected("db", "canary-unreadable-kX9mQ2vL8nR5wT");
+    case.stop_operator();
+    case.set_seal("db", "v1.deadbeef.AAAA");
+    case.bed.kubectl(&["delete", "validatingwebhookconfiguration", "scoped-secrets"]);
+    let narrowed = case.policy("").replace("${label:tenant}/${label:environment}/**", "unreadable/prod/other");
+    eventually("nobody reviews", SOON, || case.bed.cluster.apply(&narrowed).map(drop));
+    case.start_operator();
+    case.secret_goes("db");
+    case.told("db", How::Refused, "KeyNotAllowed", &[]);
+    // Its label gone after something else was put right: it is looked for again, and goes with its policy, too.
+    case.bed.apply(&case.policy(""));
+    case.is_ready("db");
+    case.bed.kubectl(&["annotate", "secret", "db", "-n", case.name, "replicator.v1.mittwald.de/replicate-to=x"]);
+    eventually("it is put right", SOON, || {
+        let note =
+            case.secret("db").ok_or("gone")?["metadata"]["annotations"]["replicator.v1.mittwald.de/replicate-to"]
+                .clone();
+        if note.is_null() { Ok(()) } else { Err("still there") }
+    });
+    case.stub.set_mood(Mood::Down);
+    case.bed.kubectl(&["label", "secret", "db", "-n", case.name, "app.kubernetes.io/managed-by-"]);
+    eventually("its label is back", SOON, || {
+        let label = case.secret("db").ok_or("gone")?["metadata"]["labels"]["app.kubernetes.io/managed-by"].clone();
+        if label == "scoped-secrets" { Ok(()) } else { Err("not yet") }
+    });
+    // A claim on its way out loses its Secret as well, whatever was done to that.
+    case.bed.kubectl(&[
+        "patch",
+        "scopedsecret",
+        "db",
+        "-n",
+        case.name,
+        "--type=merge",
+        "-p",
+        r#"{"metadata":{"finalizers":["example.com/stay"]}}"#,
+    ]);
+    case.bed.kubectl(&["delete", "scopedsecret", "db", "-n", case.name, "--wait=false"]);
+    case.bed.kubectl(&["annotate", "secret", "db", "-n", case.name, "replicator.v1.mittwald.de/replicate-to=x"]);
+    case.bed.apply(&narrowed);
+    case.secret_goes("db");
+    case.bed.kubectl(&[
+        "patch",
+        "scopedsecret",
+        "db",
+        "-n",
+        case.name,
+        "--type=merge",
+        "-p",
+        r#"{"metadata":{"finalizers":null}}"#,
+    ]);
+    case.stub.set_mood(Mood::Well);
+    crate::support::operator::install_unguarded(&case.bed.cluster);
+    let thief = case.yaml("thief", "data: [{secretKey: value, remoteRef: {key: victim/prod/db}}]");
+    eventually("claims are reviewed again", SOON, || match case.bed.cluster.apply(&thief) {
+        Err(refusal) if refusal.contains("KeyNotAllowed") => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+}
+
 /// Restored while the manager is away: it is owned again before the garbage collector takes it for an orphan.
 #[test]
 fn a_restored_secret_is_owned_again_without_the_manager() {

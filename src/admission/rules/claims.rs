@@ -4,7 +4,7 @@
 //! is fetched before reconcile knows. What cannot be looked up because it is broken is denied.
 
 use crate::admission::answer::{admit, deny, deny_as, warn};
-use crate::admission::review::Review;
+use crate::admission::review::{Review, spec_is_unchanged};
 use crate::api::policy::Mode;
 use crate::api::{Reason, ScopedSecret};
 use crate::controller::context::Context;
@@ -70,9 +70,4 @@ fn answer_refusal(request: &AdmissionRequest<DynamicObject>, refusal: &Refusal) 
         Mode::Warn => warn(request, RULE, refusal.reason, &refusal.message),
         Mode::Audit => admit(request),
     }
-}
-
-fn spec_is_unchanged(request: &AdmissionRequest<DynamicObject>) -> bool {
-    let spec = |o: &Option<DynamicObject>| o.as_ref().and_then(|o| o.data.get("spec").cloned());
-    request.old_object.is_some() && spec(&request.object) == spec(&request.old_object)
 }

@@ -2,7 +2,7 @@
 //! `scopedsecrets.io/accept-violations`; it counts only for the change that sets or alters it.
 
 use crate::admission::answer::{admit, deny, deny_as};
-use crate::admission::review::Review;
+use crate::admission::review::{Review, spec_is_unchanged};
 use crate::api::{Reason, SegmentationPolicy};
 use crate::controller::context::Context;
 use crate::controller::index::{Acceptance, Index, accept_violations};
@@ -33,6 +33,9 @@ const SHOWN: usize = 10;
 
 /// The answer to a request. The index is as before when it returns: the policy is tried on it and taken off again.
 pub fn judge(request: &AdmissionRequest<DynamicObject>, index: &mut Index, now: Timestamp) -> AdmissionResponse {
+    if spec_is_unchanged(request) {
+        return admit(request);
+    }
     let old = request.old_object.as_ref().and_then(|o| o.clone().try_parse::<SegmentationPolicy>().ok());
     let new = match (&request.operation, &request.object) {
         (Operation::Delete, _) | (_, None) => None,
@@ -61,12 +64,11 @@ pub fn judge(request: &AdmissionRequest<DynamicObject>, index: &mut Index, now: 
         }
     };
     let name = new.as_ref().and_then(|p| p.metadata.name.clone()).unwrap_or_else(|| request.name.clone());
-    if old.as_ref().zip(new.as_ref()).is_some_and(|(old, new)| old.spec == new.spec) {
-        return admit(request);
-    }
+    // A change to one that cannot be understood can only lessen the doubt.
+    let itself = matches!(index.world.policies.get(&name), Some(PolicyState::Unknown(_)));
     let unknown =
         index.world.policies.iter().find(|(other, state)| **other != name && matches!(state, PolicyState::Unknown(_)));
-    if let Some((other, _)) = unknown {
+    if let Some((other, _)) = unknown.filter(|_| !itself) {
         let text = format!(
             "the SegmentationPolicy {other:?} cannot be understood, so that what this change would break cannot be told: correct or delete that one first"
         );

@@ -14,7 +14,7 @@ mod write;
 pub use withdraw::reconcile_orphan;
 
 use super::context::{Context, Job, Memory};
-use super::index::{ClaimRecord, Index, SecretFacts, pause_threshold};
+use super::index::{ClaimRecord, Index, SecretFacts};
 use super::store::brief;
 use crate::api::duration;
 use crate::api::{DEFAULT_REFRESH_INTERVAL, Reason, ScopedSecretSpec};
@@ -40,6 +40,8 @@ struct Work<'c> {
     memory: Box<Memory>,
     /// The Secret as it was read in this run.
     read: Option<(SecretFacts, Content)>,
+    /// The Secret's metadata was put right in this run: once is enough, whoever bends it again.
+    mended: bool,
     /// The Secret's content changed in this run.
     changed: bool,
 }
@@ -67,8 +69,18 @@ pub async fn reconcile(cx: &Context, name: &ObjectName) -> &'static str {
     }
     let memory = cx.memory().get(name).cloned().unwrap_or_default();
     let spec_digests = keys.digests(&projection::spec_bytes(&spec));
-    let mut work =
-        Work { cx, name: name.clone(), record, spec, keys, spec_digests, memory, read: None, changed: false };
+    let mut work = Work {
+        cx,
+        name: name.clone(),
+        record,
+        spec,
+        keys,
+        spec_digests,
+        memory,
+        read: None,
+        mended: false,
+        changed: false,
+    };
     if work.record.deleting {
         work.part().await;
         return SKIPPED;
@@ -158,12 +170,23 @@ impl Work<'_> {
 
     /// A ScopedSecret that is being deleted is only ever taken from.
     async fn part(&mut self) {
-        let Step::Withdraw(refusal) = self.next_step() else { return };
-        if let Err(failure) = self.withdraw(&refusal).await {
+        if let Err(failure) = self.take_away().await {
             tracing::debug!(reason = %failure.reason, "a Secret of a ScopedSecret that is being deleted was not withdrawn; it is tried again");
             let soon = tokio::time::Instant::now() + Duration::from_secs(10);
             self.cx.queue.add_at(Job::Claim(self.name.clone()), soon);
         }
+    }
+
+    async fn take_away(&mut self) -> Result<(), Failure> {
+        for _ in 0..STEPS {
+            match self.next_step() {
+                Step::Withdraw(refusal) => self.withdraw(&refusal).await?,
+                Step::MendSecret(how) => self.mend_secret(how).await?,
+                Step::ReadSecret => self.read_secret().await?,
+                Step::Report(_) | Step::Fetch(_) => break,
+            }
+        }
+        Ok(())
     }
 
     /// What the Secret holds.
@@ -219,16 +242,19 @@ impl Work<'_> {
         let ignore_digests = self.ignore_digests(&verdict);
         let (secret, content, owner) = self.known_secret(&index);
         let secret_name = self.secret_name();
-        let kept = held_by(&index, secret.as_ref(), &secret_name);
-        let kept = kept.map(|held| retention(&secret_name, held, &index.world, now));
-        let paused = match &kept {
-            Some(Retention::Withdraw(_)) => {
-                let few = index.secrets.len() <= pause_threshold(0);
-                let count = if few { 0 } else { self.cx.pending_withdrawals(&index) };
-                (!index.may_withdraw(count)).then_some(count)
-            }
+        let held = held_by(&index, secret.as_ref(), &secret_name);
+        let kept = held.map(|held| retention(&secret_name, held, &index.world, now));
+        let spoilt = secret.as_ref().is_some_and(|s| s.seal.is_err());
+        let why = match (&kept, &verdict) {
+            (Some(Retention::Withdraw(refusal)), _) => Some(refusal),
+            (None, Verdict::Refused(refusal)) if spoilt => Some(refusal),
             _ => None,
         };
+        let paused = why.and_then(|why| {
+            let count = self.cx.pending_withdrawals(&index).max(1);
+            (!index.may_withdraw(count, why, held.map(|held| &**held))).then_some(count)
+        });
+        let known = held.is_some_and(|held| held.claim == self.name.name);
         plan::decide(&Observed {
             name: &self.name.name,
             uid: &self.record.uid,
@@ -247,7 +273,8 @@ impl Work<'_> {
             due: self.memory.due_at.is_some_and(|at| now >= at),
             failure: self.memory.failure.as_deref(),
             blocked: self.memory.blocked,
-            missing: self.record.status.secret().is_some() && self.read.is_none() && !self.memory.searched,
+            missing: (known || self.record.status.secret().is_some()) && self.read.is_none() && !self.memory.searched,
+            mended: self.mended,
         })
     }
 
@@ -293,6 +320,7 @@ impl Work<'_> {
             failure: None,
             blocked: false,
             missing: false,
+            mended: true,
         };
         plan::is_unchanged(&observed, grant, versions)
     }

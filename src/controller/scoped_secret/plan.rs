@@ -55,8 +55,10 @@ pub struct Observed<'a> {
     pub failure: Option<&'a Failure>,
     /// Whether a foreign Secret stood in the way when last looked.
     pub blocked: bool,
-    /// Whether status speaks of a Secret that the index does not have: it may only have lost its label.
+    /// Whether status or a holding speaks of a Secret that the index does not have: it may only have lost its label.
     pub missing: bool,
+    /// Whether its metadata was put right a moment ago.
+    pub mended: bool,
 }
 
 /// Who the Secret's controller ownerReference names.
@@ -116,7 +118,7 @@ pub enum Step {
 }
 
 /// What of a Secret's metadata follows the ScopedSecret.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Mend {
     /// Its owner is written anew: restored from a backup, or its deletionPolicy is another.
     pub owner: bool,
@@ -181,10 +183,13 @@ pub fn ownership(name: &str, uid: &str, secret: &SecretFacts, owner: Owner) -> O
 pub fn decide(o: &Observed<'_>) -> Step {
     let owned = o.secret.map(|secret| (secret, ownership(o.name, o.uid, secret, o.owner)));
     let ours = matches!(owned, Some((_, Ownership::Ours)));
-    if let Some((secret, whose)) = owned {
-        let mend = if ours { mend(o, secret) } else { Mend { owner: false, seal: false } };
-        if whose != Ownership::Foreign && (secret.is_bent() || mend.owner || mend.seal) {
-            return Step::MendSecret(mend);
+    let goes = matches!((o.verdict, o.retention), (Verdict::Refused(_), Some(Retention::Withdraw(_))));
+    if let Some((secret, whose)) = owned.filter(|(_, whose)| *whose != Ownership::Foreign && !o.mended) {
+        let how = if whose == Ownership::Ours && !goes { mend(o, secret) } else { Mend::default() };
+        // What is about to go is only freed.
+        let bent = if goes { secret.held_back } else { secret.is_bent() };
+        if bent || how != Mend::default() {
+            return Step::MendSecret(how);
         }
     }
     match o.verdict {
@@ -218,7 +223,7 @@ fn is_spoilt(owned: Option<(&SecretFacts, Ownership)>) -> bool {
 
 /// What of a Secret of ours is not as its ScopedSecret says, and can be written without its values.
 fn mend(o: &Observed<'_>, secret: &SecretFacts) -> Mend {
-    let nothing = Mend { owner: false, seal: false };
+    let nothing = Mend::default();
     let Some(seal) = secret.seal.as_ref().ok().filter(|seal| *seal.holding.claim == *o.name) else { return nothing };
     if o.terminating || secret.deleting {
         return nothing;

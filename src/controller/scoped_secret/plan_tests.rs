@@ -126,6 +126,7 @@ impl Situation {
             failure: self.failure.as_ref(),
             blocked: false,
             missing: false,
+            mended: false,
         };
         (self.change)(&mut observed);
         look(&observed)

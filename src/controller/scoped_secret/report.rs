@@ -12,7 +12,7 @@ use crate::segmentation::authorize::segment_of;
 use crate::segmentation::key::{CanonicalKey, Realm, RemoteKey};
 use crate::segmentation::seal::SealRecord;
 use crate::segmentation::verdict::Refusal;
-use crate::segmentation::world::ObjectName;
+use crate::segmentation::world::{Holding, ObjectName};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::DynamicObject;
@@ -41,9 +41,9 @@ impl Work<'_> {
                 self.memory.failure = None;
                 self.memory.failures = 0;
             }
-            Outcome::Refused(_) => self.give_up(),
-            Outcome::Undecided(_) | Outcome::Paused { .. } => {}
+            Outcome::Refused(_) | Outcome::Undecided(_) | Outcome::Paused { .. } => {}
         }
+        self.give_up(outcome);
         self.memory.due_at = self.next_due(outcome, now);
         let slow = now.checked_add(SLOW).unwrap_or(Timestamp::MAX);
         let wake = match outcome {
@@ -67,11 +67,17 @@ impl Work<'_> {
         }
     }
 
-    /// A refused claim whose Secret is gone holds its keys no longer.
-    fn give_up(&self) {
+    /// Whose Secret was looked for and is not there holds no key that it is refused, or does not name.
+    fn give_up(&self, outcome: &Outcome) {
+        if !self.memory.searched {
+            return;
+        }
         let name = self.secret_name();
         let mut index = self.cx.index_mut();
-        if index.world.holding(&name).is_some_and(|held| held.claim == self.name.name) {
+        let named = index.world.claim(&self.name).map(|claim| index.world.canonical_keys(claim)).unwrap_or_default();
+        let refused = matches!(outcome, Outcome::Refused(_));
+        let lost = |held: &Holding| refused || held.keys().any(|key| !named.contains(key));
+        if index.world.holding(&name).is_some_and(|held| held.claim == self.name.name && lost(held)) {
             let waiting = index.give_up(&name);
             drop(index);
             self.cx.retry(waiting);

@@ -144,7 +144,7 @@ fn conditions(outcome: &Outcome, has_secret: bool, stale: bool, old: &ScopedSecr
         ],
         Outcome::Paused { refusal, count } => {
             let text = format!(
-                "{}; {count} Secrets would be withdrawn for this cause, so the operator waits: revert the change, or set scopedsecrets.io/accept-violations: \"{count}\" on the policy",
+                "{}; {count} Secrets would be withdrawn for this cause, so the operator waits: revert the change, or set scopedsecrets.io/accept-violations: \"{count}\" on a SegmentationPolicy",
                 refusal.message
             );
             vec![

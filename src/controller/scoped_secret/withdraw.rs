@@ -66,6 +66,7 @@ async fn look_afresh(cx: &Context, namespace: &str, held: Option<&Holding>) -> R
         return policies_unknown(cx, "the CRD of SegmentationPolicy is gone: nothing is withdrawn");
     };
     watch::relist_policies(cx).await.map_err(|e| write_failed(&e))?;
+    cx.index_mut().policies_since = crd.metadata.creation_timestamp.as_ref().map(|made| made.0);
     let since = held.map(|held| held.held_since).filter(|since| *since != Timestamp::MAX);
     let made = crd.metadata.creation_timestamp.map(|made| made.0);
     let younger = since.is_none_or(|since| made.is_some_and(|made| made > since));
@@ -120,10 +121,8 @@ async fn part_with_orphan(cx: &Context, secret: &ObjectName) -> Result<(), Failu
         look_afresh(cx, &secret.namespace, Some(&seal.holding)).await?;
         let index = cx.index();
         let Some(held) = index.world.holding(secret) else { return Ok(()) };
-        if !matches!(retention(secret, held, &index.world, cx.now()), Retention::Withdraw(_)) {
-            return Ok(());
-        }
-        if !index.may_withdraw(cx.pending_withdrawals(&index)) {
+        let Retention::Withdraw(why) = retention(secret, held, &index.world, cx.now()) else { return Ok(()) };
+        if !index.may_withdraw(cx.pending_withdrawals(&index), &why, Some(held)) {
             return Err(Failure::new(Reason::WithdrawalPaused, "many Secrets would be withdrawn for this cause"));
         }
     }

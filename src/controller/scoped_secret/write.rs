@@ -15,7 +15,7 @@ use crate::segmentation::fingerprint::Fingerprint;
 use crate::segmentation::key::CanonicalKey;
 use crate::segmentation::seal::SealRecord;
 use crate::segmentation::verdict::{AuthorisedKey, Grant, Verdict};
-use crate::segmentation::world::{Holding, ObjectName, VersionAsked};
+use crate::segmentation::world::{Holding, VersionAsked};
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DeleteParams, PostParams, Preconditions};
@@ -37,7 +37,6 @@ impl Work<'_> {
     /// Reads the Secret under the target's name, whoever made it.
     pub(super) async fn read_secret(&mut self) -> Result<(), Failure> {
         self.memory.blocked = false;
-        self.memory.searched = true;
         let name = self.secret_name();
         let api: Api<Secret> = Api::namespaced(self.cx.client.clone(), &name.namespace);
         match api.get_opt(&name.name).await.map_err(|e| write_failed(&e))? {
@@ -45,6 +44,7 @@ impl Work<'_> {
             None => {
                 // What it held stays its claim's: it is about to be projected anew.
                 self.cx.index_mut().lose_secret(&name);
+                self.memory.searched = true;
                 self.read = None;
             }
         }
@@ -53,6 +53,7 @@ impl Work<'_> {
 
     /// Takes in what a read, or a write of ours, has shown of the Secret.
     fn take_in(&mut self, secret: &Secret) {
+        self.memory.searched = false;
         let name = self.secret_name();
         let facts = secret_facts(&name, &secret.metadata, &self.keys);
         let digests = draft::read_digests(&self.spec, secret, &self.keys);
@@ -97,10 +98,12 @@ impl Work<'_> {
             let sealed = sealed.ok_or_else(unsealable)?;
             secret.metadata.annotations.get_or_insert_default().insert(SEAL_ANNOTATION.into(), sealed);
         }
+        self.mended = true;
         match mend(self.cx, secret).await? {
             Some(mended) => {
                 self.take_in(&mended);
-                if seen.is_bent() {
+                let straight = self.read.as_ref().is_some_and(|(facts, _)| !facts.is_bent());
+                if seen.is_bent() && straight {
                     let text = "the Secret's metadata had been changed by somebody else and was put right";
                     self.event(EventType::Warning, Reason::Restored, text).await;
                 }
@@ -188,12 +191,13 @@ impl Work<'_> {
             None => Err(unsealable()),
         };
         let Ok(Some(secret)) = written else {
-            self.unreserve(&secret_name, before);
+            self.cx.index_mut().unreserve(&secret_name, before);
             return written.map(|_| Progress::LookAgain);
         };
         let facts = secret_facts(&secret_name, &secret.metadata, &self.keys);
         self.memory.verified = Some(facts.revision());
-        self.cx.index_mut().put_secret(secret_name, facts);
+        self.cx.index_mut().wrote(secret_name, facts);
+        self.memory.searched = false;
         self.read = None;
         self.changed = !same_content;
         if self.changed {
@@ -275,20 +279,7 @@ impl Work<'_> {
         if shared_value(&secret_name, &grant.keys, prints.iter().flatten(), &index.world, self.cx.now()) {
             return Err(value_shared());
         }
-        let before = index.world.holding(&secret_name).cloned();
-        index.world.put_holding(secret_name, record.holding.clone());
-        Ok(before)
-    }
-
-    /// Takes a reservation back: what the index knows of the Secret by now says what it holds, or what it knew before.
-    fn unreserve(&self, secret: &ObjectName, before: Option<Arc<Holding>>) {
-        let mut index = self.cx.index_mut();
-        index.world.remove_holding(secret);
-        match (index.secret(secret).cloned(), before) {
-            (Some(facts), _) => index.put_secret(secret.clone(), facts),
-            (None, Some(before)) => index.world.put_holding(secret.clone(), before),
-            (None, None) => {}
-        }
+        Ok(index.reserve(&secret_name, record.holding.clone()))
     }
 
     /// Creates the Secret, or replaces exactly the revision that was observed. None: the cluster is not as observed.
