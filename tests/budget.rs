@@ -73,7 +73,7 @@ fn five_hundred_at_first_unchanged_and_after_a_restart() {
     assert!(gone.status.success());
     apply(&cluster, &yaml);
 
-    // First sync: 2 writes each, no Secret read, 1/20 provider call.
+    // First sync: 2 writes each, one of the SegmentGuard for all, no Secret read, 1/20 provider call.
     let (mark, before) = (cluster.audit_mark(), provider_calls(&aws));
     let operator = Operator::start_with(&cluster, &PATIENT);
     eventually("all are ready", LONG, || all_ready(&cluster));
@@ -82,6 +82,8 @@ fn five_hundred_at_first_unchanged_and_after_a_restart() {
     println!("first sync of {COUNT}: {calls} provider calls, {counted:?}");
     assert_eq!(counted.get("create secrets"), Some(&COUNT), "{counted:?}");
     assert_eq!(counted.get("update scopedsecrets/status"), Some(&COUNT), "{counted:?}");
+    assert_eq!(of_guards(&counted), ["create segmentguards"], "{counted:?}");
+    assert_eq!(counted.get("create segmentguards"), Some(&1), "{counted:?}");
     assert!(
         !counted.contains_key("get secrets")
             && !counted.contains_key("update secrets")
@@ -102,7 +104,7 @@ fn five_hundred_at_first_unchanged_and_after_a_restart() {
     println!("unchanged refresh: {calls} provider calls, {counted:?}");
     let touched: Vec<_> =
         counted.keys().filter(|k| (k.contains("secrets") || k.contains("events")) && !k.starts_with("watch")).collect();
-    assert!(touched.is_empty(), "{counted:?}");
+    assert!(touched.is_empty() && of_guards(&counted).is_empty(), "{counted:?}");
     assert!(calls <= COUNT / 20 + 10, "{calls} provider calls");
 
     // Restart: no write, no Secret read; no provider call before a refresh is due.
@@ -123,8 +125,14 @@ fn five_hundred_at_first_unchanged_and_after_a_restart() {
         .filter(|k| ["secrets", "scopedsecrets/status", "events"].iter().any(|r| k.ends_with(r)))
         .filter(|k| !k.starts_with("watch") && !k.starts_with("list"))
         .collect();
-    assert!(touched.is_empty(), "{counted:?}");
+    assert!(touched.is_empty() && of_guards(&counted).is_empty(), "{counted:?}");
     all_is_well(&cluster, &operator);
+}
+
+/// What was done with SegmentGuards beyond the one watch of them.
+fn of_guards(counted: &BTreeMap<String, usize>) -> Vec<&str> {
+    let guards = counted.keys().filter(|k| k.ends_with("segmentguards"));
+    guards.filter(|k| !k.starts_with("watch") && !k.starts_with("list")).map(String::as_str).collect()
 }
 
 fn looked_at(metrics: &str) -> Result<(), String> {

@@ -8,11 +8,13 @@ pub mod policy;
 pub mod reason;
 mod schema;
 pub mod scoped_secret;
+pub mod segment_guard;
 pub mod store;
 
 pub use policy::{SegmentationPolicy, SegmentationPolicySpec, SegmentationPolicyStatus};
 pub use reason::Reason;
 pub use scoped_secret::{ScopedSecret, ScopedSecretSpec, ScopedSecretStatus};
+pub use segment_guard::{SegmentGuard, SegmentGuardSpec};
 pub use store::{ScopedSecretStore, ScopedSecretStoreSpec, ScopedSecretStoreStatus};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -34,6 +36,8 @@ pub const REFRESH_AT_ANNOTATION: &str = "scopedsecrets.io/refresh-at";
 pub const ACCEPT_VIOLATIONS_ANNOTATION: &str = "scopedsecrets.io/accept-violations";
 /// On a workload's pod template: which content of its Secrets its pods were last restarted for.
 pub const RESTARTED_FOR_ANNOTATION: &str = "scopedsecrets.io/restarted-for";
+/// On a SegmentGuard: how a breach is answered in its namespace.
+pub const MODE_LABEL: &str = "scopedsecrets.io/mode";
 /// The label that Kubernetes itself puts on every namespace.
 pub const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
 /// How often a claim is refreshed unless it says otherwise.
@@ -41,5 +45,7 @@ pub const DEFAULT_REFRESH_INTERVAL: std::time::Duration = std::time::Duration::f
 
 /// Every CRD, finished as it is to be applied.
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    [ScopedSecret::crd(), ScopedSecretStore::crd(), SegmentationPolicy::crd()].map(schema::finish).into()
+    [ScopedSecret::crd(), ScopedSecretStore::crd(), SegmentationPolicy::crd(), SegmentGuard::crd()]
+        .map(schema::finish)
+        .into()
 }

@@ -47,6 +47,10 @@ pub struct SegmentationPolicySpec {
     /// How a violation is answered at admission. It never decides whether a value is fetched. Default: Enforce.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
+    /// Rules that are only reported, even in mode Enforce: for clusters that are not clean yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "set"))]
+    pub report_only: Vec<ModalRule>,
     /// Which keys a governed namespace may claim. Several policies over one namespace: the union.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
@@ -135,6 +139,26 @@ pub enum Mode {
     /// Refuse.
     #[default]
     Enforce,
+}
+
+impl Mode {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Audit => "Audit",
+            Self::Warn => "Warn",
+            Self::Enforce => "Enforce",
+        }
+    }
+}
+
+/// A rule that follows the mode, and that a policy may have only reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum ModalRule {
+    /// Only pods under a consumer's ServiceAccount reference a projected Secret.
+    Consumers,
+    /// No replicator carries a Secret into or out of a governed namespace.
+    Replication,
 }
 
 /// Keys of one store that governed namespaces may claim.
@@ -247,7 +271,9 @@ pub enum Within {
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
     {"rule": "(has(self.keys) && size(self.keys) > 0) != (has(self.namespaces) && size(self.namespaces) > 0)",
-     "message": "an exception names what it is for: exactly one non-empty list of keys or namespaces"}
+     "message": "an exception names what it is for: exactly one non-empty list of keys or namespaces"},
+    {"rule": "!(self.rule in ['Consumers', 'Replication']) || (has(self.namespaces) && size(self.namespaces) > 0)",
+     "message": "an exception to Consumers or Replication is for namespaces: write namespaces instead of keys"}
 ]))]
 pub struct Exception {
     /// The rule that is lifted.
@@ -283,6 +309,10 @@ pub enum ExceptedRule {
     ExclusiveKeys,
     /// One value, one segment.
     UniqueValues,
+    /// Only its consumers' pods reference a projected Secret.
+    Consumers,
+    /// No replicator carries a Secret into or out of the namespace.
+    Replication,
 }
 
 /// What the operator observed of a policy.

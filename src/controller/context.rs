@@ -1,5 +1,6 @@
 //! What every part of the controller shares. Clock and randomness are fields, so that a simulator can own them.
 
+use super::guard::Guards;
 use super::index::{Index, Revision};
 use super::providers::Providers;
 use super::queue::{Lane, Queue};
@@ -28,6 +29,8 @@ pub enum Job {
     Store(String),
     /// A SegmentationPolicy.
     Policy(String),
+    /// The SegmentGuard of a namespace.
+    Guard(Arc<str>),
     /// The seal key.
     Key,
 }
@@ -85,6 +88,8 @@ pub struct Context {
     index: RwLock<Index>,
     /// What is to be done.
     pub queue: Queue<Job>,
+    /// What is known of the SegmentGuards.
+    pub guards: Guards,
     /// Connections to secrets managers.
     pub providers: Providers,
     /// What is remembered.
@@ -124,6 +129,7 @@ impl Context {
             client,
             index: RwLock::default(),
             queue: Queue::default(),
+            guards: Guards::default(),
             providers,
             memory: Mutex::default(),
             recorder,

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!   watch ──► index ──► queue (urgent | routine) ──► scoped_secret: observe ─► plan ─► act ─► status
+//!                │                              ├──► guard: what must the API server know of a namespace?
 //!                │                              ├──► store: whose secrets are these?
 //!                └──► admission (reads)         └──► policy: what is in force?
 //! ```
@@ -10,6 +11,7 @@
 //! Every replica watches, so that admission answers from a warm index; only the leader acts.
 
 pub mod context;
+pub mod guard;
 pub mod index;
 pub mod keys;
 pub mod policy;
@@ -147,7 +149,8 @@ async fn perform(cx: &Context, job: &Job, leader: bool, failures: &Failures) {
             settle_acceptances(cx);
             policy::reconcile(cx, name).await;
         }
-        Job::Claim(_) | Job::Orphan(_) | Job::Policy(_) => {}
+        Job::Guard(namespace) if leader => guard::reconcile(cx, namespace).await,
+        Job::Claim(_) | Job::Orphan(_) | Job::Policy(_) | Job::Guard(_) => {}
         Job::Store(name) => {
             let before = failures.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied().unwrap_or(0);
             let outcome = store::reconcile(cx, name, before, leader).await;
@@ -185,5 +188,6 @@ pub fn take_over(cx: &Context) {
     policies.into_iter().for_each(|name| cx.queue.add(Job::Policy(name), Lane::Routine));
     stores.into_iter().for_each(|name| cx.queue.add(Job::Store(name), Lane::Routine));
     orphans.into_iter().for_each(|name| cx.queue.add(Job::Orphan(name), Lane::Routine));
+    guard::queue_all(cx);
     cx.queue.add(Job::Key, Lane::Urgent);
 }

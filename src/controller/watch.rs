@@ -3,12 +3,16 @@
 //! Our own kinds are watched as plain JSON and decoded one by one: an object that cannot be decoded must not hide the others.
 
 use super::context::{Context, Job};
+use super::guard;
 use super::index::{PolicyFacts, accept_violations, is_older, object_name, secret_facts};
 use super::queue::Lane;
 use super::scoped_secret::told::Told;
 use super::seen_claim::SeenClaim;
 use super::{keys, providers::declared_realm};
-use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, ScopedSecret, ScopedSecretStore, SegmentationPolicy};
+use crate::api::segment_guard::SEGMENT_GUARD;
+use crate::api::{
+    MANAGED_BY, MANAGED_BY_LABEL, ScopedSecret, ScopedSecretStore, SegmentGuard, SegmentGuardSpec, SegmentationPolicy,
+};
 use crate::segmentation::policy::Policy;
 use crate::segmentation::world::ObjectName;
 use futures::{Stream, StreamExt};
@@ -27,7 +31,7 @@ use tokio::sync::watch;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Synced(BTreeSet<&'static str>);
 
-const WATCHES: [&str; 6] = ["policies", "stores", "namespaces", "secrets", "claims", "own"];
+const WATCHES: [&str; 7] = ["policies", "stores", "namespaces", "secrets", "claims", "guards", "own"];
 
 impl Synced {
     /// Whether every watch has.
@@ -50,6 +54,7 @@ pub async fn run(cx: Arc<Context>, synced: watch::Sender<Synced>) {
         namespaces(&cx, done("namespaces")),
         secrets(&cx, done("secrets")),
         claims(&cx, done("claims")),
+        guards(&cx, done("guards")),
         own_secrets(&cx, done("own")),
     );
 }
@@ -236,6 +241,7 @@ pub async fn relist_policies(cx: &Context) -> Result<(), kube::Error> {
 pub(super) fn judge_all(cx: &Context) {
     cx.requeue_claims(|_| true, Lane::Urgent);
     requeue_orphans(cx, |_| true);
+    guard::queue_all(cx);
 }
 
 /// Secrets without an owner may have lost their ScopedSecret.
@@ -331,6 +337,7 @@ pub fn observe_namespace(cx: &Context, metadata: &ObjectMeta, view: View) {
     let changed = cx.index_mut().put_namespace(name, labels, metadata.deletion_timestamp.is_some(), revision);
     if changed {
         cx.requeue_claims(|claim| &*claim.namespace == name, Lane::Urgent);
+        guard::queue(cx, name);
         // A value that it shares within its segment may be shared across two now.
         let index = cx.index();
         let held = index.world.holdings().filter(|(secret, _)| &*secret.namespace == name);
@@ -343,6 +350,7 @@ pub fn observe_namespace(cx: &Context, metadata: &ObjectMeta, view: View) {
 
 fn forget_namespace(cx: &Context, name: &str) {
     cx.index_mut().remove_namespace(name);
+    cx.guards.forget(name);
 }
 
 async fn claims(cx: &Context, synced: impl Fn()) {
@@ -514,11 +522,59 @@ fn secret_gone(cx: &Context, name: &ObjectName, uid: Option<&str>) {
     let rivals = if cx.leads() { Vec::new() } else { index.give_up(name) };
     let claims: Vec<ObjectName> = index.claims_for(name).cloned().collect();
     drop(index);
+    guard::queue(cx, &name.namespace);
     cx.retry(rivals);
     if held.is_some_and(|held| claims.iter().all(|claim| claim.name != held.claim)) {
         cx.queue.add(Job::Orphan(name.clone()), Lane::Routine);
     }
     claims.into_iter().for_each(|claim| cx.queue.add(Job::Claim(claim), Lane::Urgent));
+}
+
+/// The SegmentGuards: one that is not as it was written is put right.
+async fn guards(cx: &Context, synced: impl Fn()) {
+    let mut listed: BTreeSet<String> = BTreeSet::new();
+    let namespace = |object: &DynamicObject| object.namespace().filter(|_| object.name_any() == SEGMENT_GUARD);
+    follow("SegmentGuard", objects::<SegmentGuard>(cx), |seen| match seen {
+        Seen::ListBegins => listed.clear(),
+        Seen::Listed(object) => {
+            listed.extend(namespace(&object));
+            observe_guard(cx, object, View::Listed);
+        }
+        Seen::There(object) => observe_guard(cx, object, View::Newest),
+        Seen::Gone(object) => {
+            if let Some(namespace) = namespace(&object)
+                && cx.guards.gone(&namespace, object.metadata.uid.as_deref())
+            {
+                guard::queue(cx, &namespace);
+            }
+        }
+        Seen::ListEnds => {
+            for namespace in cx.guards.namespaces().into_iter().filter(|n| !listed.contains(n)) {
+                if cx.guards.gone(&namespace, None) {
+                    guard::queue(cx, &namespace);
+                }
+            }
+            synced();
+        }
+        Seen::Broken(_) => {}
+    })
+    .await;
+}
+
+fn observe_guard(cx: &Context, object: DynamicObject, view: View) {
+    let Some(namespace) = object.namespace().filter(|_| object.name_any() == SEGMENT_GUARD) else { return };
+    // One that cannot be understood says nothing, and is written anew.
+    let (metadata, spec) = match object.clone().try_parse::<SegmentGuard>() {
+        Ok(guard) => (guard.metadata, guard.spec),
+        Err(_) => (object.metadata, SegmentGuardSpec::default()),
+    };
+    let found = guard::seen(&metadata, spec);
+    let older = |known: guard::Known| {
+        known.uid == found.uid && view.is_passed_over(&found.resource_version, &known.resource_version)
+    };
+    if !cx.guards.known(&namespace).is_some_and(older) && cx.guards.put(&namespace, found) {
+        guard::queue(cx, &namespace);
+    }
 }
 
 /// Secrets of the operator's own namespace: the seal key and stores' credentials.

@@ -10,7 +10,7 @@ use super::segment::Segment;
 use super::verdict::{AuthorisedKey, Grant, Refusal, Verdict};
 use super::world::{Claim, Holding, ObjectName, PolicyState, StoreState, VersionAsked, World};
 use crate::api::Reason;
-use crate::api::policy::{Action, ExceptedRule, Exclusivity, Mode, Within};
+use crate::api::policy::{Action, ExceptedRule, Exclusivity, ModalRule, Mode, Within};
 use jiff::Timestamp;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -37,6 +37,40 @@ pub fn segment_of(namespace: &str, world: &World) -> Result<Segment, Refusal> {
     match scope_of(namespace, world) {
         Ok(scope) => Ok(scope.segment),
         Err(Unscoped::Refused(refusal) | Unscoped::Undecided(refusal)) => Err(refusal),
+    }
+}
+
+/// How the rules that follow the mode are answered in a namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Governance {
+    /// The policies over it agree on a segment.
+    Governed {
+        /// Their strictest mode.
+        mode: Mode,
+        /// The strictest answer to a breach of rule Consumers: the mode, or less where each policy takes some off.
+        consumers: Mode,
+        /// Likewise of rule Replication.
+        replication: Mode,
+    },
+    /// It is in no segment.
+    Ungoverned,
+    /// That cannot be told now.
+    Unknown,
+}
+
+/// How breaches are answered in a namespace.
+pub fn governance(namespace: &str, world: &World, now: Timestamp) -> Governance {
+    match scope_of(namespace, world) {
+        Ok(scope) => {
+            let strictest = |rule| scope.policies.iter().map(|p| p.answers(rule, namespace, now)).max();
+            Governance::Governed {
+                mode: scope.mode(),
+                consumers: strictest(ModalRule::Consumers).unwrap_or_default(),
+                replication: strictest(ModalRule::Replication).unwrap_or_default(),
+            }
+        }
+        Err(Unscoped::Refused(_)) => Governance::Ungoverned,
+        Err(Unscoped::Undecided(_)) => Governance::Unknown,
     }
 }
 

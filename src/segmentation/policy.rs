@@ -34,6 +34,8 @@ pub struct Policy {
     selector: NamespaceSelector,
     /// How a violation is answered at admission.
     pub mode: Mode,
+    /// Rules that are only reported.
+    pub report_only: BTreeSet<ModalRule>,
     /// What may be claimed.
     pub allow: Vec<AllowEntry>,
     /// How far one key may be shared.
@@ -107,6 +109,7 @@ impl Policy {
             segment_labels,
             selector,
             mode: spec.mode.unwrap_or_default(),
+            report_only: spec.report_only.iter().copied().collect(),
             allow,
             exclusive_keys: rules.exclusive_keys.unwrap_or_default(),
             unique_within: unique.within.unwrap_or_default(),
@@ -161,6 +164,17 @@ impl Policy {
     /// The patterns that let several segments claim one key.
     pub fn shared_patterns(&self) -> impl Iterator<Item = &KeyPattern> {
         self.allow.iter().flat_map(|a| &a.patterns).filter(|p| !p.separates(&self.segment_labels))
+    }
+
+    /// How a violation of a rule that follows the mode is answered in a namespace: only reported while the policy says so, or
+    /// an exception lifts the rule there.
+    pub fn answers(&self, rule: ModalRule, namespace: &str, now: Timestamp) -> Mode {
+        let excepted = match rule {
+            ModalRule::Consumers => ExceptedRule::Consumers,
+            ModalRule::Replication => ExceptedRule::Replication,
+        };
+        let reported = self.report_only.contains(&rule) || self.lifts(excepted, None, &[namespace], now);
+        if reported { Mode::Audit } else { self.mode }
     }
 
     /// Whether an exception lifts `rule` for this key or one of these namespaces now. One whose end is more than 90 days

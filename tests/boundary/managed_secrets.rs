@@ -27,21 +27,6 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: admin}
 subjects: [{kind: User, name: tess}]
 "#;
 
-/// The kind itself is not there yet; the rule is.
-const SEGMENT_GUARDS: &str = r#"
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: segmentguards.scopedsecrets.io}
-spec:
-  group: scopedsecrets.io
-  names: {kind: SegmentGuard, plural: segmentguards, singular: segmentguard}
-  scope: Namespaced
-  versions:
-  - name: v1alpha1
-    served: true
-    storage: true
-    schema: {openAPIV3Schema: {type: object, properties: {spec: {type: object, x-kubernetes-preserve-unknown-fields: true}}}}
-"#;
 const SEGMENT_GUARD: &str = "apiVersion: scopedsecrets.io/v1alpha1\nkind: SegmentGuard\nmetadata: {name: scoped-secrets, namespace: payments-prod, labels: {scopedsecrets.io/mode: Enforce}}\nspec: {targets: {}}\n";
 
 #[test]
@@ -51,7 +36,6 @@ fn a_managed_secret_is_the_operators_also_while_it_is_gone() {
     let operator = Operator::start(&cluster);
     set_up(&cluster, &stub.endpoint);
     apply(&cluster, TENANT);
-    apply(&cluster, SEGMENT_GUARDS);
     let value = "canary-orders-kX9mQ2vL8nR5wT3z1pQ";
     stub.put("payments/prod/orders", Says::Text(value.into()));
     apply(
@@ -250,7 +234,7 @@ fn own_and_status() -> Vec<Row<'static>> {
         // The kinds that are the operator's.
         (ADMIN, "create -f -", SEGMENT_GUARD, only),
         ("tess", "create --as-group=system:masters -f -", SEGMENT_GUARD, only),
-        ("system:serviceaccount:scoped-secrets:scoped-secrets", "create --as-group=system:masters -f -", SEGMENT_GUARD, PASSES),
+        ("system:serviceaccount:scoped-secrets:scoped-secrets", "annotate --as-group=system:masters segmentguard scoped-secrets -n payments-prod example.com/note=1", "", PASSES),
         (ADMIN, "label segmentguard scoped-secrets -n payments-prod scopedsecrets.io/mode=Audit --overwrite", "", only),
         (ADMIN, "label segmentguard scoped-secrets -n payments-prod scopedsecrets.io/mode-", "", only),
         (ADMIN, r#"patch segmentguard scoped-secrets -n payments-prod --type=merge -p {"spec":{"targets":{"orders":["thief"]}}}"#, "", only),

@@ -43,6 +43,7 @@ pub fn install(cluster: &Cluster) {
         "crd/scopedsecrets.scopedsecrets.io",
         "crd/segmentationpolicies.scopedsecrets.io",
         "crd/scopedsecretstores.scopedsecrets.io",
+        "crd/segmentguards.scopedsecrets.io",
     ];
     for crd in crds {
         let ready = cluster.kubectl(&["wait", "--for=condition=Established", "--timeout=20s", crd]);

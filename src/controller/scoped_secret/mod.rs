@@ -14,6 +14,7 @@ mod write;
 pub use withdraw::reconcile_orphan;
 
 use super::context::{Context, Job, Memory};
+use super::guard;
 use super::index::{ClaimRecord, Index, SecretFacts};
 use super::store::brief;
 use crate::api::duration;
@@ -23,7 +24,7 @@ use crate::segmentation::authorize::{Retention, authorize, retention, shared_val
 use crate::segmentation::seal::{Digests, SealKeys};
 use crate::segmentation::verdict::Verdict;
 use crate::segmentation::world::{Holding, ObjectName};
-use plan::{Content, Failure, Observed, Outcome, Owner, Step};
+use plan::{Content, Failure, Guarding, Observed, Outcome, Owner, Step};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,6 +57,7 @@ pub async fn reconcile(cx: &Context, name: &ObjectName) -> &'static str {
     let Some(record) = cx.index().claims.get(name).cloned() else {
         cx.memory().remove(name);
         cx.queue.forget(&Job::Claim(name.clone()));
+        guard::queue(cx, &name.namespace);
         return SKIPPED;
     };
     let spec = record.spec.as_deref().and_then(|bytes| serde_json::from_slice::<ScopedSecretSpec>(bytes).ok());
@@ -83,14 +85,20 @@ pub async fn reconcile(cx: &Context, name: &ObjectName) -> &'static str {
     };
     if work.record.deleting {
         work.part().await;
+        guard::look(cx, &work.secret_name());
         return SKIPPED;
     }
     work.recall();
-    let outcome = work.run().await;
+    let Some(outcome) = work.run().await else {
+        cx.memory().insert(name.clone(), work.memory);
+        guard::queue(cx, &name.namespace);
+        return SKIPPED;
+    };
     work.settle(&outcome);
     if cx.index().claims.contains_key(name) {
         cx.memory().insert(name.clone(), work.memory.clone());
     }
+    guard::look(cx, &work.secret_name());
     work.report(&outcome).await;
     outcome.reason().as_str()
 }
@@ -137,20 +145,22 @@ impl Work<'_> {
         self.memory.looked_at = Some(seen);
     }
 
-    async fn run(&mut self) -> Outcome {
+    /// How it stands at last; None while it waits for the SegmentGuard.
+    async fn run(&mut self) -> Option<Outcome> {
         for _ in 0..STEPS {
             let failure = match self.next_step() {
-                Step::Report(outcome) => return outcome,
+                Step::Report(outcome) => return Some(outcome),
+                Step::AwaitGuard => return None,
                 Step::ReadSecret => self.read_secret().await.err(),
                 Step::MendSecret(mend) => self.mend_secret(mend).await.err(),
                 Step::Withdraw(refusal) => match self.withdraw(&refusal).await {
                     Ok(()) => None,
                     // What is in force cannot be told any more, so that nothing is to be withdrawn: not a failure to do it.
                     Err(failure) if failure.reason == Reason::PolicyUnknown => None,
-                    Err(failure) => return Outcome::Stuck { refusal, failure },
+                    Err(failure) => return Some(Outcome::Stuck { refusal, failure }),
                 },
                 Step::Fetch(grant) => match self.fetch_and_write(&grant).await {
-                    Ok(write::Progress::Done) => return Outcome::Current,
+                    Ok(write::Progress::Done) => return Some(Outcome::Current),
                     Ok(write::Progress::LookAgain) => None,
                     Err(failure) if self.holds_what_is_not_allowed() => {
                         self.memory.failure = Some(failure.into());
@@ -161,11 +171,11 @@ impl Work<'_> {
                 },
             };
             if let Some(failure) = failure {
-                return Outcome::Failed(failure);
+                return Some(Outcome::Failed(failure));
             }
         }
         let text = "the Secret changes faster than it can be written; it is tried again";
-        Outcome::Failed(Failure::new(Reason::WriteFailed, text))
+        Some(Outcome::Failed(Failure::new(Reason::WriteFailed, text)))
     }
 
     /// A ScopedSecret that is being deleted is only ever taken from.
@@ -183,7 +193,7 @@ impl Work<'_> {
                 Step::Withdraw(refusal) => self.withdraw(&refusal).await?,
                 Step::MendSecret(how) => self.mend_secret(how).await?,
                 Step::ReadSecret => self.read_secret().await?,
-                Step::Report(_) | Step::Fetch(_) => break,
+                Step::Report(_) | Step::AwaitGuard | Step::Fetch(_) => break,
             }
         }
         Ok(())
@@ -272,6 +282,10 @@ impl Work<'_> {
             shared: self.shares_a_value(&index, &verdict, secret.as_ref()),
             due: self.memory.due_at.is_some_and(|at| now >= at),
             failure: self.memory.failure.as_deref(),
+            guard: match verdict {
+                Verdict::Allowed(_) => guard::standing(self.cx, &index, &self.name, &secret_name),
+                _ => Guarding::InPlace,
+            },
             blocked: self.memory.blocked,
             missing: (known || self.record.status.secret().is_some()) && self.read.is_none() && !self.memory.searched,
             mended: self.mended,
@@ -318,6 +332,7 @@ impl Work<'_> {
             shared: self.shares_a_value(&self.cx.index(), &verdict, secret),
             due: true,
             failure: None,
+            guard: Guarding::InPlace,
             blocked: false,
             missing: false,
             mended: true,

@@ -3,6 +3,7 @@
 //! ```text
 //!   observe ─► decide ─► Report ───────────────────────────────► status
 //!                 ├────► ReadSecret ─► observe ─► decide ...
+//!                 ├────► AwaitGuard ─► the SegmentGuard names the Secret ─► observe ─► decide ...
 //!                 ├────► Withdraw  ─► fresh reads ─► delete ───► status
 //!                 └────► Fetch ─► (authorised again) ─► project ─► create or replace ─► status
 //! ```
@@ -53,12 +54,25 @@ pub struct Observed<'a> {
     pub due: bool,
     /// The last attempt's failure, if it failed.
     pub failure: Option<&'a Failure>,
+    /// Whether the SegmentGuard names the Secret's consumers.
+    pub guard: Guarding,
     /// Whether a foreign Secret stood in the way when last looked.
     pub blocked: bool,
     /// Whether status or a holding speaks of a Secret that the index does not have: it may only have lost its label.
     pub missing: bool,
     /// Whether its metadata was put right a moment ago.
     pub mended: bool,
+}
+
+/// How far the SegmentGuard is, without which nothing is fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Guarding {
+    /// It names the Secret and its consumers.
+    InPlace,
+    /// It is about to be written.
+    Awaited,
+    /// It could not be written.
+    Failed(Failure),
 }
 
 /// Who the Secret's controller ownerReference names.
@@ -111,6 +125,8 @@ pub enum Step {
     /// Put the Secret's metadata right, which needs no value: finalizers would keep it readable when it is withdrawn, other
     /// owners alive when its ScopedSecret is gone, replicators would carry it away, and without our label it is not watched.
     MendSecret(Mend),
+    /// Wait for the SegmentGuard; nothing is said meanwhile.
+    AwaitGuard,
     /// Take the Secret away, after a fresh look.
     Withdraw(Refusal),
     /// Fetch these keys, then write.
@@ -271,7 +287,11 @@ fn step_allowed(o: &Observed<'_>, grant: &Grant, owned: Option<(&SecretFacts, Ow
 fn fetch_or_wait(o: &Observed<'_>, grant: &Grant) -> Step {
     match o.failure {
         Some(failure) if !o.due => Step::Report(Outcome::Failed(failure.clone())),
-        _ => Step::Fetch(grant.clone()),
+        _ => match &o.guard {
+            Guarding::InPlace => Step::Fetch(grant.clone()),
+            Guarding::Awaited => Step::AwaitGuard,
+            Guarding::Failed(failure) => Step::Report(Outcome::Failed(failure.clone())),
+        },
     }
 }
 

@@ -124,6 +124,7 @@ impl Situation {
             shared: false,
             due: false,
             failure: self.failure.as_ref(),
+            guard: Guarding::InPlace,
             blocked: false,
             missing: false,
             mended: false,
@@ -138,6 +139,7 @@ impl Situation {
             Step::Report(Outcome::Paused { .. }) => "Paused".into(),
             Step::Report(outcome) => outcome.reason().as_str().into(),
             Step::ReadSecret => "read".into(),
+            Step::AwaitGuard => "await".into(),
             Step::Withdraw(_) => "withdraw".into(),
             Step::Fetch(_) => "fetch".into(),
             Step::MendSecret(Mend { owner, seal }) => {
@@ -169,6 +171,22 @@ fn an_allowed_claim() {
     let table: Vec<(&str, &str, Situation)> = vec![
         ("at rest", "Ready", at_rest()),
         ("new", "fetch", Situation { secret: None, retention: None, ..at_rest() }),
+        (
+            "new, and not guarded yet",
+            "await",
+            Situation { secret: None, retention: None, change: |o| o.guard = Guarding::Awaited, ..at_rest() },
+        ),
+        (
+            "its guard cannot be written",
+            "WriteFailed",
+            Situation {
+                secret: None,
+                retention: None,
+                change: |o| o.guard = Guarding::Failed(Failure::new(Reason::WriteFailed, "no")),
+                ..at_rest()
+            },
+        ),
+        ("at rest, and its guard is gone", "Ready", Situation { change: |o| o.guard = Guarding::Awaited, ..at_rest() }),
         ("a refresh is due", "fetch", Situation { change: |o| o.due = true, ..at_rest() }),
         (
             "immutable is never refreshed",

@@ -5,6 +5,7 @@ use super::write::mend;
 use super::{Work, write_failed};
 use crate::api::{Reason, ScopedSecret};
 use crate::controller::context::{Context, Job};
+use crate::controller::guard;
 use crate::controller::index::{SecretFacts, secret_facts};
 use crate::controller::store::brief;
 use crate::controller::watch;
@@ -97,6 +98,7 @@ pub async fn reconcile_orphan(cx: &Context, secret: &ObjectName) {
         tracing::debug!(namespace = %secret.namespace, name = %secret.name, reason = %failure.reason, "a Secret without its ScopedSecret stays for now");
         cx.queue.add_at(Job::Orphan(secret.clone()), tokio::time::Instant::now() + LATER);
     }
+    guard::look(cx, secret);
 }
 
 async fn part_with_orphan(cx: &Context, secret: &ObjectName) -> Result<(), Failure> {

@@ -1,0 +1,221 @@
+//! What is known of the SegmentGuards, and which claims wait for one.
+
+use super::plan::Content;
+use crate::controller::scoped_secret::plan::Failure;
+use crate::segmentation::world::ObjectName;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A guard as it was last seen or written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Known {
+    /// Its uid.
+    pub uid: String,
+    /// Its resourceVersion.
+    pub resource_version: String,
+    /// What it says.
+    pub content: Content,
+    /// Whether it is there. One that somebody deleted is put back as it was.
+    pub there: bool,
+}
+
+/// The guard of one namespace.
+#[derive(Debug, Default)]
+struct Place {
+    known: Option<Known>,
+    /// Claims that may not be fetched before the guard names their Secret.
+    waiting: BTreeSet<ObjectName>,
+    /// Why it could not be written.
+    failure: Option<Failure>,
+    failures: u32,
+    /// When it was last tried in vain.
+    failed_at: Option<Instant>,
+    /// Until when the writes so far count: one counts for [`EACH`].
+    spent: Option<Instant>,
+}
+
+/// In the long run a guard is written this often at most, so that a burst of claims costs few writes.
+const EACH: Duration = Duration::from_secs(4);
+/// So many more are made at once: a claim that comes by itself does not wait.
+const AT_ONCE: u32 = 3;
+/// How long a failing write is left alone, at first and at most.
+const FIRST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// All of them.
+#[derive(Debug, Default)]
+pub struct Guards(Mutex<HashMap<String, Place>>);
+
+impl Guards {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Place>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The namespaces of which a guard is known.
+    pub fn namespaces(&self) -> Vec<String> {
+        self.lock().iter().filter(|(_, place)| place.known.is_some()).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The guard of a namespace.
+    pub fn known(&self, namespace: &str) -> Option<Known> {
+        self.lock().get(namespace)?.known.clone()
+    }
+
+    /// Takes in a guard that was seen or written; true if it is another than was known.
+    pub fn put(&self, namespace: &str, known: Known) -> bool {
+        let mut places = self.lock();
+        let place = places.entry(namespace.to_owned()).or_default();
+        let changed = place.known.as_ref() != Some(&known);
+        place.known = Some(known);
+        changed
+    }
+
+    /// A guard was seen to be gone; true if it was there.
+    pub fn gone(&self, namespace: &str, uid: Option<&str>) -> bool {
+        let mut places = self.lock();
+        let Some(known) = places.get_mut(namespace).and_then(|place| place.known.as_mut()) else { return false };
+        let went = known.there && uid.is_none_or(|uid| known.uid == uid);
+        known.there &= !went;
+        went
+    }
+
+    /// Forgets what a guard said: it was removed, or went with its namespace.
+    pub fn forget(&self, namespace: &str) {
+        let mut places = self.lock();
+        if let Some(place) = places.get_mut(namespace) {
+            place.known = None;
+            if place.waiting.is_empty() {
+                places.remove(namespace);
+            }
+        }
+    }
+
+    /// What the guard of a namespace says of a Secret; None if there is no guard.
+    pub fn says(&self, namespace: &str, target: &str) -> Option<Option<Vec<String>>> {
+        let places = self.lock();
+        let known = places.get(namespace)?.known.as_ref().filter(|known| known.there)?;
+        Some(known.content.targets.get(target).cloned())
+    }
+
+    /// What the guard said of a Secret when it was last there.
+    pub fn said(&self, namespace: &str, target: &str) -> Option<Vec<String>> {
+        self.lock().get(namespace)?.known.as_ref()?.content.targets.get(target).cloned()
+    }
+
+    /// Lets a claim wait; why the guard could not be written, if that failed.
+    pub fn wait(&self, claim: &ObjectName) -> Option<Failure> {
+        let mut places = self.lock();
+        let place = places.entry(claim.namespace.to_string()).or_default();
+        place.waiting.insert(claim.clone());
+        place.failure.clone()
+    }
+
+    /// When the guard may be written again, if not now.
+    pub fn not_before(&self, namespace: &str, now: Instant) -> Option<Instant> {
+        let places = self.lock();
+        let place = places.get(namespace)?;
+        let pause = FIRST.saturating_mul(1 << place.failures.min(6)).min(LONGEST);
+        let retry = place.failed_at.map(|at| at + pause);
+        let paced = place.spent.and_then(|until| until.checked_sub(EACH * AT_ONCE));
+        retry.max(paced).filter(|at| *at > now)
+    }
+
+    /// A write is about to be tried.
+    pub fn tries(&self, namespace: &str, now: Instant) {
+        let mut places = self.lock();
+        let place = places.entry(namespace.to_owned()).or_default();
+        place.spent = Some(place.spent.map_or(now, |until| until.max(now)) + EACH);
+    }
+
+    /// The guard is as it ought to be: those who waited for it.
+    pub fn settled(&self, namespace: &str) -> BTreeSet<ObjectName> {
+        let mut places = self.lock();
+        let Some(place) = places.get_mut(namespace) else { return BTreeSet::new() };
+        (place.failure, place.failures, place.failed_at) = (None, 0, None);
+        let waiting = std::mem::take(&mut place.waiting);
+        if place.known.is_none() {
+            places.remove(namespace);
+        }
+        waiting
+    }
+
+    /// It could not be written: those who wait for it, and go on waiting. A conflict is none before it stays one.
+    pub fn failed(&self, namespace: &str, failure: Failure, conflict: bool, now: Instant) -> BTreeSet<ObjectName> {
+        let mut places = self.lock();
+        let place = places.entry(namespace.to_owned()).or_default();
+        place.failures = place.failures.saturating_add(1);
+        place.failed_at = Some(now);
+        if conflict && place.failures < 3 {
+            return BTreeSet::new();
+        }
+        place.failure = Some(failure);
+        place.waiting.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_costs_few_writes_and_a_lone_claim_does_not_wait() {
+        let (guards, start) = (Guards::default(), Instant::now());
+        let (mut now, mut written) = (start, 0);
+        // Something to write at every moment of forty seconds.
+        while now < start + Duration::from_secs(40) {
+            match guards.not_before("payments-prod", now) {
+                Some(at) => now = at,
+                None => {
+                    guards.tries("payments-prod", now);
+                    written += 1;
+                    now += Duration::from_millis(5);
+                }
+            }
+        }
+        assert_eq!(written, 4 + 9);
+        let rested = now + Duration::from_secs(60);
+        assert_eq!(guards.not_before("payments-prod", rested), None);
+        assert_eq!(guards.not_before("payments-staging", start), None);
+    }
+
+    #[test]
+    fn a_failing_write_costs_less_and_less_and_success_frees_those_who_wait() {
+        let (guards, claim) = (Guards::default(), ObjectName::new("payments-prod", "orders"));
+        let failure = Failure::new(crate::api::Reason::WriteFailed, "no");
+        let mut now = Instant::now();
+        assert_eq!(guards.wait(&claim), None);
+        let mut pauses = Vec::new();
+        for round in 0..8 {
+            guards.tries("payments-prod", now);
+            let told = guards.failed("payments-prod", failure.clone(), round < 2, now);
+            assert_eq!(told.len(), usize::from(round >= 2), "a conflict is none at first");
+            let at = guards.not_before("payments-prod", now).unwrap();
+            pauses.push(at.duration_since(now).as_secs());
+            now = at;
+        }
+        assert_eq!(pauses, [2, 4, 8, 16, 32, 60, 60, 60]);
+        assert_eq!(guards.wait(&claim), Some(failure));
+        assert_eq!(guards.settled("payments-prod"), BTreeSet::from([claim.clone()]));
+        assert_eq!(guards.wait(&claim), None);
+    }
+
+    #[test]
+    fn one_that_was_deleted_is_remembered_until_it_is_forgotten() {
+        let guards = Guards::default();
+        let content =
+            Content { targets: [("orders".to_owned(), vec!["orders".to_owned()])].into(), ..Content::default() };
+        let known = Known { uid: "1".into(), resource_version: "7".into(), content, there: true };
+        assert!(guards.put("payments-prod", known.clone()) && !guards.put("payments-prod", known));
+        let says = |target: &str| (guards.says("payments-prod", target), guards.said("payments-prod", target));
+        let orders = Some(vec!["orders".to_owned()]);
+        assert_eq!(says("orders"), (Some(orders.clone()), orders.clone()));
+        assert_eq!(says("other"), (Some(None), None));
+        assert!(!guards.gone("payments-prod", Some("another")));
+        assert!(guards.gone("payments-prod", Some("1")) && !guards.gone("payments-prod", None));
+        assert_eq!(says("orders"), (None, orders));
+        guards.forget("payments-prod");
+        assert_eq!(says("orders"), (None, None));
+    }
+}

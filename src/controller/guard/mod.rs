@@ -1,0 +1,204 @@
+//! The SegmentGuard of each namespace: what the API server must know there to keep the rules Consumers and Replication alone.
+//!
+//! ```text
+//!   claim allowed, not in the guard ─► waits ─► Job::Guard ─► plan ─► write ─► the claim is fetched
+//!   policy, claim, Secret or guard changed ───► Job::Guard ─► plan ─► write, or nothing
+//! ```
+//!
+//! A claim is not fetched before the guard names its Secret, so that no pod finds one that is not guarded yet. A few writes are
+//! made at once, more of them every few seconds: each for all the claims that came meanwhile.
+
+mod known;
+pub mod plan;
+
+pub use known::{Guards, Known};
+
+use super::context::{Context, Job};
+use super::index::Index;
+use super::queue::Lane;
+use super::scoped_secret::plan::{Failure, Guarding};
+use super::store::brief;
+use crate::api::segment_guard::SEGMENT_GUARD;
+use crate::api::{FIELD_MANAGER, Reason, ScopedSecretSpec, SegmentGuard, SegmentGuardSpec};
+use crate::segmentation::authorize::{authorize, governance};
+use crate::segmentation::verdict::Verdict;
+use crate::segmentation::world::ObjectName;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Api, DeleteParams, PostParams, Preconditions};
+use plan::{Claimant, Content, Observed, Plan, Standing, Target};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// Whether a claim may be fetched as far as the guard goes. One that may not waits for it.
+pub fn standing(cx: &Context, index: &Index, claim: &ObjectName, target: &ObjectName) -> Guarding {
+    if is_in_place(cx, index, target) {
+        return Guarding::InPlace;
+    }
+    cx.guards.wait(claim).map_or(Guarding::Awaited, Guarding::Failed)
+}
+
+/// Queues the guard of a namespace if it does not say of a Secret what it ought to.
+pub fn look(cx: &Context, target: &ObjectName) {
+    let in_place = is_in_place(cx, &cx.index(), target);
+    if !in_place {
+        queue(cx, &target.namespace);
+    }
+}
+
+/// Queues the guard of a namespace.
+pub fn queue(cx: &Context, namespace: &str) {
+    cx.queue.add(Job::Guard(namespace.into()), Lane::Urgent);
+}
+
+/// Queues every guard that is, or may be wanted.
+pub fn queue_all(cx: &Context) {
+    let index = cx.index();
+    let named = index.claims.keys().chain(index.secrets.keys()).map(|name| name.namespace.clone());
+    let namespaces: BTreeSet<Arc<str>> = named.chain(cx.guards.namespaces().into_iter().map(Arc::from)).collect();
+    drop(index);
+    namespaces.iter().for_each(|namespace| cx.queue.add(Job::Guard(namespace.clone()), Lane::Routine));
+}
+
+fn is_in_place(cx: &Context, index: &Index, target: &ObjectName) -> bool {
+    let said = cx.guards.said(&target.namespace, &target.name);
+    let observed = observe_target(index, target, cx.now());
+    let wanted = plan::consumers(&observed, said.as_ref());
+    match cx.guards.says(&target.namespace, &target.name) {
+        Some(says) => says == wanted,
+        // Without consumers to speak of, a namespace with a claim has a guard all the same.
+        None => !observed.held && observed.claimants.iter().all(|c| c.standing != Standing::Allowed),
+    }
+}
+
+fn observe_target(index: &Index, target: &ObjectName, now: Timestamp) -> Target {
+    let holding = index.world.holding(target);
+    let owner = index.secret(target).and_then(|secret| secret.owner.as_deref());
+    let claimants = index.claims_for(target).filter_map(|name| {
+        let (record, claim) = (index.claims.get(name)?, index.world.claim(name)?);
+        let spec = record.spec.as_deref().and_then(|bytes| serde_json::from_slice::<ScopedSecretSpec>(bytes).ok())?;
+        let standing = match authorize(claim, &index.world, now) {
+            Verdict::Allowed(_) if !record.deleting => Standing::Allowed,
+            Verdict::Undecided(_) if !record.deleting => Standing::Undecided,
+            _ => Standing::Refused,
+        };
+        Some(Claimant {
+            consumers: spec.consumers.into_iter().map(|consumer| consumer.service_account_name).collect(),
+            standing,
+            holds: owner == Some(&*record.uid) || holding.is_some_and(|held| held.claim == name.name),
+            since: (claim.created, claim.uid.clone()),
+        })
+    });
+    Target {
+        held: holding.is_some() || owner.is_some(),
+        free: holding.is_some_and(|held| !held.consumed),
+        claimants: claimants.collect(),
+    }
+}
+
+fn plan_for(cx: &Context, namespace: &str, known: Option<&Known>) -> Plan {
+    let (index, now) = (cx.index(), cx.now());
+    let here = |name: &&ObjectName| &*name.namespace == namespace;
+    let claimed = index.world.claims().filter(|c| here(&&c.object)).map(|claim| claim.target.clone());
+    let held = index.secrets.keys().chain(index.world.holdings().map(|(name, _)| name)).filter(here);
+    let guarded = known.iter().flat_map(|known| known.content.targets.keys()).map(|name| Arc::from(name.as_str()));
+    let names: BTreeSet<Arc<str>> = claimed.chain(held.map(|name| name.name.clone())).chain(guarded).collect();
+    let shared: Arc<str> = namespace.into();
+    let targets = names.into_iter().map(|name| {
+        let target = ObjectName { namespace: shared.clone(), name };
+        (target.name.to_string(), observe_target(&index, &target, now))
+    });
+    plan::plan(&Observed {
+        governance: governance(namespace, &index.world, now),
+        terminating: index.terminating.contains(namespace),
+        known: known.map(|known| &known.content),
+        there: known.is_some_and(|known| known.there),
+        targets: targets.collect(),
+    })
+}
+
+/// Brings the guard of a namespace up to date. The leader's.
+pub async fn reconcile(cx: &Context, namespace: &Arc<str>) {
+    let now = Instant::now();
+    if let Some(at) = cx.guards.not_before(namespace, now) {
+        cx.queue.add_at(Job::Guard(namespace.clone()), at);
+        return;
+    }
+    let known = cx.guards.known(namespace);
+    let plan = plan_for(cx, namespace, known.as_ref());
+    if plan != Plan::Leave {
+        if !cx.leads() {
+            return;
+        }
+        cx.guards.tries(namespace, now);
+        if let Err(error) = act(cx, namespace, known, plan).await {
+            let conflict = matches!(&error, kube::Error::Api(status) if [404, 409].contains(&status.code));
+            let text = format!(
+                "the SegmentGuard, without which nothing is fetched, could not be written, it is tried again: {}",
+                brief(&error)
+            );
+            tracing::warn!(%namespace, error = %brief(&error), "a SegmentGuard was not written; it is tried again");
+            let waiting = cx.guards.failed(namespace, Failure::new(Reason::WriteFailed, text), conflict, now);
+            waiting.into_iter().for_each(|claim| cx.queue.add(Job::Claim(claim), Lane::Urgent));
+            queue(cx, namespace);
+            return;
+        }
+    }
+    cx.retry(cx.guards.settled(namespace).into_iter().collect());
+}
+
+async fn act(cx: &Context, namespace: &str, known: Option<Known>, plan: Plan) -> Result<(), kube::Error> {
+    let api: Api<SegmentGuard> = Api::namespaced(cx.client.clone(), namespace);
+    let there = known.filter(|known| known.there);
+    let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
+    match (plan, there) {
+        (Plan::Leave, _) => {}
+        (Plan::Write(content), None) => {
+            let created = api.create(&params, &object(content, None)).await?;
+            cx.guards.put(namespace, seen(&created.metadata, created.spec));
+        }
+        (Plan::Write(content), Some(known)) => {
+            let written = api.replace(SEGMENT_GUARD, &params, &object(content, Some(known.resource_version))).await;
+            if matches!(&written, Err(kube::Error::Api(status)) if status.code == 404) {
+                cx.guards.gone(namespace, Some(&known.uid));
+            }
+            let written = written?;
+            cx.guards.put(namespace, seen(&written.metadata, written.spec));
+        }
+        (Plan::Remove, None) => cx.guards.forget(namespace),
+        (Plan::Remove, Some(known)) => {
+            let params = DeleteParams::default()
+                .preconditions(Preconditions { uid: Some(known.uid), resource_version: Some(known.resource_version) });
+            match api.delete(SEGMENT_GUARD, &params).await {
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                other => drop(other?),
+            }
+            cx.guards.forget(namespace);
+        }
+    }
+    Ok(())
+}
+
+fn object(content: Content, resource_version: Option<String>) -> SegmentGuard {
+    SegmentGuard {
+        metadata: ObjectMeta {
+            name: Some(SEGMENT_GUARD.into()),
+            labels: Some(content.labels),
+            resource_version,
+            ..ObjectMeta::default()
+        },
+        spec: SegmentGuardSpec { targets: content.targets },
+    }
+}
+
+/// What is kept of a guard.
+pub fn seen(metadata: &ObjectMeta, spec: SegmentGuardSpec) -> Known {
+    let labels: BTreeMap<String, String> = metadata.labels.clone().unwrap_or_default();
+    Known {
+        uid: metadata.uid.clone().unwrap_or_default(),
+        resource_version: metadata.resource_version.clone().unwrap_or_default(),
+        content: Content { labels, targets: spec.targets },
+        there: metadata.deletion_timestamp.is_none(),
+    }
+}

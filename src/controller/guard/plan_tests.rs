@@ -1,0 +1,154 @@
+//! What a namespace's guard ought to be, situation by situation.
+
+use super::*;
+use crate::segmentation::fixtures::now;
+
+fn list(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+fn claimant(standing: Standing, consumers: &[&str], uid: &str) -> Claimant {
+    Claimant { consumers: list(consumers), standing, holds: false, since: (now(), uid.into()) }
+}
+
+fn holder(standing: Standing, consumers: &[&str]) -> Claimant {
+    Claimant { holds: true, ..claimant(standing, consumers, "b") }
+}
+
+fn claimed(claimants: Vec<Claimant>) -> Target {
+    Target { claimants, ..Target::default() }
+}
+
+fn held(claimants: Vec<Claimant>) -> Target {
+    Target { held: true, ..claimed(claimants) }
+}
+
+#[test]
+fn who_may_reference_a_secret() {
+    use Standing::{Allowed, Refused, Undecided};
+    let (before, none) = (list(&["before"]), None);
+    let free = Target { free: true, ..held(vec![]) };
+    type Names<'a> = Option<&'a [&'a str]>;
+    let table: [(&str, Target, Names, Names); 15] = [
+        ("allowed, to be fetched", claimed(vec![claimant(Allowed, &["a"], "a")]), None, Some(&["a"])),
+        ("allowed, with other consumers now", held(vec![holder(Allowed, &["a"])]), Some(&["before"]), Some(&["a"])),
+        ("allowed, without consumers", claimed(vec![claimant(Allowed, &[], "a")]), None, none),
+        ("allowed, without consumers now", held(vec![holder(Allowed, &[])]), Some(&["before"]), none),
+        ("refused, nothing projected", claimed(vec![claimant(Refused, &["a"], "a")]), None, none),
+        ("refused, what was never there", claimed(vec![claimant(Refused, &["a"], "a")]), Some(&["before"]), none),
+        ("refused, its Secret stays", held(vec![holder(Refused, &["a"])]), Some(&["before"]), Some(&["before"])),
+        ("refused, its Secret stays, unknown so far", held(vec![holder(Refused, &["a"])]), None, Some(&["a"])),
+        ("undecided, nothing projected", claimed(vec![claimant(Undecided, &["a"], "a")]), None, none),
+        ("undecided, known", claimed(vec![claimant(Undecided, &["a"], "a")]), Some(&["before"]), Some(&["before"])),
+        ("without its ScopedSecret", held(vec![]), Some(&["before"]), Some(&["before"])),
+        ("without its ScopedSecret, unknown so far", held(vec![]), None, Some(&[])),
+        ("without its ScopedSecret, which named no consumers", free, None, none),
+        (
+            "two: the earlier one",
+            claimed(vec![claimant(Allowed, &["late"], "b"), claimant(Allowed, &["early"], "a")]),
+            None,
+            Some(&["early"]),
+        ),
+        (
+            "two: the one that has it",
+            held(vec![claimant(Allowed, &["early"], "a"), holder(Allowed, &["has"])]),
+            None,
+            Some(&["has"]),
+        ),
+    ];
+    for (what, target, known, wanted) in table {
+        let known = known.map(|_| &before);
+        assert_eq!(consumers(&target, known), wanted.map(list), "{what}");
+    }
+}
+
+const GOVERNED: Governance =
+    Governance::Governed { mode: Mode::Enforce, consumers: Mode::Enforce, replication: Mode::Enforce };
+
+fn content(mode: &str, targets: &[(&str, &[&str])]) -> Content {
+    Content {
+        labels: BTreeMap::from([(MODE_LABEL.to_owned(), mode.to_owned())]),
+        targets: targets.iter().map(|(name, consumers)| ((*name).to_owned(), list(consumers))).collect(),
+    }
+}
+
+fn observed<'a>(governance: Governance, known: Option<&'a Content>, targets: Vec<(&str, Target)>) -> Observed<'a> {
+    Observed {
+        governance,
+        terminating: false,
+        known,
+        there: known.is_some(),
+        targets: targets.into_iter().map(|(name, target)| (name.to_owned(), target)).collect(),
+    }
+}
+
+#[test]
+fn what_is_done_about_a_guard() {
+    use Standing::{Allowed, Refused, Undecided};
+    let claim = |standing| ("orders", claimed(vec![claimant(standing, &["orders"], "a")]));
+    let has = |standing| ("orders", held(vec![holder(standing, &["orders"])]));
+    let right = content("Enforce", &[("orders", &["orders"])]);
+    let (empty, audit) = (content("Enforce", &[]), content("Audit", &[("orders", &["orders"])]));
+    let bare = Content { labels: BTreeMap::new(), ..right.clone() };
+    let write = |content: &Content| Plan::Write(content.clone());
+    let table = [
+        ("nothing there, nothing wanted", observed(GOVERNED, None, vec![]), Plan::Leave),
+        ("the first claim", observed(GOVERNED, None, vec![claim(Allowed)]), write(&right)),
+        ("a claim that is refused", observed(GOVERNED, None, vec![claim(Refused)]), Plan::Leave),
+        ("all is right", observed(GOVERNED, Some(&right), vec![has(Allowed)]), Plan::Leave),
+        ("the mode is another", observed(GOVERNED, Some(&audit), vec![has(Allowed)]), write(&right)),
+        ("somebody took the label off", observed(GOVERNED, Some(&bare), vec![has(Allowed)]), write(&right)),
+        ("the last claim went", observed(GOVERNED, Some(&right), vec![("orders", Target::default())]), write(&empty)),
+        ("governed, and without claims", observed(GOVERNED, Some(&empty), vec![]), Plan::Leave),
+        ("not governed any more", observed(Governance::Ungoverned, Some(&empty), vec![]), Plan::Remove),
+        ("never governed", observed(Governance::Ungoverned, None, vec![claim(Refused)]), Plan::Leave),
+        (
+            "not governed, and its Secret waits to be withdrawn",
+            observed(Governance::Ungoverned, Some(&audit), vec![has(Refused)]),
+            Plan::Leave,
+        ),
+        ("policies unknown", observed(Governance::Unknown, Some(&audit), vec![has(Undecided)]), Plan::Leave),
+        ("policies unknown, and no guard", observed(Governance::Unknown, None, vec![has(Undecided)]), write(&right)),
+        (
+            "policies unknown, label gone",
+            observed(Governance::Unknown, Some(&bare), vec![has(Undecided)]),
+            write(&right),
+        ),
+        (
+            "deleted by somebody, put back as it was",
+            Observed { there: false, ..observed(Governance::Unknown, Some(&audit), vec![has(Undecided)]) },
+            write(&audit),
+        ),
+        (
+            "the namespace is being deleted",
+            Observed { terminating: true, ..observed(GOVERNED, None, vec![claim(Allowed)]) },
+            Plan::Leave,
+        ),
+    ];
+    for (what, observed, wanted) in table {
+        assert_eq!(plan(&observed), wanted, "{what}");
+    }
+}
+
+/// A claim without consumers needs no target, but the namespace is guarded.
+#[test]
+fn a_namespace_with_a_claim_has_a_guard() {
+    let free = ("free", claimed(vec![claimant(Standing::Allowed, &[], "a")]));
+    assert_eq!(plan(&observed(GOVERNED, None, vec![free])), Plan::Write(content("Enforce", &[])));
+}
+
+#[test]
+fn a_rule_that_is_answered_by_less_has_a_label_of_its_own() {
+    let lowered = Governance::Governed { mode: Mode::Enforce, consumers: Mode::Audit, replication: Mode::Warn };
+    let claim = ("orders", claimed(vec![claimant(Standing::Allowed, &["orders"], "a")]));
+    let Plan::Write(written) = plan(&observed(lowered, None, vec![claim])) else { panic!("it is written") };
+    let labels: Vec<_> = written.labels.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    assert_eq!(
+        labels,
+        [
+            ("scopedsecrets.io/mode", "Enforce"),
+            ("scopedsecrets.io/mode-consumers", "Audit"),
+            ("scopedsecrets.io/mode-replication", "Warn")
+        ]
+    );
+}
