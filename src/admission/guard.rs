@@ -10,7 +10,9 @@
 //! concerns. And the API server shows no admission object to admission: who may write ValidatingAdmissionPolicies and their
 //! bindings can lift them, which RBAC alone can refuse.
 
-use crate::api::{GROUP, Reason};
+use crate::api::policy::Mode;
+use crate::api::segment_guard::lowered_label;
+use crate::api::{GROUP, MODE_LABEL, Reason};
 use serde_json::{Value, json};
 
 /// A rule that the API server keeps.
@@ -18,8 +20,8 @@ use serde_json::{Value, json};
 pub struct Guard {
     /// The rule's name, as denials give it.
     pub rule: &'static str,
-    /// The kind of our group whose every object is evaluated as `params`; without any object all is allowed.
-    pub parameter: Option<&'static str>,
+    /// What is evaluated as `params`.
+    pub parameter: Parameter,
     /// Which requests it sees: `matchConstraints.resourceRules`.
     pub requests: Vec<Value>,
     /// Which of those it judges. These know no variables.
@@ -29,6 +31,18 @@ pub struct Guard {
     /// What must hold. Costs as much as three conditions, since the API server prepares the objects and every message again:
     /// what can be told by a condition is.
     pub validations: Vec<Validation>,
+}
+
+/// What a guard is told of the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parameter {
+    /// Nothing: the request says it all.
+    Nothing,
+    /// Every object of this cluster-scoped kind of ours, one by one; without any all is allowed.
+    Each(&'static str),
+    /// The SegmentGuard of the request's namespace; without one all is allowed. Its labels say how a breach is answered: the
+    /// rule follows the mode.
+    SegmentGuard,
 }
 
 /// One thing that must hold.
@@ -61,7 +75,7 @@ const COMMON: [(&str, &str); 4] = [
 ];
 
 impl Guard {
-    /// The name of both objects.
+    /// The name of the policy, and of the binding of a rule that follows no mode.
     pub fn name(&self) -> String {
         format!("{}.{GROUP}", self.slug())
     }
@@ -78,9 +92,9 @@ impl Guard {
         slug
     }
 
-    /// The ValidatingAdmissionPolicy and its binding.
-    pub fn objects(&self) -> [Value; 2] {
-        [self.policy(), self.binding()]
+    /// The ValidatingAdmissionPolicy and its bindings.
+    pub fn objects(&self) -> Vec<Value> {
+        [vec![self.policy()], self.bindings()].concat()
     }
 
     fn policy(&self) -> Value {
@@ -99,10 +113,15 @@ impl Guard {
         if !self.conditions.is_empty() {
             spec["matchConditions"] = named(&self.conditions).into();
         }
-        if let Some(kind) = self.parameter {
+        let kind = match self.parameter {
+            Parameter::Nothing => None,
+            Parameter::Each(kind) => Some(kind),
+            Parameter::SegmentGuard => Some("SegmentGuard"),
+        };
+        if let Some(kind) = kind {
             spec["paramKind"] = json!({"apiVersion": format!("{GROUP}/v1alpha1"), "kind": kind});
         }
-        self.object("ValidatingAdmissionPolicy", spec)
+        object("ValidatingAdmissionPolicy", &self.name(), spec)
     }
 
     /// As the webhook's denials: the rule, the reason, the object, and what to do. The plain message is for the case that the
@@ -118,23 +137,57 @@ impl Guard {
         })
     }
 
-    /// Always enforced: a rule that is kept here alone follows no mode.
-    fn binding(&self) -> Value {
-        let mut spec = json!({"policyName": self.name(), "validationActions": ["Deny"]});
-        if self.parameter.is_some() {
-            spec["paramRef"] = json!({"selector": {}, "parameterNotFoundAction": "Allow"});
+    fn bindings(&self) -> Vec<Value> {
+        match self.parameter {
+            Parameter::Nothing => vec![self.binding(&self.name(), &["Deny"], None)],
+            Parameter::Each(_) => vec![self.binding(&self.name(), &["Deny"], Some(json!({})))],
+            Parameter::SegmentGuard => self.bindings_by_mode(),
         }
-        self.object("ValidatingAdmissionPolicyBinding", spec)
     }
 
-    fn object(&self, kind: &str, spec: Value) -> Value {
-        json!({
-            "apiVersion": "admissionregistration.k8s.io/v1",
-            "kind": kind,
-            "metadata": {"name": self.name(), "labels": {"app.kubernetes.io/part-of": "scoped-secrets"}},
-            "spec": spec,
+    /// One for each mode, of which at most one selects a SegmentGuard: by the mode, unless this rule is lowered there; then by
+    /// what it is lowered to.
+    fn bindings_by_mode(&self) -> Vec<Value> {
+        let lowered = lowered_label(&self.slug());
+        let by_mode = [Mode::Enforce, Mode::Warn, Mode::Audit].map(|mode| {
+            let selector = json!({
+                "matchLabels": {MODE_LABEL: mode.as_str()},
+                "matchExpressions": [{"key": lowered, "operator": "DoesNotExist"}],
+            });
+            (mode, mode.as_str().to_lowercase(), selector)
+        });
+        let by_less = [Mode::Warn, Mode::Audit].map(|mode| {
+            let selector = json!({"matchLabels": {&lowered: mode.as_str()}});
+            (mode, format!("lowered-{}", mode.as_str().to_lowercase()), selector)
+        });
+        let all = by_mode.into_iter().chain(by_less);
+        all.map(|(mode, suffix, selector)| {
+            let actions: &[&str] = match mode {
+                Mode::Enforce => &["Deny"],
+                Mode::Warn => &["Warn", "Audit"],
+                Mode::Audit => &["Audit"],
+            };
+            self.binding(&format!("{}-{suffix}.{GROUP}", self.slug()), actions, Some(selector))
         })
+        .collect()
     }
+
+    fn binding(&self, name: &str, actions: &[&str], parameters: Option<Value>) -> Value {
+        let mut spec = json!({"policyName": self.name(), "validationActions": actions});
+        if let Some(selector) = parameters {
+            spec["paramRef"] = json!({"selector": selector, "parameterNotFoundAction": "Allow"});
+        }
+        object("ValidatingAdmissionPolicyBinding", name, spec)
+    }
+}
+
+fn object(kind: &str, name: &str, spec: Value) -> Value {
+    json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": kind,
+        "metadata": {"name": name, "labels": {"app.kubernetes.io/part-of": "scoped-secrets"}},
+        "spec": spec,
+    })
 }
 
 /// A list of texts in CEL.
@@ -151,6 +204,7 @@ mod tests {
     use serde::Serialize;
     use serde::de::DeserializeOwned;
     use serde_json::Value;
+    use std::collections::BTreeMap;
 
     /// Kubernetes' own types hold all of it: no field is misspelt.
     fn round<K: DeserializeOwned + Serialize>(object: &Value) {
@@ -161,21 +215,56 @@ mod tests {
     #[test]
     fn the_objects_are_what_kubernetes_knows() {
         for guard in guards(&Installation::default()) {
-            let [policy, binding] = guard.objects();
-            round::<ValidatingAdmissionPolicy>(&policy);
-            round::<ValidatingAdmissionPolicyBinding>(&binding);
-            assert_eq!(binding["spec"]["policyName"], policy["metadata"]["name"]);
-            assert_eq!(
-                (&policy["spec"]["failurePolicy"], &binding["spec"]["validationActions"][0]),
-                (&"Fail".into(), &"Deny".into())
-            );
+            let objects = guard.objects();
+            let (policy, bindings) = objects.split_first().unwrap();
+            round::<ValidatingAdmissionPolicy>(policy);
+            assert_eq!(policy["spec"]["failurePolicy"], "Fail");
+            assert_eq!(bindings[0]["spec"]["validationActions"][0], "Deny");
+            for binding in bindings {
+                round::<ValidatingAdmissionPolicyBinding>(binding);
+                assert_eq!(binding["spec"]["policyName"], policy["metadata"]["name"]);
+            }
+        }
+    }
+
+    /// Whatever the labels of a SegmentGuard say, one binding answers, or none.
+    #[test]
+    fn the_labels_of_a_segment_guard_select_one_answer() {
+        let rules = guards(&Installation::default());
+        let consumers = rules.iter().find(|guard| guard.rule == "Consumers").unwrap();
+        let (mode, less) = ("scopedsecrets.io/mode", "scopedsecrets.io/mode-consumers");
+        type Row<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
+        let table: [Row; 8] = [
+            (&[(mode, "Enforce")], &["Deny"]),
+            (&[(mode, "Warn")], &["Warn", "Audit"]),
+            (&[(mode, "Audit")], &["Audit"]),
+            (&[(mode, "Enforce"), (less, "Audit")], &["Audit"]),
+            (&[(mode, "Enforce"), (less, "Warn")], &["Warn", "Audit"]),
+            (&[(mode, "Warn"), (less, "Audit")], &["Audit"]),
+            (&[(mode, "Enforce"), ("scopedsecrets.io/mode-replication", "Audit")], &["Deny"]),
+            (&[], &[]),
+        ];
+        for (labels, answers) in table {
+            let labels: BTreeMap<&str, &str> = labels.iter().copied().collect();
+            let selects = |binding: &Value| {
+                let selector = &binding["spec"]["paramRef"]["selector"];
+                let equal = selector["matchLabels"].as_object().unwrap();
+                let absent = selector["matchExpressions"].as_array().into_iter().flatten();
+                equal.iter().all(|(key, value)| labels.get(key.as_str()) == value.as_str().as_ref())
+                    && absent.into_iter().all(|e| !labels.contains_key(e["key"].as_str().unwrap()))
+            };
+            let objects = consumers.objects();
+            let actions = objects[1..].iter().filter(|binding| selects(binding));
+            let actions: Vec<&Value> =
+                actions.flat_map(|b| b["spec"]["validationActions"].as_array().unwrap()).collect();
+            assert_eq!(actions, answers, "{labels:?}");
         }
     }
 
     #[test]
     fn every_denial_begins_as_the_webhooks_do() {
         for guard in guards(&Installation::default()) {
-            let [policy, _] = guard.objects();
+            let policy = guard.objects().remove(0);
             for validation in policy["spec"]["validations"].as_array().unwrap() {
                 let begin = format!("rule {}, ", guard.rule);
                 assert!(validation["message"].as_str().unwrap().starts_with(&begin));

@@ -84,6 +84,9 @@ reasons! {
     OperatorPinned Refused: "The operator's own account may write only what the operator writes.", "Somebody else uses its token, or its binding to a broader role.", "Find out who; delete and create the operator's ServiceAccount again, which ends its tokens.";
     JoinNotAllowed Refused: "This would make the namespace part of a segment, which needs the verb join on it.", "The namespace would get all labels that name a segment.", "Ask the platform team for join on segments.scopedsecrets.io with the segment as resourceName, or write another segment's labels.";
     LeaveNotAllowed Refused: "This would make the namespace leave its segment, which needs the verb leave on it.", "A label that names its segment would be changed or removed.", "Keep the labels, or ask the platform team for leave on segments.scopedsecrets.io with the segment as resourceName.";
+    ForeignConsumer Refused: "A pod, a workload or a ServiceAccount that is no consumer's references a projected Secret.", "Its ServiceAccount is not in spec.consumers of the ScopedSecret.", "Run it under a consumer's ServiceAccount, or add its own to spec.consumers, or write a ScopedSecret with a key of its own for it.";
+    ReplicatedOut Refused: "A replicator would carry a projected Secret into another namespace.", "A label or annotation of a replicator was written on it.", "Leave it out; the other namespace claims a key of its own, with a ScopedSecret.";
+    ReplicatedIn Refused: "A replicator would fill this Secret from another namespace, and the namespace is governed.", "An annotation names a Secret of another namespace as its source.", "Write a ScopedSecret with a key of this namespace's own.";
 
     // ---- the store
     StoreNotFound Waiting: "The ScopedSecretStore does not exist.", "storeRef.name is misspelt, or the store is not there yet.", "Create the store, or correct storeRef.name.";

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::ProjectionError;
+use crate::api::GROUP;
 use crate::api::reason::Reason;
 use crate::api::scoped_secret::Template;
 
@@ -10,12 +11,14 @@ use crate::api::scoped_secret::Template;
 /// Each stands for its subdomains, too.
 const RESERVED: &[&str] = &["kubernetes.io", "k8s.io", "argocd.argoproj.io", "helm.sh"];
 
-/// Of those, the ones that carry a Secret away (replicators), and ours.
-const CARRIERS: &[&str] = &["scopedsecrets.io", "emberstack.com", "mittwald.de", "appscode.com"];
+/// Whose labels and annotations carry a Secret away: emberstack's reflector, mittwald's kubernetes-replicator, appscode's
+/// config-syncer (kubed), havulv's reflector, and synator.
+pub const CARRIERS: &[&str] = &["emberstack.com", "mittwald.de", "appscode.com", "havulv.io", "synator"];
 
 /// Whether a label or annotation of this key on a managed Secret makes a replicator act on it, or passes for ours.
 pub fn carries_away(key: &str) -> bool {
-    key.split_once('/').is_some_and(|(prefix, _)| among(CARRIERS, prefix).is_some())
+    let carrier = |prefix| among(CARRIERS, prefix).or_else(|| among(&[GROUP], prefix));
+    key.split_once('/').is_some_and(|(prefix, _)| carrier(prefix).is_some())
 }
 
 /// What Kubernetes allows for all annotations together is 262,144 bytes (TotalAnnotationSizeLimitB); the seal needs room.
@@ -61,7 +64,7 @@ fn check_key(what: &str, key: &str) -> Result<(), ProjectionError> {
 }
 
 fn reserved(prefix: &str) -> Option<&'static str> {
-    among(RESERVED, prefix).or_else(|| among(CARRIERS, prefix))
+    among(RESERVED, prefix).or_else(|| among(CARRIERS, prefix)).or_else(|| among(&[GROUP], prefix))
 }
 
 fn among(domains: &[&'static str], prefix: &str) -> Option<&'static str> {
@@ -131,6 +134,8 @@ mod tests {
             "reflector.v1.k8s.emberstack.com/reflection-allowed",
             "replicator.v1.mittwald.de/replicate-to",
             "kubed.appscode.com/sync",
+            "reflector.havulv.io/reflect",
+            "synator/sync",
             "kubernetes.io./x",
             "kubernetes.io/",
         ] {

@@ -20,7 +20,7 @@
 //! outside of today's selector would be in the segment the day that the platform team widens it. Each policy is evaluated by
 //! itself, so two that name segments differently both ask. Without a policy there is no segment, and everything passes.
 
-use crate::admission::guard::{Guard, Validation};
+use crate::admission::guard::{Guard, Parameter, Validation};
 use crate::api::Reason;
 use serde_json::json;
 
@@ -59,7 +59,7 @@ pub fn guard() -> Guard {
     };
     Guard {
         rule: RULE,
-        parameter: Some("SegmentationPolicy"),
+        parameter: Parameter::Each("SegmentationPolicy"),
         requests: vec![json!({
             "apiGroups": [""], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"],
             "resources": ["namespaces", "namespaces/status", "namespaces/finalize"], "scope": "Cluster",

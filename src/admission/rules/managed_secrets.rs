@@ -20,7 +20,7 @@
 //! before the operator starts; a tenant with rights in that namespace may not.
 
 use crate::admission::certificate_keeper;
-use crate::admission::guard::{Guard, Validation, list};
+use crate::admission::guard::{Guard, Parameter, Validation, list};
 use crate::admission::identities::Installation;
 use crate::api::{ACCEPT_VIOLATIONS_ANNOTATION, GROUP, MANAGED_BY, MANAGED_BY_LABEL, Reason, SEAL_ANNOTATION};
 use crate::controller::keys::KEY_SECRET;
@@ -116,7 +116,7 @@ pub fn guard(installation: &Installation) -> Guard {
     let own_secrets = list([KEY_SECRET, certificate_keeper::SECRET]);
     Guard {
         rule: RULE,
-        parameter: None,
+        parameter: Parameter::Nothing,
         requests: vec![
             json!({
                 "apiGroups": [""], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE", "DELETE"],

@@ -7,19 +7,29 @@
 //! | [`managed_secrets`] | whoever but the operator writes a managed Secret, a status, or what is the operator's | guard |
 //! | [`operator`] | what the operator's own account is not for | guard |
 //! | [`boundary`] | who may not, moving a namespace into or out of a segment | guard |
+//! | [`consumers`] | a pod, a workload or a ServiceAccount that references a projected Secret and is no consumer's | guard, by the mode |
+//! | [`replication`] | annotations by which a replicator would carry a Secret across a boundary | guard, by the mode |
 //!
 //! A guard ([`super::guard`]) needs no index and holds with the operator gone.
 
 pub mod boundary;
 pub mod claims;
+pub mod consumers;
 pub mod managed_secrets;
 pub mod operator;
 pub mod policies;
+pub mod replication;
 
 use super::guard::Guard;
 use super::identities::Installation;
 
 /// Every rule that the API server keeps on its own.
 pub fn guards(installation: &Installation) -> Vec<Guard> {
-    vec![managed_secrets::guard(installation), operator::guard(installation), boundary::guard()]
+    vec![
+        managed_secrets::guard(installation),
+        operator::guard(installation),
+        boundary::guard(),
+        consumers::guard(),
+        replication::guard(),
+    ]
 }

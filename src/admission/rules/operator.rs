@@ -18,7 +18,7 @@
 
 use super::managed_secrets::{OPERATORS_KINDS, controlled_by, labelled, managed};
 use crate::admission::certificate_keeper;
-use crate::admission::guard::{Guard, Validation, list};
+use crate::admission::guard::{Guard, Parameter, Validation, list};
 use crate::admission::identities::Installation;
 use crate::admission::webhook_configuration::CONFIGURATION;
 use crate::api::{GROUP, RESTARTED_FOR_ANNOTATION, Reason};
@@ -137,7 +137,7 @@ pub fn guard(installation: &Installation) -> Guard {
     variables.extend(purposes);
     Guard {
         rule: RULE,
-        parameter: None,
+        parameter: Parameter::Nothing,
         requests: vec![json!({
             "apiGroups": ["*"], "apiVersions": ["*"], "operations": ["*"], "resources": ["*/*"], "scope": "*",
         })],

@@ -1,0 +1,79 @@
+//! Replicators' annotations: out of a governed namespace, and into it.
+
+use crate::support::oracle::all_is_well;
+use crate::{DRY, hold, ok, scene};
+use serde_json::json;
+
+fn secret(namespace: &str, key: &str, value: &str) -> String {
+    json!({
+        "apiVersion": "v1", "kind": "Secret",
+        "metadata": {"name": "copy", "namespace": namespace, "annotations": {key: value}},
+    })
+    .to_string()
+}
+
+#[test]
+fn no_replicator_carries_a_secret_across() {
+    let scene = scene();
+    let cluster = &scene.cluster;
+    let push = [
+        "reflector.v1.k8s.emberstack.com/reflection-allowed=true",
+        "reflector.v1.k8s.emberstack.com/reflection-auto-enabled=true",
+        "replicator.v1.mittwald.de/replicate-to=billing-prod",
+        "replicator.v1.mittwald.de/replication-allowed=true",
+        "kubed.appscode.com/sync=",
+        "reflector.havulv.io/reflect=true",
+        "synator/sync=yes",
+        "Kubed.AppsCode.com/sync=",
+    ];
+    // Out: a managed Secret is offered to nobody.
+    for mark in push {
+        let line = ["annotate", "--dry-run=server", "secret", "orders", "-n", "payments-prod", mark];
+        hold(cluster, &[(mark, &line, String::new(), true)]);
+    }
+    let label = ["label", "--dry-run=server", "secret", "orders", "-n", "payments-prod", "kubed.appscode.com/sync=yes"];
+    let other = ["annotate", "--dry-run=server", "secret", "orders", "-n", "payments-prod", "example.com/note=mine"];
+    // In: nothing is filled from another namespace.
+    let (reflects, from) = ("reflector.v1.k8s.emberstack.com/reflects", "replicator.v1.mittwald.de/replicate-from");
+    hold(
+        cluster,
+        &[
+            ("a label", &label, String::new(), true),
+            ("another annotation", &other, String::new(), false),
+            ("reflects", &DRY, secret("payments-prod", reflects, "billing-prod/db"), true),
+            ("replicate-from", &DRY, secret("payments-prod", from, "billing-prod/db"), true),
+            ("the same namespace", &DRY, secret("payments-prod", from, "payments-prod/db"), false),
+            (
+                "what is not managed is not ours to keep",
+                &DRY,
+                secret("payments-prod", "kubed.appscode.com/sync", ""),
+                false,
+            ),
+            ("an ungoverned namespace", &DRY, secret("plain", reflects, "payments-prod/orders"), false),
+        ],
+    );
+    let told = cluster.submit(&DRY, &secret("payments-prod", reflects, "billing-prod/db")).unwrap_err();
+    assert!(told.contains("rule Replication, ReplicatedIn: Secret payments-prod/copy: ") && told.len() < 700, "{told}");
+
+    // What was there before passes, as long as it is left alone or taken off.
+    ok(cluster, &["delete", "validatingadmissionpolicybinding", "replication-enforce.scopedsecrets.io"]);
+    crate::support::wait::eventually("the rule is lifted", crate::SOON, || {
+        cluster.submit(&["create", "-f", "-"], &secret("payments-prod", from, "billing-prod/db"))
+    });
+    let overlay = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/base/guards/replication.yaml");
+    ok(cluster, &["apply", "--server-side", "--force-conflicts", "-f", overlay]);
+    crate::support::wait::eventually("the rule is back", crate::SOON, || {
+        cluster.submit(&DRY, &secret("payments-prod", reflects, "billing-prod/db")).err().ok_or("it passes")
+    });
+    let (noted, changed, off) = ("example.com/note=1", format!("{from}=billing-prod/another"), format!("{from}-"));
+    let annotate = |change| ["annotate", "--overwrite", "secret", "copy", "-n", "payments-prod", change];
+    hold(
+        cluster,
+        &[
+            ("it is left alone", &annotate(noted), String::new(), false),
+            ("it is changed", &annotate(&changed), String::new(), true),
+            ("it is taken off", &annotate(&off), String::new(), false),
+        ],
+    );
+    all_is_well(cluster, &scene.operator);
+}
