@@ -320,11 +320,12 @@ impl Index {
     /// Nothing was written: the Secret holds what is known of it by now, or what it held before.
     pub fn unreserve(&mut self, secret: &ObjectName, before: Option<Arc<Holding>>) {
         self.reserved.remove(secret);
-        self.world.remove_holding(secret);
-        match (self.secret(secret).cloned(), before) {
-            (Some(facts), _) => self.put_secret(secret.clone(), facts),
-            (None, Some(before)) => self.world.put_holding(secret.clone(), before),
-            (None, None) => {}
+        match before {
+            Some(before) => self.world.put_holding(secret.clone(), before),
+            None => self.world.remove_holding(secret),
+        }
+        if let Some(facts) = self.secret(secret).cloned() {
+            self.put_secret(secret.clone(), facts);
         }
     }
 
@@ -484,10 +485,9 @@ impl Index {
 
     /// Whether so many withdrawals may go ahead: few may, many only if somebody accepted that number for this change. Where
     /// the policies may have gone with their kind, the first that comes back is no word on what the others allowed.
-    pub fn may_withdraw(&self, count: usize, refusal: &Refusal, held: Option<&Holding>) -> bool {
-        let since = held.map(|held| held.held_since).filter(|since| *since != Timestamp::MAX);
+    pub fn may_withdraw(&self, count: usize, refusal: &Refusal, since: Option<Timestamp>) -> bool {
         let older = self.policies_since.is_some_and(|made| since.is_none_or(|since| since < made));
-        let doubtful = older && refusal.reason == Reason::NoPolicy;
+        let doubtful = older && refusal.reason.is_of_scope();
         (count <= pause_threshold(self.world.holdings().count()) && !doubtful) || self.accepts(count)
     }
 
@@ -538,8 +538,14 @@ impl Index {
         if self.accepted_deletion.is_none() && all.is_empty() {
             return Vec::new();
         }
-        let settled = |(name, held)| retention(name, held, &self.world, now) == Retention::Keep;
-        if !self.world.holdings().all(settled) {
+        // What cannot be told now may turn out to be withdrawn by it; what can never be told holds nothing up.
+        let account_pending = self.world.stores.values().any(|store| store.realm().is_none());
+        let open = |(name, held)| match retention(name, held, &self.world, now) {
+            Retention::Keep => false,
+            Retention::Withdraw(_) => true,
+            Retention::Unknown(why) => why.reason == Reason::PolicyUnknown || account_pending,
+        };
+        if self.world.holdings().any(open) {
             return Vec::new();
         }
         self.accepted_deletion = None;

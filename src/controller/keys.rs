@@ -25,7 +25,7 @@ pub enum KeyError {
     Api(String),
     /// Its content is not what we write.
     #[error(
-        "the Secret {KEY_SECRET} has no usable key: restore it from a backup, or delete it (every managed Secret is then read and sealed once more)"
+        "the Secret {KEY_SECRET} has no usable key: delete it and create it from a backup, or only delete it (every managed Secret is then read and sealed once more)"
     )]
     Unreadable,
     /// No randomness, or the library failed.

@@ -68,7 +68,8 @@ pub async fn lead(cx: &Context, mut leadership: Leadership, seal_key_max_age: Du
             judged = now;
             let mut changed = leadership.clone();
             tokio::select! {
-                () = changed.changed() => {}
+                // Lost, and perhaps regained: what was queued meanwhile is gone.
+                () = changed.changed() => break,
                 () = tokio::time::sleep(HOUSEKEEPING) => {}
             }
         }

@@ -24,6 +24,7 @@ use crate::segmentation::authorize::{Retention, authorize, retention, shared_val
 use crate::segmentation::seal::{Digests, SealKeys};
 use crate::segmentation::verdict::Verdict;
 use crate::segmentation::world::{Holding, ObjectName};
+use jiff::Timestamp;
 use plan::{Content, Failure, Guarding, Observed, Outcome, Owner, Step};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -262,7 +263,9 @@ impl Work<'_> {
         };
         let paused = why.and_then(|why| {
             let count = self.cx.pending_withdrawals(&index).max(1);
-            (!index.may_withdraw(count, why, held.map(|held| &**held))).then_some(count)
+            // A claim's Secret is not older than the claim.
+            let since = held.map(|held| held.held_since).filter(|since| *since != Timestamp::MAX);
+            (!index.may_withdraw(count, why, since.or(Some(claim.created)))).then_some(count)
         });
         let known = held.is_some_and(|held| held.claim == self.name.name);
         plan::decide(&Observed {

@@ -199,7 +199,8 @@ pub fn ownership(name: &str, uid: &str, secret: &SecretFacts, owner: Owner) -> O
 pub fn decide(o: &Observed<'_>) -> Step {
     let owned = o.secret.map(|secret| (secret, ownership(o.name, o.uid, secret, o.owner)));
     let ours = matches!(owned, Some((_, Ownership::Ours)));
-    let goes = matches!((o.verdict, o.retention), (Verdict::Refused(_), Some(Retention::Withdraw(_))));
+    let refused = matches!((o.verdict, o.retention), (Verdict::Refused(_), Some(Retention::Withdraw(_))));
+    let goes = refused && o.paused.is_none();
     if let Some((secret, whose)) = owned.filter(|(_, whose)| *whose != Ownership::Foreign && !o.mended) {
         let how = if whose == Ownership::Ours && !goes { mend(o, secret) } else { Mend::default() };
         // What is about to go is only freed.

@@ -69,7 +69,8 @@ impl Work<'_> {
 
     /// Whose Secret was looked for and is not there holds no key that it is refused, or does not name.
     fn give_up(&self, outcome: &Outcome) {
-        if !self.memory.searched {
+        let open = matches!(outcome, Outcome::Undecided(_) | Outcome::Paused { .. });
+        if !self.memory.searched || open {
             return;
         }
         let name = self.secret_name();

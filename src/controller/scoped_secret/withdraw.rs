@@ -124,7 +124,11 @@ async fn part_with_orphan(cx: &Context, secret: &ObjectName) -> Result<(), Failu
         let index = cx.index();
         let Some(held) = index.world.holding(secret) else { return Ok(()) };
         let Retention::Withdraw(why) = retention(secret, held, &index.world, cx.now()) else { return Ok(()) };
-        if !index.may_withdraw(cx.pending_withdrawals(&index), &why, Some(held)) {
+        if !index.may_withdraw(
+            cx.pending_withdrawals(&index),
+            &why,
+            Some(held.held_since).filter(|since| *since != Timestamp::MAX),
+        ) {
             return Err(Failure::new(Reason::WithdrawalPaused, "many Secrets would be withdrawn for this cause"));
         }
     }

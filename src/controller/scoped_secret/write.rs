@@ -53,7 +53,6 @@ impl Work<'_> {
 
     /// Takes in what a read, or a write of ours, has shown of the Secret.
     fn take_in(&mut self, secret: &Secret) {
-        self.memory.searched = false;
         let name = self.secret_name();
         let facts = secret_facts(&name, &secret.metadata, &self.keys);
         let digests = draft::read_digests(&self.spec, secret, &self.keys);
@@ -69,7 +68,11 @@ impl Work<'_> {
         let ours = facts.seal.is_ok() || facts.owner.as_deref() == Some(&*self.record.uid);
         if facts.labelled || ours {
             self.cx.index_mut().observe_secret(name, facts.clone(), self.cx.now());
+        } else {
+            self.cx.index_mut().lose_secret(&name);
         }
+        // One of somebody else's under its name: what was looked for is not there.
+        self.memory.searched = !(facts.labelled || ours);
         self.read = Some((facts, content));
     }
 
@@ -374,6 +377,11 @@ impl Work<'_> {
         match api.delete(&name.name, &params).await {
             Ok(_) => {}
             Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(kube::Error::Api(status)) if status.code == 409 => {
+                self.read_secret().await?;
+                let text = "the Secret has changed meanwhile; it is looked at again";
+                return Err(Failure::new(Reason::WriteFailed, text));
+            }
             Err(error) => return Err(write_failed(&error)),
         }
         self.memory.verified = None;
