@@ -25,6 +25,10 @@ fn requests(audit: Audit) -> BTreeMap<String, usize> {
         if r.resource == "secrets" && r.namespace == NAMESPACE {
             return all;
         }
+        // A busy API server asked for it again later, and did nothing (priority and fairness).
+        if r.code == 429 {
+            return all;
+        }
         let sub = if r.subresource.is_empty() { String::new() } else { format!("/{}", r.subresource) };
         *all.entry(format!("{} {}{sub}", r.verb, r.resource)).or_default() += 1;
         all
