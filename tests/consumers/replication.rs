@@ -62,8 +62,11 @@ fn no_replicator_carries_a_secret_across() {
     });
     let overlay = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/base/guards/replication.yaml");
     ok(cluster, &["apply", "--server-side", "--force-conflicts", "-f", overlay]);
+    // Under another name: `copy` is there by now, so that creating it fails whether the rule is back or not.
+    let elsewhere = secret("payments-prod", reflects, "billing-prod/db").replace("\"copy\"", "\"another\"");
     crate::support::wait::eventually("the rule is back", crate::SOON, || {
-        cluster.submit(&DRY, &secret("payments-prod", reflects, "billing-prod/db")).err().ok_or("it passes")
+        let told = cluster.submit(&DRY, &elsewhere);
+        crate::refusal(&told).map(str::to_owned).ok_or(format!("{told:?}"))
     });
     let (noted, changed, off) = ("example.com/note=1", format!("{from}=billing-prod/another"), format!("{from}-"));
     let annotate = |change| ["annotate", "--overwrite", "secret", "copy", "-n", "payments-prod", change];
