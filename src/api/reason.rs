@@ -54,6 +54,9 @@ reasons! {
     Disjoint Fine: "Every pattern of the policy keeps segments apart.", "Each has ${namespace} or every segment label.", "Nothing to do.";
     Reachable Fine: "The store's account is known.", "It was given, or sts:GetCallerIdentity told it.", "Nothing to do.";
     PolicyActive Fine: "The policy is understood and in force.", "It was decoded and every part of it is valid.", "Nothing to do.";
+    Reported Fine: "The report says what is known.", "The operator has written it.", "Nothing to do.";
+    NothingFound Fine: "No violation is known in this segment.", "What is watched is in order, and the last scan found nothing.", "Nothing to do.";
+    Guarded Fine: "Every rule that the API server keeps is in force.", "The policies, their bindings and the webhook configuration are as deploy/ has them.", "Nothing to do.";
     Pending Waiting: "The operator has work under way.", "The object is new or was changed.", "Wait.";
 
     // ---- authorisation
@@ -70,7 +73,7 @@ reasons! {
     RetainNotAllowed Refused: "The policy does not allow deletionPolicy Retain.", "allowRetain is not true.", "Remove deletionPolicy, or ask the platform team for allowRetain.";
     PolicyUnknown Waiting: "A policy cannot be read now, so nothing new is granted and nothing is withdrawn.", "It is not synced, cannot be decoded, or its CRD is gone.", "Platform team: look at the policies' status and the operator's log.";
     AccountUnknown Waiting: "The store's account is not known, so nothing new is granted and nothing is withdrawn.", "sts:GetCallerIdentity failed and the store has no accountId.", "Platform team: set accountId on the store, or mend its credentials.";
-    WithdrawalPaused Refused: "This claim is no longer allowed, but so many would be withdrawn for the same cause that the operator waits.", "A policy, label or store change that bypassed admission.", "Platform team: revert the change, or set the annotation scopedsecrets.io/accept-violations on the policy to the number in the message.";
+    WithdrawalPaused Refused: "This claim is no longer allowed, but so many would be withdrawn for the same cause that the operator waits.", "A policy, label or store change that bypassed admission.", "Platform team: revert the change, or set the annotation scopedsecrets.io/accept-violations, on a policy or on the segment's SegmentationReport, to the number in the message.";
     ViolationsNotAccepted Refused: "The change of this policy would take Secrets away from live claims.", "Keys that are claimed now would no longer be allowed.", "Change or delete those ScopedSecrets first, or set the annotation scopedsecrets.io/accept-violations to the number in the message.";
     InvalidException Refused: "An exception of the policy has an end that cannot be.", "expirationTime is in the past, or more than 90 days ahead.", "Write an expirationTime within the next 90 days.";
     SharedPattern Refused: "A pattern lets several segments claim one key.", "It has neither ${namespace} nor every segment label.", "Add the missing placeholders to the pattern that the message names.";
@@ -84,6 +87,8 @@ reasons! {
     OperatorPinned Refused: "The operator's own account may write only what the operator writes.", "Somebody else uses its token, or its binding to a broader role.", "Find out who; delete and create the operator's ServiceAccount again, which ends its tokens.";
     JoinNotAllowed Refused: "This would make the namespace part of a segment, which needs the verb join on it.", "The namespace would get all labels that name a segment.", "Ask the platform team for join on segments.scopedsecrets.io with the segment as resourceName, or write another segment's labels.";
     LeaveNotAllowed Refused: "This would make the namespace leave its segment, which needs the verb leave on it.", "A label that names its segment would be changed or removed.", "Keep the labels, or ask the platform team for leave on segments.scopedsecrets.io with the segment as resourceName.";
+    GuardMissing Refused: "A rule is not kept at admission: its policy, binding or webhook configuration is gone, or is not as it was installed.", "Somebody deleted or changed it, to break glass or to get around it, or deploy/ is of another version than the operator.", "Platform team: apply deploy/ again. The operator never puts it back itself. What came in meanwhile is found by the scan.";
+    ViolationsFound Refused: "Something in this segment breaks a rule.", "It was there before the rule, came in while admission was away, or is only reported.", "Platform team: mend what the report lists; each entry says how.";
     ForeignConsumer Refused: "A pod, a workload or a ServiceAccount that is no consumer's references a projected Secret.", "Its ServiceAccount is not in spec.consumers of the ScopedSecret.", "Run it under a consumer's ServiceAccount, or add its own to spec.consumers, or write a ScopedSecret with a key of its own for it.";
     ReplicatedOut Refused: "A replicator would carry a projected Secret into another namespace.", "A label or annotation of a replicator was written on it.", "Leave it out; the other namespace claims a key of its own, with a ScopedSecret.";
     ReplicatedIn Refused: "A replicator would fill this Secret from another namespace, and the namespace is governed.", "An annotation names a Secret of another namespace as its source.", "Write a ScopedSecret with a key of this namespace's own.";

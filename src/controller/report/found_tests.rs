@@ -1,0 +1,3 @@
+//! What the index shows, segment by segment.
+
+use super::*;
