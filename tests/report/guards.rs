@@ -49,7 +49,13 @@ fn what_is_missing_shows_on_every_report_and_is_not_put_back() {
         .says("what is missing is told", |s| violating(s, "GuardMissing").into_iter().collect::<BTreeSet<_>>() == told);
     assert_eq!(reason(&report["status"], "Guarded"), "GuardMissing");
     let messages = report["status"]["violations"].to_string();
-    for part in ["validationActions", "matchConditions", "it is not there", "apply deploy/ again"] {
+    for part in [
+        "validationActions",
+        "matchConditions",
+        "it is not there",
+        "not there, so that rule Consumers is not kept at admission: apply deploy/ again",
+        "delete it and apply deploy/ again",
+    ] {
         assert!(messages.contains(part), "{part} in {messages}");
     }
     for segment in ["payments/staging", "billing/prod"] {
@@ -85,7 +91,9 @@ fn what_is_missing_shows_on_every_report_and_is_not_put_back() {
     });
     assert!(put.is_empty(), "{put:?}");
 
-    // Applied again.
+    // Applied again. What was only changed keeps what server-side apply does not own, unless it is deleted first.
+    ok(cluster, &["delete", "validatingadmissionpolicybinding", "boundary.scopedsecrets.io"]);
+    ok(cluster, &["delete", "validatingadmissionpolicy", "replication.scopedsecrets.io"]);
     crate::support::operator::install(cluster);
     scene.says("all is in place again", |s| {
         reason(s, "Guarded") == "Guarded" && violating(s, "GuardMissing").is_empty()

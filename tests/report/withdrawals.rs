@@ -25,11 +25,16 @@ fn standing(scene: &Scene, of: &[(&'static str, String)]) -> usize {
     of.iter().filter(|(namespace, name)| scene.cluster.get_json("secret", *namespace, name).is_some()).count()
 }
 
-fn accept(scene: &Scene, report: &Value, number: &str) {
+/// With every guard in force: the annotation is for people.
+fn annotate<'r>(scene: &Scene, report: &'r Value, number: &str) -> &'r str {
     let name = report["metadata"]["name"].as_str().unwrap();
     let note = format!("scopedsecrets.io/accept-violations={number}");
-    // Also with every guard in force: the annotation is for people.
     ok(&scene.cluster, &["annotate", "segmentationreport", name, &note, "--overwrite"]);
+    name
+}
+
+fn accept(scene: &Scene, report: &Value, number: &str) {
+    let name = annotate(scene, report, number);
     eventually("the annotation is seen", SOON, || {
         let report = scene.cluster.get_json("segmentationreport", None, name).ok_or("gone")?;
         let seen = &report["status"]["accepted"];
@@ -111,7 +116,7 @@ fn a_report_releases_the_withdrawals_of_its_segment() {
     // The policy is gone, and with it what says which segment it is: the report stays, and releases.
     ok(cluster, &["delete", "segmentationpolicy", "tenants"]);
     let report = scene.says("they wait on", |s| s["pausedWithdrawals"] == PROD);
-    accept(&scene, &report, "8");
+    annotate(&scene, &report, "8");
     for (namespace, name) in &prod {
         eventually("it goes", SOON, || match cluster.get_json("secret", *namespace, name) {
             None => Ok(()),

@@ -38,11 +38,13 @@ pub struct Missing {
 impl Missing {
     /// As the report of a segment shows it.
     pub fn violation(&self, segment: &Arc<str>) -> Violation {
-        let what = match &self.differs {
-            None => "it is not there".to_owned(),
+        let (what, mend) = match &self.differs {
+            None => ("it is not there".to_owned(), "apply deploy/ again"),
             Some(fields) => {
                 let fields = fields.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-                format!("it is not as it was installed, or of another version ({fields})")
+                // Server-side apply leaves in a list what somebody else added to it.
+                let text = format!("it is not as it was installed, or of another version ({fields})");
+                (text, "delete it and apply deploy/ again")
             }
         };
         Violation {
@@ -56,7 +58,7 @@ impl Missing {
                 name: self.name.clone(),
             },
             message: format!(
-                "{what}, so that rule {} is not kept at admission: apply deploy/ again. The operator never does, since somebody may have broken the glass",
+                "{what}, so that rule {} is not kept at admission: {mend}. The operator never does, since somebody may have broken the glass",
                 self.rule
             ),
         }
