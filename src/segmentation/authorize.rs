@@ -74,6 +74,12 @@ pub fn governance(namespace: &str, world: &World, now: Timestamp) -> Governance 
     }
 }
 
+/// Whether every policy over a namespace lifts a rule there now.
+pub fn is_excepted(namespace: &str, rule: ExceptedRule, world: &World, now: Timestamp) -> bool {
+    let Ok(scope) = scope_of(namespace, world) else { return false };
+    scope.policies.iter().all(|policy| policy.lifts(rule, None, &[namespace], now))
+}
+
 /// Whether another segment holds a value with one of these fingerprints, so that the Secret of `secret` may not have it.
 /// The rules are the strictest of both sides; of two that hold it already, the later loses.
 pub fn shared_value<'p>(
