@@ -1,8 +1,15 @@
-//! What a simulation found, as plain values; how it is printed is `text`, `json` and `sarif`.
+//! What a verb found, as plain values; how it is printed is `text`, `json` and `sarif`.
+//!
+//! One shape for files ([`super::simulate`]: each finding has a place in them) and for a live cluster (each is about an object).
 
-use super::yaml::Place;
+pub mod json;
+pub mod sarif;
+pub mod text;
+
+use super::simulate::yaml::Place;
 use crate::api::Reason;
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 
 /// How much a finding weighs.
@@ -38,6 +45,22 @@ pub enum Rule {
     Policies,
     /// One owner for each Secret.
     ManagedSecrets,
+    /// A remote key belongs to one scope.
+    ExclusiveKeys,
+    /// A value belongs to one segment.
+    UniqueValues,
+    /// Who may reference a projected Secret.
+    Consumers,
+    /// Which roles let somebody read Secrets.
+    Rbac,
+    /// What other operators are asked for.
+    OtherOperators,
+    /// What the operator needs, and whether it is there and well.
+    Installation,
+    /// What the reader may look at.
+    Permissions,
+    /// Another rule, as a denial names it.
+    Other,
 }
 
 impl Rule {
@@ -48,6 +71,14 @@ impl Rule {
             Self::Claims => "Claims",
             Self::Policies => "Policies",
             Self::ManagedSecrets => "ManagedSecrets",
+            Self::ExclusiveKeys => "ExclusiveKeys",
+            Self::UniqueValues => "UniqueValues",
+            Self::Consumers => "Consumers",
+            Self::Rbac => "Rbac",
+            Self::OtherOperators => "OtherOperators",
+            Self::Installation => "Installation",
+            Self::Permissions => "Permissions",
+            Self::Other => "Other",
         }
     }
 }
@@ -72,6 +103,31 @@ pub struct Subject {
     pub name: String,
 }
 
+impl Subject {
+    /// A cluster-scoped object.
+    pub fn cluster(kind: &str, name: &str) -> Self {
+        Self { kind: kind.to_owned(), namespace: None, name: name.to_owned() }
+    }
+
+    /// An object in a namespace.
+    pub fn namespaced(kind: &str, namespace: &str, name: &str) -> Self {
+        Self { kind: kind.to_owned(), namespace: Some(namespace.to_owned()), name: name.to_owned() }
+    }
+}
+
+/// Such as `Secret payments-prod/orders`.
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, namespace, name } = self;
+        match (namespace, name.as_str()) {
+            (Some(namespace), "") => write!(f, "{kind} in {namespace}"),
+            (Some(namespace), name) => write!(f, "{kind} {namespace}/{name}"),
+            (None, "") => f.write_str(kind),
+            (None, name) => write!(f, "{kind} {name}"),
+        }
+    }
+}
+
 /// One thing to look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
@@ -85,10 +141,22 @@ pub struct Finding {
     pub message: String,
     /// What to write instead, where more can be said than the message says.
     pub fix: Option<String>,
-    /// Where.
-    pub location: Location,
+    /// Where, if it was read from a file.
+    pub location: Option<Location>,
     /// About which object.
     pub subject: Subject,
+}
+
+impl Finding {
+    /// A finding about an object of a cluster.
+    pub fn live(severity: Severity, rule: Rule, reason: Reason, subject: Subject, message: impl Into<String>) -> Self {
+        Self { severity, rule, reason, message: message.into(), fix: None, location: None, subject }
+    }
+
+    /// With what to do.
+    pub fn mend(self, fix: impl Into<String>) -> Self {
+        Self { fix: Some(fix.into()), ..self }
+    }
 }
 
 /// Why an input could not be judged at all.
@@ -122,8 +190,10 @@ pub struct Report {
     pub input_errors: Vec<InputError>,
     /// What was left out, and why; nothing of it is wrong.
     pub ignored: Vec<(Location, String)>,
-    /// How many of what.
-    pub tally: Tally,
+    /// How many of what; of files only.
+    pub tally: Option<Tally>,
+    /// What was looked at in a cluster and is well, a line each.
+    pub passed: Vec<String>,
 }
 
 /// No findings.
@@ -134,6 +204,16 @@ pub const EXIT_FINDINGS: u8 = 1;
 pub const EXIT_ERROR: u8 = 2;
 
 impl Report {
+    /// Of a live cluster: the worst first, and each kind of object together.
+    pub fn live(mut findings: Vec<Finding>, passed: Vec<String>) -> Self {
+        findings.sort_by(|a, b| {
+            let key = |f: &Finding| (f.severity, f.rule, f.reason, f.subject.clone());
+            key(a).cmp(&key(b))
+        });
+        findings.dedup();
+        Self { findings, passed, ..Self::default() }
+    }
+
     /// How many findings have this severity.
     pub fn count(&self, severity: Severity) -> usize {
         self.findings.iter().filter(|f| f.severity == severity).count()
