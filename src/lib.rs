@@ -19,6 +19,7 @@ pub mod admission;
 pub mod api;
 pub mod cli;
 pub mod controller;
+pub mod digest;
 pub mod leader;
 pub mod projection;
 pub mod provider;

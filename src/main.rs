@@ -126,9 +126,6 @@ async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
         url: args.serving.webhook_url.clone(),
     };
     let wanted = Wanted { endpoint, service_account: args.service_account.clone() };
-    let keeper = Keeper::new(client.clone(), wanted, cell.clone(), certificate, leadership.clone(), metrics.clone());
-    let keeper = tokio::spawn(keeper.run(stopped(stop.clone())));
-
     let reporter = Reporter { controller: format!("{GROUP}/{FIELD_MANAGER}"), instance: Some(pod) };
     let providers = Providers::new(metrics.clone());
     let recorder = Recorder::new(client.clone(), reporter);
@@ -142,20 +139,30 @@ async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
         Nature::real(),
     ));
 
+    let governed = cx.governed.subscribe();
+    let keeper = Keeper::new(
+        cx.client.clone(),
+        wanted,
+        cell.clone(),
+        certificate,
+        governed,
+        leadership.clone(),
+        metrics.clone(),
+    );
+    let keeper = tokio::spawn(keeper.run(stopped(stop.clone())));
+
     let https = TcpListener::bind(args.serving.webhook_address).await?;
     let routes = vec![
         Route {
             path: SCOPED_SECRETS_PATH,
             rule: claims::RULE,
-            group: GROUP,
-            kind: "ScopedSecret",
+            kinds: &[(GROUP, "ScopedSecret")],
             review: Arc::new(claims::Claims(cx.clone())),
         },
         Route {
             path: SEGMENTATION_POLICIES_PATH,
             rule: policies::RULE,
-            group: GROUP,
-            kind: "SegmentationPolicy",
+            kinds: &[(GROUP, "SegmentationPolicy")],
             review: Arc::new(policies::Policies(cx.clone())),
         },
     ];

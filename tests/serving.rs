@@ -16,6 +16,7 @@ use scoped_secrets::admission::webhook_configuration::{
 };
 use scoped_secrets::leader::candidate::Terms;
 use scoped_secrets::leader::{Elector, Leadership, identity};
+use scoped_secrets::segmentation::governed::Governed;
 use scoped_secrets::telemetry::metrics::Metrics;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -66,13 +67,17 @@ async fn replica(cluster: &Cluster, token: &str, terms: Terms, name: &str) -> Re
     let endpoint = Endpoint { namespace: NAMESPACE.into(), service: "scoped-secrets-webhook".into(), url: Some(url) };
     let wanted = Wanted { endpoint, service_account: "scoped-secrets".into() };
     let (cell, readiness) = (Arc::new(CertificateCell::default()), Readiness::default());
-    let keeper =
-        Keeper::new(client, wanted, cell.clone(), readiness.gate("certificate"), leadership.clone(), metrics.clone());
+    let governed = tokio::sync::watch::Sender::new(Some(Governed::default()));
+    let certified = readiness.gate("certificate");
+    let (led, counted) = (leadership.clone(), metrics.clone());
+    let keeper = Keeper::new(client, wanted, cell.clone(), certified, governed.subscribe(), led, counted);
     tokio::spawn(keeper.run(std::future::pending()));
 
-    let route = |path, kind| Route { path, rule: "Claims", group: "scopedsecrets.io", kind, review: Arc::new(ByName) };
-    let routes =
-        vec![route(SCOPED_SECRETS_PATH, "ScopedSecret"), route(SEGMENTATION_POLICIES_PATH, "SegmentationPolicy")];
+    let route = |path, kinds| Route { path, rule: "Claims", kinds, review: Arc::new(ByName) };
+    let routes = vec![
+        route(SCOPED_SECRETS_PATH, &[("scopedsecrets.io", "ScopedSecret")]),
+        route(SEGMENTATION_POLICIES_PATH, &[("scopedsecrets.io", "SegmentationPolicy")]),
+    ];
     let router = review::router(routes, cell.clone(), metrics.clone());
     let transport = Transport::Tls(server_config(cell).unwrap());
     tokio::spawn(serve(listener, transport, router, Limits::default(), std::future::pending()));

@@ -131,8 +131,7 @@ impl Bundle {
 
 /// The door of one authority.
 pub fn door(authority: &CertificateDer<'_>) -> String {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, authority);
-    digest.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    crate::digest::sha256_hex(authority)[..32].to_owned()
 }
 
 /// More than this is not ours.

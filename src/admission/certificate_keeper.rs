@@ -8,12 +8,13 @@ use super::bundle::{Bundle, Fault};
 use super::certificates::{IssueError, Step, next_step};
 use super::health::Gate;
 use super::tls::CertificateCell;
-use super::webhook_configuration::{CONFIGURATION, Wanted};
+use super::webhook_configuration::{self, CONFIGURATION, Wanted};
 use crate::api::FIELD_MANAGER;
 use crate::leader::Leadership;
+use crate::segmentation::governed::Governed;
 use crate::telemetry::metrics::Metrics;
 use futures::{Stream, StreamExt};
-use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
+use k8s_openapi::api::admissionregistration::v1::{ValidatingWebhook, ValidatingWebhookConfiguration};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use kube::core::Status;
@@ -24,6 +25,7 @@ use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 /// The Secret with the certificate, in the operator's namespace.
 pub const SECRET: &str = "scoped-secrets-webhook-tls";
@@ -43,6 +45,7 @@ pub struct Keeper {
     names: Vec<String>,
     cell: Arc<CertificateCell>,
     served: Gate,
+    governed: watch::Receiver<Option<Governed>>,
     leadership: Leadership,
     metrics: Arc<Metrics>,
 }
@@ -86,18 +89,19 @@ fn in_short(error: &kube::Error) -> String {
 }
 
 impl Keeper {
-    /// `served` opens when there is a certificate in `cell`.
+    /// `served` opens when there is a certificate in `cell`; nothing is written before `governed` is known.
     pub fn new(
         client: Client,
         wanted: Wanted,
         cell: Arc<CertificateCell>,
         served: Gate,
+        governed: watch::Receiver<Option<Governed>>,
         leadership: Leadership,
         metrics: Arc<Metrics>,
     ) -> Self {
         let secrets = Api::namespaced(client.clone(), &wanted.endpoint.namespace);
         let names = wanted.endpoint.names();
-        Self { secrets, configurations: Api::all(client), wanted, names, cell, served, leadership, metrics }
+        Self { secrets, configurations: Api::all(client), wanted, names, cell, served, governed, leadership, metrics }
     }
 
     /// Runs until `stop`.
@@ -107,6 +111,7 @@ impl Keeper {
         let mut configurations =
             pin!(answers(watch_object(self.configurations.clone(), CONFIGURATION), "ValidatingWebhookConfiguration"));
         let mut leadership = self.leadership.clone();
+        let mut governed = self.governed.clone();
         let mut seen = Seen::default();
         let mut backoff = BACKOFF.0;
         let mut wake = Instant::now() + LOOK;
@@ -122,6 +127,7 @@ impl Keeper {
                     seen.configuration = Some(configuration);
                 }
                 () = leadership.changed() => {}
+                Ok(()) = governed.changed() => {}
                 () = tokio::time::sleep_until(wake.into()) => {}
             }
             let kept = tokio::select! {
@@ -149,6 +155,9 @@ impl Keeper {
     /// trusts is put right between any two steps.
     async fn keep(&self, seen: &mut Seen, now: jiff::Timestamp) -> Result<Duration, KeepError> {
         let Seen { secret: Some(secret), configuration: Some(configuration) } = seen else { return Ok(LOOK) };
+        if self.governed.borrow().is_none() {
+            return Ok(LOOK);
+        }
         // Asked again before each write: the one before may have taken longer than the lease.
         while self.leadership.leads() {
             let current = read(secret.as_ref());
@@ -190,7 +199,14 @@ impl Keeper {
     }
 
     fn holds(&self, configuration: &ValidatingWebhookConfiguration, bundle: &Bundle) -> bool {
-        self.wanted.holds(configuration.webhooks.as_deref().unwrap_or_default(), &bundle.published())
+        let live = configuration.webhooks.as_deref().unwrap_or_default();
+        self.governed(live).is_some_and(|governed| self.wanted.holds(live, &bundle.published(), &governed))
+    }
+
+    /// Which namespaces are governed; None: not known yet.
+    fn governed(&self, live: &[ValidatingWebhook]) -> Option<Governed> {
+        let known = self.governed.borrow().clone()?;
+        Some(known.with_those_in_use(webhook_configuration::registered_labels(live)))
     }
 
     /// Serves what the Secret holds; a broken one leaves what was served before.
@@ -241,7 +257,10 @@ impl Keeper {
             return Ok(live.clone());
         }
         let published = bundle.published();
-        let patch = Patch::Apply(self.wanted.patch(&live.uid().unwrap_or_default(), &published));
+        let Some(governed) = self.governed(live.webhooks.as_deref().unwrap_or_default()) else {
+            return Ok(live.clone());
+        };
+        let patch = Patch::Apply(self.wanted.patch(&live.uid().unwrap_or_default(), &published, &governed));
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let applied = self.configurations.patch(CONFIGURATION, &params, &patch);
         let applied = tokio::time::timeout(WRITE_LIMIT, applied).await??;
@@ -249,7 +268,7 @@ impl Keeper {
             tracing::info!("the webhook configuration is filled in");
             return Ok(applied);
         }
-        let webhooks = self.wanted.replaced(applied.webhooks.as_deref().unwrap_or_default(), &published);
+        let webhooks = self.wanted.replaced(applied.webhooks.as_deref().unwrap_or_default(), &published, &governed);
         let whole = ValidatingWebhookConfiguration { webhooks: Some(webhooks), ..applied };
         let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
         let replaced = self.configurations.replace(CONFIGURATION, &params, &whole);

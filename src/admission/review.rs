@@ -31,10 +31,8 @@ pub struct Route {
     pub path: &'static str,
     /// The rule's name, for metrics.
     pub rule: &'static str,
-    /// The API group of what it reviews.
-    pub group: &'static str,
-    /// The kind of what it reviews.
-    pub kind: &'static str,
+    /// Group and kind of what it reviews.
+    pub kinds: &'static [(&'static str, &'static str)],
     /// The rule.
     pub review: Arc<dyn Review>,
 }
@@ -99,11 +97,14 @@ pub fn decode(body: &[u8]) -> Result<AdmissionRequest<DynamicObject>, DecodeErro
 
 /// The rule's answer. One that panics denies; one for another kind is not asked.
 pub fn answer(route: &Route, request: &AdmissionRequest<DynamicObject>) -> AdmissionResponse {
-    let mut response = if request.kind.group != route.group || request.kind.kind != route.kind {
-        let (asked, reviewed) = (&request.kind, route);
+    let asked = (request.kind.group.as_str(), request.kind.kind.as_str());
+    let mut response = if !route.kinds.contains(&asked) {
+        let reviewed: Vec<String> = route.kinds.iter().map(|(group, kind)| format!("{kind}.{group}")).collect();
         AdmissionResponse::from(request).deny(format!(
-            "this webhook reviews {}.{}, not {}.{}; correct the ValidatingWebhookConfiguration",
-            reviewed.kind, reviewed.group, asked.kind, asked.group
+            "this webhook reviews {}, not {}.{}; correct the ValidatingWebhookConfiguration",
+            reviewed.join(", "),
+            asked.1,
+            asked.0
         ))
     } else {
         catch_unwind(AssertUnwindSafe(|| route.review.review(request))).unwrap_or_else(|_| {
@@ -205,7 +206,7 @@ pub(super) mod tests {
     }
 
     fn route(review: Arc<dyn Review>) -> Route {
-        Route { path: "/r", rule: "Claims", group: "scopedsecrets.io", kind: "ScopedSecret", review }
+        Route { path: "/r", rule: "Claims", kinds: &[("scopedsecrets.io", "ScopedSecret")], review }
     }
 
     #[test]

@@ -55,8 +55,7 @@ async fn serving(limits: Limits) -> Served {
     let route = Route {
         path: "/admission/scopedsecrets",
         rule: "Claims",
-        group: "scopedsecrets.io",
-        kind: "ScopedSecret",
+        kinds: &[("scopedsecrets.io", "ScopedSecret")],
         review: Arc::new(Names),
     };
     let slow = axum::routing::get(|| async { std::future::pending::<&str>().await });

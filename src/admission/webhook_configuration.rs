@@ -9,6 +9,7 @@
 use super::bundle::Published;
 use super::identities::Installation;
 use crate::api::{GROUP, NAMESPACE_NAME_LABEL};
+use crate::segmentation::governed::{Governed, LabelSet};
 use axum::http::Uri;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -78,6 +79,25 @@ impl Endpoint {
     }
 }
 
+/// An entry beside those of our own kinds.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    /// The first part of its name.
+    pub name: &'static str,
+    /// The path of its route.
+    pub path: &'static str,
+    /// What it reviews: group, version, resources.
+    pub kinds: &'static [(&'static str, &'static str, &'static [&'static str])],
+    /// When.
+    pub operations: &'static [&'static str],
+}
+
+/// Entries for governed namespaces, one for each set of segment labels: what they review waits while the webhook is down.
+pub const GOVERNED_ENTRIES: &[Entry] = &[];
+
+/// Entries for what is cluster-scoped: what they review passes while the webhook is down, and the scan finds it.
+pub const CLUSTER_ENTRIES: &[Entry] = &[];
+
 /// What the entries are made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
@@ -90,47 +110,68 @@ pub struct Wanted {
 impl Wanted {
     /// The entries. Every field is written out, also those at their default, so that whatever somebody changes shows as
     /// a difference.
-    pub fn webhooks(&self, published: &Published) -> Vec<Value> {
-        let namespaces = json!({"matchExpressions": [{
-            "key": NAMESPACE_NAME_LABEL, "operator": "NotIn", "values": ["kube-system", self.endpoint.namespace],
-        }]});
-        vec![
-            self.entry(
-                "scopedsecrets",
-                "Namespaced",
-                &["CREATE", "UPDATE"],
-                namespaces,
-                SCOPED_SECRETS_PATH,
-                published,
-            ),
-            self.entry(
-                "segmentationpolicies",
-                "Cluster",
-                &["CREATE", "UPDATE", "DELETE"],
-                json!({}),
-                SEGMENTATION_POLICIES_PATH,
-                published,
-            ),
-        ]
+    pub fn webhooks(&self, published: &Published, governed: &Governed) -> Vec<Value> {
+        let ours = |name, path, resources, operations| Entry { name, path, kinds: resources, operations };
+        let claims = ours(
+            "scopedsecrets",
+            SCOPED_SECRETS_PATH,
+            &[(GROUP, "v1alpha1", &["scopedsecrets"])],
+            &["CREATE", "UPDATE"],
+        );
+        let policies = ours(
+            "segmentationpolicies",
+            SEGMENTATION_POLICIES_PATH,
+            &[(GROUP, "v1alpha1", &["segmentationpolicies"])],
+            &["CREATE", "UPDATE", "DELETE"],
+        );
+        let everywhere = json!({"matchExpressions": [self.elsewhere()]});
+        let mut all = vec![
+            self.entry(&claims, claims.name, "Namespaced", "Fail", everywhere, published),
+            self.entry(&policies, policies.name, "Cluster", "Fail", json!({}), published),
+        ];
+        for entry in GOVERNED_ENTRIES {
+            for labels in governed.sets() {
+                let name = format!("{}-{}", entry.name, labels.slug());
+                all.push(self.entry(entry, &name, "Namespaced", "Fail", self.governed_by(labels), published));
+            }
+        }
+        for entry in CLUSTER_ENTRIES {
+            all.push(self.entry(entry, entry.name, "Cluster", "Ignore", json!({}), published));
+        }
+        all
+    }
+
+    /// Neither the control plane's namespace nor ours: by the name, which nobody can forge.
+    fn elsewhere(&self) -> Value {
+        json!({"key": NAMESPACE_NAME_LABEL, "operator": "NotIn", "values": ["kube-system", self.endpoint.namespace]})
+    }
+
+    /// Namespaces with every one of these labels, but for those.
+    fn governed_by(&self, labels: &LabelSet) -> Value {
+        let carried = labels.iter().map(|label| json!({"key": label, "operator": "Exists"}));
+        json!({"matchExpressions": carried.chain([self.elsewhere()]).collect::<Vec<_>>()})
     }
 
     fn entry(
         &self,
-        resource: &str,
+        entry: &Entry,
+        name: &str,
         scope: &str,
-        operations: &[&str],
+        failure_policy: &str,
         namespaces: Value,
-        path: &str,
         published: &Published,
     ) -> Value {
+        let rules = entry.kinds.iter().map(|(group, version, resources)| {
+            json!({
+                "apiGroups": [group], "apiVersions": [version], "resources": resources,
+                "operations": entry.operations, "scope": scope,
+            })
+        });
         json!({
-            "name": format!("{resource}.{GROUP}"),
-            "clientConfig": self.endpoint.client_config(path, published),
-            "rules": [{
-                "apiGroups": [GROUP], "apiVersions": ["v1alpha1"], "resources": [resource],
-                "operations": operations, "scope": scope,
-            }],
-            "failurePolicy": "Fail",
+            "name": format!("{name}.{GROUP}"),
+            "clientConfig": self.endpoint.client_config(entry.path, published),
+            "rules": rules.collect::<Vec<_>>(),
+            "failurePolicy": failure_policy,
             "matchPolicy": "Equivalent",
             "namespaceSelector": namespaces,
             "objectSelector": {},
@@ -154,33 +195,54 @@ impl Wanted {
     }
 
     /// The object for server-side apply. Its uid makes the API server refuse, not create, if the object is gone.
-    pub fn patch(&self, uid: &str, published: &Published) -> Value {
+    pub fn patch(&self, uid: &str, published: &Published, governed: &Governed) -> Value {
         json!({
             "apiVersion": "admissionregistration.k8s.io/v1",
             "kind": "ValidatingWebhookConfiguration",
             "metadata": {"name": CONFIGURATION, "uid": uid},
-            "webhooks": self.webhooks(published),
+            "webhooks": self.webhooks(published, governed),
         })
     }
 
-    /// Whether the live entries hold ours exactly; entries of others are none of our business.
-    pub fn holds(&self, live: &[ValidatingWebhook], published: &Published) -> bool {
-        let ours = self.typed(published);
-        !ours.is_empty() && ours.iter().all(|entry| live.contains(entry))
+    /// Whether the live entries hold ours exactly, and none of ours that has served; entries of others are none of our
+    /// business.
+    pub fn holds(&self, live: &[ValidatingWebhook], published: &Published, governed: &Governed) -> bool {
+        let ours = self.typed(published, governed);
+        let stale = |entry: &ValidatingWebhook| is_ours(entry) && !ours.contains(entry);
+        !ours.is_empty() && ours.iter().all(|entry| live.contains(entry)) && !live.iter().any(stale)
     }
 
     /// The live entries with ours put right, for a replace: server-side apply cannot remove what another manager added
     /// to a list inside an entry of ours (a matchCondition that never matches, say).
-    pub fn replaced(&self, live: &[ValidatingWebhook], published: &Published) -> Vec<ValidatingWebhook> {
-        let ours = self.typed(published);
-        let others = live.iter().filter(|entry| ours.iter().all(|our| our.name != entry.name)).cloned();
-        others.chain(ours.clone()).collect()
+    pub fn replaced(
+        &self,
+        live: &[ValidatingWebhook],
+        published: &Published,
+        governed: &Governed,
+    ) -> Vec<ValidatingWebhook> {
+        let others = live.iter().filter(|entry| !is_ours(entry)).cloned();
+        others.chain(self.typed(published, governed)).collect()
     }
 
-    fn typed(&self, published: &Published) -> Vec<ValidatingWebhook> {
+    fn typed(&self, published: &Published, governed: &Governed) -> Vec<ValidatingWebhook> {
         // Our own JSON always has the shape (there is a test); if it had not, `holds` would be false for ever.
-        serde_json::from_value(self.webhooks(published).into()).unwrap_or_default()
+        serde_json::from_value(self.webhooks(published, governed).into()).unwrap_or_default()
     }
+}
+
+/// The sets of segment labels that our entries are registered for.
+pub fn registered_labels(live: &[ValidatingWebhook]) -> impl Iterator<Item = LabelSet> {
+    live.iter().filter(|entry| is_ours(entry)).filter_map(|entry| {
+        let expressions = entry.namespace_selector.as_ref()?.match_expressions.as_ref()?;
+        let labels: Vec<String> =
+            expressions.iter().filter(|e| e.operator == "Exists").map(|e| e.key.clone()).collect();
+        (!labels.is_empty()).then(|| LabelSet::of(&labels))
+    })
+}
+
+/// Whether an entry has a name of ours.
+fn is_ours(entry: &ValidatingWebhook) -> bool {
+    entry.name.strip_suffix(GROUP).is_some_and(|rest| rest.ends_with('.'))
 }
 
 #[cfg(test)]
@@ -199,7 +261,7 @@ mod tests {
 
     #[test]
     fn through_the_service() {
-        let entries = wanted(None).webhooks(&published("PEM"));
+        let entries = wanted(None).webhooks(&published("PEM"), &Governed::default());
         assert_eq!(
             entries[0],
             json!({
@@ -242,7 +304,7 @@ mod tests {
 
     #[test]
     fn by_url() {
-        let entries = wanted(Some("https://127.0.0.1:9443/")).webhooks(&published("PEM"));
+        let entries = wanted(Some("https://127.0.0.1:9443/")).webhooks(&published("PEM"), &Governed::default());
         let expected = json!({"url": "https://127.0.0.1:9443/door/admission/scopedsecrets", "caBundle": "UEVN"});
         assert_eq!(entries[0]["clientConfig"], expected);
     }
@@ -273,17 +335,42 @@ mod tests {
     #[test]
     fn a_change_by_others_is_seen_and_put_right() {
         let wanted = wanted(None);
-        let right = wanted.typed(&published("PEM"));
+        let none = Governed::default();
+        let right = wanted.typed(&published("PEM"), &none);
         assert_eq!(right.len(), 2);
         let foreign = ValidatingWebhook { name: "other.example.com".into(), ..ValidatingWebhook::default() };
         let with_foreign: Vec<_> = right.iter().cloned().chain([foreign.clone()]).collect();
-        assert!(wanted.holds(&with_foreign, &published("PEM")));
-        assert!(!wanted.holds(&with_foreign, &published("NEW")));
-        assert!(!wanted.holds(&[], &published("PEM")));
+        assert!(wanted.holds(&with_foreign, &published("PEM"), &none));
+        assert!(!wanted.holds(&with_foreign, &published("NEW"), &none));
+        assert!(!wanted.holds(&[], &published("PEM"), &none));
         let mut weakened = with_foreign;
         weakened[0].failure_policy = Some("Ignore".into());
-        assert!(!wanted.holds(&weakened, &published("PEM")));
-        let mended = wanted.replaced(&weakened, &published("PEM"));
-        assert!(wanted.holds(&mended, &published("PEM")) && mended.contains(&foreign) && mended.len() == 3);
+        assert!(!wanted.holds(&weakened, &published("PEM"), &none));
+        let mended = wanted.replaced(&weakened, &published("PEM"), &none);
+        assert!(wanted.holds(&mended, &published("PEM"), &none) && mended.contains(&foreign) && mended.len() == 3);
+        let served = ValidatingWebhook { name: format!("copies-x.{GROUP}"), ..ValidatingWebhook::default() };
+        let with_served: Vec<_> = right.iter().cloned().chain([served]).collect();
+        assert!(!wanted.holds(&with_served, &published("PEM"), &none), "an entry that has served goes");
+        assert_eq!(wanted.replaced(&with_served, &published("PEM"), &none), right);
+    }
+
+    #[test]
+    fn governed_namespaces_by_their_labels() {
+        let labels = LabelSet::of(&["tenant".to_owned(), "environment".to_owned()]);
+        let selector = wanted(None).governed_by(&labels);
+        let live = ValidatingWebhook {
+            name: format!("copies-x.{GROUP}"),
+            namespace_selector: serde_json::from_value(selector.clone()).unwrap(),
+            ..ValidatingWebhook::default()
+        };
+        assert_eq!(registered_labels(&[live]).collect::<Vec<_>>(), [labels]);
+        assert_eq!(
+            selector,
+            json!({"matchExpressions": [
+                {"key": "environment", "operator": "Exists"},
+                {"key": "tenant", "operator": "Exists"},
+                {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system", "scoped-secrets"]},
+            ]})
+        );
     }
 }

@@ -6,6 +6,7 @@ use super::providers::Providers;
 use super::queue::{Lane, Queue};
 use crate::api::Reason;
 use crate::leader::Leadership;
+use crate::segmentation::governed::Governed;
 use crate::segmentation::seal::SealKeys;
 use crate::segmentation::world::ObjectName;
 use crate::telemetry::metrics::Metrics;
@@ -16,7 +17,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// Something to reconcile.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -106,6 +107,8 @@ pub struct Context {
     pub leadership: Leadership,
     /// Whether this replica has taken over: what it remembered of an earlier reign is forgotten, and all is queued.
     pub reigns: AtomicBool,
+    /// Which namespaces are governed, once every policy was seen.
+    pub governed: watch::Sender<Option<Governed>>,
     /// Told when another seal key is in use.
     pub keys_changed: Notify,
     /// How many withdrawals wait, and for which state of their causes.
@@ -138,6 +141,7 @@ impl Context {
             nature,
             leadership,
             reigns: AtomicBool::new(false),
+            governed: watch::Sender::new(None),
             keys_changed: Notify::new(),
             pending: Mutex::default(),
             keys: RwLock::default(),
@@ -172,6 +176,16 @@ impl Context {
     /// Takes a seal key into use.
     pub fn use_keys(&self, keys: SealKeys) {
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(keys));
+    }
+
+    /// Publishes which namespaces are governed, if that is known.
+    pub fn publish_governed(&self) {
+        let Some(governed) = self.index().world.governed() else { return };
+        self.governed.send_if_modified(|known| {
+            let changed = known.as_ref() != Some(&governed);
+            *known = Some(governed);
+            changed
+        });
     }
 
     /// Counts the claims by the reason of their condition Ready, for the metrics.

@@ -5,6 +5,7 @@
 use super::scoped_secret::told::Told;
 use crate::api::policy::AcceptedViolations;
 use crate::api::{ACCEPT_VIOLATIONS_ANNOTATION, REFRESH_AT_ANNOTATION, Reason, SEAL_ANNOTATION, ScopedSecret};
+use crate::digest::sha256_hex;
 use crate::projection::carries_away;
 use crate::segmentation::authorize::{Retention, retention};
 use crate::segmentation::few::Few;
@@ -605,9 +606,7 @@ fn remembered(text: &str) -> Box<str> {
     if text.len() <= REMEMBERED {
         return text.into();
     }
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
-    let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{}", &hex[..REMEMBERED - 8]).into()
+    format!("sha256:{}", &sha256_hex(text.as_bytes())[..REMEMBERED - 8]).into()
 }
 
 /// The annotation accept-violations, if it is set.

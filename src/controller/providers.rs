@@ -277,8 +277,7 @@ fn tag_value(segment: &str) -> String {
     if segment.len() <= LIMIT {
         return segment.to_owned();
     }
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, segment.as_bytes());
-    let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = crate::digest::sha256_hex(segment.as_bytes());
     let end = (0..LIMIT - hex.len()).rev().find(|end| segment.is_char_boundary(*end)).unwrap_or(0);
     format!("{}-{hex}", &segment[..end])
 }

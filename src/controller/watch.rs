@@ -242,6 +242,7 @@ pub(super) fn judge_all(cx: &Context) {
     cx.requeue_claims(|_| true, Lane::Urgent);
     requeue_orphans(cx, |_| true);
     guard::queue_all(cx);
+    cx.publish_governed();
 }
 
 /// Secrets without an owner may have lost their ScopedSecret.

@@ -5,6 +5,7 @@
 pub mod authorize;
 pub mod few;
 pub mod fingerprint;
+pub mod governed;
 pub mod guarantees;
 pub mod key;
 pub mod pattern;
@@ -12,6 +13,7 @@ pub mod policy;
 pub mod seal;
 pub mod segment;
 pub mod verdict;
+pub mod violation;
 pub mod world;
 
 #[cfg(test)]

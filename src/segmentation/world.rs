@@ -13,6 +13,7 @@
 
 use super::few::Few;
 use super::fingerprint::Fingerprint;
+use super::governed::{Governed, LabelSet};
 use super::key::{CanonicalKey, Realm, RemoteKey};
 use super::policy::Policy;
 use crate::api::ScopedSecretSpec;
@@ -284,6 +285,17 @@ impl World {
         if on_key.claims.is_empty() && on_key.holdings.is_empty() {
             self.by_key.remove(key);
         }
+    }
+
+    /// The labels by which namespaces are governed; None while not every policy was seen.
+    pub fn governed(&self) -> Option<Governed> {
+        let labels = |state: &PolicyState| match state {
+            PolicyState::Known(policy) => Some(LabelSet::of(&policy.segment_labels)),
+            PolicyState::Unknown(_) => None,
+        };
+        let sets: Vec<Option<LabelSet>> = self.policies.values().map(labels).collect();
+        let uncertain = sets.contains(&None);
+        self.policies_synced.then(|| Governed::new(sets.into_iter().flatten(), uncertain))
     }
 
     /// Whether an exception of a policy ended in this time: what it lifted counts again.
