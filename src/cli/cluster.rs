@@ -9,11 +9,10 @@ use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessR
 use kube::api::{Api, ListParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::{ObjectList, PartialObjectMeta};
-use kube::{Client, Config, Error};
+use kube::{Client, Config, Error, Resource};
 use serde::de::DeserializeOwned;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::error::Error as _;
 use std::fmt::Debug;
 use std::future::Future;
 use std::path::PathBuf;
@@ -77,11 +76,8 @@ impl Gap {
             None => " in the whole cluster".to_owned(),
         };
         let named = name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
-        let subject = Subject {
-            kind: resource.clone(),
-            namespace: namespace.clone(),
-            name: name.clone().unwrap_or_default(),
-        };
+        let subject =
+            Subject { kind: resource.clone(), namespace: namespace.clone(), name: name.clone().unwrap_or_default() };
         let message = format!("this could not be looked at: you may not {verb} {resource}{named}{place}");
         let mend = format!("ask for the verb {verb} on {resource}{place}, or run this as who has it (--as, --context)");
         Finding::live(Severity::Warning, Rule::Permissions, Reason::CannotLook, subject, message).mend(mend)
@@ -169,7 +165,7 @@ impl Cluster {
     /// One object.
     pub async fn get<K>(&self, api: &Api<K>, name: &str) -> Result<Seen<K>, Failure>
     where
-        K: Clone + DeserializeOwned + Debug,
+        K: Resource + Clone + DeserializeOwned + Debug,
     {
         let answer = api.get(name).await;
         self.see(answer, "get", api.resource_url(), Some(name))
@@ -178,7 +174,7 @@ impl Cluster {
     /// The metadata of one object.
     pub async fn get_metadata<K>(&self, api: &Api<K>, name: &str) -> Result<Seen<PartialObjectMeta<K>>, Failure>
     where
-        K: Clone + DeserializeOwned + Debug,
+        K: Resource + Clone + DeserializeOwned + Debug,
     {
         let answer = api.get_metadata(name).await;
         self.see(answer, "get", api.resource_url(), Some(name))
@@ -187,7 +183,7 @@ impl Cluster {
     /// Every object, page by page.
     pub async fn list<K>(&self, api: &Api<K>, params: ListParams) -> Result<Seen<Vec<K>>, Failure>
     where
-        K: Clone + DeserializeOwned + Debug,
+        K: Resource + Clone + DeserializeOwned + Debug,
     {
         let mut all = Vec::new();
         Ok(self.each_page(api, params, |page| all.extend(page)).await?.map(|()| all))
@@ -201,7 +197,7 @@ impl Cluster {
         take: impl FnMut(Vec<K>),
     ) -> Result<Seen<()>, Failure>
     where
-        K: Clone + DeserializeOwned + Debug,
+        K: Resource + Clone + DeserializeOwned + Debug,
     {
         self.pages(api.resource_url(), params, async |params| api.list(&params).await, take).await
     }
@@ -213,7 +209,7 @@ impl Cluster {
         params: ListParams,
     ) -> Result<Seen<Vec<PartialObjectMeta<K>>>, Failure>
     where
-        K: Clone + DeserializeOwned + Debug,
+        K: Resource + Clone + DeserializeOwned + Debug,
     {
         let mut all = Vec::new();
         let asked = async |params| api.list_metadata(&params).await;
@@ -287,7 +283,8 @@ impl Cluster {
     pub fn failure(&self, error: &Error, verb: &str, url: &str) -> Failure {
         let why = match error {
             Error::Api(status) if status.code == 401 => {
-                "the API server does not know who you are (401): log in again, or correct the kubeconfig's user".to_owned()
+                "the API server does not know who you are (401): log in again, or correct the kubeconfig's user"
+                    .to_owned()
             }
             Error::Api(status) if status.code == 410 => {
                 "the list changed too much while it was read page by page: try again".to_owned()

@@ -12,6 +12,17 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
+/// How a report is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Output {
+    /// For people.
+    Text,
+    /// One JSON object.
+    Json,
+    /// SARIF 2.1.0, for code scanning.
+    Sarif,
+}
+
 /// How much a finding weighs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
@@ -156,6 +167,43 @@ impl Finding {
     /// With what to do.
     pub fn mend(self, fix: impl Into<String>) -> Self {
         Self { fix: Some(fix.into()), ..self }
+    }
+}
+
+/// What is being found in a cluster.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+    /// What is well, a line each.
+    pub passed: Vec<String>,
+}
+
+impl Outcome {
+    /// Something is wrong. What to do is what the page of the reason says.
+    pub fn find(
+        &mut self,
+        severity: Severity,
+        rule: Rule,
+        reason: Reason,
+        subject: Subject,
+        message: impl Into<String>,
+    ) {
+        self.findings.push(Finding::live(severity, rule, reason, subject, message).mend(reason.fix()));
+    }
+
+    /// Something is well.
+    pub fn pass(&mut self, what: impl Into<String>) {
+        self.passed.push(what.into());
+    }
+
+    /// Runs a part of a judgement, and says that it is well if it found no error and no warning.
+    pub fn part(&mut self, well: impl FnOnce() -> String, judge: impl FnOnce(&mut Self)) {
+        let before = self.findings.len();
+        judge(self);
+        if self.findings[before..].iter().all(|f| f.severity == Severity::Note) {
+            self.passed.push(well());
+        }
     }
 }
 

@@ -27,7 +27,11 @@ pub fn render(report: &Report) -> String {
                 None => format!("{}/{}", subject.kind, subject.name),
             };
             let text = match &finding.fix {
-                Some(fix) => format!("{}\n{}: {fix}", finding.message, if finding.location.is_some() { "Write instead" } else { "To mend" }),
+                Some(fix) => format!(
+                    "{}\n{}: {fix}",
+                    finding.message,
+                    if finding.location.is_some() { "Write instead" } else { "To mend" }
+                ),
                 None => finding.message.clone(),
             };
             // An object of a cluster has no file.

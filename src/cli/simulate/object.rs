@@ -74,7 +74,15 @@ impl Object {
 
     /// A finding about it.
     pub fn finding(&self, severity: Severity, rule: Rule, reason: Reason, at: Place, message: String) -> Finding {
-        Finding { severity, rule, reason, message, fix: None, location: Some(self.location(at)), subject: self.subject() }
+        Finding {
+            severity,
+            rule,
+            reason,
+            message,
+            fix: None,
+            location: Some(self.location(at)),
+            subject: self.subject(),
+        }
     }
 
     /// A namespace's labels, with the one that Kubernetes itself sets.
