@@ -188,7 +188,7 @@ fn exceptions_end_within_90_days() {
         );
         let platform =
             PLATFORM.replacen("---\napiVersion: v1\nkind: Namespace\nmetadata: {name: payments", &exception, 1);
-        report(&[("platform.yaml", &platform)]).findings.into_iter().map(|f| (f.reason, line(f))).collect::<Vec<_>>()
+        report(&[("platform.yaml", &platform)]).findings.into_iter().map(|f| (f.reason, line(&f))).collect::<Vec<_>>()
     };
     assert_eq!(with("2026-02-01T00:00:00Z"), []);
     assert_eq!(with("2025-12-31T00:00:00Z"), [(Reason::InvalidException, 16)]);

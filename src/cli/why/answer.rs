@@ -180,10 +180,15 @@ impl Answer {
 
     /// Something is not well: what to do, and a finding.
     pub fn blame(&mut self, about: &Subject, rule: Rule, severity: Severity, told: &Told) {
+        self.note(about, rule, severity, told);
+        self.next(Reason::from_text(&told.reason).unwrap_or(Reason::Pending).fix());
+    }
+
+    /// A finding.
+    pub fn note(&mut self, about: &Subject, rule: Rule, severity: Severity, told: &Told) {
         let reason = Reason::from_text(&told.reason).unwrap_or(Reason::Pending);
         let finding = Finding::live(severity, rule, reason, about.clone(), told.message.clone());
         self.report.findings.push(finding.mend(reason.fix()));
-        self.next(reason.fix());
     }
 
     /// Something to do.

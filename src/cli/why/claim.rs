@@ -34,8 +34,8 @@ pub fn answer(observed: &Observed, name: &ObjectName, events: &[Event], now: Tim
     answer.report.findings.dedup_by(|a, b| (a.reason, &a.message) == (b.reason, &b.message));
     if status.observed_generation.unwrap_or(-1) < object.metadata.generation.unwrap_or(0) {
         let told = Told::new("undecided", Reason::Pending, "the operator has not looked at its last change yet");
-        answer.blame(&about, Rule::Installation, Severity::Warning, &told);
-        answer.next("kubectl scoped-secrets check says whether the operator runs");
+        answer.note(&about, Rule::Installation, Severity::Warning, &told);
+        answer.next("wait: the operator has not looked at its last change yet (kubectl scoped-secrets check says whether it runs)");
     }
     let authorized = status.conditions.iter().find(|c| c.type_ == "Authorized").map(|c| c.status == "True");
     if authorized.is_some_and(|said| said != (answer.verdict.answer == "allowed"))

@@ -31,6 +31,7 @@ use std::path::PathBuf;
 ///
 /// The verdict is that of the same authoriser as at admission and in the operator, over what you may see.
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "kubectl scoped-secrets why [OPTIONS] <SCOPEDSECRET | --key <KEY> | --denied -f <FILE>>")]
 #[command(after_help = "Exit code: 0 allowed and well, 1 refused or not well, 2 error.
 
 Examples:

@@ -78,6 +78,10 @@ async fn scoped_secret(cluster: &Cluster, node: &Arc<Node>, now: Timestamp) -> R
     Ok(answer)
 }
 
+fn is_no_such_kind(error: &Error) -> bool {
+    matches!(error, Error::Discovery(_)) || matches!(error, Error::Api(status) if status.code == 404)
+}
+
 /// Who asks, in managedFields; a dry run stores none.
 const MANAGER: &str = "kubectl-scoped-secrets";
 
@@ -86,8 +90,9 @@ async fn dry_run(cluster: &Cluster, node: &Arc<Node>, version: &str, kind: &str)
     let gvk = GroupVersionKind::gvk(group, version, kind);
     let (resource, capabilities) = match pinned_kind(&cluster.client, &gvk).await {
         Ok(found) => found,
-        Err(Error::Discovery(_)) => {
-            return Err(Failure::Usage(format!("the cluster has no kind {kind} ({group}/{version})")));
+        Err(error) if is_no_such_kind(&error) => {
+            let kind = if group.is_empty() { format!("{version} {kind}") } else { format!("{group}/{version} {kind}") };
+            return Err(Failure::Usage(format!("the cluster has no kind {kind}")));
         }
         Err(error) => return Err(cluster.failure(&error, "get", &format!("/apis/{group}/{version}"))),
     };
