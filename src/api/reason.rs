@@ -149,7 +149,6 @@ reasons! {
     OperatorDown Refused: "The operator does not run as it should.", "Its Deployment is missing, has fewer pods than it should, or no replica leads.", "kubectl -n scoped-secrets get deployments,pods,leases; the pods' logs say why.";
     WebhookMissing Refused: "The webhook configuration is missing or has no entries: nothing is refused at kubectl apply.", "Somebody broke the glass, or no operator has filled it in yet.", "kubectl apply --server-side -k deploy/; a running operator fills the entries in.";
     WebhookWeakened Refused: "The webhook's entries are not what the operator writes.", "Somebody edited them while no operator ran.", "Start the operator: its leader puts them right.";
-    GuardMissing Refused: "A rule that the API server keeps is missing, or nothing binds it.", "Somebody broke the glass, or deploy/base/guards was not applied.", "kubectl apply --server-side -k deploy/ brings it back.";
     GuardWeakened Refused: "A rule that the API server keeps is not what this version has.", "Somebody edited it, or it is of another version.", "kubectl apply --server-side --force-conflicts -k deploy/ of the plugin's version.";
     SealKeyMissing Refused: "The operator's seal key is missing.", "Somebody deleted the Secret scoped-secrets-keys, or no operator has led yet.", "Restore it from a backup with the operator stopped, or start the operator: it makes a new one, and reads each managed Secret once.";
 
