@@ -49,8 +49,7 @@ fn picks(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
 
 impl Access {
     /// Records a ClusterRole. Labels are kept only of those that have powers, or may be given some.
-    pub fn put_cluster_role(&mut self, name: &str, role: Role, aggregation: Aggregation) {
-        let name = RbacName::new(None, name);
+    pub fn put_cluster_role(&mut self, name: RbacName, role: Role, aggregation: Aggregation) {
         if aggregation.selectors.is_empty() && role.is_powerless() {
             self.aggregation.remove(&name.name);
         } else {

@@ -73,7 +73,7 @@ impl Jurisdiction {
 
 impl Access {
     /// Whether somebody may have any power anywhere: the control plane, and the operator for as much as it needs.
-    pub(super) fn is_trusted(&self, subject: &Subject, powers: Powers) -> bool {
+    pub fn is_trusted(&self, subject: &Subject, powers: Powers) -> bool {
         let operator = matches!(subject, Subject::Account(account) if *account == self.operator);
         subject.is_the_platform() || (operator && powers.within(Powers::OPERATORS))
     }

@@ -22,6 +22,7 @@ pub mod findings;
 pub mod judge;
 pub mod jurisdiction;
 pub mod powers;
+pub mod reviewed;
 pub mod role;
 pub mod subject;
 
@@ -31,6 +32,7 @@ mod tests;
 use super::few::Few;
 use super::world::ObjectName;
 use aggregation::Aggregation;
+use reviewed::Reviewed;
 use role::Role;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -81,6 +83,7 @@ pub struct Access {
     bindings: HashMap<RbacName, Box<Binding>>,
     by_role: HashMap<RbacName, Few<RbacName>>,
     aggregation: BTreeMap<Arc<str>, Aggregation>,
+    reviewed: Reviewed,
     changes: u64,
 }
 
@@ -92,6 +95,7 @@ impl Default for Access {
             bindings: HashMap::default(),
             by_role: HashMap::default(),
             aggregation: BTreeMap::default(),
+            reviewed: Reviewed::default(),
             changes: 0,
         }
     }
@@ -122,6 +126,9 @@ impl Access {
             let mut subjects = binding.subjects.into_vec();
             subjects.retain(|subject| subject.may_be_foreign(namespace));
             binding.subjects = subjects.into();
+        }
+        if let Some((known, _)) = self.roles.get_key_value(&binding.role) {
+            binding.role = known.clone();
         }
         if self.bindings.get(&name).is_some_and(|known| **known == binding) {
             return;

@@ -314,9 +314,9 @@ fn rules_go_on_to_aggregated_roles() {
     let takes = |key: &str| LabelSelector { match_labels: Some(labels(key)), ..LabelSelector::default() };
     let mut access = Access::default();
     let viewer = Aggregation { labels: labels("to-edit"), selectors: vec![takes("to-view")] };
-    access.put_cluster_role("view", Role::of(&rules("get pods")), viewer);
+    access.put_cluster_role(RbacName::new(None, "view"), Role::of(&rules("get pods")), viewer);
     let editor = Aggregation { labels: [].into(), selectors: vec![takes("to-edit")] };
-    access.put_cluster_role("edit", Role::of(&rules("get secrets")), editor);
+    access.put_cluster_role(RbacName::new(None, "edit"), Role::of(&rules("get secrets")), editor);
     let gains = |name: &str, rules_of: &str, aggregation: &Aggregation| {
         let gains = access.consequences(name, &Role::default(), &Role::of(&rules(rules_of)), aggregation);
         gains.iter().map(|(name, role)| format!("{}: {}", name.name, role.powers)).collect::<Vec<_>>()
@@ -331,7 +331,7 @@ fn rules_go_on_to_aggregated_roles() {
     // A new one that takes what is there.
     let taker = Aggregation { labels: [].into(), selectors: vec![LabelSelector::default()] };
     assert_eq!(gains("all", "", &taker), ["all: get secrets"]);
-    access.put_cluster_role("reader", Role::of(&rules("list secrets")), to_view);
+    access.put_cluster_role(RbacName::new(None, "reader"), Role::of(&rules("list secrets")), to_view);
     let gains = access.consequences("all", &Role::default(), &Role::default(), &taker);
     assert_eq!(gains[0].1.powers.to_string(), "get, list secrets");
 }
@@ -387,7 +387,7 @@ proptest! {
         let namespace = (!cluster).then_some("payments-prod");
         let found = |rules: &[PolicyRule], whom: &[&str]| {
             let mut access = Access::default().with_role(None, "edit", "get secrets");
-            access.put_cluster_role("r", Role::of(rules), Aggregation::default());
+            access.put_cluster_role(RbacName::new(None, "r"), Role::of(rules), Aggregation::default());
             told(&findings(&access.bound(namespace, "b", "r", whom), &world, now()))
         };
         let few = found(&before, &whom);
