@@ -50,6 +50,9 @@ struct Args {
     /// missing is reported, and never put back.
     #[arg(long, env = "SCOPED_SECRETS_GUARD_INTERVAL", default_value = "1m", value_parser = interval)]
     guard_interval: Duration,
+    /// How often the leader scans the cluster for what got past admission (12h, 7d; 10s at least).
+    #[arg(long, env = "SCOPED_SECRETS_SCAN_INTERVAL", default_value = "24h", value_parser = scan_interval)]
+    scan_interval: Duration,
     #[command(flatten)]
     serving: ServingArgs,
     #[command(flatten)]
@@ -68,6 +71,13 @@ fn interval(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         some if some < Duration::from_secs(1) => Err("write a second at least, such as 30s".into()),
         some if some > longest => Err("write a year at most, such as 365d".into()),
+        some => Ok(some),
+    }
+}
+
+fn scan_interval(text: &str) -> Result<Duration, String> {
+    match interval(text)? {
+        some if some < Duration::from_secs(10) => Err("write 10s at least: a scan lists much of the cluster".into()),
         some => Ok(some),
     }
 }
@@ -204,6 +214,7 @@ async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
     let terms = report::Terms {
         installation: Installation { namespace: args.namespace.clone(), service_account: args.service_account.clone() },
         guards: args.guard_interval,
+        scan: args.scan_interval,
     };
     let work = tokio::spawn(work(cx, leadership, synced_sender, synced, caches, args.seal_key_max_age, terms));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), namespace = args.namespace, "the operator starts");

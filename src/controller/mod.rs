@@ -18,6 +18,7 @@ pub mod policy;
 pub mod providers;
 pub mod queue;
 pub mod report;
+pub mod scan;
 pub mod schedule;
 pub mod scoped_secret;
 pub mod seen_claim;

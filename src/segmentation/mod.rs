@@ -12,6 +12,7 @@ pub mod guarantees;
 pub mod key;
 pub mod pattern;
 pub mod policy;
+pub mod references;
 pub mod seal;
 pub mod segment;
 pub mod verdict;
