@@ -98,9 +98,12 @@ fn policies(observed: &Observed, outcome: &mut Outcome) {
     );
 }
 
+/// Namespace and name of a ScopedSecret, and what it says.
+type Told = (String, String, String);
+
 /// A finding for each reason, not for each ScopedSecret: an outage has thousands.
 fn claims(observed: &Observed, only: Option<&str>, outcome: &mut Outcome) {
-    let mut grouped: BTreeMap<(&str, Reason), Vec<(String, String, String)>> = BTreeMap::new();
+    let mut grouped: BTreeMap<(&str, Reason), Vec<Told>> = BTreeMap::new();
     let mut ready = 0;
     let picked = observed.claims.iter().filter(|c| only.is_none_or(|o| c.namespace().as_deref() == Some(o)));
     for claim in picked {
