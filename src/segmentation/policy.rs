@@ -172,6 +172,7 @@ impl Policy {
         let excepted = match rule {
             ModalRule::Consumers => ExceptedRule::Consumers,
             ModalRule::Replication => ExceptedRule::Replication,
+            ModalRule::Copies => ExceptedRule::Copies,
         };
         let reported = self.report_only.contains(&rule) || self.lifts(excepted, None, &[namespace], now);
         if reported { Mode::Audit } else { self.mode }
@@ -181,12 +182,16 @@ impl Policy {
     /// ahead got past admission and is not honoured yet.
     pub fn lifts(&self, rule: ExceptedRule, key: Option<&str>, namespaces: &[&str], now: Timestamp) -> bool {
         self.exceptions.iter().any(|e| {
-            let left = e.expiration_time.0.duration_since(now);
-            let in_force = left > SignedDuration::ZERO && left <= EXCEPTION_LIMIT;
             let named = e.keys.iter().any(|k| key.is_some_and(|key| names(k, key)))
                 || e.namespaces.iter().any(|n| namespaces.contains(&n.as_str()));
-            e.rule == rule && in_force && named
+            e.rule == rule && self.is_in_force(e, now) && named
         })
+    }
+
+    /// Whether an exception counts now.
+    pub fn is_in_force(&self, exception: &Exception, now: Timestamp) -> bool {
+        let left = exception.expiration_time.0.duration_since(now);
+        left > SignedDuration::ZERO && left <= EXCEPTION_LIMIT
     }
 }
 
