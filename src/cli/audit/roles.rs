@@ -128,8 +128,8 @@ pub fn judge(sighted: &Sighted, scopes: &Scopes<'_>, outcome: &mut Outcome) {
     outcome.part(
         || "no binding lets another segment read Secrets".to_owned(),
         |outcome| {
-            let find = |outcome: &mut Outcome, severity, subject, message: String| {
-                outcome.find(severity, Rule::Rbac, Reason::ReadsAcross, subject, message);
+            let find = |outcome: &mut Outcome, severity, reason, subject, message: String| {
+                outcome.find(severity, Rule::Rbac, reason, subject, message);
             };
             for Binding { namespace, name, kind, role, subjects } in &all.bindings {
                 let reads = match kind.as_str() {
@@ -150,13 +150,19 @@ pub fn judge(sighted: &Sighted, scopes: &Scopes<'_>, outcome: &mut Outcome) {
                     let subject = Subject::namespaced("RoleBinding", namespace, name);
                     let message =
                         format!("it lets {} read every Secret of the namespace ({kind} {role})", who.join(", "));
-                    find(outcome, Severity::Error, subject, message);
+                    find(outcome, Severity::Error, Reason::CrossSegmentAccess, subject, message);
                 }
             }
             for (name, who, crowd) in cluster_wide(all) {
                 let severity = if crowd { Severity::Error } else { Severity::Warning };
                 let message = format!("it lets {} read every Secret of the cluster", who.join(", "));
-                find(outcome, severity, Subject::cluster("ClusterRoleBinding", &name), message);
+                find(
+                    outcome,
+                    severity,
+                    Reason::ClusterWideAccess,
+                    Subject::cluster("ClusterRoleBinding", &name),
+                    message,
+                );
             }
         },
     );

@@ -29,7 +29,8 @@ fn told(index: &mut Index, namespace: &str, name: &str, kind: &str, status: &str
 fn all(index: &Index) -> Vec<String> {
     let found = found(index, &[], &|_, _, _| true, now());
     let row = |(segment, observed): (&Arc<str>, &Observed)| {
-        let kinds = observed.watched.listed().into_iter().map(|(k, o, _)| format!("{} {} {}", k.rule, k.reason, o.name));
+        let kinds =
+            observed.watched.listed().into_iter().map(|(k, o, _)| format!("{} {} {}", k.rule, k.reason, o.name));
         format!("{segment}: {}", kinds.collect::<Vec<_>>().join(", "))
     };
     found.iter().map(row).collect()
@@ -99,11 +100,14 @@ fn a_namespace_that_policy_lost_is_where_its_report_had_it_while_a_secret_stands
 #[test]
 fn exceptions_are_on_the_reports_that_they_are_for() {
     let exception = |what: &str, end: &str| {
-        let yaml = format!("{TENANTS}exceptions: [{{rule: UniqueValues, {what}, reason: JIRA-12, expirationTime: {end}}}]");
+        let yaml =
+            format!("{TENANTS}exceptions: [{{rule: UniqueValues, {what}, reason: JIRA-12, expirationTime: {end}}}]");
         let mut index = index();
         index.world.policies = [policy("tenants", &yaml)].into();
         let found = found(&index, &[], &|_, _, _| true, now());
-        let on = found.iter().filter(|(_, o)| o.exceptions.iter().any(|e| e.rule == "UniqueValues" && e.policy == "tenants"));
+        let on = found
+            .iter()
+            .filter(|(_, o)| o.exceptions.iter().any(|e| e.rule == "UniqueValues" && e.policy == "tenants"));
         on.map(|(segment, _)| segment.to_string()).collect::<Vec<_>>()
     };
     let everywhere = ["billing/prod", "payments/prod", "payments/staging"];
