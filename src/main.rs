@@ -9,17 +9,18 @@ use scoped_secrets::admission::certificate_keeper::Keeper;
 use scoped_secrets::admission::health::{self, Readiness};
 use scoped_secrets::admission::identities::Installation;
 use scoped_secrets::admission::review::{self, Route};
-use scoped_secrets::admission::rules::{claims, copies, policies};
+use scoped_secrets::admission::rules::{claims, copies, policies, rbac};
 use scoped_secrets::admission::server::{self, Limits, Transport};
 use scoped_secrets::admission::tls::{CertificateCell, server_config};
 use scoped_secrets::admission::webhook_configuration::{
-    Endpoint, SCOPED_SECRETS_PATH, SEGMENTATION_POLICIES_PATH, Wanted,
+    Endpoint, RBAC_PATH, SCOPED_SECRETS_PATH, SEGMENTATION_POLICIES_PATH, Wanted,
 };
 use scoped_secrets::api::{FIELD_MANAGER, GROUP};
 use scoped_secrets::controller::context::{Context, Nature};
 use scoped_secrets::controller::providers::Providers;
 use scoped_secrets::controller::{self, keys, report, watch};
 use scoped_secrets::leader::{self, Elector, LeaderArgs, Leadership};
+use scoped_secrets::segmentation::world::ObjectName;
 use scoped_secrets::telemetry::logs::{self, LogArgs};
 use scoped_secrets::telemetry::metrics::Metrics;
 use std::process::ExitCode;
@@ -164,6 +165,8 @@ async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
         Nature::real(),
     ));
 
+    cx.index_mut().access.operator = ObjectName::new(&args.namespace, &args.service_account);
+
     let governed = cx.governed.subscribe();
     let keeper = Keeper::new(
         cx.client.clone(),
@@ -196,6 +199,7 @@ async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
             kinds: &[("", "Secret"), ("", "ConfigMap")],
             review: Arc::new(copies::Copies::new(cx.clone())),
         },
+        Route { path: RBAC_PATH, rule: rbac::RULE, kinds: rbac::KINDS, review: Arc::new(rbac::Rbac(cx.clone())) },
     ];
     let admission = review::router(routes, cell.clone(), metrics.clone());
     let admission = tokio::spawn(server::serve(

@@ -95,6 +95,9 @@ reasons! {
     TooManyCopies Refused: "So many writes with copied values came from one user within a minute that new values of that user are not taken for the rest of it.", "A tool that retries, or somebody who tries values out.", "Remove the copied values, and try again in a minute.";
     NotCompared Refused: "What is written could not be compared with the values of other segments, so it was not taken.", "The operator has just started, or the object is made so that comparing it takes too long: the same part of a managed value many times over, or base64 in base64 in base64.", "Try again in a moment; if it is refused again, write less into one object, or leave the repetitions out.";
     ReplicatedIn Refused: "A replicator would fill this Secret from another namespace, and the namespace is governed.", "An annotation names a Secret of another namespace as its source.", "Write a ScopedSecret with a key of this namespace's own.";
+    CrossSegmentAccess Refused: "A role would let somebody of another segment, or everybody, at this namespace's Secrets.", "A RoleBinding gives it to a ServiceAccount of another segment or to a group such as system:authenticated, or the role it names gains such a power.", "Bind a ServiceAccount of this namespace's segment, or a role without that power. The platform team may list who has to read across segments in rules.readers of the policy.";
+    ClusterWideAccess Refused: "A role would let somebody at the Secrets of every namespace.", "A ClusterRoleBinding gives it to somebody who is not in rules.readers of the policies.", "Bind the role in the namespaces that need it, or list the subject in rules.readers of every policy.";
+    RoleUnknown Waiting: "A role that a binding names is not known, so that what it would give cannot be told.", "It does not exist, or was created a moment ago.", "Create the role first, then the binding; try again.";
 
     // ---- the store
     StoreNotFound Waiting: "The ScopedSecretStore does not exist.", "storeRef.name is misspelt, or the store is not there yet.", "Create the store, or correct storeRef.name.";
@@ -147,18 +150,14 @@ reasons! {
     KindOutdated Refused: "A CustomResourceDefinition is of another version than the plugin.", "An upgrade left out crds/, or the plugin is older or newer than what is installed.", "Use the plugin of the installed version, or kubectl apply --server-side -k crds/ of this one.";
     Leftover Refused: "Something that an installation would make is there already and is not what it would make.", "Another operator, or an installation that was not taken away whole.", "Look at it, and delete it if nobody needs it.";
     OperatorDown Refused: "The operator does not run as it should.", "Its Deployment is missing, has fewer pods than it should, or no replica leads.", "kubectl -n scoped-secrets get deployments,pods,leases; the pods' logs say why.";
-    WebhookMissing Refused: "The webhook configuration is missing or has no entries: nothing is refused at kubectl apply.", "Somebody broke the glass, or no operator has filled it in yet.", "kubectl apply --server-side -k deploy/; a running operator fills the entries in.";
-    WebhookWeakened Refused: "The webhook's entries are not what the operator writes.", "Somebody edited them while no operator ran.", "Start the operator: its leader puts them right.";
-    GuardWeakened Refused: "A rule that the API server keeps is not what this version has.", "Somebody edited it, or it is of another version.", "kubectl apply --server-side --force-conflicts -k deploy/ of the plugin's version.";
     SealKeyMissing Refused: "The operator's seal key is missing.", "Somebody deleted the Secret scoped-secrets-keys, or no operator has led yet.", "Restore it from a backup with the operator stopped, or start the operator: it makes a new one, and reads each managed Secret once.";
 
     // ---- what the plugin finds: audit
     SecretShared Refused: "Pods under several ServiceAccounts use one Secret.", "Workloads share a credential.", "Give each workload a credential and a ScopedSecret of its own.";
     ValueRepeated Refused: "The same hard-to-guess value stands in Secrets of several segments.", "One credential was copied; a leak of one opens the others.", "Make a credential of its own for each, and rotate this one.";
     KeyShared Refused: "Several segments take the same key from the secrets manager.", "Their ExternalSecrets name one key.", "Store a credential of its own for each under another key.";
-    KeyByPattern Refused: "What is taken from the secrets manager is not one exact key.", "find, a regular expression or a rewrite takes whatever matches, today's and tomorrow's.", "Name exact keys.";
+    KeyNotExact Refused: "An object of another operator does not name one exact key, so that it cannot be judged.", "It takes whatever keys match (find), rewrites what it takes, uses a generator, or is not written as that operator documents it.", "Name each key exactly, as the message says; or write a ScopedSecret instead.";
     SecretInDefault Refused: "A Secret is in the namespace default.", "That namespace has no owner, and belongs to no segment.", "Move it to the namespace of the workload that uses it.";
-    ReadsAcross Refused: "Somebody of another segment may read the Secrets of a namespace.", "A RoleBinding or ClusterRoleBinding gives a foreign ServiceAccount, or everybody, a role that reads Secrets.", "Bind a role without Secrets, or narrow it by resourceNames to what it needs.";
 }
 
 impl std::fmt::Display for Reason {

@@ -2,6 +2,7 @@
 //!
 //! [`world::World`] is what was observed; [`authorize::authorize`] is the one question, asked at every door.
 
+pub mod access;
 pub mod authorize;
 pub mod copies;
 pub mod few;

@@ -25,11 +25,11 @@ fn the_glass_is_broken(cluster: &Cluster) {
     let check = plugin(cluster, &["check", "-o", "json"]).says(1, &[]);
     let kind = "ValidatingAdmissionPolicyBinding";
     check.finds("GuardMissing", kind, "consumers-enforce.scopedsecrets.io");
-    check.finds("GuardWeakened", kind, weaker);
+    check.finds("GuardMissing", kind, weaker);
     assert_eq!(check.json()["summary"]["errors"], 2, "{}", check.out);
-    let text =
-        plugin(cluster, &["check"]).says(1, &["GuardMissing", "to mend: kubectl apply --server-side", "2 findings"]);
-    assert!(text.out.contains("rule Consumers is not answered by [\"Deny\"]"), "{}", text.out);
+    let text = plugin(cluster, &["check"])
+        .says(1, &["GuardMissing", "to mend: kubectl apply --server-side", "to mend: delete it, then", "2 findings"]);
+    assert!(text.out.contains("it is not there, so that rule Consumers is not kept"), "{}", text.out);
     is_sarif(&plugin(cluster, &["check", "-o", "sarif"]));
 }
 
@@ -39,7 +39,7 @@ fn an_operator_is_gone(cluster: &Cluster) {
     let configuration = ["patch", "validatingwebhookconfiguration", "scoped-secrets", "--type=merge", "-p", empty];
     kubectl(cluster, &configuration);
     let check = plugin(cluster, &["check", "-o", "json"]).says(1, &[]);
-    check.finds("WebhookMissing", "ValidatingWebhookConfiguration", "scoped-secrets");
+    check.finds("GuardMissing", "ValidatingWebhookConfiguration", "scoped-secrets");
     check.finds("OperatorDown", "Lease", "scoped-secrets");
     let waited = plugin(cluster, &["check", "--wait", "--timeout", "3s"]);
     waited.says(1, &["nobody leads"]);
@@ -75,15 +75,15 @@ fn what_got_past_is_found(cluster: &Cluster) {
     );
     let audit = plugin(cluster, &["audit", "-o", "json"]).says(1, &[]);
     audit.finds("ForeignConsumer", "Pod", "thief");
-    audit.finds("ValueRepeated", "Secret", "copy");
-    audit.finds("ReadsAcross", "RoleBinding", "across");
+    audit.finds("ValueCopied", "Secret", "copy");
+    audit.finds("CrossSegmentAccess", "RoleBinding", "across");
     audit.finds("SecretInDefault", "Secret", "lost");
-    let text = plugin(cluster, &["audit"]).says(1, &["to mend: Make a credential of its own", "segment payments/prod"]);
-    assert!(text.out.contains("Secret billing-prod/copy: [ValueRepeated]"), "{}", text.out);
+    let text = plugin(cluster, &["audit"]).says(1, &["to mend: Leave the value out", "segment payments/prod"]);
+    assert!(text.out.contains("Secret billing-prod/copy: [ValueCopied]"), "{}", text.out);
     is_sarif(&plugin(cluster, &["audit", "-o", "sarif"]));
     let blind = plugin(cluster, &["audit", "--metadata-only"]).says(1, &["ForeignConsumer"]);
-    assert!(!blind.out.contains("ValueRepeated"), "no value was read: {}", blind.out);
-    let here = plugin(cluster, &["audit", "-n", "billing-prod"]).says(1, &["ValueRepeated"]);
+    assert!(!blind.out.contains("ValueCopied"), "no value was read: {}", blind.out);
+    let here = plugin(cluster, &["audit", "-n", "billing-prod"]).says(1, &["ValueCopied"]);
     assert!(!here.out.contains("RoleBinding payments-prod"), "{}", here.out);
     let missing = pod("payments-prod", "lonely", "orders", "nothing").to_string();
     apply(cluster, &missing);

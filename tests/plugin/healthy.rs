@@ -2,6 +2,7 @@
 
 use super::*;
 use scoped_secrets::cli::completion::ASKED_AS;
+use std::path::Path;
 
 #[test]
 fn a_healthy_installation_is_clean() {
@@ -58,7 +59,7 @@ fn a_healthy_installation_is_clean() {
     is_sarif(&plugin(cluster, &["audit", "-o", "sarif"]));
 
     denials_are_explained(cluster);
-    names_are_completed(cluster);
+    kubectl_finds_it(cluster);
     support::oracle::all_is_well(cluster, &scene.operator);
 }
 
@@ -87,17 +88,31 @@ fn denials_are_explained(cluster: &Cluster) {
         .says(2, &["no kind a/v1 Nothing"]);
 }
 
-fn names_are_completed(cluster: &Cluster) {
-    let complete = |words: &[&str]| {
-        let program = std::path::Path::new(env!("CARGO_BIN_EXE_kubectl-scoped_secrets"));
-        let link = cluster.dir.join(ASKED_AS);
-        if !link.exists() {
-            std::os::unix::fs::symlink(program, &link).unwrap();
-        }
-        let out = Command::new(link).args(words).env("KUBECONFIG", &cluster.kubeconfig).output().unwrap();
-        String::from_utf8(out.stdout).unwrap()
+/// As kubectl's plugin: found on the PATH, and asked by kubectl for what the next word may be.
+fn kubectl_finds_it(cluster: &Cluster) {
+    let program = Path::new(env!("CARGO_BIN_EXE_kubectl-scoped_secrets"));
+    let link = cluster.dir.join(ASKED_AS);
+    std::os::unix::fs::symlink(program, link).unwrap();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = [cluster.dir.clone(), program.parent().unwrap().to_owned()];
+    let path = std::env::join_paths(places.into_iter().chain(std::env::split_paths(&path))).unwrap();
+    let kubectl = |words: &[&str]| {
+        let program = std::env::var_os("KUBECTL").unwrap_or_else(|| "kubectl".into());
+        let out = Command::new(program).args(words).env("PATH", &path).env("KUBECONFIG", &cluster.kubeconfig).output();
+        let out = out.unwrap();
+        (out.status.code(), String::from_utf8(out.stdout).unwrap())
     };
-    assert_eq!(complete(&["why", "-n", "payments-prod", "or"]), "orders\n:4\n");
-    assert_eq!(complete(&["trace", "--namespace=payments-prod", ""]), "web\n:4\n");
-    assert_eq!(complete(&["audit", "-n", "payments-s"]), "payments-staging\n:4\n");
+    let (code, said) = kubectl(&["scoped-secrets", "why", "orders", "-n", "payments-prod"]);
+    assert!(code == Some(0) && said.contains("allowed"), "{said}");
+    let (code, _) = kubectl(&["scoped-secrets", "why", "--key", "payments/prod/db", "-n", "billing-prod"]);
+    assert_eq!(code, Some(1));
+    for (words, expected) in [
+        (&["ch"][..], "check\n:4\n"),
+        (&["why", "-n", "payments-prod", "or"], "orders\n:4\n"),
+        (&["trace", "--namespace=payments-prod", ""], "web\n:4\n"),
+        (&["audit", "-n", "payments-s"], "payments-staging\n:4\n"),
+    ] {
+        let (_, said) = kubectl(&[&["__complete", "scoped-secrets"], words].concat());
+        assert!(said.starts_with(expected), "{words:?}: {said}");
+    }
 }

@@ -24,10 +24,10 @@ fn an_audit_before_anything_is_installed() {
     audit.finds("ValueRepeated", "Secret", "db");
     audit.finds("SecretShared", "Secret", "db");
     audit.finds("SecretInDefault", "Secret", "lost");
-    audit.finds("ReadsAcross", "RoleBinding", "across");
-    audit.finds("ReadsAcross", "ClusterRoleBinding", "everybody");
+    audit.finds("CrossSegmentAccess", "RoleBinding", "across");
+    audit.finds("ClusterWideAccess", "ClusterRoleBinding", "everybody");
     audit.finds("KeyShared", "ExternalSecret", "reports");
-    audit.finds("KeyByPattern", "ExternalSecret", "greedy");
+    audit.finds("KeyNotExact", "ExternalSecret", "greedy");
     let report = audit.json();
     let findings = report["findings"].as_array().unwrap();
     let severity = |reason: &str| &findings.iter().find(|f| f["reason"] == reason).unwrap()["severity"];

@@ -132,7 +132,7 @@ pub fn judge(sighted: &Sighted, scopes: &Scopes<'_>, outcome: &mut Outcome) {
                 let Some(key) = &claim.key else {
                     let subject = Subject::namespaced("ExternalSecret", &claim.object.namespace, &claim.object.name);
                     let message = format!("it takes whatever matches in {} (dataFrom.find)", claim.store);
-                    outcome.find(Severity::Warning, Rule::OtherOperators, Reason::KeyByPattern, subject, message);
+                    outcome.find(Severity::Warning, Rule::OtherOperators, Reason::KeyNotExact, subject, message);
                     continue;
                 };
                 let scope = scopes.of(&claim.object.namespace);
@@ -178,7 +178,7 @@ fn owned(sighted: &Sighted, scopes: &Scopes<'_>, claim: &ExternalClaim, outcome:
     if let Some((secret, _)) = sighted.observed.world.holdings().find(holds) {
         let subject = Subject::namespaced("ExternalSecret", &claim.object.namespace, &claim.object.name);
         let message = format!("its key {key:?} is held by a ScopedSecret of {}", scopes.of(&secret.namespace));
-        outcome.find(Severity::Error, Rule::OtherOperators, Reason::KeyShared, subject, message);
+        outcome.find(Severity::Error, Rule::OtherOperators, Reason::KeyClaimed, subject, message);
     }
 }
 
@@ -237,7 +237,7 @@ mod tests {
         let spec = json!({"secretStoreRef": {"name": "a", "kind": "ClusterSecretStore"},
             "dataFrom": [{"find": {"name": {"regexp": ".*"}}}, {"extract": {"key": "k"}}]});
         let all = found(&[object("ExternalSecret", Some("plain"), "x", spec)], &[store("a", "")], &[]);
-        assert_eq!(all, [(Severity::Warning, Reason::KeyByPattern, "ExternalSecret plain/x".into())]);
+        assert_eq!(all, [(Severity::Warning, Reason::KeyNotExact, "ExternalSecret plain/x".into())]);
     }
 
     #[test]
@@ -248,7 +248,7 @@ mod tests {
             takes("payments-prod", "own", "a", "payments/prod/db"),
         ];
         let all = found(&secrets[..1], &[store("a", "")], &held);
-        assert_eq!(all, [(Severity::Error, Reason::KeyShared, "ExternalSecret billing-prod/thief".into())]);
+        assert_eq!(all, [(Severity::Error, Reason::KeyClaimed, "ExternalSecret billing-prod/thief".into())]);
         assert_eq!(found(&secrets[1..], &[store("a", "")], &held), []);
     }
 }

@@ -62,7 +62,8 @@ pub async fn look(cluster: &Cluster, values: bool) -> Result<Sighted, Failure> {
     let observed = observe(cluster, &cluster.namespace).await?;
     let (all, own): (Api<Secret>, Api<Secret>) =
         (Api::all(cluster.client.clone()), Api::namespaced(cluster.client.clone(), &cluster.namespace));
-    let mut found = Found { secrets: BTreeMap::new(), values: values.then(|| Values::new(&random())) };
+    let mut found =
+        Found { secrets: BTreeMap::new(), values: key_of_this_run().filter(|_| values).map(|key| Values::new(&key)) };
     let mut every_secret = true;
     if found.read(cluster, &all).await? == Seen::Barred {
         every_secret = false;
@@ -89,11 +90,10 @@ pub async fn look(cluster: &Cluster, values: bool) -> Result<Sighted, Failure> {
     })
 }
 
-/// Without randomness there is no key, and a fixed one would be no secret: all the same, it never leaves the process.
-fn random() -> [u8; 32] {
+/// A digest's key; without randomness there is none, and no value is read.
+fn key_of_this_run() -> Option<[u8; 32]> {
     let mut random = [0; 32];
-    let _ = aws_lc_rs::rand::fill(&mut random);
-    random
+    aws_lc_rs::rand::fill(&mut random).ok().map(|()| random)
 }
 
 struct Found {

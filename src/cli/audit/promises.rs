@@ -85,6 +85,7 @@ mod tests {
     use super::*;
     use crate::cli::observed::tests::{claim, now};
     use crate::segmentation::world::ObjectName;
+    use std::slice::from_ref;
 
     const HARD: &[u8] = b"kX9#mQ2$vL8@nR5!wT3z";
 
@@ -102,9 +103,9 @@ mod tests {
     fn each_guarantee_is_asked() {
         let own = claim("payments-prod", "a", "payments/prod/a", 1, true);
         let secrets: [(&str, &str, &[u8]); 1] = [("payments-prod/a", "p", HARD)];
-        assert_eq!(found(sighted(&[own.clone()], &secrets), true), []);
-        assert_eq!(found(sighted(&[own.clone()], &secrets), false), [Reason::ReservedMetadata]);
-        assert_eq!(found(sighted(&[own.clone()], &[]), true), [Reason::WriteFailed], "Ready without a Secret");
+        assert_eq!(found(sighted(from_ref(&own), &secrets), true), []);
+        assert_eq!(found(sighted(from_ref(&own), &secrets), false), [Reason::ReservedMetadata]);
+        assert_eq!(found(sighted(from_ref(&own), &[]), true), [Reason::WriteFailed], "Ready without a Secret");
         let foreign = claim("billing-prod", "b", "payments/prod/a", 2, true);
         let both: [(&str, &str, &[u8]); 2] = [("payments-prod/a", "p", HARD), ("billing-prod/b", "p", HARD)];
         let reasons = found(sighted(&[own.clone(), foreign], &both), true);

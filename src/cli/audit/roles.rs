@@ -5,7 +5,10 @@ use super::scopes::Scopes;
 use crate::api::Reason;
 use crate::cli::cluster::{Cluster, Failure};
 use crate::cli::report::{Outcome, Rule, Severity, Subject};
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, Subject as Bound};
+use k8s_openapi::api::rbac::v1::{
+    ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject as Bound,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use std::collections::BTreeMap;
@@ -17,12 +20,27 @@ pub struct Bindings {
     pub cluster_roles: Vec<String>,
     /// Roles that do: namespace, name.
     pub roles: Vec<(String, String)>,
-    /// RoleBindings: namespace, name, the role's kind and name, subjects.
-    pub bindings: Vec<(String, String, (String, String), Vec<Bound>)>,
-    /// ClusterRoleBindings: name, ClusterRole, subjects.
-    pub cluster_bindings: Vec<(String, String, Vec<Bound>)>,
+    /// RoleBindings.
+    pub bindings: Vec<Binding>,
+    /// ClusterRoleBindings: their namespace is empty.
+    pub cluster_bindings: Vec<Binding>,
     /// How many bindings were seen.
     pub seen: usize,
+}
+
+/// A binding of either kind.
+#[derive(Debug)]
+pub struct Binding {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// The role's kind.
+    pub kind: String,
+    /// The role's name.
+    pub role: String,
+    /// Whom it binds.
+    pub subjects: Vec<Bound>,
 }
 
 impl Bindings {
@@ -47,22 +65,21 @@ impl Bindings {
                 found.roles.extend(readers.map(|role| (role.namespace().unwrap_or_default(), role.name_any())));
             })
             .await?;
+        let bound = |metadata: &ObjectMeta, role: RoleRef, subjects: Option<Vec<Bound>>| Binding {
+            namespace: metadata.namespace.clone().unwrap_or_default(),
+            name: metadata.name.clone().unwrap_or_default(),
+            kind: role.kind,
+            role: role.name,
+            subjects: subjects.unwrap_or_default(),
+        };
         cluster
             .each_page(&bindings, all(), |page| {
-                found.bindings.extend(page.into_iter().map(|binding| {
-                    let place = (binding.namespace().unwrap_or_default(), binding.name_any());
-                    let role = (binding.role_ref.kind, binding.role_ref.name);
-                    (place.0, place.1, role, binding.subjects.unwrap_or_default())
-                }));
+                found.bindings.extend(page.into_iter().map(|b| bound(&b.metadata, b.role_ref, b.subjects)));
             })
             .await?;
         cluster
             .each_page(&cluster_bindings, all(), |page| {
-                found.cluster_bindings.extend(
-                    page.into_iter().map(|binding| {
-                        (binding.name_any(), binding.role_ref.name, binding.subjects.unwrap_or_default())
-                    }),
-                );
+                found.cluster_bindings.extend(page.into_iter().map(|b| bound(&b.metadata, b.role_ref, b.subjects)));
             })
             .await?;
         found.seen = found.bindings.len() + found.cluster_bindings.len();
@@ -111,10 +128,10 @@ pub fn judge(sighted: &Sighted, scopes: &Scopes<'_>, outcome: &mut Outcome) {
     outcome.part(
         || "no binding lets another segment read Secrets".to_owned(),
         |outcome| {
-            let find = |outcome: &mut Outcome, severity, subject, message: String| {
-                outcome.find(severity, Rule::Rbac, Reason::ReadsAcross, subject, message);
+            let find = |outcome: &mut Outcome, severity, reason, subject, message: String| {
+                outcome.find(severity, Rule::Rbac, reason, subject, message);
             };
-            for (namespace, name, (kind, role), subjects) in &all.bindings {
+            for Binding { namespace, name, kind, role, subjects } in &all.bindings {
                 let reads = match kind.as_str() {
                     "ClusterRole" => all.cluster_roles.contains(role),
                     _ => all.roles.contains(&(namespace.clone(), role.clone())),
@@ -133,13 +150,19 @@ pub fn judge(sighted: &Sighted, scopes: &Scopes<'_>, outcome: &mut Outcome) {
                     let subject = Subject::namespaced("RoleBinding", namespace, name);
                     let message =
                         format!("it lets {} read every Secret of the namespace ({kind} {role})", who.join(", "));
-                    find(outcome, Severity::Error, subject, message);
+                    find(outcome, Severity::Error, Reason::CrossSegmentAccess, subject, message);
                 }
             }
             for (name, who, crowd) in cluster_wide(all) {
                 let severity = if crowd { Severity::Error } else { Severity::Warning };
                 let message = format!("it lets {} read every Secret of the cluster", who.join(", "));
-                find(outcome, severity, Subject::cluster("ClusterRoleBinding", &name), message);
+                find(
+                    outcome,
+                    severity,
+                    Reason::ClusterWideAccess,
+                    Subject::cluster("ClusterRoleBinding", &name),
+                    message,
+                );
             }
         },
     );
@@ -148,7 +171,7 @@ pub fn judge(sighted: &Sighted, scopes: &Scopes<'_>, outcome: &mut Outcome) {
 /// Who reads every Secret: ServiceAccounts that are not the control plane's or this operator's, and crowds.
 fn cluster_wide(all: &Bindings) -> Vec<(String, Vec<String>, bool)> {
     let mut found: BTreeMap<&String, (Vec<String>, bool)> = BTreeMap::new();
-    for (name, role, subjects) in &all.cluster_bindings {
+    for Binding { name, role, subjects, .. } in &all.cluster_bindings {
         if !all.cluster_roles.contains(role) || (name == "scoped-secrets" && role == "scoped-secrets") {
             continue;
         }
@@ -173,6 +196,11 @@ mod tests {
         Bound { kind: kind.into(), name: name.into(), namespace: namespace.map(Into::into), api_group: None }
     }
 
+    fn binding(namespace: &str, name: &str, role: &str, subject: Bound) -> Binding {
+        let (kind, subjects) = ("ClusterRole".into(), vec![subject]);
+        Binding { namespace: namespace.into(), name: name.into(), kind, role: role.into(), subjects }
+    }
+
     fn found(bindings: Bindings) -> Vec<(Severity, String)> {
         let mut sighted = sighted(&[], &[]);
         sighted.bindings = Bindings { seen: 1, ..bindings };
@@ -182,10 +210,9 @@ mod tests {
     }
 
     fn in_namespace(subject: Bound) -> Bindings {
-        let role = ("ClusterRole".to_owned(), "readers".to_owned());
         Bindings {
             cluster_roles: vec!["readers".into()],
-            bindings: vec![("payments-prod".into(), "b".into(), role, vec![subject])],
+            bindings: vec![binding("payments-prod", "b", "readers", subject)],
             ..Bindings::default()
         }
     }
@@ -218,12 +245,8 @@ mod tests {
         let cluster = |subject| Bindings {
             cluster_roles: vec!["readers".into(), "scoped-secrets".into()],
             cluster_bindings: vec![
-                ("all".into(), "readers".into(), vec![subject]),
-                (
-                    "scoped-secrets".into(),
-                    "scoped-secrets".into(),
-                    vec![bound("ServiceAccount", Some("scoped-secrets"), "s")],
-                ),
+                binding("", "all", "readers", subject),
+                binding("", "scoped-secrets", "scoped-secrets", bound("ServiceAccount", Some("scoped-secrets"), "s")),
             ],
             ..Bindings::default()
         };

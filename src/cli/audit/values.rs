@@ -93,28 +93,40 @@ pub fn judge(sighted: &Sighted, scopes: &Scopes<'_>, outcome: &mut Outcome) {
     outcome.part(
         || well,
         |outcome| {
-            let mut found: BTreeSet<(ObjectName, String, Vec<String>, bool)> = BTreeSet::new();
             for (_, places) in values.repeated() {
-                found.extend(repeated(sighted, scopes, places));
-            }
-            for (secret, key, others, segments) in found {
-                let severity = if segments { Severity::Error } else { Severity::Warning };
+                let Some(Repeated { secret, key, others, projected, segments }) = repeated(sighted, scopes, places)
+                else {
+                    continue;
+                };
+                let severity = if segments || projected { Severity::Error } else { Severity::Warning };
                 let subject = Subject::namespaced("Secret", &secret.namespace, &secret.name);
-                let others = others.join("; ");
-                let message = format!("its key {key:?} has the same value as {others}");
-                outcome.find(severity, Rule::UniqueValues, Reason::ValueRepeated, subject, message);
+                let message = format!("its key {key:?} has the same value as {}", others.join("; "));
+                let (rule, reason) = match projected {
+                    true => (Rule::Copies, Reason::ValueCopied),
+                    false => (Rule::UniqueValues, Reason::ValueRepeated),
+                };
+                outcome.find(severity, rule, reason, subject, message);
             }
         },
     );
 }
 
-/// One value that stands in several scopes: the first place of it, the others, and whether segments (not mere namespaces) share
-/// it. Where the operator projected both, the guarantee says so.
-fn repeated(
-    sighted: &Sighted,
-    scopes: &Scopes<'_>,
-    places: &[(ObjectName, String)],
-) -> Option<(ObjectName, String, Vec<String>, bool)> {
+/// One value in several scopes.
+struct Repeated {
+    /// Where it stands: a copy, if one of the places was projected.
+    secret: ObjectName,
+    /// Under which key.
+    key: String,
+    /// Where else.
+    others: Vec<String>,
+    /// Whether the operator projected it somewhere.
+    projected: bool,
+    /// Whether segments share it, and not only namespaces that nobody put into any.
+    segments: bool,
+}
+
+/// None if it stands in one scope only, or where the operator projected each: then the guarantee says so.
+fn repeated(sighted: &Sighted, scopes: &Scopes<'_>, places: &[(ObjectName, String)]) -> Option<Repeated> {
     let mut by_scope: BTreeMap<Scope, Vec<&(ObjectName, String)>> = BTreeMap::new();
     for place in places {
         by_scope.entry(scopes.of(&place.0.namespace)).or_default().push(place);
@@ -126,7 +138,6 @@ fn repeated(
     let segments = by_scope.keys().all(|scope| matches!(scope, Scope::Segment(_)));
     let mut all: Vec<(&Scope, &ObjectName, &String)> =
         by_scope.iter().flat_map(|(scope, places)| places.iter().map(move |(name, key)| (scope, name, key))).collect();
-    // The finding is about a copy, not about what the operator projected.
     all.sort_by_key(|(_, name, key)| (managed(name), (*name).clone(), (*key).clone()));
     let ((_, first, key), others) = all.split_first()?;
     let told = |(scope, name, key): &(&Scope, &ObjectName, &String)| format!("key {key:?} of Secret {name} ({scope})");
@@ -134,7 +145,13 @@ fn repeated(
     if others.len() > 5 {
         shown.push(format!("{} more", others.len() - 5));
     }
-    Some(((*first).clone(), (*key).clone(), shown, segments))
+    Some(Repeated {
+        secret: (*first).clone(),
+        key: (*key).clone(),
+        others: shown,
+        projected: places.iter().any(|(name, _)| managed(name)),
+        segments,
+    })
 }
 
 #[cfg(test)]

@@ -6,24 +6,24 @@ use crate::admission::rules::guards;
 use crate::admission::webhook_configuration::{CONFIGURATION, Endpoint, Wanted};
 use crate::api::{GROUP, Reason};
 use crate::cli::cluster::Seen;
-use crate::cli::report::{Outcome, Rule, Severity, Subject};
+use crate::cli::report::{Finding, Outcome, Rule, Severity, Subject};
+use crate::controller::report::guards::{Live, missing};
 use jiff::Timestamp;
 use k8s_openapi::api::admissionregistration::v1::{
-    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding, ValidatingWebhook, ValidatingWebhookConfiguration,
-    WebhookClientConfig,
+    ValidatingWebhook, ValidatingWebhookConfiguration, WebhookClientConfig,
 };
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde::Serialize;
-use serde_json::Value;
-use std::collections::BTreeMap;
+use serde_json::{Value, json};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// The webhook configuration: filled in, unweakened, and its webhook can be reached and trusted.
 pub fn judge_webhook(found: &Installed, now: Timestamp, outcome: &mut Outcome) {
     let subject = || Subject::cluster("ValidatingWebhookConfiguration", CONFIGURATION);
     let missing = |outcome: &mut Outcome, message: &str| {
-        outcome.find(Severity::Error, Rule::Installation, Reason::WebhookMissing, subject(), message);
+        let finding = Finding::live(Severity::Error, Rule::Installation, Reason::GuardMissing, subject(), message);
+        outcome.push(finding.mend("kubectl apply --server-side -k deploy/; a running operator fills the entries in"));
     };
     let configuration = match &found.configuration {
         Seen::There(configuration) => configuration,
@@ -41,7 +41,8 @@ pub fn judge_webhook(found: &Installed, now: Timestamp, outcome: &mut Outcome) {
         || well,
         |outcome| {
             for what in weakened(found, &ours, now) {
-                outcome.find(Severity::Error, Rule::Installation, Reason::WebhookWeakened, subject(), what);
+                let finding = Finding::live(Severity::Error, Rule::Installation, Reason::GuardMissing, subject(), what);
+                outcome.push(finding.mend("start the operator: its leader puts its entries right"));
             }
             let by_service = ours.iter().any(|entry| entry.client_config.service.is_some());
             if by_service && found.ready_endpoints == Seen::There(0) {
@@ -118,68 +119,46 @@ fn is_sane(config: &WebhookClientConfig, place: &str, now: Timestamp) -> Result<
     if authorities.iter().any(opens) { Ok(()) } else { Err("its path is not the webhook's".to_owned()) }
 }
 
-/// Every rule that the API server keeps: there, bound, and as this version has it.
+/// Every rule that the API server keeps: there, bound, and as this version has it; as the operator itself looks.
 pub fn judge_guards(found: &Installed, outcome: &mut Outcome) {
-    let guards = guards(&found.installation);
-    let seen = found.policies != Seen::Barred && found.bindings != Seen::Barred;
+    let mut live = Live::new();
+    for (name, policy) in found.policies.get().into_iter().flatten() {
+        live.insert((POLICY.to_owned(), name.clone()), json!(policy.spec));
+    }
+    for (name, binding) in found.bindings.get().into_iter().flatten() {
+        live.insert((BINDING.to_owned(), name.clone()), json!(binding.spec));
+    }
+    let seen = |kind: &str| match kind {
+        POLICY => found.policies != Seen::Barred,
+        _ => found.bindings != Seen::Barred,
+    };
     let judge = |outcome: &mut Outcome| {
-        for guard in &guards {
-            for object in guard.objects() {
-                let name = object["metadata"]["name"].as_str().unwrap_or_default();
-                if object["kind"] == "ValidatingAdmissionPolicy" {
-                    let without = format!("rule {} is not kept by the API server", guard.rule);
-                    judge_object(&found.policies, &object, name, &without, policy_spec, outcome);
-                } else {
-                    let actions = object["spec"]["validationActions"].to_string();
-                    let without = format!("rule {} is not answered by {actions} where it should be", guard.rule);
-                    judge_object(&found.bindings, &object, name, &without, binding_spec, outcome);
+        for missing in missing(&found.installation, &live, true).into_iter().filter(|missing| seen(&missing.kind)) {
+            let (what, mend) = match &missing.differs {
+                None => ("it is not there".to_owned(), "kubectl apply --server-side -k deploy/"),
+                Some(fields) => {
+                    let fields = fields.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+                    let what = format!("its {fields} differ from version {}'s", env!("CARGO_PKG_VERSION"));
+                    (what, "delete it, then kubectl apply --server-side -k deploy/")
                 }
-            }
+            };
+            let message = format!("{what}, so that rule {} is not kept as it should be", missing.rule);
+            let subject = Subject::cluster(&missing.kind, &missing.name);
+            outcome.push(
+                Finding::live(Severity::Error, Rule::Installation, Reason::GuardMissing, subject, message).mend(mend),
+            );
         }
     };
-    if seen {
-        outcome.part(|| format!("{} admission rules are there, bound and unweakened", guards.len()), judge);
+    if seen(POLICY) && seen(BINDING) {
+        let rules = guards(&found.installation).len();
+        outcome.part(|| format!("{rules} admission rules are there, bound and unweakened"), judge);
     } else {
         judge(outcome);
     }
 }
 
-fn policy_spec(policy: &ValidatingAdmissionPolicy) -> Value {
-    serde_json::to_value(&policy.spec).unwrap_or_default()
-}
-
-fn binding_spec(binding: &ValidatingAdmissionPolicyBinding) -> Value {
-    serde_json::to_value(&binding.spec).unwrap_or_default()
-}
-
-fn judge_object<K: serde::de::DeserializeOwned>(
-    live: &Seen<BTreeMap<String, K>>,
-    wanted: &Value,
-    name: &str,
-    without: &str,
-    spec: impl Fn(&K) -> Value,
-    outcome: &mut Outcome,
-) {
-    let subject = || Subject::cluster(wanted["kind"].as_str().unwrap_or_default(), name);
-    let find = |outcome: &mut Outcome, reason, message| {
-        outcome.find(Severity::Error, Rule::Installation, reason, subject(), message);
-    };
-    let live = match live {
-        Seen::There(live) => live.get(name),
-        Seen::Absent => None,
-        Seen::Barred => return,
-    };
-    let Some(live) = live else {
-        return find(outcome, Reason::GuardMissing, format!("it is not there: {without}"));
-    };
-    let Ok(typed) = serde_json::from_value::<K>(wanted.clone()) else { return };
-    let differing = differences(&spec(&typed), &spec(live));
-    if !differing.is_empty() {
-        let message =
-            format!("its {} differ from version {}'s: {without}", differing.join(", "), env!("CARGO_PKG_VERSION"));
-        find(outcome, Reason::GuardWeakened, message);
-    }
-}
+const POLICY: &str = "ValidatingAdmissionPolicy";
+const BINDING: &str = "ValidatingAdmissionPolicyBinding";
 
 /// The fields that differ.
 fn differences<T: Serialize>(wanted: &T, live: &T) -> Vec<String> {
@@ -200,6 +179,8 @@ mod tests {
     use super::*;
     use crate::cli::observed::tests::now;
     use k8s_openapi::ByteString;
+    use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
+    use std::collections::BTreeMap;
 
     fn said(bend: impl FnOnce(&mut Installed)) -> Vec<(Reason, String)> {
         let mut found = healthy(&[]);
@@ -219,25 +200,25 @@ mod tests {
     fn the_webhooks_entries() {
         assert_eq!(said(|_| {}), []);
         for (bend, reason, words) in [
-            ((|f| f.configuration = Seen::Absent) as fn(&mut Installed), Reason::WebhookMissing, "there is none"),
-            (|f| entries(f).clear(), Reason::WebhookMissing, "no entries"),
-            (|f| _ = entries(f).remove(0), Reason::WebhookWeakened, "is missing"),
-            (|f| entries(f)[0].failure_policy = Some("Ignore".into()), Reason::WebhookWeakened, "failurePolicy"),
-            (|f| entries(f)[0].match_conditions = None, Reason::WebhookWeakened, "matchConditions"),
-            (|f| entries(f)[0].client_config.ca_bundle = None, Reason::WebhookWeakened, "no certificate"),
+            ((|f| f.configuration = Seen::Absent) as fn(&mut Installed), Reason::GuardMissing, "there is none"),
+            (|f| entries(f).clear(), Reason::GuardMissing, "no entries"),
+            (|f| _ = entries(f).remove(0), Reason::GuardMissing, "is missing"),
+            (|f| entries(f)[0].failure_policy = Some("Ignore".into()), Reason::GuardMissing, "failurePolicy"),
+            (|f| entries(f)[0].match_conditions = None, Reason::GuardMissing, "matchConditions"),
+            (|f| entries(f)[0].client_config.ca_bundle = None, Reason::GuardMissing, "no certificate"),
             (
                 |f| entries(f)[0].client_config.ca_bundle = Some(ByteString(b"junk".to_vec())),
-                Reason::WebhookWeakened,
+                Reason::GuardMissing,
                 "no certificate",
             ),
             (
                 |f| entries(f)[0].client_config.service.as_mut().unwrap().namespace = "other".into(),
-                Reason::WebhookWeakened,
+                Reason::GuardMissing,
                 "Service other/",
             ),
             (
                 |f| entries(f)[0].client_config.service.as_mut().unwrap().path = Some("/guess".into()),
-                Reason::WebhookWeakened,
+                Reason::GuardMissing,
                 "path",
             ),
             (|f| f.ready_endpoints = Seen::There(0), Reason::OperatorDown, "no ready pod"),
@@ -278,14 +259,14 @@ mod tests {
                 spec.validation_actions = Some(vec!["Audit".into()]);
             });
         });
-        assert!(found[0].0 == Reason::GuardWeakened && found[0].1.contains("validationActions"), "{found:?}");
+        assert!(found[0].0 == Reason::GuardMissing && found[0].1.contains("validationActions"), "{found:?}");
         let found = said(|f| {
             policies(f, |all| {
                 let spec = all.get_mut("operator.scopedsecrets.io").unwrap().spec.as_mut().unwrap();
                 spec.failure_policy = Some("Ignore".into());
             });
         });
-        assert!(found[0].0 == Reason::GuardWeakened && found[0].1.contains("failurePolicy"), "{found:?}");
+        assert!(found[0].0 == Reason::GuardMissing && found[0].1.contains("failurePolicy"), "{found:?}");
         assert_eq!(said(|f| f.policies = Seen::Barred), []);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::admission::identities::Installation;
 use crate::admission::webhook_configuration::CONFIGURATION;
-use crate::api;
+use crate::api::{self, SegmentationReport};
 use crate::cli::cluster::{Cluster, Failure, Seen};
 use crate::cli::observed::{Observed, observe};
 use crate::controller::keys::KEY_SECRET;
@@ -54,6 +54,8 @@ pub struct Installed {
     pub role: Seen<Role>,
     /// Its binding.
     pub role_binding: Seen<RoleBinding>,
+    /// What the operator reports of each segment.
+    pub reports: Seen<Vec<SegmentationReport>>,
     /// Stores, policies, namespaces, ScopedSecrets.
     pub observed: Observed,
 }
@@ -94,6 +96,7 @@ pub async fn look(cluster: &Cluster, installation: Installation) -> Result<Insta
         cluster_role_binding: cluster.get(&Api::all(own(cluster)), NAME).await?,
         role: cluster.get(&here::<Role>(cluster, &place), NAME).await?,
         role_binding: cluster.get(&here::<RoleBinding>(cluster, &place), NAME).await?,
+        reports: cluster.list(&Api::all(own(cluster)), ListParams::default()).await?,
         observed: observe(cluster, &cluster.namespace).await?,
         kinds,
         installation,
@@ -183,6 +186,7 @@ pub(super) mod tests {
             cluster_role_binding: Seen::There(rbac.cluster_role_binding),
             role: Seen::There(rbac.role),
             role_binding: Seen::There(rbac.role_binding),
+            reports: Seen::There(Vec::new()),
             observed,
             installation,
         }

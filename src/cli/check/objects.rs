@@ -5,7 +5,7 @@ use crate::api::Reason;
 use crate::api::reason::Nature;
 use crate::cli::observed::Observed;
 use crate::cli::report::text::count;
-use crate::cli::report::{Outcome, Rule, Severity, Subject};
+use crate::cli::report::{Finding, Outcome, Rule, Severity, Subject};
 use crate::segmentation::authorize::{Governance, governance};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -31,6 +31,36 @@ pub fn judge(found: &Installed, only: Option<&str>, now: Timestamp, outcome: &mu
     policies(observed, outcome);
     claims(observed, only, outcome);
     segments(observed, now, outcome);
+    reports(found, outcome);
+}
+
+/// What the operator found in each segment. Its guards were looked at above.
+fn reports(found: &Installed, outcome: &mut Outcome) {
+    let Some(reports) = found.reports.get() else { return };
+    let well = format!("{} without violations", count(reports.len(), "segment is", "segments are"));
+    outcome.part(
+        || well,
+        |outcome| {
+            for report in reports {
+                let subject = || Subject::cluster("SegmentationReport", &report.name_any());
+                let status = report.status.clone().unwrap_or_default();
+                let counts = status.counts.iter().filter(|c| c.reason != Reason::GuardMissing.as_str());
+                let all: Vec<String> = counts.map(|c| format!("{} {} ({})", c.count, c.reason, c.rule)).collect();
+                if !all.is_empty() {
+                    let message = format!("violations in segment {}: {}", report.spec.segment, all.join(", "));
+                    let finding =
+                        Finding::live(Severity::Warning, Rule::Policies, Reason::ViolationsFound, subject(), message);
+                    outcome
+                        .push(finding.mend(format!("kubectl get segreport {} -o yaml names each", report.name_any())));
+                }
+                if let Some(paused) = status.paused_withdrawals.filter(|paused| *paused > 0) {
+                    let message =
+                        format!("{paused} withdrawals in segment {} wait for somebody's word", report.spec.segment);
+                    outcome.find(Severity::Error, Rule::Policies, Reason::WithdrawalPaused, subject(), message);
+                }
+            }
+        },
+    );
 }
 
 /// What a status says that is not well: of the condition Ready, or that nobody has looked yet.
@@ -98,9 +128,12 @@ fn policies(observed: &Observed, outcome: &mut Outcome) {
     );
 }
 
+/// Namespace and name of a ScopedSecret, and what it says.
+type Told = (String, String, String);
+
 /// A finding for each reason, not for each ScopedSecret: an outage has thousands.
 fn claims(observed: &Observed, only: Option<&str>, outcome: &mut Outcome) {
-    let mut grouped: BTreeMap<(&str, Reason), Vec<(String, String, String)>> = BTreeMap::new();
+    let mut grouped: BTreeMap<(&str, Reason), Vec<Told>> = BTreeMap::new();
     let mut ready = 0;
     let picked = observed.claims.iter().filter(|c| only.is_none_or(|o| c.namespace().as_deref() == Some(o)));
     for claim in picked {
@@ -162,6 +195,7 @@ fn segments(observed: &Observed, now: Timestamp, outcome: &mut Outcome) {
 mod tests {
     use super::super::installed::tests::healthy;
     use super::*;
+    use crate::cli::cluster::Seen;
     use crate::cli::observed::tests::{claim, facts, now};
     use crate::cli::observed::{Facts, build};
     use serde_json::Value;
@@ -201,9 +235,28 @@ mod tests {
     }
 
     #[test]
+    fn what_the_operator_reports_is_passed_on() {
+        let report = |status: Value| {
+            let object = serde_json::json!({"apiVersion": "scopedsecrets.io/v1alpha1", "kind": "SegmentationReport",
+                "metadata": {"name": "payments-prod-1"}, "spec": {"segment": "payments/prod"}, "status": status});
+            let mut installed = healthy(&[]);
+            installed.reports = Seen::There(vec![serde_json::from_value(object).unwrap()]);
+            let mut outcome = Outcome::default();
+            reports(&installed, &mut outcome);
+            outcome.findings.into_iter().map(|f| (f.severity, f.reason)).collect::<Vec<_>>()
+        };
+        let counted = |reason: &str| serde_json::json!({"counts": [{"rule": "Copies", "reason": reason, "foundBy": "Scan", "count": 2}]});
+        assert_eq!(report(serde_json::json!({})), []);
+        assert_eq!(report(counted("ValueCopied")), [(Severity::Warning, Reason::ViolationsFound)]);
+        assert_eq!(report(counted("GuardMissing")), [], "the guards are looked at");
+        let paused = serde_json::json!({"pausedWithdrawals": 12});
+        assert_eq!(report(paused), [(Severity::Error, Reason::WithdrawalPaused)]);
+    }
+
+    #[test]
     fn a_policy_that_cannot_be_understood_is_an_error() {
         let mut broken = facts(&[]);
-        let crate::cli::cluster::Seen::There(policies) = &mut broken.policies else { panic!("there") };
+        let Seen::There(policies) = &mut broken.policies else { panic!("there") };
         policies[0].data["spec"]["segment"]["labels"] = serde_json::json!([]);
         let installed = Installed { observed: build(Facts { ..broken }), ..healthy(&[]) };
         let mut outcome = Outcome::default();

@@ -60,6 +60,8 @@ pub enum Rule {
     ExclusiveKeys,
     /// A value belongs to one segment.
     UniqueValues,
+    /// A projected value is nowhere else.
+    Copies,
     /// Who may reference a projected Secret.
     Consumers,
     /// Which roles let somebody read Secrets.
@@ -84,6 +86,7 @@ impl Rule {
             Self::ManagedSecrets => "ManagedSecrets",
             Self::ExclusiveKeys => "ExclusiveKeys",
             Self::UniqueValues => "UniqueValues",
+            Self::Copies => "Copies",
             Self::Consumers => "Consumers",
             Self::Rbac => "Rbac",
             Self::OtherOperators => "OtherOperators",
@@ -190,6 +193,11 @@ impl Outcome {
         message: impl Into<String>,
     ) {
         self.findings.push(Finding::live(severity, rule, reason, subject, message).mend(reason.fix()));
+    }
+
+    /// Something is wrong, with a mend of its own.
+    pub fn push(&mut self, finding: Finding) {
+        self.findings.push(finding);
     }
 
     /// Something is well.

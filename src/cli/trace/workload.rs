@@ -14,7 +14,7 @@ use std::fmt::Debug;
 /// Its name, and what its pods are like.
 pub async fn find(cluster: &Cluster, target: &str) -> Result<(Subject, PodSpec), Failure> {
     let (kind, name) = target.split_once('/').unwrap_or(("pod", target));
-    let read = match kind.to_lowercase().as_str() {
+    match kind.to_lowercase().as_str() {
         "pod" | "pods" | "po" => get(cluster, name, |pod: Pod| pod.spec).await,
         "deployment" | "deployments" | "deploy" | "deployment.apps" => {
             get(cluster, name, |found: Deployment| found.spec.and_then(|spec| spec.template.spec)).await
@@ -39,8 +39,7 @@ pub async fn find(cluster: &Cluster, target: &str) -> Result<(Subject, PodSpec),
         other => Err(Failure::Usage(format!(
             "{other:?} has no pods that can be traced: write POD, or pod, deployment, statefulset, daemonset, replicaset, job or cronjob with /NAME"
         ))),
-    };
-    read
+    }
 }
 
 async fn get<K>(

@@ -76,7 +76,15 @@ fn subject(text: &str) -> Subject {
 
 /// The rule of this name.
 pub fn rule(name: &str) -> Rule {
-    let known = [Rule::Claims, Rule::Policies, Rule::ManagedSecrets, Rule::Consumers, Rule::Rbac, Rule::OtherOperators];
+    let known = [
+        Rule::Claims,
+        Rule::Policies,
+        Rule::ManagedSecrets,
+        Rule::Consumers,
+        Rule::Copies,
+        Rule::Rbac,
+        Rule::OtherOperators,
+    ];
     known.into_iter().find(|rule| rule.as_str() == name).unwrap_or(Rule::Other)
 }
 
