@@ -75,6 +75,11 @@ metadata:
   name: pulled
   namespace: payments-prod
   annotations: {replicator.v1.mittwald.de/replicate-from: billing-prod/db}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: leaked, namespace: plain}
+data: {settings: "url=postgres://orders:canary-orders-kX9mQ2vL8nR5wT3z1pQ@db/orders"}
 "#;
 
 fn all(status: &Value) -> BTreeSet<String> {
@@ -91,8 +96,7 @@ fn scanned(scene: &Scene, times: usize) {
     eventually("it scans", SOON * 4, || {
         let own = scene.cluster.audit_since(mark).user(USER).credential(&scene.operator.credential);
         // The last part of a scan.
-        let done = own.verb("list").resource("secrets").only(|r| r.namespace.is_empty() && r.uri.contains("limit=100"));
-        let seen = done.only(|r| !r.uri.contains("labelSelector")).len();
+        let seen = own.verb("list").resource("configmaps").only(|r| r.namespace.is_empty()).len();
         if seen > times { Ok(()) } else { Err(seen) }
     });
 }
@@ -118,6 +122,7 @@ fn what_enforce_would_refuse_is_listed_in_mode_audit() {
     apply(cluster, &theirs);
     let told: BTreeSet<String> = [
         "Claims KeyNotAllowed ScopedSecret stray",
+        "Copies ValueCopied ConfigMap leaked",
         "Consumers ForeignConsumer CronJob nightly",
         "Consumers ForeignConsumer Deployment web",
         "Consumers ForeignConsumer PersistentVolume peeping",
@@ -133,7 +138,7 @@ fn what_enforce_would_refuse_is_listed_in_mode_audit() {
         if all(&report["status"]) == told { Ok(report) } else { Err(report["status"].to_string()) }
     });
     assert_eq!(scene.stub.asked("billing/prod/db"), 0);
-    assert_eq!((&report["status"]["total"], reason(&report["status"], "Clean").as_str()), (&8.into(), "ViolationsFound"));
+    assert_eq!((&report["status"]["total"], reason(&report["status"], "Clean").as_str()), (&9.into(), "ViolationsFound"));
     assert!(report["status"]["lastScanTime"].is_string(), "{report}");
     let messages = report["status"]["violations"].to_string();
     for part in ["add this one to spec.consumers", "keep a storage driver's credentials", "from namespace \\\"billing-prod\\\""] {
@@ -176,6 +181,7 @@ fn what_enforce_would_refuse_is_listed_in_mode_audit() {
     ok(cluster, &["delete", "deployment/web", "cronjob/nightly", "pod/lone", "secret/pulled", "serviceaccount/thief", "-n", "payments-prod"]);
     ok(cluster, &["delete", "storageclass", "peeping"]);
     ok(cluster, &["delete", "persistentvolume", "peeping"]);
+    ok(cluster, &["delete", "configmap", "leaked", "-n", "plain"]);
     eventually("the segment is clean", SOON * 3, || {
         let report = scene.report("payments/prod").ok_or("none")?;
         let status = &report["status"];

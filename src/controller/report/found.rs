@@ -162,7 +162,10 @@ fn exceptions(
             .collect();
         let named = |name: &str| exception.namespaces.iter().any(|n| n == name);
         let own = |name: &String| governed.iter().any(|(member, _)| ***member == **name);
-        let by_namespace = !exception.namespaces.is_empty() && exception.namespaces.iter().all(own);
+        // A copy is judged by whose value it is, wherever it lands.
+        let by_namespace = !exception.namespaces.is_empty()
+            && exception.rule != ExceptedRule::Copies
+            && exception.namespaces.iter().all(own);
         let governed = governed.into_iter().filter(|(name, _)| !by_namespace || named(name));
         let concerned: BTreeSet<&Arc<str>> = governed.map(|(_, segment)| segment).collect();
         for segment in concerned {

@@ -198,7 +198,7 @@ async fn keep(cx: &Context, reign: &Reign) {
         let report = known.get(&name);
         observed.accepted = report.and_then(|report| {
             // What cannot be told now may turn out to be withdrawn by it.
-            let open = cx.index().withdrawals_under(&name, now) != Some(0);
+            let open = report.accept.is_some() && cx.index().withdrawals_under(&name, now) != Some(0);
             report.accepted(open)
         });
         if let Some(status) = bring_up_to_date(cx, segment, &name, report, observed, now).await {

@@ -8,6 +8,7 @@
 //! nothing: what the one before found stands until one comes to its end.
 
 mod consumers;
+mod contents;
 pub mod due;
 mod marks;
 mod pages;
@@ -80,6 +81,6 @@ pub async fn scan(cx: &Context) -> Result<Scan, ScanError> {
     let mut walk = Walk { cx, members, found: BTreeMap::new() };
     consumers::walk(&mut walk).await?;
     volumes::walk(&mut walk).await?;
-    marks::walk(&mut walk).await?;
+    contents::walk(&mut walk).await?;
     Ok(Scan { began, ended: cx.now(), took: start.elapsed(), namespaces, found: walk.found })
 }

@@ -15,13 +15,31 @@ const PAGE: u32 = 100;
 /// The rest between two pages: what waits for the API server goes first.
 const REST: Duration = Duration::from_millis(100);
 
+/// Of what may be a mebibyte each.
+const SMALL_PAGE: u32 = 25;
+
 /// Shows every object of a kind, a page at a time.
 pub async fn each<K>(cx: &Context, what: &str, api: &Api<K>, see: impl FnMut(Vec<K>)) -> Result<(), ScanError>
 where
     K: Clone + DeserializeOwned + Debug,
 {
+    paged(cx, what, api, PAGE, see).await
+}
+
+/// Likewise, of objects that may be large.
+pub async fn each_large<K>(cx: &Context, what: &str, api: &Api<K>, see: impl FnMut(Vec<K>)) -> Result<(), ScanError>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    paged(cx, what, api, SMALL_PAGE, see).await
+}
+
+async fn paged<K>(cx: &Context, what: &str, api: &Api<K>, limit: u32, see: impl FnMut(Vec<K>)) -> Result<(), ScanError>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
     let list = |token: Option<String>| async move {
-        let params = ListParams { limit: Some(PAGE), continue_token: token, ..ListParams::default() };
+        let params = ListParams { limit: Some(limit), continue_token: token, ..ListParams::default() };
         api.list(&params).await
     };
     turn(what, list, || cx.leads(), REST, see).await
