@@ -102,6 +102,9 @@ pub struct PolicyFacts {
     pub resource_version: String,
 }
 
+/// Jurisdictions, and the state of their causes that they were made from.
+type KnownJurisdictions = ((u64, bool), Arc<Jurisdictions>);
+
 /// Everything that is kept.
 #[derive(Default)]
 pub struct Index {
@@ -139,7 +142,7 @@ pub struct Index {
     renamed: HashMap<ObjectName, Few<ObjectName>>,
     per_store: HashMap<Arc<str>, usize>,
     /// Which policies speak for which namespaces, for a state of the causes.
-    jurisdictions: Mutex<Option<((u64, bool), Arc<Jurisdictions>)>>,
+    jurisdictions: Mutex<Option<KnownJurisdictions>>,
 }
 
 /// Which policies speak for which namespaces, or why that cannot be told.

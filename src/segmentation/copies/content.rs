@@ -6,10 +6,11 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// Where in an object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place<'o> {
     field: &'static str,
     /// None: it is the name of a key itself.
@@ -106,9 +107,8 @@ impl<'o> Content<'o> {
 
     /// What is not in an earlier state of the object, under the same key.
     pub fn since(mut self, before: &Content<'_>) -> Self {
-        let known: std::collections::HashSet<(Place<'_>, &[u8])> =
-            before.pieces.iter().map(|piece| (piece.place, &*piece.written)).collect();
-        self.pieces.retain(|piece| !known.contains(&(piece.place, &*piece.written)));
+        let known: BTreeMap<_, &[u8]> = before.pieces.iter().map(|piece| (piece.id(), &*piece.written)).collect();
+        self.pieces.retain(|piece| known.get(&piece.id()) != Some(&&*piece.written));
         self
     }
 
@@ -136,6 +136,11 @@ impl<'o> Content<'o> {
 }
 
 impl Piece<'_> {
+    /// What it is known by: its place, or the name that it is.
+    fn id(&self) -> (Place<'_>, &[u8]) {
+        (self.place, if self.place.is_name() { &*self.written } else { &[] })
+    }
+
     fn text(&self) -> Cow<'_, [u8]> {
         let decoded = self.coded.then(|| BASE64_STANDARD.decode(&*self.written).ok()).flatten();
         decoded.map_or(Cow::Borrowed(&*self.written), Cow::Owned)

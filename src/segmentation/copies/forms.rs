@@ -56,15 +56,19 @@ pub(super) fn runs(text: &[u8]) -> impl Iterator<Item = Range<usize>> {
 
 /// The digits of a run.
 pub(super) fn digits(run: &[u8]) -> Vec<u8> {
-    run.iter().map(|byte| DIGITS[usize::from(*byte)]).filter(|digit| *digit != NO_DIGIT).collect()
+    let mut digits = Vec::with_capacity(run.len());
+    for line in run.split(|byte| DIGITS[usize::from(*byte)] == NO_DIGIT) {
+        digits.extend(line.iter().map(|byte| DIGITS[usize::from(*byte)]));
+    }
+    digits
 }
 
 /// What base64 digits stand for.
 pub(super) fn decoded(digits: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(digits.len() / 4 * 3 + 2);
     let (whole, rest) = digits.as_chunks::<4>();
-    for [a, b, c, d] in whole {
-        out.extend_from_slice(&[a << 2 | b >> 4, b << 4 | c >> 2, c << 6 | d]);
+    let mut out = vec![0; whole.len() * 3];
+    for (bytes, [a, b, c, d]) in out.as_chunks_mut::<3>().0.iter_mut().zip(whole) {
+        *bytes = [a << 2 | b >> 4, b << 4 | c >> 2, c << 6 | d];
     }
     if let [a, b, more @ ..] = rest {
         out.push(a << 2 | b >> 4);
@@ -97,8 +101,11 @@ impl Unescaped {
         }
         let mut undone = Self { text: Vec::with_capacity(text.len()), changed: Vec::new() };
         let mut at = 0;
-        while let Some(byte) = text.get(at) {
-            match (*byte == mark).then(|| escape(&text[at + 1..])).flatten() {
+        while let Some(plain) = text.get(at..).filter(|rest| !rest.is_empty()) {
+            let plain = plain.iter().position(|byte| *byte == mark).unwrap_or(plain.len());
+            undone.text.extend_from_slice(&text[at..at + plain]);
+            at += plain;
+            match text.get(at + 1..).and_then(escape) {
                 Some((what, length)) => {
                     undone.changed.push(undone.text.len());
                     if mark == b'%' {
@@ -109,7 +116,7 @@ impl Unescaped {
                     at += 1 + length;
                 }
                 None => {
-                    undone.text.push(*byte);
+                    undone.text.extend(text.get(at));
                     at += 1;
                 }
             }
@@ -156,7 +163,7 @@ fn percent_escape(after: &[u8]) -> Option<(char, usize)> {
 /// Without the blanks that lines begin with and carriage returns: a key as YAML indents it. None: there are none.
 pub(super) fn dedented(text: &[u8]) -> Option<Vec<u8>> {
     let indented = |pair: &[u8; 2]| matches!(pair, [b'\n', b' ' | b'\t'] | [b'\r', b'\n']);
-    if !text.array_windows::<2>().any(indented) {
+    if !text.contains(&b'\n') || !text.array_windows::<2>().any(indented) {
         return None;
     }
     let mut out = Vec::with_capacity(text.len());
