@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
 mod guards;
+mod scan;
 #[path = "../support/mod.rs"]
 mod support;
 mod withdrawals;

@@ -138,10 +138,15 @@ fn what_enforce_would_refuse_is_listed_in_mode_audit() {
         if all(&report["status"]) == told { Ok(report) } else { Err(report["status"].to_string()) }
     });
     assert_eq!(scene.stub.asked("billing/prod/db"), 0);
-    assert_eq!((&report["status"]["total"], reason(&report["status"], "Clean").as_str()), (&9.into(), "ViolationsFound"));
+    assert_eq!(
+        (&report["status"]["total"], reason(&report["status"], "Clean").as_str()),
+        (&9.into(), "ViolationsFound")
+    );
     assert!(report["status"]["lastScanTime"].is_string(), "{report}");
     let messages = report["status"]["violations"].to_string();
-    for part in ["add this one to spec.consumers", "keep a storage driver's credentials", "from namespace \\\"billing-prod\\\""] {
+    for part in
+        ["add this one to spec.consumers", "keep a storage driver's credentials", "from namespace \\\"billing-prod\\\""]
+    {
         assert!(messages.contains(part), "{part} in {messages}");
     }
     let metrics = scene.operator.probe("/metrics").unwrap();
@@ -178,7 +183,19 @@ fn what_enforce_would_refuse_is_listed_in_mode_audit() {
 
     // Mended, all of it; the scan sees that.
     ok(cluster, &["delete", "scopedsecret", "stray", "-n", "payments-prod"]);
-    ok(cluster, &["delete", "deployment/web", "cronjob/nightly", "pod/lone", "secret/pulled", "serviceaccount/thief", "-n", "payments-prod"]);
+    ok(
+        cluster,
+        &[
+            "delete",
+            "deployment/web",
+            "cronjob/nightly",
+            "pod/lone",
+            "secret/pulled",
+            "serviceaccount/thief",
+            "-n",
+            "payments-prod",
+        ],
+    );
     ok(cluster, &["delete", "storageclass", "peeping"]);
     ok(cluster, &["delete", "persistentvolume", "peeping"]);
     ok(cluster, &["delete", "configmap", "leaked", "-n", "plain"]);

@@ -31,7 +31,10 @@ use crate::api::segmentation_report::{
 };
 use crate::api::{FIELD_MANAGER, GROUP, Reason};
 use crate::leader::Leadership;
+use crate::segmentation::access::findings::findings;
+use crate::segmentation::access::jurisdiction::Jurisdiction;
 use crate::segmentation::verdict::Refusal;
+use crate::segmentation::violation::Violation;
 use crate::segmentation::world::{Holding, ObjectName};
 use guards::Missing;
 use jiff::Timestamp;
@@ -68,6 +71,8 @@ struct Reign {
     /// What is missing at admission, and when that was looked at.
     missing: Vec<Missing>,
     looked: Option<Instant>,
+    /// Who gets at Secrets across a boundary by RBAC, as of then.
+    access: Vec<Violation>,
     /// A rule was not kept for a while: what came in meanwhile is looked for.
     gap: bool,
     /// The scan that runs; it ends with the reign.
@@ -151,10 +156,20 @@ impl Reign {
     }
 }
 
+/// Roles and bindings are many, and change for other reasons: judged as often as the guards are looked at. While a policy is
+/// unknown, what was found stands.
+fn judge_access(cx: &Context, reign: &mut Reign) {
+    let index = cx.index();
+    if Jurisdiction::all(&index.world).is_ok() {
+        reign.access = findings(&index.access, &index.world, cx.now());
+    }
+}
+
 async fn look_at_guards(cx: &Context, terms: &Terms, reign: &mut Reign) {
     if reign.looked.is_some_and(|at| at.elapsed() < terms.guards) {
         return;
     }
+    judge_access(cx, reign);
     match guards::look(&cx.client, &terms.installation).await {
         Ok(missing) => {
             for gone in missing.iter().filter(|m| !reign.missing.contains(m)) {
@@ -216,6 +231,11 @@ fn observe_all(cx: &Context, reign: &Reign, now: Timestamp) -> BTreeMap<Arc<str>
     let mut segments = found::found(&index, &reign.missing, &pauses, now);
     let lifted = |kind: &tally::Kind, object: &_| found::is_lifted(&index, &kind.rule, object, now);
     let sightings = cx.sightings.lock().unwrap_or_else(PoisonError::into_inner);
+    for violation in &reign.access {
+        if let Some(observed) = segments.get_mut(&violation.segment) {
+            observed.watched.add(FoundBy::Watch, violation.clone());
+        }
+    }
     for (segment, observed) in &mut segments {
         let mut sighted = Tally::default();
         for (_, violation) in sightings.iter().filter(|(_, violation)| violation.segment == *segment) {
