@@ -41,8 +41,12 @@ pub struct Options {
 
 /// Judges the inputs as if all of them were applied, in their order, to a cluster that has nothing else.
 pub fn simulate(sources: &[Source], now: Timestamp, options: &Options) -> Report {
-    let crds = Crds::default();
-    let gathered = gather(sources, options.namespace.as_deref().unwrap_or("default"), &crds);
+    simulate_with(&Crds::default(), sources, now, options)
+}
+
+/// [`simulate`] for who judges again and again: compiling the CRDs' rules takes longer than asking them.
+pub fn simulate_with(crds: &Crds, sources: &[Source], now: Timestamp, options: &Options) -> Report {
+    let gathered = gather(sources, options.namespace.as_deref().unwrap_or("default"), crds);
     let mut report = Report { input_errors: gathered.input_errors, ignored: gathered.ignored, ..Report::default() };
     let ours = gathered.objects.iter().filter(|o| o.kind != Kind::Namespace).count();
     if ours == 0 && gathered.findings.is_empty() && report.input_errors.is_empty() {
@@ -55,7 +59,7 @@ pub fn simulate(sources: &[Source], now: Timestamp, options: &Options) -> Report
     findings.extend(gathered.findings);
     let mut bench = judge::Bench::new(now, &options.accounts);
     for object in &last {
-        let (sound, breaches) = check(object, &crds);
+        let (sound, breaches) = check(object, crds);
         findings.extend(breaches);
         bench.add(object, sound);
     }

@@ -1,0 +1,259 @@
+//! No admission object at all: what got past is refused, or put right, by the operator alone, and nobody is asked for the
+//! value of a claim that is refused.
+
+use super::admission::beside;
+use super::bed::{Bed, condition, is_current, is_ready, keys_of, scene};
+use super::case::{Case, Verb, Verdict};
+use super::offline::is_of_projection;
+use super::scene::resource;
+use super::words;
+use crate::support::wait::eventually;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+/// How long reconcile may take on a busy machine.
+const SOON: Duration = Duration::from_secs(60);
+
+fn is_claim(case: &Case) -> bool {
+    case.rule == "Claims" && case.step.kind == "ScopedSecret" && case.step.subresource.is_empty()
+}
+
+fn is_of_the_scene(case: &Case) -> bool {
+    let place = case.step.namespace.as_deref().unwrap_or_default();
+    scene().claims.contains_key(&format!("{place}/{}", case.step.name))
+}
+
+/// Makes every claim of the corpus in earnest and waits for what its status says. The number of those.
+pub fn claims(bed: &Bed, cases: &[Case]) -> (usize, Vec<String>) {
+    let new: Vec<&Case> = cases
+        .iter()
+        .filter(|c| is_claim(c) && !is_of_the_scene(c) && matches!(c.step.verb, Verb::Create | Verb::Apply))
+        .collect();
+    let may_be_asked: BTreeSet<String> = {
+        let allowed = new.iter().filter(|case| case.expect == Verdict::Allowed).map(|case| &case.step);
+        // What cannot be projected may be asked for: it is allowed.
+        let unprojectable =
+            new.iter().filter(|case| case.reason().is_some_and(is_of_projection)).map(|case| &case.step);
+        allowed
+            .chain(unprojectable)
+            .chain(cases.iter().flat_map(|case| &case.first))
+            .flat_map(keys_of)
+            .map(by_name)
+            .collect()
+    };
+    let before = bed.stub.arrivals().len();
+    let made = beside(&new, |case| {
+        let answer = bed.caller.ask(&case.step, false);
+        if !answer.is_ok() {
+            return vec![format!("Bare, {}: {answer:?}", case.title)];
+        }
+        let name = answer.body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        told(bed, case, &name)
+    });
+    let asked: BTreeSet<String> = bed.stub.arrivals()[before..].iter().flat_map(|call| call.keys.clone()).collect();
+    let (mut faults, stolen) = (made, asked.difference(&may_be_asked));
+    faults.extend(stolen.map(|key| format!("Bare: the manager was asked for {key:?}, which no allowed claim names")));
+    assert!(!asked.is_empty(), "allowed claims are fetched");
+    (new.len(), faults)
+}
+
+/// As the manager is asked: by name in the store's own account.
+fn by_name(key: String) -> String {
+    let own = key.strip_prefix("arn:aws:secretsmanager:eu-west-1:123456789012:secret:");
+    own.and_then(|tail| tail.rsplit_once('-')).map_or(key.clone(), |(name, _)| name.to_owned())
+}
+
+/// Waits until the status says what the case says.
+fn told(bed: &Bed, case: &Case, name: &str) -> Vec<String> {
+    let namespace = case.step.namespace.as_deref();
+    let started = Instant::now();
+    loop {
+        let Some(claim) = bed.caller.live("ScopedSecret", namespace, name) else {
+            return vec![format!("{}: it is gone", case.title)];
+        };
+        let wrong = status_fault(case, &claim);
+        let Some(wrong) = wrong else {
+            let text = condition(&claim, "Ready").map_or("", |c| c["message"].as_str().unwrap_or_default());
+            let mut faults: Vec<String> = words::leaks(scene(), case, text);
+            let target = claim.pointer("/spec/target/name").and_then(Value::as_str).unwrap_or(name);
+            let there = bed.caller.live("Secret", namespace, target).is_some();
+            if there != (case.expect == Verdict::Allowed) {
+                faults.push(format!("its Secret is there: {there}"));
+            }
+            return faults.into_iter().map(|fault| format!("Bare, {}: {fault}", case.title)).collect();
+        };
+        if started.elapsed() > SOON {
+            return vec![format!("Bare, {}: {wrong}: {}", case.title, claim["status"])];
+        }
+        std::thread::sleep(Duration::from_millis(150));
+    }
+}
+
+fn status_fault(case: &Case, claim: &Value) -> Option<String> {
+    let is = |kind: &str, status: &[&str], reason: Option<&str>| {
+        let found = condition(claim, kind)?;
+        let right =
+            status.iter().any(|s| found["status"] == *s) && reason.is_none_or(|reason| found["reason"] == reason);
+        right.then_some(())
+    };
+    let right = is_current(claim)
+        && match case.reason() {
+            None => is_ready(claim),
+            Some(reason) if is_of_projection(reason) => {
+                is("Ready", &["False"], Some(reason)).and(is("Authorized", &["True"], None)).is_some()
+            }
+            Some(reason) => is("Ready", &["False"], Some(reason))
+                .and(is("Authorized", &["False", "Unknown"], Some(reason)))
+                .is_some(),
+        };
+    (!right).then(|| format!("its status does not say {:?}", case.reason()))
+}
+
+/// Edits of claims that are there, past admission: refused all the same, and what they had stays; then they are put back.
+pub fn edits(bed: &Bed, cases: &[Case]) -> (usize, Vec<String>) {
+    let refused = |case: &&Case| {
+        is_claim(case) && is_of_the_scene(case) && case.reason().is_some_and(|reason| !is_of_projection(reason))
+    };
+    let edits: Vec<&Case> = cases.iter().filter(refused).filter(|case| case.step.verb != Verb::Delete).collect();
+    let mut faults = vec![];
+    for case in &edits {
+        let (namespace, name) = (case.step.namespace.clone().unwrap_or_default(), &case.step.name);
+        let full_name = format!("{namespace}/{name}");
+        let secret = || bed.caller.live("Secret", Some(&namespace), name).map(|s| content(&s));
+        let (had, asked) = (secret(), bed.stub.arrivals().len());
+        let answer = bed.caller.ask(&case.step, false);
+        if !answer.is_ok() {
+            faults.push(format!("Bare, {}: {answer:?}", case.title));
+            continue;
+        }
+        let mut found = vec![];
+        let started = Instant::now();
+        while let Some(wrong) =
+            status_fault(case, &bed.caller.live("ScopedSecret", Some(&namespace), name).expect("it is there"))
+        {
+            if started.elapsed() > SOON {
+                found.push(wrong);
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        if secret() != had {
+            found.push("its Secret is another".to_owned());
+        }
+        if bed.stub.arrivals().len() != asked {
+            found.push("the manager was asked".to_owned());
+        }
+        faults.extend(found.into_iter().map(|fault| format!("Bare, {}: {fault}", case.title)));
+        restore(bed, &full_name);
+    }
+    (edits.len(), faults)
+}
+
+fn restore(bed: &Bed, full_name: &str) {
+    let mut claim = scene().claim(full_name);
+    let text = |path: &str| claim.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
+    let (version, plural) = resource("ScopedSecret");
+    eventually(&format!("{full_name} is as it was"), SOON, || {
+        let live = bed.caller.live("ScopedSecret", Some(&namespace), &name).ok_or("gone")?;
+        claim["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"].clone();
+        let path = format!("/apis/{version}/namespaces/{namespace}/{plural}/{name}");
+        let put = bed.caller.admin("PUT", &path, &claim);
+        if put.is_ok() { Ok(()) } else { Err(put.message().to_owned()) }
+    });
+    eventually(&format!("{full_name} is ready again"), SOON, || {
+        let live = bed.caller.live("ScopedSecret", Some(&namespace), &name).ok_or("gone")?;
+        if is_ready(&live) { Ok(()) } else { Err(live["status"].to_string()) }
+    });
+}
+
+/// What of a Secret the operator answers for.
+fn content(secret: &Value) -> Value {
+    let metadata = &secret["metadata"];
+    json!({
+        "data": secret["data"], "type": secret["type"], "immutable": secret["immutable"],
+        "label": metadata["labels"]["app.kubernetes.io/managed-by"], "owners": metadata["ownerReferences"],
+        "sealed": metadata["annotations"]["scopedsecrets.io/seal"].is_string(), "finalizers": metadata["finalizers"],
+    })
+}
+
+/// Writes of managed Secrets and of SegmentGuards past the guard: put right. What only looks managed is left alone.
+pub fn managed(bed: &Bed, cases: &[Case]) -> (usize, Vec<String>) {
+    let kinds = ["Secret", "SegmentGuard"];
+    let one = |case: &&Case| {
+        case.rule == "ManagedSecrets"
+            && kinds.contains(&case.step.kind.as_str())
+            && case.step.namespace.as_deref() != Some("scoped-secrets")
+            && matches!(case.expect, Verdict::Refused(_))
+    };
+    let cases: Vec<&Case> = cases.iter().filter(one).collect();
+    let mut faults = vec![];
+    for case in &cases {
+        let faulty = if case.step.kind == "SegmentGuard" {
+            guard_is_put_back(bed, case)
+        } else {
+            secret_is_put_right(bed, case)
+        };
+        faults.extend(faulty.err().map(|fault| format!("Bare, {}: {fault}", case.title)));
+    }
+    (cases.len(), faults)
+}
+
+fn secret_is_put_right(bed: &Bed, case: &Case) -> Result<(), String> {
+    let namespace = case.step.namespace.as_deref();
+    let all = || bed.caller.list("Secret").into_iter().filter(|s| s["metadata"]["namespace"].as_str() == namespace);
+    let before: Vec<(String, Value)> =
+        all().map(|s| (s["metadata"]["name"].as_str().unwrap_or_default().to_owned(), content(&s))).collect();
+    let answer = bed.caller.ask(&case.step, false);
+    if !answer.is_ok() {
+        return Err(format!("{} {}", answer.code, answer.message()));
+    }
+    let started = Instant::now();
+    let forged = case.reason() == Some("ReservedMetadata");
+    loop {
+        let now: Vec<(String, Value)> =
+            all().map(|s| (s["metadata"]["name"].as_str().unwrap_or_default().to_owned(), content(&s))).collect();
+        let wrong: Vec<&(String, Value)> = before.iter().filter(|was| !now.contains(was)).collect();
+        let own = |(name, _): &&&(String, Value)| {
+            scene().claims.contains_key(&format!("{}/{name}", namespace.unwrap_or_default()))
+        };
+        let spoilt = wrong.iter().filter(own).count();
+        if spoilt == 0 {
+            // What was forged is not ours to delete; here it makes room for the next.
+            if forged {
+                let name = answer.body["metadata"]["name"].as_str().unwrap_or_default();
+                let path = format!("/api/v1/namespaces/{}/secrets/{name}", namespace.unwrap_or_default());
+                bed.caller.admin("DELETE", &path, &Value::Null);
+            }
+            return Ok(());
+        }
+        if started.elapsed() > SOON {
+            return Err(format!("not put right: was {wrong:?}, is {now:?}"));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn guard_is_put_back(bed: &Bed, case: &Case) -> Result<(), String> {
+    let namespace = case.step.namespace.as_deref();
+    let shape = |guard: &Value| {
+        let mut labels = guard["metadata"]["labels"].clone();
+        labels.as_object_mut().into_iter().for_each(|l| l.retain(|key, _| key.starts_with("scopedsecrets.io/")));
+        json!({"labels": labels, "spec": guard["spec"]})
+    };
+    let live = || bed.caller.live("SegmentGuard", namespace, "scoped-secrets").map(|guard| shape(&guard));
+    let before = live();
+    let answer = bed.caller.ask(&case.step, false);
+    if !answer.is_ok() && answer.code != 409 {
+        return Err(format!("{} {}", answer.code, answer.message()));
+    }
+    let started = Instant::now();
+    while live() != before {
+        if started.elapsed() > SOON {
+            return Err(format!("not put back: was {before:?}, is {:?}", live()));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
