@@ -31,6 +31,8 @@ pub fn beside<T: Sync>(all: &[T], work: impl Fn(&T) -> Vec<String> + Sync) -> Ve
                 loop {
                     let Some(one) = next.lock().unwrap().next() else { break };
                     let faults = work(one);
+                    // At once, too: a story that ends early has no list at its end.
+                    faults.iter().for_each(|fault| eprintln!("{fault}"));
                     told.lock().unwrap().extend(faults);
                 }
             });

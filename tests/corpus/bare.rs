@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// How long reconcile may take on a busy machine.
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(30);
 
 fn is_claim(case: &Case) -> bool {
     case.rule == "Claims" && case.step.kind == "ScopedSecret" && case.step.subresource.is_empty()
@@ -193,44 +193,78 @@ pub fn managed(bed: &Bed, cases: &[Case]) -> (usize, Vec<String>) {
         } else {
             secret_is_put_right(bed, case)
         };
-        faults.extend(faulty.err().map(|fault| format!("Bare, {}: {fault}", case.title)));
+        let fault = faulty.err().map(|fault| format!("Bare, {}: {fault}", case.title));
+        fault.iter().for_each(|fault| eprintln!("{fault}"));
+        faults.extend(fault);
     }
     (cases.len(), faults)
 }
 
 fn secret_is_put_right(bed: &Bed, case: &Case) -> Result<(), String> {
-    let namespace = case.step.namespace.as_deref();
-    let all = || bed.caller.list("Secret").into_iter().filter(|s| s["metadata"]["namespace"].as_str() == namespace);
-    let before: Vec<(String, Value)> =
-        all().map(|s| (s["metadata"]["name"].as_str().unwrap_or_default().to_owned(), content(&s))).collect();
+    let namespace = case.step.namespace.as_deref().unwrap_or_default();
+    let all = || -> Vec<(String, Value)> {
+        let secrets = bed.caller.list("Secret").into_iter().filter(|s| s["metadata"]["namespace"] == namespace);
+        secrets.map(|s| (s["metadata"]["name"].as_str().unwrap_or_default().to_owned(), content(&s))).collect()
+    };
+    let before = all();
     let answer = bed.caller.ask(&case.step, false);
     if !answer.is_ok() {
         return Err(format!("{} {}", answer.code, answer.message()));
     }
-    let started = Instant::now();
-    let forged = case.reason() == Some("ReservedMetadata");
-    loop {
-        let now: Vec<(String, Value)> =
-            all().map(|s| (s["metadata"]["name"].as_str().unwrap_or_default().to_owned(), content(&s))).collect();
-        let wrong: Vec<&(String, Value)> = before.iter().filter(|was| !now.contains(was)).collect();
-        let own = |(name, _): &&&(String, Value)| {
-            scene().claims.contains_key(&format!("{}/{name}", namespace.unwrap_or_default()))
+    let name = answer.body["metadata"]["name"].as_str().unwrap_or(&case.step.name);
+    if case.reason() == Some("ReservedMetadata") {
+        return forgery_is_left_alone(bed, case, namespace, name, before.iter().any(|(known, _)| known == name));
+    }
+    let now = content(&answer.body);
+    let path = format!("/api/v1/namespaces/{namespace}/secrets/{name}");
+    if answer.body["kind"] == "Secret"
+        && [&now["label"], &now["owners"]].iter().all(|m| m.is_null())
+        && now["sealed"] == false
+    {
+        // Nothing says any more that it was ours, so it is somebody's: not overwritten, and told.
+        let told = || {
+            let claim = bed.caller.live("ScopedSecret", Some(namespace), name).unwrap_or_default();
+            let ready = condition(&claim, "Ready").cloned().unwrap_or_default();
+            if ready["reason"] == "TargetConflict" { Ok(()) } else { Err(ready.to_string()) }
         };
-        let spoilt = wrong.iter().filter(own).count();
-        if spoilt == 0 {
-            // What was forged is not ours to delete; here it makes room for the next.
-            if forged {
-                let name = answer.body["metadata"]["name"].as_str().unwrap_or_default();
-                let path = format!("/api/v1/namespaces/{}/secrets/{name}", namespace.unwrap_or_default());
-                bed.caller.admin("DELETE", &path, &Value::Null);
-            }
+        eventually("the claim says TargetConflict", SOON, told);
+        bed.caller.admin("DELETE", &path, &Value::Null);
+    }
+    let started = Instant::now();
+    loop {
+        let now = all();
+        let own = |(name, _): &&(String, Value)| scene().claims.contains_key(&format!("{namespace}/{name}"));
+        let spoilt: Vec<_> = before.iter().filter(own).filter(|was| !now.contains(was)).collect();
+        if spoilt.is_empty() {
             return Ok(());
         }
         if started.elapsed() > SOON {
-            return Err(format!("not put right: was {wrong:?}, is {now:?}"));
+            let now: Vec<_> = now.iter().filter(own).collect();
+            return Err(format!("not put right: was {spoilt:?}, is {now:?}"));
         }
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// What only looks managed is somebody's: the operator neither takes nor changes it. Here it makes room for the next.
+fn forgery_is_left_alone(bed: &Bed, case: &Case, namespace: &str, name: &str, was_there: bool) -> Result<(), String> {
+    let path = format!("/api/v1/namespaces/{namespace}/secrets/{name}");
+    let own_reference = case.step.body.pointer("/metadata/ownerReferences").is_some() || case.step.from.is_some();
+    let Some(live) = bed.caller.live("Secret", Some(namespace), name) else {
+        // The garbage collector takes what says that its owner is gone.
+        return if own_reference { Ok(()) } else { Err("it was taken away".to_owned()) };
+    };
+    if live["metadata"]["managedFields"].to_string().contains("\"scoped-secrets\"") && !own_reference {
+        return Err(format!("the operator wrote it: {live}"));
+    }
+    let marks =
+        json!({"labels": {"app.kubernetes.io/managed-by": null}, "annotations": {"scopedsecrets.io/seal": null}});
+    let undone = if was_there {
+        bed.caller.admin("PATCH", &path, &json!({"metadata": marks}))
+    } else {
+        bed.caller.admin("DELETE", &path, &Value::Null)
+    };
+    if undone.is_ok() || undone.code == 404 { Ok(()) } else { Err(format!("{undone:?}")) }
 }
 
 fn guard_is_put_back(bed: &Bed, case: &Case) -> Result<(), String> {

@@ -7,6 +7,7 @@ mod bed;
 mod caller;
 mod case;
 mod doors;
+mod fuzz;
 mod offline;
 mod scene;
 #[path = "../support/mod.rs"]
@@ -21,7 +22,7 @@ use support::operator::lift_all;
 use support::oracle::all_is_well;
 
 /// The corpus, which is never smaller than this.
-const CASES: usize = 60;
+const CASES: usize = 350;
 
 fn all() -> Vec<Case> {
     let cases = case::all();
@@ -49,7 +50,7 @@ fn with_everything_installed_and_with_the_guards_alone() {
     operator.terminate();
     let gone = bed.cluster.kubectl(&["delete", "validatingwebhookconfiguration", "scoped-secrets"]);
     assert!(gone.status.success());
-    seen(&cases, Door::Guards, 20);
+    seen(&cases, Door::Guards, 220);
     faults.extend(admission::try_all(&bed, &cases, Door::Guards));
     none(&faults);
 }
@@ -60,7 +61,7 @@ fn without_any_admission_object() {
     let bed = Bed::start(&cases);
     lift_all(&bed.cluster);
     let operator = bed.operator();
-    seen(&cases, Door::Bare, 1);
+    seen(&cases, Door::Bare, 35);
     let mut faults = admission::try_all(&bed, &cases, Door::Bare);
     let (claims, wrong) = bare::claims(&bed, &cases);
     faults.extend(wrong);
@@ -76,15 +77,25 @@ fn without_any_admission_object() {
 #[test]
 fn the_core_says_the_same() {
     let cases = all();
-    seen(&cases, Door::Core, 30);
+    seen(&cases, Door::Core, 130);
     offline(&cases, Door::Core, offline::core);
 }
 
 #[test]
 fn simulate_says_the_same() {
     let cases = all();
-    seen(&cases, Door::Simulate, 30);
+    seen(&cases, Door::Simulate, 140);
     offline(&cases, Door::Simulate, offline::simulated);
+}
+
+#[test]
+fn reviews_with_other_bytes_are_answered() {
+    fuzz::bytes(scene(), &all());
+}
+
+#[test]
+fn reviews_with_other_values_are_answered() {
+    fuzz::values(scene(), &all());
 }
 
 fn offline(cases: &[Case], door: Door, faults: fn(&Scene, &Case) -> Vec<String>) {

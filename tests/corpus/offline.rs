@@ -135,6 +135,18 @@ fn review(step: &Step, change: &Change) -> Vec<u8> {
     .into_bytes()
 }
 
+/// A review of the corpus, and the index of a replica that gets it.
+pub struct Reviewed {
+    pub bytes: Vec<u8>,
+    pub index: Index,
+}
+
+/// The case as a replica sees it.
+pub fn reviewed(scene: &Scene, case: &Case) -> Reviewed {
+    let change = Change::of(scene, case);
+    Reviewed { bytes: review(&case.step, &change), index: index_of(&change.objects) }
+}
+
 /// The pure core: what the webhook's rule answers, and for a claim what the authoriser says by itself.
 pub fn core(scene: &Scene, case: &Case) -> Vec<String> {
     let change = Change::of(scene, case);
