@@ -5,9 +5,10 @@ use super::caller::{Answer, Caller};
 use super::case::{Case, Step, Verb, Verdict};
 use super::doors::Door;
 use super::words;
+use crate::support::wait::await_within;
 use std::sync::Mutex;
 use std::thread::scope;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// So many at a time.
 const BESIDE: usize = 6;
@@ -48,12 +49,13 @@ fn try_one(caller: &Caller, case: &Case, door: Door) -> Vec<String> {
         }
     }
     let expected = door.expects(case);
-    let started = Instant::now();
-    let mut faults = judged(case, &expected, &caller.ask(&case.step, true));
-    while !faults.is_empty() && !case.first.is_empty() && started.elapsed() < SETTLES {
-        std::thread::sleep(Duration::from_millis(100));
-        faults = judged(case, &expected, &caller.ask(&case.step, true));
-    }
+    // What came before it may not be in every cache yet.
+    let patience = if case.first.is_empty() { Duration::ZERO } else { SETTLES };
+    let dry = || match judged(case, &expected, &caller.ask(&case.step, true)) {
+        faults if faults.is_empty() => Ok(()),
+        faults => Err(faults),
+    };
+    let mut faults = await_within(patience, dry).err().unwrap_or_default();
     if faults.is_empty() && matches!(expected, Verdict::Refused(_)) {
         let earnest = judged(case, &expected, &caller.ask(&case.step, false));
         faults.extend(earnest.into_iter().map(|fault| format!("in earnest: {fault}")));
@@ -72,14 +74,11 @@ pub fn prepare(caller: &Caller, step: &Step) -> Result<(), String> {
     if !answer.is_ok() && !again {
         return Err(format!("{answer:?}"));
     }
-    let (started, namespace) = (Instant::now(), step.namespace.as_deref());
-    while step.verb == Verb::Delete && caller.live(&step.kind, namespace, &step.name).is_some() {
-        if started.elapsed() > SETTLES {
-            return Err(format!("{} {} does not go", step.kind, step.name));
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    Ok(())
+    let gone = || match caller.live(&step.kind, step.namespace.as_deref(), &step.name) {
+        Some(_) if step.verb == Verb::Delete => Err(format!("{} {} does not go", step.kind, step.name)),
+        _ => Ok(()),
+    };
+    await_within(SETTLES, gone)
 }
 
 /// What is wrong with an answer.

@@ -7,10 +7,10 @@ use super::case::{Case, Verb, Verdict};
 use super::offline::is_of_projection;
 use super::scene::resource;
 use super::words;
-use crate::support::wait::eventually;
+use crate::support::wait::{await_within, eventually};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long reconcile may take on a busy machine.
 const SOON: Duration = Duration::from_secs(30);
@@ -58,32 +58,31 @@ pub fn claims(bed: &Bed, cases: &[Case]) -> (usize, Vec<String>) {
     (new.len(), faults)
 }
 
-/// Waits until the status says what the case says.
+/// Waits until the status says what the case says; what is wrong with it.
 fn told(bed: &Bed, case: &Case, name: &str) -> Vec<String> {
     let namespace = case.step.namespace.as_deref();
-    let started = Instant::now();
-    loop {
-        let Some(claim) = bed.caller.live("ScopedSecret", namespace, name) else {
-            // The garbage collector takes what says that its owner is gone.
-            let owned = case.step.body.pointer("/metadata/ownerReferences").is_some();
-            return if owned { vec![] } else { vec![format!("Bare, {}: it is gone", case.title)] };
-        };
-        let wrong = status_fault(case, &claim);
-        let Some(wrong) = wrong else {
+    let look = || match bed.caller.live("ScopedSecret", namespace, name) {
+        Some(claim) => status_fault(case, &claim)
+            .map_or(Ok(Some(claim.clone())), |fault| Err(fault + &claim["status"].to_string())),
+        // The garbage collector takes what says that its owner is gone.
+        None if case.step.body.pointer("/metadata/ownerReferences").is_some() => Ok(None),
+        None => Err("it is gone".to_owned()),
+    };
+    let mut faults = vec![];
+    match await_within(SOON, look) {
+        Ok(None) => {}
+        Err(fault) => faults.push(fault),
+        Ok(Some(claim)) => {
             let text = condition(&claim, "Ready").map_or("", |c| c["message"].as_str().unwrap_or_default());
-            let mut faults: Vec<String> = words::leaks(scene(), case, text);
+            faults.extend(words::leaks(scene(), case, text));
             let target = claim.pointer("/spec/target/name").and_then(Value::as_str).unwrap_or(name);
             let there = bed.caller.live("Secret", namespace, target).is_some();
             if there != (case.expect == Verdict::Allowed) {
                 faults.push(format!("its Secret is there: {there}"));
             }
-            return faults.into_iter().map(|fault| format!("Bare, {}: {fault}", case.title)).collect();
-        };
-        if started.elapsed() > SOON {
-            return vec![format!("Bare, {}: {wrong}: {}", case.title, claim["status"])];
         }
-        std::thread::sleep(Duration::from_millis(150));
     }
+    faults.into_iter().map(|fault| format!("Bare, {}: {fault}", case.title)).collect()
 }
 
 fn status_fault(case: &Case, claim: &Value) -> Option<String> {
@@ -123,17 +122,11 @@ pub fn edits(bed: &Bed, cases: &[Case]) -> (usize, Vec<String>) {
             faults.push(format!("Bare, {}: {answer:?}", case.title));
             continue;
         }
-        let mut found = vec![];
-        let started = Instant::now();
-        while let Some(wrong) =
-            status_fault(case, &bed.caller.live("ScopedSecret", Some(&namespace), name).expect("it is there"))
-        {
-            if started.elapsed() > SOON {
-                found.push(wrong);
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        let look = || match bed.caller.live("ScopedSecret", Some(&namespace), name) {
+            Some(claim) => status_fault(case, &claim).map_or(Ok(()), Err),
+            None => Err("it is gone".to_owned()),
+        };
+        let mut found: Vec<String> = await_within(SOON, look).err().into_iter().collect();
         if secret() != had {
             found.push("its Secret is another".to_owned());
         }
@@ -230,20 +223,13 @@ fn secret_is_put_right(bed: &Bed, case: &Case) -> Result<(), String> {
         eventually("the claim says TargetConflict", SOON, told);
         bed.caller.admin("DELETE", &path, &Value::Null);
     }
-    let started = Instant::now();
-    loop {
+    await_within(SOON, || {
         let now = all();
         let own = |(name, _): &&(String, Value)| scene().claims.contains_key(&format!("{namespace}/{name}"));
         let spoilt: Vec<_> = before.iter().filter(own).filter(|was| !now.contains(was)).collect();
-        if spoilt.is_empty() {
-            return Ok(());
-        }
-        if started.elapsed() > SOON {
-            let now: Vec<_> = now.iter().filter(own).collect();
-            return Err(format!("not put right: was {spoilt:?}, is {now:?}"));
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
+        let now: Vec<_> = now.iter().filter(own).collect();
+        if spoilt.is_empty() { Ok(()) } else { Err(format!("not put right: was {spoilt:?}, is {now:?}")) }
+    })
 }
 
 /// What only looks managed is somebody's: the operator neither takes nor changes it. Here it makes room for the next.
@@ -280,12 +266,8 @@ fn guard_is_put_back(bed: &Bed, case: &Case) -> Result<(), String> {
     if !answer.is_ok() && answer.code != 409 {
         return Err(format!("{} {}", answer.code, answer.message()));
     }
-    let started = Instant::now();
-    while live() != before {
-        if started.elapsed() > SOON {
-            return Err(format!("not put back: was {before:?}, is {:?}", live()));
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    Ok(())
+    await_within(SOON, || match live() {
+        now if now == before => Ok(()),
+        now => Err(format!("not put back: was {before:?}, is {now:?}")),
+    })
 }

@@ -9,6 +9,7 @@ mod case;
 mod doors;
 mod fuzz;
 mod offline;
+mod replay;
 mod scene;
 #[path = "../support/mod.rs"]
 mod support;
@@ -47,6 +48,7 @@ fn with_everything_installed_and_with_the_guards_alone() {
     let operator = bed.operator();
     seen(&cases, Door::Everything, CASES);
     let mut faults = admission::try_all(&bed, &cases, Door::Everything);
+    faults.extend(replay::during_a_policy_change(&bed));
     operator.terminate();
     let gone = bed.cluster.kubectl(&["delete", "validatingwebhookconfiguration", "scoped-secrets"]);
     assert!(gone.status.success());
