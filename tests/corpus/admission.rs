@@ -14,6 +14,8 @@ use std::time::Duration;
 const BESIDE: usize = 6;
 /// How long a case may take to be seen by every cache that decides it, where something came before it.
 const SETTLES: Duration = Duration::from_secs(20);
+/// And where nothing did.
+const SETTLED: Duration = Duration::from_secs(3);
 
 /// Tries every case; what came out otherwise.
 pub fn try_all(bed: &Bed, cases: &[Case], door: Door) -> Vec<String> {
@@ -49,8 +51,8 @@ fn try_one(caller: &Caller, case: &Case, door: Door) -> Vec<String> {
         }
     }
     let expected = door.expects(case);
-    // What came before it may not be in every cache yet.
-    let patience = if case.first.is_empty() { Duration::ZERO } else { SETTLES };
+    // What came before it, or the scene itself, may not be in every cache yet.
+    let patience = if case.first.is_empty() { SETTLED } else { SETTLES };
     let dry = || match judged(case, &expected, &caller.ask(&case.step, true)) {
         faults if faults.is_empty() => Ok(()),
         faults => Err(faults),

@@ -44,7 +44,7 @@ pub fn claims(bed: &Bed, cases: &[Case]) -> (usize, Vec<String>) {
     };
     let before = bed.stub.arrivals().len();
     let made = beside(&new, |case| {
-        let answer = bed.caller.ask(&case.step, false);
+        let answer = bed.caller.ask_in_earnest(&case.step);
         if !answer.is_ok() {
             return vec![format!("Bare, {}: {answer:?}", case.title)];
         }
@@ -117,7 +117,7 @@ pub fn edits(bed: &Bed, cases: &[Case]) -> (usize, Vec<String>) {
         let full_name = format!("{namespace}/{name}");
         let secret = || bed.caller.live("Secret", Some(&namespace), name).map(|s| content(&s));
         let (had, asked) = (secret(), bed.stub.arrivals().len());
-        let answer = bed.caller.ask(&case.step, false);
+        let answer = bed.caller.ask_in_earnest(&case.step);
         if !answer.is_ok() {
             faults.push(format!("Bare, {}: {answer:?}", case.title));
             continue;
@@ -200,7 +200,7 @@ fn secret_is_put_right(bed: &Bed, case: &Case) -> Result<(), String> {
         secrets.map(|s| (s["metadata"]["name"].as_str().unwrap_or_default().to_owned(), content(&s))).collect()
     };
     let before = all();
-    let answer = bed.caller.ask(&case.step, false);
+    let answer = bed.caller.ask_in_earnest(&case.step);
     if !answer.is_ok() {
         return Err(format!("{} {}", answer.code, answer.message()));
     }
@@ -262,7 +262,7 @@ fn guard_is_put_back(bed: &Bed, case: &Case) -> Result<(), String> {
     };
     let live = || bed.caller.live("SegmentGuard", namespace, "scoped-secrets").map(|guard| shape(&guard));
     let before = live();
-    let answer = bed.caller.ask(&case.step, false);
+    let answer = bed.caller.ask_in_earnest(&case.step);
     if !answer.is_ok() && answer.code != 409 {
         return Err(format!("{} {}", answer.code, answer.message()));
     }

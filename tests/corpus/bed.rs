@@ -38,7 +38,7 @@ impl Bed {
         let mut keys: BTreeSet<String> = scene().claims.values().map(|[key, _]| key.clone()).collect();
         keys.extend(cases.iter().flat_map(|case| case.first.iter().chain([&case.step])).flat_map(keys_of));
         for key in keys.iter().map(|key| by_name(key)) {
-            let value = format!("{CANARY}kX9mQ2vL8nR5-of-{key}");
+            let value = value_of(&key);
             let value = if key.ends_with("/document") { format!(r#"{{"password": "{value}"}}"#) } else { value };
             // Of another account it is asked by its ARN, and answers with its name.
             let says = match key.strip_prefix("arn:").and_then(|rest| rest.rsplit_once(":secret:")) {
@@ -94,6 +94,11 @@ pub fn keys_of(step: &Step) -> Vec<String> {
     let entries =
         ["data", "dataFrom"].into_iter().filter_map(|field| step.body.pointer(&format!("/spec/{field}"))?.as_array());
     entries.flatten().filter_map(|entry| entry["remoteRef"]["key"].as_str().map(str::to_owned)).collect()
+}
+
+/// What the manager has under a key.
+pub fn value_of(key: &str) -> String {
+    format!("{CANARY}kX9mQ2vL8nR5-of-{key}")
 }
 
 /// As the manager is asked: by name in the store's own account.

@@ -3,10 +3,12 @@
 use super::case::{Step, Verb, Verdict, merge};
 use super::scene::{Scene, resource};
 use crate::support::cluster::Cluster;
+use crate::support::wait::await_within;
 use kube::client::Body;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// Connections to one cluster.
 pub struct Caller<'a> {
@@ -93,6 +95,15 @@ impl<'a> Caller<'a> {
             query.push(format!("fieldManager={}&force=true", step.manager));
         }
         self.send(Some(&step.who), method, &format!("{path}?{}", query.join("&")), content, &body)
+    }
+
+    /// In earnest; again if what is replaced was changed meanwhile, as kubectl would be told to.
+    pub fn ask_in_earnest(&self, step: &Step) -> Answer {
+        let once = || match self.ask(step, false) {
+            answer if answer.code == 409 && step.verb == Verb::Replace => Err(answer),
+            answer => Ok(answer),
+        };
+        await_within(Duration::from_secs(10), once).unwrap_or_else(|conflict| conflict)
     }
 
     /// As an admin.

@@ -1,5 +1,7 @@
 //! A case as it stands in YAML, and the request that it is. README.md is for who writes them.
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD as STANDARD;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -125,7 +127,8 @@ pub fn folder() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus")
 }
 
-/// What a text of the corpus stands for: `<x*252>` is so many letters, `<in 30 days>` is that time.
+/// What a text of the corpus stands for: `<x*252>` is so many letters, `<in 30 days>` is that time, `<value of KEY>` what the
+/// manager has under that key.
 pub fn expand(text: &str) -> String {
     let Some((before, rest)) = text.split_once('<') else { return text.to_owned() };
     let Some((inside, after)) = rest.split_once('>') else { return text.to_owned() };
@@ -134,6 +137,9 @@ pub fn expand(text: &str) -> String {
     } else if let Some(days) = inside.strip_prefix("in ").and_then(|d| d.strip_suffix(" days")) {
         let end = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * days.parse::<i64>().expect("days"));
         end.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    } else if let Some((forms, key)) = inside.rsplit_once("of ") {
+        // `value of KEY`, `base64 of KEY`, `base64 of base64 of KEY`.
+        forms.matches("base64").fold(super::bed::value_of(key), |text, _| STANDARD.encode(text))
     } else {
         return format!("{before}<{inside}>{}", expand(after));
     };

@@ -203,33 +203,50 @@ pub fn is_of_projection(reason: &str) -> bool {
         .contains(&reason)
 }
 
-/// What `kubectl scoped-secrets simulate` finds of the case's object in the scene's YAML. It is told a state: how admission
-/// would answer does not matter, only that the claim would not be fetched.
-pub fn simulated(scene: &Scene, case: &Case) -> Vec<String> {
-    let change = Change::of(scene, case);
-    let Some(mut after) = change.after else { return vec!["nothing would be stored".to_owned()] };
-    after["apiVersion"] = resource(&case.step.kind).0.into();
-    after["kind"] = case.step.kind.as_str().into();
+/// Whether a case only adds a claim to the scene, so that it can be judged beside others.
+pub fn only_adds(case: &Case) -> bool {
+    let adds = matches!(case.step.verb, Verb::Create | Verb::Apply) && case.first.is_empty();
+    let place = case.step.namespace.as_deref().unwrap_or_default();
+    adds && case.step.kind == "ScopedSecret"
+        && !super::bed::scene().claims.contains_key(&format!("{place}/{}", case.step.name))
+}
+
+/// What `kubectl scoped-secrets simulate` finds of the cases' objects in the scene's YAML, each in a file of its own. It is told
+/// a state: how admission would answer does not matter, only that the claim would not be fetched.
+pub fn simulated(scene: &Scene, cases: &[&Case]) -> Vec<String> {
     let yaml =
         |objects: &[Value]| objects.iter().map(|object| format!("---\n{object}\n")).collect::<String>().into_bytes();
-    let sources = [
-        Source { name: "scene.yaml".into(), bytes: yaml(&change.objects), found: false },
-        Source { name: "case.yaml".into(), bytes: yaml(&[after]), found: false },
-    ];
+    let mut objects = vec![];
+    let mut sources = vec![];
+    for case in cases {
+        let change = Change::of(scene, case);
+        objects = change.objects;
+        let Some(mut after) = change.after else { return vec![format!("{}: nothing would be stored", case.title)] };
+        after["apiVersion"] = resource(&case.step.kind).0.into();
+        after["kind"] = case.step.kind.as_str().into();
+        sources.push(Source { name: case.title.as_str().into(), bytes: yaml(&[after]), found: false });
+    }
+    sources.insert(0, Source { name: "scene.yaml".into(), bytes: yaml(&objects), found: false });
     thread_local!(static CRDS: Crds = Crds::default());
     let report = CRDS.with(|crds| simulate_with(crds, &sources, Timestamp::now(), &Options::default()));
     if !report.input_errors.is_empty() {
         return vec![format!("{:?}", report.input_errors)];
     }
-    let own = |finding: &&Finding| &*finding.location.file == "case.yaml" && finding.severity == Severity::Error;
-    let found: Vec<&Finding> = report.findings.iter().filter(own).collect();
+    let errors: Vec<&Finding> = report.findings.iter().filter(|finding| finding.severity == Severity::Error).collect();
+    let of = |case: &Case| errors.iter().copied().filter(|f| *f.location.file == case.title).collect::<Vec<&Finding>>();
+    cases.iter().flat_map(|case| otherwise(scene, case, &of(case))).collect()
+}
+
+/// What was found of a case that it does not expect.
+fn otherwise(scene: &Scene, case: &Case, found: &[&Finding]) -> Vec<String> {
     let told: Vec<&str> = found.iter().map(|finding| finding.reason.as_str()).collect();
-    match case.reason() {
+    let faults = match case.reason() {
         None if found.is_empty() => vec![],
         Some("") if !found.is_empty() => vec![],
         Some(reason) if told.contains(&reason) => {
             found.iter().flat_map(|finding| words::leaks(scene, case, &finding.message)).collect()
         }
         expected => vec![format!("expected {expected:?}; it found {found:?}")],
-    }
+    };
+    faults.into_iter().map(|fault| format!("Simulate, {}: {fault}", case.title)).collect()
 }
