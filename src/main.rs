@@ -8,7 +8,7 @@ use scoped_secrets::admission::ServingArgs;
 use scoped_secrets::admission::certificate_keeper::Keeper;
 use scoped_secrets::admission::health::{self, Readiness};
 use scoped_secrets::admission::review::{self, Route};
-use scoped_secrets::admission::rules::{claims, policies};
+use scoped_secrets::admission::rules::{claims, copies, policies};
 use scoped_secrets::admission::server::{self, Limits, Transport};
 use scoped_secrets::admission::tls::{CertificateCell, server_config};
 use scoped_secrets::admission::webhook_configuration::{
@@ -164,6 +164,12 @@ async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
             rule: policies::RULE,
             kinds: &[(GROUP, "SegmentationPolicy")],
             review: Arc::new(policies::Policies(cx.clone())),
+        },
+        Route {
+            path: copies::PATH,
+            rule: copies::RULE,
+            kinds: &[("", "Secret"), ("", "ConfigMap")],
+            review: Arc::new(copies::Copies::new(cx.clone())),
         },
     ];
     let admission = review::router(routes, cell.clone(), metrics.clone());

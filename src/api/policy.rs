@@ -159,6 +159,8 @@ pub enum ModalRule {
     Consumers,
     /// No replicator carries a Secret into or out of a governed namespace.
     Replication,
+    /// No Secret or ConfigMap carries a projected value into another segment.
+    Copies,
 }
 
 /// Keys of one store that governed namespaces may claim.
@@ -313,6 +315,8 @@ pub enum ExceptedRule {
     Consumers,
     /// No replicator carries a Secret into or out of the namespace.
     Replication,
+    /// No Secret or ConfigMap carries a projected value into another segment.
+    Copies,
 }
 
 /// What the operator observed of a policy.

@@ -172,6 +172,7 @@ impl Policy {
         let excepted = match rule {
             ModalRule::Consumers => ExceptedRule::Consumers,
             ModalRule::Replication => ExceptedRule::Replication,
+            ModalRule::Copies => ExceptedRule::Copies,
         };
         let reported = self.report_only.contains(&rule) || self.lifts(excepted, None, &[namespace], now);
         if reported { Mode::Audit } else { self.mode }

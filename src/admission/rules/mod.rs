@@ -4,6 +4,7 @@
 //! |-|-|-|
 //! | [`claims`] | a ScopedSecret that the authoriser refuses | webhook |
 //! | [`policies`] | a change of policy that would take Secrets from live claims | webhook |
+//! | [`copies`] | a Secret or ConfigMap with a value of another segment | webhook, by the mode |
 //! | [`managed_secrets`] | whoever but the operator writes a managed Secret, a status, or what is the operator's | guard |
 //! | [`operator`] | what the operator's own account is not for | guard |
 //! | [`boundary`] | who may not, moving a namespace into or out of a segment | guard |
@@ -15,6 +16,7 @@
 pub mod boundary;
 pub mod claims;
 pub mod consumers;
+pub mod copies;
 pub mod managed_secrets;
 pub mod operator;
 pub mod policies;

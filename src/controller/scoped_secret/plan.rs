@@ -320,11 +320,13 @@ fn is_up_to_date(o: &Observed<'_>, secret: &SecretFacts, grant: &Grant) -> bool 
     o.content == Content::Verified && owner_right && seal_right
 }
 
-/// Whether fetched versions leave nothing to write: with the values in hand an old seal is renewed.
+/// Whether fetched versions leave nothing to write: with the values in hand an old seal is renewed, and one from before there
+/// were marks completed.
 pub fn is_unchanged(o: &Observed<'_>, grant: &Grant, versions: &[(CanonicalKey, Box<str>)]) -> bool {
     let same = |seal: &Arc<SealRecord>| *seal.holding.versions == *versions;
     let renewed = |secret: &SecretFacts| {
-        secret.seal_is_current && is_up_to_date(o, secret, grant) && secret.seal.as_ref().is_ok_and(same)
+        let complete = secret.seal.as_ref().is_ok_and(|seal| same(seal) && seal.holding.is_marked());
+        secret.seal_is_current && is_up_to_date(o, secret, grant) && complete
     };
     !o.shared && o.secret.is_some_and(renewed)
 }

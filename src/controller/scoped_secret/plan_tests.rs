@@ -54,6 +54,7 @@ fn secret() -> SecretFacts {
         claim: "orders".into(),
         versions: [(key(), "v1".into())].into(),
         fingerprints: [].into(),
+        marks: Default::default(),
         held_since: now(),
         retain: false,
         consumed: false,
