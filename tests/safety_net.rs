@@ -97,7 +97,8 @@ fn with_every_replica_killed() {
     hold(
         &cluster,
         &[
-            // What the webhook must see waits: a claim, a policy.
+            // What the webhook must see waits: a claim, a policy, what may carry a value into a governed namespace.
+            ("create configmap new -n payments-prod --from-literal=a=b", "", WAITS),
             ("create -f -", &claim("new"), WAITS),
             ("create -f -", &foreign, WAITS),
             (
