@@ -6,7 +6,7 @@
 //! | Schema (the CRDs), RBAC | the API server's own | the same | the same | | Schema |
 //! | Claims | webhook | lets it pass | reconcile refuses, asks nobody | authoriser, webhook's rule | the same |
 //! | Policies | webhook | lets it pass | lets it pass | webhook's rule | what a state shows |
-//! | Copies | webhook | lets it pass | lets it pass; the scan finds it | | |
+//! | Copies, Rbac | webhook | lets it pass | lets it pass; the scan finds it | | |
 //! | ManagedSecrets | guard | guard | lets it pass, puts it right | | |
 //! | Boundary, Consumers, Replication, Operator | guard | guard | lets it pass | | |
 //!
@@ -38,12 +38,13 @@ enum Keeper {
 }
 
 /// The rules, who keeps each, and whether it can be judged without a cluster.
-const RULES: [(&str, Keeper, &[Door]); 10] = [
+const RULES: [(&str, Keeper, &[Door]); 11] = [
     ("Schema", Keeper::ApiServer, &[Door::Simulate]),
     ("RBAC", Keeper::ApiServer, &[]),
     ("Claims", Keeper::Webhook, &[Door::Core, Door::Simulate]),
     ("Policies", Keeper::Webhook, &[Door::Core, Door::Simulate]),
     ("Copies", Keeper::Webhook, &[]),
+    ("Rbac", Keeper::Webhook, &[]),
     ("ManagedSecrets", Keeper::Guard, &[]),
     ("Boundary", Keeper::Guard, &[]),
     ("Consumers", Keeper::Guard, &[]),

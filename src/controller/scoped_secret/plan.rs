@@ -46,8 +46,8 @@ pub struct Observed<'a> {
     pub content: Content,
     /// What policy says of the keys that the Secret holds.
     pub retention: Option<&'a Retention>,
-    /// How many withdrawals wait, if so many that they need somebody's word.
-    pub paused: Option<usize>,
+    /// Why its withdrawal waits, if so many do that they need somebody's word.
+    pub paused: Option<Paused>,
     /// Whether the Secret holds a value that another segment has as well, and had before.
     pub shared: bool,
     /// Whether a refresh, or a retry, is due.
@@ -164,9 +164,18 @@ pub enum Outcome {
     Paused {
         /// Why it would be.
         refusal: Refusal,
-        /// How many would be.
-        count: usize,
+        /// What it waits for.
+        paused: Paused,
     },
+}
+
+/// What withdrawals wait for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Paused {
+    /// How many wait for the same cause.
+    pub count: usize,
+    /// The report of their segment, if there is one, with how many wait there.
+    pub report: Option<(String, usize)>,
 }
 
 /// Whether a Secret is ours to write.
@@ -255,8 +264,8 @@ fn mend(o: &Observed<'_>, secret: &SecretFacts) -> Mend {
 }
 
 fn withdraw(o: &Observed<'_>, why: &Refusal) -> Step {
-    match o.paused {
-        Some(count) => Step::Report(Outcome::Paused { refusal: why.clone(), count }),
+    match &o.paused {
+        Some(paused) => Step::Report(Outcome::Paused { refusal: why.clone(), paused: paused.clone() }),
         None => Step::Withdraw(why.clone()),
     }
 }
