@@ -233,7 +233,13 @@ pub fn simulated(scene: &Scene, cases: &[&Case]) -> Vec<String> {
         return vec![format!("{:?}", report.input_errors)];
     }
     let errors: Vec<&Finding> = report.findings.iter().filter(|finding| finding.severity == Severity::Error).collect();
-    let of = |case: &Case| errors.iter().copied().filter(|f| *f.location.file == case.title).collect::<Vec<&Finding>>();
+    let of = |case: &Case| {
+        errors
+            .iter()
+            .copied()
+            .filter(|f| f.location.as_ref().is_some_and(|at| *at.file == case.title))
+            .collect::<Vec<&Finding>>()
+    };
     cases.iter().flat_map(|case| otherwise(scene, case, &of(case))).collect()
 }
 
