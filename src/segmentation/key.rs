@@ -248,6 +248,43 @@ impl fmt::Display for CanonicalKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Whatever is written, it is one exact key, as it was written, or refused.
+        #[test]
+        fn reads_or_refuses(text in ".{0,60}", made in "(arn:aws:secretsmanager:eu-west-1:[0-9]{11,13}:secret:)?/?([a-z.%*]{0,3}/){0,3}[a-z.]{0,4}(-[A-Za-z0-9]{5,7})?") {
+            for text in [text, made] {
+                let Ok(key) = RemoteKey::parse(&text) else { continue };
+                prop_assert_eq!(key.as_written(), &text);
+                let name = key.name();
+                prop_assert!(!name.split('/').any(|part| part == "." || part == ".."), "{}", name);
+                prop_assert!(name.chars().all(|c| c.is_ascii_alphanumeric() || "/_+=.@-".contains(c)), "{}", name);
+                if let Ok((canonical, ask)) = realm().resolve(&key) {
+                    prop_assert!(canonical.as_str().ends_with(name) && ask.contains(name));
+                }
+            }
+        }
+
+        /// Two names are never one key, and a name is one key whether it is written as such or as an ARN.
+        #[test]
+        fn one_name_one_key(a in "[a-z]{1,4}(/[a-z]{1,4}){0,2}", b in "[a-z]{1,4}(/[a-z]{1,4}){0,2}", end in "[A-Za-z0-9]{6}") {
+            let canonical = |text: &str| realm().resolve(&RemoteKey::parse(text).unwrap()).unwrap().0;
+            prop_assert_eq!(canonical(&a) == canonical(&b), a == b);
+            let arn = format!("arn:aws:secretsmanager:eu-west-1:123456789012:secret:{a}-{end}");
+            prop_assert_eq!(canonical(&arn), canonical(&a));
+            prop_assert_eq!(CanonicalKey::of_answer(&arn, &a), Some(canonical(&a)));
+            if a != b {
+                prop_assert!(CanonicalKey::of_answer(&arn, &b) != Some(canonical(&a)));
+            }
+        }
+
+        /// What a manager calls its answer is not trusted to be well formed.
+        #[test]
+        fn answers_of_any_form(id in ".{0,60}", name in ".{0,20}", arn in "arn:aws:secretsmanager:[a-z0-9:-]{0,40}secret:.{0,20}") {
+            let _ = (CanonicalKey::of_answer(&id, &name), CanonicalKey::of_answer(&arn, &name));
+        }
+    }
 
     fn realm() -> Realm {
         Realm::Aws { account: "123456789012".into(), region: "eu-west-1".into() }

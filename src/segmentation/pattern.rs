@@ -301,6 +301,27 @@ mod tests {
         }
     }
 
+    fn any_part() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "[a-z]{1,6}",
+            Just("*".to_owned()),
+            Just("${namespace}".to_owned()),
+            Just("${label:tenant}".to_owned()),
+        ]
+    }
+
+    /// One pass over both, however long: no star is tried twice.
+    #[test]
+    fn takes_no_longer_than_it_is_long() {
+        let labels = labels();
+        let begun = std::time::Instant::now();
+        let pattern = KeyPattern::parse(&format!("{}**", "*/".repeat(100_000))).unwrap();
+        let name = "a/".repeat(200_000) + "a";
+        let binding = Binding { namespace: "n", labels: &labels };
+        assert!(pattern.covers(&name, Place::OWN, binding) && !pattern.covers(&name[..1000], Place::OWN, binding));
+        assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{:?}", begun.elapsed());
+    }
+
     proptest! {
         #[test]
         fn never_panics(pattern in ".{0,40}", name in ".{0,40}") {
@@ -308,6 +329,47 @@ mod tests {
             if let Ok(pattern) = KeyPattern::parse(&pattern) {
                 pattern.covers(&name, Place::OWN, Binding { namespace: "n", labels: &labels });
             }
+        }
+
+        /// What it says is what it was read from, and saying it again changes nothing.
+        #[test]
+        fn a_pattern_is_its_text(text in "/?([a-z*${}:./_-]{0,12}/){0,4}[a-z*${}:._-]{0,12}") {
+            if let Ok(pattern) = KeyPattern::parse(&text) {
+                prop_assert_eq!(pattern.to_string(), text.clone());
+                prop_assert_eq!(KeyPattern::parse(&text).unwrap(), pattern);
+            }
+        }
+
+        /// Only `**` covers a key with one part more; and it covers every one.
+        #[test]
+        fn no_part_more(parts in prop::collection::vec(any_part(), 1..6), many in any::<bool>(), names in prop::collection::vec("[a-z]{1,6}", 6), more in "[a-z]{1,6}") {
+            let labels = labels();
+            let binding = Binding { namespace: "payments-prod", labels: &labels };
+            let tail = if many { "/**" } else { "" };
+            let pattern = KeyPattern::parse(&(parts.join("/") + tail)).unwrap();
+            let mut key: Vec<&str> = parts.iter().zip(&names).map(|(part, name)| match part.as_str() {
+                "*" => name.as_str(),
+                "${namespace}" => "payments-prod",
+                "${label:tenant}" => "payments",
+                literal => literal,
+            }).collect();
+            if many {
+                key.push(&names[5]);
+            }
+            let covers = |key: &[&str]| pattern.covers(&key.join("/"), Place::OWN, binding);
+            prop_assert!(covers(&key), "{} does not cover {:?}", pattern, key);
+            prop_assert!(!covers(&key[..key.len() - 1]), "{} covers too little", pattern);
+            key.push(&more);
+            prop_assert_eq!(covers(&key), many);
+        }
+
+        /// A key of another tenant's folder is no longer covered by any pattern that begins with the own one.
+        #[test]
+        fn nothing_gets_around_the_first_part(name in "[a-zA-Z0-9_+=.@/-]{0,40}") {
+            let labels = labels();
+            let pattern = KeyPattern::parse("${label:tenant}/**").unwrap();
+            let covered = pattern.covers(&name, Place::OWN, Binding { namespace: "n", labels: &labels });
+            prop_assert!(!covered || name.starts_with("payments/"));
         }
 
         #[test]

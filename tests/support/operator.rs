@@ -75,6 +75,17 @@ pub fn lift(cluster: &Cluster, rule: &str) {
     }
 }
 
+/// Breaks all of the glass: no binding, and no webhook.
+pub fn lift_all(cluster: &Cluster) {
+    let ours = "app.kubernetes.io/part-of=scoped-secrets";
+    for kind in ["validatingadmissionpolicybindings", "validatingadmissionpolicies", "validatingwebhookconfigurations"]
+    {
+        let gone = cluster.kubectl(&["delete", kind, "-l", ours]);
+        assert!(gone.status.success(), "{}", String::from_utf8_lossy(&gone.stderr));
+    }
+    eventually("the guards are lifted", Duration::from_secs(20), || forge(cluster));
+}
+
 /// Whether a Secret may be created that looks like the operator's; it is not.
 fn forge(cluster: &Cluster) -> Result<String, String> {
     let probe = json!({

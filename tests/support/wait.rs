@@ -15,13 +15,17 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// # Panics
 /// When `within` has passed, with what was seen last.
 #[track_caller]
-pub fn eventually<T, E: Display>(what: &str, within: Duration, mut look: impl FnMut() -> Result<T, E>) -> T {
+pub fn eventually<T, E: Display>(what: &str, within: Duration, look: impl FnMut() -> Result<T, E>) -> T {
+    await_within(within, look).unwrap_or_else(|seen| panic!("no {what} within {within:?}; seen last: {seen}"))
+}
+
+/// [`eventually`] for who collects what went wrong: what was seen last, once `within` has passed.
+pub fn await_within<T, E>(within: Duration, mut look: impl FnMut() -> Result<T, E>) -> Result<T, E> {
     let started = Instant::now();
     loop {
         match look() {
-            Ok(found) => return found,
-            Err(seen) if started.elapsed() >= within => panic!("no {what} within {within:?}; seen last: {seen}"),
-            Err(_) => sleep(PAUSE),
+            Err(_) if started.elapsed() < within => sleep(PAUSE),
+            seen => return seen,
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::controller::context::Context;
 use crate::controller::index::{Index, claim_of};
 use crate::projection;
 use crate::segmentation::authorize::authorize;
-use crate::segmentation::verdict::{Refusal, Verdict};
+use crate::segmentation::verdict::Verdict;
 use crate::segmentation::world::ObjectName;
 use jiff::Timestamp;
 use kube::core::DynamicObject;
@@ -45,29 +45,30 @@ pub fn judge(request: &AdmissionRequest<DynamicObject>, index: &Index, now: Time
             "the spec cannot be understood: see kubectl explain scopedsecret.spec",
         );
     };
-    if let Err(error) = projection::check_spec(&claim.spec) {
-        return deny(request, RULE, error.reason, &error.message);
-    }
     let name = claim.metadata.name.as_deref().or(claim.metadata.generate_name.as_deref()).unwrap_or_default();
     let namespace = request.namespace.as_deref().unwrap_or_default();
     let object = ObjectName::new(namespace, name);
     let uid = claim.metadata.uid.clone().unwrap_or_default().into();
     let known = index.world.namespaces.contains_key(namespace);
-    match authorize(&claim_of(&claim, &object, &uid), &index.world, now) {
+    // As reconcile does, first whether it may have the keys: it costs less than a megabyte of templates, and whoever may not
+    // need not mend them.
+    let verdict = authorize(&claim_of(&claim, &object, &uid), &index.world, now);
+    if let Verdict::Refused(refusal) = &verdict
+        && refusal.mode == Mode::Enforce
+    {
+        return deny_as(request, RULE, refusal.reason, &refusal.message, 403);
+    }
+    if let Err(error) = projection::check_spec(&claim.spec) {
+        return deny(request, RULE, error.reason, &error.message);
+    }
+    match verdict {
         Verdict::Allowed(_) => admit(request),
-        Verdict::Refused(refusal) => answer_refusal(request, &refusal),
+        Verdict::Refused(refusal) if refusal.mode == Mode::Audit => admit(request),
+        Verdict::Refused(refusal) => warn(request, RULE, refusal.reason, &refusal.message),
         Verdict::Undecided(refusal) => match refusal.reason {
             Reason::StoreNotFound | Reason::AccountUnknown => warn(request, RULE, refusal.reason, &refusal.message),
             Reason::PolicyUnknown if !known => warn(request, RULE, refusal.reason, &refusal.message),
             reason => deny(request, RULE, reason, &refusal.message),
         },
-    }
-}
-
-fn answer_refusal(request: &AdmissionRequest<DynamicObject>, refusal: &Refusal) -> AdmissionResponse {
-    match refusal.mode {
-        Mode::Enforce => deny_as(request, RULE, refusal.reason, &refusal.message, 403),
-        Mode::Warn => warn(request, RULE, refusal.reason, &refusal.message),
-        Mode::Audit => admit(request),
     }
 }

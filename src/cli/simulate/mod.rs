@@ -39,8 +39,12 @@ pub struct Options {
 
 /// Judges the inputs as if all of them were applied, in their order, to a cluster that has nothing else.
 pub fn simulate(sources: &[Source], now: Timestamp, options: &Options) -> Report {
-    let crds = Crds::default();
-    let gathered = gather(sources, options.namespace.as_deref().unwrap_or("default"), &crds);
+    simulate_with(&Crds::default(), sources, now, options)
+}
+
+/// [`simulate`] for who judges again and again: compiling the CRDs' rules takes longer than asking them.
+pub fn simulate_with(crds: &Crds, sources: &[Source], now: Timestamp, options: &Options) -> Report {
+    let gathered = gather(sources, options.namespace.as_deref().unwrap_or("default"), crds);
     let mut report = Report {
         input_errors: gathered.input_errors,
         ignored: gathered.ignored,
@@ -58,7 +62,7 @@ pub fn simulate(sources: &[Source], now: Timestamp, options: &Options) -> Report
     findings.extend(gathered.findings);
     let mut bench = judge::Bench::new(now, &options.accounts);
     for object in &last {
-        let (sound, breaches) = check(object, &crds);
+        let (sound, breaches) = check(object, crds);
         findings.extend(breaches);
         bench.add(object, sound);
     }
