@@ -159,6 +159,8 @@ pub enum ModalRule {
     Consumers,
     /// No replicator carries a Secret into or out of a governed namespace.
     Replication,
+    /// No Secret or ConfigMap carries a projected value into another segment.
+    Copies,
     /// No role carries a Secret across a boundary.
     Rbac,
 }
@@ -351,6 +353,8 @@ pub enum ExceptedRule {
     Consumers,
     /// No replicator carries a Secret into or out of the namespace.
     Replication,
+    /// No Secret or ConfigMap carries a projected value into another segment.
+    Copies,
     /// No role carries a Secret across a boundary.
     Rbac,
 }

@@ -17,6 +17,8 @@ pub mod keys;
 pub mod policy;
 pub mod providers;
 pub mod queue;
+pub mod report;
+pub mod scan;
 pub mod schedule;
 pub mod scoped_secret;
 pub mod seen_claim;

@@ -4,6 +4,7 @@
 
 pub mod access;
 pub mod authorize;
+pub mod copies;
 pub mod few;
 pub mod fingerprint;
 pub mod governed;
@@ -11,6 +12,7 @@ pub mod guarantees;
 pub mod key;
 pub mod pattern;
 pub mod policy;
+pub mod references;
 pub mod seal;
 pub mod segment;
 pub mod verdict;

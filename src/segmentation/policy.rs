@@ -185,6 +185,7 @@ impl Policy {
         let excepted = match rule {
             ModalRule::Consumers => ExceptedRule::Consumers,
             ModalRule::Replication => ExceptedRule::Replication,
+            ModalRule::Copies => ExceptedRule::Copies,
             ModalRule::Rbac => ExceptedRule::Rbac,
         };
         let reported = self.report_only.contains(&rule) || self.lifts(excepted, None, &[namespace], now);
@@ -207,10 +208,13 @@ impl Policy {
     }
 
     fn in_force(&self, rule: ExceptedRule, now: Timestamp) -> impl Iterator<Item = &Exception> {
-        self.exceptions.iter().filter(move |exception| {
-            let left = exception.expiration_time.0.duration_since(now);
-            exception.rule == rule && left > SignedDuration::ZERO && left <= EXCEPTION_LIMIT
-        })
+        self.exceptions.iter().filter(move |exception| exception.rule == rule && self.is_in_force(exception, now))
+    }
+
+    /// Whether an exception counts now.
+    pub fn is_in_force(&self, exception: &Exception, now: Timestamp) -> bool {
+        let left = exception.expiration_time.0.duration_since(now);
+        left > SignedDuration::ZERO && left <= EXCEPTION_LIMIT
     }
 }
 

@@ -164,6 +164,28 @@ fn readers_of_the_cluster(scene: &Scene) {
         cluster_wide("addon", "reads", "ServiceAccount", "kube-system:addon"),
         cluster_wide("operator", "reads", "ServiceAccount", "scoped-secrets:scoped-secrets"),
     ]);
+    // The report of each segment has those, with their path, and none of the platform's own.
+    eventually("the reports say so", SOON, || {
+        let reports = kubectl(&scene.cluster, "get segmentationreports -o json").map_err(|e| e.to_string())?;
+        let reports: Value = serde_json::from_str(&reports).unwrap();
+        let told: Vec<String> = reports["items"].as_array().unwrap().iter().map(found).collect();
+        let wide = "ClusterWideAccess ClusterRoleBinding execs";
+        let right =
+            told.len() == 3 && told.iter().all(|t| t.contains(wide) && !t.contains("addon") && !t.contains("masters"));
+        if right { Ok(()) } else { Err(format!("{told:?}")) }
+    });
+}
+
+/// The violations of rule Rbac on a report.
+fn found(report: &Value) -> String {
+    let all = report["status"]["violations"].as_array().cloned().unwrap_or_default();
+    let rbac = all.iter().filter(|v| v["rule"] == "Rbac");
+    let line = |v: &Value| {
+        assert!(v["message"].as_str().is_some_and(|text| text.contains("rules.readers")), "{v}");
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        format!("{} {} {}", text(&v["reason"]), text(&v["object"]["kind"]), text(&v["object"]["name"]))
+    };
+    rbac.map(line).collect::<Vec<_>>().join(", ")
 }
 
 fn what_must_pass(scene: &Scene) {
