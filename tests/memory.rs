@@ -6,14 +6,19 @@ mod support;
 
 use cap::Cap;
 use jiff::Timestamp;
+use k8s_openapi::api::rbac::v1::PolicyRule;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use scoped_secrets::api::{SEAL_ANNOTATION, ScopedSecret};
 use scoped_secrets::controller::index::{Index, secret_facts};
+use scoped_secrets::segmentation::access::role::Role;
+use scoped_secrets::segmentation::access::subject::Subject;
+use scoped_secrets::segmentation::access::{Access, Binding, RbacName};
 use scoped_secrets::segmentation::key::{CanonicalKey, Realm};
 use scoped_secrets::segmentation::seal::{Generation, SealKeys, SealRecord};
 use scoped_secrets::segmentation::world::{Holding, ObjectName, StoreState};
 use serde_json::json;
 use std::alloc::System;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use support::cluster::Cluster;
 use support::operator::{Operator, install};
@@ -22,6 +27,8 @@ use support::wait::eventually;
 
 #[global_allocator]
 static HEAP: Cap<System> = Cap::new(System, usize::MAX);
+/// Who counts what is allocated counts it alone.
+static COUNTING: Mutex<()> = Mutex::new(());
 
 const COUNT: u32 = 10_000;
 /// For each ScopedSecret with its Secret, synced and at rest.
@@ -186,6 +193,7 @@ fn an_operator_stays_small() {
 
 #[test]
 fn an_index_of_ten_thousand_fits_its_budget() {
+    let _alone = COUNTING.lock().unwrap_or_else(PoisonError::into_inner);
     let keys = SealKeys::new(Generation::from_random(&[7; 36], Timestamp::UNIX_EPOCH).expect("a key"));
     let mut index = Index::default();
     index.put_store(
@@ -204,4 +212,32 @@ fn an_index_of_ten_thousand_fits_its_budget() {
     let each = (HEAP.allocated() - before) / COUNT as usize;
     println!("with Secrets: {each} bytes each");
     assert!(each <= BUDGET, "{each} bytes each");
+}
+
+/// A cluster's own roles and bindings, of which hardly any leads across a boundary.
+#[test]
+fn ten_thousand_roles_and_bindings_stay_small() {
+    let _alone = COUNTING.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut access = Access::default();
+    let rule = |verb: &str, resource: &str| PolicyRule {
+        api_groups: Some(vec![String::new()]),
+        resources: Some(vec![resource.to_owned()]),
+        verbs: vec![verb.to_owned()],
+        ..PolicyRule::default()
+    };
+    let before = HEAP.allocated();
+    for i in 0..COUNT {
+        let (namespace, name) = (format!("tenant-{}-prod", i % 100), format!("orders-database-{i}"));
+        let rules = [rule("get", "configmaps"), rule(if i % 10 == 0 { "get" } else { "create" }, "secrets")];
+        access.put_role(RbacName::new(Some(&namespace), &name), Role::of(&rules));
+        let own = Subject::Account(ObjectName::new(&namespace, "orders"));
+        let other = Subject::Account(ObjectName::new("monitoring", "prometheus"));
+        let subjects = if i % 10 == 0 { vec![own, other] } else { vec![own] };
+        let role = RbacName::new(Some(&namespace), &name);
+        access.put_binding(RbacName::new(Some(&namespace), &name), Binding { role, subjects: subjects.into() });
+    }
+    let each = (HEAP.allocated() - before) / COUNT as usize;
+    println!("a role and its binding: {each} bytes");
+    assert!(each <= 400, "{each} bytes each");
+    assert_eq!(access.bindings(false).count(), COUNT as usize / 10);
 }

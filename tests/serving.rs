@@ -12,7 +12,7 @@ use scoped_secrets::admission::review::{self, Review, Route};
 use scoped_secrets::admission::server::{Limits, Transport, serve};
 use scoped_secrets::admission::tls::{CertificateCell, server_config};
 use scoped_secrets::admission::webhook_configuration::{
-    Endpoint, SCOPED_SECRETS_PATH, SEGMENTATION_POLICIES_PATH, Wanted, WebhookUrl,
+    CLUSTER_ENTRIES, Endpoint, SCOPED_SECRETS_PATH, SEGMENTATION_POLICIES_PATH, Wanted, WebhookUrl,
 };
 use scoped_secrets::leader::candidate::Terms;
 use scoped_secrets::leader::{Elector, Leadership, identity};
@@ -112,10 +112,11 @@ fn webhooks(cluster: &Cluster) -> Result<Vec<Value>, String> {
 
 fn right(cluster: &Cluster) -> Result<(), String> {
     let entries = webhooks(cluster)?;
-    let ok = entries.len() == 2
-        && entries
-            .iter()
-            .all(|e| e["failurePolicy"] == "Fail" && e["matchConditions"].as_array().map(Vec::len) == Some(2));
+    let conditions = |e: &Value| e["matchConditions"].as_array().map(Vec::len);
+    let fails = entries.iter().filter(|e| e["failurePolicy"] == "Fail").count();
+    let ok = fails == 2
+        && entries.len() == fails + CLUSTER_ENTRIES.len()
+        && entries.iter().all(|entry| conditions(entry) == Some(2));
     if ok { Ok(()) } else { Err(json!(entries).to_string()) }
 }
 

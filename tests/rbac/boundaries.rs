@@ -3,7 +3,7 @@
 use crate::support::oracle::all_is_well;
 use crate::support::tenants::SOON;
 use crate::support::wait::eventually;
-use crate::{Scene, bound, cluster_role, cluster_wide, everybody, kubectl, role, scene, subject};
+use crate::{Scene, bound, cluster_role, cluster_wide, everybody, kubectl, list, role, scene, subject};
 use serde_json::{Value, json};
 
 const STRANGER: (&str, &str) = ("ServiceAccount", "billing-prod:thief");
@@ -153,7 +153,7 @@ fn readers_of_the_cluster(scene: &Scene) {
     }
     // Applied together with its role.
     let both = [cluster_role("reads", "list", "secrets"), cluster_wide("reads", "reads", "User", "ada")];
-    let told = scene.tries("", &both);
+    let told = scene.cluster.apply(&list(&both));
     assert!(told.as_ref().is_err_and(|text| text.contains("rule Rbac, ClusterWideAccess: ")), "{told:?}");
     // What leads to Secrets without returning them is found, not refused; so is the rest of a cluster's own.
     scene.passes(&[
@@ -164,6 +164,28 @@ fn readers_of_the_cluster(scene: &Scene) {
         cluster_wide("addon", "reads", "ServiceAccount", "kube-system:addon"),
         cluster_wide("operator", "reads", "ServiceAccount", "scoped-secrets:scoped-secrets"),
     ]);
+    // The report of each segment has those, with their path, and none of the platform's own.
+    eventually("the reports say so", SOON, || {
+        let reports = kubectl(&scene.cluster, "get segmentationreports -o json").map_err(|e| e.to_string())?;
+        let reports: Value = serde_json::from_str(&reports).unwrap();
+        let told: Vec<String> = reports["items"].as_array().unwrap().iter().map(found).collect();
+        let wide = "ClusterWideAccess ClusterRoleBinding execs";
+        let right =
+            told.len() == 3 && told.iter().all(|t| t.contains(wide) && !t.contains("addon") && !t.contains("masters"));
+        if right { Ok(()) } else { Err(format!("{told:?}")) }
+    });
+}
+
+/// The violations of rule Rbac on a report.
+fn found(report: &Value) -> String {
+    let all = report["status"]["violations"].as_array().cloned().unwrap_or_default();
+    let rbac = all.iter().filter(|v| v["rule"] == "Rbac");
+    let line = |v: &Value| {
+        assert!(v["message"].as_str().is_some_and(|text| text.contains("rules.readers")), "{v}");
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        format!("{} {} {}", text(&v["reason"]), text(&v["object"]["kind"]), text(&v["object"]["name"]))
+    };
+    rbac.map(line).collect::<Vec<_>>().join(", ")
 }
 
 fn what_must_pass(scene: &Scene) {
@@ -185,13 +207,15 @@ fn what_must_pass(scene: &Scene) {
     }
     // A chart of one namespace, by its admin.
     let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "web", "namespace": "payments-prod"}});
+    let mut reader = role("payments-prod", "web", "get,list,watch", "secrets,configmaps");
+    reader["rules"][0]["apiGroups"] = json!([""]);
     let chart = [
         account,
-        role("payments-prod", "web", "get,list,watch", "secrets,configmaps"),
+        reader,
         bound("payments-prod", "web", "Role", "web", &[subject("ServiceAccount", "payments-prod:web")]),
     ];
-    let text = chart.iter().map(Value::to_string).collect::<Vec<_>>().join("\n---\n");
-    let installed = scene.cluster.submit(&["create", "-f", "-", "--as", "ada"], &text.replace("\"web\"", "\"chart\""));
+    let renamed = list(&chart).replace("\"web\"", "\"chart\"").replace("payments-prod:web", "payments-prod:chart");
+    let installed = scene.cluster.submit(&["create", "-f", "-", "--as", "ada"], &renamed);
     assert!(installed.is_ok(), "{installed:?}");
     scene.passes(&chart);
     // Namespaces that are none of its business.

@@ -24,6 +24,7 @@ use std::sync::Arc;
 pub fn found(
     index: &Index,
     missing: &[Missing],
+    access: &[Violation],
     pauses: &dyn Fn(&ObjectName, &Holding, &Refusal) -> bool,
     now: Timestamp,
 ) -> BTreeMap<Arc<str>, Observed> {
@@ -57,6 +58,11 @@ pub fn found(
             && pauses(name, held, &why)
         {
             add(&name.namespace, &|segment| retained(segment, name));
+        }
+    }
+    for violation in access {
+        if let Some(observed) = segments.get_mut(&violation.segment) {
+            observed.watched.add(FoundBy::Watch, violation.clone());
         }
     }
     for (segment, observed) in &mut segments {
@@ -177,12 +183,13 @@ fn exceptions(
 }
 
 fn told(policy: &Policy, exception: &Exception) -> ExceptionInForce {
+    let subjects = exception.subjects.iter().map(|subject| format!("{:?} {}", subject.kind, subject.name));
     ExceptionInForce {
         policy: policy.name.clone(),
         rule: format!("{:?}", exception.rule),
         reason: exception.reason.clone(),
         expiration_time: exception.expiration_time.clone(),
-        lifts: exception.keys.iter().chain(&exception.namespaces).cloned().collect(),
+        lifts: exception.keys.iter().chain(&exception.namespaces).cloned().chain(subjects).collect(),
     }
 }
 

@@ -4,6 +4,10 @@ use super::*;
 use crate::api::ScopedSecret;
 use crate::api::segmentation_report::{SegmentationReportStatus, report_name};
 use crate::controller::report::known::Known;
+use crate::segmentation::access::findings::findings;
+use crate::segmentation::access::role::Role;
+use crate::segmentation::access::subject::Subject;
+use crate::segmentation::access::{Binding, RbacName};
 use crate::segmentation::fixtures::{TENANTS, claim, now, policy};
 use crate::segmentation::world::World;
 use serde_json::json;
@@ -29,7 +33,7 @@ fn told(index: &mut Index, namespace: &str, name: &str, kind: &str, status: &str
 }
 
 fn all(index: &Index) -> Vec<String> {
-    let found = found(index, &[], &|_, _, _| true, now());
+    let found = found(index, &[], &findings(&index.access, &index.world, now()), &|_, _, _| true, now());
     let row = |(segment, observed): (&Arc<str>, &Observed)| {
         let kinds =
             observed.watched.listed().into_iter().map(|(k, o, _)| format!("{} {} {}", k.rule, k.reason, o.name));
@@ -41,8 +45,32 @@ fn all(index: &Index) -> Vec<String> {
 #[test]
 fn every_segment_with_a_namespace_has_a_report() {
     assert_eq!(all(&index()), ["billing/prod: ", "payments/prod: ", "payments/staging: "]);
-    let members = &found(&index(), &[], &|_, _, _| true, now())["payments/prod"].namespaces;
+    let members = &found(&index(), &[], &[], &|_, _, _| true, now())["payments/prod"].namespaces;
     assert_eq!(members.iter().collect::<Vec<_>>(), ["payments-prod", "payments-prod-2"]);
+}
+
+#[test]
+fn who_gets_at_secrets_across_a_boundary_is_told() {
+    let mut index = index();
+    let rule = json!({"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]});
+    let role = Role::of(&[serde_json::from_value(rule).unwrap()]);
+    index.access.put_role(RbacName::new(None, "read"), role);
+    for (namespace, name, subject) in [
+        (None, "backup", Subject::Group("backup".into())),
+        (Some("payments-prod"), "thief", Subject::AccountsOf("billing-prod".into())),
+        (Some("plain"), "nowhere", Subject::AccountsOf("billing-prod".into())),
+    ] {
+        let binding = Binding { role: RbacName::new(None, "read"), subjects: [subject].into() };
+        index.access.put_binding(RbacName::new(namespace, name), binding);
+    }
+    assert_eq!(
+        all(&index),
+        [
+            "billing/prod: Rbac ClusterWideAccess backup",
+            "payments/prod: Rbac ClusterWideAccess backup, Rbac CrossSegmentAccess thief",
+            "payments/staging: Rbac ClusterWideAccess backup"
+        ]
+    );
 }
 
 #[test]
@@ -64,7 +92,7 @@ fn what_scoped_secrets_say_is_told_by_rule() {
             "payments/staging: Claims WithdrawalPaused paused",
         ]
     );
-    assert_eq!(found(&index, &[], &|_, _, _| true, now())["payments/staging"].paused, 1);
+    assert_eq!(found(&index, &[], &[], &|_, _, _| true, now())["payments/staging"].paused, 1);
 }
 
 #[test]
@@ -76,7 +104,7 @@ fn a_retained_secret_that_waits_is_told_by_itself() {
     assert_eq!(all(&index)[1], "payments/prod: ", "its ScopedSecret speaks for it");
     index.world.remove_claim(&gone.object);
     assert_eq!(all(&index)[1], "payments/prod: Claims WithdrawalPaused kept");
-    let goes = found(&index, &[], &|_, _, _| false, now());
+    let goes = found(&index, &[], &[], &|_, _, _| false, now());
     assert_eq!(goes["payments/prod"].paused, 0);
 }
 
@@ -106,7 +134,7 @@ fn exceptions_are_on_the_reports_that_they_are_for() {
             format!("{TENANTS}exceptions: [{{rule: UniqueValues, {what}, reason: JIRA-12, expirationTime: {end}}}]");
         let mut index = index();
         index.world.policies = [policy("tenants", &yaml)].into();
-        let found = found(&index, &[], &|_, _, _| true, now());
+        let found = found(&index, &[], &[], &|_, _, _| true, now());
         let on = found
             .iter()
             .filter(|(_, o)| o.exceptions.iter().any(|e| e.rule == "UniqueValues" && e.policy == "tenants"));

@@ -228,14 +228,9 @@ async fn keep(cx: &Context, reign: &Reign) {
 fn observe_all(cx: &Context, reign: &Reign, now: Timestamp) -> BTreeMap<Arc<str>, Observed> {
     let index = cx.index();
     let pauses = |secret: &ObjectName, held: &Holding, why: &Refusal| is_paused(cx, &index, secret, held, why);
-    let mut segments = found::found(&index, &reign.missing, &pauses, now);
+    let mut segments = found::found(&index, &reign.missing, &reign.access, &pauses, now);
     let lifted = |kind: &tally::Kind, object: &_| found::is_lifted(&index, &kind.rule, object, now);
     let sightings = cx.sightings.lock().unwrap_or_else(PoisonError::into_inner);
-    for violation in &reign.access {
-        if let Some(observed) = segments.get_mut(&violation.segment) {
-            observed.watched.add(FoundBy::Watch, violation.clone());
-        }
-    }
     for (segment, observed) in &mut segments {
         let mut sighted = Tally::default();
         for (_, violation) in sightings.iter().filter(|(_, violation)| violation.segment == *segment) {
