@@ -27,8 +27,8 @@ fn the_glass_is_broken(cluster: &Cluster) {
     check.finds("GuardMissing", kind, "consumers-enforce.scopedsecrets.io");
     check.finds("GuardMissing", kind, weaker);
     assert_eq!(check.json()["summary"]["errors"], 2, "{}", check.out);
-    let text =
-        plugin(cluster, &["check"]).says(1, &["GuardMissing", "to mend: kubectl apply --server-side", "to mend: delete it, then", "2 findings"]);
+    let text = plugin(cluster, &["check"])
+        .says(1, &["GuardMissing", "to mend: kubectl apply --server-side", "to mend: delete it, then", "2 findings"]);
     assert!(text.out.contains("it is not there, so that rule Consumers is not kept"), "{}", text.out);
     is_sarif(&plugin(cluster, &["check", "-o", "sarif"]));
 }
