@@ -9,7 +9,7 @@ use super::queue::Lane;
 use super::report;
 use super::scoped_secret::told::Told;
 use super::seen_claim::SeenClaim;
-use super::{keys, providers::declared_realm};
+use super::{keys, providers::declared_realm, watch_rbac};
 use crate::api::segment_guard::SEGMENT_GUARD;
 use crate::api::{
     MANAGED_BY, MANAGED_BY_LABEL, ScopedSecret, ScopedSecretStore, SegmentGuard, SegmentGuardSpec, SegmentationPolicy,
@@ -19,6 +19,7 @@ use crate::segmentation::policy::Policy;
 use crate::segmentation::world::ObjectName;
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use kube::core::PartialObjectMeta;
@@ -33,7 +34,20 @@ use tokio::sync::watch;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Synced(BTreeSet<&'static str>);
 
-const WATCHES: [&str; 8] = ["policies", "stores", "namespaces", "secrets", "claims", "guards", "reports", "own"];
+const WATCHES: [&str; 12] = [
+    "policies",
+    "stores",
+    "namespaces",
+    "secrets",
+    "claims",
+    "guards",
+    "reports",
+    "own",
+    "roles",
+    "clusterroles",
+    "rolebindings",
+    "clusterrolebindings",
+];
 
 impl Synced {
     /// Whether every watch has.
@@ -59,11 +73,15 @@ pub async fn run(cx: Arc<Context>, synced: watch::Sender<Synced>) {
         guards(&cx, done("guards")),
         reports(&cx, done("reports")),
         own_secrets(&cx, done("own")),
+        watch_rbac::roles::<Role>(&cx, "Role", false, done("roles")),
+        watch_rbac::roles::<ClusterRole>(&cx, "ClusterRole", true, done("clusterroles")),
+        watch_rbac::bindings::<RoleBinding>(&cx, "RoleBinding", false, done("rolebindings")),
+        watch_rbac::bindings::<ClusterRoleBinding>(&cx, "ClusterRoleBinding", true, done("clusterrolebindings")),
     );
 }
 
 /// Feeds a watch: objects that are there, objects that went, and the end of each full listing.
-async fn follow<K: Clone, S>(what: &'static str, stream: S, mut each: impl FnMut(Seen<K>))
+pub(super) async fn follow<K: Clone, S>(what: &'static str, stream: S, mut each: impl FnMut(Seen<K>))
 where
     S: Stream<Item = Result<Event<K>, watcher::Error>>,
 {
@@ -99,7 +117,7 @@ impl View {
     }
 }
 
-enum Seen<K> {
+pub(super) enum Seen<K> {
     There(K),
     Listed(K),
     Gone(K),
@@ -121,7 +139,7 @@ fn missing_kind(error: &watcher::Error) -> bool {
 }
 
 /// Small pages: a page is in memory as a whole before the first of its objects is a record.
-fn pages() -> Config {
+pub(super) fn pages() -> Config {
     Config::default().page_size(100)
 }
 
