@@ -47,13 +47,13 @@ pub struct Why {
     #[arg(long, value_name = "KEY", conflicts_with = "denied")]
     pub key: Option<String>,
     /// The ScopedSecretStore of --key [default: the only one there is].
-    #[arg(long, value_name = "STORE", requires = "key")]
+    #[arg(long, value_name = "STORE", requires = "key", conflicts_with_all = ["name", "denied"])]
     pub store: Option<String>,
     /// A request that was denied: the text of the denial, or the object, from --file.
     #[arg(long, requires = "file")]
     pub denied: bool,
     /// A file, or - for stdin.
-    #[arg(short, long, value_name = "FILE", requires = "denied")]
+    #[arg(short, long, value_name = "FILE", requires = "denied", conflicts_with_all = ["name", "key"])]
     pub file: Option<PathBuf>,
     /// How to print.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
