@@ -341,7 +341,7 @@ pub fn observe_namespace(cx: &Context, metadata: &ObjectMeta, view: View) {
         guard::queue(cx, name);
         // A value that it shares within its segment may be shared across two now.
         let index = cx.index();
-        let held = index.world.holdings().filter(|(secret, _)| &*secret.namespace == name);
+        let held = index.world.holdings_in(name);
         let rivals: Vec<ObjectName> = held.flat_map(|(secret, held)| index.rivals(secret, held)).collect();
         drop(index);
         cx.retry(rivals);
@@ -428,8 +428,8 @@ fn claim_gone(cx: &Context, name: &ObjectName) {
     }
     let orphans: Vec<ObjectName> = index
         .world
-        .holdings()
-        .filter(|(secret, held)| secret.namespace == name.namespace && held.claim == name.name)
+        .holdings_in(&name.namespace)
+        .filter(|(_, held)| held.claim == name.name)
         .map(|(secret, _)| secret.clone())
         .collect();
     drop(index);

@@ -14,10 +14,41 @@ use crate::api::policy::{Action, ExceptedRule, Exclusivity, ModalRule, Mode, Wit
 use jiff::Timestamp;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Deref;
 use std::sync::Arc;
 
+/// A world as its policies, or others in their place, judge it: so a change of policy is tried without making it.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'w> {
+    world: &'w World,
+    policies: &'w BTreeMap<String, PolicyState>,
+}
+
+impl<'w> View<'w> {
+    /// A world under these policies.
+    pub fn under(world: &'w World, policies: &'w BTreeMap<String, PolicyState>) -> Self {
+        Self { world, policies }
+    }
+}
+
+impl<'w> From<&'w World> for View<'w> {
+    fn from(world: &'w World) -> Self {
+        Self::under(world, &world.policies)
+    }
+}
+
+/// All but the policies is the world's.
+impl Deref for View<'_> {
+    type Target = World;
+
+    fn deref(&self) -> &World {
+        self.world
+    }
+}
+
 /// Judges a claim.
-pub fn authorize(claim: &Claim, world: &World, now: Timestamp) -> Verdict {
+pub fn authorize<'w>(claim: &Claim, world: impl Into<View<'w>>, now: Timestamp) -> Verdict {
+    let world = world.into();
     match permit(claim, world) {
         Permit::Refused(refusal) => Verdict::Refused(refusal),
         Permit::Undecided(refusal) => Verdict::Undecided(refusal),
@@ -33,8 +64,8 @@ pub fn authorize(claim: &Claim, world: &World, now: Timestamp) -> Verdict {
 }
 
 /// Whether a namespace is governed: the policies over it agree on a segment, or why it has none.
-pub fn segment_of(namespace: &str, world: &World) -> Result<Segment, Refusal> {
-    match scope_of(namespace, world) {
+pub fn segment_of<'w>(namespace: &str, world: impl Into<View<'w>>) -> Result<Segment, Refusal> {
+    match scope_of(namespace, world.into()) {
         Ok(scope) => Ok(scope.segment),
         Err(Unscoped::Refused(refusal) | Unscoped::Undecided(refusal)) => Err(refusal),
     }
@@ -60,7 +91,7 @@ pub enum Governance {
 
 /// How breaches are answered in a namespace.
 pub fn governance(namespace: &str, world: &World, now: Timestamp) -> Governance {
-    match scope_of(namespace, world) {
+    match scope_of(namespace, world.into()) {
         Ok(scope) => {
             let strictest = |rule| scope.policies.iter().map(|p| p.answers(rule, namespace, now)).max();
             Governance::Governed {
@@ -83,6 +114,7 @@ pub fn shared_value<'p>(
     world: &World,
     now: Timestamp,
 ) -> bool {
+    let world = View::from(world);
     let Ok(own) = scope_of(&secret.namespace, world) else { return false };
     prints.into_iter().any(|print| {
         world.holdings_with(print).any(|(other, held)| {
@@ -122,7 +154,8 @@ pub enum Retention {
 }
 
 /// Judges what a Secret holds, key by key, whatever its claim says by now.
-pub fn retention(secret: &ObjectName, holding: &Holding, world: &World, now: Timestamp) -> Retention {
+pub fn retention<'w>(secret: &ObjectName, holding: &Holding, world: impl Into<View<'w>>, now: Timestamp) -> Retention {
+    let world = world.into();
     let scope = match scope_of(&secret.namespace, world) {
         Ok(scope) => scope,
         Err(Unscoped::Refused(refusal)) => return Retention::Withdraw(refusal),
@@ -205,7 +238,7 @@ enum Coverage {
     Unknown,
 }
 
-fn scope_of<'w>(namespace: &str, world: &'w World) -> Result<Scope<'w>, Unscoped> {
+fn scope_of<'w>(namespace: &str, world: View<'w>) -> Result<Scope<'w>, Unscoped> {
     let undecided = |reason, text: String| Err(Unscoped::Undecided(Refusal::new(reason, text)));
     if !world.policies_synced {
         return undecided(
@@ -219,7 +252,7 @@ fn scope_of<'w>(namespace: &str, world: &'w World) -> Result<Scope<'w>, Unscoped
             "a SegmentationPolicy cannot be understood; nothing is granted or withdrawn until the platform team corrects it".into(),
         );
     }
-    let Some((namespace, labels)) = world.namespaces.get_key_value(namespace) else {
+    let Some((namespace, labels)) = world.world.namespaces.get_key_value(namespace) else {
         return undecided(Reason::PolicyUnknown, format!("namespace {namespace:?} has not been observed yet"));
     };
     let known =
@@ -268,7 +301,7 @@ fn scope_of<'w>(namespace: &str, world: &'w World) -> Result<Scope<'w>, Unscoped
 }
 
 /// Says which label would put the namespace under a policy, without naming what other namespaces have.
-fn no_policy(namespace: &str, labels: &BTreeMap<String, String>, world: &World) -> String {
+fn no_policy(namespace: &str, labels: &BTreeMap<String, String>, world: View<'_>) -> String {
     let mut missing = BTreeSet::new();
     for state in world.policies.values() {
         if let PolicyState::Known(policy) = state {
@@ -288,7 +321,7 @@ fn no_policy(namespace: &str, labels: &BTreeMap<String, String>, world: &World) 
     )
 }
 
-fn permit<'w>(claim: &Claim, world: &'w World) -> Permit<'w> {
+fn permit<'w>(claim: &Claim, world: View<'w>) -> Permit<'w> {
     let scope = match scope_of(&claim.object.namespace, world) {
         Ok(scope) => scope,
         Err(Unscoped::Refused(refusal)) => return Permit::Refused(refusal),
@@ -489,7 +522,7 @@ impl Scope<'_> {
     }
 
     /// Whether a key in canonical form is covered, for this action, by an allow entry of any store that reaches it.
-    fn permits_canonical(&self, key: &CanonicalKey, needed: Action, world: &World) -> Coverage {
+    fn permits_canonical(&self, key: &CanonicalKey, needed: Action, world: View<'_>) -> Coverage {
         let mut answer = Coverage::Not;
         for entry in self.entries().filter(|entry| entry.may(needed)) {
             match world.stores.get(&entry.store).map(|s| s.realm()) {
@@ -523,7 +556,7 @@ impl Scope<'_> {
         written: &str,
         own: &str,
         rival: &ObjectName,
-        world: &World,
+        world: View<'_>,
         now: Timestamp,
     ) -> bool {
         let theirs = scope_of(&rival.namespace, world).ok();
@@ -565,7 +598,7 @@ fn may_cover(pattern: &super::pattern::KeyPattern, key: &CanonicalKey, binding: 
 }
 
 /// Whether the segmentation of a rival's namespace still lets it hold the key.
-fn rival_is_permitted(rival: &ObjectName, key: &CanonicalKey, world: &World) -> bool {
+fn rival_is_permitted(rival: &ObjectName, key: &CanonicalKey, world: View<'_>) -> bool {
     match scope_of(&rival.namespace, world) {
         Ok(scope) => !matches!(scope.permits_canonical(key, Action::Read, world), Coverage::Not),
         Err(Unscoped::Undecided(_)) => true,
@@ -579,7 +612,7 @@ fn owned_elsewhere(
     claim: &Claim,
     key: &AuthorisedKey,
     scope: &Scope<'_>,
-    world: &World,
+    world: View<'_>,
     now: Timestamp,
 ) -> Option<Refusal> {
     Contest { world, now, asked: RefCell::default() }.loses(claim, key, scope)
@@ -587,7 +620,7 @@ fn owned_elsewhere(
 
 /// Whether earlier claims stand in the way; each is judged once.
 struct Contest<'w> {
-    world: &'w World,
+    world: View<'w>,
     now: Timestamp,
     asked: RefCell<HashMap<ObjectName, bool>>,
 }

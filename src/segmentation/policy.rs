@@ -178,11 +178,11 @@ impl Policy {
     }
 
     /// Whether an exception lifts `rule` for this key or one of these namespaces now. One whose end is more than 90 days
-    /// ahead got past admission and is not honoured yet.
+    /// ahead, or that gives no reason, got past admission and is not honoured.
     pub fn lifts(&self, rule: ExceptedRule, key: Option<&str>, namespaces: &[&str], now: Timestamp) -> bool {
         self.exceptions.iter().any(|e| {
             let left = e.expiration_time.0.duration_since(now);
-            let in_force = left > SignedDuration::ZERO && left <= EXCEPTION_LIMIT;
+            let in_force = left > SignedDuration::ZERO && left <= EXCEPTION_LIMIT && !e.reason.trim().is_empty();
             let named = e.keys.iter().any(|k| key.is_some_and(|key| names(k, key)))
                 || e.namespaces.iter().any(|n| namespaces.contains(&n.as_str()));
             e.rule == rule && in_force && named

@@ -212,7 +212,8 @@ pub struct World {
     /// Stores by name.
     pub stores: BTreeMap<String, StoreState>,
     claims: HashMap<ObjectName, Box<Claim>>,
-    holdings: HashMap<ObjectName, Arc<Holding>>,
+    /// Ordered: those of one namespace are beside each other.
+    holdings: BTreeMap<ObjectName, Arc<Holding>>,
     by_key: HashMap<CanonicalKey, OnKey>,
     holdings_by_fingerprint: HashMap<Fingerprint, Few<ObjectName>>,
 }
@@ -331,6 +332,13 @@ impl World {
     /// Every holding.
     pub fn holdings(&self) -> impl Iterator<Item = (&ObjectName, &Holding)> {
         self.holdings.iter().map(|(secret, holding)| (secret, &**holding))
+    }
+
+    /// Every holding of one namespace.
+    pub fn holdings_in<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = (&'a ObjectName, &'a Holding)> {
+        let first = ObjectName::new(namespace, "");
+        let from_there = self.holdings.range(first..).map(|(secret, holding)| (secret, &**holding));
+        from_there.take_while(move |(secret, _)| *secret.namespace == *namespace)
     }
 
     /// What the Secret of a claim holds, if it was projected for that claim.
