@@ -88,6 +88,11 @@ reasons! {
     ReplicatedOut Refused: "A replicator would carry a projected Secret into another namespace.", "A label or annotation of a replicator was written on it.", "Leave it out; the other namespace claims a key of its own, with a ScopedSecret.";
     ReplicatedIn Refused: "A replicator would fill this Secret from another namespace, and the namespace is governed.", "An annotation names a Secret of another namespace as its source.", "Write a ScopedSecret with a key of this namespace's own.";
 
+    // ---- objects of other operators
+    KeyNotExact Refused: "An object of another operator does not name one exact key, so that it cannot be judged.", "It takes whatever keys match (find), rewrites what it takes, uses a generator, or is not written as that operator documents it.", "Name each key exactly, as the message says; or write a ScopedSecret instead.";
+    StoreUnresolved Refused: "The store that an object of another operator asks cannot be resolved to one account and region.", "It does not exist, is of another provider than AWS Secrets Manager, or names neither a role nor a region.", "Create or correct the store as the message says, or write the key as a full ARN.";
+    WriteNotAllowed Refused: "An object of another operator would write a remote key.", "A PushSecret: reading a key never implies writing it.", "Remove it, or ask the platform team for an exception to OtherOperators.";
+
     // ---- the store
     StoreNotFound Waiting: "The ScopedSecretStore does not exist.", "storeRef.name is misspelt, or the store is not there yet.", "Create the store, or correct storeRef.name.";
     StoreInvalid Refused: "The store cannot be used as it is written.", "Its path, endpoint or role is wrong, or its credentials Secret lacks a key.", "Platform team: correct the store as its message says.";

@@ -3,11 +3,11 @@
 //! Our own kinds are watched as plain JSON and decoded one by one: an object that cannot be decoded must not hide the others.
 
 use super::context::{Context, Job};
-use super::guard;
 use super::index::{PolicyFacts, accept_violations, is_older, object_name, secret_facts};
 use super::queue::Lane;
 use super::scoped_secret::told::Told;
 use super::seen_claim::SeenClaim;
+use super::{foreign, guard};
 use super::{keys, providers::declared_realm};
 use crate::api::segment_guard::SEGMENT_GUARD;
 use crate::api::{
@@ -56,11 +56,13 @@ pub async fn run(cx: Arc<Context>, synced: watch::Sender<Synced>) {
         claims(&cx, done("claims")),
         guards(&cx, done("guards")),
         own_secrets(&cx, done("own")),
+        // No part of readiness: most clusters have none, and what has not been read yet counts as outside.
+        foreign::run(&cx),
     );
 }
 
 /// Feeds a watch: objects that are there, objects that went, and the end of each full listing.
-async fn follow<K: Clone, S>(what: &'static str, stream: S, mut each: impl FnMut(Seen<K>))
+pub(super) async fn follow<K: Clone, S>(what: &'static str, stream: S, mut each: impl FnMut(Seen<K>))
 where
     S: Stream<Item = Result<Event<K>, watcher::Error>>,
 {
@@ -96,7 +98,7 @@ impl View {
     }
 }
 
-enum Seen<K> {
+pub(super) enum Seen<K> {
     There(K),
     Listed(K),
     Gone(K),
@@ -118,7 +120,7 @@ fn missing_kind(error: &watcher::Error) -> bool {
 }
 
 /// Small pages: a page is in memory as a whole before the first of its objects is a record.
-fn pages() -> Config {
+pub(super) fn pages() -> Config {
     Config::default().page_size(100)
 }
 

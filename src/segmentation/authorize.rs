@@ -2,6 +2,8 @@
 //!
 //! Pure: no clock, no I/O. It answers from the [`World`] alone, and runs before any provider call.
 
+pub mod foreign;
+
 use super::fingerprint::Fingerprint;
 use super::key::{CanonicalKey, InvalidKey, Realm, RemoteKey};
 use super::pattern::{Binding, Place};
@@ -482,12 +484,7 @@ impl Scope<'_> {
     /// Names the policy, the labels that decide, and what this namespace may claim instead. Patterns that could name
     /// another tenant (no placeholder in them) are not shown.
     fn not_allowed(&self, store: &str, key: &RemoteKey, own: bool, entries_for_store: usize) -> String {
-        let labels = self.policies.first().map_or(&[][..], |p| &p.segment_labels);
-        let shown = labels
-            .iter()
-            .map(|l| format!("{l}={}", self.labels.get(l).map_or("", String::as_str)))
-            .collect::<Vec<_>>()
-            .join(", ");
+        let shown = self.labels_shown();
         let head = format!(
             "{} does not allow namespace {:?} ({shown}) the key {:?} in store {store:?}",
             self.policy_names(),
@@ -502,23 +499,25 @@ impl Scope<'_> {
                 "{head}: the ARN is of another account than the store's, whose keys need an allow entry that begins with that account's ARN prefix; a plain pattern speaks of the store's own account"
             );
         }
-        let own: BTreeSet<String> = self
-            .policies
-            .iter()
-            .flat_map(|p| {
-                p.allow
-                    .iter()
-                    .filter(|e| e.store == store)
-                    .flat_map(|e| &e.patterns)
-                    .filter(|k| k.separates(&p.segment_labels))
-            })
-            .map(|p| p.filled(self.binding()))
-            .collect();
-        if own.is_empty() {
-            head
-        } else {
-            format!("{head}; allowed here: {}", own.into_iter().collect::<Vec<_>>().join(", "))
-        }
+        let allowed = self.allowed_here(|entry| entry.store == store);
+        if allowed.is_empty() { head } else { format!("{head}; allowed here: {allowed}") }
+    }
+
+    /// The namespace's labels that name its segment.
+    fn labels_shown(&self) -> String {
+        let labels = self.policies.first().map_or(&[][..], |p| &p.segment_labels);
+        let shown = labels.iter().map(|l| format!("{l}={}", self.labels.get(l).map_or("", String::as_str)));
+        shown.collect::<Vec<_>>().join(", ")
+    }
+
+    /// What this namespace may claim by some of the entries. Patterns that could name another tenant are not shown.
+    fn allowed_here(&self, pick: impl Fn(&AllowEntry) -> bool) -> String {
+        let patterns = self.policies.iter().flat_map(|p| {
+            let patterns = p.allow.iter().filter(|e| pick(e)).flat_map(|e| &e.patterns);
+            patterns.filter(|k| k.separates(&p.segment_labels))
+        });
+        let filled: BTreeSet<String> = patterns.map(|p| p.filled(self.binding())).collect();
+        filled.into_iter().collect::<Vec<_>>().join(", ")
     }
 
     /// Whether a key in canonical form is covered, for this action, by an allow entry of any store that reaches it.

@@ -135,7 +135,7 @@ mod tests {
         let fewer_labels =
             "segment: {labels: [tenant]}\nallow: [{storeRef: {name: aws}, keys: [\"${label:tenant}/**\"]}]";
         let only_prod = TENANTS.replace("${label:environment}", "prod");
-        let nothing = TENANTS.replace("name: aws", "name: other");
+        let nothing = TENANTS.replace("${label:tenant}", "nobody");
         for (what, yaml, expected) in [
             ("as it is", Some(TENANTS), &[][..]),
             ("deleted", None, &["payments-prod/orders", "payments-staging/orders"]),

@@ -6,6 +6,7 @@ pub mod authorize;
 pub mod change;
 pub mod few;
 pub mod fingerprint;
+pub mod foreign;
 pub mod governed;
 pub mod guarantees;
 pub mod key;

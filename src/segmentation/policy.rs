@@ -50,6 +50,8 @@ pub struct Policy {
     pub target_types: BTreeSet<String>,
     /// Whether Retain is allowed.
     pub allow_retain: bool,
+    /// Of which other operators objects are held to these rules.
+    pub governs: BTreeSet<Governs>,
     /// Rules lifted for a while.
     pub exceptions: Vec<Exception>,
 }
@@ -119,6 +121,7 @@ impl Policy {
             require_consumers: rules.require_consumers.unwrap_or(true),
             target_types: rules.target_types.into_iter().collect(),
             allow_retain: rules.allow_retain.unwrap_or(false),
+            governs: rules.governs.into_iter().collect(),
             exceptions: spec.exceptions.clone(),
         })
     }
@@ -144,16 +147,7 @@ impl Policy {
 
     /// Whether its selector picks a namespace. An absent selector picks all.
     pub fn selects(&self, namespace: &str, labels: &BTreeMap<String, String>) -> bool {
-        let value =
-            |key: &str| if key == NAMESPACE_NAME_LABEL { Some(namespace) } else { labels.get(key).map(String::as_str) };
-        let equal = self.selector.match_labels.iter().all(|(key, wanted)| value(key) == Some(wanted));
-        equal
-            && self.selector.match_expressions.iter().all(|e| match (e.operator, value(&e.key)) {
-                (SelectorOperator::In, found) => found.is_some_and(|v| e.values.iter().any(|w| w == v)),
-                (SelectorOperator::NotIn, found) => !found.is_some_and(|v| e.values.iter().any(|w| w == v)),
-                (SelectorOperator::Exists, found) => found.is_some(),
-                (SelectorOperator::DoesNotExist, found) => found.is_none(),
-            })
+        selects(&self.selector, namespace, labels)
     }
 
     /// The segment of a namespace with these labels, or the label that is missing or empty.
@@ -169,12 +163,19 @@ impl Policy {
     /// How a violation of a rule that follows the mode is answered in a namespace: only reported while the policy says so, or
     /// an exception lifts the rule there.
     pub fn answers(&self, rule: ModalRule, namespace: &str, now: Timestamp) -> Mode {
+        self.answers_for(rule, &[], namespace, now)
+    }
+
+    /// Likewise of a violation that concerns a key, in any of the forms in which an exception may name it.
+    pub fn answers_for(&self, rule: ModalRule, key: &[&str], namespace: &str, now: Timestamp) -> Mode {
         let excepted = match rule {
             ModalRule::Consumers => ExceptedRule::Consumers,
             ModalRule::Replication => ExceptedRule::Replication,
+            ModalRule::OtherOperators => ExceptedRule::OtherOperators,
         };
-        let reported = self.report_only.contains(&rule) || self.lifts(excepted, None, &[namespace], now);
-        if reported { Mode::Audit } else { self.mode }
+        let lifted = self.lifts(excepted, None, &[namespace], now)
+            || key.iter().any(|key| self.lifts(excepted, Some(key), &[namespace], now));
+        if lifted || self.report_only.contains(&rule) { Mode::Audit } else { self.mode }
     }
 
     /// Whether an exception lifts `rule` for this key or one of these namespaces now. One whose end is more than 90 days
@@ -188,6 +189,20 @@ impl Policy {
             e.rule == rule && in_force && named
         })
     }
+}
+
+/// Whether a label selector picks a namespace, as Kubernetes does; its name is a label of it.
+pub fn selects(selector: &NamespaceSelector, namespace: &str, labels: &BTreeMap<String, String>) -> bool {
+    let value =
+        |key: &str| if key == NAMESPACE_NAME_LABEL { Some(namespace) } else { labels.get(key).map(String::as_str) };
+    let equal = selector.match_labels.iter().all(|(key, wanted)| value(key) == Some(wanted));
+    equal
+        && selector.match_expressions.iter().all(|e| match (e.operator, value(&e.key)) {
+            (SelectorOperator::In, found) => found.is_some_and(|v| e.values.iter().any(|w| w == v)),
+            (SelectorOperator::NotIn, found) => !found.is_some_and(|v| e.values.iter().any(|w| w == v)),
+            (SelectorOperator::Exists, found) => found.is_some(),
+            (SelectorOperator::DoesNotExist, found) => found.is_none(),
+        })
 }
 
 /// Whether an exception's key, a name or a full ARN, is this one: as a claim writes it, or in canonical form.

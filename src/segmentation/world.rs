@@ -13,10 +13,12 @@
 
 use super::few::Few;
 use super::fingerprint::Fingerprint;
+use super::foreign::Foreign;
 use super::governed::{Governed, LabelSet};
 use super::key::{CanonicalKey, Realm, RemoteKey};
 use super::policy::Policy;
 use crate::api::ScopedSecretSpec;
+use crate::api::policy::Governs;
 use jiff::Timestamp;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -211,6 +213,8 @@ pub struct World {
     pub namespaces: HashMap<Arc<str>, BTreeMap<String, String>>,
     /// Stores by name.
     pub stores: BTreeMap<String, StoreState>,
+    /// Objects of other operators.
+    pub foreign: Foreign,
     claims: HashMap<ObjectName, Box<Claim>>,
     /// Ordered: those of one namespace are beside each other.
     holdings: BTreeMap<ObjectName, Arc<Holding>>,
@@ -290,13 +294,14 @@ impl World {
 
     /// The labels by which namespaces are governed; None while not every policy was seen.
     pub fn governed(&self) -> Option<Governed> {
-        let labels = |state: &PolicyState| match state {
-            PolicyState::Known(policy) => Some(LabelSet::of(&policy.segment_labels)),
+        let known = |state: &PolicyState| match state {
+            PolicyState::Known(policy) => Some((LabelSet::of(&policy.segment_labels), policy.governs.clone())),
             PolicyState::Unknown(_) => None,
         };
-        let sets: Vec<Option<LabelSet>> = self.policies.values().map(labels).collect();
+        let sets: Vec<Option<(LabelSet, BTreeSet<Governs>)>> = self.policies.values().map(known).collect();
         let uncertain = sets.contains(&None);
-        self.policies_synced.then(|| Governed::new(sets.into_iter().flatten(), uncertain))
+        let (labels, governs): (Vec<_>, Vec<_>) = sets.into_iter().flatten().map(|(l, g)| (l.clone(), (l, g))).unzip();
+        self.policies_synced.then(|| Governed::new(labels, uncertain).holding(governs))
     }
 
     /// Whether an exception of a policy ended in this time: what it lifted counts again.

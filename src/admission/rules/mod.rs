@@ -3,7 +3,8 @@
 //! | rule | refuses | kept by |
 //! |-|-|-|
 //! | [`claims`] | a ScopedSecret that the authoriser refuses | webhook |
-//! | [`policies`] | a change of policy that would take Secrets from live claims | webhook |
+//! | [`policies`] | a change of policy that would take Secrets from live claims, or make one segment of several | webhook |
+//! | [`other_operators`] | an ExternalSecret and its kin that names a key outside the namespace's, or another scope's | webhook, by the mode |
 //! | [`managed_secrets`] | whoever but the operator writes a managed Secret, a status, or what is the operator's | guard |
 //! | [`operator`] | what the operator's own account is not for | guard |
 //! | [`boundary`] | who may not, moving a namespace into or out of a segment | guard |
@@ -17,6 +18,7 @@ pub mod claims;
 pub mod consumers;
 pub mod managed_secrets;
 pub mod operator;
+pub mod other_operators;
 pub mod policies;
 pub mod replication;
 

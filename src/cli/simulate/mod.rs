@@ -18,7 +18,6 @@ pub mod report;
 pub mod sarif;
 pub mod schema;
 pub mod text;
-pub mod yaml;
 
 use accounts::Accounts;
 use crd::Crds;
@@ -29,6 +28,7 @@ use schema::Weight;
 use std::collections::BTreeMap;
 
 use crate::api::Reason;
+use crate::yaml;
 
 /// What the user may set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
