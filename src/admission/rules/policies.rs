@@ -179,3 +179,7 @@ fn fault_of(exception: &Exception, now: Timestamp) -> Option<&'static str> {
         None
     }
 }
+
+#[cfg(test)]
+#[path = "policies_tests.rs"]
+mod tests;

@@ -29,7 +29,7 @@ pub struct Foreign {
     read: BTreeSet<ForeignKind>,
     stores: BTreeMap<ForeignName, ForeignStore>,
     objects: BTreeMap<ForeignName, Box<Record>>,
-    by_key: HashMap<Arc<str>, Few<ForeignName>>,
+    pub(super) by_key: HashMap<Arc<str>, Few<ForeignName>>,
 }
 
 impl Foreign {

@@ -19,7 +19,7 @@ fn told(ask: &Ask) -> String {
     match &ask.what {
         What::Read { from: store, any_version: false } => format!("read {} {}", from(store), ask.key),
         What::Read { from: store, any_version: true } => format!("any {} {}", from(store), ask.key),
-        What::Write => format!("write {}", ask.key),
+        What::Write => format!("write {}", ask.key).trim_end().to_owned(),
         What::Push(secret) => format!("push {}", secret.as_deref().unwrap_or("by labels")),
         What::Outside(reason, _) => format!("{reason:?} {}", ask.key).trim_end().to_owned(),
     }
@@ -38,7 +38,10 @@ fn external_secrets() {
         ForeignKind::ExternalSecret,
         &[
             ("{}", &[]),
-            ("{secretStoreRef: {name: aws}, data: [{secretKey: p, remoteRef: {key: a/b, property: c}}]}", &["read aws a/b"]),
+            (
+                "{secretStoreRef: {name: aws}, data: [{secretKey: p, remoteRef: {key: a/b, property: c}}]}",
+                &["read aws a/b"],
+            ),
             (
                 "{secretStoreRef: {name: aws, kind: ClusterSecretStore}, data: [{remoteRef: {key: a}}, {remoteRef: {key: a}}]}",
                 &["read cluster:aws a"],
@@ -62,7 +65,10 @@ fn external_secrets() {
             ),
             ("{secretStoreRef: {name: aws}, dataFrom: [{extract: {key: a}, rewrite: []}]}", &["read aws a"]),
             ("{secretStoreRef: {name: aws}, dataFrom: [{find: {name: {regexp: .*}}}]}", &["KeyNotExact"]),
-            ("{secretStoreRef: {name: aws}, dataFrom: [{find: {path: a}, extract: {key: b}}]}", &["KeyNotExact", "read aws b"]),
+            (
+                "{secretStoreRef: {name: aws}, dataFrom: [{find: {path: a}, extract: {key: b}}]}",
+                &["KeyNotExact", "read aws b"],
+            ),
             ("{dataFrom: [{sourceRef: {generatorRef: {kind: Password, name: p}}}]}", &[]),
             ("{dataFrom: [{sourceRef: {generatorRef: {kind: ECRAuthorizationToken, name: p}}}]}", &["KeyNotExact"]),
             ("{dataFrom: [{sourceRef: {generatorRef: 7}}]}", &["KeyNotExact"]),
@@ -72,7 +78,10 @@ fn external_secrets() {
     );
     hold(
         ForeignKind::ClusterExternalSecret,
-        &[("{externalSecretSpec: {secretStoreRef: {name: aws}, data: [{remoteRef: {key: a}}]}}", &["read aws a"]), ("{}", &[])],
+        &[
+            ("{externalSecretSpec: {secretStoreRef: {name: aws}, data: [{remoteRef: {key: a}}]}}", &["read aws a"]),
+            ("{}", &[]),
+        ],
     );
 }
 
@@ -86,7 +95,10 @@ fn push_secrets() {
                 "{selector: {secret: {name: orders}}, data: [{match: {secretKey: p, remoteRef: {remoteKey: a/b}}}]}",
                 &["push orders", "write a/b"],
             ),
-            ("{selector: {secret: {selector: {matchLabels: {a: b}}}}, dataTo: [{remoteKey: x}]}", &["push by labels", "write x"]),
+            (
+                "{selector: {secret: {selector: {matchLabels: {a: b}}}}, dataTo: [{remoteKey: x}]}",
+                &["push by labels", "write x"],
+            ),
             ("{selector: {generatorRef: {kind: Password, name: p}}, data: [{}]}", &["write"]),
             ("{data: 3}", &["KeyNotExact"]),
         ],
@@ -106,11 +118,17 @@ fn vault_static_secrets() {
 
 #[test]
 fn secret_provider_classes() {
-    let class = |parameters: Value| asks(ForeignKind::SecretProviderClass, &json!({"provider": "aws", "parameters": parameters}));
+    let class = |parameters: Value| {
+        asks(ForeignKind::SecretProviderClass, &json!({"provider": "aws", "parameters": parameters}))
+    };
     let arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:a/b-AbCdEf";
     for (region, objects, expected) in [
         ("eu-west-1", "- objectName: a/b\n  objectType: secretsmanager\n", &["read in:eu-west-1 a/b"][..]),
-        ("eu-west-1", "- {objectName: a, objectType: secretsmanager, objectVersionLabel: AWSCURRENT}", &["read in:eu-west-1 a"]),
+        (
+            "eu-west-1",
+            "- {objectName: a, objectType: secretsmanager, objectVersionLabel: AWSCURRENT}",
+            &["read in:eu-west-1 a"],
+        ),
         ("eu-west-1", "- {objectName: a, objectType: secretsmanager, objectVersion: v1}", &["any in:eu-west-1 a"]),
         ("eu-west-1", "- {objectName: a, objectType: ssmparameter}", &["KeyNotAllowed a"]),
         ("eu-west-1", "- {objectName: a}", &["KeyNotExact a"]),
@@ -126,7 +144,11 @@ fn secret_provider_classes() {
         ("eu-west-1", "- {objectName: a, objectname: b, objectType: secretsmanager}", &["KeyNotExact"]),
         ("eu-west-1", "- {objectName: a, objectName: b, objectType: secretsmanager}", &["KeyNotExact"]),
         ("eu-west-1", "- {objectName: a, objectType: secretsmanager, ob\u{17f}ectVersion: b}", &["KeyNotExact"]),
-        ("eu-west-1", "---\n- {objectName: a, objectType: secretsmanager}\n---\n- {objectName: b, objectType: secretsmanager}", &["KeyNotExact"]),
+        (
+            "eu-west-1",
+            "---\n- {objectName: a, objectType: secretsmanager}\n---\n- {objectName: b, objectType: secretsmanager}",
+            &["KeyNotExact"],
+        ),
         (
             "eu-west-1",
             "- &x {objectName: a, objectType: secretsmanager}\n- {<<: *x, objectName: b}",
@@ -176,7 +198,10 @@ fn stores() {
     };
     for (spec, expected) in [
         ("{provider: {aws: {service: SecretsManager, region: eu-west-1}}}".to_owned(), aws("eu-west-1", None, "")),
-        (format!("{{provider: {{aws: {{region: eu-west-1, role: \"{role}\", prefix: a/}}}}}}"), aws("eu-west-1", Some("123456789012"), "a/")),
+        (
+            format!("{{provider: {{aws: {{region: eu-west-1, role: \"{role}\", prefix: a/}}}}}}"),
+            aws("eu-west-1", Some("123456789012"), "a/"),
+        ),
         (
             format!("{{provider: {{aws: {{region: eu-west-1, additionalRoles: [x, \"{role}\"]}}}}}}"),
             aws("eu-west-1", Some("123456789012"), ""),
@@ -254,7 +279,12 @@ fn objects_are_found_by_the_keys_that_they_mean_now() {
 
 fn any_json() -> impl Strategy<Value = Value> {
     let words = "(data|dataFrom|key|remoteRef|aws|provider|objects|- \\{objectName: a\\}|\\{\\{|[a-z/:{}<&*\u{17f}\\n -]{0,12})";
-    let leaf = prop_oneof![Just(Value::Null), any::<bool>().prop_map(Value::from), any::<i32>().prop_map(Value::from), words.prop_map(Value::from)];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i32>().prop_map(Value::from),
+        words.prop_map(Value::from)
+    ];
     leaf.prop_recursive(5, 48, 6, |inner| {
         let names = "(data|dataFrom|extract|find|key|remoteRef|sourceRef|storeRef|secretStoreRef|generatorRef|kind|name|provider|aws|region|role|prefix|parameters|objects|mount|path|selector|secret|match|remoteKey|externalSecretSpec|namespaces|namespaceSelector|namespaceSelectors|additionalRoles)";
         prop_oneof![
