@@ -7,8 +7,9 @@ use kube::{Client, Config};
 use scoped_secrets::admission::ServingArgs;
 use scoped_secrets::admission::certificate_keeper::Keeper;
 use scoped_secrets::admission::health::{self, Readiness};
+use scoped_secrets::admission::identities::Installation;
 use scoped_secrets::admission::review::{self, Route};
-use scoped_secrets::admission::rules::{claims, other_operators, policies};
+use scoped_secrets::admission::rules::{claims, copies, other_operators, policies};
 use scoped_secrets::admission::server::{self, Limits, Transport};
 use scoped_secrets::admission::tls::{CertificateCell, server_config};
 use scoped_secrets::admission::webhook_configuration::{
@@ -17,7 +18,7 @@ use scoped_secrets::admission::webhook_configuration::{
 use scoped_secrets::api::{FIELD_MANAGER, GROUP};
 use scoped_secrets::controller::context::{Context, Nature};
 use scoped_secrets::controller::providers::Providers;
-use scoped_secrets::controller::{self, keys, watch};
+use scoped_secrets::controller::{self, keys, report, watch};
 use scoped_secrets::leader::{self, Elector, LeaderArgs, Leadership};
 use scoped_secrets::telemetry::logs::{self, LogArgs};
 use scoped_secrets::telemetry::metrics::Metrics;
@@ -44,6 +45,10 @@ struct Args {
     /// refreshed.
     #[arg(long, env = "SCOPED_SECRETS_SEAL_KEY_MAX_AGE", default_value = "90d", value_parser = duration)]
     seal_key_max_age: Duration,
+    /// How often the leader looks whether the rules that the API server keeps are there as installed (30s, 10m). What is
+    /// missing is reported, and never put back.
+    #[arg(long, env = "SCOPED_SECRETS_GUARD_INTERVAL", default_value = "1m", value_parser = interval)]
+    guard_interval: Duration,
     #[command(flatten)]
     serving: ServingArgs,
     #[command(flatten)]
@@ -54,6 +59,16 @@ struct Args {
 
 fn duration(text: &str) -> Result<Duration, String> {
     scoped_secrets::api::duration::parse(text).map_err(|e| e.to_string())
+}
+
+/// A duration between one second and a year.
+fn interval(text: &str) -> Result<Duration, String> {
+    let longest = Duration::from_secs(366 * 86_400);
+    match duration(text)? {
+        some if some < Duration::from_secs(1) => Err("write a second at least, such as 30s".into()),
+        some if some > longest => Err("write a year at most, such as 365d".into()),
+        some => Ok(some),
+    }
 }
 
 const MAX_THREADS: usize = 4;
@@ -171,6 +186,12 @@ async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
             kinds: other_operators::KINDS,
             review: Arc::new(other_operators::OtherOperators(cx.clone())),
         },
+        Route {
+            path: copies::PATH,
+            rule: copies::RULE,
+            kinds: &[("", "Secret"), ("", "ConfigMap")],
+            review: Arc::new(copies::Copies::new(cx.clone())),
+        },
     ];
     let admission = review::router(routes, cell.clone(), metrics.clone());
     let admission = tokio::spawn(server::serve(
@@ -182,7 +203,11 @@ async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
     ));
 
     let (synced_sender, synced) = channel::channel(watch::Synced::default());
-    let work = tokio::spawn(work(cx, leadership, synced_sender, synced, caches, args.seal_key_max_age));
+    let terms = report::Terms {
+        installation: Installation { namespace: args.namespace.clone(), service_account: args.service_account.clone() },
+        guards: args.guard_interval,
+    };
+    let work = tokio::spawn(work(cx, leadership, synced_sender, synced, caches, args.seal_key_max_age, terms));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), namespace = args.namespace, "the operator starts");
 
     wait_for_signal().await?;
@@ -206,6 +231,7 @@ async fn work(
     mut synced: channel::Receiver<watch::Synced>,
     caches: health::Gate,
     seal_key_max_age: Duration,
+    terms: report::Terms,
 ) {
     // Without the key no seal says anything: it comes before the watches.
     while let Err(error) = keys::ensure(&cx, leadership.leads()).await {
@@ -222,7 +248,11 @@ async fn work(
         // Nothing is decided from half a view.
         if synced.wait_for(watch::Synced::all).await.is_ok() {
             caches.set(true);
-            tokio::join!(controller::run(cx.clone()), controller::lead(&cx, leadership.clone(), seal_key_max_age));
+            tokio::join!(
+                controller::run(cx.clone()),
+                controller::lead(&cx, leadership.clone(), seal_key_max_age),
+                report::run(cx.clone(), leadership.clone(), terms),
+            );
         }
     };
     tokio::join!(watch::run(cx.clone(), synced_sender), act);

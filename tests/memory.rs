@@ -63,11 +63,13 @@ fn claim(i: u32) -> ScopedSecret {
 fn secret(i: u32, keys: &SealKeys) -> (ObjectName, ObjectMeta) {
     let name = ObjectName::new(&format!("tenant-{}-prod", i % 100), &format!("orders-database-{i}"));
     let key = format!("aws:123456789012:eu-west-1:tenant-{}/prod/orders-database-{i}", i % 100);
+    let (fingerprints, marks) = keys.sealed_prints(&[keys.print(format!("kX9mQ2vL8nR5wT3z-{i:08}").as_bytes())]);
     let holding = Holding {
         claim: name.name.clone(),
         versions: [(CanonicalKey::from_sealed(&key), uid(3, i).into())].into(),
         held_since: Timestamp::UNIX_EPOCH,
-        fingerprints: [keys.fingerprint(&i.to_be_bytes())].into(),
+        fingerprints,
+        marks,
         retain: false,
         consumed: true,
         pinned: false,

@@ -88,28 +88,6 @@ impl Withdrawals for Case {
     }
 }
 
-/// Without admission, until [`admission_on`].
-fn admission_off(case: &Case) {
-    case.bed.kubectl(&["delete", "validatingwebhookconfiguration", "scoped-secrets"]);
-}
-
-/// Applies what admission would refuse, as soon as the API server has forgotten the webhook.
-fn bypass(case: &Case, yaml: &str) {
-    eventually("nobody reviews", SOON, || case.bed.cluster.apply(yaml).map(drop));
-}
-
-fn admission_on(case: &Case) {
-    install_unguarded(&case.bed.cluster);
-    let thief = case.yaml("thief", "data: [{secretKey: value, remoteRef: {key: victim/prod/db}}]");
-    eventually("claims are reviewed again", SOON, || match case.bed.cluster.apply(&thief) {
-        Err(refusal) if refusal.contains("KeyNotAllowed") => Ok(()),
-        other => {
-            case.bed.kubectl(&["delete", "scopedsecret", "thief", "-n", case.name, "--ignore-not-found"]);
-            Err(format!("{other:?}"))
-        }
-    });
-}
-
 #[test]
 fn a_policy_takes_away() {
     let mut many = Case::alone("many");
@@ -120,7 +98,7 @@ fn a_policy_takes_away() {
     deleted_with_a_spent_number(&many);
     few_go_at_once(&many);
     guarantees_hold(&many.bed.cluster);
-    admission_on(&many);
+    many.admission_on();
     what_cannot_be_decoded(&many);
     a_kind_that_is_gone(&mut many);
     many.all_is_well();
@@ -161,9 +139,9 @@ fn paused_without_admission(many: &mut Case) {
         let policy = many.bed.cluster.get_json("segmentationpolicy", None, "other").ok_or("gone")?;
         if policy["status"]["accepted"]["settled"] == true { Ok(()) } else { Err(policy["status"].to_string()) }
     });
-    admission_off(many);
+    many.admission_off();
     // The annotation of the change before still stands; it accepts nothing more.
-    bypass(many, &many.allowing("kept", Some("12")));
+    many.bypass(&many.allowing("kept", Some("12")));
     many.all_paused(MANY);
     many.is_ready("kept");
     // Put right again: as if nothing had been.
@@ -199,7 +177,7 @@ fn paused_without_admission(many: &mut Case) {
     // A restart does not make it valid again.
     many.stop_operator();
     many.start_operator();
-    bypass(many, &many.allowing("kept", Some("12")));
+    many.bypass(&many.allowing("kept", Some("12")));
     many.all_paused(MANY);
     many.bed.apply(&many.allowing("**", None));
     many.all_ready(MANY);
@@ -222,7 +200,7 @@ fn spent(many: &Case) {
 
 /// A deletion cannot set an annotation: the one that stands counts, unless it has served before.
 fn deleted_with_a_spent_number(many: &Case) {
-    admission_on(many);
+    many.admission_on();
     let standing = (MANY + 1).to_string();
     many.bed.apply(&many.allowing("kept", Some(&standing)));
     many.all_gone(MANY);
@@ -234,7 +212,7 @@ fn deleted_with_a_spent_number(many: &Case) {
     let refused = many.bed.cluster.kubectl(&delete);
     let said = String::from_utf8_lossy(&refused.stderr);
     assert!(!refused.status.success() && said.contains("ViolationsNotAccepted"), "{said}");
-    admission_off(many);
+    many.admission_off();
     eventually("nobody reviews", SOON, || {
         let done = many.bed.cluster.kubectl(&delete);
         if done.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&done.stderr).into_owned()) }
@@ -253,10 +231,10 @@ fn few_go_at_once(many: &Case) {
         many.bed.kubectl(&["delete", "scopedsecret", &name(i), "-n", many.name]);
         many.secret_goes(&name(i));
     }
-    bypass(many, &many.allowing("kept", None));
+    many.bypass(&many.allowing("kept", None));
     many.all_gone(FEW);
     many.is_ready("kept");
-    bypass(many, &many.allowing("**", None));
+    many.bypass(&many.allowing("**", None));
     many.all_ready(FEW);
 }
 
@@ -271,9 +249,9 @@ fn what_cannot_be_decoded(many: &Case) {
     let odd =
         many.policy("mode: Prevent").replace(&format!("metadata: {{name: {}}}", many.name), "metadata: {name: odd}");
     let odd = odd.replace("${label:tenant}/${label:environment}/**", "odd/**");
-    admission_off(many);
-    bypass(many, &odd);
-    bypass(many, &odd.replace("metadata: {name: odd}", "metadata: {name: even}"));
+    many.admission_off();
+    many.bypass(&odd);
+    many.bypass(&odd.replace("metadata: {name: odd}", "metadata: {name: even}"));
     for i in 0..FEW {
         let object = many.becomes(&name(i), "Authorized", "Unknown", "PolicyUnknown");
         assert_eq!(condition(&object, "Ready").unwrap()["status"], "True", "{}", object["status"]);
@@ -285,7 +263,7 @@ fn what_cannot_be_decoded(many: &Case) {
         if ready["reason"] == "PolicyInvalid" && says.contains("Prevent") { Ok(()) } else { Err(ready.to_string()) }
     });
     many.text("new", "canary-many-new-kX9mQ2vL8nR5wT3z");
-    bypass(many, &many.yaml("new", &whole("new")));
+    many.bypass(&many.yaml("new", &whole("new")));
     many.becomes("new", "Ready", "False", "PolicyUnknown");
     // Nothing is withdrawn either, whatever the others say.
     many.bed.apply(&many.allowing("kept", None));
@@ -318,7 +296,7 @@ fn what_cannot_be_decoded(many: &Case) {
     many.is_ready("new");
     assert_eq!(many.secrets(FEW), before);
     assert_eq!(many.writes(mark), 1, "the new one's");
-    admission_on(many);
+    many.admission_on();
 }
 
 /// Deleting a CRD deletes its objects: that is nobody's word on what they allowed.
@@ -387,7 +365,7 @@ fn ready_since(many: &Case) -> Vec<String> {
 }
 
 fn bypass_after_install(many: &Case) {
-    admission_off(many);
-    bypass(many, &many.allowing("**", None));
+    many.admission_off();
+    many.bypass(&many.allowing("**", None));
     install_unguarded(&many.bed.cluster);
 }

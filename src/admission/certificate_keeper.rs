@@ -89,7 +89,7 @@ fn in_short(error: &kube::Error) -> String {
 }
 
 impl Keeper {
-    /// `served` opens when there is a certificate in `cell`; nothing is written before `governed` is known.
+    /// `served` opens when there is a certificate in `cell`. Before `governed` is known nothing is registered.
     pub fn new(
         client: Client,
         wanted: Wanted,
@@ -155,12 +155,12 @@ impl Keeper {
     /// trusts is put right between any two steps.
     async fn keep(&self, seen: &mut Seen, now: jiff::Timestamp) -> Result<Duration, KeepError> {
         let Seen { secret: Some(secret), configuration: Some(configuration) } = seen else { return Ok(LOOK) };
-        if self.governed.borrow().is_none() {
-            return Ok(LOOK);
-        }
         // Asked again before each write: the one before may have taken longer than the lease.
         while self.leadership.leads() {
             let current = read(secret.as_ref());
+            if current.is_ok() && self.governed.borrow().is_none() {
+                return Ok(LOOK);
+            }
             if let (Some(live), Ok(bundle)) = (configuration.as_ref(), &current) {
                 *configuration = Some(self.register(live, bundle).await?);
             }

@@ -8,6 +8,7 @@
 
 use super::bundle::Published;
 use super::identities::Installation;
+use super::rules::copies;
 use crate::api::policy::Governs;
 use crate::api::{GROUP, NAMESPACE_NAME_LABEL};
 use crate::segmentation::governed::{Governed, LabelSet};
@@ -92,10 +93,35 @@ pub struct Entry {
     pub kinds: &'static [(&'static str, &'static str, &'static [&'static str])],
     /// When.
     pub operations: &'static [&'static str],
+    /// Which requests need a review, beyond what every entry asks: name and CEL expression.
+    pub conditions: &'static [(&'static str, &'static str)],
 }
 
 /// Entries for governed namespaces, one for each set of segment labels: what they review waits while the webhook is down.
-pub const GOVERNED_ENTRIES: &[Entry] = &[];
+pub const GOVERNED_ENTRIES: &[Entry] = &[COPIES];
+
+const COPIES: Entry = Entry {
+    name: "copies",
+    path: copies::PATH,
+    kinds: &[("", "v1", &["secrets", "configmaps"])],
+    operations: &["CREATE", "UPDATE"],
+    conditions: &[
+        // An update of nothing that is compared: owners, finalizers, the field managers.
+        (
+            "something-changes",
+            "request.operation != 'UPDATE' \
+             || has(object.data) != has(oldObject.data) || (has(object.data) && object.data != oldObject.data) \
+             || has(object.binaryData) != has(oldObject.binaryData) || (has(object.binaryData) && object.binaryData != oldObject.binaryData) \
+             || has(object.metadata.labels) != has(oldObject.metadata.labels) || (has(object.metadata.labels) && object.metadata.labels != oldObject.metadata.labels) \
+             || has(object.metadata.annotations) != has(oldObject.metadata.annotations) || (has(object.metadata.annotations) && object.metadata.annotations != oldObject.metadata.annotations)",
+        ),
+        // Every namespace gets it at once, and no pod starts without.
+        (
+            "not-the-root-certificate",
+            "!(request.name == 'kube-root-ca.crt' && request.userInfo.username == 'system:serviceaccount:kube-system:root-ca-cert-publisher')",
+        ),
+    ],
+};
 
 /// Entries for what is cluster-scoped: what they review passes while the webhook is down, and the scan finds it.
 pub const CLUSTER_ENTRIES: &[Entry] = &[];
@@ -165,7 +191,7 @@ impl Wanted {
     /// The entries. Every field is written out, also those at their default, so that whatever somebody changes shows as
     /// a difference.
     pub fn webhooks(&self, published: &Published, governed: &Governed) -> Vec<Value> {
-        let ours = |name, path, resources, operations| Entry { name, path, kinds: resources, operations };
+        let ours = |name, path, kinds, operations| Entry { name, path, kinds, operations, conditions: &[] };
         let claims = ours(
             "scopedsecrets",
             SCOPED_SECRETS_PATH,
@@ -240,20 +266,22 @@ impl Wanted {
             "sideEffects": "NoneOnDryRun",
             "timeoutSeconds": 2,
             "admissionReviewVersions": ["v1"],
-            "matchConditions": self.match_conditions(),
+            "matchConditions": self.match_conditions(entry),
         })
     }
 
     /// The requests of the control plane itself, and ours, need no review; were they held up while the webhook is down,
     /// the cluster could not clean up.
-    fn match_conditions(&self) -> Value {
+    fn match_conditions(&self, entry: &Entry) -> Value {
         let installation =
             Installation { namespace: self.endpoint.namespace.clone(), service_account: self.service_account.clone() };
         let users = json!(installation.trusted_users());
-        json!([
-            {"name": "not-the-control-plane", "expression": format!("!(request.userInfo.username in {users})")},
-            {"name": "not-a-node", "expression": "!('system:nodes' in request.userInfo.groups)"},
-        ])
+        let ours = [
+            ("not-the-control-plane", format!("!(request.userInfo.username in {users})")),
+            ("not-a-node", "!('system:nodes' in request.userInfo.groups)".to_owned()),
+        ];
+        let more = entry.conditions.iter().map(|(name, expression)| (*name, (*expression).to_owned()));
+        ours.into_iter().chain(more).map(|(name, expression)| json!({"name": name, "expression": expression})).collect()
     }
 
     /// The object for server-side apply. Its uid makes the API server refuse, not create, if the object is gone.

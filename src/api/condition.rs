@@ -22,11 +22,24 @@ pub enum ConditionType {
     Stalled,
     /// On a SegmentationPolicy: no pattern lets two segments claim the same key.
     Separated,
+    /// On a SegmentationReport: nothing was found.
+    Clean,
+    /// On a SegmentationReport: every rule that the API server keeps is in force.
+    Guarded,
 }
 
 impl ConditionType {
-    const ALL: [Self; 7] =
-        [Self::Ready, Self::Authorized, Self::Synced, Self::Unique, Self::Reconciling, Self::Stalled, Self::Separated];
+    const ALL: [Self; 9] = [
+        Self::Ready,
+        Self::Authorized,
+        Self::Synced,
+        Self::Unique,
+        Self::Reconciling,
+        Self::Stalled,
+        Self::Separated,
+        Self::Clean,
+        Self::Guarded,
+    ];
 
     /// The condition of this name.
     pub fn from_text(text: &str) -> Option<Self> {
@@ -43,6 +56,8 @@ impl ConditionType {
             Self::Reconciling => "Reconciling",
             Self::Stalled => "Stalled",
             Self::Separated => "Separated",
+            Self::Clean => "Clean",
+            Self::Guarded => "Guarded",
         }
     }
 }

@@ -9,12 +9,14 @@ pub mod reason;
 mod schema;
 pub mod scoped_secret;
 pub mod segment_guard;
+pub mod segmentation_report;
 pub mod store;
 
 pub use policy::{SegmentationPolicy, SegmentationPolicySpec, SegmentationPolicyStatus};
 pub use reason::Reason;
 pub use scoped_secret::{ScopedSecret, ScopedSecretSpec, ScopedSecretStatus};
 pub use segment_guard::{SegmentGuard, SegmentGuardSpec};
+pub use segmentation_report::{SegmentationReport, SegmentationReportSpec, SegmentationReportStatus};
 pub use store::{ScopedSecretStore, ScopedSecretStoreSpec, ScopedSecretStoreStatus};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -32,7 +34,7 @@ pub const MANAGED_BY: &str = "scoped-secrets";
 pub const SEAL_ANNOTATION: &str = "scopedsecrets.io/seal";
 /// On a ScopedSecret: any new value refreshes once.
 pub const REFRESH_AT_ANNOTATION: &str = "scopedsecrets.io/refresh-at";
-/// On a policy: how many violations a change may cause.
+/// On a policy: how many violations a change may cause. On a report: how many withdrawals that wait may go on.
 pub const ACCEPT_VIOLATIONS_ANNOTATION: &str = "scopedsecrets.io/accept-violations";
 /// On a workload's pod template: which content of its Secrets its pods were last restarted for.
 pub const RESTARTED_FOR_ANNOTATION: &str = "scopedsecrets.io/restarted-for";
@@ -45,7 +47,13 @@ pub const DEFAULT_REFRESH_INTERVAL: std::time::Duration = std::time::Duration::f
 
 /// Every CRD, finished as it is to be applied.
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    [ScopedSecret::crd(), ScopedSecretStore::crd(), SegmentationPolicy::crd(), SegmentGuard::crd()]
-        .map(schema::finish)
-        .into()
+    [
+        ScopedSecret::crd(),
+        ScopedSecretStore::crd(),
+        SegmentationPolicy::crd(),
+        SegmentGuard::crd(),
+        SegmentationReport::crd(),
+    ]
+    .map(schema::finish)
+    .into()
 }

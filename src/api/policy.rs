@@ -161,6 +161,8 @@ pub enum ModalRule {
     Replication,
     /// Objects of other operators ask only for keys that the namespace may claim.
     OtherOperators,
+    /// No Secret or ConfigMap carries a projected value into another segment.
+    Copies,
 }
 
 /// Keys of one store that governed namespaces may claim.
@@ -333,6 +335,8 @@ pub enum ExceptedRule {
     Replication,
     /// Objects of other operators ask only for keys that the namespace may claim.
     OtherOperators,
+    /// No Secret or ConfigMap carries a projected value into another segment.
+    Copies,
 }
 
 /// What the operator observed of a policy.

@@ -54,6 +54,9 @@ reasons! {
     Disjoint Fine: "Every pattern of the policy keeps segments apart.", "Each has ${namespace} or every segment label.", "Nothing to do.";
     Reachable Fine: "The store's account is known.", "It was given, or sts:GetCallerIdentity told it.", "Nothing to do.";
     PolicyActive Fine: "The policy is understood and in force.", "It was decoded and every part of it is valid.", "Nothing to do.";
+    Reported Fine: "The report says what is known.", "The operator has written it.", "Nothing to do.";
+    NothingFound Fine: "No violation is known in this segment.", "What is watched is in order, and the last scan found nothing.", "Nothing to do.";
+    Guarded Fine: "Every rule that the API server keeps is in force.", "The policies, their bindings and the webhook configuration are as deploy/ has them.", "Nothing to do.";
     Pending Waiting: "The operator has work under way.", "The object is new or was changed.", "Wait.";
 
     // ---- authorisation
@@ -70,7 +73,7 @@ reasons! {
     RetainNotAllowed Refused: "The policy does not allow deletionPolicy Retain.", "allowRetain is not true.", "Remove deletionPolicy, or ask the platform team for allowRetain.";
     PolicyUnknown Waiting: "A policy cannot be read now, so nothing new is granted and nothing is withdrawn.", "It is not synced, cannot be decoded, or its CRD is gone.", "Platform team: look at the policies' status and the operator's log.";
     AccountUnknown Waiting: "The store's account is not known, so nothing new is granted and nothing is withdrawn.", "sts:GetCallerIdentity failed and the store has no accountId.", "Platform team: set accountId on the store, or mend its credentials.";
-    WithdrawalPaused Refused: "This claim is no longer allowed, but so many would be withdrawn for the same cause that the operator waits.", "A policy, label or store change that bypassed admission.", "Platform team: revert the change, or set the annotation scopedsecrets.io/accept-violations on the policy to the number in the message.";
+    WithdrawalPaused Refused: "This claim is no longer allowed, but so many would be withdrawn for the same cause that the operator waits.", "A policy, label or store change that bypassed admission.", "Platform team: revert the change, or set the annotation scopedsecrets.io/accept-violations, on a policy or on the segment's SegmentationReport, to the number in the message.";
     ViolationsNotAccepted Refused: "The change of this policy would take Secrets away from live claims.", "Keys that are claimed now would no longer be allowed.", "Change or delete those ScopedSecrets first, or set the annotation scopedsecrets.io/accept-violations to the number in the message.";
     InvalidException Refused: "An exception of the policy has an end that cannot be.", "expirationTime is in the past, or more than 90 days ahead.", "Write an expirationTime within the next 90 days.";
     SharedPattern Refused: "A pattern lets several segments claim one key.", "It has neither ${namespace} nor every segment label.", "Add the missing placeholders to the pattern that the message names.";
@@ -84,8 +87,13 @@ reasons! {
     OperatorPinned Refused: "The operator's own account may write only what the operator writes.", "Somebody else uses its token, or its binding to a broader role.", "Find out who; delete and create the operator's ServiceAccount again, which ends its tokens.";
     JoinNotAllowed Refused: "This would make the namespace part of a segment, which needs the verb join on it.", "The namespace would get all labels that name a segment.", "Ask the platform team for join on segments.scopedsecrets.io with the segment as resourceName, or write another segment's labels.";
     LeaveNotAllowed Refused: "This would make the namespace leave its segment, which needs the verb leave on it.", "A label that names its segment would be changed or removed.", "Keep the labels, or ask the platform team for leave on segments.scopedsecrets.io with the segment as resourceName.";
+    GuardMissing Refused: "A rule is not kept at admission: its policy, binding or webhook configuration is gone, or is not as it was installed.", "Somebody deleted or changed it, to break glass or to get around it, or deploy/ is of another version than the operator.", "Platform team: apply deploy/ again; delete first what was changed. The operator never puts it back itself. What came in meanwhile is found by the scan.";
+    ViolationsFound Refused: "Something in this segment breaks a rule.", "It was there before the rule, came in while admission was away, or is only reported.", "Platform team: mend what the report lists; each entry says how.";
     ForeignConsumer Refused: "A pod, a workload or a ServiceAccount that is no consumer's references a projected Secret.", "Its ServiceAccount is not in spec.consumers of the ScopedSecret.", "Run it under a consumer's ServiceAccount, or add its own to spec.consumers, or write a ScopedSecret with a key of its own for it.";
     ReplicatedOut Refused: "A replicator would carry a projected Secret into another namespace.", "A label or annotation of a replicator was written on it.", "Leave it out; the other namespace claims a key of its own, with a ScopedSecret.";
+    ValueCopied Refused: "A Secret or ConfigMap carries a value that another segment's ScopedSecret projects.", "The value was pasted, or copied by a tool: whole, in a longer text, or base64-coded.", "Leave the value out. Who needs that access gets a credential of its own, under a key of its own, with a ScopedSecret. To let it be for a while, the platform team writes an exception of rule Copies in the policy over the segment that owns the value.";
+    TooManyCopies Refused: "So many writes with copied values came from one user within a minute that new values of that user are not taken for the rest of it.", "A tool that retries, or somebody who tries values out.", "Remove the copied values, and try again in a minute.";
+    NotCompared Refused: "What is written could not be compared with the values of other segments, so it was not taken.", "The operator has just started, or the object is made so that comparing it takes too long: the same part of a managed value many times over, or base64 in base64 in base64.", "Try again in a moment; if it is refused again, write less into one object, or leave the repetitions out.";
     ReplicatedIn Refused: "A replicator would fill this Secret from another namespace, and the namespace is governed.", "An annotation names a Secret of another namespace as its source.", "Write a ScopedSecret with a key of this namespace's own.";
 
     // ---- objects of other operators
@@ -134,6 +142,29 @@ reasons! {
     Withdrawn Refused: "The Secret was taken away, because the claim is no longer allowed.", "A policy, a label or a store changed.", "See the reason of Authorized.";
     Restored Fine: "A managed Secret had been changed or deleted and was put right.", "Somebody wrote to it past the guard.", "Change the ScopedSecret instead.";
     Updated Fine: "A new value was projected.", "The manager has a new version, or the spec changed.", "Nothing to do.";
+
+    // ---- what the plugin finds: check
+    CannotLook Refused: "Something could not be looked at, so nothing is said of it.", "RBAC does not let the reader of the plugin look at it.", "Ask for the verb and resource that the message names, or run the plugin as who has them.";
+    KubernetesTooOld Refused: "The cluster is older than Kubernetes 1.30.", "ValidatingAdmissionPolicies with parameters are in admissionregistration.k8s.io/v1 from 1.30 on.", "Upgrade the cluster first.";
+    ApiMissing Refused: "The API server does not serve an API that the operator needs.", "It is turned off, or the cluster is too old.", "Turn it on (--runtime-config of the API server).";
+    PermissionMissing Refused: "A permission is missing.", "RBAC does not give it: to whoever would install, or to the operator.", "Install as a cluster-admin: kubectl apply --server-side -k deploy/";
+    KindMissing Refused: "A CustomResourceDefinition of Scoped Secrets is missing or not served.", "crds/ was not applied, or somebody deleted it.", "kubectl apply --server-side -k crds/";
+    KindOutdated Refused: "A CustomResourceDefinition is of another version than the plugin.", "An upgrade left out crds/, or the plugin is older or newer than what is installed.", "Use the plugin of the installed version, or kubectl apply --server-side -k crds/ of this one.";
+    Leftover Refused: "Something that an installation would make is there already and is not what it would make.", "Another operator, or an installation that was not taken away whole.", "Look at it, and delete it if nobody needs it.";
+    OperatorDown Refused: "The operator does not run as it should.", "Its Deployment is missing, has fewer pods than it should, or no replica leads.", "kubectl -n scoped-secrets get deployments,pods,leases; the pods' logs say why.";
+    WebhookMissing Refused: "The webhook configuration is missing or has no entries: nothing is refused at kubectl apply.", "Somebody broke the glass, or no operator has filled it in yet.", "kubectl apply --server-side -k deploy/; a running operator fills the entries in.";
+    WebhookWeakened Refused: "The webhook's entries are not what the operator writes.", "Somebody edited them while no operator ran.", "Start the operator: its leader puts them right.";
+    GuardMissing Refused: "A rule that the API server keeps is missing, or nothing binds it.", "Somebody broke the glass, or deploy/base/guards was not applied.", "kubectl apply --server-side -k deploy/ brings it back.";
+    GuardWeakened Refused: "A rule that the API server keeps is not what this version has.", "Somebody edited it, or it is of another version.", "kubectl apply --server-side --force-conflicts -k deploy/ of the plugin's version.";
+    SealKeyMissing Refused: "The operator's seal key is missing.", "Somebody deleted the Secret scoped-secrets-keys, or no operator has led yet.", "Restore it from a backup with the operator stopped, or start the operator: it makes a new one, and reads each managed Secret once.";
+
+    // ---- what the plugin finds: audit
+    SecretShared Refused: "Pods under several ServiceAccounts use one Secret.", "Workloads share a credential.", "Give each workload a credential and a ScopedSecret of its own.";
+    ValueRepeated Refused: "The same hard-to-guess value stands in Secrets of several segments.", "One credential was copied; a leak of one opens the others.", "Make a credential of its own for each, and rotate this one.";
+    KeyShared Refused: "Several segments take the same key from the secrets manager.", "Their ExternalSecrets name one key.", "Store a credential of its own for each under another key.";
+    KeyByPattern Refused: "What is taken from the secrets manager is not one exact key.", "find, a regular expression or a rewrite takes whatever matches, today's and tomorrow's.", "Name exact keys.";
+    SecretInDefault Refused: "A Secret is in the namespace default.", "That namespace has no owner, and belongs to no segment.", "Move it to the namespace of the workload that uses it.";
+    ReadsAcross Refused: "Somebody of another segment may read the Secrets of a namespace.", "A RoleBinding or ClusterRoleBinding gives a foreign ServiceAccount, or everybody, a role that reads Secrets.", "Bind a role without Secrets, or narrow it by resourceNames to what it needs.";
 }
 
 impl std::fmt::Display for Reason {

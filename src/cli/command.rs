@@ -1,14 +1,21 @@
 //! The command line: what is asked, read, printed, and the exit code (0 clean, 1 findings, 2 error).
 
-use super::files;
+use super::audit::{self, Audit};
+use super::check::{self, Check};
+use super::cluster::{self, ClusterArgs, Failure};
+use super::completion::{self, ASKED_AS, Candidates, Completion};
+use super::report::text::{self, Colours};
+use super::report::{EXIT_CLEAN, EXIT_ERROR, Output, Report, json, sarif};
 use super::simulate::accounts::Accounts;
-use super::simulate::report::EXIT_ERROR;
-use super::simulate::{Options, json, sarif, simulate, text};
-use clap::{Parser, Subcommand, ValueEnum};
+use super::simulate::{Options, simulate};
+use super::trace::{self, Format, TraceArgs};
+use super::why::{self, Why};
+use super::{files, names};
+use clap::{CommandFactory, Parser, Subcommand};
 use jiff::Timestamp;
 use std::ffi::OsString;
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Scoped Secrets: which namespace may hold which secret.
 #[derive(Debug, Parser)]
@@ -18,6 +25,9 @@ use std::path::PathBuf;
     display_name = "kubectl scoped-secrets"
 )]
 #[command(version, propagate_version = true, arg_required_else_help = true)]
+#[command(
+    after_help = "Exit code of every verb: 0 clean, 1 findings, 2 error. Colour only on a terminal, and not with NO_COLOR."
+)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -25,7 +35,18 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Check(Box<Check>),
+    Why(Box<Why>),
+    Trace(Box<TraceArgs>),
+    Audit(Box<Audit>),
     Simulate(Simulate),
+    Completion(Completion),
+    /// What the next word may be, for kubectl.
+    #[command(name = "__complete", hide = true, disable_help_flag = true, disable_version_flag = true)]
+    Complete {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
 }
 
 /// Judge YAML in Git as the cluster would: policies, namespaces, stores and ScopedSecrets, without a cluster.
@@ -57,24 +78,27 @@ struct Simulate {
     verbose: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// path:line:column: severity: [Reason] message, and what to write instead.
-    Text,
-    /// One JSON object.
-    Json,
-    /// SARIF 2.1.0, for code scanning.
-    Sarif,
+/// What a verb is told of where it runs.
+pub struct Surroundings<'a> {
+    /// The clock.
+    pub clock: &'a dyn Fn() -> Timestamp,
+    /// Whether to print in colour.
+    pub colours: Colours,
 }
 
 /// Runs the plugin and returns its exit code.
 pub fn run(
     arguments: impl IntoIterator<Item = OsString>,
-    now: Timestamp,
+    around: &Surroundings<'_>,
     stdin: &mut dyn Read,
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> u8 {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if arguments.first().is_some_and(|own| Path::new(own).file_stem().is_some_and(|name| name == ASKED_AS)) {
+        let words: Vec<String> = arguments[1..].iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        return complete(&words, out);
+    }
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(stop) => {
@@ -84,8 +108,98 @@ pub fn run(
             return code;
         }
     };
-    let Verb::Simulate(arguments) = cli.verb;
-    run_simulate(arguments, now, stdin, out, err)
+    let colours = around.colours;
+    let printed = match cli.verb {
+        Verb::Simulate(asked) => return run_simulate(asked, (around.clock)(), stdin, out, err),
+        Verb::Completion(asked) => {
+            completion::script(asked.shell, Cli::command(), out);
+            return EXIT_CLEAN;
+        }
+        Verb::Complete { words } => return complete(&words, out),
+        Verb::Check(asked) => {
+            let output = asked.output;
+            cluster::run(check::run(&asked, around.clock)).map(|report| rendered(&report, output, colours))
+        }
+        Verb::Audit(asked) => {
+            let output = asked.output;
+            cluster::run(audit::run(&asked, (around.clock)())).map(|report| rendered(&report, output, colours))
+        }
+        Verb::Why(asked) => input(asked.file.as_deref(), stdin).and_then(|input| {
+            let answer = cluster::run(why::run(&asked, input.as_deref(), (around.clock)()))?;
+            let text = match asked.output {
+                Output::Text => why::render(&answer, colours),
+                Output::Json => format!("{:#}\n", answer.json()),
+                Output::Sarif => sarif::render(&answer.report),
+            };
+            Ok((text, answer.report.exit_code(true)))
+        }),
+        Verb::Trace(asked) => cluster::run(trace::run(&asked)).map(|trace| {
+            let text = match asked.output {
+                Format::Text => trace::render(&trace, colours),
+                Format::Json => format!("{:#}\n", trace.json()),
+            };
+            (text, trace.report.exit_code(true))
+        }),
+    };
+    match printed {
+        Ok((text, code)) => {
+            // Nobody reads on, such as `| head`: the verdict still stands in the exit code.
+            let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+            code
+        }
+        Err(failure) => fail(err, &[failure.to_string()]),
+    }
+}
+
+/// A report of a live cluster, in which warnings count.
+fn rendered(report: &Report, output: Output, colours: Colours) -> (String, u8) {
+    let text = match output {
+        Output::Text => text::live(report, colours),
+        Output::Json => json::render(report),
+        Output::Sarif => sarif::render(report),
+    };
+    (text, report.exit_code(true))
+}
+
+/// The text of a file, or of stdin.
+fn input(file: Option<&Path>, stdin: &mut dyn Read) -> Result<Option<String>, Failure> {
+    let Some(file) = file else { return Ok(None) };
+    let mut inputs = files::read(&[file.to_owned()], stdin);
+    match (inputs.sources.pop(), inputs.errors.pop()) {
+        (Some(source), None) => Ok(Some(String::from_utf8_lossy(&source.bytes).into_owned())),
+        (_, Some(error)) => Err(Failure::Usage(error)),
+        (None, None) => Err(Failure::Usage(format!("{}: there is nothing to read", file.display()))),
+    }
+}
+
+/// What the last word may be. Nothing is ever said of what goes wrong: a person is typing.
+fn complete(words: &[String], out: &mut dyn Write) -> u8 {
+    let last = words.last().map_or("", String::as_str);
+    let found = match completion::candidates(&Cli::command(), words) {
+        Candidates::Words(words) => Some(words),
+        Candidates::Files => None,
+        Candidates::Names(resource) => {
+            Some(cluster::run(names::of(resource, &cluster_of(words), last)).unwrap_or_default())
+        }
+    };
+    let _ = out.write_all(completion::render(found.as_deref()).as_bytes());
+    EXIT_CLEAN
+}
+
+/// The cluster that the words so far speak of.
+fn cluster_of(words: &[String]) -> ClusterArgs {
+    let value = |flags: [&str; 2]| {
+        let apart = words.iter().position(|word| flags.contains(&word.as_str())).and_then(|at| words.get(at + 1));
+        let joined = || words.iter().find_map(|word| word.strip_prefix(flags[1])?.strip_prefix('='));
+        apart.map(String::as_str).or_else(joined).filter(|value| !value.is_empty()).map(str::to_owned)
+    };
+    ClusterArgs {
+        namespace: value(["-n", "--namespace"]),
+        context: value(["--context", "--context"]),
+        kubeconfig: value(["--kubeconfig", "--kubeconfig"]).map(PathBuf::from),
+        as_user: value(["--as", "--as"]),
+        ..ClusterArgs::default()
+    }
 }
 
 fn run_simulate(asked: Simulate, now: Timestamp, stdin: &mut dyn Read, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
@@ -130,7 +244,8 @@ mod tests {
     fn ask(arguments: &[&str], stdin: &str) -> (u8, String, String) {
         let arguments = ["kubectl-scoped_secrets"].iter().chain(arguments).map(OsString::from);
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let code = run(arguments, Timestamp::UNIX_EPOCH, &mut stdin.as_bytes(), &mut out, &mut err);
+        let around = Surroundings { clock: &|| Timestamp::UNIX_EPOCH, colours: Colours(false) };
+        let code = run(arguments, &around, &mut stdin.as_bytes(), &mut out, &mut err);
         (code, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
     }
 
@@ -151,6 +266,20 @@ mod tests {
             (&["simulate", "-", "--account-id", "12"], 2, "twelve digits"),
             (&["simulate", "no/such/file.yaml"], 2, "no/such/file.yaml"),
             (&["guess"], 2, "guess"),
+            (&["check", "--help"], 0, "--operator-namespace"),
+            (&["check", "--timeout", "1m"], 2, "--wait"),
+            (&["check", "-A", "-n", "a"], 2, "cannot be used with"),
+            (&["check", "--as-group", "g"], 2, "--as"),
+            (&["why", "--help"], 0, "why --key"),
+            (&["why"], 2, "--key"),
+            (&["why", "a", "--key", "b"], 2, "cannot be used with"),
+            (&["why", "--denied"], 2, "--file"),
+            (&["why", "--store", "s", "a"], 2, "--key"),
+            (&["trace"], 2, "POD"),
+            (&["trace", "pod/a", "-o", "sarif"], 2, "json"),
+            (&["audit", "--help"], 0, "--labels"),
+            (&["audit", "--kubeconfig", "/no/such/file"], 2, "kubeconfig"),
+            (&["completion", "tcsh"], 2, "powershell"),
         ] {
             let (found, out, err) = ask(arguments, "");
             assert_eq!(found, code, "{arguments:?}: {out}{err}");
@@ -166,5 +295,48 @@ mod tests {
         assert!(out.starts_with("stdin:1:1: error: there is no ScopedSecret"), "{out}");
         let (_, _, err) = ask(&["simulate", "-v", "-"], "apiVersion: v1\nkind: Pod\n");
         assert_eq!(err, "stdin:1:1: ignored: Pod (v1) is not judged\n");
+    }
+    #[test]
+    fn a_denial_is_explained_without_a_cluster() {
+        let denial = "Error from server: rule Claims, KeyNotAllowed: ScopedSecret a/b: no; allowed here: a/**";
+        let (code, out, _) = ask(&["why", "--denied", "-f", "-"], denial);
+        assert_eq!(code, 1);
+        for part in ["ScopedSecret a/b", "Claims, KeyNotAllowed", "docs/reasons/KeyNotAllowed.md", "allowed here: a/**"]
+        {
+            assert!(out.contains(part), "{part}: {out}");
+        }
+        let (code, out, _) = ask(&["why", "--denied", "-f", "-", "-o", "sarif"], denial);
+        let log: serde_json::Value = serde_json::from_str(&out).unwrap();
+        assert_eq!((code, &log["runs"][0]["results"][0]["ruleId"]), (1, &"KeyNotAllowed".into()));
+        let (code, _, err) = ask(&["why", "--denied", "-f", "-"], "all is well");
+        assert!(code == 2 && err.contains("neither a denial"), "{err}");
+    }
+
+    #[test]
+    fn words_are_completed() {
+        let completed = |words: &[&str]| {
+            let arguments = ["__complete", "--"].iter().chain(words).copied().collect::<Vec<_>>();
+            ask(&arguments, "").1
+        };
+        assert_eq!(completed(&["ch"]), "check\n:4\n");
+        assert_eq!(completed(&["check", "--pr"]), "--pre\n:4\n");
+        assert_eq!(completed(&["check", "-o", ""]), "text\njson\nsarif\n:4\n");
+        assert_eq!(completed(&["completion", "z"]), "zsh\n:4\n");
+        assert_eq!(completed(&["simulate", ""]), ":0\n");
+        assert_eq!(completed(&["why", "--denied", "-f", ""]), ":0\n");
+        assert!(!completed(&[""]).contains("__complete"));
+        let asked = [ASKED_AS, "au"].map(OsString::from);
+        let mut out = Vec::new();
+        let around = Surroundings { clock: &|| Timestamp::UNIX_EPOCH, colours: Colours(false) };
+        assert_eq!(run(asked, &around, &mut "".as_bytes(), &mut out, &mut Vec::new()), 0);
+        assert_eq!(String::from_utf8(out).unwrap(), "audit\n:4\n");
+    }
+
+    #[test]
+    fn every_shell_has_a_script() {
+        for shell in ["bash", "zsh", "fish", "powershell"] {
+            let (code, out, _) = ask(&["completion", shell], "");
+            assert!(code == 0 && out.contains("kubectl-scoped_secrets") && out.contains("simulate"), "{shell}");
+        }
     }
 }

@@ -1,8 +1,26 @@
 //! The kubectl plugin: `kubectl scoped-secrets VERB`.
 //!
-//! [`command`] is the shell: flags, files, printing, the exit code. Each verb's work is a module of its own, pure where it
-//! can be.
+//! [`command`] is the shell: flags, files, printing, the exit code. Each verb's work is a module of its own: what it observes
+//! (through [`cluster`], with the reader's own permissions) are plain values, and what it makes of them is pure.
+//!
+//! ```text
+//!   simulate: files ────────────► Report ─┐
+//!   check:    Installed ──judge─► Report ─┤
+//!   audit:    Sighted ────judge─► Report ─┼─► text, json, sarif; 0 clean, 1 findings, 2 error
+//!   why:      Observed ─authorize► Answer ┤
+//!   trace:    Chain ────────────► Trace  ─┘
+//! ```
 
+pub mod audit;
+pub mod check;
+pub mod cluster;
 pub mod command;
+pub mod completion;
 mod files;
+mod names;
+pub mod observed;
+pub mod references;
+pub mod report;
 pub mod simulate;
+pub mod trace;
+pub mod why;

@@ -8,6 +8,7 @@ use crate::api::Reason;
 use crate::leader::Leadership;
 use crate::segmentation::governed::Governed;
 use crate::segmentation::seal::SealKeys;
+use crate::segmentation::violation::Violation;
 use crate::segmentation::world::ObjectName;
 use crate::telemetry::metrics::Metrics;
 use jiff::Timestamp;
@@ -81,6 +82,15 @@ pub struct Memory {
 /// How long a count of withdrawals is good for.
 const RECOUNT: std::time::Duration = std::time::Duration::from_secs(10);
 
+/// Which withdrawals are counted.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Recount {
+    /// All.
+    Cluster,
+    /// Those in the segment of a report.
+    Under(String),
+}
+
 /// What every part shares.
 pub struct Context {
     /// The API server.
@@ -112,7 +122,9 @@ pub struct Context {
     /// Told when another seal key is in use.
     pub keys_changed: Notify,
     /// How many withdrawals wait, and for which state of their causes.
-    pending: Mutex<Option<(u64, Instant, usize)>>,
+    pending: Mutex<HashMap<Recount, (u64, Instant, usize)>>,
+    /// What was found by looking, and stays until the next scan.
+    pub sightings: Mutex<Vec<Violation>>,
     /// The seal key.
     keys: RwLock<Option<Arc<SealKeys>>>,
 }
@@ -144,6 +156,7 @@ impl Context {
             governed: watch::Sender::new(None),
             keys_changed: Notify::new(),
             pending: Mutex::default(),
+            sightings: Mutex::default(),
             keys: RwLock::default(),
         }
     }
@@ -211,16 +224,22 @@ impl Context {
     /// How many Secrets policy wants taken away. Counting looks at every holding, so that for one state of the causes it
     /// is done at most once in a while, and the number only grows: one cause is told by one number.
     pub fn pending_withdrawals(&self, index: &Index) -> usize {
+        self.recounted(index, &Recount::Cluster, || index.withdrawals(self.now()))
+    }
+
+    /// A count of withdrawals, made anew once in a while.
+    pub fn recounted(&self, index: &Index, which: &Recount, count: impl FnOnce() -> usize) -> usize {
         let causes = index.causes();
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = pending.filter(|(at, ..)| *at == causes);
+        pending.retain(|_, (at, ..)| *at == causes);
+        let known = pending.get(which).copied();
         if let Some((_, when, count)) = known
             && when.elapsed() < RECOUNT
         {
             return count;
         }
-        let count = index.withdrawals(self.now()).max(known.map_or(0, |(.., count)| count));
-        *pending = Some((causes, Instant::now(), count));
+        let count = count().max(known.map_or(0, |(.., count)| count));
+        pending.insert(which.clone(), (causes, Instant::now(), count));
         count
     }
 

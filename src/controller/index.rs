@@ -2,6 +2,7 @@
 //!
 //! The watches write it; admission and reconcile read it. Each write says which claims it may have changed.
 
+use super::report::known::Known;
 use super::scoped_secret::told::Told;
 use crate::api::policy::AcceptedViolations;
 use crate::api::{ACCEPT_VIOLATIONS_ANNOTATION, REFRESH_AT_ANNOTATION, Reason, SEAL_ANNOTATION, ScopedSecret};
@@ -106,6 +107,8 @@ pub struct Index {
     pub world: World,
     /// Policies by name.
     pub policies: BTreeMap<String, PolicyFacts>,
+    /// SegmentationReports by name.
+    pub reports: BTreeMap<String, Known>,
     /// ScopedSecrets. Boxed, like all that is kept of each: a table has up to two places for each entry.
     pub claims: HashMap<ObjectName, Box<ClaimRecord>>,
     /// Managed Secrets.
@@ -485,11 +488,13 @@ impl Index {
     }
 
     /// Whether so many withdrawals may go ahead: few may, many only if somebody accepted that number for this change. Where
-    /// the policies may have gone with their kind, the first that comes back is no word on what the others allowed.
-    pub fn may_withdraw(&self, count: usize, refusal: &Refusal, since: Option<Timestamp>) -> bool {
-        let older = self.policies_since.is_some_and(|made| since.is_none_or(|since| since < made));
-        let doubtful = older && refusal.reason.is_of_scope();
-        (count <= pause_threshold(self.world.holdings().count()) && !doubtful) || self.accepts(count)
+    /// the policies may have gone with their kind, the first that comes back is no word on what the others allowed. One that
+    /// waits already goes on waiting, however few are left of its kind.
+    pub fn may_withdraw(&self, ask: &Withdrawal<'_>) -> bool {
+        let older = self.policies_since.is_some_and(|made| ask.since.is_none_or(|since| since < made));
+        let doubtful = older && ask.why.reason.is_of_scope();
+        let few = ask.count <= pause_threshold(self.world.holdings().count());
+        (few && !doubtful && !ask.waits) || self.accepts(ask.count)
     }
 
     /// Whether somebody accepted so many withdrawals for this change.
@@ -577,6 +582,19 @@ impl Index {
 pub struct Settled {
     causes: u64,
     over: BTreeMap<String, (String, Acceptance)>,
+}
+
+/// A withdrawal that is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Withdrawal<'a> {
+    /// How many there are for the same cause.
+    pub count: usize,
+    /// Why.
+    pub why: &'a Refusal,
+    /// Since when what is to go has been there, if that is known.
+    pub since: Option<Timestamp>,
+    /// Whether it was told that it waits for somebody's word.
+    pub waits: bool,
 }
 
 /// How far a number is that somebody accepted.

@@ -20,6 +20,7 @@ fn sealed(name: &ObjectName, held: &str, since: i64, made: i64) -> ObjectMeta {
         claim: name.name.clone(),
         versions: [(key(held), "v1".into())].into(),
         fingerprints: [].into(),
+        marks: Default::default(),
         held_since: at(since),
         retain: false,
         consumed: true,

@@ -18,6 +18,7 @@ pub mod keys;
 pub mod policy;
 pub mod providers;
 pub mod queue;
+pub mod report;
 pub mod schedule;
 pub mod scoped_secret;
 pub mod seen_claim;

@@ -5,6 +5,7 @@
 use super::context::{Context, Job};
 use super::index::{PolicyFacts, accept_violations, is_older, object_name, secret_facts};
 use super::queue::Lane;
+use super::report;
 use super::scoped_secret::told::Told;
 use super::seen_claim::SeenClaim;
 use super::{foreign, guard};
@@ -12,6 +13,7 @@ use super::{keys, providers::declared_realm};
 use crate::api::segment_guard::SEGMENT_GUARD;
 use crate::api::{
     MANAGED_BY, MANAGED_BY_LABEL, ScopedSecret, ScopedSecretStore, SegmentGuard, SegmentGuardSpec, SegmentationPolicy,
+    SegmentationReport,
 };
 use crate::segmentation::policy::Policy;
 use crate::segmentation::world::ObjectName;
@@ -31,7 +33,7 @@ use tokio::sync::watch;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Synced(BTreeSet<&'static str>);
 
-const WATCHES: [&str; 7] = ["policies", "stores", "namespaces", "secrets", "claims", "guards", "own"];
+const WATCHES: [&str; 8] = ["policies", "stores", "namespaces", "secrets", "claims", "guards", "reports", "own"];
 
 impl Synced {
     /// Whether every watch has.
@@ -55,6 +57,7 @@ pub async fn run(cx: Arc<Context>, synced: watch::Sender<Synced>) {
         secrets(&cx, done("secrets")),
         claims(&cx, done("claims")),
         guards(&cx, done("guards")),
+        reports(&cx, done("reports")),
         own_secrets(&cx, done("own")),
         // No part of readiness: most clusters have none, and what has not been read yet counts as outside.
         foreign::run(&cx),
@@ -248,7 +251,7 @@ pub(super) fn judge_all(cx: &Context) {
 }
 
 /// Secrets without an owner may have lost their ScopedSecret.
-fn requeue_orphans(cx: &Context, pick: impl Fn(&ObjectName) -> bool) {
+pub(super) fn requeue_orphans(cx: &Context, pick: impl Fn(&ObjectName) -> bool) {
     let index = cx.index();
     let ownerless = index.secrets.iter().filter(|(name, secret)| secret.owner.is_none() && pick(name));
     let orphans: Vec<ObjectName> = ownerless.map(|(name, _)| name.clone()).collect();
@@ -578,6 +581,27 @@ fn observe_guard(cx: &Context, object: DynamicObject, view: View) {
     if !cx.guards.known(&namespace).is_some_and(older) && cx.guards.put(&namespace, found) {
         guard::queue(cx, &namespace);
     }
+}
+
+/// The reports: what somebody accepts by annotating one, and what the leader before wrote.
+async fn reports(cx: &Context, synced: impl Fn()) {
+    let mut listed: BTreeSet<String> = BTreeSet::new();
+    follow("SegmentationReport", objects::<SegmentationReport>(cx), |seen| match seen {
+        Seen::ListBegins => listed.clear(),
+        Seen::Listed(object) => {
+            listed.insert(object.name_any());
+            report::observe(cx, &object, View::Listed);
+        }
+        Seen::There(object) => report::observe(cx, &object, View::Newest),
+        Seen::Gone(object) => report::gone(cx, &object.name_any()),
+        Seen::ListEnds => {
+            let gone: Vec<String> = cx.index().reports.keys().filter(|r| !listed.contains(*r)).cloned().collect();
+            gone.iter().for_each(|name| report::gone(cx, name));
+            synced();
+        }
+        Seen::Broken(_) => {}
+    })
+    .await;
 }
 
 /// Secrets of the operator's own namespace: the seal key and stores' credentials.

@@ -107,6 +107,12 @@ pub fn governance(namespace: &str, world: &World, now: Timestamp) -> Governance 
     }
 }
 
+/// Whether every policy over a namespace lifts a rule there now.
+pub fn is_excepted(namespace: &str, rule: ExceptedRule, world: &World, now: Timestamp) -> bool {
+    let Ok(scope) = scope_of(namespace, world) else { return false };
+    scope.policies.iter().all(|policy| policy.lifts(rule, None, &[namespace], now))
+}
+
 /// Whether another segment holds a value with one of these fingerprints, so that the Secret of `secret` may not have it.
 /// The rules are the strictest of both sides; of two that hold it already, the later loses.
 pub fn shared_value<'p>(
@@ -142,6 +148,46 @@ pub fn shared_value<'p>(
             governing.any(|p| p.unique_within == Within::Segment && !lifted(p))
         })
     })
+}
+
+/// A segment that owns a value, and how its policies answer a copy of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// The segment's name; empty where that cannot be told now.
+    pub segment: String,
+    /// The strictest answer of the policies over it.
+    pub answer: Mode,
+}
+
+/// The segments whose value, of this fingerprint, may not be in a namespace: none where its own segment holds it as well. The
+/// policies of each owner decide, wherever the copy lands; an exception of theirs is for that namespace, or for a key.
+pub fn owners(print: &Fingerprint, namespace: &str, world: &World, now: Timestamp) -> Vec<Owner> {
+    let own = scope_of(namespace, world).ok().map(|scope| scope.segment);
+    let mut found: BTreeMap<String, Mode> = BTreeMap::new();
+    for (secret, held) in world.holdings_with(print) {
+        let scope = match scope_of(&secret.namespace, world) {
+            _ if *secret.namespace == *namespace => return Vec::new(),
+            Ok(scope) if own.as_ref() == Some(&scope.segment) => return Vec::new(),
+            Ok(scope) => scope,
+            // It is in no segment any more, and about to be withdrawn.
+            Err(Unscoped::Refused(_)) => continue,
+            Err(Unscoped::Undecided(_)) => {
+                found.insert(String::new(), Mode::Enforce);
+                continue;
+            }
+        };
+        let lifted = |policy: &Policy, key: Option<&str>| policy.lifts(ExceptedRule::Copies, key, &[namespace], now);
+        let excepted = |policy: &Policy| {
+            let names = held.keys().flat_map(|key| [Some(key.as_str()), key.aws_parts().map(|(.., name)| name)]);
+            lifted(policy, None) || names.flatten().any(|name| lifted(policy, Some(name)))
+        };
+        let judging = scope.policies.iter().filter(|p| p.unique_within == Within::Segment && !excepted(p));
+        if let Some(answer) = judging.map(|p| p.answers(ModalRule::Copies, namespace, now)).max() {
+            let known = found.entry(scope.segment.name().to_owned()).or_insert(answer);
+            *known = answer.max(*known);
+        }
+    }
+    found.into_iter().map(|(segment, answer)| Owner { segment, answer }).collect()
 }
 
 /// What becomes of values that were projected while their claim was allowed, now that it is refused.

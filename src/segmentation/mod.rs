@@ -4,6 +4,7 @@
 
 pub mod authorize;
 pub mod change;
+pub mod copies;
 pub mod few;
 pub mod fingerprint;
 pub mod foreign;

@@ -172,6 +172,7 @@ impl Policy {
             ModalRule::Consumers => ExceptedRule::Consumers,
             ModalRule::Replication => ExceptedRule::Replication,
             ModalRule::OtherOperators => ExceptedRule::OtherOperators,
+            ModalRule::Copies => ExceptedRule::Copies,
         };
         let lifted = self.lifts(excepted, None, &[namespace], now)
             || key.iter().any(|key| self.lifts(excepted, Some(key), &[namespace], now));
@@ -182,12 +183,16 @@ impl Policy {
     /// ahead, or that gives no reason, got past admission and is not honoured.
     pub fn lifts(&self, rule: ExceptedRule, key: Option<&str>, namespaces: &[&str], now: Timestamp) -> bool {
         self.exceptions.iter().any(|e| {
-            let left = e.expiration_time.0.duration_since(now);
-            let in_force = left > SignedDuration::ZERO && left <= EXCEPTION_LIMIT && !e.reason.trim().is_empty();
             let named = e.keys.iter().any(|k| key.is_some_and(|key| names(k, key)))
                 || e.namespaces.iter().any(|n| namespaces.contains(&n.as_str()));
-            e.rule == rule && in_force && named
+            e.rule == rule && self.is_in_force(e, now) && named
         })
+    }
+
+    /// Whether an exception counts now.
+    pub fn is_in_force(&self, exception: &Exception, now: Timestamp) -> bool {
+        let left = exception.expiration_time.0.duration_since(now);
+        left > SignedDuration::ZERO && left <= EXCEPTION_LIMIT && !exception.reason.trim().is_empty()
     }
 }
 

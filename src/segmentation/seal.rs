@@ -6,6 +6,7 @@
 //!
 //! Format: `v1.GENERATION.BASE64URL(nonce || ciphertext)`.
 
+use super::copies::{MARKER_BYTES, Mark, Marker, Marks};
 use super::fingerprint::Fingerprint;
 use super::key::CanonicalKey;
 use super::world::{Holding, ObjectName};
@@ -94,6 +95,17 @@ pub struct Generation {
     sealing: LessSafeKey,
     fingerprinting: hmac::Key,
     digesting: hmac::Key,
+    /// Its number in memory, derived from the key.
+    number: u32,
+    marker: Box<Marker>,
+}
+
+/// What is kept of a value that is compared between segments.
+pub struct Print {
+    /// Its fingerprint under every generation of the key, the current one first.
+    pub fingerprints: Box<[Fingerprint]>,
+    /// What finds copies of it, under the current one.
+    pub mark: Option<Mark>,
 }
 
 /// The generations of the seal key: the first seals, all open.
@@ -128,6 +140,8 @@ struct Wire {
     k: Vec<(String, String)>,
     h: i64,
     f: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    m: String,
     s: String,
     x: String,
     i: String,
@@ -155,20 +169,28 @@ impl Generation {
     }
 
     fn new(id: String, created: Timestamp, master: Zeroizing<[u8; 32]>) -> Result<Self, BrokenKeys> {
-        let derive = |purpose: &[u8]| {
-            let mut key = Zeroizing::new([0; 32]);
+        let derive_into = |purpose: &[u8], key: &mut [u8]| {
             hkdf::Salt::new(hkdf::HKDF_SHA256, b"scopedsecrets.io")
                 .extract(&*master)
-                .expand(&[purpose], hkdf::HKDF_SHA256)
-                .and_then(|okm| okm.fill(&mut *key))
-                .map_err(|_| BrokenKeys::Crypto)?;
-            Ok(key)
+                .expand(&[purpose], Length(key.len()))
+                .and_then(|okm| okm.fill(key))
+                .map_err(|_| BrokenKeys::Crypto)
         };
+        let derive = |purpose: &[u8]| {
+            let mut key = Zeroizing::new([0; 32]);
+            derive_into(purpose, &mut *key).map(|()| key)
+        };
+        let mut marking = Zeroizing::new([0; MARKER_BYTES]);
+        derive_into(b"mark", &mut *marking)?;
+        let mut number = [0; 4];
+        derive_into(b"number", &mut number)?;
         let sealing = UnboundKey::new(&AES_256_GCM_SIV, &*derive(b"seal")?).map_err(|_| BrokenKeys::Crypto)?;
         Ok(Self {
             fingerprinting: hmac::Key::new(hmac::HMAC_SHA256, &*derive(b"fingerprint")?),
             digesting: hmac::Key::new(hmac::HMAC_SHA256, &*derive(b"digest")?),
             sealing: LessSafeKey::new(sealing),
+            number: u32::from_be_bytes(number),
+            marker: Box::new(Marker::new(&marking)),
             id,
             created,
             master,
@@ -225,6 +247,7 @@ impl SealKeys {
             k: holding.versions.iter().map(|(key, version)| (key.as_str().to_owned(), version.to_string())).collect(),
             h: holding.held_since.as_second(),
             f: BASE64.encode(holding.fingerprints.iter().flat_map(|f| f.0).collect::<Vec<u8>>()),
+            m: BASE64.encode(holding.marks.to_sealed()),
             s: BASE64.encode(record.spec.0),
             x: BASE64.encode(record.content.0),
             i: BASE64.encode(record.ignore.0),
@@ -266,11 +289,15 @@ impl SealKeys {
         let fingerprints = BASE64.decode(&wire.f).map_err(|_| BrokenSeal::Invalid)?;
         let digest = |text: &str| Digest::from_sealed(text).ok_or(BrokenSeal::Invalid);
         let versions = wire.k.into_iter().map(|(key, version)| (CanonicalKey::from_sealed(&key), version.into()));
+        let fingerprints: Box<[Fingerprint]> =
+            fingerprints.chunks_exact(16).filter_map(|c| Some(Fingerprint(c.try_into().ok()?))).collect();
+        let marks = BASE64.decode(&wire.m).map_err(|_| BrokenSeal::Invalid)?;
         let holding = Holding {
             claim: wire.c.into(),
             versions: versions.collect(),
             held_since: Timestamp::from_second(wire.h).map_err(|_| BrokenSeal::Invalid)?,
-            fingerprints: fingerprints.chunks_exact(16).filter_map(|c| Some(Fingerprint(c.try_into().ok()?))).collect(),
+            marks: Marks::from_sealed(generation.number, &marks, fingerprints.len()),
+            fingerprints,
             retain: wire.r,
             consumed: wire.n,
             pinned: wire.p,
@@ -300,6 +327,34 @@ impl SealKeys {
     /// The fingerprints that the value has under every generation: seals of the one before may still stand.
     pub fn fingerprints(&self, value: &[u8]) -> impl Iterator<Item = Fingerprint> {
         self.generations.iter().map(move |g| g.fingerprint(value))
+    }
+
+    /// What is kept of a value that is compared.
+    pub fn print(&self, value: &[u8]) -> Print {
+        Print { fingerprints: self.fingerprints(value).collect(), mark: self.current().marker.mark(value) }
+    }
+
+    /// The prints of what one Secret holds, as they go into its seal.
+    pub fn sealed_prints(&self, prints: &[Print]) -> (Box<[Fingerprint]>, Marks) {
+        let fingerprints: Box<[_]> = prints.iter().filter_map(|print| print.fingerprints.first().copied()).collect();
+        (
+            fingerprints,
+            Marks { generation: self.current().number, each: prints.iter().filter_map(|p| p.mark).collect() },
+        )
+    }
+
+    /// What made the marks of a generation; None: its key is gone.
+    pub fn marker(&self, generation: u32) -> Option<&Marker> {
+        self.numbered(generation).map(|g| &*g.marker)
+    }
+
+    /// The fingerprint under a generation.
+    pub fn fingerprint_under(&self, generation: u32, value: &[u8]) -> Option<Fingerprint> {
+        self.numbered(generation).map(|g| g.fingerprint(value))
+    }
+
+    fn numbered(&self, number: u32) -> Option<&Generation> {
+        self.generations.iter().find(|g| g.number == number)
     }
 
     /// The digest under the current generation.
@@ -349,6 +404,15 @@ impl SealKeys {
     }
 }
 
+/// So many bytes derived from a key.
+struct Length(usize);
+
+impl hkdf::KeyType for Length {
+    fn len(&self) -> usize {
+        self.0
+    }
+}
+
 fn bound_to(secret: &ObjectName, generation: &str) -> Aad<Vec<u8>> {
     // Neither a namespace nor a Secret's name can have a NUL.
     Aad::from(format!("scopedsecrets.io/seal/v1\0{generation}\0{}\0{}", secret.namespace, secret.name).into_bytes())
@@ -364,11 +428,13 @@ mod tests {
 
     fn record() -> SealRecord {
         let key = CanonicalKey::from_sealed("aws:123456789012:eu-west-1:payments/prod/db");
+        let (fingerprints, marks) = keys(1).sealed_prints(&[keys(1).print(b"a value that is long enough")]);
         let holding = Holding {
             claim: "orders-db".into(),
             versions: [(key, "v1".into())].into(),
             held_since: Timestamp::from_second(1_767_225_600).unwrap(),
-            fingerprints: [keys(1).fingerprint(b"a value that is long enough")].into(),
+            fingerprints,
+            marks,
             retain: false,
             consumed: true,
             pinned: false,

@@ -11,6 +11,7 @@
 //! A [`Claim`] is what a ScopedSecret asks for. A [`Holding`] is what a sealed Secret physically has: it makes its claim the
 //! incumbent of the keys in its seal. Both are indexed by canonical key: who-holds-what is one question with one answer.
 
+use super::copies::{MarkIndex, Marks};
 use super::few::Few;
 use super::fingerprint::Fingerprint;
 use super::foreign::Foreign;
@@ -155,6 +156,8 @@ pub struct Holding {
     pub versions: Box<[(CanonicalKey, Box<str>)]>,
     /// Fingerprints of its hard-to-guess values.
     pub fingerprints: Box<[Fingerprint]>,
+    /// By which copies of those values are found.
+    pub marks: Marks,
     /// Since when its claim has held the keys. [`Timestamp::MAX`]: that cannot be told, since its seal cannot be read. Such
     /// a holding keeps newcomers off, and takes nothing from anyone.
     pub held_since: Timestamp,
@@ -175,6 +178,7 @@ impl Holding {
             claim: claim.object.name.clone(),
             versions: keys.into_iter().map(|key| (key, Box::default())).collect(),
             fingerprints: [].into(),
+            marks: Marks::default(),
             held_since: Timestamp::MAX,
             retain: claim.retain,
             consumed: claim.has_consumers,
@@ -186,6 +190,11 @@ impl Holding {
     /// The keys whose values it holds.
     pub fn keys(&self) -> impl Iterator<Item = &CanonicalKey> {
         self.versions.iter().map(|(key, _)| key)
+    }
+
+    /// Whether copies of its values can be found: not where they were sealed before there were marks.
+    pub fn is_marked(&self) -> bool {
+        self.marks.each.len() == self.fingerprints.len()
     }
 
     /// Whether it has a key or a value that the other has not.
@@ -220,6 +229,7 @@ pub struct World {
     holdings: BTreeMap<ObjectName, Arc<Holding>>,
     by_key: HashMap<CanonicalKey, OnKey>,
     holdings_by_fingerprint: HashMap<Fingerprint, Few<ObjectName>>,
+    marks: Arc<MarkIndex>,
 }
 
 impl World {
@@ -265,6 +275,10 @@ impl World {
         for fingerprint in &holding.fingerprints {
             self.holdings_by_fingerprint.entry(*fingerprint).or_default().insert(secret.clone());
         }
+        if !holding.marks.each.is_empty() {
+            let marks = Arc::make_mut(&mut self.marks);
+            holding.marks.each.iter().for_each(|mark| marks.insert(holding.marks.generation, *mark));
+        }
         self.holdings.insert(secret, holding);
     }
 
@@ -274,12 +288,17 @@ impl World {
         for key in old.keys() {
             self.forget(key, |on_key| on_key.holdings.remove(secret));
         }
-        for fingerprint in &old.fingerprints {
+        for (i, fingerprint) in old.fingerprints.iter().enumerate() {
             if let Entry::Occupied(mut secrets) = self.holdings_by_fingerprint.entry(*fingerprint) {
                 secrets.get_mut().remove(secret);
                 if secrets.get().is_empty() {
                     secrets.remove();
                 }
+            }
+            let Some(mark) = old.marks.each.get(i) else { continue };
+            // Who holds it under a seal from before there were marks does not keep it.
+            if !self.holdings_with(fingerprint).any(|(_, other)| !other.marks.each.is_empty()) {
+                Arc::make_mut(&mut self.marks).remove(old.marks.generation, mark);
             }
         }
     }
@@ -317,6 +336,11 @@ impl World {
     /// The same key, in a text that is in memory already where it is.
     pub fn shared(&self, key: &CanonicalKey) -> CanonicalKey {
         self.by_key.get_key_value(key).map_or(key, |(known, _)| known).clone()
+    }
+
+    /// What finds copies of the values that are held. A search takes it along: while it reads, changes are made to a copy.
+    pub fn marks(&self) -> Arc<MarkIndex> {
+        self.marks.clone()
     }
 
     /// A claim.

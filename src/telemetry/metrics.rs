@@ -12,6 +12,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 /// The content type of [`Metrics::encode`].
@@ -30,6 +31,12 @@ pub struct Metrics {
     leader: Gauge,
     certificate_expiry: Gauge,
     webhook_configured: Gauge,
+    violations: Family<ViolationLabels, Gauge>,
+    guard_missing: Family<RuleLabel, Gauge>,
+    withdrawals_paused: Gauge,
+    scan_duration: Gauge<f64, AtomicU64>,
+    scan_success: Gauge,
+    scan_failures: Counter,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -52,6 +59,17 @@ struct ProviderLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabel {
     reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ViolationLabels {
+    rule: String,
+    reason: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RuleLabel {
+    rule: &'static str,
 }
 
 impl Default for Metrics {
@@ -79,6 +97,12 @@ impl Metrics {
             leader: Gauge::default(),
             certificate_expiry: Gauge::default(),
             webhook_configured: Gauge::default(),
+            violations: Family::default(),
+            guard_missing: Family::default(),
+            withdrawals_paused: Gauge::default(),
+            scan_duration: Gauge::default(),
+            scan_success: Gauge::default(),
+            scan_failures: Counter::default(),
         };
         metrics.registered()
     }
@@ -111,6 +135,28 @@ impl Metrics {
             "1 while the ValidatingWebhookConfiguration exists and holds this operator's webhooks; set by the leader",
             self.webhook_configured.clone(),
         );
+        r.register(
+            "violations",
+            "Violations on the SegmentationReports, by rule and reason; set by the leader",
+            self.violations.clone(),
+        );
+        r.register(
+            "guard_missing",
+            "1 for a rule of which a policy, a binding or the webhook configuration is gone or not as installed; set by the leader",
+            self.guard_missing.clone(),
+        );
+        r.register(
+            "withdrawals_paused",
+            "Secrets that would be withdrawn and wait for somebody's word; set by the leader",
+            self.withdrawals_paused.clone(),
+        );
+        r.register("scan_duration_seconds", "How long the last scan of the cluster took", self.scan_duration.clone());
+        r.register(
+            "scan_last_success_timestamp_seconds",
+            "When the cluster was last scanned to the end, in Unix time; 0: not by this process",
+            self.scan_success.clone(),
+        );
+        r.register("scan_failures", "Scans that ended early and were tried again", self.scan_failures.clone());
         r.register("build", "The running version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         self
     }
@@ -166,6 +212,45 @@ impl Metrics {
         self.webhook_configured.set(i64::from(configured));
     }
 
+    /// How many violations there are, by rule and reason; what is left out is gone.
+    pub fn set_violations(&self, counts: &BTreeMap<(String, String), usize>) {
+        self.violations.clear();
+        for ((rule, reason), count) in counts {
+            let labels = ViolationLabels { rule: rule.clone(), reason: reason.clone() };
+            self.violations.get_or_create(&labels).set(i64::try_from(*count).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// For each rule whether something of it is missing at admission.
+    pub fn set_guards_missing(&self, rules: impl IntoIterator<Item = (&'static str, bool)>) {
+        for (rule, missing) in rules {
+            self.guard_missing.get_or_create(&RuleLabel { rule }).set(i64::from(missing));
+        }
+    }
+
+    /// This replica does not lead: what a leader tells, it does not.
+    pub fn forget_reports(&self) {
+        self.violations.clear();
+        self.guard_missing.clear();
+        self.withdrawals_paused.set(0);
+    }
+
+    /// How many withdrawals wait for somebody's word.
+    pub fn set_withdrawals_paused(&self, count: usize) {
+        self.withdrawals_paused.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// A scan ended; None: early.
+    pub fn scanned(&self, done: Option<(jiff::Timestamp, Duration)>) {
+        match done {
+            Some((at, took)) => {
+                self.scan_success.set(at.as_second());
+                self.scan_duration.set(took.as_secs_f64());
+            }
+            None => drop(self.scan_failures.inc()),
+        }
+    }
+
     /// Everything in the OpenMetrics text format.
     pub fn encode(&self) -> String {
         let mut text = String::new();
@@ -200,6 +285,11 @@ mod tests {
         metrics.set_leader(true);
         metrics.set_webhook_configured(true);
         metrics.set_certificate_expiry(jiff::Timestamp::UNIX_EPOCH);
+        metrics.set_violations(&BTreeMap::from([(("Consumers".to_owned(), "ForeignConsumer".to_owned()), 3)]));
+        metrics.set_guards_missing([("Consumers", true), ("Boundary", false)]);
+        metrics.set_withdrawals_paused(12);
+        metrics.scanned(Some((jiff::Timestamp::from_second(7).unwrap(), Duration::from_millis(1500))));
+        metrics.scanned(None);
         let text = metrics.encode();
         for line in [
             r#"scoped_secrets_reconcile_duration_seconds_count{outcome="done"} 1"#,
@@ -209,6 +299,13 @@ mod tests {
             r#"scoped_secrets_claims{reason="Ready"} 7"#,
             r#"scoped_secrets_events_total{reason="Withdrawn"} 1"#,
             "scoped_secrets_leader 1",
+            r#"scoped_secrets_violations{rule="Consumers",reason="ForeignConsumer"} 3"#,
+            r#"scoped_secrets_guard_missing{rule="Consumers"} 1"#,
+            r#"scoped_secrets_guard_missing{rule="Boundary"} 0"#,
+            "scoped_secrets_withdrawals_paused 12",
+            "scoped_secrets_scan_duration_seconds 1.5",
+            "scoped_secrets_scan_last_success_timestamp_seconds 7",
+            "scoped_secrets_scan_failures_total 1",
             "scoped_secrets_webhook_configured 1",
             "scoped_secrets_webhook_certificate_expiry_timestamp_seconds 0",
             &format!(r#"scoped_secrets_build_info{{version="{}"}} 1"#, env!("CARGO_PKG_VERSION")),

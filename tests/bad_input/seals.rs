@@ -229,9 +229,9 @@ fn a_seal_of_an_unknown_key_takes_no_key_from_its_owner() {
     shared.a_second_passes();
     let owned = shared.claim(&is, "db");
     // Past admission its claim names the other's key, and its seal is one of a key that is lost.
-    is.bed.kubectl(&["delete", "validatingwebhookconfiguration", "scoped-secrets"]);
+    is.admission_off();
     let theirs = shared.yaml(&was, "db");
-    eventually("nobody reviews", SOON, || is.bed.cluster.apply(&theirs).map(drop));
+    is.bypass(&theirs);
     was.told("db", How::Refused, "KeyClaimed", &["another namespace"]);
     was.set_seal("db", "v1.00000000.AAAA");
     was.bed.kubectl(&["annotate", "secret", "db", "-n", was.name, "example.com/touched=1"]);
@@ -245,13 +245,7 @@ fn a_seal_of_an_unknown_key_takes_no_key_from_its_owner() {
     let shared = Shared { was: &is, is: &was };
     shared.still_owned_by(&is, &owned);
     was.told("db", How::Refused, "KeyClaimed", &["another namespace"]);
-    crate::support::operator::install_unguarded(&is.bed.cluster);
-    eventually("claims are reviewed again", SOON, || {
-        match is.bed.cluster.apply(&theirs.replace("name: db,", "name: thief,")) {
-            Err(refusal) if refusal.contains("KeyClaimed") => Ok(()),
-            other => Err(format!("{other:?}")),
-        }
-    });
+    is.admission_on();
     was.bed.kubectl(&["delete", "scopedsecret", "db", "-n", was.name]);
     was.secret_goes("db");
 }
@@ -282,9 +276,9 @@ fn a_seal_of_an_unknown_key_saves_no_secret() {
     case.projected("db", "canary-unreadable-kX9mQ2vL8nR5wT");
     case.stop_operator();
     case.set_seal("db", "v1.deadbeef.AAAA");
-    case.bed.kubectl(&["delete", "validatingwebhookconfiguration", "scoped-secrets"]);
+    case.admission_off();
     let narrowed = case.policy("").replace("${label:tenant}/${label:environment}/**", "unreadable/prod/other");
-    eventually("nobody reviews", SOON, || case.bed.cluster.apply(&narrowed).map(drop));
+    case.bypass(&narrowed);
     case.start_operator();
     case.secret_goes("db");
     case.told("db", How::Refused, "KeyNotAllowed", &[]);
@@ -305,37 +299,14 @@ fn a_seal_of_an_unknown_key_saves_no_secret() {
         if label == "scoped-secrets" { Ok(()) } else { Err("not yet") }
     });
     // A claim on its way out loses its Secret as well, whatever was done to that.
-    case.bed.kubectl(&[
-        "patch",
-        "scopedsecret",
-        "db",
-        "-n",
-        case.name,
-        "--type=merge",
-        "-p",
-        r#"{"metadata":{"finalizers":["example.com/stay"]}}"#,
-    ]);
+    case.finalizer("db", Some("example.com/stay"));
     case.bed.kubectl(&["delete", "scopedsecret", "db", "-n", case.name, "--wait=false"]);
     case.bed.kubectl(&["annotate", "secret", "db", "-n", case.name, "replicator.v1.mittwald.de/replicate-to=x"]);
     case.bed.apply(&narrowed);
     case.secret_goes("db");
-    case.bed.kubectl(&[
-        "patch",
-        "scopedsecret",
-        "db",
-        "-n",
-        case.name,
-        "--type=merge",
-        "-p",
-        r#"{"metadata":{"finalizers":null}}"#,
-    ]);
+    case.finalizer("db", None);
     case.stub.set_mood(Mood::Well);
-    crate::support::operator::install_unguarded(&case.bed.cluster);
-    let thief = case.yaml("thief", "data: [{secretKey: value, remoteRef: {key: victim/prod/db}}]");
-    eventually("claims are reviewed again", SOON, || match case.bed.cluster.apply(&thief) {
-        Err(refusal) if refusal.contains("KeyNotAllowed") => Ok(()),
-        other => Err(format!("{other:?}")),
-    });
+    case.admission_on();
 }
 
 /// Restored while the manager is away: it is owned again before the garbage collector takes it for an orphan.
@@ -420,20 +391,15 @@ fn a_restored_secret_takes_no_key_from_its_owner() {
     was.bed.refuses(&claim, &["KeyClaimed"]);
     // While no operator and no webhook is there to see it.
     was.stop_operator();
-    was.bed.kubectl(&["delete", "validatingwebhookconfiguration", "scoped-secrets"]);
-    eventually("nobody reviews", SOON, || was.bed.cluster.apply(&claim).map(drop));
+    was.admission_off();
+    was.bypass(&claim);
     was.pasted(&backup, was.name, "db");
     was.start_operator();
     let shared = Shared { was: &was, is: &is };
     was.told("db", How::Refused, "KeyClaimed", &["another namespace"]);
     was.secret_goes("db");
     shared.is_still_owner(&owned);
-    crate::support::operator::install_unguarded(&was.bed.cluster);
-    let thief = shared.yaml(&was, "db").replace("name: db,", "name: thief,");
-    eventually("claims are reviewed again", SOON, || match was.bed.cluster.apply(&thief) {
-        Err(refusal) if refusal.contains("KeyClaimed") => Ok(()),
-        other => Err(format!("{other:?}")),
-    });
+    was.admission_on();
     guarantees_hold(&was.bed.cluster);
 }
 
@@ -487,14 +453,10 @@ fn a_claim_edited_past_admission() {
     case.stub
         .put("victim/prod/db", crate::support::stub_manager::Says::Text("canary-edited-victim-kX9mQ2vL8nR".into()));
     let before = case.secret("db").unwrap();
-    let webhook = "validatingwebhookconfigurations";
-    let configurations = case.bed.kubectl(&["get", webhook, "-o", "name"]);
-    for name in configurations.split_whitespace() {
-        case.bed.kubectl(&["delete", name]);
-    }
+    case.admission_off();
     let theirs = "data: [{secretKey: value, remoteRef: {key: victim/prod/db}}]";
     // The API server may hold on to the configuration for a moment.
-    eventually("nobody reviews", SOON, || case.bed.cluster.apply(&case.yaml("db", theirs)).map(|_| ()));
+    case.bypass(&case.yaml("db", theirs));
     case.told(
         "db",
         How::Refused,
@@ -532,12 +494,5 @@ fn a_claim_edited_past_admission() {
     case.bed.apply(&case.policy("").replace("${label:tenant}/${label:environment}/**", "edited/prod/other"));
     case.secret_goes("db");
     // Put back for the cases that come after; the operator fills in the rest.
-    crate::support::operator::install_unguarded(&case.bed.cluster);
-    eventually("claims are reviewed again", SOON, || match case.bed.cluster.apply(&case.yaml("new-2", theirs)) {
-        Err(refusal) if refusal.contains("KeyNotAllowed") => Ok(()),
-        other => {
-            case.bed.kubectl(&["delete", "scopedsecret", "new-2", "-n", case.name, "--ignore-not-found"]);
-            Err(format!("{other:?}"))
-        }
-    });
+    case.admission_on();
 }

@@ -86,16 +86,7 @@ fn a_namespace_that_terminates() {
     let case = Case::new("terminating");
     case.projected("db", "canary-terminating-kX9mQ2vL8nR5w");
     // Somebody's finalizers keep the ScopedSecret, and the namespace, for a while.
-    case.bed.kubectl(&[
-        "patch",
-        "scopedsecret",
-        "db",
-        "-n",
-        case.name,
-        "--type=merge",
-        "-p",
-        r#"{"metadata":{"finalizers":["example.com/waits"]}}"#,
-    ]);
+    case.finalizer("db", Some("example.com/waits"));
     case.bed.kubectl(&["delete", "namespace", case.name, "--wait=false"]);
     case.secret_goes("db");
     let mark = case.bed.cluster.audit_mark();
@@ -106,16 +97,7 @@ fn a_namespace_that_terminates() {
         if log.is_empty() { Err("no log") } else { Ok(()) }
     });
     case.no_secret("db");
-    case.bed.kubectl(&[
-        "patch",
-        "scopedsecret",
-        "db",
-        "-n",
-        case.name,
-        "--type=merge",
-        "-p",
-        r#"{"metadata":{"finalizers":null}}"#,
-    ]);
+    case.finalizer("db", None);
     eventually("the namespace goes", SOON * 2, || match case.bed.cluster.get_json("namespace", None, case.name) {
         None => Ok(()),
         Some(left) => Err(left["status"].to_string()),
@@ -129,29 +111,11 @@ fn a_namespace_that_terminates() {
 fn a_deleted_claim_that_lingers_loses_its_secret_with_its_policy() {
     let case = Case::new("lingers");
     case.projected("db", "canary-lingers-kX9mQ2vL8nR5wT3z1");
-    case.bed.kubectl(&[
-        "patch",
-        "scopedsecret",
-        "db",
-        "-n",
-        case.name,
-        "--type=merge",
-        "-p",
-        r#"{"metadata":{"finalizers":["example.com/waits"]}}"#,
-    ]);
+    case.finalizer("db", Some("example.com/waits"));
     case.bed.kubectl(&["delete", "scopedsecret", "db", "-n", case.name, "--wait=false"]);
     case.bed.kubectl(&["label", "namespace", case.name, "environment=staging", "--overwrite"]);
     case.secret_goes("db");
-    case.bed.kubectl(&[
-        "patch",
-        "scopedsecret",
-        "db",
-        "-n",
-        case.name,
-        "--type=merge",
-        "-p",
-        r#"{"metadata":{"finalizers":null}}"#,
-    ]);
+    case.finalizer("db", None);
 }
 
 /// What was forged is put right; nothing was decided from it.

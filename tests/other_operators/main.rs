@@ -65,6 +65,31 @@ impl Scene {
         apply(&self.cluster, &object.to_string());
     }
 
+    fn remove(&self, namespace: &str, name: &str) {
+        let out = self.cluster.kubectl(&["delete", "externalsecret", name, "-n", namespace]);
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    }
+
+    fn reports(&self) -> String {
+        self.cluster.submit(&["get", "segmentationreports", "-o", "json"], "").unwrap_or_default()
+    }
+
+    /// Waits until the report of a segment lists an ExternalSecret.
+    fn reported(&self, segment: &str, reason: &str, name: &str) {
+        eventually(&format!("{segment} {reason} {name} is reported"), SOON, || {
+            let reports: Value = serde_json::from_str(&self.reports()).map_err(|e| e.to_string())?;
+            let all = reports["items"].as_array().cloned().unwrap_or_default();
+            let of = all.iter().find(|report| report["spec"]["segment"] == segment).ok_or("no report")?;
+            let listed = of["status"]["violations"].as_array().cloned().unwrap_or_default();
+            let found = listed.iter().any(|violation| {
+                violation["rule"] == "OtherOperators"
+                    && violation["reason"] == reason
+                    && violation["object"]["name"] == name
+            });
+            if found { Ok(()) } else { Err(of["status"].to_string()) }
+        });
+    }
+
     fn refused(&self, object: &Value) -> String {
         self.cluster.submit(&DRY, &object.to_string()).expect_err("it is refused")
     }
@@ -228,6 +253,8 @@ fn keys_of_others(scene: &Scene) {
     );
     eventually("it is projected", SOON, || ready(&scene.cluster, "scopedsecret", Some("payments-prod"), "third"));
     scene.becomes(&external("billing-prod", "x", "shared/third"), &refused("KeyClaimed"));
+    scene.reported("billing/prod", "KeyClaimed", "third");
+    scene.remove("billing-prod", "third");
 }
 
 fn as_the_policies_say(scene: &Scene) {
@@ -238,6 +265,26 @@ fn as_the_policies_say(scene: &Scene) {
         format!("  exceptions: [{{rule: OtherOperators, {what}, reason: moving, expirationTime: \"{end}\"}}]\n")
     };
     let warned = Told::Warned("KeyNotAllowed".into());
+    // What stands when a policy begins to enforce has to be accepted, or mended.
+    scene.policy(&format!("{GOVERNS}  mode: Audit\n"));
+    scene.becomes(&thief, &Told::Passes);
+    scene.create(&external("payments-prod", "standing", "billing/prod/db"));
+    scene.reported("payments/prod", "KeyNotAllowed", "standing");
+    let enforced = POLICY.replace("/**\"]", "/**\", \"shared/*\"]") + GOVERNS;
+    let refusal = scene.cluster.apply(&enforced).expect_err("a violation is open");
+    for part in
+        ["rule Policies, ViolationsNotAccepted", "1 violations are open", "payments/prod", "accept-violations: \"1\""]
+    {
+        assert!(refusal.contains(part), "{part:?} in {refusal}");
+    }
+    let accept = "metadata: {name: tenants, annotations: {scopedsecrets.io/accept-violations: \"1\"}}";
+    apply(&scene.cluster, &enforced.replace("metadata: {name: tenants}", accept));
+    scene.becomes(&thief, &refused("KeyNotAllowed"));
+    scene.remove("payments-prod", "standing");
+    eventually("it is reported no more", SOON, || {
+        let reports = scene.reports();
+        if reports.contains("standing") { Err(reports) } else { Ok(()) }
+    });
     for (more, expected) in [
         ("  mode: Warn\n".to_owned(), warned),
         ("  mode: Audit\n".into(), Told::Passes),

@@ -4,7 +4,8 @@
 use std::rc::Rc;
 use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use serde_json::Value;
+use scoped_secrets::admission::webhook_configuration::CONFIGURATION;
+use serde_json::{Value, json};
 
 use super::canary;
 use super::cluster::Cluster;
@@ -125,6 +126,35 @@ impl Case {
             Hold::Alone(operator) => operator.as_ref(),
             Hold::ByAnother => None,
         }
+    }
+
+    /// From here on nobody reviews, until [`Case::admission_on`].
+    pub fn admission_off(&self) {
+        self.bed.kubectl(&["delete", "validatingwebhookconfiguration", CONFIGURATION]);
+    }
+
+    /// Applies what admission would refuse, as soon as the API server has forgotten the webhook.
+    pub fn bypass(&self, yaml: &str) {
+        eventually("nobody reviews", SOON, || self.bed.cluster.apply(yaml).map(drop));
+    }
+
+    /// Puts the webhook's registration back; the operator fills it in.
+    pub fn admission_on(&self) {
+        install_unguarded(&self.bed.cluster);
+        let thief = self.yaml("thief", "data: [{secretKey: value, remoteRef: {key: victim/prod/db}}]");
+        eventually("claims are reviewed again", SOON, || match self.bed.cluster.apply(&thief) {
+            Err(refusal) if refusal.contains("KeyNotAllowed") => Ok(()),
+            other => {
+                self.bed.kubectl(&["delete", "scopedsecret", "thief", "-n", self.name, "--ignore-not-found"]);
+                Err(format!("{other:?}"))
+            }
+        });
+    }
+
+    /// Somebody's finalizer on a ScopedSecret; None takes it off.
+    pub fn finalizer(&self, name: &str, finalizer: Option<&str>) {
+        let patch = json!({"metadata": {"finalizers": finalizer.map(|f| [f])}}).to_string();
+        self.bed.kubectl(&["patch", "scopedsecret", name, "-n", self.name, "--type=merge", "-p", &patch]);
     }
 
     /// Ends a story that left nothing half done.

@@ -44,6 +44,7 @@ pub fn install(cluster: &Cluster) {
         "crd/segmentationpolicies.scopedsecrets.io",
         "crd/scopedsecretstores.scopedsecrets.io",
         "crd/segmentguards.scopedsecrets.io",
+        "crd/segmentationreports.scopedsecrets.io",
     ];
     for crd in crds {
         let ready = cluster.kubectl(&["wait", "--for=condition=Established", "--timeout=20s", crd]);

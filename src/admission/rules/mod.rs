@@ -5,6 +5,7 @@
 //! | [`claims`] | a ScopedSecret that the authoriser refuses | webhook |
 //! | [`policies`] | a change of policy that would take Secrets from live claims, or make one segment of several | webhook |
 //! | [`other_operators`] | an ExternalSecret and its kin that names a key outside the namespace's, or another scope's | webhook, by the mode |
+//! | [`copies`] | a Secret or ConfigMap with a value of another segment | webhook, by the mode |
 //! | [`managed_secrets`] | whoever but the operator writes a managed Secret, a status, or what is the operator's | guard |
 //! | [`operator`] | what the operator's own account is not for | guard |
 //! | [`boundary`] | who may not, moving a namespace into or out of a segment | guard |
@@ -16,6 +17,7 @@
 pub mod boundary;
 pub mod claims;
 pub mod consumers;
+pub mod copies;
 pub mod managed_secrets;
 pub mod operator;
 pub mod other_operators;
@@ -24,6 +26,9 @@ pub mod replication;
 
 use super::guard::Guard;
 use super::identities::Installation;
+
+/// The rules that the webhook is asked about: without its configuration nobody asks.
+pub const REVIEWED: &[&str] = &[claims::RULE, policies::RULE];
 
 /// Every rule that the API server keeps on its own.
 pub fn guards(installation: &Installation) -> Vec<Guard> {

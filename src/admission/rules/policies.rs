@@ -1,15 +1,18 @@
 //! Rule `Policies`: a change of a SegmentationPolicy that would take Secrets from live claims, or make one segment of several
 //! that hold Secrets, needs their number in `scopedsecrets.io/accept-violations`; it counts only for the change that sets or
-//! alters it.
+//! alters it. So does a change from another mode to Enforce while the reports list violations.
 
+use super::{boundary, managed_secrets, operator};
 use crate::admission::answer::{admit, deny, deny_as};
 use crate::admission::review::{Review, spec_is_unchanged};
-use crate::api::policy::Exception;
+use crate::api::policy::{Exception, Mode, SegmentationPolicySpec};
+use crate::api::segmentation_report::{ViolationCount, report_name};
 use crate::api::{Reason, SegmentationPolicy};
 use crate::controller::context::Context;
 use crate::controller::index::{Acceptance, Index, accept_violations};
 use crate::segmentation::change::{Broken, broken_by};
-use crate::segmentation::policy::{EXCEPTION_LIMIT, Policy};
+use crate::segmentation::policy::{EXCEPTION_LIMIT, Policy, selects};
+use crate::segmentation::segment::Segment;
 use crate::segmentation::world::PolicyState;
 use jiff::Timestamp;
 use kube::core::DynamicObject;
@@ -83,20 +86,25 @@ pub fn judge(request: &AdmissionRequest<DynamicObject>, index: &Index, now: Time
         );
         return deny_as(request, RULE, Reason::SegmentConflict, &text, 403);
     }
-    if broken.count() == 0 || is_accepted(broken.count(), new.as_ref(), old.as_ref(), index) {
+    let open = match (&old, &new) {
+        (Some(old), Some(new)) => open_violations(&old.spec, &new.spec, index),
+        _ => Open::default(),
+    };
+    let count = broken.count() + open.count;
+    if count == 0 || is_accepted(count, new.as_ref(), old.as_ref(), index) {
         return admit(request);
     }
     let text = format!(
         "this would {what}: {mend}, or set the annotation scopedsecrets.io/accept-violations: \"{n}\"{how}",
-        what = what_breaks(&broken),
-        mend = what_mends(&broken),
-        n = broken.count(),
+        what = what_breaks(&broken, &open),
+        mend = what_mends(&broken, &open),
+        n = count,
         how = if new.is_some() { " in the same change" } else { " on the policy and delete it then" },
     );
     deny_as(request, RULE, Reason::ViolationsNotAccepted, &text, 403)
 }
 
-fn what_breaks(broken: &Broken) -> String {
+fn what_breaks(broken: &Broken, open: &Open) -> String {
     let mut parts = Vec::new();
     if !broken.stranded.is_empty() {
         let names = first_of(broken.stranded.iter().map(ToString::to_string));
@@ -110,18 +118,60 @@ fn what_breaks(broken: &Broken) -> String {
         let count: usize = broken.merged.values().map(BTreeSet::len).sum();
         parts.push(format!("make one segment of several, {count} in all, that hold Secrets ({})", first_of(groups)));
     }
+    if open.count > 0 {
+        let segments = first_of(open.segments.iter().cloned());
+        parts
+            .push(format!("enforce while {} violations are open in the SegmentationReports of {segments}", open.count));
+    }
     parts.join(", and ")
 }
 
-fn what_mends(broken: &Broken) -> &'static str {
-    match (broken.stranded.is_empty(), broken.merged.is_empty()) {
-        (_, true) => "change or delete those ScopedSecrets first",
-        (true, false) => "keep in segment.labels what tells those segments apart",
-        (false, false) => {
-            "change or delete those ScopedSecrets first and keep in segment.labels what tells those segments apart"
+fn what_mends(broken: &Broken, open: &Open) -> String {
+    let all = [
+        (!broken.stranded.is_empty()).then_some("change or delete those ScopedSecrets first"),
+        (!broken.merged.is_empty()).then_some("keep in segment.labels what tells those segments apart"),
+        (open.count > 0).then_some("mend first what the reports list"),
+    ];
+    all.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// Violations that stand where a policy begins to enforce.
+#[derive(Debug, Default)]
+struct Open {
+    count: usize,
+    /// The segments whose reports list them.
+    segments: BTreeSet<String>,
+}
+
+/// What the reports list of the rules that follow the mode, in the segments that a policy selects, if it is to enforce from
+/// now on: so that nobody breaks production by one word.
+fn open_violations(old: &SegmentationPolicySpec, new: &SegmentationPolicySpec, index: &Index) -> Open {
+    let enforces = |spec: &SegmentationPolicySpec| spec.mode.unwrap_or_default() == Mode::Enforce;
+    let selector = new.namespace_selector.clone().unwrap_or_default();
+    if enforces(old) || !enforces(new) {
+        return Open::default();
+    }
+    let labels: Arc<[String]> = new.segment.labels.clone().into();
+    let here = index.world.namespaces.iter().filter(|(name, labels)| selects(&selector, name, labels));
+    let segments: BTreeSet<Segment> = here.filter_map(|(_, of)| Segment::of(&labels, of).ok()).collect();
+    let mut open = Open::default();
+    for segment in segments {
+        let report = index.reports.get(&report_name(segment.name()));
+        let counts = report.iter().flat_map(|report| &report.status.counts);
+        let follows = |count: &&ViolationCount| {
+            !ALWAYS_ENFORCED.contains(&count.rule.as_str()) && count.reason != Reason::GuardMissing.as_str()
+        };
+        let count: usize = counts.filter(follows).map(|count| usize::try_from(count.count).unwrap_or(0)).sum();
+        if count > 0 {
+            open.count += count;
+            open.segments.insert(segment.name().to_owned());
         }
     }
+    open
 }
+
+/// The rules that no mode changes.
+const ALWAYS_ENFORCED: [&str; 4] = [managed_secrets::RULE, boundary::RULE, operator::RULE, RULE];
 
 fn first_of(all: impl Iterator<Item = String>) -> String {
     let all: Vec<String> = all.collect();

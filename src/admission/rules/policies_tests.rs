@@ -124,3 +124,42 @@ fn a_small_policy_is_judged_by_what_it_selects() {
     // A debug build on a busy machine; all ten thousand holdings judged twice would take seconds.
     assert!(start.elapsed() < std::time::Duration::from_secs(2), "{:?}", start.elapsed());
 }
+
+#[test]
+fn a_policy_that_begins_to_enforce_with_violations_open() {
+    use crate::api::segmentation_report::{FoundBy, SegmentationReportStatus};
+    use crate::controller::report::known::Known;
+    let mut index = index();
+    let count = |rule: &str, reason: &str, count| ViolationCount {
+        rule: rule.into(),
+        reason: reason.into(),
+        found_by: FoundBy::Watch,
+        count,
+    };
+    for (segment, counts) in [
+        ("payments/prod", vec![count("Copies", "ValueCopied", 3), count("ManagedSecrets", "SecretManaged", 9)]),
+        ("payments/staging", vec![count("OtherOperators", "KeyNotAllowed", 4), count("Consumers", "GuardMissing", 9)]),
+        ("elsewhere", vec![count("Copies", "ValueCopied", 100)]),
+    ] {
+        let status = SegmentationReportStatus { counts, ..SegmentationReportStatus::default() };
+        let report = Known { segment: segment.into(), status, ..Known::default() };
+        index.reports.insert(report_name(segment), report);
+    }
+    let mode = |mode: &str| format!("{TENANTS}mode: {mode}\n");
+    let ask = |from: &str, to: &str, accept: Option<&str>| {
+        let answer = judge(&update(object(&mode(from), None), object(&mode(to), accept)), &index, now());
+        if answer.allowed { String::new() } else { answer.result.message }
+    };
+    let refused = ask("Audit", "Enforce", None);
+    for part in [
+        "enforce while 7 violations are open in the SegmentationReports of payments/prod, payments/staging",
+        "mend first what the reports list",
+        "accept-violations: \"7\"",
+    ] {
+        assert!(refused.contains(part), "{part:?} in {refused}");
+    }
+    assert!(!ask("Warn", "Enforce", Some("6")).is_empty());
+    assert_eq!(ask("Warn", "Enforce", Some("7")), "");
+    assert_eq!(ask("Enforce", "Warn", None), "");
+    assert_eq!(ask("Warn", "Audit", None), "");
+}

@@ -304,7 +304,7 @@ impl<'a> Bench<'a> {
 
     /// No policy speaks of the store, and the input has none of that name: the name is wrong rather than the keys.
     fn blame_store(&self, finding: &mut Finding, object: &Object, store: &str) {
-        finding.location = object.location(object.node.place_of("spec.storeRef.name"));
+        finding.location = Some(object.location(object.node.place_of("spec.storeRef.name")));
         finding.message.push_str(&format!("; there is no ScopedSecretStore {store:?} in the input"));
         finding.fix = nearest(store, self.world.stores.keys().map(String::as_str)).or(finding.fix.take());
     }

@@ -11,14 +11,12 @@
 
 pub mod accounts;
 pub mod crd;
-pub mod json;
 mod judge;
 pub mod object;
-pub mod report;
-pub mod sarif;
 pub mod schema;
-pub mod text;
 
+/// What was found, and how it is printed: as of a live cluster.
+pub use super::report;
 use accounts::Accounts;
 use crd::Crds;
 use jiff::Timestamp;
@@ -43,7 +41,12 @@ pub struct Options {
 pub fn simulate(sources: &[Source], now: Timestamp, options: &Options) -> Report {
     let crds = Crds::default();
     let gathered = gather(sources, options.namespace.as_deref().unwrap_or("default"), &crds);
-    let mut report = Report { input_errors: gathered.input_errors, ignored: gathered.ignored, ..Report::default() };
+    let mut report = Report {
+        input_errors: gathered.input_errors,
+        ignored: gathered.ignored,
+        tally: Some(report::Tally::default()),
+        ..Report::default()
+    };
     let ours = gathered.objects.iter().filter(|o| o.kind != Kind::Namespace).count();
     if ours == 0 && gathered.findings.is_empty() && report.input_errors.is_empty() {
         report.input_errors.push(nothing_to_judge(sources));
@@ -61,10 +64,13 @@ pub fn simulate(sources: &[Source], now: Timestamp, options: &Options) -> Report
     }
     bench.judge();
     findings.append(&mut bench.findings);
-    report.tally = report::Tally { objects: last.len(), ..bench.tally };
+    report.tally = Some(report::Tally { objects: last.len(), ..bench.tally });
     let order: BTreeMap<&str, usize> = sources.iter().enumerate().map(|(i, s)| (&*s.name, i)).collect();
     findings.sort_by(|a, b| {
-        let key = |f: &Finding| (order.get(&*f.location.file).copied(), f.location.at, f.severity);
+        let key = |f: &Finding| {
+            let place = f.location.as_ref().map(|l| (order.get(&*l.file).copied(), l.at));
+            (place, f.severity)
+        };
         key(a).cmp(&key(b))
     });
     report.findings = findings;

@@ -74,7 +74,15 @@ impl Object {
 
     /// A finding about it.
     pub fn finding(&self, severity: Severity, rule: Rule, reason: Reason, at: Place, message: String) -> Finding {
-        Finding { severity, rule, reason, message, fix: None, location: self.location(at), subject: self.subject() }
+        Finding {
+            severity,
+            rule,
+            reason,
+            message,
+            fix: None,
+            location: Some(self.location(at)),
+            subject: self.subject(),
+        }
     }
 
     /// A namespace's labels, with the one that Kubernetes itself sets.
@@ -210,7 +218,7 @@ impl Sorting<'_> {
             reason: Reason::SpecInvalid,
             message,
             fix,
-            location: Location { file: self.source.name.clone(), at },
+            location: Some(Location { file: self.source.name.clone(), at }),
             subject: Subject {
                 kind: kind.to_owned(),
                 namespace: text(&["metadata", "namespace"]),

@@ -1,8 +1,8 @@
 //! Whole inputs and what is said of them.
 
 use super::object::Source;
-use super::report::{EXIT_CLEAN, EXIT_ERROR, EXIT_FINDINGS, Report, Severity};
-use super::{Options, accounts::Accounts, json, sarif, simulate, text};
+use super::report::{EXIT_CLEAN, EXIT_ERROR, EXIT_FINDINGS, Finding, Report, Severity, json, sarif, text};
+use super::{Options, accounts::Accounts, simulate};
 use crate::api::Reason;
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -56,10 +56,14 @@ fn report(files: &[(&str, &str)]) -> Report {
     report_with(files, &Options::default())
 }
 
+fn line(finding: &Finding) -> usize {
+    finding.location.as_ref().unwrap().at.line
+}
+
 /// `line severity reason` of each finding in the second file, which is judged against the platform's.
 fn found(app: &str) -> Vec<String> {
     let findings = report(&[("platform.yaml", PLATFORM), ("app.yaml", app)]).findings;
-    findings.iter().map(|f| format!("{} {} {}", f.location.at.line, f.severity.as_str(), f.reason)).collect()
+    findings.iter().map(|f| format!("{} {} {}", line(f), f.severity.as_str(), f.reason)).collect()
 }
 
 #[test]
@@ -155,9 +159,9 @@ fn the_first_in_the_input_owns_a_key() {
     let app =
         secret("billing-prod", "later-by-name", "shared/db") + "---\n" + &secret("payments-prod", "a", "shared/db");
     let report = report(&[("platform.yaml", &platform), ("app.yaml", &app)]);
-    let found: Vec<_> = report.findings.iter().map(|f| (f.reason, f.location.at.line)).collect();
+    let found: Vec<_> = report.findings.iter().map(|f| (f.reason, line(f))).collect();
     assert_eq!(found, [(Reason::SharedPattern, 14), (Reason::KeyClaimed, 19)]);
-    assert_eq!(report.tally.allowed, 1);
+    assert_eq!(report.tally.unwrap().allowed, 1);
     assert!(!report.findings[1].message.contains("billing"), "{}", report.findings[1].message);
 }
 
@@ -184,11 +188,7 @@ fn exceptions_end_within_90_days() {
         );
         let platform =
             PLATFORM.replacen("---\napiVersion: v1\nkind: Namespace\nmetadata: {name: payments", &exception, 1);
-        report(&[("platform.yaml", &platform)])
-            .findings
-            .into_iter()
-            .map(|f| (f.reason, f.location.at.line))
-            .collect::<Vec<_>>()
+        report(&[("platform.yaml", &platform)]).findings.into_iter().map(|f| (f.reason, line(&f))).collect::<Vec<_>>()
     };
     assert_eq!(with("2026-02-01T00:00:00Z"), []);
     assert_eq!(with("2025-12-31T00:00:00Z"), [(Reason::InvalidException, 16)]);
@@ -210,10 +210,10 @@ fn what_depends_on_an_error_is_not_judged() {
         PLATFORM.replace("environment: prod}}", "environment: on}}"),
     ] {
         let report = report(&[("platform.yaml", &broken), ("app.yaml", &app)]);
-        let files: Vec<&str> = report.findings.iter().map(|f| &*f.location.file).collect();
+        let files: Vec<&str> = report.findings.iter().map(|f| &*f.location.as_ref().unwrap().file).collect();
         assert!(!files.is_empty() && files.iter().all(|f| *f == "platform.yaml"), "{broken}\n{:?}", report.findings);
         assert_eq!(
-            (report.tally.allowed, report.tally.not_judged, report.exit_code(false)),
+            (report.tally.unwrap().allowed, report.tally.unwrap().not_judged, report.exit_code(false)),
             (0, 1, EXIT_FINDINGS),
             "{broken}"
         );
@@ -231,7 +231,7 @@ fn an_assumed_account_is_a_note() {
     assert_eq!(found, [(Severity::Note, Reason::AccountUnknown), (Severity::Error, Reason::KeyNotAllowed)]);
     let accounts = Accounts::read(&["aws=123456789012".to_owned()]).unwrap();
     let given = report_with(&files, &Options { accounts, ..Options::default() });
-    assert_eq!((given.findings.len(), given.tally.allowed), (0, 1));
+    assert_eq!((given.findings.len(), given.tally.unwrap().allowed), (0, 1));
 }
 
 #[test]
@@ -239,7 +239,7 @@ fn a_namespace_can_be_given() {
     let app = secret("payments-prod", "a", "payments/prod/db").replace(", namespace: payments-prod", "");
     let options = Options { namespace: Some("payments-prod".into()), ..Options::default() };
     let report = report_with(&[("platform.yaml", PLATFORM), ("app.yaml", &app)], &options);
-    assert_eq!((report.findings.len(), report.tally.allowed), (0, 1));
+    assert_eq!((report.findings.len(), report.tally.unwrap().allowed), (0, 1));
 }
 
 #[test]

@@ -3,9 +3,9 @@
 use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, SEAL_ANNOTATION, ScopedSecretSpec};
 use crate::controller::index::is_controller;
 use crate::projection::{Projection, carries_away, content_bytes};
-use crate::segmentation::fingerprint::{Fingerprint, is_confidential, is_hard_to_guess};
+use crate::segmentation::fingerprint::{is_confidential, is_hard_to_guess};
 use crate::segmentation::key::CanonicalKey;
-use crate::segmentation::seal::{BrokenKeys, Digests, SealKeys, SealRecord};
+use crate::segmentation::seal::{BrokenKeys, Digests, Print, SealKeys, SealRecord};
 use crate::segmentation::world::{Holding, ObjectName};
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
@@ -35,17 +35,13 @@ pub const MAX_COMPARED: usize = 1024;
 /// What all annotations of an object may have together (Kubernetes: TotalAnnotationSizeLimitB).
 const MAX_ANNOTATION_BYTES: usize = 262_144;
 
-/// The fingerprints of a projection's hard-to-guess values, under every generation of the key. Each value is estimated
-/// once, which takes a fraction of a millisecond. None: there are more than [`MAX_COMPARED`].
-pub fn fingerprints(
-    projection: &Projection,
-    ignore: &BTreeSet<String>,
-    keys: &SealKeys,
-) -> Option<Vec<Vec<Fingerprint>>> {
+/// The prints of a projection's hard-to-guess values, without the blanks and line breaks around them: a copy seldom has those.
+/// Each value is estimated once, which takes a fraction of a millisecond. None: there are more than [`MAX_COMPARED`].
+pub fn prints(projection: &Projection, ignore: &BTreeSet<String>, keys: &SealKeys) -> Option<Vec<Print>> {
     let mut seen = BTreeSet::new();
     let mut found = Vec::new();
     for compared in &projection.compared {
-        let value = compared.value.expose();
+        let value = compared.value.expose().trim_ascii();
         if !is_confidential(&compared.names, value, ignore) || !seen.insert(keys.fingerprint(value)) {
             continue;
         }
@@ -53,7 +49,7 @@ pub fn fingerprints(
             return None;
         }
         if is_hard_to_guess(value) {
-            found.push(keys.fingerprints(value).collect());
+            found.push(keys.print(value));
         }
     }
     (found.len() <= MAX_COMPARED).then_some(found)
@@ -170,7 +166,7 @@ mod tests {
     #[test]
     fn equal_values_count_once_and_too_many_are_refused() {
         let keys = SealKeys::new(Generation::from_random(&[1; 36], Timestamp::UNIX_EPOCH).unwrap());
-        let count = |values: Projection| fingerprints(&values, &BTreeSet::new(), &keys).map(|all| all.len());
+        let count = |values: Projection| prints(&values, &BTreeSet::new(), &keys).map(|all| all.len());
         let token = |i: usize| format!("kX9mQ2vL8nR5wT3z-{:016x}", (i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         assert_eq!(count(projection((0..200).map(|_| token(1)))), Some(1));
         assert_eq!(count(projection((0..MAX_COMPARED).map(token))), Some(MAX_COMPARED));

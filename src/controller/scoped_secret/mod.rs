@@ -11,11 +11,12 @@ pub mod told;
 mod withdraw;
 mod write;
 
-pub use withdraw::reconcile_orphan;
+pub use withdraw::{is_paused, reconcile_orphan};
 
 use super::context::{Context, Job, Memory};
 use super::guard;
-use super::index::{ClaimRecord, Index, SecretFacts};
+use super::index::{ClaimRecord, Index, SecretFacts, Withdrawal};
+use super::report as reports;
 use super::store::brief;
 use crate::api::duration;
 use crate::api::{DEFAULT_REFRESH_INTERVAL, Reason, ScopedSecretSpec};
@@ -25,7 +26,7 @@ use crate::segmentation::seal::{Digests, SealKeys};
 use crate::segmentation::verdict::Verdict;
 use crate::segmentation::world::{Holding, ObjectName};
 use jiff::Timestamp;
-use plan::{Content, Failure, Guarding, Observed, Outcome, Owner, Step};
+use plan::{Content, Failure, Guarding, Observed, Outcome, Owner, Paused, Step};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -265,7 +266,11 @@ impl Work<'_> {
             let count = self.cx.pending_withdrawals(&index).max(1);
             // A claim's Secret is not older than the claim.
             let since = held.map(|held| held.held_since).filter(|since| *since != Timestamp::MAX);
-            (!index.may_withdraw(count, why, since.or(Some(claim.created)))).then_some(count)
+            let ask =
+                Withdrawal { count, why, since: since.or(Some(claim.created)), waits: self.record.status.is_paused() };
+            let may = index.may_withdraw(&ask) || reports::known::is_released(self.cx, &index, &secret_name);
+            let releasing = || reports::known::releasing(self.cx, &index, &secret_name);
+            (!may).then(|| Paused { count, report: releasing() })
         });
         let known = held.is_some_and(|held| held.claim == self.name.name);
         plan::decide(&Observed {

@@ -46,8 +46,8 @@ pub struct Observed<'a> {
     pub content: Content,
     /// What policy says of the keys that the Secret holds.
     pub retention: Option<&'a Retention>,
-    /// How many withdrawals wait, if so many that they need somebody's word.
-    pub paused: Option<usize>,
+    /// Why its withdrawal waits, if so many do that they need somebody's word.
+    pub paused: Option<Paused>,
     /// Whether the Secret holds a value that another segment has as well, and had before.
     pub shared: bool,
     /// Whether a refresh, or a retry, is due.
@@ -164,9 +164,18 @@ pub enum Outcome {
     Paused {
         /// Why it would be.
         refusal: Refusal,
-        /// How many would be.
-        count: usize,
+        /// What it waits for.
+        paused: Paused,
     },
+}
+
+/// What withdrawals wait for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Paused {
+    /// How many wait for the same cause.
+    pub count: usize,
+    /// The report of their segment, if there is one, with how many wait there.
+    pub report: Option<(String, usize)>,
 }
 
 /// Whether a Secret is ours to write.
@@ -255,8 +264,8 @@ fn mend(o: &Observed<'_>, secret: &SecretFacts) -> Mend {
 }
 
 fn withdraw(o: &Observed<'_>, why: &Refusal) -> Step {
-    match o.paused {
-        Some(count) => Step::Report(Outcome::Paused { refusal: why.clone(), count }),
+    match &o.paused {
+        Some(paused) => Step::Report(Outcome::Paused { refusal: why.clone(), paused: paused.clone() }),
         None => Step::Withdraw(why.clone()),
     }
 }
@@ -320,11 +329,13 @@ fn is_up_to_date(o: &Observed<'_>, secret: &SecretFacts, grant: &Grant) -> bool 
     o.content == Content::Verified && owner_right && seal_right
 }
 
-/// Whether fetched versions leave nothing to write: with the values in hand an old seal is renewed.
+/// Whether fetched versions leave nothing to write: with the values in hand an old seal is renewed, and one from before there
+/// were marks completed.
 pub fn is_unchanged(o: &Observed<'_>, grant: &Grant, versions: &[(CanonicalKey, Box<str>)]) -> bool {
     let same = |seal: &Arc<SealRecord>| *seal.holding.versions == *versions;
     let renewed = |secret: &SecretFacts| {
-        secret.seal_is_current && is_up_to_date(o, secret, grant) && secret.seal.as_ref().is_ok_and(same)
+        let complete = secret.seal.as_ref().is_ok_and(|seal| same(seal) && seal.holding.is_marked());
+        secret.seal_is_current && is_up_to_date(o, secret, grant) && complete
     };
     !o.shared && o.secret.is_some_and(renewed)
 }

@@ -54,6 +54,7 @@ fn secret() -> SecretFacts {
         claim: "orders".into(),
         versions: [(key(), "v1".into())].into(),
         fingerprints: [].into(),
+        marks: Default::default(),
         held_since: now(),
         retain: false,
         consumed: false,
@@ -309,7 +310,11 @@ fn a_claim_that_is_not_allowed() {
         ("never projected", "KeyNotAllowed", Situation { secret: None, retention: None, ..refused() }),
         ("edited past admission: what it held is still allowed", "KeyNotAllowed", refused()),
         ("what it holds is not allowed either", "withdraw", lost()),
-        ("so many that somebody must say so", "Paused", Situation { change: |o| o.paused = Some(12), ..lost() }),
+        (
+            "so many that somebody must say so",
+            "Paused",
+            Situation { change: |o| o.paused = Some(Paused { count: 12, report: None }), ..lost() },
+        ),
         (
             "not ours to take away",
             "KeyNotAllowed",
@@ -348,8 +353,13 @@ fn nothing_is_fetched_that_is_not_allowed() {
     let secrets = || [None, Some(secret()), sealed(|s| s.owner = None), sealed(|s| s.seal = Err(BrokenSeal::Invalid))];
     let owners = [Owner::UsOrNobody, Owner::JustGone, Owner::OtherAlive, Owner::Stranger];
     let contents = [Content::Verified, Content::Unread, Content::Drifted];
-    let flags: [fn(&mut Observed<'_>); 5] =
-        [|_| {}, |o| o.due = true, |o| o.refresh_at = Some("x"), |o| o.blocked = true, |o| o.paused = Some(3)];
+    let flags: [fn(&mut Observed<'_>); 5] = [
+        |_| {},
+        |o| o.due = true,
+        |o| o.refresh_at = Some("x"),
+        |o| o.blocked = true,
+        |o| o.paused = Some(Paused { count: 3, report: None }),
+    ];
     for verdict in [Verdict::Refused(refusal()), Verdict::Undecided(refusal())] {
         for secret in secrets() {
             for (owner, content) in owners.iter().flat_map(|o| contents.map(|c| (*o, c))) {

@@ -142,9 +142,13 @@ fn conditions(outcome: &Outcome, has_secret: bool, stale: bool, old: &ScopedSecr
             not_asked(Unique, refusal.reason, "nothing was compared"),
             Wanted::yes(Reconciling, failure.reason, &failure.message),
         ],
-        Outcome::Paused { refusal, count } => {
+        Outcome::Paused { refusal, paused } => {
+            let count = paused.count;
+            let alone = paused.report.as_ref().map_or_else(String::new, |(report, number)| {
+                format!(", or \"{number}\" on the SegmentationReport {report:?} for those of this segment alone")
+            });
             let text = format!(
-                "{}; {count} Secrets would be withdrawn for this cause, so the operator waits: revert the change, or set scopedsecrets.io/accept-violations: \"{count}\" on a SegmentationPolicy",
+                "{}; {count} Secrets would be withdrawn for this cause, so the operator waits: revert the change, or set scopedsecrets.io/accept-violations: \"{count}\" on a SegmentationPolicy{alone}",
                 refusal.message
             );
             vec![
@@ -214,7 +218,10 @@ mod tests {
         let invalid = Outcome::Failed(Failure::new(Reason::PropertyMissing, "gone"));
         let refused = Outcome::Refused(Refusal::new(Reason::KeyNotAllowed, "no"));
         let unknown = Outcome::Undecided(Refusal::new(Reason::AccountUnknown, "?"));
-        let paused = Outcome::Paused { refusal: Refusal::new(Reason::NoPolicy, "no"), count: 40 };
+        let paused = Outcome::Paused {
+            refusal: Refusal::new(Reason::NoPolicy, "no"),
+            paused: Paused { count: 40, report: None },
+        };
         for (outcome, has_secret, stale, expected) in [
             (&Outcome::Current, true, false, "Ready=True/Ready"),
             (

@@ -62,6 +62,16 @@ impl Told {
         self.conditions.iter().find(|c| c.kind == ConditionType::Ready)?.reason
     }
 
+    /// The reason of a condition, if that is False.
+    pub fn denied(&self, kind: ConditionType) -> Option<Reason> {
+        self.conditions.iter().find(|c| c.kind == kind && c.status == Some(false))?.reason
+    }
+
+    /// Whether it says that its withdrawal waits for somebody's word.
+    pub fn is_paused(&self) -> bool {
+        self.denied(ConditionType::Authorized) == Some(Reason::WithdrawalPaused)
+    }
+
     /// Whether it says that this generation of the spec is allowed.
     pub fn allows(&self, generation: i64) -> bool {
         let authorized = self.conditions.iter().find(|c| c.kind == ConditionType::Authorized);

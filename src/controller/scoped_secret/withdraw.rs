@@ -6,7 +6,8 @@ use super::{Work, write_failed};
 use crate::api::{Reason, ScopedSecret};
 use crate::controller::context::{Context, Job};
 use crate::controller::guard;
-use crate::controller::index::{SecretFacts, secret_facts};
+use crate::controller::index::{Index, SecretFacts, Withdrawal, secret_facts};
+use crate::controller::report::known::is_released;
 use crate::controller::store::brief;
 use crate::controller::watch;
 use crate::segmentation::authorize::{Retention, retention};
@@ -124,11 +125,7 @@ async fn part_with_orphan(cx: &Context, secret: &ObjectName) -> Result<(), Failu
         let index = cx.index();
         let Some(held) = index.world.holding(secret) else { return Ok(()) };
         let Retention::Withdraw(why) = retention(secret, held, &index.world, cx.now()) else { return Ok(()) };
-        if !index.may_withdraw(
-            cx.pending_withdrawals(&index),
-            &why,
-            Some(held.held_since).filter(|since| *since != Timestamp::MAX),
-        ) {
+        if is_paused(cx, &index, secret, held, &why) {
             return Err(Failure::new(Reason::WithdrawalPaused, "many Secrets would be withdrawn for this cause"));
         }
     }
@@ -147,6 +144,13 @@ async fn part_with_orphan(cx: &Context, secret: &ObjectName) -> Result<(), Failu
         }
         Err(error) => Err(Failure::new(Reason::WriteFailed, brief(&error))),
     }
+}
+
+/// Whether the withdrawal of a Secret that outlived its ScopedSecret waits for somebody's word.
+pub fn is_paused(cx: &Context, index: &Index, secret: &ObjectName, held: &Holding, why: &Refusal) -> bool {
+    let since = Some(held.held_since).filter(|since| *since != Timestamp::MAX);
+    let ask = Withdrawal { count: cx.pending_withdrawals(index), why, since, waits: false };
+    !index.may_withdraw(&ask) && !is_released(cx, index, secret)
 }
 
 /// A sealed Secret that nobody owns or claims.

@@ -11,9 +11,8 @@ use crate::controller::store::brief;
 use crate::projection;
 use crate::provider::{Answer, Ask, VersionRef};
 use crate::segmentation::authorize::{authorize, shared_value};
-use crate::segmentation::fingerprint::Fingerprint;
 use crate::segmentation::key::CanonicalKey;
-use crate::segmentation::seal::SealRecord;
+use crate::segmentation::seal::{Print, SealRecord};
 use crate::segmentation::verdict::{AuthorisedKey, Grant, Verdict};
 use crate::segmentation::world::{Holding, VersionAsked};
 use futures::future::join_all;
@@ -145,7 +144,7 @@ impl Work<'_> {
             answers.iter().find(|(k, _)| k.written == key && k.version == *version).map(|(_, answer)| &answer.value)
         };
         let projection = projection::project(&self.spec, &fetched).map_err(|e| Failure::new(e.reason, e.message))?;
-        let estimate = || draft::fingerprints(&projection, &grant.ignore, &self.keys);
+        let estimate = || draft::prints(&projection, &grant.ignore, &self.keys);
         let few = projection.compared.len() <= AT_A_GLANCE;
         let prints = if few { estimate() } else { tokio::task::block_in_place(estimate) };
         let prints = prints.ok_or_else(|| {
@@ -157,10 +156,12 @@ impl Work<'_> {
         })?;
         let old_seal = standing.as_ref().and_then(|s| s.seal.as_ref().ok().cloned());
         let contents = draft::content_digests(&self.spec, &projection, &self.keys);
+        let (fingerprints, marks) = self.keys.sealed_prints(&prints);
         let holding = Holding {
             claim: self.name.name.clone(),
             held_since: draft::held_since(old_seal.as_deref().map(|seal| &*seal.holding), &versions, self.cx.now()),
-            fingerprints: prints.iter().filter_map(|all| all.first().copied()).collect(),
+            fingerprints,
+            marks,
             retain: self.spec.retain(),
             consumed: !self.spec.consumers.is_empty(),
             pinned: grant.keys.iter().any(|key| key.version != VersionAsked::Current),
@@ -271,15 +272,16 @@ impl Work<'_> {
 
     /// Takes the values' fingerprints into the index before they are written, unless another segment holds one: two
     /// writers in flight cannot both win. What the Secret held before.
-    fn reserve(
-        &self,
-        grant: &Grant,
-        prints: &[Vec<Fingerprint>],
-        record: &SealRecord,
-    ) -> Result<Option<Arc<Holding>>, Failure> {
+    fn reserve(&self, grant: &Grant, prints: &[Print], record: &SealRecord) -> Result<Option<Arc<Holding>>, Failure> {
         let secret_name = self.secret_name();
         let mut index = self.cx.index_mut();
-        if shared_value(&secret_name, &grant.keys, prints.iter().flatten(), &index.world, self.cx.now()) {
+        if shared_value(
+            &secret_name,
+            &grant.keys,
+            prints.iter().flat_map(|print| &print.fingerprints),
+            &index.world,
+            self.cx.now(),
+        ) {
             return Err(value_shared());
         }
         Ok(index.reserve(&secret_name, record.holding.clone()))

@@ -1,8 +1,9 @@
 //! Turns many asks into few calls.
 //!
 //! Asks that arrive within [`WINDOW`] share calls of up to [`BATCH_LIMIT`] keys (an incomplete batch waits a little longer
-//! while others are under way); equal asks in flight share one answer. A call that fails because of one key is bisected (see `resolve`), and that key is asked alone until it
-//! succeeds, so that the search is paid once. Cost: n asks at once are ⌈n / 20⌉ calls, four at a time.
+//! while others are under way, or more asks keep coming); equal asks in flight share one answer. A call that fails because of
+//! one key is bisected (see `resolve`), and that key is asked alone until it succeeds, so that the search is paid once.
+//! Cost: n asks at once are ⌈n / 20⌉ calls, four at a time.
 //!
 //! Needs a tokio runtime when a fetch is first polled. The work runs in tasks of its own, so that whoever gives up
 //! waiting takes nothing from the others; an ask that nobody waits for any more is dropped before it is sent.
@@ -23,7 +24,8 @@ use super::{Answer, Ask, FetchError, VersionRef};
 
 /// How long an ask waits for company.
 pub const WINDOW: Duration = Duration::from_millis(10);
-/// How long an incomplete batch waits for more while other calls are under way: its asks would hardly be served sooner.
+/// How long an incomplete batch waits for more, at most: while other calls are under way its asks would hardly be served
+/// sooner, and while more come in each window it is about to be full.
 const PATIENCE: Duration = Duration::from_millis(100);
 /// Keys in one call: BatchGetSecretValue takes "up to 20 secrets" in SecretIdList (AWS API reference).
 pub const BATCH_LIMIT: usize = 20;
@@ -162,12 +164,15 @@ impl<S: BatchSource> Desk<S> {
     }
 
     async fn depart(self: Arc<Self>) {
-        let mut since = Instant::now();
+        let (mut since, mut seen) = (Instant::now(), 1);
         loop {
             tokio::time::sleep(WINDOW).await;
             let busy = self.calls.available_permits() < CALLS_AT_ONCE;
-            let patient = busy && since.elapsed() < PATIENCE;
-            let (asks, waiting) = self.queue().take_batches(patient);
+            let mut queue = self.queue();
+            let patient = is_patient(busy, queue.waiting.len() > seen, since.elapsed());
+            let (asks, waiting) = queue.take_batches(patient);
+            seen = queue.waiting.len();
+            drop(queue);
             if !asks.is_empty() {
                 since = Instant::now();
             }
@@ -180,6 +185,11 @@ impl<S: BatchSource> Desk<S> {
             }
         }
     }
+}
+
+/// Whether an incomplete batch waits for more: `coming`, if asks have come since the last look.
+fn is_patient(busy: bool, coming: bool, waited: Duration) -> bool {
+    (busy || coming) && waited < PATIENCE
 }
 
 impl<S> Desk<S> {

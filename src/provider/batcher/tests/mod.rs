@@ -51,6 +51,13 @@ async fn five_hundred_asks_are_twenty_five_calls_four_at_a_time() {
     assert_eq!(manager.0.most_at_once.load(Ordering::SeqCst), CALLS_AT_ONCE);
 }
 
+#[test]
+fn an_incomplete_batch_waits_only_for_a_reason_and_not_for_long() {
+    assert!(!is_patient(false, false, WINDOW), "a lone ask goes at once");
+    assert!(is_patient(true, false, WINDOW) && is_patient(false, true, WINDOW));
+    assert!(!is_patient(true, true, PATIENCE));
+}
+
 #[tokio::test]
 async fn equal_asks_in_flight_share_one_answer() {
     let manager = Manager::new();

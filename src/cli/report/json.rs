@@ -15,14 +15,22 @@
 //! }
 //! ```
 //! `severity` is error, warning or note. `fix` and `namespace` may be absent. With `inputErrors` nothing was judged.
+//!
+//! Of a live cluster: findings have no place in a file, `summary` only the three counts, and `passed` instead of
+//! `inputErrors` lists in words what was looked at and is well.
 
-use super::report::{Location, Report, Severity};
+use super::{Location, Report, Severity};
 use serde_json::{Map, Value, json};
 
 /// The report as one JSON object, with a line break at its end.
 pub fn render(report: &Report) -> String {
+    format!("{:#}\n", value(report))
+}
+
+/// The report as one JSON object.
+pub fn value(report: &Report) -> Value {
     let findings = report.findings.iter().map(|finding| {
-        let mut fields = located(&finding.location);
+        let mut fields = finding.location.as_ref().map(located).unwrap_or_default();
         fields.insert("severity".into(), finding.severity.as_str().into());
         fields.insert("rule".into(), finding.rule.as_str().into());
         fields.insert("reason".into(), finding.reason.as_str().into());
@@ -43,22 +51,24 @@ pub fn render(report: &Report) -> String {
         fields.insert("message".into(), error.message.as_str().into());
         Value::Object(fields)
     });
-    let tally = report.tally;
-    let whole = json!({
-        "version": 1,
-        "summary": {
-            "objects": tally.objects,
-            "scopedSecrets": tally.scoped_secrets,
-            "allowed": tally.allowed,
-            "notJudged": tally.not_judged,
-            "errors": report.count(Severity::Error),
-            "warnings": report.count(Severity::Warning),
-            "notes": report.count(Severity::Note),
-        },
-        "findings": findings.collect::<Vec<_>>(),
-        "inputErrors": errors.collect::<Vec<_>>(),
+    let mut summary = json!({
+        "errors": report.count(Severity::Error),
+        "warnings": report.count(Severity::Warning),
+        "notes": report.count(Severity::Note),
     });
-    format!("{whole:#}\n")
+    let mut whole = json!({"version": 1, "findings": findings.collect::<Vec<_>>()});
+    match report.tally {
+        Some(tally) => {
+            summary["objects"] = tally.objects.into();
+            summary["scopedSecrets"] = tally.scoped_secrets.into();
+            summary["allowed"] = tally.allowed.into();
+            summary["notJudged"] = tally.not_judged.into();
+            whole["inputErrors"] = errors.collect();
+        }
+        None => whole["passed"] = json!(report.passed),
+    }
+    whole["summary"] = summary;
+    whole
 }
 
 fn located(location: &Location) -> Map<String, Value> {

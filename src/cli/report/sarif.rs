@@ -1,7 +1,7 @@
 //! A report as SARIF 2.1.0, for code-scanning services
 //! (<https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html>).
 
-use super::report::{Location, Report, Severity};
+use super::{Location, Report, Severity};
 use crate::api::Reason;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -27,10 +27,15 @@ pub fn render(report: &Report) -> String {
                 None => format!("{}/{}", subject.kind, subject.name),
             };
             let text = match &finding.fix {
-                Some(fix) => format!("{}\nWrite instead: {fix}", finding.message),
+                Some(fix) => format!(
+                    "{}\n{}: {fix}",
+                    finding.message,
+                    if finding.location.is_some() { "Write instead" } else { "To mend" }
+                ),
                 None => finding.message.clone(),
             };
-            let mut location = physical(&finding.location);
+            // An object of a cluster has no file.
+            let mut location = finding.location.as_ref().map_or_else(|| json!({}), physical);
             location["logicalLocations"] = json!([{"fullyQualifiedName": name, "kind": "resource"}]);
             json!({
                 "ruleId": finding.reason.as_str(),

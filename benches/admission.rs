@@ -1,0 +1,237 @@
+//! What one admission review costs in the server, from the bytes of the request to the answer, with 10,000 managed Secrets in the
+//! index. Each line: the median, the 99th percentile, what the design allows, and the median as a multiple of a baseline that is
+//! measured in the same run (decoding a review of 1 KiB, which every webhook does), since machines differ.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench")]
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use jiff::Timestamp;
+use kube::core::DynamicObject;
+use kube::core::admission::{AdmissionRequest, AdmissionResponse};
+use scoped_secrets::admission::review::{Review, Route, answer, decode};
+use scoped_secrets::admission::rules::{claims, copies, policies};
+use scoped_secrets::api::SegmentationPolicySpec;
+use scoped_secrets::controller::index::{Index, PolicyFacts};
+use scoped_secrets::segmentation::key::Realm;
+use scoped_secrets::segmentation::policy::Policy;
+use scoped_secrets::segmentation::seal::{Generation, SealKeys};
+use scoped_secrets::segmentation::world::{Holding, ObjectName, StoreState};
+use serde_json::{Value, json};
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
+
+const COUNT: u32 = 10_000;
+const SEGMENTS: u32 = 100;
+
+struct Cluster {
+    index: RwLock<Index>,
+    keys: SealKeys,
+    limit: copies::Limit,
+}
+
+fn value(i: u32) -> String {
+    let mut state = u64::from(i).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut digit = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        char::from(b'!' + (state % 94) as u8)
+    };
+    (0..32).map(|_| digit()).collect()
+}
+
+fn claim(namespace: &str, name: &str, key: &str) -> Value {
+    json!({
+        "apiVersion": "scopedsecrets.io/v1alpha1", "kind": "ScopedSecret",
+        "metadata": {"name": name, "namespace": namespace, "uid": format!("uid-{name}"), "creationTimestamp": "2026-01-01T00:00:00Z"},
+        "spec": {
+            "storeRef": {"name": "aws"}, "consumers": [{"serviceAccountName": "orders"}],
+            "data": [{"secretKey": "password", "remoteRef": {"key": key, "property": "password"}}],
+        },
+    })
+}
+
+fn spec(more: &Value) -> Value {
+    let mut spec = json!({
+        "segment": {"labels": ["tenant", "environment"]},
+        "allow": [{"storeRef": {"name": "aws"}, "keys": ["${label:tenant}/${label:environment}/**"]}],
+    });
+    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    spec
+}
+
+fn cluster() -> Cluster {
+    let keys = SealKeys::new(Generation::from_random(&[7; 36], Timestamp::UNIX_EPOCH).unwrap());
+    let mut index = Index::default();
+    index.secrets_synced = true;
+    let policy: SegmentationPolicySpec = serde_json::from_value(spec(&json!({}))).unwrap();
+    let policy = Policy::compile("tenants", &policy).map_err(|e| e.to_string());
+    index.observe_policy("tenants", policy, PolicyFacts::default(), Timestamp::UNIX_EPOCH);
+    index.set_policies_synced(true);
+    let realm = Realm::Aws { account: "123456789012".into(), region: "eu-west-1".into() };
+    index.put_store("aws", Some(StoreState::Known(realm)));
+    for segment in 0..SEGMENTS {
+        let labels =
+            [("tenant".to_owned(), format!("tenant-{segment}")), ("environment".to_owned(), "prod".to_owned())];
+        index.put_namespace(&format!("tenant-{segment}-prod"), labels.into(), false, "1");
+    }
+    for i in 0..COUNT {
+        let (segment, name) = (i % SEGMENTS, format!("orders-{i}"));
+        let namespace = format!("tenant-{segment}-prod");
+        let object = claim(&namespace, &name, &format!("tenant-{segment}/prod/orders-{i}"));
+        index.put_claim(&serde_json::from_value(object).unwrap());
+        let secret = ObjectName::new(&namespace, &name);
+        let claim = index.world.claim(&secret).unwrap();
+        let (fingerprints, marks) = keys.sealed_prints(&[keys.print(value(i).as_bytes())]);
+        let versions = index.world.canonical_keys(claim).into_iter().map(|key| (key, "v1".into())).collect();
+        let held_since = Timestamp::UNIX_EPOCH;
+        let holding = Holding { versions, fingerprints, marks, held_since, ..Holding::of_claim(claim, Vec::new()) };
+        index.world.put_holding(secret, holding.into());
+    }
+    Cluster { index: RwLock::new(index), keys, limit: copies::Limit::default() }
+}
+
+/// A rule over the cluster, at a time that goes on by a minute with each review: nobody comes to the limit.
+struct Rule<F>(F);
+
+impl<F: Fn(&AdmissionRequest<DynamicObject>) -> AdmissionResponse + Send + Sync> Review for Rule<F> {
+    fn review(&self, request: &AdmissionRequest<DynamicObject>) -> AdmissionResponse {
+        (self.0)(request)
+    }
+}
+
+fn route(
+    kinds: &'static [(&'static str, &'static str)],
+    rule: impl Fn(&AdmissionRequest<DynamicObject>) -> AdmissionResponse + Send + Sync + 'static,
+) -> Route {
+    Route { path: "/", rule: "", kinds, review: Arc::new(Rule(rule)) }
+}
+
+fn review(
+    group: &str,
+    version: &str,
+    kind: &str,
+    namespace: Option<&str>,
+    object: &Value,
+    old: Option<&Value>,
+) -> Vec<u8> {
+    json!({
+        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+        "request": {
+            "uid": "7f0b", "operation": if old.is_some() { "UPDATE" } else { "CREATE" }, "name": object["metadata"]["name"],
+            "namespace": namespace, "dryRun": false, "kind": {"group": group, "version": version, "kind": kind},
+            "resource": {"group": group, "version": version, "resource": "things"},
+            "userInfo": {"username": "ada", "groups": ["system:authenticated"]}, "object": object, "oldObject": old,
+        }
+    })
+    .to_string()
+    .into_bytes()
+}
+
+fn config_map(text: &[u8]) -> Vec<u8> {
+    let data = match std::str::from_utf8(text) {
+        Ok(text) => json!({"data": {"a": text}}),
+        Err(_) => json!({"binaryData": {"a": BASE64_STANDARD.encode(text)}}),
+    };
+    let mut object =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "tenant-1-prod"}});
+    object.as_object_mut().unwrap().extend(data.as_object().unwrap().clone());
+    review("", "v1", "ConfigMap", Some("tenant-1-prod"), &object, None)
+}
+
+/// Bytes without a pattern.
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 32) as u8
+    };
+    (0..length).map(|_| next()).collect()
+}
+
+fn filled(with: &[u8], length: usize) -> Vec<u8> {
+    with.iter().copied().cycle().take(length).collect()
+}
+
+/// Median and 99th percentile.
+fn measure(runs: usize, mut once: impl FnMut()) -> (Duration, Duration) {
+    (0..runs / 10 + 1).for_each(|_| once());
+    let mut took: Vec<Duration> = (0..runs)
+        .map(|_| {
+            let start = Instant::now();
+            once();
+            start.elapsed()
+        })
+        .collect();
+    took.sort();
+    (took[runs / 2], took[runs * 99 / 100])
+}
+
+fn main() {
+    let cluster = Arc::new(cluster());
+    let now = Timestamp::from_second(1_767_225_600).unwrap();
+    let small = config_map(&noise(700));
+    let (baseline, _) = measure(2_000, || drop(decode(&small).unwrap()));
+    println!(
+        "{COUNT} managed Secrets in {SEGMENTS} segments; baseline: decoding 1 KiB, {:.1} us",
+        baseline.as_secs_f64() * 1e6
+    );
+    println!("{:<10} {:<44} {:>9} {:>9} {:>9} {:>10}", "rule", "review", "median", "p99", "allowed", "baselines");
+    let line = |rule: &str, what: &str, allowed: Duration, runs: usize, route: &Route, body: &[u8]| {
+        let (median, p99) = measure(runs, || drop(answer(route, &decode(body).unwrap())));
+        let ms = |time: Duration| format!("{:.3} ms", time.as_secs_f64() * 1e3);
+        let over = if p99 > allowed { "  OVER" } else { "" };
+        let ratio = median.as_secs_f64() / baseline.as_secs_f64();
+        println!("{rule:<10} {what:<44} {:>9} {:>9} {:>9} {ratio:>10.1}{over}", ms(median), ms(p99), ms(allowed));
+    };
+    let (one, large) = (Duration::from_millis(1), Duration::from_millis(25));
+
+    let shared = cluster.clone();
+    let rule =
+        route(&[("scopedsecrets.io", "ScopedSecret")], move |r| claims::judge(r, &shared.index.read().unwrap(), now));
+    for (what, key) in
+        [("allowed", "tenant-1/prod/new"), ("taken", "tenant-1/prod/orders-1"), ("another's", "tenant-2/prod/orders-2")]
+    {
+        let object = claim("tenant-1-prod", "new", key);
+        let body = review("scopedsecrets.io", "v1alpha1", "ScopedSecret", Some("tenant-1-prod"), &object, None);
+        line(claims::RULE, what, one, 2_000, &rule, &body);
+    }
+
+    let shared = cluster.clone();
+    let rule = route(&[("scopedsecrets.io", "SegmentationPolicy")], move |r| {
+        policies::judge(r, &mut shared.index.write().unwrap(), now)
+    });
+    let policy = |more| json!({"apiVersion": "scopedsecrets.io/v1alpha1", "kind": "SegmentationPolicy", "metadata": {"name": "tenants"}, "spec": spec(&more)});
+    let (new, old) = (policy(json!({"mode": "Warn"})), policy(json!({})));
+    let body = review("scopedsecrets.io", "v1alpha1", "SegmentationPolicy", None, &new, Some(&old));
+    line(policies::RULE, "judges every claim", one, 50, &rule, &body);
+
+    let shared = cluster.clone();
+    let minute = std::sync::atomic::AtomicI64::new(0);
+    let rule = route(&[("", "Secret"), ("", "ConfigMap")], move |r| {
+        let minute = minute.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let now = Timestamp::from_second(1_767_225_600 + 60 * minute).unwrap();
+        copies::judge(r, Some(&shared.keys), || shared.index.read().unwrap(), &shared.limit, now)
+    });
+    let prose = b"{\"name\": \"The quick brown fox\", \"path\": \"/usr/share/fox%20trot\\n\"},\n";
+    let own = value(1);
+    for (what, size, allowed, runs) in
+        [("1 KiB", 1 << 10, one, 2_000), ("16 KiB", 16 << 10, one, 1_000), ("1 MiB", 1 << 20, large, 100)]
+    {
+        let base64 = BASE64_STANDARD.encode(noise(size * 3 / 4));
+        let copy = [&filled(prose, size - 64)[..], value(2).as_bytes()].concat();
+        for (kind, text) in [
+            ("of noise", noise(size)),
+            ("of JSON", filled(prose, size)),
+            ("of base64", base64.into_bytes()),
+            ("with a copy at its end", copy),
+            ("of one's own value", filled(own.as_bytes(), size)),
+            ("of decoys: its first 31 bytes", filled(&own.as_bytes()[..31], size)),
+            ("of base64 of base64 at every alignment", filled(b"V", size)),
+        ] {
+            line(copies::RULE, &format!("{what} {kind}"), allowed, runs, &rule, &config_map(&text));
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Rule `Copies`: a Secret or ConfigMap of a governed namespace does not carry a value that another segment's ScopedSecret
+//! projects, whoever writes it and in whatever common form ([`crate::segmentation::copies`]).
+//!
+//! The policies of the segment that *owns* the value decide how it is answered. Of an update only what is new is compared: what
+//! was there is the scan's, so that a label can still be changed. The index is looked at for moments: the search itself reads
+//! a snapshot of the marks.
+
+mod limit;
+#[cfg(test)]
+mod tests;
+
+use crate::admission::answer::{admit, deny_as, warn};
+use crate::admission::review::Review;
+use crate::api::Reason;
+use crate::api::policy::Mode;
+use crate::controller::context::Context;
+use crate::controller::index::Index;
+use crate::segmentation::authorize::{Governance, governance, owners, segment_of};
+use crate::segmentation::copies::{Content, Exhausted, MarkIndex, Place, Search};
+use crate::segmentation::fingerprint::Fingerprint;
+use crate::segmentation::seal::SealKeys;
+use jiff::Timestamp;
+use kube::core::DynamicObject;
+use kube::core::admission::{AdmissionRequest, AdmissionResponse};
+use std::collections::HashSet;
+use std::ops::{ControlFlow, Deref};
+use std::sync::Arc;
+
+pub use crate::segmentation::copies::RULE;
+pub use limit::{Limit, PER_MINUTE};
+
+/// Where Secrets and ConfigMaps are reviewed.
+pub const PATH: &str = "/admission/copies";
+
+/// The rule over this replica's index.
+pub struct Copies {
+    context: Arc<Context>,
+    limit: Limit,
+}
+
+impl Copies {
+    /// With nobody limited yet.
+    pub fn new(context: Arc<Context>) -> Self {
+        Self { context, limit: Limit::default() }
+    }
+}
+
+impl Review for Copies {
+    fn review(&self, request: &AdmissionRequest<DynamicObject>) -> AdmissionResponse {
+        let keys = self.context.keys();
+        judge(request, keys.as_deref(), || self.context.index(), &self.limit, self.context.now())
+    }
+}
+
+/// Where the object is to be.
+struct Landing {
+    /// The name of its segment; empty where that cannot be told.
+    segment: String,
+    /// How the policies over it answer what cannot be compared.
+    mode: Mode,
+}
+
+/// The answer to a request. Pure, but for counting in `limit`; `index` is asked for moments.
+pub fn judge<I: Deref<Target = Index>>(
+    request: &AdmissionRequest<DynamicObject>,
+    keys: Option<&SealKeys>,
+    index: impl Fn() -> I,
+    limit: &Limit,
+    now: Timestamp,
+) -> AdmissionResponse {
+    let Some(new) = request.object.as_ref().map(|o| content_of(request, o)) else { return admit(request) };
+    let old = request.old_object.as_ref().map(|o| content_of(request, o));
+    let new = old.iter().fold(new, |new, old| new.since(old)).worth_a_look();
+    if new.is_empty() {
+        return admit(request);
+    }
+    let namespace = request.namespace.as_deref().unwrap_or_default();
+    let (landing, marks) = {
+        let index = index();
+        let Some(landing) = Landing::of(namespace, &index, now) else { return admit(request) };
+        (landing, (index.secrets_synced && index.world.policies_synced).then(|| index.world.marks()))
+    };
+    let Some((keys, marks)) = keys.zip(marks) else {
+        return answer(request, Mode::Enforce, Reason::NotCompared, STARTING);
+    };
+    let user = request.user_info.username.as_deref().unwrap_or_default();
+    if let Some(mode) = limit.reached(user, &landing.segment, now) {
+        return answer(request, mode, Reason::TooManyCopies, &too_many());
+    }
+    let before = || old.as_ref().map(|old| values_in(old, &marks, keys)).unwrap_or_default();
+    let ask = |print: &Fingerprint| owners(print, namespace, &index().world, now).iter().map(|o| o.answer).max();
+    match worst(&new, &marks, keys, before, ask) {
+        Ok(None | Some((Mode::Audit, _))) => admit(request),
+        Ok(Some((mode, place))) => {
+            limit.count(user, &landing.segment, mode, now);
+            let text = format!(
+                "{place} holds a value that a ScopedSecret of another segment projects: leave it out; a workload that needs this access gets a credential of its own, under a key of its own, with a ScopedSecret"
+            );
+            answer(request, mode, Reason::ValueCopied, &text)
+        }
+        Err(Exhausted) => answer(request, landing.mode, Reason::NotCompared, REPETITIVE),
+    }
+}
+
+const STARTING: &str = "it cannot be compared with the values of other segments yet, since the operator has just started: try again in a moment";
+const REPETITIVE: &str = "it cannot be compared with the values of other segments: parts of one value are repeated in it so often that this takes too long; write less into one object, or leave the repetitions out";
+
+fn too_many() -> String {
+    format!(
+        "{PER_MINUTE} writes with copied values came from this user within a minute: new values are not taken for the rest of it; leave the copied values out, and try again then"
+    )
+}
+
+impl Landing {
+    /// None: the namespace is in no segment, and nothing is asked of it.
+    fn of(namespace: &str, index: &Index, now: Timestamp) -> Option<Self> {
+        let segment = segment_of(namespace, &index.world).map(|segment| segment.name().to_owned()).unwrap_or_default();
+        match governance(namespace, &index.world, now) {
+            Governance::Governed { mode, .. } => Some(Self { segment, mode }),
+            Governance::Ungoverned => None,
+            Governance::Unknown => Some(Self { segment, mode: Mode::Enforce }),
+        }
+    }
+}
+
+fn content_of<'o>(request: &AdmissionRequest<DynamicObject>, object: &'o DynamicObject) -> Content<'o> {
+    Content::of_json(&request.kind.kind, &object.metadata, &object.data)
+}
+
+/// The strictest answer to what is found, and where that is. `ask` says how a value is answered, `before` what there was.
+fn worst<'o>(
+    new: &Content<'o>,
+    marks: &MarkIndex,
+    keys: &SealKeys,
+    before: impl Fn() -> HashSet<Fingerprint>,
+    ask: impl Fn(&Fingerprint) -> Option<Mode>,
+) -> Result<Option<(Mode, Place<'o>)>, Exhausted> {
+    let mut search = Search::new(marks, keys, new.len(), 1);
+    let (mut known, mut worst, mut names_are_values) = (None, None, false);
+    for (place, text) in new.texts() {
+        let looked = search.look(&text, &mut |print| {
+            let stricter = |answer: &Mode| worst.is_none_or(|(worst, _)| *answer > worst);
+            let Some(answer) = ask(print).filter(stricter) else { return ControlFlow::Continue(()) };
+            if known.get_or_insert_with(&before).contains(print) {
+                return ControlFlow::Continue(());
+            }
+            names_are_values |= place.is_name();
+            worst = Some((answer, if names_are_values { place.unnamed() } else { place }));
+            if answer == Mode::Enforce { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        if looked.is_break() {
+            break;
+        }
+    }
+    Ok(worst)
+}
+
+/// Every value in an object. One that takes too long to compare has none: then all of the new one counts.
+fn values_in(content: &Content<'_>, marks: &MarkIndex, keys: &SealKeys) -> HashSet<Fingerprint> {
+    let mut all = HashSet::new();
+    let mut search = Search::new(marks, keys, content.len(), 1);
+    for (_, text) in content.texts() {
+        let looked = search.look(&text, &mut |print| {
+            all.insert(*print);
+            ControlFlow::Continue(())
+        });
+        if looked.is_err() {
+            break;
+        }
+    }
+    all
+}
+
+fn answer(request: &AdmissionRequest<DynamicObject>, mode: Mode, reason: Reason, text: &str) -> AdmissionResponse {
+    match mode {
+        Mode::Enforce => deny_as(request, RULE, reason, text, 403),
+        Mode::Warn => warn(request, RULE, reason, text),
+        Mode::Audit => admit(request),
+    }
+}

@@ -1,0 +1,291 @@
+//! What stands at the API server's door: the webhook's entries, and the rules that it keeps on its own.
+
+use super::installed::{Installed, SERVICE};
+use crate::admission::bundle::{Published, door};
+use crate::admission::rules::guards;
+use crate::admission::webhook_configuration::{CONFIGURATION, Endpoint, Wanted};
+use crate::api::{GROUP, Reason};
+use crate::cli::cluster::Seen;
+use crate::cli::report::{Outcome, Rule, Severity, Subject};
+use jiff::Timestamp;
+use k8s_openapi::api::admissionregistration::v1::{
+    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding, ValidatingWebhook, ValidatingWebhookConfiguration,
+    WebhookClientConfig,
+};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use serde::Serialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// The webhook configuration: filled in, unweakened, and its webhook can be reached and trusted.
+pub fn judge_webhook(found: &Installed, now: Timestamp, outcome: &mut Outcome) {
+    let subject = || Subject::cluster("ValidatingWebhookConfiguration", CONFIGURATION);
+    let missing = |outcome: &mut Outcome, message: &str| {
+        outcome.find(Severity::Error, Rule::Installation, Reason::WebhookMissing, subject(), message);
+    };
+    let configuration = match &found.configuration {
+        Seen::There(configuration) => configuration,
+        Seen::Absent => {
+            return missing(outcome, "there is none: what the webhook would refuse gets in, and is found by reconcile");
+        }
+        Seen::Barred => return,
+    };
+    let ours = ours(configuration);
+    if ours.is_empty() {
+        return missing(outcome, "it has no entries: what the webhook would refuse gets in, and is found by reconcile");
+    }
+    let well = format!("the webhook's {} entries are as the operator writes them", ours.len());
+    outcome.part(
+        || well,
+        |outcome| {
+            for what in weakened(found, &ours, now) {
+                outcome.find(Severity::Error, Rule::Installation, Reason::WebhookWeakened, subject(), what);
+            }
+            let by_service = ours.iter().any(|entry| entry.client_config.service.is_some());
+            if by_service && found.ready_endpoints == Seen::There(0) {
+                let service = Subject::namespaced("Service", &found.installation.namespace, SERVICE);
+                let message = "no ready pod is behind it: requests that the webhook must review are refused";
+                outcome.find(Severity::Error, Rule::Installation, Reason::OperatorDown, service, message);
+            }
+        },
+    );
+}
+
+fn ours(configuration: &ValidatingWebhookConfiguration) -> Vec<&ValidatingWebhook> {
+    let suffix = format!(".{GROUP}");
+    configuration.webhooks.iter().flatten().filter(|entry| entry.name.ends_with(&suffix)).collect()
+}
+
+fn weakened(found: &Installed, live: &[&ValidatingWebhook], now: Timestamp) -> Vec<String> {
+    let mut said = Vec::new();
+    let place = &found.installation.namespace;
+    for entry in live {
+        if let Err(why) = is_sane(&entry.client_config, place, now) {
+            said.push(format!("entry {}: {why}", entry.name));
+        }
+    }
+    let endpoint = Endpoint { namespace: place.clone(), service: SERVICE.to_owned(), url: None };
+    let wanted = Wanted { endpoint, service_account: found.installation.service_account.clone() };
+    let governed = found.observed.world.governed();
+    let published = Published { ca_bundle: String::new(), door: String::new() };
+    for entry in wanted.webhooks(&published, &governed.clone().unwrap_or_default()) {
+        let Ok(entry) = serde_json::from_value::<ValidatingWebhook>(entry) else { continue };
+        let Some(live) = live.iter().find(|l| l.name == entry.name) else {
+            said.push(format!("entry {} is missing", entry.name));
+            continue;
+        };
+        let live = ValidatingWebhook { client_config: entry.client_config.clone(), ..(*live).clone() };
+        let differing = differences(&entry, &live);
+        if !differing.is_empty() {
+            said.push(format!("entry {}: {} differ from what the operator writes", entry.name, differing.join(", ")));
+        }
+    }
+    said
+}
+
+/// Whether the API server can reach and trust the webhook by this.
+fn is_sane(config: &WebhookClientConfig, place: &str, now: Timestamp) -> Result<(), String> {
+    let bundle = config.ca_bundle.as_ref().map(|bytes| bytes.0.as_slice()).unwrap_or_default();
+    let authorities: Vec<CertificateDer<'_>> = CertificateDer::pem_slice_iter(bundle).filter_map(Result::ok).collect();
+    if authorities.is_empty() {
+        return Err("its caBundle has no certificate".to_owned());
+    }
+    let valid = |authority: &CertificateDer<'_>| {
+        X509Certificate::from_der(authority).is_ok_and(|(_, parsed)| {
+            let validity = &parsed.validity;
+            (validity.not_before.timestamp()..=validity.not_after.timestamp()).contains(&now.as_second())
+        })
+    };
+    if !authorities.iter().any(valid) {
+        return Err("no certificate in its caBundle is valid now".to_owned());
+    }
+    let path = match (&config.service, &config.url) {
+        (Some(service), None) => {
+            if service.namespace != place || service.name != SERVICE {
+                return Err(format!("it points at Service {}/{}", service.namespace, service.name));
+            }
+            service.path.clone().unwrap_or_default()
+        }
+        (None, Some(url)) => {
+            let rest = url.strip_prefix("https://").ok_or("its url is not https")?;
+            rest.find('/').map(|at| rest[at..].to_owned()).unwrap_or_default()
+        }
+        _ => return Err("it has neither a service nor a url".to_owned()),
+    };
+    let opens = |authority: &CertificateDer<'_>| path.starts_with(&format!("/{}/", door(authority)));
+    if authorities.iter().any(opens) { Ok(()) } else { Err("its path is not the webhook's".to_owned()) }
+}
+
+/// Every rule that the API server keeps: there, bound, and as this version has it.
+pub fn judge_guards(found: &Installed, outcome: &mut Outcome) {
+    let guards = guards(&found.installation);
+    let seen = found.policies != Seen::Barred && found.bindings != Seen::Barred;
+    let judge = |outcome: &mut Outcome| {
+        for guard in &guards {
+            for object in guard.objects() {
+                let name = object["metadata"]["name"].as_str().unwrap_or_default();
+                if object["kind"] == "ValidatingAdmissionPolicy" {
+                    let without = format!("rule {} is not kept by the API server", guard.rule);
+                    judge_object(&found.policies, &object, name, &without, policy_spec, outcome);
+                } else {
+                    let actions = object["spec"]["validationActions"].to_string();
+                    let without = format!("rule {} is not answered by {actions} where it should be", guard.rule);
+                    judge_object(&found.bindings, &object, name, &without, binding_spec, outcome);
+                }
+            }
+        }
+    };
+    if seen {
+        outcome.part(|| format!("{} admission rules are there, bound and unweakened", guards.len()), judge);
+    } else {
+        judge(outcome);
+    }
+}
+
+fn policy_spec(policy: &ValidatingAdmissionPolicy) -> Value {
+    serde_json::to_value(&policy.spec).unwrap_or_default()
+}
+
+fn binding_spec(binding: &ValidatingAdmissionPolicyBinding) -> Value {
+    serde_json::to_value(&binding.spec).unwrap_or_default()
+}
+
+fn judge_object<K: serde::de::DeserializeOwned>(
+    live: &Seen<BTreeMap<String, K>>,
+    wanted: &Value,
+    name: &str,
+    without: &str,
+    spec: impl Fn(&K) -> Value,
+    outcome: &mut Outcome,
+) {
+    let subject = || Subject::cluster(wanted["kind"].as_str().unwrap_or_default(), name);
+    let find = |outcome: &mut Outcome, reason, message| {
+        outcome.find(Severity::Error, Rule::Installation, reason, subject(), message);
+    };
+    let live = match live {
+        Seen::There(live) => live.get(name),
+        Seen::Absent => None,
+        Seen::Barred => return,
+    };
+    let Some(live) = live else {
+        return find(outcome, Reason::GuardMissing, format!("it is not there: {without}"));
+    };
+    let Ok(typed) = serde_json::from_value::<K>(wanted.clone()) else { return };
+    let differing = differences(&spec(&typed), &spec(live));
+    if !differing.is_empty() {
+        let message =
+            format!("its {} differ from version {}'s: {without}", differing.join(", "), env!("CARGO_PKG_VERSION"));
+        find(outcome, Reason::GuardWeakened, message);
+    }
+}
+
+/// The fields that differ.
+fn differences<T: Serialize>(wanted: &T, live: &T) -> Vec<String> {
+    let fields = |value: &T| match serde_json::to_value(value) {
+        Ok(Value::Object(fields)) => fields,
+        _ => serde_json::Map::new(),
+    };
+    let (wanted, live) = (fields(wanted), fields(live));
+    let mut names: Vec<&String> = wanted.keys().chain(live.keys()).collect();
+    names.sort();
+    names.dedup();
+    names.into_iter().filter(|name| wanted.get(*name) != live.get(*name)).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::installed::tests::healthy;
+    use super::*;
+    use crate::cli::observed::tests::now;
+    use k8s_openapi::ByteString;
+
+    fn said(bend: impl FnOnce(&mut Installed)) -> Vec<(Reason, String)> {
+        let mut found = healthy(&[]);
+        bend(&mut found);
+        let mut outcome = Outcome::default();
+        judge_webhook(&found, now(), &mut outcome);
+        judge_guards(&found, &mut outcome);
+        outcome.findings.into_iter().map(|f| (f.reason, f.message)).collect()
+    }
+
+    fn entries(found: &mut Installed) -> &mut Vec<ValidatingWebhook> {
+        let Seen::There(configuration) = &mut found.configuration else { panic!("it is there") };
+        configuration.webhooks.as_mut().unwrap()
+    }
+
+    #[test]
+    fn the_webhooks_entries() {
+        assert_eq!(said(|_| {}), []);
+        for (bend, reason, words) in [
+            ((|f| f.configuration = Seen::Absent) as fn(&mut Installed), Reason::WebhookMissing, "there is none"),
+            (|f| entries(f).clear(), Reason::WebhookMissing, "no entries"),
+            (|f| _ = entries(f).remove(0), Reason::WebhookWeakened, "is missing"),
+            (|f| entries(f)[0].failure_policy = Some("Ignore".into()), Reason::WebhookWeakened, "failurePolicy"),
+            (|f| entries(f)[0].match_conditions = None, Reason::WebhookWeakened, "matchConditions"),
+            (|f| entries(f)[0].client_config.ca_bundle = None, Reason::WebhookWeakened, "no certificate"),
+            (
+                |f| entries(f)[0].client_config.ca_bundle = Some(ByteString(b"junk".to_vec())),
+                Reason::WebhookWeakened,
+                "no certificate",
+            ),
+            (
+                |f| entries(f)[0].client_config.service.as_mut().unwrap().namespace = "other".into(),
+                Reason::WebhookWeakened,
+                "Service other/",
+            ),
+            (
+                |f| entries(f)[0].client_config.service.as_mut().unwrap().path = Some("/guess".into()),
+                Reason::WebhookWeakened,
+                "path",
+            ),
+            (|f| f.ready_endpoints = Seen::There(0), Reason::OperatorDown, "no ready pod"),
+        ] {
+            let found = said(bend);
+            assert_eq!(found.len(), 1, "{words}: {found:?}");
+            assert!(found[0].0 == reason && found[0].1.contains(words), "{words}: {found:?}");
+        }
+        assert_eq!(said(|f| f.configuration = Seen::Barred), []);
+    }
+
+    #[test]
+    fn a_certificate_that_has_ended_is_seen() {
+        let found = healthy(&[]);
+        let later = "2028-01-01T00:00:00Z".parse().unwrap();
+        let mut outcome = Outcome::default();
+        judge_webhook(&found, later, &mut outcome);
+        assert!(outcome.findings[0].message.contains("is valid now"), "{:?}", outcome.findings);
+    }
+
+    #[test]
+    fn the_rules_that_the_api_server_keeps() {
+        let policies = |found: &mut Installed, bend: fn(&mut BTreeMap<String, ValidatingAdmissionPolicy>)| {
+            let Seen::There(all) = &mut found.policies else { panic!("they are there") };
+            bend(all);
+        };
+        let bindings = |found: &mut Installed, bend: fn(&mut BTreeMap<String, ValidatingAdmissionPolicyBinding>)| {
+            let Seen::There(all) = &mut found.bindings else { panic!("they are there") };
+            bend(all);
+        };
+        let found = said(|f| policies(f, |all| _ = all.remove("consumers.scopedsecrets.io")));
+        assert_eq!(found[0].0, Reason::GuardMissing);
+        let found = said(|f| bindings(f, |all| _ = all.remove("managed-secrets.scopedsecrets.io")));
+        assert!(found[0].0 == Reason::GuardMissing && found[0].1.contains("ManagedSecrets"), "{found:?}");
+        let found = said(|f| {
+            bindings(f, |all| {
+                let spec = all.get_mut("consumers-enforce.scopedsecrets.io").unwrap().spec.as_mut().unwrap();
+                spec.validation_actions = Some(vec!["Audit".into()]);
+            });
+        });
+        assert!(found[0].0 == Reason::GuardWeakened && found[0].1.contains("validationActions"), "{found:?}");
+        let found = said(|f| {
+            policies(f, |all| {
+                let spec = all.get_mut("operator.scopedsecrets.io").unwrap().spec.as_mut().unwrap();
+                spec.failure_policy = Some("Ignore".into());
+            });
+        });
+        assert!(found[0].0 == Reason::GuardWeakened && found[0].1.contains("failurePolicy"), "{found:?}");
+        assert_eq!(said(|f| f.policies = Seen::Barred), []);
+    }
+}

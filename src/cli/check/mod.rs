@@ -1,0 +1,106 @@
+//! Is all of it healthy: `kubectl scoped-secrets check`, before (`--pre`) and after an installation.
+//!
+//! ```text
+//!   Cluster ──installed::look──► Installed ──judge──► Report       (kinds, operator, doors, objects: each pure)
+//!   Cluster ──pre::look────────► Ground ─────judge──► Report
+//! ```
+
+mod doors;
+mod installed;
+mod kinds;
+mod objects;
+mod operator;
+mod pre;
+mod roles;
+
+use super::cluster::{Cluster, ClusterArgs, Failure};
+use super::report::{EXIT_CLEAN, Outcome, Output, Report};
+use crate::admission::identities::Installation;
+use crate::api::duration;
+use installed::Installed;
+use jiff::Timestamp;
+use std::time::Duration;
+
+/// Whether all of Scoped Secrets is healthy, before and after its installation; each finding says how to mend it.
+///
+/// It reads, as you: kinds, Deployment, Lease, webhook configuration, admission rules, roles, stores, policies and
+/// ScopedSecrets. It reads no Secret; of the seal key only that it is there. What you may not look at is a finding, too.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Exit code: 0 clean, 1 findings, 2 error.
+
+Examples:
+  kubectl scoped-secrets check --pre
+  kubectl apply --server-side -k deploy/ && kubectl scoped-secrets check --wait
+  kubectl scoped-secrets check -n payments-prod -o json")]
+pub struct Check {
+    /// Before an installation: can it be installed here, by you?
+    #[arg(long)]
+    pub pre: bool,
+    /// Look again until it is clean, or --timeout is over.
+    #[arg(long)]
+    pub wait: bool,
+    /// How long --wait waits (90s, 5m).
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = read_duration, requires = "wait")]
+    pub timeout: Duration,
+    /// The operator's namespace.
+    #[arg(long, value_name = "NAMESPACE", default_value = "scoped-secrets")]
+    pub operator_namespace: String,
+    /// How to print.
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub cluster: ClusterArgs,
+}
+
+fn read_duration(text: &str) -> Result<Duration, String> {
+    duration::parse(text).map_err(|error| error.to_string())
+}
+
+/// How long `--wait` lets the cluster be between two looks.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// Looks, and judges; with `--wait` until all is well.
+pub async fn run(asked: &Check, clock: &dyn Fn() -> Timestamp) -> Result<Report, Failure> {
+    let cluster = Cluster::connect(&asked.cluster).await?;
+    let began = clock();
+    loop {
+        let report = once(asked, &cluster, clock).await;
+        let over = clock().duration_since(began).unsigned_abs() + PAUSE > asked.timeout;
+        let clean = report.as_ref().is_ok_and(|report| report.exit_code(true) == EXIT_CLEAN);
+        if clean || !asked.wait || over {
+            return report;
+        }
+        tokio::time::sleep(PAUSE).await;
+        cluster.forget_gaps();
+    }
+}
+
+async fn once(asked: &Check, cluster: &Cluster, clock: &dyn Fn() -> Timestamp) -> Result<Report, Failure> {
+    let installation = Installation { namespace: asked.operator_namespace.clone(), ..Installation::default() };
+    let mut outcome = if asked.pre {
+        pre::judge(&pre::look(cluster, &installation).await?)
+    } else {
+        let found = installed::look(cluster, installation).await?;
+        let only = cluster.named.then_some(cluster.namespace.as_str());
+        judge(&found, only, clock())
+    };
+    outcome.findings.extend(cluster.gaps());
+    Ok(Report::live(outcome.findings, outcome.passed))
+}
+
+/// Everything about an installation. `only`: ScopedSecrets of this namespace alone.
+pub fn judge(found: &Installed, only: Option<&str>, now: Timestamp) -> Outcome {
+    let mut outcome = Outcome::default();
+    if found.is_nothing() {
+        kinds::nothing(&mut outcome);
+        return outcome;
+    }
+    kinds::judge(found, &mut outcome);
+    operator::judge(found, now, &mut outcome);
+    roles::judge(found, &mut outcome);
+    doors::judge_webhook(found, now, &mut outcome);
+    doors::judge_guards(found, &mut outcome);
+    objects::judge(found, only, now, &mut outcome);
+    outcome
+}

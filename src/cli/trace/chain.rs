@@ -1,0 +1,306 @@
+//! From each Secret to where its values come from. Pure.
+
+use crate::api::{GROUP, MANAGED_BY, MANAGED_BY_LABEL, Reason, ScopedSecret};
+use crate::cli::cluster::Seen;
+use crate::cli::observed::Observed;
+use crate::cli::references::Reference;
+use crate::cli::report::{Finding, Report, Rule, Severity, Subject, json};
+use crate::cli::why::covering;
+use crate::segmentation::authorize::segment_of;
+use crate::segmentation::world::ObjectName;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::ResourceExt;
+use serde::Serialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// What was looked at.
+pub struct Sight {
+    /// The pod or workload.
+    pub about: Subject,
+    /// Its namespace.
+    pub namespace: String,
+    /// The ServiceAccount that its pods run under.
+    pub account: String,
+    /// The Secrets that it names.
+    pub named: Vec<Reference>,
+    /// Their metadata.
+    pub metadata: BTreeMap<String, Seen<ObjectMeta>>,
+}
+
+/// Where a pod's Secrets come from. As JSON, fields may be added, and none changes its meaning.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Trace {
+    /// Such as `Pod payments-prod/orders-7d9f`.
+    pub about: String,
+    /// Its ServiceAccount.
+    pub service_account: String,
+    /// The segment of its namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub segment: Option<String>,
+    /// Its Secrets.
+    pub secrets: Vec<Traced>,
+    /// What is not well: for the exit code.
+    #[serde(skip)]
+    pub report: Report,
+}
+
+/// A Secret of a pod.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Traced {
+    /// Its name.
+    pub name: String,
+    /// Where the pod names it.
+    pub named_by: Vec<String>,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// The ScopedSecret that it was projected for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scoped_secret: Option<String>,
+    /// What the ScopedSecret's condition Ready says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ready: Option<String>,
+    /// Whether the pod's ServiceAccount is a consumer's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub consumer: Option<bool>,
+    /// The keys that its values come from.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub remote: Vec<Remote>,
+}
+
+/// Where a Secret comes from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Origin {
+    /// A ScopedSecret.
+    Managed,
+    /// Somebody wrote it; nothing says from where.
+    Unmanaged,
+    /// It is not there.
+    Missing,
+    /// The reader may not look.
+    #[default]
+    Unknown,
+}
+
+/// A key of a secrets manager.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Remote {
+    /// The key.
+    pub key: String,
+    /// The version that stands in the Secret; absent until it was fetched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The store.
+    pub store: String,
+    /// The policy and pattern that allow it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allowed_by: Option<String>,
+}
+
+impl Trace {
+    /// Notes what the reader could not look at.
+    pub fn note(&mut self, gaps: Vec<Finding>) {
+        self.report.findings.extend(gaps.into_iter().map(|gap| Finding { severity: Severity::Note, ..gap }));
+    }
+
+    /// As one JSON object.
+    pub fn json(&self) -> Value {
+        let mut whole = serde_json::to_value(self).unwrap_or_default();
+        let report = json::value(&self.report);
+        whole["version"] = 1.into();
+        whole["findings"] = report["findings"].clone();
+        whole["summary"] = report["summary"].clone();
+        whole
+    }
+}
+
+/// Follows each Secret.
+pub fn follow(sight: &Sight, observed: &Observed) -> Trace {
+    let mut trace = Trace {
+        about: sight.about.to_string(),
+        service_account: sight.account.clone(),
+        segment: segment_of(&sight.namespace, &observed.world).ok().map(|segment| segment.to_string()),
+        ..Trace::default()
+    };
+    let mut findings = Vec::new();
+    for name in sight.metadata.keys() {
+        trace.secrets.push(follow_one(sight, observed, name, &mut findings));
+    }
+    trace.report = Report::live(findings, Vec::new());
+    trace
+}
+
+fn follow_one(sight: &Sight, observed: &Observed, name: &str, findings: &mut Vec<Finding>) -> Traced {
+    let references: Vec<&Reference> = sight.named.iter().filter(|r| r.secret == name).collect();
+    let seen = sight.metadata.get(name).unwrap_or(&Seen::Barred);
+    let mut traced = Traced {
+        name: name.to_owned(),
+        named_by: references.iter().map(|r| r.by.clone()).collect(),
+        ..Traced::default()
+    };
+    let subject = || Subject::namespaced("Secret", &sight.namespace, name);
+    let mut find = |severity, rule, reason: Reason, message: String| {
+        findings.push(Finding::live(severity, rule, reason, subject(), message).mend(reason.fix()));
+    };
+    let owner = seen.get().and_then(scoped_secret_behind);
+    let claim = observed.claims.iter().find(|claim| {
+        let here = claim.namespace().as_deref() == Some(&sight.namespace);
+        let writes = || claim.spec.target_name(&claim.name_any()) == name;
+        here && owner.as_ref().map_or_else(writes, |owner| claim.name_any() == *owner)
+    });
+    let managed = owner.is_some() || seen.get().is_some_and(is_labelled);
+    traced.origin = match (seen, managed, claim) {
+        (Seen::There(_), true, _) => Origin::Managed,
+        (Seen::There(_), false, _) => Origin::Unmanaged,
+        (Seen::Absent, ..) => Origin::Missing,
+        (Seen::Barred, _, Some(claim)) if claim.status.as_ref().is_some_and(|s| s.secret_ref.is_some()) => {
+            Origin::Managed
+        }
+        (Seen::Barred, ..) => Origin::Unknown,
+    };
+    if traced.origin == Origin::Missing && !references.iter().all(|r| r.optional) {
+        let message = format!("it is not there, and {} needs it: pods do not start without", sight.about);
+        find(Severity::Error, Rule::Consumers, Reason::Pending, message);
+    }
+    traced.scoped_secret = claim.map(ResourceExt::name_any).or(owner);
+    let Some(claim) = claim.filter(|_| traced.origin != Origin::Unmanaged) else { return traced };
+    let consumers = &claim.spec.consumers;
+    let consumer = consumers.is_empty() || consumers.iter().any(|c| c.service_account_name == sight.account);
+    traced.consumer = Some(consumer);
+    if !consumer {
+        let message =
+            format!("ServiceAccount {:?} is no consumer of ScopedSecret {:?}", sight.account, claim.name_any());
+        find(Severity::Error, Rule::Consumers, Reason::ForeignConsumer, message);
+    }
+    traced.ready = ready(claim).map(|(status, reason, message)| {
+        if status != "True" {
+            let reason = Reason::from_text(&reason).unwrap_or(Reason::Pending);
+            find(Severity::Error, Rule::Claims, reason, format!("its ScopedSecret is not ready: {message}"));
+        }
+        format!("{status} ({reason})")
+    });
+    traced.remote = remote(claim, observed, &sight.namespace);
+    traced
+}
+
+fn is_labelled(metadata: &ObjectMeta) -> bool {
+    metadata.labels.as_ref().and_then(|labels| labels.get(MANAGED_BY_LABEL)).is_some_and(|by| by == MANAGED_BY)
+}
+
+/// The ScopedSecret in the controller reference.
+fn scoped_secret_behind(metadata: &ObjectMeta) -> Option<String> {
+    let owners = metadata.owner_references.as_deref().unwrap_or_default();
+    let ours = |owner: &&k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference| {
+        owner.kind == "ScopedSecret" && owner.api_version.starts_with(GROUP) && owner.controller == Some(true)
+    };
+    owners.iter().find(ours).map(|owner| owner.name.clone())
+}
+
+fn ready(claim: &ScopedSecret) -> Option<(String, String, String)> {
+    let conditions = claim.status.iter().flat_map(|status| &status.conditions);
+    let ready = conditions.into_iter().find(|condition| condition.type_ == "Ready")?;
+    Some((ready.status.clone(), ready.reason.clone(), ready.message.clone()))
+}
+
+fn remote(claim: &ScopedSecret, observed: &Observed, namespace: &str) -> Vec<Remote> {
+    let name = ObjectName::new(namespace, &claim.name_any());
+    let asks = observed.world.claim(&name).map(|claim| claim.asks.clone()).unwrap_or_default();
+    let mut keys: Vec<&str> = asks.iter().map(|(key, _)| &**key).collect();
+    keys.dedup();
+    let versions: Vec<_> = claim.status.iter().flat_map(|status| &status.remote_versions).collect();
+    let store = &claim.spec.store_ref.name;
+    let told = |key: &str| Remote {
+        key: key.to_owned(),
+        version: versions.iter().find(|v| v.key == key).map(|v| v.version_id.clone()),
+        store: store.clone(),
+        allowed_by: covering(observed, namespace, store, key).first().map(|c| format!("{}: {}", c.policy, c.pattern)),
+    };
+    keys.into_iter().map(told).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::observed::build;
+    use crate::cli::observed::tests::{claim, facts};
+    use serde_json::json;
+
+    fn metadata(value: Value) -> Seen<ObjectMeta> {
+        Seen::There(serde_json::from_value(value).unwrap())
+    }
+
+    fn sight(account: &str, secrets: &[(&str, Seen<ObjectMeta>)]) -> Sight {
+        Sight {
+            about: Subject::namespaced("Pod", "payments-prod", "web"),
+            namespace: "payments-prod".into(),
+            account: account.into(),
+            named: secrets
+                .iter()
+                .map(|(name, _)| Reference {
+                    secret: (*name).into(),
+                    by: "envFrom of container c".into(),
+                    optional: *name == "extra",
+                })
+                .collect(),
+            metadata: secrets.iter().map(|(name, seen)| ((*name).to_owned(), seen.clone())).collect(),
+        }
+    }
+
+    fn owned() -> Seen<ObjectMeta> {
+        metadata(
+            json!({"name": "orders", "labels": {"app.kubernetes.io/managed-by": "scoped-secrets"}, "ownerReferences": [
+                {"apiVersion": "scopedsecrets.io/v1alpha1", "kind": "ScopedSecret", "name": "orders", "uid": "u", "controller": true},
+            ]}),
+        )
+    }
+
+    fn trace(account: &str, secrets: &[(&str, Seen<ObjectMeta>)]) -> (Vec<Origin>, Vec<Reason>, Trace) {
+        let observed = build(facts(&[claim("payments-prod", "orders", "payments/prod/db", 1, true)]));
+        let trace = follow(&sight(account, secrets), &observed);
+        let origins = trace.secrets.iter().map(|s| s.origin).collect();
+        (origins, trace.report.findings.iter().map(|f| f.reason).collect(), trace)
+    }
+
+    #[test]
+    fn from_a_pod_to_a_key_and_version() {
+        let (origins, reasons, trace) = trace("orders", &[("orders", owned())]);
+        assert_eq!((origins, reasons), (vec![Origin::Managed], vec![]));
+        let secret = &trace.secrets[0];
+        assert_eq!(secret.scoped_secret.as_deref(), Some("orders"));
+        assert_eq!(secret.ready.as_deref(), Some("True (Ready)"));
+        let expected = Remote {
+            key: "payments/prod/db".into(),
+            version: Some("v1".into()),
+            store: "aws".into(),
+            allowed_by: Some("tenants: ${label:tenant}/${label:environment}/**".into()),
+        };
+        assert_eq!(secret.remote, [expected]);
+        assert_eq!(trace.segment.as_deref(), Some("payments/prod"));
+    }
+
+    #[test]
+    fn what_is_not_ours_is_told_apart() {
+        let secrets = [
+            ("extra", Seen::Absent),
+            ("gone", Seen::Absent),
+            ("own", metadata(json!({"name": "own"}))),
+            ("x", Seen::Barred),
+        ];
+        let (origins, reasons, _) = trace("orders", &secrets);
+        assert_eq!(origins, [Origin::Missing, Origin::Missing, Origin::Unmanaged, Origin::Unknown]);
+        assert_eq!(reasons, [Reason::Pending], "an optional one is not missed");
+        let (origins, ..) = trace("orders", &[("orders", Seen::Barred)]);
+        assert_eq!(origins, [Origin::Managed], "its ScopedSecret says so");
+    }
+
+    #[test]
+    fn a_foreign_account_is_found() {
+        let (_, reasons, trace) = trace("thief", &[("orders", owned())]);
+        assert_eq!(reasons, [Reason::ForeignConsumer]);
+        assert_eq!(trace.secrets[0].consumer, Some(false));
+    }
+}

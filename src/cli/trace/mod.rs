@@ -1,0 +1,75 @@
+//! From a pod to its Secrets, their ScopedSecrets, policies, remote keys and versions: `kubectl scoped-secrets trace`.
+//!
+//! ```text
+//!   Pod or workload ─ references ─► Secret (metadata only) ─► ScopedSecret ─► policy, remote key, version
+//! ```
+
+mod chain;
+mod text;
+mod workload;
+
+pub use chain::{Sight, Trace, follow};
+pub use text::render;
+
+use super::cluster::{Cluster, ClusterArgs, Failure};
+use super::observed::observe;
+use super::references;
+use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
+use kube::api::Api;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// From a pod, or a workload's pod template, to the Secrets that it names: which are managed, by which ScopedSecret, from which
+/// remote key and version, and under which policy. Of Secrets it reads the metadata alone.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Exit code: 0 clean, 1 findings (a Secret is missing, foreign or not well), 2 error.
+
+Examples:
+  kubectl scoped-secrets trace orders-7d9f -n payments-prod
+  kubectl scoped-secrets trace deployment/orders -n payments-prod -o json")]
+pub struct TraceArgs {
+    /// A pod, or KIND/NAME: pod, deployment, statefulset, daemonset, replicaset, job or cronjob.
+    #[arg(value_name = "POD")]
+    pub target: String,
+    /// How to print.
+    #[arg(short, long, value_enum, default_value_t = Format::Text)]
+    pub output: Format,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub cluster: ClusterArgs,
+}
+
+/// How a trace is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// Looks, and follows.
+pub async fn run(asked: &TraceArgs) -> Result<Trace, Failure> {
+    let cluster = Cluster::connect(&asked.cluster).await?;
+    if cluster.all {
+        return Err(Failure::Usage("a pod is in one namespace: use -n NAMESPACE instead of -A".to_owned()));
+    }
+    let (about, spec) = workload::find(&cluster, &asked.target).await?;
+    let account = references::account(&spec).to_owned();
+    let mut named = references::of_pod(&spec);
+    let accounts: Api<ServiceAccount> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    if spec.image_pull_secrets.as_ref().is_none_or(Vec::is_empty)
+        && let Some(account) = cluster.get(&accounts, &account).await?.found()
+    {
+        named.extend(references::of_account(&account));
+    }
+    let secrets: Api<Secret> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let mut metadata = BTreeMap::new();
+    for name in named.iter().map(|reference| &reference.secret).collect::<BTreeSet<_>>() {
+        metadata.insert(name.clone(), cluster.get_metadata(&secrets, name).await?.map(|secret| secret.metadata));
+    }
+    let observed = observe(&cluster, &cluster.namespace).await?;
+    let sight = Sight { about, namespace: cluster.namespace.clone(), account, named, metadata };
+    let mut trace = follow(&sight, &observed);
+    trace.note(cluster.gaps());
+    Ok(trace)
+}

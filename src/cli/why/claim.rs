@@ -1,0 +1,129 @@
+//! Of a ScopedSecret: the verdict, its conditions in words, what happened, and what to do next. Pure.
+
+use super::answer::{Answer, ConditionTold, Happened, Remote, Told};
+use crate::api::Reason;
+use crate::cli::observed::{Observed, ago};
+use crate::cli::report::{Rule, Severity, Subject};
+use crate::segmentation::world::ObjectName;
+use jiff::Timestamp;
+use k8s_openapi::api::events::v1::Event;
+
+/// The answer, if the ScopedSecret is there.
+pub fn answer(observed: &Observed, name: &ObjectName, events: &[Event], now: Timestamp) -> Option<Answer> {
+    let (object, claim) = (observed.claim(name)?, observed.world.claim(name)?);
+    let about = Subject::namespaced("ScopedSecret", &name.namespace, &name.name);
+    let mut answer = Answer::of_claim(&about, claim, observed, now);
+    let status = object.status.clone().unwrap_or_default();
+    for condition in &status.conditions {
+        answer.conditions.push(ConditionTold {
+            kind: condition.type_.clone(),
+            status: condition.status.clone(),
+            reason: condition.reason.clone(),
+            message: condition.message.clone(),
+            since: ago(condition.last_transition_time.0, now),
+        });
+        // Stalled and Reconciling are true in what is not well, and say what Ready says.
+        let told = |reason| Told::new("refused", reason, &condition.message);
+        let reason = Reason::from_text(&condition.reason).unwrap_or(Reason::Pending);
+        match (condition.type_.as_str(), condition.status.as_str()) {
+            ("Ready", "False") => answer.blame(&about, Rule::Claims, Severity::Error, &told(reason)),
+            ("Synced" | "Unique", "False") => answer.blame(&about, Rule::Claims, Severity::Warning, &told(reason)),
+            _ => {}
+        }
+    }
+    answer.report.findings.dedup_by(|a, b| (a.reason, &a.message) == (b.reason, &b.message));
+    if status.observed_generation.unwrap_or(-1) < object.metadata.generation.unwrap_or(0) {
+        let told = Told::new("undecided", Reason::Pending, "the operator has not looked at its last change yet");
+        answer.note(&about, Rule::Installation, Severity::Warning, &told);
+        answer.next("wait: the operator has not looked at its last change yet (kubectl scoped-secrets check says whether it runs)");
+    }
+    let authorized = status.conditions.iter().find(|c| c.type_ == "Authorized").map(|c| c.status == "True");
+    if authorized.is_some_and(|said| said != (answer.verdict.answer == "allowed"))
+        && answer.verdict.answer != "undecided"
+    {
+        answer.next("the status says otherwise than the policies of now: the operator looks again within a moment, or does not run");
+    }
+    if !observed.every_claim && answer.verdict.answer == "allowed" {
+        answer
+            .verdict
+            .message
+            .push_str(", as far as you may see: ScopedSecrets of other namespaces are not among that");
+    }
+    if answer.next.is_empty() {
+        answer.next("nothing: it is as it should be");
+    }
+    answer.remote =
+        status.remote_versions.iter().map(|v| Remote { key: v.key.clone(), version: v.version_id.clone() }).collect();
+    answer.history = history(events, now);
+    Some(answer)
+}
+
+/// Events, the oldest first.
+fn history(events: &[Event], now: Timestamp) -> Vec<Happened> {
+    let when = |event: &Event| {
+        let series = event.series.as_ref().map(|series| series.last_observed_time.0);
+        let legacy = event.deprecated_last_timestamp.as_ref().map(|time| time.0);
+        series.or(event.event_time.as_ref().map(|time| time.0)).or(legacy).unwrap_or(Timestamp::MIN)
+    };
+    let mut sorted: Vec<&Event> = events.iter().collect();
+    sorted.sort_by_key(|event| when(event));
+    let told = |event: &&Event| Happened {
+        ago: ago(when(event), now),
+        reason: event.reason.clone().unwrap_or_default(),
+        message: event.note.clone().unwrap_or_default(),
+        count: event.series.as_ref().map_or(1, |series| series.count),
+    };
+    sorted.iter().map(told).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::observed::build;
+    use crate::cli::observed::tests::{claim, facts, now};
+    use crate::cli::report::{EXIT_CLEAN, EXIT_FINDINGS};
+    use serde_json::json;
+
+    fn ask(claims: &[serde_json::Value], namespace: &str, name: &str) -> Option<Answer> {
+        let events: Vec<Event> = serde_json::from_value(json!([
+            {"metadata": {}, "reason": "Updated", "note": "second", "eventTime": "2026-01-01T23:00:00.000000Z"},
+            {"metadata": {}, "reason": "Updated", "note": "first", "eventTime": "2026-01-01T22:00:00.000000Z"},
+        ]))
+        .unwrap();
+        answer(&build(facts(claims)), &ObjectName::new(namespace, name), &events, now())
+    }
+
+    #[test]
+    fn what_is_well_is_said_to_be() {
+        let answer = ask(&[claim("payments-prod", "a", "payments/prod/a", 1, true)], "payments-prod", "a").unwrap();
+        assert_eq!(answer.verdict.answer, "allowed");
+        assert_eq!(answer.allowed_by[0].pattern, "${label:tenant}/${label:environment}/**");
+        assert_eq!(answer.governed.as_ref().unwrap().segment.as_deref(), Some("payments/prod"));
+        assert_eq!(answer.governed.as_ref().unwrap().labels, ["environment=prod", "tenant=payments"]);
+        assert_eq!(answer.remote, [Remote { key: "payments/prod/a".into(), version: "v1".into() }]);
+        assert_eq!(answer.next, ["nothing: it is as it should be"]);
+        assert_eq!(answer.history[0].message, "first");
+        assert_eq!(answer.report.exit_code(true), EXIT_CLEAN);
+    }
+
+    #[test]
+    fn what_is_refused_is_explained() {
+        let claims = [
+            claim("payments-prod", "a", "payments/prod/a", 1, true),
+            claim("billing-prod", "thief", "payments/prod/a", 2, false),
+        ];
+        let answer = ask(&claims, "billing-prod", "thief").unwrap();
+        assert_eq!((answer.verdict.answer, answer.verdict.reason.as_str()), ("refused", "KeyNotAllowed"));
+        assert!(answer.verdict.message.contains("allowed here: billing/prod/**"), "{}", answer.verdict.message);
+        assert_eq!(answer.verdict.page, "docs/reasons/KeyNotAllowed.md");
+        assert_eq!(answer.next, [Reason::KeyNotAllowed.fix()]);
+        assert_eq!(answer.report.exit_code(true), EXIT_FINDINGS);
+        assert!(ask(&claims, "billing-prod", "gone").is_none());
+    }
+
+    #[test]
+    fn a_status_of_before_the_policy_is_said_to_be_so() {
+        let answer = ask(&[claim("billing-prod", "a", "payments/prod/a", 1, true)], "billing-prod", "a").unwrap();
+        assert!(answer.next.iter().any(|n| n.contains("otherwise")), "{:?}", answer.next);
+    }
+}

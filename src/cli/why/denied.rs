@@ -1,0 +1,121 @@
+//! A denial's text, as kubectl printed it: which rule, which reason, and what they mean. Pure.
+
+use super::answer::{Answer, Told};
+use crate::api::Reason;
+use crate::cli::report::{Rule, Severity, Subject};
+
+/// One denial, or warning, of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denial {
+    /// Such as `Claims`.
+    pub rule: String,
+    /// Its reason.
+    pub reason: Reason,
+    /// The object, such as `ScopedSecret billing-prod/reporting`.
+    pub subject: String,
+    /// What it says.
+    pub message: String,
+}
+
+/// What is said of a text without one.
+pub const NOT_OURS: &str = "this is neither a denial of Scoped Secrets (its words are \"rule NAME, REASON: ...\") nor a Kubernetes object in YAML or JSON; a denial that says \"User ... cannot ...\" is RBAC's own";
+
+/// Every denial in a text, wherever its lines were broken.
+pub fn read(text: &str) -> Vec<Denial> {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let starts: Vec<usize> =
+        text.match_indices("rule ").map(|(at, _)| at).filter(|at| head(&text[*at..]).is_some()).collect();
+    let mut found: Vec<Denial> = Vec::new();
+    for (index, start) in starts.iter().enumerate() {
+        let end = starts.get(index + 1).copied().unwrap_or(text.len());
+        let Some((rule, reason, rest)) = head(&text[*start..end]) else { continue };
+        let (subject, message) = rest.split_once(": ").unwrap_or(("", rest));
+        let denial =
+            Denial { rule: rule.to_owned(), reason, subject: subject.to_owned(), message: message.trim().to_owned() };
+        if !found.contains(&denial) {
+            found.push(denial);
+        }
+    }
+    found
+}
+
+/// `rule NAME, REASON: rest`.
+fn head(text: &str) -> Option<(&str, Reason, &str)> {
+    let (rule, rest) = text.strip_prefix("rule ")?.split_once(", ")?;
+    let (reason, rest) = rest.split_once(": ")?;
+    let word = !rule.is_empty() && rule.bytes().all(|b| b.is_ascii_alphanumeric());
+    word.then_some((rule, Reason::from_text(reason)?, rest))
+}
+
+/// What they mean.
+pub fn answer(denials: &[Denial]) -> Answer {
+    let mut answer = Answer::default();
+    for (index, denial) in denials.iter().enumerate() {
+        let about = subject(&denial.subject);
+        let told = Told::new("refused", denial.reason, &denial.message);
+        answer.blame(&about, rule(&denial.rule), Severity::Error, &told);
+        if let Some((_, allowed)) = denial.message.split_once("allowed here: ") {
+            answer.next(format!("allowed here: {allowed}"));
+        }
+        if index == 0 {
+            answer.about = format!("{} (a request that was denied)", denial.subject);
+            answer.rule = Some(denial.rule.clone());
+            answer.verdict = told;
+        }
+    }
+    answer
+}
+
+fn subject(text: &str) -> Subject {
+    let (kind, name) = text.split_once(' ').unwrap_or((text, ""));
+    match name.split_once('/') {
+        Some((namespace, name)) => Subject::namespaced(kind, namespace, name),
+        None => Subject::cluster(kind, name),
+    }
+}
+
+/// The rule of this name.
+pub fn rule(name: &str) -> Rule {
+    let known = [Rule::Claims, Rule::Policies, Rule::ManagedSecrets, Rule::Consumers, Rule::Rbac, Rule::OtherOperators];
+    known.into_iter().find(|rule| rule.as_str() == name).unwrap_or(Rule::Other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn denials_are_read_as_kubectl_prints_them() {
+        let webhook = "Error from server (KeyNotAllowed): error when creating \"app.yaml\": admission webhook \"scopedsecrets.scopedsecrets.io\" denied the request:\nrule Claims, KeyNotAllowed: ScopedSecret billing-prod/reporting: policy \"tenants\" does not allow namespace\n\"billing-prod\" (tenant=billing) the key \"payments/prod/db\" in store \"main\";\nallowed here: billing/prod/**\n";
+        let found = read(webhook);
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].rule.as_str(), found[0].reason), ("Claims", Reason::KeyNotAllowed));
+        assert_eq!(found[0].subject, "ScopedSecret billing-prod/reporting");
+        let answer = answer(&found);
+        assert_eq!(answer.verdict.page, "docs/reasons/KeyNotAllowed.md");
+        assert!(answer.next.contains(&"allowed here: billing/prod/**".to_owned()), "{:?}", answer.next);
+        assert_eq!(answer.report.findings[0].subject, Subject::namespaced("ScopedSecret", "billing-prod", "reporting"));
+
+        let guard = "The pods \"p\" is invalid: : ValidatingAdmissionPolicy 'consumers.scopedsecrets.io' with binding 'consumers-enforce.scopedsecrets.io' denied request: rule Consumers, ForeignConsumer: Pod payments-prod/p: its pods run under ServiceAccount \"thief\", which is no consumer of Secret \"orders\"";
+        assert_eq!(read(guard)[0].reason, Reason::ForeignConsumer);
+        let two = format!("{guard}\nWarning: rule Claims, StoreNotFound: ScopedSecret a/b: the store is not there");
+        assert_eq!(
+            read(&two).iter().map(|d| d.reason).collect::<Vec<_>>(),
+            [Reason::ForeignConsumer, Reason::StoreNotFound]
+        );
+    }
+
+    #[test]
+    fn other_texts_have_none() {
+        for text in [
+            "",
+            "rule",
+            "rule : , : ",
+            "rule Claims, NoSuchReason: a: b",
+            "Error from server (Forbidden): secrets is forbidden: User \"a\" cannot list resource",
+            "apiVersion: v1\nkind: Pod\n",
+        ] {
+            assert_eq!(read(text), [], "{text}");
+        }
+    }
+}

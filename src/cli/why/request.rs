@@ -1,0 +1,145 @@
+//! Of an object that was refused, or would be: a ScopedSecret is judged as it stands; anything else is asked of the API server
+//! again, as a dry run.
+
+use super::answer::{Answer, Told};
+use super::denied;
+use crate::api::{GROUP, Reason, ScopedSecret};
+use crate::cli::cluster::{Cluster, Failure};
+use crate::cli::observed::observe;
+use crate::cli::report::{Rule, Severity, Subject};
+use crate::cli::simulate::crd::Crds;
+use crate::cli::simulate::schema::Weight;
+use crate::projection;
+use crate::segmentation::world::{Claim, ObjectName};
+use crate::yaml::{Node, compose, split};
+use jiff::Timestamp;
+use kube::Error;
+use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
+use kube::core::GroupVersionKind;
+use kube::discovery::{Scope, pinned_kind};
+use std::sync::Arc;
+
+/// The first object of a text, if it is one.
+pub fn object(text: &str) -> Option<Arc<Node>> {
+    let chunks = split(text).ok()?;
+    let nodes = chunks.into_iter().filter_map(|chunk| compose(chunk).ok().flatten());
+    nodes.into_iter().find(|node| node.text_at(&["apiVersion"]).is_some() && node.text_at(&["kind"]).is_some())
+}
+
+/// What becomes of it.
+pub async fn answer(cluster: &Cluster, node: &Arc<Node>, now: Timestamp) -> Result<Answer, Failure> {
+    let version = node.text_at(&["apiVersion"]).unwrap_or_default();
+    let kind = node.text_at(&["kind"]).unwrap_or_default();
+    if kind == "ScopedSecret" && version.starts_with(GROUP) {
+        return scoped_secret(cluster, node, now).await;
+    }
+    dry_run(cluster, node, version, kind).await
+}
+
+async fn scoped_secret(cluster: &Cluster, node: &Arc<Node>, now: Timestamp) -> Result<Answer, Failure> {
+    let namespace = node.text_at(&["metadata", "namespace"]).unwrap_or(&cluster.namespace).to_owned();
+    let name = node.text_at(&["metadata", "name"]).unwrap_or("(unnamed)").to_owned();
+    let about = Subject::namespaced("ScopedSecret", &namespace, &name);
+    let breaches = Crds::default().check("ScopedSecret", node);
+    let breaches: Vec<_> = breaches.into_iter().filter(|breach| breach.weight != Weight::Unsure).collect();
+    let invalid = |message: String, reason| {
+        let told = Told::new("refused", reason, &message);
+        let mut answer = Answer { about: about.to_string(), ..Answer::default() };
+        answer.blame(&about, Rule::Schema, Severity::Error, &told);
+        Answer { verdict: told, ..answer }
+    };
+    if !breaches.is_empty() {
+        let messages: Vec<String> = breaches.into_iter().map(|breach| breach.message).collect();
+        return Ok(invalid(messages.join("; "), Reason::SpecInvalid));
+    }
+    let mut json = node.to_json();
+    json["metadata"]["namespace"] = namespace.as_str().into();
+    if let Some(fields) = json.as_object_mut() {
+        fields.remove("status");
+    }
+    let object: ScopedSecret = match serde_json::from_value(json) {
+        Ok(object) => object,
+        Err(error) => return Ok(invalid(error.to_string(), Reason::SpecInvalid)),
+    };
+    if let Err(error) = projection::check_spec(&object.spec) {
+        return Ok(invalid(error.message, error.reason));
+    }
+    let mut observed = observe(cluster, &namespace).await?;
+    let key = ObjectName::new(&namespace, &name);
+    let known = observed.world.claim(&key).map(|claim| (claim.uid.clone(), claim.created));
+    let (uid, created) = known.unwrap_or(("".into(), Timestamp::MAX));
+    let claim = Claim::from_spec(&object.spec, key, uid, created);
+    observed.world.put_claim(claim.clone());
+    let mut answer = Answer::of_claim(&about, &claim, &observed, now);
+    answer.not_seen(cluster);
+    if answer.next.is_empty() {
+        answer.next("nothing: it would be let in now");
+    }
+    Ok(answer)
+}
+
+fn is_no_such_kind(error: &Error) -> bool {
+    matches!(error, Error::Discovery(_)) || matches!(error, Error::Api(status) if status.code == 404)
+}
+
+/// Who asks, in managedFields; a dry run stores none.
+const MANAGER: &str = "kubectl-scoped-secrets";
+
+async fn dry_run(cluster: &Cluster, node: &Arc<Node>, version: &str, kind: &str) -> Result<Answer, Failure> {
+    let (group, version) = version.split_once('/').unwrap_or(("", version));
+    let gvk = GroupVersionKind::gvk(group, version, kind);
+    let (resource, capabilities) = match pinned_kind(&cluster.client, &gvk).await {
+        Ok(found) => found,
+        Err(error) if is_no_such_kind(&error) => {
+            let kind = if group.is_empty() { format!("{version} {kind}") } else { format!("{group}/{version} {kind}") };
+            return Err(Failure::Usage(format!("the cluster has no kind {kind}")));
+        }
+        Err(error) => return Err(cluster.failure(&error, "get", &format!("/apis/{group}/{version}"))),
+    };
+    let name = node.text_at(&["metadata", "name"]);
+    let namespaced = capabilities.scope == Scope::Namespaced;
+    let namespace = node.text_at(&["metadata", "namespace"]).unwrap_or(&cluster.namespace);
+    let shown = name.unwrap_or_default();
+    let about = if namespaced { Subject::namespaced(kind, namespace, shown) } else { Subject::cluster(kind, shown) };
+    let api: Api<DynamicObject> = if namespaced {
+        Api::namespaced_with(cluster.client.clone(), namespace, &resource)
+    } else {
+        Api::all_with(cluster.client.clone(), &resource)
+    };
+    let mut json = node.to_json();
+    if let Some(metadata) = json.get_mut("metadata").and_then(|m| m.as_object_mut()) {
+        for field in ["managedFields", "resourceVersion", "uid", "creationTimestamp", "generation"] {
+            metadata.remove(field);
+        }
+    }
+    let answer = match name {
+        Some(name) => {
+            let params = PatchParams { dry_run: true, ..PatchParams::apply(MANAGER).force() };
+            api.patch(name, &params, &Patch::Apply(&json)).await
+        }
+        None => {
+            let object = serde_json::from_value(json).map_err(|error| Failure::Usage(error.to_string()))?;
+            api.create(&PostParams { dry_run: true, ..PostParams::default() }, &object).await
+        }
+    };
+    let status = match answer {
+        Ok(_) => {
+            let told = Told::new("allowed", Reason::Allowed, "the API server would take it now, from you (a dry run)");
+            let mut answer = Answer { about: about.to_string(), verdict: told, ..Answer::default() };
+            answer.next("nothing; if it was denied to somebody else, ask again with --as");
+            return Ok(answer);
+        }
+        Err(Error::Api(status)) if status.code != 401 => status,
+        Err(error) => return Err(cluster.failure(&error, "patch", api.resource_url())),
+    };
+    let denials = denied::read(&status.message);
+    if !denials.is_empty() {
+        return Ok(denied::answer(&denials));
+    }
+    // What is said of a Secret may quote it.
+    let quoted = if matches!(kind, "Secret" | "ConfigMap") { "" } else { status.message.as_str() };
+    Err(Failure::Usage(format!(
+        "no rule of Scoped Secrets refuses {about}; the API server does: {} {quoted}",
+        status.reason
+    )))
+}

@@ -1,0 +1,308 @@
+//! The SegmentationReports: what reconcile and the scan found and could not put right, one report a segment.
+//!
+//! ```text
+//!   index ─► found (pure) ──┐
+//!   guards (small lists) ───┼─► plan::status (pure) ─► what stands? ─► create, write, remove, or nothing
+//!   scan (paged lists) ─────┘
+//! ```
+//!
+//! The leader looks every few seconds and writes only what differs. What it needs to go on after another leader is in the
+//! reports themselves: since when, what the scan before found, and which annotation was acted on.
+
+mod found;
+pub mod guards;
+pub mod known;
+pub mod plan;
+mod tally;
+
+pub use tally::Tally;
+
+use super::context::Context;
+use super::queue::Lane;
+use super::scoped_secret::is_paused;
+use super::store::brief;
+use super::watch::{self, View};
+use crate::admission::identities::Installation;
+use crate::admission::rules;
+use crate::api::segmentation_report::{
+    SegmentationReport, SegmentationReportSpec, SegmentationReportStatus, report_name,
+};
+use crate::api::{FIELD_MANAGER, GROUP, Reason};
+use crate::leader::Leadership;
+use crate::segmentation::verdict::Refusal;
+use crate::segmentation::world::{Holding, ObjectName};
+use guards::Missing;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
+use known::Known;
+use kube::ResourceExt;
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, PostParams, Preconditions};
+use kube::runtime::events::{Event, EventType};
+use plan::Observed;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How often the leader looks whether a report is to be written.
+const TICK: Duration = Duration::from_secs(5);
+
+/// What the leader is told at its start.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// Where the operator is installed, and as whom: the rules kept at admission name both.
+    pub installation: Installation,
+    /// How often they are looked at.
+    pub guards: Duration,
+}
+
+/// What a leader knows beside the index.
+#[derive(Default)]
+struct Reign {
+    /// What is missing at admission, and when that was looked at.
+    missing: Vec<Missing>,
+    looked: Option<Instant>,
+}
+
+/// Keeps the reports, whenever this replica leads.
+pub async fn run(cx: Arc<Context>, mut leadership: Leadership, terms: Terms) {
+    loop {
+        leadership.gained().await;
+        let mut reign = Reign::default();
+        while leadership.leads() {
+            if cx.acts() {
+                look_at_guards(&cx, &terms, &mut reign).await;
+                keep(&cx, &reign).await;
+            }
+            let mut changed = leadership.clone();
+            tokio::select! {
+                () = changed.changed() => break,
+                () = tokio::time::sleep(TICK.min(terms.guards)) => {}
+            }
+        }
+        cx.metrics.forget_reports();
+    }
+}
+
+async fn look_at_guards(cx: &Context, terms: &Terms, reign: &mut Reign) {
+    if reign.looked.is_some_and(|at| at.elapsed() < terms.guards) {
+        return;
+    }
+    match guards::look(&cx.client, &terms.installation).await {
+        Ok(missing) => {
+            for gone in missing.iter().filter(|m| !reign.missing.contains(m)) {
+                tracing::warn!(rule = gone.rule, kind = gone.kind, name = gone.name, differs = ?gone.differs, "a rule is not kept at admission; the operator does not put it back");
+            }
+            let back = reign.missing.iter().any(|m| !missing.contains(m));
+            if back && missing.is_empty() {
+                tracing::info!("every rule is kept at admission again");
+            }
+            let all = rules::guards(&terms.installation).into_iter().map(|guard| guard.rule);
+            let all = all.chain(rules::REVIEWED.iter().copied());
+            cx.metrics.set_guards_missing(all.map(|rule| (rule, missing.iter().any(|m| m.rule == rule))));
+            reign.missing = missing;
+            reign.looked = Some(Instant::now());
+        }
+        Err(error) => {
+            tracing::warn!(error = %brief(&error), "the rules kept at admission could not be looked at; it is tried again");
+        }
+    }
+}
+
+/// One look at every segment: writes what differs.
+async fn keep(cx: &Context, reign: &Reign) {
+    // Before the first look at the guards, a report would say that they are there.
+    if reign.looked.is_none() {
+        return;
+    }
+    let now = cx.now();
+    let mut segments = observe_all(cx, reign, now);
+    let known = cx.index().reports.clone();
+    for (name, report) in &known {
+        let observed = segments.get(&report.segment).filter(|_| report_name(&report.segment) == **name);
+        if observed.is_none() {
+            remove(cx, name, report).await;
+        }
+    }
+    let mut counts = BTreeMap::new();
+    for (segment, observed) in &mut segments {
+        let name = report_name(segment);
+        let report = known.get(&name);
+        observed.accepted = report.and_then(|report| {
+            // What cannot be told now may turn out to be withdrawn by it.
+            let open = cx.index().withdrawals_under(&name, now) != Some(0);
+            report.accepted(open)
+        });
+        if let Some(status) = bring_up_to_date(cx, segment, &name, report, observed, now).await {
+            for count in status.counts {
+                *counts.entry((count.rule, count.reason)).or_default() += usize::try_from(count.count).unwrap_or(0);
+            }
+        }
+    }
+    cx.metrics.set_violations(&counts);
+}
+
+fn observe_all(cx: &Context, reign: &Reign, now: Timestamp) -> BTreeMap<Arc<str>, Observed> {
+    let index = cx.index();
+    let pauses = |secret: &ObjectName, held: &Holding, why: &Refusal| is_paused(cx, &index, secret, held, why);
+    let segments = found::found(&index, &reign.missing, &pauses, now);
+    let paused = index.claims.values().filter(|record| record.status.is_paused()).count();
+    cx.metrics.set_withdrawals_paused(paused);
+    segments
+}
+
+/// Creates or writes a report if it is not as it ought to be; what it says then.
+async fn bring_up_to_date(
+    cx: &Context,
+    segment: &Arc<str>,
+    name: &str,
+    report: Option<&Known>,
+    observed: &Observed,
+    now: Timestamp,
+) -> Option<SegmentationReportStatus> {
+    let created;
+    let report = match report {
+        Some(report) => report,
+        None => {
+            created = create(cx, segment, name).await?;
+            &created
+        }
+    };
+    let status = plan::status(observed, &report.status, report.generation, now);
+    if status != report.status {
+        write(cx, name, report, &status).await;
+    }
+    Some(status)
+}
+
+fn api(cx: &Context) -> Api<DynamicObject> {
+    Api::all_with(cx.client.clone(), &ApiResource::erase::<SegmentationReport>(&()))
+}
+
+fn params() -> PostParams {
+    PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() }
+}
+
+fn failed(what: &str, name: &str, error: &kube::Error) {
+    tracing::warn!(report = name, error = %brief(error), "a report was not {what}; it is tried again");
+}
+
+async fn create(cx: &Context, segment: &Arc<str>, name: &str) -> Option<Known> {
+    if !cx.leads() {
+        return None;
+    }
+    let report = SegmentationReport::new(name, SegmentationReportSpec { segment: segment.to_string() });
+    let object = serde_json::from_value(json!(report)).ok()?;
+    match api(cx).create(&params(), &object).await {
+        Ok(created) => {
+            observe(cx, &created, View::Newest);
+            Some(Known::of(&created))
+        }
+        // Its event is on the way.
+        Err(kube::Error::Api(status)) if status.code == 409 => None,
+        Err(error) => {
+            failed("created", name, &error);
+            None
+        }
+    }
+}
+
+/// Replaces the status of exactly the revision that was seen.
+async fn write(cx: &Context, name: &str, report: &Known, status: &SegmentationReportStatus) {
+    if !cx.leads() {
+        return;
+    }
+    let object = json!({
+        "apiVersion": format!("{GROUP}/v1alpha1"),
+        "kind": "SegmentationReport",
+        "metadata": {"name": name, "uid": report.uid, "resourceVersion": report.resource_version},
+        "spec": {"segment": &*report.segment},
+        "status": status,
+    });
+    let Ok(object) = serde_json::from_value::<DynamicObject>(object) else { return };
+    match api(cx).replace_status(name, &params(), &object).await {
+        Ok(written) => {
+            observe(cx, &written, View::Newest);
+            tell(cx, name, report, status).await;
+        }
+        // Somebody annotated it, or it is gone: the event is on the way.
+        Err(kube::Error::Api(status)) if [404, 409].contains(&status.code) => {}
+        Err(error) => failed("written", name, &error),
+    }
+}
+
+/// The segment has no namespace any more, or the report is not one that the operator would have written.
+async fn remove(cx: &Context, name: &str, report: &Known) {
+    if !cx.leads() {
+        return;
+    }
+    let same = Preconditions { uid: Some(report.uid.clone()), resource_version: Some(report.resource_version.clone()) };
+    match api(cx).delete(name, &DeleteParams::default().preconditions(same)).await {
+        Ok(_) => gone(cx, name),
+        Err(kube::Error::Api(status)) if status.code == 404 => gone(cx, name),
+        Err(kube::Error::Api(status)) if status.code == 409 => {}
+        Err(error) => failed("removed", name, &error),
+    }
+}
+
+/// One event where a segment is not clean any more, or is again.
+async fn tell(cx: &Context, name: &str, report: &Known, status: &SegmentationReportStatus) {
+    let clean = |status: &SegmentationReportStatus| {
+        let found = status.conditions.iter().find(|c| c.type_ == "Clean");
+        found.map(|c| (c.status.clone(), c.message.clone()))
+    };
+    let Some((is, message)) = clean(status) else { return };
+    let was = clean(&report.status).map(|(was, _)| was);
+    let (type_, reason) = match (was.as_deref(), is.as_str()) {
+        (was, "False") if was != Some("False") => (EventType::Warning, Reason::ViolationsFound),
+        (Some("False"), "True") => (EventType::Normal, Reason::NothingFound),
+        _ => return,
+    };
+    let event = Event {
+        type_,
+        reason: reason.as_str().to_owned(),
+        note: Some(message),
+        action: "Report".into(),
+        secondary: None,
+    };
+    let about = ObjectReference {
+        api_version: Some(format!("{GROUP}/v1alpha1")),
+        kind: Some("SegmentationReport".into()),
+        name: Some(name.to_owned()),
+        uid: Some(report.uid.clone()),
+        ..ObjectReference::default()
+    };
+    cx.metrics.event(reason);
+    if let Err(error) = cx.recorder.publish(&event, &about).await {
+        tracing::debug!(error = %brief(&error), "an event was not written");
+    }
+}
+
+/// Takes a report into the index. Where somebody annotated it anew, the withdrawals that wait are judged again.
+pub fn observe(cx: &Context, object: &DynamicObject, view: View) {
+    let name = object.name_any();
+    let known = Known::of(object);
+    let mut index = cx.index_mut();
+    let before = index.reports.get(&name);
+    if before.is_some_and(|b| b.uid == known.uid && view.is_passed_over(&known.resource_version, &b.resource_version)) {
+        return;
+    }
+    let annotated = known.accept.is_some() && before.is_none_or(|before| before.accept != known.accept);
+    index.reports.insert(name.clone(), known);
+    drop(index);
+    if annotated {
+        let index = cx.index();
+        let under = |secret: &ObjectName| index.report_over(&secret.namespace).is_some_and(|(over, _)| *over == name);
+        let paused = index.claims.iter().filter(|(_, record)| record.status.is_paused());
+        let waiting: Vec<ObjectName> = paused.map(|(claim, _)| claim).filter(|c| under(c)).cloned().collect();
+        drop(index);
+        waiting.into_iter().for_each(|claim| cx.queue.add(super::context::Job::Claim(claim), Lane::Urgent));
+        watch::requeue_orphans(cx, |_| true);
+    }
+}
+
+/// A report is gone; if it is still wanted, it is made anew.
+pub fn gone(cx: &Context, name: &str) {
+    cx.index_mut().reports.remove(name);
+}

@@ -1,0 +1,203 @@
+//! Violations, counted and kept: of each kind no more than a report may list, so that a cluster in disorder costs no more
+//! memory than one in order. Pure.
+
+use crate::api::segmentation_report::{FoundBy, LISTED, MESSAGE, ReportedViolation, ViolatingObject};
+use crate::segmentation::violation::{ObjectRef, Violation};
+use std::collections::BTreeMap;
+
+/// What kind of violation.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Kind {
+    /// The rule.
+    pub rule: String,
+    /// The stable reason.
+    pub reason: String,
+    /// How it is found.
+    pub found_by: FoundBy,
+}
+
+/// The violations of one kind.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Group {
+    /// How many there are.
+    pub count: usize,
+    /// Some of them, with their messages.
+    pub kept: BTreeMap<ViolatingObject, String>,
+}
+
+/// The violations of one segment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally(BTreeMap<Kind, Group>);
+
+impl Tally {
+    /// Adds a violation.
+    pub fn add(&mut self, found_by: FoundBy, violation: Violation) {
+        let Violation { rule, reason, object, message, .. } = violation;
+        let kind = Kind { rule: rule.to_owned(), reason: reason.as_str().to_owned(), found_by };
+        self.put(kind, reported(object), message);
+    }
+
+    fn put(&mut self, kind: Kind, object: ViolatingObject, message: String) {
+        let group = self.0.entry(kind).or_default();
+        if group.kept.insert(object, shortened(message)).is_some() {
+            return;
+        }
+        group.count += 1;
+        if group.kept.len() > LISTED {
+            group.kept.pop_last();
+        }
+    }
+
+    /// Takes up what a report says was found in one way, where this process does not know it itself.
+    pub fn recall(&mut self, listed: &[ReportedViolation], counts: &[(Kind, usize)], found_by: FoundBy) {
+        for violation in listed.iter().filter(|v| v.found_by == found_by) {
+            let kind = Kind { rule: violation.rule.clone(), reason: violation.reason.clone(), found_by };
+            self.put(kind, violation.object.clone(), violation.message.clone());
+        }
+        for (kind, count) in counts.iter().filter(|(kind, _)| kind.found_by == found_by) {
+            let group = self.0.entry(kind.clone()).or_default();
+            group.count = group.count.max(*count);
+        }
+    }
+
+    /// Adds what another tally has.
+    pub fn extend(&mut self, other: &Self) {
+        for (kind, group) in &other.0 {
+            let own = self.0.entry(kind.clone()).or_default();
+            let before = own.kept.len();
+            own.kept.extend(group.kept.clone());
+            let twice = before + group.kept.len() - own.kept.len();
+            own.count += group.count - twice;
+            while own.kept.len() > LISTED {
+                own.kept.pop_last();
+            }
+        }
+    }
+
+    /// Leaves out what is no violation; of a kind that has more than are kept, those count on.
+    pub fn without(&self, lifted: impl Fn(&Kind, &ViolatingObject) -> bool) -> Self {
+        let groups = self.0.iter().map(|(kind, group)| {
+            let mut kept = group.kept.clone();
+            kept.retain(|object, _| !lifted(kind, object));
+            (kind.clone(), Group { count: group.count - (group.kept.len() - kept.len()), kept })
+        });
+        Self(groups.filter(|(_, group)| group.count > 0).collect())
+    }
+
+    /// How many there are of each kind.
+    pub fn counts(&self) -> impl Iterator<Item = (&Kind, usize)> {
+        self.0.iter().map(|(kind, group)| (kind, group.count))
+    }
+
+    /// How many there are.
+    pub fn total(&self) -> usize {
+        self.0.values().map(|group| group.count).sum()
+    }
+
+    /// Those to list: of each kind in turn, so that many of one hide none of another.
+    pub fn listed(&self) -> Vec<(&Kind, &ViolatingObject, &str)> {
+        let mut rows: Vec<_> =
+            self.0.iter().map(|(kind, group)| group.kept.iter().map(move |(o, m)| (kind, o, m.as_str()))).collect();
+        let mut listed = Vec::new();
+        loop {
+            let before = listed.len();
+            for row in &mut rows {
+                if listed.len() < LISTED {
+                    listed.extend(row.next());
+                }
+            }
+            if listed.len() == before {
+                break;
+            }
+        }
+        listed.sort_by_key(|(kind, object, _)| (*kind, *object));
+        listed
+    }
+}
+
+/// An object as a report names it.
+pub fn reported(object: ObjectRef) -> ViolatingObject {
+    let ObjectRef { api_version, kind, namespace, name } = object;
+    ViolatingObject { api_version, kind, namespace: namespace.map(|n| n.to_string()), name }
+}
+
+/// At most as long as the CRD takes, which counts characters: bytes are no fewer.
+fn shortened(message: String) -> String {
+    if message.len() <= MESSAGE {
+        return message;
+    }
+    let end = (0..=MESSAGE - 3).rev().find(|i| message.is_char_boundary(*i)).unwrap_or(0);
+    format!("{}...", &message[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Reason;
+
+    fn violation(rule: &'static str, name: &str) -> Violation {
+        let object =
+            ObjectRef { api_version: "v1".into(), kind: "Pod".into(), namespace: Some("p".into()), name: name.into() };
+        Violation { segment: "s".into(), rule, reason: Reason::ForeignConsumer, object, message: format!("of {name}") }
+    }
+
+    #[test]
+    fn many_of_one_kind_hide_none_of_another_and_all_are_counted() {
+        let mut tally = Tally::default();
+        for i in 0..500 {
+            tally.add(FoundBy::Scan, violation("Consumers", &format!("pod-{i:03}")));
+        }
+        tally.add(FoundBy::Scan, violation("Consumers", "pod-000"));
+        tally.add(FoundBy::Watch, violation("Replication", "lone"));
+        assert_eq!(tally.total(), 501);
+        let listed = tally.listed();
+        assert_eq!(listed.len(), LISTED);
+        assert!(listed.iter().any(|(kind, ..)| kind.rule == "Replication"));
+        let kept: usize = tally.0.values().map(|group| group.kept.len()).sum();
+        assert_eq!(kept, LISTED + 1);
+    }
+
+    #[test]
+    fn what_a_report_says_is_taken_up_with_its_number() {
+        let mut tally = Tally::default();
+        for i in 0..300 {
+            tally.add(FoundBy::Scan, violation("Consumers", &format!("pod-{i:03}")));
+        }
+        let since = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::UNIX_EPOCH);
+        let listed = tally.listed().into_iter().map(|(kind, object, message)| ReportedViolation {
+            rule: kind.rule.clone(),
+            reason: kind.reason.clone(),
+            object: object.clone(),
+            since: since.clone(),
+            message: message.to_owned(),
+            found_by: kind.found_by,
+        });
+        let listed: Vec<_> = listed.collect();
+        let counts: Vec<_> = tally.counts().map(|(kind, count)| (kind.clone(), count)).collect();
+        let mut again = Tally::default();
+        again.recall(&listed, &counts, FoundBy::Scan);
+        assert_eq!(again, tally);
+        let mut watched = Tally::default();
+        watched.recall(&listed, &counts, FoundBy::Watch);
+        assert_eq!(watched, Tally::default());
+    }
+
+    #[test]
+    fn together_and_less() {
+        let (mut one, mut two) = (Tally::default(), Tally::default());
+        one.add(FoundBy::Scan, violation("Consumers", "a"));
+        one.add(FoundBy::Scan, violation("Consumers", "b"));
+        two.add(FoundBy::Scan, violation("Consumers", "b"));
+        two.add(FoundBy::Scan, violation("Consumers", "c"));
+        one.extend(&two);
+        assert_eq!((one.total(), one.listed().len()), (3, 3));
+        assert_eq!(one.without(|_, object| object.name != "c").total(), 1);
+    }
+
+    #[test]
+    fn a_long_message_is_cut_between_characters() {
+        assert_eq!(shortened("ä".repeat(10)).len(), 20);
+        let cut = shortened("ä".repeat(1000));
+        assert!(cut.len() <= MESSAGE && cut.ends_with("..."));
+    }
+}

@@ -1,0 +1,143 @@
+//! What of a Secret or a ConfigMap can carry a value: data of every kind, labels and annotations, and the names of their keys.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::{Map, Value};
+use std::borrow::Cow;
+use std::fmt;
+
+/// Where in an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Place<'o> {
+    field: &'static str,
+    /// None: it is the name of a key itself.
+    key: Option<&'o str>,
+}
+
+/// The name of a key that is itself a value is not shown.
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.key {
+            Some(key) => write!(f, "{}[{key:?}]", self.field),
+            None => write!(f, "the name of a key in {}", self.field),
+        }
+    }
+}
+
+impl<'o> Place<'o> {
+    /// The same field, without the key's name.
+    pub fn unnamed(self) -> Self {
+        Self { key: None, ..self }
+    }
+
+    /// Whether the name of a key is meant.
+    pub fn is_name(self) -> bool {
+        self.key.is_none()
+    }
+}
+
+/// A part of an object that is looked at by itself.
+struct Piece<'o> {
+    place: Place<'o>,
+    written: Cow<'o, [u8]>,
+    /// Kubernetes' own base64.
+    coded: bool,
+}
+
+/// The parts of one object.
+#[derive(Default)]
+pub struct Content<'o> {
+    pieces: Vec<Piece<'o>>,
+}
+
+impl<'o> Content<'o> {
+    /// Of a Secret or ConfigMap as JSON.
+    pub fn of_json(kind: &str, metadata: &'o ObjectMeta, object: &'o Value) -> Self {
+        let mut content = Self::default();
+        let data_is_coded = kind == "Secret";
+        for (field, coded) in [("data", data_is_coded), ("stringData", false), ("binaryData", true)] {
+            for (key, value) in object.get(field).and_then(Value::as_object).into_iter().flat_map(Map::iter) {
+                if let Some(text) = value.as_str() {
+                    content.add(field, key, text.as_bytes().into(), coded);
+                }
+            }
+        }
+        content.add_metadata(metadata);
+        content
+    }
+
+    /// Of a Secret.
+    pub fn of_secret(secret: &'o Secret) -> Self {
+        let mut content = Self::default();
+        for (key, value) in secret.data.iter().flatten() {
+            content.add("data", key, (&*value.0).into(), false);
+        }
+        content.add_metadata(&secret.metadata);
+        content
+    }
+
+    /// Of a ConfigMap.
+    pub fn of_config_map(map: &'o ConfigMap) -> Self {
+        let mut content = Self::default();
+        for (key, value) in map.data.iter().flatten() {
+            content.add("data", key, value.as_bytes().into(), false);
+        }
+        for (key, value) in map.binary_data.iter().flatten() {
+            content.add("binaryData", key, (&*value.0).into(), false);
+        }
+        content.add_metadata(&map.metadata);
+        content
+    }
+
+    fn add_metadata(&mut self, metadata: &'o ObjectMeta) {
+        for (field, pairs) in [("metadata.labels", &metadata.labels), ("metadata.annotations", &metadata.annotations)] {
+            for (key, value) in pairs.iter().flatten() {
+                self.add(field, key, value.as_bytes().into(), false);
+            }
+        }
+    }
+
+    fn add(&mut self, field: &'static str, key: &'o str, written: Cow<'o, [u8]>, coded: bool) {
+        self.pieces.push(Piece { place: Place { field, key: None }, written: key.as_bytes().into(), coded: false });
+        self.pieces.push(Piece { place: Place { field, key: Some(key) }, written, coded });
+    }
+
+    /// What is not in an earlier state of the object, under the same key.
+    pub fn since(mut self, before: &Content<'_>) -> Self {
+        let known: std::collections::HashSet<(Place<'_>, &[u8])> =
+            before.pieces.iter().map(|piece| (piece.place, &*piece.written)).collect();
+        self.pieces.retain(|piece| !known.contains(&(piece.place, &*piece.written)));
+        self
+    }
+
+    /// Leaves out what is too short to hold a value.
+    pub fn worth_a_look(mut self) -> Self {
+        self.pieces.retain(|piece| piece.written.len() >= super::WINDOW);
+        self
+    }
+
+    /// Whether there is nothing to look at.
+    pub fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    /// Bytes of all of it, as they are written.
+    pub fn len(&self) -> usize {
+        self.pieces.iter().map(|piece| piece.written.len()).sum()
+    }
+
+    /// Each part: names first, then what is in them.
+    pub fn texts(&self) -> impl Iterator<Item = (Place<'o>, Cow<'_, [u8]>)> {
+        let names = self.pieces.iter().filter(|piece| piece.place.is_name());
+        names.chain(self.pieces.iter().filter(|piece| !piece.place.is_name())).map(|piece| (piece.place, piece.text()))
+    }
+}
+
+impl Piece<'_> {
+    fn text(&self) -> Cow<'_, [u8]> {
+        let decoded = self.coded.then(|| BASE64_STANDARD.decode(&*self.written).ok()).flatten();
+        decoded.map_or(Cow::Borrowed(&*self.written), Cow::Owned)
+    }
+}

@@ -1,0 +1,248 @@
+//! The forms in which a value is carried, undone: base64, JSON and percent escapes, indentation. Each in one pass, into fewer
+//! bytes than it was.
+
+use super::WINDOW;
+use std::ops::Range;
+
+/// Digits of the shortest base64 that can hold a value.
+const SHORTEST_RUN: usize = WINDOW * 4 / 3 + 1;
+
+const NO_DIGIT: u8 = 0xff;
+
+/// The value of each base64 digit, of both alphabets.
+const DIGITS: [u8; 256] = {
+    let mut digits = [NO_DIGIT; 256];
+    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut i = 0;
+    while i < alphabet.len() {
+        digits[alphabet[i] as usize] = i as u8;
+        i += 1;
+    }
+    digits[b'-' as usize] = 62;
+    digits[b'_' as usize] = 63;
+    digits
+};
+
+/// The parts of a text that may be base64: digits, with line breaks and the blanks around them among them.
+pub(super) fn runs(text: &[u8]) -> impl Iterator<Item = Range<usize>> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        loop {
+            at += text.get(at..)?.iter().position(|byte| DIGITS[usize::from(*byte)] != NO_DIGIT)?;
+            let (start, mut digits) = (at, 0);
+            let mut end = at;
+            loop {
+                let more = text[at..].iter().take_while(|byte| DIGITS[usize::from(**byte)] != NO_DIGIT).count();
+                digits += more;
+                at += more;
+                if more > 0 {
+                    end = at;
+                }
+                let blank = text[at..].iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+                if blank == 0 || !text[at..at + blank].contains(&b'\n') {
+                    break;
+                }
+                at += blank;
+                if text.get(at).is_none_or(|byte| DIGITS[usize::from(*byte)] == NO_DIGIT) {
+                    break;
+                }
+            }
+            if digits >= SHORTEST_RUN {
+                return Some(start..end);
+            }
+        }
+    })
+}
+
+/// The digits of a run.
+pub(super) fn digits(run: &[u8]) -> Vec<u8> {
+    run.iter().map(|byte| DIGITS[usize::from(*byte)]).filter(|digit| *digit != NO_DIGIT).collect()
+}
+
+/// What base64 digits stand for.
+pub(super) fn decoded(digits: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(digits.len() / 4 * 3 + 2);
+    let (whole, rest) = digits.as_chunks::<4>();
+    for [a, b, c, d] in whole {
+        out.extend_from_slice(&[a << 2 | b >> 4, b << 4 | c >> 2, c << 6 | d]);
+    }
+    if let [a, b, more @ ..] = rest {
+        out.push(a << 2 | b >> 4);
+        out.extend(more.first().map(|c| b << 4 | c >> 2));
+    }
+    out
+}
+
+/// A text without its escapes, and where they were in it.
+pub(super) struct Unescaped {
+    pub(super) text: Vec<u8>,
+    /// Positions, in order.
+    pub(super) changed: Vec<usize>,
+}
+
+impl Unescaped {
+    /// JSON's escapes undone, or else percent escapes; None: there are none of either.
+    pub(super) fn of(text: &[u8]) -> Option<Self> {
+        Self::undo(text, b'\\', json_escape).or_else(|| Self::undo(text, b'%', percent_escape))
+    }
+
+    /// Whether an escape was in this range.
+    pub(super) fn changed_in(&self, range: &Range<usize>) -> bool {
+        self.changed.get(self.changed.partition_point(|at| *at < range.start)).is_some_and(|at| *at < range.end)
+    }
+
+    fn undo(text: &[u8], mark: u8, escape: fn(&[u8]) -> Option<(char, usize)>) -> Option<Self> {
+        if !text.contains(&mark) {
+            return None;
+        }
+        let mut undone = Self { text: Vec::with_capacity(text.len()), changed: Vec::new() };
+        let mut at = 0;
+        while let Some(byte) = text.get(at) {
+            match (*byte == mark).then(|| escape(&text[at + 1..])).flatten() {
+                Some((what, length)) => {
+                    undone.changed.push(undone.text.len());
+                    if mark == b'%' {
+                        undone.text.push(what as u8);
+                    } else {
+                        undone.text.extend_from_slice(what.encode_utf8(&mut [0; 4]).as_bytes());
+                    }
+                    at += 1 + length;
+                }
+                None => {
+                    undone.text.push(*byte);
+                    at += 1;
+                }
+            }
+        }
+        (!undone.changed.is_empty()).then_some(undone)
+    }
+}
+
+/// What stands after a backslash in JSON, and how many bytes it has.
+fn json_escape(after: &[u8]) -> Option<(char, usize)> {
+    let plain = match after.first()? {
+        b'n' => '\n',
+        b't' => '\t',
+        b'r' => '\r',
+        b'b' => '\u{8}',
+        b'f' => '\u{c}',
+        mark @ (b'"' | b'\\' | b'/') => char::from(*mark),
+        b'u' => return unicode_escape(after),
+        _ => return None,
+    };
+    Some((plain, 1))
+}
+
+fn unicode_escape(after: &[u8]) -> Option<(char, usize)> {
+    let unit = |at: usize| {
+        let digits =
+            after.get(at..at + 5).filter(|all| all[0] == b'u' && all[1..].iter().all(u8::is_ascii_hexdigit))?;
+        u32::from_str_radix(std::str::from_utf8(&digits[1..]).ok()?, 16).ok()
+    };
+    let first = unit(0)?;
+    if let Some(plain) = char::from_u32(first) {
+        return Some((plain, 5));
+    }
+    let second = unit(6).filter(|low| after.get(5) == Some(&b'\\') && (0xdc00..0xe000).contains(low))?;
+    let high = first.checked_sub(0xd800).filter(|high| *high < 0x400)?;
+    Some((char::from_u32(0x10000 + (high << 10 | (second - 0xdc00)))?, 11))
+}
+
+fn percent_escape(after: &[u8]) -> Option<(char, usize)> {
+    let digit = |at: usize| char::from(*after.get(at)?).to_digit(16);
+    Some((char::from(u8::try_from(digit(0)? << 4 | digit(1)?).ok()?), 2))
+}
+
+/// Without the blanks that lines begin with and carriage returns: a key as YAML indents it. None: there are none.
+pub(super) fn dedented(text: &[u8]) -> Option<Vec<u8>> {
+    let indented = |pair: &[u8; 2]| matches!(pair, [b'\n', b' ' | b'\t'] | [b'\r', b'\n']);
+    if !text.array_windows::<2>().any(indented) {
+        return None;
+    }
+    let mut out = Vec::with_capacity(text.len());
+    let mut at_start = false;
+    for byte in text {
+        match byte {
+            b'\r' => {}
+            b' ' | b'\t' if at_start => {}
+            _ => {
+                out.push(*byte);
+                at_start = *byte == b'\n';
+            }
+        }
+    }
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::Engine;
+    use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+    use proptest::prelude::*;
+
+    fn found(text: &str) -> Vec<&str> {
+        runs(text.as_bytes()).map(|run| &text[run]).collect()
+    }
+
+    #[test]
+    fn runs_of_base64() {
+        let long = "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo=";
+        let digits = long.trim_end_matches('=');
+        assert_eq!(found(long), [digits]);
+        assert_eq!(found(&format!("token: \"{long}\", other: {long}")), [digits, digits]);
+        assert_eq!(
+            found("QUJDREVGR0hJSktMT\r\n  U5PUFFSU1RVV\nldYWVo= x"),
+            ["QUJDREVGR0hJSktMT\r\n  U5PUFFSU1RVV\nldYWVo"]
+        );
+        assert_eq!(found("the quick brown fox, and short\nones"), [] as [&str; 0]);
+        assert_eq!(found(""), [] as [&str; 0]);
+        assert_eq!(found(&format!("{digits}\n \n")), [digits]);
+    }
+
+    #[test]
+    fn escapes_are_undone() {
+        let undone =
+            |text: &str| Unescaped::of(text.as_bytes()).map(|all| String::from_utf8_lossy(&all.text).into_owned());
+        for (text, expected) in [
+            (r#"a\nb\"c\\d\/e\u0041\ud83d\ude00"#, Some("a\nb\"c\\d/eA😀")),
+            (r"a\x \ud83d \u12", None),
+            ("p%40ss%2Fword%", Some("p@ss/word%")),
+            ("100%, %zz", None),
+            (r"\n%41", Some("\n%41")),
+            ("plain", None),
+            ("%C3%A5", Some("å")),
+        ] {
+            assert_eq!(undone(text).as_deref(), expected, "{text}");
+        }
+        let undone = Unescaped::of(br"ab\ncd").unwrap();
+        assert!(undone.changed_in(&(0..3)) && !undone.changed_in(&(0..2)) && !undone.changed_in(&(3..5)));
+    }
+
+    #[test]
+    fn indentation_goes() {
+        assert_eq!(dedented(b"key: |\r\n  a\n  b c\n\td\n").as_deref(), Some(&b"key: |\na\nb c\nd\n"[..]));
+        assert_eq!(dedented(b"a b\nc"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn base64_is_read_at_its_alignment(value in prop::collection::vec(any::<u8>(), 17..80), url in any::<bool>()) {
+            let text = if url { URL_SAFE_NO_PAD.encode(&value) } else { STANDARD.encode(&value) };
+            let run = runs(text.as_bytes()).next().unwrap();
+            prop_assert_eq!(decoded(&digits(&text.as_bytes()[run])), value);
+        }
+
+        #[test]
+        fn nothing_panics_or_grows(bytes in prop::collection::vec(any::<u8>(), 0..400), text in r"[\\%u0-9a-fA-F\n\r ]{0,80}") {
+            for input in [&bytes[..], text.as_bytes()] {
+                for run in runs(input) {
+                    let digits = digits(&input[run]);
+                    (0..4).for_each(|at| assert!(decoded(&digits[at..]).len() <= input.len()));
+                }
+                prop_assert!(Unescaped::of(input).is_none_or(|undone| undone.text.len() < input.len()));
+                prop_assert!(dedented(input).is_none_or(|plain| plain.len() < input.len()));
+            }
+        }
+    }
+}

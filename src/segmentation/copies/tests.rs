@@ -1,0 +1,238 @@
+//! What is found and what is not, in whatever form; never a panic, never more than the bounded work.
+
+use super::*;
+use crate::segmentation::fingerprint::Fingerprint;
+use crate::segmentation::seal::{Generation, SealKeys};
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
+use jiff::Timestamp;
+use proptest::prelude::*;
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+pub(super) fn marker(seed: u8) -> Marker {
+    let mut state = u64::from(seed) + 1;
+    Marker::new(&std::array::from_fn(|_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    }))
+}
+
+fn keys() -> SealKeys {
+    SealKeys::new(Generation::from_random(&[1; 36], Timestamp::UNIX_EPOCH).unwrap())
+}
+
+fn rotated(keys: SealKeys) -> SealKeys {
+    keys.rotate(Generation::from_random(&[2; 36], Timestamp::UNIX_EPOCH).unwrap())
+}
+
+fn index<'v>(keys: &SealKeys, values: impl IntoIterator<Item = &'v [u8]>) -> MarkIndex {
+    let mut index = MarkIndex::default();
+    for value in values {
+        let (_, marks) = keys.sealed_prints(&[keys.print(value)]);
+        marks.each.iter().for_each(|mark| index.insert(marks.generation, *mark));
+    }
+    index
+}
+
+/// The fingerprints of what is found, and the steps that it took.
+fn search(text: &[u8], index: &MarkIndex, keys: &SealKeys) -> (Result<BTreeSet<Fingerprint>, Exhausted>, usize) {
+    let mut all = BTreeSet::new();
+    let mut search = Search::new(index, keys, text.len(), 1);
+    let looked = search.look(text, &mut |print| {
+        all.insert(*print);
+        ControlFlow::Continue(())
+    });
+    (looked.map(|_| all), search.steps())
+}
+
+fn is_found(value: &[u8], text: &[u8]) -> bool {
+    let keys = keys();
+    let found = search(text, &index(&keys, [value]), &keys).0.unwrap();
+    assert!(found.iter().all(|print| *print == keys.fingerprint(value)), "only what was planted");
+    !found.is_empty()
+}
+
+fn wrapped(text: &str, width: usize, line_break: &str) -> String {
+    let lines: Vec<&str> = text.as_bytes().chunks(width).map(|line| std::str::from_utf8(line).unwrap()).collect();
+    lines.join(line_break)
+}
+
+const VALUE: &str = "kX9#mQ2$vL8@nR5!wT3z";
+const KEY: &str = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIB\nBQQgkX9mQ2vL8nR5wT3z\n-----END PRIVATE KEY-----";
+
+#[test]
+fn the_common_forms() {
+    let auth = STANDARD.encode(format!("robot:{VALUE}"));
+    let docker = format!(r#"{{"auths":{{"registry.example.com":{{"username":"robot","auth":"{auth}"}}}}}}"#);
+    let once = STANDARD.encode(VALUE);
+    let in_json = serde_json::json!({"key": KEY, "n": 1}).to_string();
+    let indented = format!("tls:\n  key: |\n{}\n", KEY.lines().map(|line| format!("    {line}\n")).collect::<String>());
+    for (what, value, text) in [
+        ("whole", VALUE, VALUE.to_owned()),
+        ("in a text", VALUE, format!("user=app password={VALUE} host=db")),
+        ("base64", VALUE, once.clone()),
+        ("base64 twice", VALUE, STANDARD.encode(&once)),
+        ("base64 with a line break in it", VALUE, STANDARD.encode(format!("{VALUE}\n"))),
+        ("base64 in a script", VALUE, format!("echo {once} | base64 -d")),
+        ("behind other digits", VALUE, format!("xyz{}", once.trim_end_matches('='))),
+        ("a docker config", VALUE, docker.clone()),
+        ("a docker config, base64", VALUE, STANDARD.encode(&docker)),
+        ("a connection string", VALUE, "postgres://app:kX9%23mQ2%24vL8%40nR5%21wT3z@db/orders".into()),
+        (
+            "a connection string in JSON",
+            VALUE,
+            r#"{"a":"x\ny","url":"postgres:\/\/app:kX9%23mQ2%24vL8%40nR5%21wT3z@db"}"#.into(),
+        ),
+        ("a key", KEY, format!("{KEY}\n")),
+        ("a key in JSON", KEY, in_json.clone()),
+        ("a key in JSON in JSON", KEY, serde_json::json!({"inner": in_json}).to_string()),
+        ("a key in YAML", KEY, indented.clone()),
+        ("a key in YAML, base64", KEY, STANDARD.encode(&indented)),
+        ("a key with carriage returns", KEY, KEY.replace('\n', "\r\n")),
+        ("a key, wrapped", KEY, wrapped(&STANDARD.encode(KEY), 76, "\n")),
+        ("a key, wrapped and indented", KEY, wrapped(&STANDARD.encode(KEY), 64, "\r\n    ")),
+        ("a key, wrapped in JSON", KEY, serde_json::json!(wrapped(&STANDARD.encode(KEY), 64, "\n")).to_string()),
+        (
+            "escaped slashes in base64",
+            "??>??>??>kX9#mQ2$vL8?>?>",
+            STANDARD.encode("??>??>??>kX9#mQ2$vL8?>?>").replace('/', "\\/"),
+        ),
+    ] {
+        assert!(is_found(value.as_bytes(), text.as_bytes()), "{what}");
+    }
+}
+
+#[test]
+fn what_is_not_found() {
+    let thrice = (0..3).fold(VALUE.to_owned(), |text, _| STANDARD.encode(text));
+    let reversed: String = VALUE.chars().rev().collect();
+    for (what, text) in [
+        ("base64 three times", thrice),
+        ("a part", VALUE[..VALUE.len() - 1].to_owned()),
+        ("in two", format!("{} {}", &VALUE[..8], &VALUE[8..])),
+        ("reversed", reversed),
+        ("another value", VALUE.replace('9', "8")),
+        ("hexadecimal", VALUE.bytes().map(|b| format!("{b:02x}")).collect()),
+        ("nothing", String::new()),
+    ] {
+        assert!(!is_found(VALUE.as_bytes(), text.as_bytes()), "{what}");
+    }
+}
+
+#[test]
+fn under_either_generation_of_the_key_and_none_that_is_gone() {
+    let (old, new) = (keys(), rotated(keys()));
+    let mut both = index(&old, [VALUE.as_bytes()]);
+    let (_, marks) = new.sealed_prints(&[new.print(KEY.as_bytes())]);
+    both.insert(marks.generation, marks.each[0]);
+    let text = format!("{VALUE} and {KEY}");
+    let found = search(text.as_bytes(), &both, &new).0.unwrap();
+    assert_eq!(found, BTreeSet::from([old.fingerprint(VALUE.as_bytes()), new.fingerprint(KEY.as_bytes())]));
+    let lost = SealKeys::new(Generation::from_random(&[9; 36], Timestamp::UNIX_EPOCH).unwrap());
+    assert_eq!(search(text.as_bytes(), &both, &lost).0.unwrap().len(), 0);
+}
+
+/// Steps for each byte of a MiB.
+fn cost(text: &[u8], index: &MarkIndex, keys: &SealKeys) -> (Result<BTreeSet<Fingerprint>, Exhausted>, f64) {
+    let (found, steps) = search(text, index, keys);
+    (found, steps as f64 / text.len() as f64)
+}
+
+const MIB: usize = 1 << 20;
+
+fn filled(with: &[u8]) -> Vec<u8> {
+    with.iter().copied().cycle().take(MIB).collect()
+}
+
+#[test]
+fn decoys_cost_no_more_than_their_length() {
+    let keys = keys();
+    // The window of a value of one's own, over and over; then the whole value; then what is base64 at every alignment.
+    let value: Vec<u8> = (0..64u8).map(|i| i.wrapping_mul(73) ^ 0xa5).collect();
+    let window = &value[..WINDOW];
+    let index = index(&keys, [&value[..], KEY.as_bytes(), &[7; 600], &b"VVVVVVVVVVVVVVVVUUUUUUUUUUUUUUUU"[..]]);
+    for (what, text, most) in [
+        ("a window", filled(window), 8.0),
+        ("a value", filled(&value), 8.0),
+        ("one byte", filled(&[7]), 32.0),
+        ("base64 of base64 of base64", filled(b"V"), 32.0),
+        ("escapes", filled(br"\n%41"), 16.0),
+        ("PEM", filled(KEY.as_bytes()), 32.0),
+        ("base64", wrapped(&STANDARD.encode(filled(&value)), 76, "\n").into_bytes(), 24.0),
+    ] {
+        let (found, each) = cost(&text, &index, &keys);
+        println!("{what}: {each:.1} steps a byte");
+        assert!(found.is_ok() && each <= most, "{what}: {each} {}", found.is_ok());
+    }
+}
+
+#[test]
+fn values_made_alike_end_the_search_and_not_the_operator() {
+    let keys = keys();
+    // Two thousand values with the same window, of every length, and a text of what they begin with.
+    let long: Vec<u8> = (0..4_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8 % 4 + b'a').collect();
+    let mut long = long;
+    long[..16].copy_from_slice(b"0123456789ABCDEF");
+    let values: Vec<&[u8]> = (0..2_000).map(|i| &long[..2_000 + i]).collect();
+    let index = index(&keys, values);
+    let (found, each) = cost(&filled(&long[..64]), &index, &keys);
+    assert_eq!(found, Err(Exhausted));
+    assert!(each < 34.0, "{each}");
+    // Who has nothing of it in his text feels nothing.
+    assert!(cost(&filled(b"the quick brown fox jumps over the lazy dog, "), &index, &keys).0.is_ok());
+}
+
+fn value() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![prop::collection::vec(any::<u8>(), 16..120), "[ -~]{16,120}".prop_map(String::into_bytes)]
+}
+
+fn coded(value: &[u8], how: u8, wrap: u8) -> Vec<u8> {
+    let text = match how % 5 {
+        0 => return value.to_vec(),
+        1 => STANDARD.encode(value),
+        2 => URL_SAFE.encode(value),
+        3 => STANDARD_NO_PAD.encode(value),
+        _ => URL_SAFE_NO_PAD.encode(value),
+    };
+    match wrap % 4 {
+        0 => wrapped(&text, 20 + usize::from(wrap), "\n"),
+        1 => wrapped(&text, 20 + usize::from(wrap), "\r\n\t "),
+        _ => text,
+    }
+    .into_bytes()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_planted_value_is_found(
+        value in value(),
+        around in any::<[(Vec<u8>, Vec<u8>); 3]>(),
+        how in any::<[(u8, u8); 2]>(),
+    ) {
+        let between = |inner: Vec<u8>, (before, after): &(Vec<u8>, Vec<u8>)| [&before[..], &inner, &after[..]].concat();
+        let once = coded(&between(value.clone(), &around[0]), how[0].0, how[0].1);
+        let twice = coded(&between(once, &around[1]), how[1].0, how[1].1);
+        prop_assert!(is_found(&value, &between(twice, &around[2])));
+    }
+
+    #[test]
+    fn in_json_and_in_urls(value in "[ -~\n\t]{16,80}", name in "[ -~]{0,20}") {
+        let json = serde_json::json!({name: value.clone()}).to_string();
+        prop_assert!(is_found(value.as_bytes(), json.as_bytes()));
+        let percent: String = value.bytes().map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("%{b:02X}") }).collect();
+        let url = format!("https://u:{percent}@host/?a=b");
+        prop_assert!(is_found(value.as_bytes(), url.as_bytes()));
+    }
+
+    #[test]
+    fn nothing_else_is_found_and_nothing_panics(text in prop::collection::vec(any::<u8>(), 0..3_000), values in prop::collection::vec(value(), 0..8)) {
+        let keys = keys();
+        let index = index(&keys, values.iter().map(Vec::as_slice));
+        let (found, steps) = search(&text, &index, &keys);
+        prop_assert_eq!(found.unwrap().len(), 0);
+        prop_assert!(steps <= 33 * text.len() + (1 << 20));
+    }
+}

@@ -1,0 +1,108 @@
+//! Things go wrong one after the other, and each is found, with its mend.
+
+use super::*;
+use support::operator::lift;
+
+#[test]
+fn each_finding_is_a_real_one() {
+    let mut scene = scene();
+    let cluster = &scene.cluster;
+    the_glass_is_broken(cluster);
+    scene.operator.terminate();
+    an_operator_is_gone(cluster);
+    what_got_past_is_found(cluster);
+    scene.operator = Operator::start(cluster);
+    it_is_refused_and_told(cluster);
+    canary::scan(cluster, &scene.operator, &[canary::CANARY]);
+}
+
+/// A binding is gone, and another says less.
+fn the_glass_is_broken(cluster: &Cluster) {
+    lift(cluster, "consumers-enforce");
+    let weaken = r#"{"spec": {"validationActions": ["Audit"]}}"#;
+    let weaker = "replication-enforce.scopedsecrets.io";
+    kubectl(cluster, &["patch", "validatingadmissionpolicybinding", weaker, "--type=merge", "-p", weaken]);
+    let check = plugin(cluster, &["check", "-o", "json"]).says(1, &[]);
+    let kind = "ValidatingAdmissionPolicyBinding";
+    check.finds("GuardMissing", kind, "consumers-enforce.scopedsecrets.io");
+    check.finds("GuardWeakened", kind, weaker);
+    assert_eq!(check.json()["summary"]["errors"], 2, "{}", check.out);
+    let text =
+        plugin(cluster, &["check"]).says(1, &["GuardMissing", "to mend: kubectl apply --server-side", "2 findings"]);
+    assert!(text.out.contains("rule Consumers is not answered by [\"Deny\"]"), "{}", text.out);
+    is_sarif(&plugin(cluster, &["check", "-o", "sarif"]));
+}
+
+/// Nobody leads, and the webhook configuration is emptied.
+fn an_operator_is_gone(cluster: &Cluster) {
+    let empty = r#"{"webhooks": []}"#;
+    let configuration = ["patch", "validatingwebhookconfiguration", "scoped-secrets", "--type=merge", "-p", empty];
+    kubectl(cluster, &configuration);
+    let check = plugin(cluster, &["check", "-o", "json"]).says(1, &[]);
+    check.finds("WebhookMissing", "ValidatingWebhookConfiguration", "scoped-secrets");
+    check.finds("OperatorDown", "Lease", "scoped-secrets");
+    let waited = plugin(cluster, &["check", "--wait", "--timeout", "3s"]);
+    waited.says(1, &["nobody leads"]);
+}
+
+/// With the door open: a foreign key, a foreign pod, a copy, a role across, a Secret in default.
+fn what_got_past_is_found(cluster: &Cluster) {
+    apply(cluster, &scoped_secret("billing-prod", "stolen", &whole("payments/prod/db")));
+    let why = plugin(cluster, &["why", "stolen", "-n", "billing-prod"]);
+    why.says(1, &["refused", "KeyNotAllowed", "tenant=billing", "has not looked at its last change"]);
+
+    eventually("the pod is let in", SOON, || {
+        cluster.apply(&pod("payments-prod", "thief", "thief", "orders").to_string())
+    });
+    let trace = plugin(cluster, &["trace", "thief", "-n", "payments-prod"]);
+    trace.says(1, &["ForeignConsumer", "its ServiceAccount is no consumer"]);
+    let json = plugin(cluster, &["trace", "thief", "-n", "payments-prod", "-o", "json"]).says(1, &[]).json();
+    assert_eq!(json["findings"][0]["reason"], "ForeignConsumer");
+
+    apply(cluster, &secret("billing-prod", "copy", VALUE));
+    apply(cluster, &secret("default", "lost", "x"));
+    kubectl(
+        cluster,
+        &[
+            "create",
+            "rolebinding",
+            "across",
+            "-n",
+            "payments-prod",
+            "--clusterrole=admin",
+            "--serviceaccount=billing-prod:x",
+        ],
+    );
+    let audit = plugin(cluster, &["audit", "-o", "json"]).says(1, &[]);
+    audit.finds("ForeignConsumer", "Pod", "thief");
+    audit.finds("ValueRepeated", "Secret", "copy");
+    audit.finds("ReadsAcross", "RoleBinding", "across");
+    audit.finds("SecretInDefault", "Secret", "lost");
+    let text = plugin(cluster, &["audit"]).says(1, &["to mend: Make a credential of its own", "segment payments/prod"]);
+    assert!(text.out.contains("Secret billing-prod/copy: [ValueRepeated]"), "{}", text.out);
+    is_sarif(&plugin(cluster, &["audit", "-o", "sarif"]));
+    let blind = plugin(cluster, &["audit", "--metadata-only"]).says(1, &["ForeignConsumer"]);
+    assert!(!blind.out.contains("ValueRepeated"), "no value was read: {}", blind.out);
+    let here = plugin(cluster, &["audit", "-n", "billing-prod"]).says(1, &["ValueRepeated"]);
+    assert!(!here.out.contains("RoleBinding payments-prod"), "{}", here.out);
+    let missing = pod("payments-prod", "lonely", "orders", "nothing").to_string();
+    apply(cluster, &missing);
+    plugin(cluster, &["trace", "lonely", "-n", "payments-prod"]).says(1, &["nothing: not there"]);
+}
+
+/// The operator is back and says why not.
+fn it_is_refused_and_told(cluster: &Cluster) {
+    becomes(cluster, "billing-prod", "stolen", "Authorized", "False", "KeyNotAllowed");
+    let check = plugin(cluster, &["check", "-o", "json"]).says(1, &[]);
+    check.finds("KeyNotAllowed", "ScopedSecret", "stolen");
+    plugin(cluster, &["check", "-n", "payments-prod", "-o", "json"]).says(1, &[]).finds(
+        "GuardMissing",
+        "ValidatingAdmissionPolicyBinding",
+        "consumers-enforce.scopedsecrets.io",
+    );
+    eventually("the refusal is in its history", SOON, || {
+        let why = plugin(cluster, &["why", "stolen", "-n", "billing-prod"]);
+        let told = why.out.contains("history") && why.out.contains("Authorized False") && why.code == Some(1);
+        if told { Ok(()) } else { Err(why.out) }
+    });
+}

@@ -1,0 +1,103 @@
+//! All is well, and every verb says so.
+
+use super::*;
+use scoped_secrets::cli::completion::ASKED_AS;
+
+#[test]
+fn a_healthy_installation_is_clean() {
+    let scene = scene();
+    let cluster = &scene.cluster;
+    let check = plugin(cluster, &["check", "--wait", "--timeout", "60s"]);
+    check.says(
+        0,
+        &["kinds, of version", "leads", "entries are as the operator writes them", "bound and unweakened", "clean"],
+    );
+    let json = plugin(cluster, &["check", "-A", "-o", "json"]).says(0, &[]).json();
+    assert_eq!((&json["findings"], &json["summary"]["errors"]), (&json!([]), &json!(0)));
+    is_sarif(&plugin(cluster, &["check", "-o", "sarif"]));
+    plugin(cluster, &["check", "--pre"]).says(0, &["Kubernetes v1.", "you may install", "installed already"]);
+
+    let why = plugin(cluster, &["why", "orders", "-n", "payments-prod"]);
+    let told = why
+        .says(0, &["allowed", "payments/prod", "${label:tenant}/${label:environment}/**", "at version", "Ready True"]);
+    assert!(told.out.contains("nothing: it is as it should be"), "{}", told.out);
+    let json =
+        plugin(cluster, &["why", "scopedsecret/orders", "-n", "payments-prod", "-o", "json"]).says(0, &[]).json();
+    assert_eq!(json["verdict"]["answer"], "allowed");
+    assert_eq!(json["remote"][0]["key"], "payments/prod/db");
+    is_sarif(&plugin(cluster, &["why", "orders", "-n", "payments-prod", "-o", "sarif"]));
+
+    let new = plugin(cluster, &["why", "--key", "payments/prod/new", "-n", "payments-prod"]);
+    new.says(0, &["allowed", "store aws", "claim it"]);
+    let own = plugin(cluster, &["why", "--key", "payments/prod/db", "-n", "payments-prod", "--store", "aws"]);
+    own.says(0, &["claimed by", "ScopedSecret payments-prod/orders"]);
+    let foreign = plugin(cluster, &["why", "--key", "payments/prod/db", "-n", "billing-prod"]);
+    foreign
+        .says(1, &["refused", "KeyNotAllowed", "tenant=billing", "billing/prod/**", "docs/reasons/KeyNotAllowed.md"]);
+    plugin(cluster, &["why", "gone", "-n", "payments-prod"]).says(2, &["there is no ScopedSecret \"gone\""]);
+
+    let trace = plugin(cluster, &["trace", "web", "-n", "payments-prod"]);
+    trace.says(
+        0,
+        &[
+            "ServiceAccount orders",
+            "env V of container web",
+            "orders: managed",
+            "payments/prod/db",
+            "version",
+            "tenants:",
+        ],
+    );
+    let json = plugin(cluster, &["trace", "pod/web", "-n", "payments-prod", "-o", "json"]).says(0, &[]).json();
+    assert_eq!((&json["secrets"][0]["origin"], &json["secrets"][0]["consumer"]), (&json!("managed"), &json!(true)));
+    plugin(cluster, &["trace", "node/a"]).says(2, &["no pods that can be traced"]);
+
+    let audit = plugin(cluster, &["audit"]);
+    audit.says(0, &["the guarantees hold for 1 ScopedSecrets", "compared: none stands in two scopes", "clean"]);
+    plugin(cluster, &["audit", "--metadata-only"]).says(0, &["clean"]);
+    is_sarif(&plugin(cluster, &["audit", "-o", "sarif"]));
+
+    denials_are_explained(cluster);
+    names_are_completed(cluster);
+    support::oracle::all_is_well(cluster, &scene.operator);
+}
+
+/// What kubectl printed, and what was refused, asked again.
+fn denials_are_explained(cluster: &Cluster) {
+    let stolen = scoped_secret("billing-prod", "stolen", &whole("payments/prod/db"));
+    let denial = cluster.apply(&stolen).unwrap_err();
+    for input in [&denial, &stolen] {
+        let why = plugin_with(cluster, &["why", "--denied", "-f", "-"], input);
+        why.says(
+            1,
+            &["ScopedSecret billing-prod/stolen", "KeyNotAllowed", "docs/reasons/KeyNotAllowed.md", "billing/prod/**"],
+        );
+    }
+    let thief = pod("payments-prod", "thief", "thief", "orders").to_string();
+    let why = plugin_with(cluster, &["why", "--denied", "-f", "-", "-o", "json"], &thief).says(1, &[]).json();
+    assert_eq!((&why["rule"], &why["verdict"]["reason"]), (&json!("Consumers"), &json!("ForeignConsumer")));
+    let fine = scoped_secret("payments-prod", "fine", &whole("payments/prod/fine"));
+    plugin_with(cluster, &["why", "--denied", "-f", "-"], &fine).says(0, &["allowed", "it would be let in now"]);
+    let own = pod("payments-prod", "other", "orders", "orders").to_string();
+    plugin_with(cluster, &["why", "--denied", "-f", "-"], &own).says(0, &["would take it now"]);
+    assert!(cluster.get_json("pod", "payments-prod", "other").is_none(), "a dry run");
+    let misspelt = stolen.replace("storeRef", "storeReff");
+    plugin_with(cluster, &["why", "--denied", "-f", "-"], &misspelt).says(1, &["SpecInvalid", "storeReff"]);
+    plugin_with(cluster, &["why", "--denied", "-f", "-"], "apiVersion: a/v1\nkind: Nothing\n")
+        .says(2, &["no kind a/v1 Nothing"]);
+}
+
+fn names_are_completed(cluster: &Cluster) {
+    let complete = |words: &[&str]| {
+        let program = std::path::Path::new(env!("CARGO_BIN_EXE_kubectl-scoped_secrets"));
+        let link = cluster.dir.join(ASKED_AS);
+        if !link.exists() {
+            std::os::unix::fs::symlink(program, &link).unwrap();
+        }
+        let out = Command::new(link).args(words).env("KUBECONFIG", &cluster.kubeconfig).output().unwrap();
+        String::from_utf8(out.stdout).unwrap()
+    };
+    assert_eq!(complete(&["why", "-n", "payments-prod", "or"]), "orders\n:4\n");
+    assert_eq!(complete(&["trace", "--namespace=payments-prod", ""]), "web\n:4\n");
+    assert_eq!(complete(&["audit", "-n", "payments-s"]), "payments-staging\n:4\n");
+}
