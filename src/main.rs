@@ -9,17 +9,18 @@ use scoped_secrets::admission::certificate_keeper::Keeper;
 use scoped_secrets::admission::health::{self, Readiness};
 use scoped_secrets::admission::identities::Installation;
 use scoped_secrets::admission::review::{self, Route};
-use scoped_secrets::admission::rules::{claims, copies, other_operators, policies};
+use scoped_secrets::admission::rules::{claims, copies, other_operators, policies, rbac};
 use scoped_secrets::admission::server::{self, Limits, Transport};
 use scoped_secrets::admission::tls::{CertificateCell, server_config};
 use scoped_secrets::admission::webhook_configuration::{
-    Endpoint, OTHER_OPERATORS_PATH, SCOPED_SECRETS_PATH, SEGMENTATION_POLICIES_PATH, Wanted,
+    Endpoint, OTHER_OPERATORS_PATH, RBAC_PATH, SCOPED_SECRETS_PATH, SEGMENTATION_POLICIES_PATH, Wanted,
 };
 use scoped_secrets::api::{FIELD_MANAGER, GROUP};
 use scoped_secrets::controller::context::{Context, Nature};
 use scoped_secrets::controller::providers::Providers;
 use scoped_secrets::controller::{self, keys, report, watch};
 use scoped_secrets::leader::{self, Elector, LeaderArgs, Leadership};
+use scoped_secrets::segmentation::world::ObjectName;
 use scoped_secrets::telemetry::logs::{self, LogArgs};
 use scoped_secrets::telemetry::metrics::Metrics;
 use std::process::ExitCode;
@@ -49,6 +50,9 @@ struct Args {
     /// missing is reported, and never put back.
     #[arg(long, env = "SCOPED_SECRETS_GUARD_INTERVAL", default_value = "1m", value_parser = interval)]
     guard_interval: Duration,
+    /// How often the leader scans the cluster for what got past admission (12h, 7d; 10s at least).
+    #[arg(long, env = "SCOPED_SECRETS_SCAN_INTERVAL", default_value = "24h", value_parser = scan_interval)]
+    scan_interval: Duration,
     #[command(flatten)]
     serving: ServingArgs,
     #[command(flatten)]
@@ -67,6 +71,13 @@ fn interval(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         some if some < Duration::from_secs(1) => Err("write a second at least, such as 30s".into()),
         some if some > longest => Err("write a year at most, such as 365d".into()),
+        some => Ok(some),
+    }
+}
+
+fn scan_interval(text: &str) -> Result<Duration, String> {
+    match interval(text)? {
+        some if some < Duration::from_secs(10) => Err("write 10s at least: a scan lists much of the cluster".into()),
         some => Ok(some),
     }
 }
@@ -154,6 +165,8 @@ async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
         Nature::real(),
     ));
 
+    cx.index_mut().access.operator = ObjectName::new(&args.namespace, &args.service_account);
+
     let governed = cx.governed.subscribe();
     let keeper = Keeper::new(
         cx.client.clone(),
@@ -192,6 +205,7 @@ async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
             kinds: &[("", "Secret"), ("", "ConfigMap")],
             review: Arc::new(copies::Copies::new(cx.clone())),
         },
+        Route { path: RBAC_PATH, rule: rbac::RULE, kinds: rbac::KINDS, review: Arc::new(rbac::Rbac(cx.clone())) },
     ];
     let admission = review::router(routes, cell.clone(), metrics.clone());
     let admission = tokio::spawn(server::serve(
@@ -206,6 +220,7 @@ async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
     let terms = report::Terms {
         installation: Installation { namespace: args.namespace.clone(), service_account: args.service_account.clone() },
         guards: args.guard_interval,
+        scan: args.scan_interval,
     };
     let work = tokio::spawn(work(cx, leadership, synced_sender, synced, caches, args.seal_key_max_age, terms));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), namespace = args.namespace, "the operator starts");

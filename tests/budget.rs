@@ -88,6 +88,10 @@ fn five_hundred_at_first_unchanged_and_after_a_restart() {
     assert_eq!(counted.get("update scopedsecrets/status"), Some(&COUNT), "{counted:?}");
     assert_eq!(of_guards(&counted), ["create segmentguards"], "{counted:?}");
     assert_eq!(counted.get("create segmentguards"), Some(&1), "{counted:?}");
+    let pods = cluster.audit_since(mark).user(USER).resource("pods").namespace("payments-prod");
+    assert_eq!(pods.len(), 1, "one list of the namespace's pods for all: {pods:?}");
+    let reports: usize = counted.iter().filter(|(k, _)| is_write_of_report(k)).map(|(_, n)| n).sum();
+    assert!(reports <= 9, "three segments' reports, each made, written, and written after the first scan: {counted:?}");
     assert!(
         !counted.contains_key("get secrets")
             && !counted.contains_key("update secrets")
@@ -95,6 +99,18 @@ fn five_hundred_at_first_unchanged_and_after_a_restart() {
         "{counted:?}"
     );
     assert!(calls <= COUNT / 20 + 10, "{calls} provider calls");
+
+    // The scan lists Secrets, and is another's budget.
+    eventually("the first scan is done", LONG, || {
+        let at = operator.metric("scoped_secrets_scan_last_success_timestamp_seconds")?;
+        if at > 0.0 { Ok(()) } else { Err("not yet".to_owned()) }
+    });
+    eventually("the reports say so", LONG, || {
+        let times = "jsonpath={range .items[*]}{.status.lastScanTime}{\"\\n\"}{end}";
+        let out = cluster.kubectl(&["get", "segmentationreports", "-o", times]);
+        let text = String::from_utf8_lossy(&out.stdout).into_owned();
+        if text.lines().filter(|line| !line.is_empty()).count() == 3 { Ok(()) } else { Err(text) }
+    });
 
     // Unchanged refresh: no write, no Secret read, 1/20 provider call a refresh.
     let (mark, before) = (cluster.audit_mark(), provider_calls(&aws));
@@ -109,6 +125,7 @@ fn five_hundred_at_first_unchanged_and_after_a_restart() {
     let touched: Vec<_> =
         counted.keys().filter(|k| (k.contains("secrets") || k.contains("events")) && !k.starts_with("watch")).collect();
     assert!(touched.is_empty() && of_guards(&counted).is_empty(), "{counted:?}");
+    assert!(!counted.keys().any(|k| is_write_of_report(k)), "{counted:?}");
     assert!(calls <= COUNT / 20 + 10, "{calls} provider calls");
 
     // Restart: no write, no Secret read; no provider call before a refresh is due.
@@ -130,7 +147,12 @@ fn five_hundred_at_first_unchanged_and_after_a_restart() {
         .filter(|k| !k.starts_with("watch") && !k.starts_with("list"))
         .collect();
     assert!(touched.is_empty() && of_guards(&counted).is_empty(), "{counted:?}");
+    assert!(!counted.keys().any(|k| is_write_of_report(k) || k.ends_with(" pods")), "{counted:?}");
     all_is_well(&cluster, &operator);
+}
+
+fn is_write_of_report(request: &str) -> bool {
+    request.contains(" segmentationreports") && !request.starts_with("watch") && !request.starts_with("list")
 }
 
 /// What was done with SegmentGuards beyond the one watch of them.

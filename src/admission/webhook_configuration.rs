@@ -26,6 +26,9 @@ pub const SCOPED_SECRETS_PATH: &str = "/admission/scopedsecrets";
 /// Where SegmentationPolicies are reviewed.
 pub const SEGMENTATION_POLICIES_PATH: &str = "/admission/segmentationpolicies";
 
+/// Where roles and bindings are reviewed.
+pub const RBAC_PATH: &str = "/admission/rbac";
+
 /// How the API server reaches the webhook.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
@@ -98,7 +101,7 @@ pub struct Entry {
 }
 
 /// Entries for governed namespaces, one for each set of segment labels: what they review waits while the webhook is down.
-pub const GOVERNED_ENTRIES: &[Entry] = &[COPIES];
+pub const GOVERNED_ENTRIES: &[Entry] = &[COPIES, RBAC];
 
 const COPIES: Entry = Entry {
     name: "copies",
@@ -123,8 +126,22 @@ const COPIES: Entry = Entry {
     ],
 };
 
+const RBAC: Entry = Entry {
+    name: "rbac",
+    path: RBAC_PATH,
+    kinds: &[("rbac.authorization.k8s.io", "v1", &["roles", "rolebindings"])],
+    operations: &["CREATE", "UPDATE"],
+    conditions: &[],
+};
+
 /// Entries for what is cluster-scoped: what they review passes while the webhook is down, and the scan finds it.
-pub const CLUSTER_ENTRIES: &[Entry] = &[];
+pub const CLUSTER_ENTRIES: &[Entry] = &[Entry {
+    name: "rbac",
+    path: RBAC_PATH,
+    kinds: &[("rbac.authorization.k8s.io", "v1", &["clusterroles", "clusterrolebindings"])],
+    operations: &["CREATE", "UPDATE"],
+    conditions: &[],
+}];
 
 /// Where objects of other operators are reviewed.
 pub const OTHER_OPERATORS_PATH: &str = "/admission/otheroperators";
@@ -431,7 +448,7 @@ mod tests {
         let wanted = wanted(None);
         let none = Governed::default();
         let right = wanted.typed(&published("PEM"), &none);
-        assert_eq!(right.len(), 2);
+        assert_eq!(right.len(), 2 + CLUSTER_ENTRIES.len());
         let foreign = ValidatingWebhook { name: "other.example.com".into(), ..ValidatingWebhook::default() };
         let with_foreign: Vec<_> = right.iter().cloned().chain([foreign.clone()]).collect();
         assert!(wanted.holds(&with_foreign, &published("PEM"), &none));
@@ -441,7 +458,8 @@ mod tests {
         weakened[0].failure_policy = Some("Ignore".into());
         assert!(!wanted.holds(&weakened, &published("PEM"), &none));
         let mended = wanted.replaced(&weakened, &published("PEM"), &none);
-        assert!(wanted.holds(&mended, &published("PEM"), &none) && mended.contains(&foreign) && mended.len() == 3);
+        assert!(wanted.holds(&mended, &published("PEM"), &none) && mended.contains(&foreign));
+        assert_eq!(mended.len(), right.len() + 1);
         let served = ValidatingWebhook { name: format!("copies-x.{GROUP}"), ..ValidatingWebhook::default() };
         let with_served: Vec<_> = right.iter().cloned().chain([served]).collect();
         assert!(!wanted.holds(&with_served, &published("PEM"), &none), "an entry that has served goes");

@@ -163,6 +163,8 @@ pub enum ModalRule {
     OtherOperators,
     /// No Secret or ConfigMap carries a projected value into another segment.
     Copies,
+    /// No role carries a Secret across a boundary.
+    Rbac,
 }
 
 /// Keys of one store that governed namespaces may claim.
@@ -229,6 +231,10 @@ pub struct Rules {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "set"))]
     pub governs: Vec<Governs>,
+    /// Who may have powers over Secrets across the cluster, or across segments, by RBAC.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["kind", "name"]))]
+    pub readers: Vec<SubjectRef>,
 }
 
 /// Objects of other operators that a policy holds to its rules.
@@ -240,6 +246,30 @@ pub enum Governs {
     VaultSecrets,
     /// SecretProviderClasses of secrets-store.csi.x-k8s.io.
     SecretProviderClasses,
+}
+
+/// Somebody, as RBAC names them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "self.kind != 'ServiceAccount' || self.name.matches('^[^:]+:[^:]+$')",
+     "message": "a ServiceAccount is written NAMESPACE:NAME, as in kubectl create rolebinding --serviceaccount=NAMESPACE:NAME"}
+]))]
+pub struct SubjectRef {
+    /// User, Group or ServiceAccount.
+    pub kind: SubjectKind,
+    /// The name of the user or group; NAMESPACE:NAME of a ServiceAccount. The group system:serviceaccounts:NAMESPACE is every
+    /// ServiceAccount of a namespace.
+    #[schemars(length(min = 1, max = 512))]
+    pub name: String,
+}
+
+/// The kinds of subjects of a binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[allow(missing_docs)]
+pub enum SubjectKind {
+    User,
+    Group,
+    ServiceAccount,
 }
 
 fn target_types_schema(_: &mut SchemaGenerator) -> Schema {
@@ -286,12 +316,16 @@ pub enum Within {
     None,
 }
 
-/// A named rule lifted for some keys or namespaces, for a reason, until an end.
+/// A named rule lifted for some keys, namespaces or subjects, for a reason, until an end.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
-    {"rule": "(has(self.keys) && size(self.keys) > 0) != (has(self.namespaces) && size(self.namespaces) > 0)",
-     "message": "an exception names what it is for: exactly one non-empty list of keys or namespaces"},
+    {"rule": "[has(self.keys) && size(self.keys) > 0, has(self.namespaces) && size(self.namespaces) > 0, has(self.subjects) && size(self.subjects) > 0].filter(given, given).size() == 1",
+     "message": "an exception names what it is for: exactly one non-empty list of keys, namespaces or subjects"},
+    {"rule": "!has(self.subjects) || size(self.subjects) == 0 || self.rule == 'Rbac'",
+     "message": "only an exception to Rbac is for subjects: write keys or namespaces instead"},
+    {"rule": "self.rule != 'Rbac' || !has(self.keys) || size(self.keys) == 0",
+     "message": "an exception to Rbac is for namespaces or subjects: write one of them instead of keys"},
     {"rule": "!(self.rule in ['Consumers', 'Replication']) || (has(self.namespaces) && size(self.namespaces) > 0)",
      "message": "an exception to Consumers or Replication is for namespaces: write namespaces instead of keys"}
 ]))]
@@ -306,6 +340,10 @@ pub struct Exception {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "namespaces_schema")]
     pub namespaces: Vec<String>,
+    /// Subjects of bindings, for the rule Rbac.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["kind", "name"]))]
+    pub subjects: Vec<SubjectRef>,
     /// Why, such as a ticket.
     #[schemars(length(min = 1, max = 1024))]
     pub reason: String,
@@ -337,6 +375,8 @@ pub enum ExceptedRule {
     OtherOperators,
     /// No Secret or ConfigMap carries a projected value into another segment.
     Copies,
+    /// No role carries a Secret across a boundary.
+    Rbac,
 }
 
 /// What the operator observed of a policy.

@@ -123,8 +123,8 @@ pub struct Context {
     pub keys_changed: Notify,
     /// How many withdrawals wait, and for which state of their causes.
     pending: Mutex<HashMap<Recount, (u64, Instant, usize)>>,
-    /// What was found by looking, and stays until the next scan.
-    pub sightings: Mutex<Vec<Violation>>,
+    /// What was seen beside the scan, and when: it stays until the next one.
+    pub sightings: Mutex<Vec<(Timestamp, Violation)>>,
     /// The seal key.
     keys: RwLock<Option<Arc<SealKeys>>>,
 }

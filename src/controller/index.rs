@@ -8,6 +8,8 @@ use crate::api::policy::AcceptedViolations;
 use crate::api::{ACCEPT_VIOLATIONS_ANNOTATION, REFRESH_AT_ANNOTATION, Reason, SEAL_ANNOTATION, ScopedSecret};
 use crate::digest::sha256_hex;
 use crate::projection::carries_away;
+use crate::segmentation::access::jurisdiction::Jurisdiction;
+use crate::segmentation::access::{Access, RbacName};
 use crate::segmentation::authorize::{Retention, retention};
 use crate::segmentation::few::Few;
 use crate::segmentation::policy::Policy;
@@ -19,7 +21,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 /// What is kept of a ScopedSecret.
 #[derive(Debug, Clone)]
@@ -105,6 +107,8 @@ pub struct PolicyFacts {
 pub struct Index {
     /// What decides.
     pub world: World,
+    /// Roles and bindings.
+    pub access: Access,
     /// Policies by name.
     pub policies: BTreeMap<String, PolicyFacts>,
     /// SegmentationReports by name.
@@ -134,7 +138,12 @@ pub struct Index {
     /// The claims whose Secret has another name than they.
     renamed: HashMap<ObjectName, Few<ObjectName>>,
     per_store: HashMap<Arc<str>, usize>,
+    /// Which policies speak for which namespaces, for a state of the causes.
+    jurisdictions: Mutex<Option<((u64, bool), Arc<Jurisdictions>)>>,
 }
+
+/// Which policies speak for which namespaces, or why that cannot be told.
+pub type Jurisdictions = Result<Vec<Jurisdiction>, Refusal>;
 
 /// So many uids of deleted ScopedSecrets are remembered.
 const GONE_LIMIT: usize = 4096;
@@ -188,6 +197,23 @@ impl Index {
             let namespace = self.namespace_revisions.get_key_value(&name.namespace).map(|(known, _)| known.clone());
             ObjectName { namespace: namespace.unwrap_or(name.namespace), name: name.name }
         })
+    }
+
+    /// The name of a role or binding, its namespace a text that is in memory already.
+    pub fn shared_rbac(&self, name: RbacName) -> RbacName {
+        let known = name.namespace.as_ref().and_then(|namespace| self.namespace_revisions.get_key_value(namespace));
+        let known = known.map(|(namespace, _)| namespace.clone());
+        RbacName { namespace: known.or(name.namespace), name: name.name }
+    }
+
+    /// Which policies speak for which namespaces; looked up once for each change of either.
+    pub fn jurisdictions(&self) -> Arc<Jurisdictions> {
+        let causes = (self.causes, self.world.policies_synced);
+        let mut known = self.jurisdictions.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*known {
+            Some((of, all)) if *of == causes => all.clone(),
+            _ => known.insert((causes, Arc::new(Jurisdiction::all(&self.world)))).1.clone(),
+        }
     }
 
     /// Likewise what is known of a Secret: its owner, its claim and its keys are texts of its ScopedSecret.

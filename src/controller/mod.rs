@@ -19,12 +19,15 @@ pub mod policy;
 pub mod providers;
 pub mod queue;
 pub mod report;
+pub mod scan;
 pub mod schedule;
 pub mod scoped_secret;
 pub mod seen_claim;
+pub mod seen_rbac;
 pub mod shares;
 pub mod store;
 pub mod watch;
+mod watch_rbac;
 
 use crate::leader::Leadership;
 use context::{Context, Job, Memory};

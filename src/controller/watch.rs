@@ -9,7 +9,7 @@ use super::report;
 use super::scoped_secret::told::Told;
 use super::seen_claim::SeenClaim;
 use super::{foreign, guard};
-use super::{keys, providers::declared_realm};
+use super::{keys, providers::declared_realm, watch_rbac};
 use crate::api::segment_guard::SEGMENT_GUARD;
 use crate::api::{
     MANAGED_BY, MANAGED_BY_LABEL, ScopedSecret, ScopedSecretStore, SegmentGuard, SegmentGuardSpec, SegmentationPolicy,
@@ -19,6 +19,7 @@ use crate::segmentation::policy::Policy;
 use crate::segmentation::world::ObjectName;
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use kube::core::PartialObjectMeta;
@@ -33,7 +34,20 @@ use tokio::sync::watch;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Synced(BTreeSet<&'static str>);
 
-const WATCHES: [&str; 8] = ["policies", "stores", "namespaces", "secrets", "claims", "guards", "reports", "own"];
+const WATCHES: [&str; 12] = [
+    "policies",
+    "stores",
+    "namespaces",
+    "secrets",
+    "claims",
+    "guards",
+    "reports",
+    "own",
+    "roles",
+    "clusterroles",
+    "rolebindings",
+    "clusterrolebindings",
+];
 
 impl Synced {
     /// Whether every watch has.
@@ -59,6 +73,10 @@ pub async fn run(cx: Arc<Context>, synced: watch::Sender<Synced>) {
         guards(&cx, done("guards")),
         reports(&cx, done("reports")),
         own_secrets(&cx, done("own")),
+        watch_rbac::roles::<Role>(&cx, "Role", false, done("roles")),
+        watch_rbac::roles::<ClusterRole>(&cx, "ClusterRole", true, done("clusterroles")),
+        watch_rbac::bindings::<RoleBinding>(&cx, "RoleBinding", false, done("rolebindings")),
+        watch_rbac::bindings::<ClusterRoleBinding>(&cx, "ClusterRoleBinding", true, done("clusterrolebindings")),
         // No part of readiness: most clusters have none, and what has not been read yet counts as outside.
         foreign::run(&cx),
     );

@@ -21,6 +21,11 @@ pub fn carries_away(key: &str) -> bool {
     key.split_once('/').is_some_and(|(prefix, _)| carrier(prefix).is_some())
 }
 
+/// Whether a label or annotation of this key is a replicator's.
+pub fn is_replicators(key: &str) -> bool {
+    key.split_once('/').is_some_and(|(prefix, _)| among(CARRIERS, prefix).is_some())
+}
+
 /// What Kubernetes allows for all annotations together is 262,144 bytes (TotalAnnotationSizeLimitB); the seal needs room.
 const MAX_ANNOTATION_BYTES: usize = 196_608;
 

@@ -19,7 +19,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 
-pub use metadata::{CARRIERS, carries_away};
+pub use metadata::{CARRIERS, carries_away, is_replicators};
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::api::reason::Reason;

@@ -255,11 +255,11 @@ const STORE_UNKNOWN: &str =
     "the store that reaches this key is gone, or its account is not known now; nothing is withdrawn until it is";
 
 /// The policies over one namespace, taken together: allow is their union, rules and mode the strictest.
-struct Scope<'w> {
-    segment: Segment,
+pub(super) struct Scope<'w> {
+    pub(super) segment: Segment,
     namespace: &'w str,
     labels: &'w BTreeMap<String, String>,
-    policies: Vec<&'w Arc<Policy>>,
+    pub(super) policies: Vec<&'w Arc<Policy>>,
 }
 
 /// What of a claim, or of what its Secret holds, the rules of form look at.
@@ -269,7 +269,8 @@ struct Form<'a> {
     target_type: Option<&'a str>,
 }
 
-enum Unscoped {
+/// Why a namespace is in no segment.
+pub(super) enum Unscoped {
     Refused(Refusal),
     Undecided(Refusal),
 }
@@ -286,19 +287,25 @@ enum Coverage {
     Unknown,
 }
 
-fn scope_of<'w>(namespace: &str, world: View<'w>) -> Result<Scope<'w>, Unscoped> {
+/// Why nothing can be told of any namespace now.
+pub(super) fn doubt<'w>(world: impl Into<View<'w>>) -> Option<Refusal> {
+    let world = world.into();
+    let why = if !world.policies_synced {
+        "the SegmentationPolicies have not been read yet; nothing is granted or withdrawn until they are"
+    } else if world.policies.values().any(|p| matches!(p, PolicyState::Unknown(_))) {
+        "a SegmentationPolicy cannot be understood; nothing is granted or withdrawn until the platform team corrects it"
+    } else {
+        return None;
+    };
+    Some(Refusal::new(Reason::PolicyUnknown, why))
+}
+
+/// The policies over a namespace and its segment.
+pub(super) fn scope_of<'w>(namespace: &str, world: impl Into<View<'w>>) -> Result<Scope<'w>, Unscoped> {
+    let world = world.into();
     let undecided = |reason, text: String| Err(Unscoped::Undecided(Refusal::new(reason, text)));
-    if !world.policies_synced {
-        return undecided(
-            Reason::PolicyUnknown,
-            "the SegmentationPolicies have not been read yet; nothing is granted or withdrawn until they are".into(),
-        );
-    }
-    if world.policies.values().any(|p| matches!(p, PolicyState::Unknown(_))) {
-        return undecided(
-            Reason::PolicyUnknown,
-            "a SegmentationPolicy cannot be understood; nothing is granted or withdrawn until the platform team corrects it".into(),
-        );
+    if let Some(doubt) = doubt(world) {
+        return Err(Unscoped::Undecided(doubt));
     }
     let Some((namespace, labels)) = world.world.namespaces.get_key_value(namespace) else {
         return undecided(Reason::PolicyUnknown, format!("namespace {namespace:?} has not been observed yet"));

@@ -2,6 +2,7 @@
 //!
 //! [`world::World`] is what was observed; [`authorize::authorize`] is the one question, asked at every door.
 
+pub mod access;
 pub mod authorize;
 pub mod change;
 pub mod copies;
@@ -13,6 +14,7 @@ pub mod guarantees;
 pub mod key;
 pub mod pattern;
 pub mod policy;
+pub mod references;
 pub mod seal;
 pub mod segment;
 pub mod verdict;

@@ -1,5 +1,6 @@
 //! A SegmentationPolicy, compiled: every part of it understood, defaults filled in.
 
+use super::access::subject::{InvalidAccount, Subject};
 use super::key::{CanonicalKey, RemoteKey};
 use super::pattern::{InvalidPattern, KeyPattern};
 use super::segment::Segment;
@@ -52,6 +53,8 @@ pub struct Policy {
     pub allow_retain: bool,
     /// Of which other operators objects are held to these rules.
     pub governs: BTreeSet<Governs>,
+    /// Who may have powers over Secrets across the cluster.
+    pub readers: Vec<Subject>,
     /// Rules lifted for a while.
     pub exceptions: Vec<Exception>,
 }
@@ -83,6 +86,8 @@ pub enum InvalidPolicy {
         "namespaceSelector uses the label {0:?}, which is not one of segment.labels nor kubernetes.io/metadata.name"
     )]
     SelectorNotASegmentLabel(String),
+    #[error("{place}: {why}")]
+    Subject { place: &'static str, why: InvalidAccount },
 }
 
 impl Policy {
@@ -105,6 +110,13 @@ impl Policy {
             .map(|(entry, allow)| AllowEntry::compile(entry, allow, &segment_labels))
             .collect::<Result<_, _>>()?;
         let rules = spec.rules.clone().unwrap_or_default();
+        let subject = |place, subject: &SubjectRef| {
+            Subject::declared(subject).map_err(|why| InvalidPolicy::Subject { place, why })
+        };
+        let readers = rules.readers.iter().map(|reader| subject("rules.readers", reader)).collect::<Result<_, _>>()?;
+        for excepted in spec.exceptions.iter().flat_map(|exception| &exception.subjects) {
+            subject("exceptions", excepted)?;
+        }
         let unique = rules.unique_values.unwrap_or_default();
         Ok(Self {
             name: name.to_owned(),
@@ -122,6 +134,7 @@ impl Policy {
             target_types: rules.target_types.into_iter().collect(),
             allow_retain: rules.allow_retain.unwrap_or(false),
             governs: rules.governs.into_iter().collect(),
+            readers,
             exceptions: spec.exceptions.clone(),
         })
     }
@@ -173,6 +186,7 @@ impl Policy {
             ModalRule::Replication => ExceptedRule::Replication,
             ModalRule::OtherOperators => ExceptedRule::OtherOperators,
             ModalRule::Copies => ExceptedRule::Copies,
+            ModalRule::Rbac => ExceptedRule::Rbac,
         };
         let lifted = self.lifts(excepted, None, &[namespace], now)
             || key.iter().any(|key| self.lifts(excepted, Some(key), &[namespace], now));
@@ -182,11 +196,20 @@ impl Policy {
     /// Whether an exception lifts `rule` for this key or one of these namespaces now. One whose end is more than 90 days
     /// ahead, or that gives no reason, got past admission and is not honoured.
     pub fn lifts(&self, rule: ExceptedRule, key: Option<&str>, namespaces: &[&str], now: Timestamp) -> bool {
-        self.exceptions.iter().any(|e| {
-            let named = e.keys.iter().any(|k| key.is_some_and(|key| names(k, key)))
-                || e.namespaces.iter().any(|n| namespaces.contains(&n.as_str()));
-            e.rule == rule && self.is_in_force(e, now) && named
+        self.in_force(rule, now).any(|e| {
+            e.keys.iter().any(|k| key.is_some_and(|key| names(k, key)))
+                || e.namespaces.iter().any(|n| namespaces.contains(&n.as_str()))
         })
+    }
+
+    /// Whether an exception lifts rule Rbac for somebody now.
+    pub fn lifts_for(&self, subject: &Subject, now: Timestamp) -> bool {
+        let mut named = self.in_force(ExceptedRule::Rbac, now).flat_map(|exception| &exception.subjects);
+        named.any(|excepted| Subject::declared(excepted).is_ok_and(|excepted| excepted.covers(subject)))
+    }
+
+    fn in_force(&self, rule: ExceptedRule, now: Timestamp) -> impl Iterator<Item = &Exception> {
+        self.exceptions.iter().filter(move |exception| exception.rule == rule && self.is_in_force(exception, now))
     }
 
     /// Whether an exception counts now.

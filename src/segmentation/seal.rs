@@ -461,6 +461,17 @@ mod tests {
     }
 
     #[test]
+    fn a_seal_from_before_there_were_marks_opens() {
+        let (keys, secret) = (keys(1), ObjectName::new("payments-prod", "orders-db"));
+        assert!(keys.open(&secret, &keys.seal(&secret, &record(), [7; 12]).unwrap()).unwrap().holding.is_marked());
+        let mut old = record();
+        Arc::make_mut(&mut old.holding).marks = Marks::default();
+        let opened = keys.open(&secret, &keys.seal(&secret, &old, [7; 12]).unwrap()).unwrap();
+        assert_eq!(opened.holding.fingerprints, old.holding.fingerprints);
+        assert!(!opened.holding.is_marked() && opened.holding.marks.each.is_empty());
+    }
+
+    #[test]
     fn every_altered_byte_is_seen() {
         let (keys, secret) = (keys(1), ObjectName::new("a", "b"));
         let seal = keys.seal(&secret, &record(), [7; 12]).unwrap();

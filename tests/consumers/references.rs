@@ -1,8 +1,8 @@
 //! Every way that a pod, a workload or a ServiceAccount names a Secret.
 
-use crate::support::operator::lift;
+use crate::support::operator::{USER, lift};
 use crate::support::oracle::all_is_well;
-use crate::support::tenants::{SOON, apply};
+use crate::support::tenants::{SOON, apply, becomes, condition, ready};
 use crate::support::wait::eventually;
 use crate::{DRY, env, hold, object, ok, pod, pod_spec, refusal, scene};
 use serde_json::{Value, json};
@@ -167,7 +167,16 @@ fn workloads_older_than_the_claim_go_on() {
         let pods = ok(cluster, &["get", "pods", "-n", "payments-prod", "-l", "app=web", "-o", "name"]);
         if pods.lines().count() == 1 { Ok(()) } else { Err(pods) }
     });
-    scene.project("later");
+    // The Secret is not projected while they run; the guard names it all the same.
+    scene.claim("later");
+    let mark = cluster.audit_mark();
+    let told = becomes(cluster, "payments-prod", "later", "Stalled", "True", "ForeignConsumer");
+    let text = condition(&told, "Ready").unwrap()["message"].as_str().unwrap();
+    assert!(text.contains("\"older\" under ServiceAccount \"thief\""), "{text}");
+    assert_eq!(
+        (condition(&told, "Authorized").unwrap()["status"].as_str(), scene.stub.asked("payments/prod/later")),
+        (Some("True"), 0)
+    );
     let probe = pod("probe", "thief", env("later")).to_string();
     eventually("the guard has it", SOON, || refusal(&cluster.submit(&DRY, &probe)).map(|_| ()).ok_or("not yet"));
 
@@ -215,5 +224,27 @@ fn workloads_older_than_the_claim_go_on() {
             ),
         ],
     );
+    // Still the Deployment's.
+    assert_eq!(cluster.get_json("secret", "payments-prod", "later"), None);
+    ok(cluster, &["delete", "deployment", "w", "-n", "payments-prod"]);
+    eventually("no foreign pod is left", SOON, || {
+        let pods = ok(
+            cluster,
+            &[
+                "get",
+                "pods",
+                "-n",
+                "payments-prod",
+                "-o",
+                "jsonpath={.items[?(@.spec.serviceAccountName==\"thief\")].metadata.name}",
+            ],
+        );
+        if pods.is_empty() { Ok(()) } else { Err(pods) }
+    });
+    let again = "scopedsecrets.io/refresh-at=the-pods-are-gone";
+    ok(cluster, &["annotate", "scopedsecret", "later", "-n", "payments-prod", again]);
+    eventually("it is projected", SOON, || ready(cluster, "scopedsecret", Some("payments-prod"), "later"));
+    let lists = cluster.audit_since(mark).user(USER).namespace("payments-prod").resource("pods");
+    assert!((1..=6).contains(&lists.len()), "rarely: {lists:?}");
     all_is_well(cluster, &scene.operator);
 }

@@ -15,7 +15,7 @@ use support::tenants::*;
 use support::wait::eventually;
 
 /// Looks often, so that a story need not wait a minute.
-const OFTEN: [&str; 2] = ["--guard-interval", "1s"];
+const OFTEN: [&str; 4] = ["--guard-interval", "1s", "--scan-interval", "10s"];
 
 struct Scene {
     cluster: Cluster,

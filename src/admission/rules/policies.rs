@@ -217,10 +217,11 @@ fn bad_exception(
 
 fn fault_of(exception: &Exception, now: Timestamp) -> Option<&'static str> {
     let left = exception.expiration_time.0.duration_since(now);
+    let lists = [exception.keys.is_empty(), exception.namespaces.is_empty(), exception.subjects.is_empty()];
     if exception.reason.trim().is_empty() {
         Some("has no reason: write why, such as a ticket")
-    } else if exception.keys.is_empty() == exception.namespaces.is_empty() {
-        Some("must name what it is for: exactly one list of keys or namespaces")
+    } else if lists.into_iter().filter(|empty| !empty).count() != 1 {
+        Some("must name what it is for: exactly one list of keys, namespaces or subjects")
     } else if left <= jiff::SignedDuration::ZERO {
         Some("has an expirationTime that is in the past: write one within the next 90 days")
     } else if left > EXCEPTION_LIMIT {

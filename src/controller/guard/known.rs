@@ -34,7 +34,22 @@ struct Place {
     failed_at: Option<Instant>,
     /// Until when the writes so far count: one counts for [`EACH`].
     spent: Option<Instant>,
+    /// Which Secrets that are still to come the namespace's pods were looked through for.
+    looks: HashMap<String, Look>,
 }
+
+/// A look through the pods that were there when the guard already named a Secret: later ones are the API server's.
+#[derive(Debug, Clone)]
+struct Look {
+    /// The consumers that it was for.
+    consumers: Vec<String>,
+    at: Instant,
+    /// What was in the way.
+    foreign: Option<Failure>,
+}
+
+/// A look that found something is good for this long. One that found nothing is good as long as the guard says the same.
+const STALE: Duration = Duration::from_secs(10);
 
 /// In the long run a guard is written this often at most, so that a burst of claims costs few writes.
 const EACH: Duration = Duration::from_secs(4);
@@ -86,6 +101,7 @@ impl Guards {
         let mut places = self.lock();
         if let Some(place) = places.get_mut(namespace) {
             place.known = None;
+            place.looks = HashMap::new();
             if place.waiting.is_empty() {
                 places.remove(namespace);
             }
@@ -110,6 +126,33 @@ impl Guards {
         let place = places.entry(claim.namespace.to_string()).or_default();
         place.waiting.insert(claim.clone());
         place.failure.clone()
+    }
+
+    /// Those who wait.
+    pub fn waiting(&self, namespace: &str) -> BTreeSet<ObjectName> {
+        self.lock().get(namespace).map(|place| place.waiting.clone()).unwrap_or_default()
+    }
+
+    /// What a look through the pods for a Secret found, None inside for nothing; None where one is needed.
+    pub fn looked(&self, namespace: &str, target: &str, now: Instant) -> Option<Option<Failure>> {
+        let places = self.lock();
+        let place = places.get(namespace)?;
+        let consumers = place.known.as_ref()?.content.targets.get(target)?;
+        let look = place.looks.get(target).filter(|look| look.consumers == *consumers)?;
+        (look.foreign.is_none() || now.duration_since(look.at) < STALE).then(|| look.foreign.clone())
+    }
+
+    /// The pods were looked through for these Secrets, and for no others that are still to come.
+    pub fn looked_through(
+        &self,
+        namespace: &str,
+        found: impl IntoIterator<Item = (String, Vec<String>, Option<Failure>)>,
+        at: Instant,
+    ) {
+        let mut places = self.lock();
+        let place = places.entry(namespace.to_owned()).or_default();
+        let looks = found.into_iter().map(|(target, consumers, foreign)| (target, Look { consumers, at, foreign }));
+        place.looks = looks.collect();
     }
 
     /// When the guard may be written again, if not now.
@@ -199,6 +242,31 @@ mod tests {
         assert_eq!(guards.wait(&claim), Some(failure));
         assert_eq!(guards.settled("payments-prod"), BTreeSet::from([claim.clone()]));
         assert_eq!(guards.wait(&claim), None);
+    }
+
+    #[test]
+    fn a_look_is_good_while_the_guard_says_the_same() {
+        let (guards, start) = (Guards::default(), Instant::now());
+        let known = |account: &str| {
+            let targets = [("orders".to_owned(), vec![account.to_owned()])].into();
+            let content = Content { targets, ..Content::default() };
+            Known { uid: "1".into(), resource_version: "7".into(), content, there: true }
+        };
+        let looked = |seconds| guards.looked("payments-prod", "orders", start + Duration::from_secs(seconds));
+        guards.put("payments-prod", known("orders"));
+        assert_eq!(looked(0), None);
+        let found = |foreign| [("orders".to_owned(), vec!["orders".to_owned()], foreign)];
+        guards.looked_through("payments-prod", found(None), start);
+        assert_eq!((looked(0), looked(9_999)), (Some(None), Some(None)));
+        let failure = Failure::new(crate::api::Reason::ForeignConsumer, "a pod");
+        guards.looked_through("payments-prod", found(Some(failure.clone())), start);
+        assert_eq!((looked(9), looked(10)), (Some(Some(failure)), None), "the pod may be gone by then");
+        guards.looked_through("payments-prod", found(None), start);
+        guards.put("payments-prod", known("another"));
+        assert_eq!(looked(0), None, "other consumers, other strangers");
+        guards.put("payments-prod", known("orders"));
+        guards.forget("payments-prod");
+        assert_eq!(looked(0), None);
     }
 
     #[test]

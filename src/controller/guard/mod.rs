@@ -5,11 +5,13 @@
 //!   policy, claim, Secret or guard changed ───► Job::Guard ─► plan ─► write, or nothing
 //! ```
 //!
-//! A claim is not fetched before the guard names its Secret, so that no pod finds one that is not guarded yet. A few writes are
+//! A claim is not fetched before the guard names its Secret, so that no pod finds one that is not guarded yet, and before the
+//! pods that were there already were looked through, once for all that wait (`pods`). A few writes are
 //! made at once, more of them every few seconds: each for all the claims that came meanwhile.
 
 mod known;
 pub mod plan;
+mod pods;
 
 pub use known::{Guards, Known};
 
@@ -34,7 +36,11 @@ use tokio::time::Instant;
 /// Whether a claim may be fetched as far as the guard goes. One that may not waits for it.
 pub fn standing(cx: &Context, index: &Index, claim: &ObjectName, target: &ObjectName) -> Guarding {
     if is_in_place(cx, index, target) {
-        return Guarding::InPlace;
+        match pods::stands_in_the_way(cx, index, target) {
+            Some(None) => return Guarding::InPlace,
+            Some(Some(failure)) => return Guarding::Failed(failure),
+            None => {}
+        }
     }
     cx.guards.wait(claim).map_or(Guarding::Awaited, Guarding::Failed)
 }
@@ -139,13 +145,27 @@ pub async fn reconcile(cx: &Context, namespace: &Arc<str>) {
                 brief(&error)
             );
             tracing::warn!(%namespace, error = %brief(&error), "a SegmentGuard was not written; it is tried again");
-            let waiting = cx.guards.failed(namespace, Failure::new(Reason::WriteFailed, text), conflict, now);
-            waiting.into_iter().for_each(|claim| cx.queue.add(Job::Claim(claim), Lane::Urgent));
-            queue(cx, namespace);
+            told(cx, namespace, Failure::new(Reason::WriteFailed, text), conflict, now);
             return;
         }
     }
+    if let Err(error) = pods::look(cx, namespace).await {
+        tracing::warn!(%namespace, error = %brief(&error), "the pods of a namespace could not be listed; it is tried again");
+        let text = format!(
+            "the pods that are there already could not be listed, without which nothing is fetched; it is tried again: {}",
+            brief(&error)
+        );
+        told(cx, namespace, Failure::new(Reason::WriteFailed, text), false, now);
+        return;
+    }
     cx.retry(cx.guards.settled(namespace).into_iter().collect());
+}
+
+/// What could not be done is told to those who wait for it, and is tried again.
+fn told(cx: &Context, namespace: &str, failure: Failure, conflict: bool, now: Instant) {
+    let waiting = cx.guards.failed(namespace, failure, conflict, now);
+    waiting.into_iter().for_each(|claim| cx.queue.add(Job::Claim(claim), Lane::Urgent));
+    queue(cx, namespace);
 }
 
 async fn act(cx: &Context, namespace: &str, known: Option<Known>, plan: Plan) -> Result<(), kube::Error> {

@@ -9,7 +9,9 @@ use crate::segmentation::world::World;
 use serde_json::json;
 
 fn index() -> Index {
-    Index { world: World::with_tenants(), ..Index::default() }
+    let mut index = Index::default();
+    index.world = World::with_tenants();
+    index
 }
 
 /// A ScopedSecret whose status has this condition, beside Ready.

@@ -18,14 +18,16 @@ mod tally;
 pub use tally::Tally;
 
 use super::context::Context;
+use super::index::Index;
 use super::queue::Lane;
+use super::scan::{self, Scan, ScanError, due};
 use super::scoped_secret::is_paused;
 use super::store::brief;
 use super::watch::{self, View};
 use crate::admission::identities::Installation;
 use crate::admission::rules;
 use crate::api::segmentation_report::{
-    SegmentationReport, SegmentationReportSpec, SegmentationReportStatus, report_name,
+    FoundBy, SegmentationReport, SegmentationReportSpec, SegmentationReportStatus, report_name,
 };
 use crate::api::{FIELD_MANAGER, GROUP, Reason};
 use crate::leader::Leadership;
@@ -34,15 +36,16 @@ use crate::segmentation::world::{Holding, ObjectName};
 use guards::Missing;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
-use known::Known;
+use known::{Known, membership};
 use kube::ResourceExt;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, PostParams, Preconditions};
 use kube::runtime::events::{Event, EventType};
 use plan::Observed;
 use serde_json::json;
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// How often the leader looks whether a report is to be written.
@@ -55,6 +58,8 @@ pub struct Terms {
     pub installation: Installation,
     /// How often they are looked at.
     pub guards: Duration,
+    /// How often the cluster is scanned.
+    pub scan: Duration,
 }
 
 /// What a leader knows beside the index.
@@ -63,17 +68,30 @@ struct Reign {
     /// What is missing at admission, and when that was looked at.
     missing: Vec<Missing>,
     looked: Option<Instant>,
+    /// A rule was not kept for a while: what came in meanwhile is looked for.
+    gap: bool,
+    /// The scan that runs; it ends with the reign.
+    running: JoinSet<Result<Scan, ScanError>>,
+    /// The last scan of this reign.
+    scan: Option<Scan>,
+    /// When this leader last began one, and how many in a row ended early.
+    began: Option<Timestamp>,
+    failures: u32,
+    /// The namespaces that a scan has seen, whoever's.
+    seen: BTreeSet<Arc<str>>,
 }
 
 /// Keeps the reports, whenever this replica leads.
 pub async fn run(cx: Arc<Context>, mut leadership: Leadership, terms: Terms) {
     loop {
         leadership.gained().await;
-        let mut reign = Reign::default();
+        let mut reign: Option<Reign> = None;
         while leadership.leads() {
             if cx.acts() {
-                look_at_guards(&cx, &terms, &mut reign).await;
-                keep(&cx, &reign).await;
+                let reign = reign.get_or_insert_with(|| Reign::after(&cx.index()));
+                look_at_guards(&cx, &terms, reign).await;
+                keep(&cx, reign).await;
+                reign.scan(&cx, terms.scan);
             }
             let mut changed = leadership.clone();
             tokio::select! {
@@ -82,6 +100,54 @@ pub async fn run(cx: Arc<Context>, mut leadership: Leadership, terms: Terms) {
             }
         }
         cx.metrics.forget_reports();
+    }
+}
+
+impl Reign {
+    /// What the leader before has seen.
+    fn after(index: &Index) -> Self {
+        let scanned = index.reports.values().filter(|report| report.status.last_scan_time.is_some());
+        let seen = scanned.flat_map(|report| &report.status.namespaces).map(|name| name.as_str().into()).collect();
+        Self { seen, ..Self::default() }
+    }
+
+    /// Takes up a scan that has ended, and begins one that is due.
+    fn scan(&mut self, cx: &Arc<Context>, interval: Duration) {
+        while let Some(ended) = self.running.try_join_next() {
+            match ended.map_err(|panic| panic.to_string()).and_then(|ended| ended.map_err(|error| error.to_string())) {
+                Ok(scan) => {
+                    let found: usize = scan.found.values().map(Tally::total).sum();
+                    tracing::info!(found, seconds = scan.took.as_secs_f64(), "the cluster was scanned");
+                    cx.metrics.scanned(Some((scan.ended, scan.took)));
+                    cx.sightings.lock().unwrap_or_else(PoisonError::into_inner).retain(|(at, _)| *at > scan.began);
+                    self.seen.extend(scan.namespaces.iter().cloned());
+                    self.failures = 0;
+                    self.scan = Some(scan);
+                }
+                Err(error) => {
+                    tracing::warn!(error, "a scan of the cluster ended early; it is tried again");
+                    cx.metrics.scanned(None);
+                    self.failures = self.failures.saturating_add(1);
+                }
+            }
+        }
+        let (members, last) = {
+            let index = cx.index();
+            let noted = index.reports.values().filter_map(|report| report.status.last_scan_time.as_ref());
+            (membership(&index, cx.now()), noted.map(|time| time.0).max())
+        };
+        let known = due::Known {
+            last: self.scan.as_ref().map(|scan| scan.ended).max(last),
+            began: self.began,
+            took: self.scan.as_ref().map_or(Duration::ZERO, |scan| scan.took),
+            failures: self.failures,
+            wanted: self.gap || members.keys().any(|namespace| !self.seen.contains(namespace)),
+        };
+        if self.running.is_empty() && !members.is_empty() && due::is_due(&known, interval, cx.now()) {
+            (self.began, self.gap) = (Some(cx.now()), false);
+            let cx = cx.clone();
+            self.running.spawn(async move { scan::scan(&cx).await });
+        }
     }
 }
 
@@ -95,8 +161,9 @@ async fn look_at_guards(cx: &Context, terms: &Terms, reign: &mut Reign) {
                 tracing::warn!(rule = gone.rule, kind = gone.kind, name = gone.name, differs = ?gone.differs, "a rule is not kept at admission; the operator does not put it back");
             }
             let back = reign.missing.iter().any(|m| !missing.contains(m));
-            if back && missing.is_empty() {
-                tracing::info!("every rule is kept at admission again");
+            if back {
+                reign.gap = true;
+                tracing::info!("a rule is kept at admission again; what came in meanwhile is looked for");
             }
             let all = rules::guards(&terms.installation).into_iter().map(|guard| guard.rule);
             let all = all.chain(rules::REVIEWED.iter().copied());
@@ -146,7 +213,23 @@ async fn keep(cx: &Context, reign: &Reign) {
 fn observe_all(cx: &Context, reign: &Reign, now: Timestamp) -> BTreeMap<Arc<str>, Observed> {
     let index = cx.index();
     let pauses = |secret: &ObjectName, held: &Holding, why: &Refusal| is_paused(cx, &index, secret, held, why);
-    let segments = found::found(&index, &reign.missing, &pauses, now);
+    let mut segments = found::found(&index, &reign.missing, &pauses, now);
+    let lifted = |kind: &tally::Kind, object: &_| found::is_lifted(&index, &kind.rule, object, now);
+    let sightings = cx.sightings.lock().unwrap_or_else(PoisonError::into_inner);
+    for (segment, observed) in &mut segments {
+        let mut sighted = Tally::default();
+        for (_, violation) in sightings.iter().filter(|(_, violation)| violation.segment == *segment) {
+            sighted.add(FoundBy::Scan, violation.clone());
+        }
+        observed.sighted = sighted.without(lifted);
+        if let Some(scan) = &reign.scan {
+            observed.scanned = Some(scan.found.get(segment).map(|tally| tally.without(lifted)).unwrap_or_default());
+            // A segment that is newer than the scan was not scanned.
+            let scanned = observed.namespaces.iter().all(|namespace| scan.namespaces.contains(namespace.as_str()));
+            observed.scanned_at = scanned.then_some(scan.ended);
+        }
+    }
+    drop(sightings);
     let paused = index.claims.values().filter(|record| record.status.is_paused()).count();
     cx.metrics.set_withdrawals_paused(paused);
     segments

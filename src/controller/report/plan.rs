@@ -29,6 +29,8 @@ pub struct Observed {
     pub watched: Tally,
     /// The violations that the last scan found; None: this process has not scanned, and what stands is what is known.
     pub scanned: Option<Tally>,
+    /// What was seen besides, and stays until the next scan.
+    pub sighted: Tally,
     /// When that scan ended.
     pub scanned_at: Option<Timestamp>,
     /// Rules that are not kept at admission.
@@ -74,6 +76,7 @@ fn draft(
         Some(scanned) => tally.extend(scanned),
         None => tally.recall(&live.violations, &recalled(live), FoundBy::Scan),
     }
+    tally.extend(&observed.sighted);
     let known: HashMap<_, _> = live.violations.iter().map(|v| ((&*v.rule, &*v.reason, &v.object), &v.since)).collect();
     let since = |kind: &Kind, object| known.get(&(&*kind.rule, &*kind.reason, object)).map(|since| (*since).clone());
     let listed = tally.listed().into_iter().map(|(kind, object, message)| ReportedViolation {

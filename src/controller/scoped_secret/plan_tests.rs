@@ -383,6 +383,8 @@ fn what_leaves_nothing_to_write() {
     assert!(!unchanged(&at_rest(), "v2"), "another version");
     let old = sealed(|s| s.seal_is_current = false);
     assert!(!unchanged(&Situation { secret: old, ..at_rest() }, "v1"), "with the values in hand it is sealed anew");
+    let unmarked = holding(|h| h.fingerprints = [crate::segmentation::fingerprint::Fingerprint([1; 16])].into());
+    assert!(!unchanged(&Situation { secret: unmarked, ..at_rest() }, "v1"), "from before there were marks");
     assert!(!unchanged(&Situation { secret: None, ..at_rest() }, "v1"));
     assert!(!unchanged(&Situation { content: Content::Drifted, ..at_rest() }, "v1"));
     assert!(!unchanged(&Situation { change: |o| o.shared = true, ..at_rest() }, "v1"), "it is judged once more");

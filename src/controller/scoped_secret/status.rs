@@ -196,6 +196,7 @@ pub fn transitions<'a>(old: &ScopedSecretStatus, new: &'a ScopedSecretStatus) ->
 mod tests {
     use super::super::plan::Failure;
     use super::*;
+    use crate::controller::scoped_secret::plan::Paused;
     use crate::segmentation::verdict::Refusal;
 
     fn of(outcome: &Outcome, has_secret: bool, stale: bool) -> ScopedSecretStatus {

@@ -1,11 +1,16 @@
 //! What is found and what is not, in whatever form; never a panic, never more than the bounded work.
 
 use super::*;
+use crate::api::Reason;
+use crate::api::policy::Mode;
+use crate::segmentation::authorize::Owner;
 use crate::segmentation::fingerprint::Fingerprint;
 use crate::segmentation::seal::{Generation, SealKeys};
+use crate::segmentation::violation::ObjectRef;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -181,6 +186,55 @@ fn values_made_alike_end_the_search_and_not_the_operator() {
     assert!(each < 34.0, "{each}");
     // Who has nothing of it in his text feels nothing.
     assert!(cost(&filled(b"the quick brown fox jumps over the lazy dog, "), &index, &keys).0.is_ok());
+}
+
+/// The scan of an object, where every value found is of this segment.
+fn scanned(content: &Content<'_>, index: &MarkIndex, keys: &SealKeys, owner: Option<&str>) -> Scan {
+    let object = ObjectRef {
+        api_version: "v1".into(),
+        kind: "ConfigMap".into(),
+        namespace: Some("billing-prod".into()),
+        name: "copy".into(),
+    };
+    let owners = |_: &Fingerprint| {
+        owner.map(|segment| Owner { segment: segment.into(), answer: Mode::Audit }).into_iter().collect()
+    };
+    scan(content, &object, index, keys, &owners)
+}
+
+#[test]
+fn the_scan_says_where_and_whose_and_shows_nothing() {
+    let keys = keys();
+    let index = index(&keys, [VALUE.as_bytes(), KEY.as_bytes()]);
+    let object = serde_json::json!({
+        "metadata": {"annotations": {"note": STANDARD.encode(KEY)}},
+        "data": {"app.conf": format!("password={VALUE}"), "plain": "the quick brown fox jumps over"},
+        "binaryData": {"again": STANDARD.encode(VALUE)},
+    });
+    let map: ConfigMap = serde_json::from_value(object).unwrap();
+    let content = Content::of_config_map(&map);
+    let found = scanned(&content, &index, &keys, Some("payments/prod"));
+    let [violation] = &found.violations[..] else { panic!("{found:?}") };
+    assert_eq!(
+        (violation.rule, violation.reason, &*violation.segment),
+        ("Copies", Reason::ValueCopied, "payments/prod")
+    );
+    for place in [r#"data["app.conf"]"#, r#"binaryData["again"]"#, r#"metadata.annotations["note"]"#] {
+        assert!(violation.message.contains(place), "{}", violation.message);
+    }
+    assert!(!violation.message.contains("plain") && !violation.message.contains(VALUE));
+    assert_eq!(scanned(&content, &index, &keys, None), Scan::default(), "where it may be");
+
+    let secret: Secret =
+        serde_json::from_value(serde_json::json!({"data": {(&VALUE[..1]): STANDARD.encode(VALUE)}})).unwrap();
+    assert_eq!(scanned(&Content::of_secret(&secret), &index, &keys, Some("a")).violations.len(), 1);
+    let named = serde_json::json!({"data": {(VALUE): "x", "b": STANDARD.encode(KEY)}});
+    let metadata = Default::default();
+    let found = scanned(&Content::of_json("ConfigMap", &metadata, &named), &index, &keys, Some("a"));
+    assert!(
+        found.violations[0].message.contains("the name of a key in data")
+            && !found.violations[0].message.contains("kX9")
+    );
 }
 
 fn value() -> impl Strategy<Value = Vec<u8>> {

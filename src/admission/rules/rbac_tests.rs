@@ -1,0 +1,249 @@
+use super::*;
+use crate::segmentation::access::aggregation::Aggregation;
+use crate::segmentation::fixtures::{TENANTS, now, policy};
+use crate::segmentation::world::World;
+use k8s_openapi::api::rbac::v1::PolicyRule;
+use serde_json::{Value, json};
+
+const GROUP: &str = "rbac.authorization.k8s.io";
+
+fn index(more: &str) -> Index {
+    let mut index = Index::default();
+    index.world = World::with_tenants().under([policy("tenants", &format!("{TENANTS}{more}"))]);
+    index
+}
+
+fn rule(verbs: &str, resource: &str) -> Value {
+    json!({"apiGroups": [""], "resources": [resource], "verbs": verbs.split(',').collect::<Vec<_>>()})
+}
+
+fn powers_of(rules: &[Value]) -> Role {
+    let rules: Vec<PolicyRule> = rules.iter().map(|rule| serde_json::from_value(rule.clone()).unwrap()).collect();
+    Role::of(&rules)
+}
+
+fn put_role(index: &mut Index, namespace: Option<&str>, name: &str, rules: &[Value]) {
+    let name = RbacName::new(namespace, name);
+    match namespace {
+        Some(_) => index.access.put_role(name, powers_of(rules)),
+        None => index.access.put_cluster_role(name, powers_of(rules), Aggregation::default()),
+    }
+}
+
+fn bind(index: &mut Index, namespace: Option<&str>, name: &str, binding: &Value) {
+    let bound: Bound = serde_json::from_value(binding.clone()).unwrap();
+    index.access.put_binding(RbacName::new(namespace, name), bound.binding(namespace));
+}
+
+fn role_object(kind: &str, name: &str, rules: &[Value]) -> Value {
+    json!({"apiVersion": format!("{GROUP}/v1"), "kind": kind, "metadata": {"name": name}, "rules": rules})
+}
+
+/// `kind name`, of a ServiceAccount `namespace:name`; the role is a ClusterRole, or with a dot in front a Role.
+fn binding(kind: &str, role: &str, subjects: &[&str]) -> Value {
+    let subject = |text: &&str| {
+        let (kind, name) = text.split_once(' ').unwrap();
+        match name.split_once(':').filter(|_| kind == "ServiceAccount") {
+            Some((namespace, name)) => json!({"kind": kind, "name": name, "namespace": namespace}),
+            None => json!({"kind": kind, "name": name, "apiGroup": GROUP}),
+        }
+    };
+    let (role_kind, role) = role.strip_prefix('.').map_or(("ClusterRole", role), |own| ("Role", own));
+    json!({
+        "apiVersion": format!("{GROUP}/v1"), "kind": kind, "metadata": {"name": "b"},
+        "roleRef": {"apiGroup": GROUP, "kind": role_kind, "name": role},
+        "subjects": subjects.iter().map(subject).collect::<Vec<_>>()
+    })
+}
+
+fn request(namespace: &str, object: &Value, old: Option<&Value>) -> Request {
+    let review = json!({
+        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+        "request": {
+            "uid": "u", "operation": if old.is_some() { "UPDATE" } else { "CREATE" }, "name": object["metadata"]["name"],
+            "namespace": namespace, "dryRun": false, "userInfo": {"username": "ada"},
+            "kind": {"group": GROUP, "version": "v1", "kind": object["kind"]},
+            "resource": {"group": GROUP, "version": "v1", "resource": "x"}, "object": object, "oldObject": old,
+        }
+    });
+    crate::admission::review::decode(review.to_string().as_bytes()).unwrap()
+}
+
+/// The refusal, `` if it is let through without a word, or `warned: ...`.
+fn said(index: &Index, namespace: &str, object: &Value, old: Option<&Value>) -> String {
+    let answer = judge(&request(namespace, object, old), index, now());
+    match (answer.allowed, answer.warnings) {
+        (false, _) => answer.result.message,
+        (true, Some(warnings)) => format!("warned: {}", warnings.join(" ")),
+        (true, None) => String::new(),
+    }
+}
+
+const STRANGER: &str = "ServiceAccount billing-prod:thief";
+
+#[test]
+fn a_role_binding_across_a_boundary_is_refused() {
+    let mut index = index("");
+    put_role(&mut index, None, "edit", &[rule("get,list", "secrets"), rule("create", "pods/exec")]);
+    put_role(&mut index, None, "view", &[rule("get", "pods")]);
+    put_role(&mut index, Some("payments-prod"), "reader", &[rule("get", "secrets")]);
+    let said =
+        |namespace: &str, role: &str, whom: &[&str]| said(&index, namespace, &binding("RoleBinding", role, whom), None);
+    assert_eq!(
+        said("payments-prod", "edit", &[STRANGER]),
+        "rule Rbac, CrossSegmentAccess: RoleBinding payments-prod/b: ClusterRole \"edit\" gives get, list secrets; create pods/exec to \
+         ServiceAccount billing-prod/thief, which is not, or not only, of this namespace's segment: bind ServiceAccounts of this \
+         segment, or a role without these; whoever has to read across segments, the platform team lists in rules.readers of the policy"
+    );
+    for who in [
+        "Group system:authenticated",
+        "User system:anonymous",
+        "Group system:serviceaccounts",
+        "ServiceAccount plain:x",
+    ] {
+        assert!(said("payments-prod", ".reader", &["User ada", who]).contains("CrossSegmentAccess"), "{who}");
+    }
+    for (namespace, role, whom) in [
+        ("payments-prod", "view", STRANGER),
+        ("payments-prod", "edit", "User ada"),
+        ("payments-prod", "edit", "Group developers"),
+        ("payments-prod", "edit", "ServiceAccount payments-prod:orders"),
+        ("payments-prod", "edit", "ServiceAccount payments-prod-2:orders"),
+        ("payments-prod", "edit", "ServiceAccount kube-system:x"),
+        ("plain", "edit", STRANGER),
+        ("plain", "edit", "Group system:authenticated"),
+        ("payments-prod", "not-there", "User ada"),
+    ] {
+        assert_eq!(said(namespace, role, &[whom]), "", "{namespace} {role} {whom}");
+    }
+    let unknown = said("payments-prod", ".not-there", &[STRANGER]);
+    assert!(unknown.contains("rule Rbac, RoleUnknown: ") && unknown.contains("create the role first"), "{unknown}");
+}
+
+#[test]
+fn only_what_is_new_is_judged() {
+    let mut index = index("");
+    put_role(&mut index, None, "edit", &[rule("get", "secrets")]);
+    let (old, more) =
+        (binding("RoleBinding", "edit", &[STRANGER]), binding("RoleBinding", "edit", &[STRANGER, "User ada"]));
+    assert_eq!(said(&index, "payments-prod", &more, Some(&old)), "");
+    let other = binding("RoleBinding", "edit", &[STRANGER, "ServiceAccount billing-prod:other"]);
+    let refusal = said(&index, "payments-prod", &other, Some(&old));
+    assert!(refusal.contains("billing-prod/other") && !refusal.contains("thief"), "{refusal}");
+    // A role: what it had before passes.
+    bind(&mut index, Some("payments-prod"), "b", &binding("RoleBinding", ".r", &[STRANGER]));
+    let object = |rules: &[Value]| role_object("Role", "r", rules);
+    let (none, read, list) = (object(&[]), object(&[rule("get", "secrets")]), object(&[rule("get,list", "secrets")]));
+    assert_eq!(said(&index, "payments-prod", &none, None), "");
+    assert_eq!(said(&index, "payments-prod", &read, Some(&read)), "");
+    assert_eq!(said(&index, "payments-prod", &read, Some(&list)), "");
+    assert_eq!(said(&index, "payments-staging", &read, None), "", "another namespace's role of that name");
+    assert_eq!(
+        said(&index, "payments-prod", &list, Some(&read)),
+        "rule Rbac, CrossSegmentAccess: Role payments-prod/r: this would give list secrets to somebody of another segment, by the \
+         RoleBinding \"b\": take them out of that binding first, or leave these powers out"
+    );
+    assert!(said(&index, "payments-prod", &read, None).contains("CrossSegmentAccess"));
+}
+
+#[test]
+fn a_stranger_across_the_cluster_is_refused() {
+    let mut index = index("rules: {readers: [{kind: Group, name: backup-operators}]}\n");
+    put_role(&mut index, None, "r", &[rule("get", "secrets")]);
+    put_role(&mut index, None, "exec", &[rule("create", "pods/exec")]);
+    let say =
+        |index: &Index, role: &str, whom: &str| said(index, "", &binding("ClusterRoleBinding", role, &[whom]), None);
+    let refusal = say(&index, "r", "User ada");
+    assert!(refusal.starts_with("rule Rbac, ClusterWideAccess: ClusterRoleBinding b: ClusterRole \"r\" gives get secrets of every namespace to User \"ada\""), "{refusal}");
+    for whom in ["ServiceAccount plain:x", "ServiceAccount payments-prod:orders", "Group system:authenticated"] {
+        assert!(say(&index, "r", whom).contains("ClusterWideAccess"), "{whom}");
+    }
+    for (role, whom) in [
+        ("r", "Group backup-operators"),
+        ("r", "Group system:masters"),
+        ("r", "ServiceAccount kube-system:x"),
+        ("r", "ServiceAccount scoped-secrets:scoped-secrets"),
+        // Found by the scan instead.
+        ("exec", "User ada"),
+        ("not-there", "User ada"),
+    ] {
+        assert_eq!(say(&index, role, whom), "", "{role} {whom}");
+    }
+    // Nobody is governed.
+    index.world.policies.clear();
+    index.set_policies_synced(true);
+    assert_eq!(say(&index, "r", "User ada"), "");
+}
+
+#[test]
+fn a_cluster_role_that_gains_powers_is_judged_by_its_bindings() {
+    let mut index = index("");
+    put_role(&mut index, None, "r", &[]);
+    bind(&mut index, Some("payments-prod"), "b", &binding("RoleBinding", "r", &[STRANGER]));
+    let (before, after) =
+        (role_object("ClusterRole", "r", &[]), role_object("ClusterRole", "r", &[rule("create", "pods")]));
+    let refusal = said(&index, "", &after, Some(&before));
+    assert!(
+        refusal.contains("rule Rbac, CrossSegmentAccess: ClusterRole r: this would give create pods to a subject who"),
+        "{refusal}"
+    );
+    for tenant in ["payments", "billing", "thief"] {
+        assert!(!refusal.contains(tenant), "{refusal}");
+    }
+    // The control plane writes what it aggregates.
+    let mut aggregated = request("", &after, Some(&before));
+    aggregated.user_info.username = Some(AGGREGATOR.to_owned());
+    assert!(judge(&aggregated, &index, now()).allowed);
+    // By way of an aggregated role.
+    let takes = json!({"clusterRoleSelectors": [{"matchLabels": {"to": "r"}}]});
+    let aggregation = Aggregation::of(None, Some(&serde_json::from_value(takes).unwrap()));
+    index.access.put_cluster_role(RbacName::new(None, "r"), Role::default(), aggregation);
+    let mut part = role_object("ClusterRole", "part", &[rule("get", "secrets")]);
+    assert_eq!(said(&index, "", &part, None), "");
+    part["metadata"]["labels"] = json!({"to": "r"});
+    assert!(said(&index, "", &part, None).contains("CrossSegmentAccess"));
+    // Across the cluster.
+    bind(&mut index, None, "wide", &binding("ClusterRoleBinding", "r", &["User ada"]));
+    assert!(said(&index, "", &part, None).contains("ClusterWideAccess"));
+}
+
+#[test]
+fn the_answer_follows_the_mode_of_the_policies() {
+    for (more, answer) in [
+        ("mode: Enforce\n", "rule Rbac"),
+        ("mode: Warn\n", "warned: rule Rbac"),
+        ("mode: Audit\n", ""),
+        ("reportOnly: [Rbac]\n", ""),
+        ("reportOnly: [Consumers]\n", "rule Rbac"),
+    ] {
+        let mut index = index(more);
+        put_role(&mut index, None, "r", &[rule("get", "secrets")]);
+        for (namespace, kind) in [("payments-prod", "RoleBinding"), ("", "ClusterRoleBinding")] {
+            let said = said(&index, namespace, &binding(kind, "r", &[STRANGER]), None);
+            assert!(said.starts_with(answer) && said.is_empty() == answer.is_empty(), "{more} {kind}: {said}");
+        }
+    }
+    let mut unknown = index("mode: Audit\n");
+    put_role(&mut unknown, None, "r", &[rule("get", "secrets")]);
+    unknown.set_policies_synced(false);
+    for (namespace, kind) in [("payments-prod", "RoleBinding"), ("", "ClusterRoleBinding")] {
+        let said = said(&unknown, namespace, &binding(kind, "r", &[STRANGER]), None);
+        assert!(said.contains("rule Rbac, PolicyUnknown: "), "{said}");
+    }
+}
+
+#[test]
+fn a_role_that_was_let_through_is_known_at_once() {
+    let mut index = index("");
+    let role = request("", &role_object("ClusterRole", "r", &[rule("get", "secrets")]), None);
+    let (name, powers) = coming(&role).unwrap();
+    index.access.reviewed(name, powers, now());
+    for (namespace, kind) in [("payments-prod", "RoleBinding"), ("", "ClusterRoleBinding")] {
+        assert!(said(&index, namespace, &binding(kind, "r", &[STRANGER]), None).contains("Access: "), "{kind}");
+    }
+    let mut dry = role;
+    dry.dry_run = true;
+    assert!(
+        coming(&dry).is_none() && coming(&request("payments-prod", &binding("RoleBinding", "r", &[]), None)).is_none()
+    );
+}

@@ -1,0 +1,75 @@
+//! When the cluster is scanned. Pure.
+
+use jiff::{SignedDuration, Timestamp};
+use std::time::Duration;
+
+/// What is known of the scans so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Known {
+    /// When the last one ended that came to its end, whoever's it was.
+    pub last: Option<Timestamp>,
+    /// When this leader last began one.
+    pub began: Option<Timestamp>,
+    /// How long the last took.
+    pub took: Duration,
+    /// How many in a row ended early.
+    pub failures: u32,
+    /// Whether there is a reason not to wait for the interval: a namespace came into a segment, or a rule was not kept at
+    /// admission for a while.
+    pub wanted: bool,
+}
+
+/// Two scans begin no sooner after one another than this, and than ten times what one takes.
+const LEAST: Duration = Duration::from_secs(300);
+/// How long one that ended early is left alone, at first and at most.
+const FIRST: Duration = Duration::from_secs(30);
+const LONGEST: Duration = Duration::from_secs(3600);
+
+/// Whether one is due.
+pub fn is_due(known: &Known, interval: Duration, now: Timestamp) -> bool {
+    let ago = |then: Timestamp| Duration::try_from(now.duration_since(then)).unwrap_or_default();
+    let rested = |pause: Duration| known.began.is_none_or(|began| ago(began) >= pause.min(interval));
+    if known.failures > 0 {
+        return rested(FIRST.saturating_mul(1 << (known.failures - 1).min(16)).min(LONGEST));
+    }
+    // A clock that was put back must not put scans off.
+    let ahead = known.last.is_some_and(|last| last.duration_since(now) > SignedDuration::from_secs(60));
+    let over = known.last.is_none_or(|last| ahead || ago(last) >= interval);
+    over || known.wanted && rested(LEAST.max(known.took.saturating_mul(10)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segmentation::fixtures::at;
+
+    #[test]
+    fn at_first_every_interval_and_when_there_is_a_reason() {
+        let day = Duration::from_secs(86_400);
+        let none = Known::default();
+        let last = Known { last: Some(at(0)), ..none };
+        let own = Known { began: Some(at(0)), ..last };
+        let wanted = Known { wanted: true, ..own };
+        let failed = |failures| Known { failures, ..own };
+        let table = [
+            ("never scanned", none, 0, true),
+            ("by the leader before", last, 3_600, false),
+            ("by the leader before, long ago", last, 86_400, true),
+            ("for a reason, not just after another", wanted, 299, false),
+            ("for a reason", wanted, 300, true),
+            ("for a reason, where one takes long", Known { took: Duration::from_secs(60), ..wanted }, 599, false),
+            ("for a reason, by a new leader", Known { wanted: true, ..last }, 1, true),
+            ("failed once", failed(1), 29, false),
+            ("failed once, a while ago", failed(1), 30, true),
+            ("failed often", failed(40), 3_599, false),
+            ("failed often, long ago", failed(40), 3_600, true),
+            ("the clock was put back", Known { last: Some(at(9_999)), ..none }, 0, true),
+        ];
+        for (what, known, seconds, due) in table {
+            assert_eq!(is_due(&known, day, at(seconds)), due, "{what}");
+        }
+        // A short interval is kept whatever the reason.
+        assert!(is_due(&wanted, Duration::from_secs(10), at(10)));
+        assert!(!is_due(&wanted, Duration::from_secs(10), at(9)));
+    }
+}

@@ -1,0 +1,85 @@
+//! The scan: what is in the cluster and no watch shows, read page by page and never kept.
+//!
+//! ```text
+//!   due (pure) ─► walk: list a page ─► judge it (pure, from the index) ─► tally ─► rest ─► the next page
+//! ```
+//!
+//! Only the leader scans, one page after the other with a rest between. A scan that ends early (an error, the lease lost) says
+//! nothing: what the one before found stands until one comes to its end.
+
+mod consumers;
+pub mod due;
+mod marks;
+mod pages;
+mod volumes;
+
+pub use consumers::{Referrer, foreign, running};
+
+use super::context::Context;
+use super::report::Tally;
+use super::report::known::membership;
+use crate::api::segmentation_report::FoundBy;
+use crate::segmentation::violation::Violation;
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What a scan found.
+#[derive(Debug, Clone)]
+pub struct Scan {
+    /// When it began.
+    pub began: Timestamp,
+    /// When it ended.
+    pub ended: Timestamp,
+    /// How long it took.
+    pub took: Duration,
+    /// The namespaces that were in a segment when it began.
+    pub namespaces: BTreeSet<Arc<str>>,
+    /// The violations, by segment.
+    pub found: BTreeMap<Arc<str>, Tally>,
+}
+
+/// Why a scan ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum ScanError {
+    /// The API server did not answer a list.
+    #[error("{what} could not be listed: {why}")]
+    List {
+        /// Of what kind.
+        what: String,
+        /// What it said.
+        why: String,
+    },
+    /// Another replica leads.
+    #[error("this replica does not lead any more")]
+    LeaseLost,
+}
+
+/// What every part of a scan knows.
+struct Walk<'c> {
+    cx: &'c Context,
+    /// The segment of each namespace that is in one.
+    members: BTreeMap<Arc<str>, Arc<str>>,
+    found: BTreeMap<Arc<str>, Tally>,
+}
+
+impl Walk<'_> {
+    fn add(&mut self, violations: impl IntoIterator<Item = Violation>) {
+        for violation in violations {
+            self.found.entry(violation.segment.clone()).or_default().add(FoundBy::Scan, violation);
+        }
+    }
+}
+
+/// Scans the cluster.
+pub async fn scan(cx: &Context) -> Result<Scan, ScanError> {
+    let (began, start) = (cx.now(), Instant::now());
+    let members = membership(&cx.index(), began);
+    let namespaces = members.keys().cloned().collect();
+    let mut walk = Walk { cx, members, found: BTreeMap::new() };
+    consumers::walk(&mut walk).await?;
+    volumes::walk(&mut walk).await?;
+    marks::walk(&mut walk).await?;
+    Ok(Scan { began, ended: cx.now(), took: start.elapsed(), namespaces, found: walk.found })
+}

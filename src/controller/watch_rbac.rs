@@ -1,0 +1,77 @@
+//! The watches of roles and bindings: what of them leads to Secrets goes into the index.
+
+use super::context::Context;
+use super::seen_rbac::{Bound, Rules, Seen as Object};
+use super::watch::{Seen, follow, pages};
+use crate::segmentation::access::RbacName;
+use kube::Resource;
+use kube::api::Api;
+use kube::runtime::{WatchStreamExt, watcher};
+use serde::de::DeserializeOwned;
+use std::collections::HashSet;
+
+/// Roles, or ClusterRoles.
+pub(super) async fn roles<K>(cx: &Context, what: &'static str, cluster: bool, synced: impl Fn())
+where
+    K: Resource<DynamicType = ()> + 'static,
+{
+    let put = |object: &Object<K, Rules>| {
+        let role = object.body.role();
+        let mut index = cx.index_mut();
+        let name = index.shared_rbac(object.name());
+        match cluster {
+            true => index.access.put_cluster_role(name, role, object.body.aggregation(object.labels())),
+            false => index.access.put_role(name, role),
+        }
+    };
+    let known = || cx.index().access.roles(cluster).cloned().collect();
+    let remove = |name: &RbacName| cx.index_mut().access.remove_role(name);
+    keep::<K, Rules>(cx, what, put, known, remove, synced).await;
+}
+
+/// RoleBindings, or ClusterRoleBindings.
+pub(super) async fn bindings<K>(cx: &Context, what: &'static str, cluster: bool, synced: impl Fn())
+where
+    K: Resource<DynamicType = ()> + 'static,
+{
+    let put = |object: &Object<K, Bound>| {
+        let mut index = cx.index_mut();
+        let name = index.shared_rbac(object.name());
+        let binding = object.body.binding(name.namespace.as_deref());
+        index.access.put_binding(name, binding);
+    };
+    let known = || cx.index().access.bindings(cluster).map(|(name, _)| name.clone()).collect();
+    let remove = |name: &RbacName| cx.index_mut().access.remove_binding(name);
+    keep::<K, Bound>(cx, what, put, known, remove, synced).await;
+}
+
+/// Keeps the index as a watch sees it. What a full listing no longer has is forgotten.
+async fn keep<K, B>(
+    cx: &Context,
+    what: &'static str,
+    put: impl Fn(&Object<K, B>),
+    known: impl Fn() -> Vec<RbacName>,
+    remove: impl Fn(&RbacName),
+    synced: impl Fn(),
+) where
+    K: Resource<DynamicType = ()> + 'static,
+    B: DeserializeOwned + Clone + Send + 'static,
+{
+    let api = Api::<Object<K, B>>::all(cx.client.clone());
+    let mut gone: HashSet<RbacName> = HashSet::new();
+    follow(what, watcher::watcher(api, pages()).default_backoff(), |seen| match seen {
+        Seen::ListBegins => gone = known().into_iter().collect(),
+        Seen::Listed(object) => {
+            gone.remove(&object.name());
+            put(&object);
+        }
+        Seen::There(object) => put(&object),
+        Seen::Gone(object) => remove(&object.name()),
+        Seen::ListEnds => {
+            gone.drain().for_each(|name| remove(&name));
+            synced();
+        }
+        Seen::Broken(_) => {}
+    })
+    .await;
+}

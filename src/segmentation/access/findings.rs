@@ -1,0 +1,73 @@
+//! What the reports say of RBAC.
+
+use super::judge::{Breach, Place, path};
+use super::jurisdiction::Jurisdiction;
+use super::{Access, Binding, RULE, RbacName};
+use crate::api::Reason;
+use crate::segmentation::violation::{ObjectRef, Violation};
+use crate::segmentation::world::World;
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+
+/// So many subjects of one binding are named.
+const SHOWN: usize = 5;
+
+/// Every binding by which somebody gets at Secrets across a boundary, by segment, whatever the mode. What readers and exceptions
+/// allow is none. While a policy is unknown nothing is found.
+pub fn findings(access: &Access, world: &World, now: Timestamp) -> Vec<Violation> {
+    let Ok(jurisdictions) = Jurisdiction::all(world) else { return Vec::new() };
+    let mut found = BTreeMap::new();
+    for (name, binding) in access.bindings(false) {
+        let (Some(namespace), Some(role)) = (&name.namespace, access.role(&binding.role)) else { continue };
+        let breaches = access.crossings(namespace, &binding.subjects, role, world, now).unwrap_or_default();
+        if breaches.is_empty() {
+            continue;
+        }
+        let Ok(Some(here)) = Jurisdiction::of(namespace, world) else { continue };
+        let how = "bind a ServiceAccount of this segment, or a role without these; or name the reader in rules.readers";
+        found.insert((here.segment.clone(), name), (Reason::CrossSegmentAccess, message(binding, &breaches, how)));
+    }
+    for (name, binding) in access.bindings(true) {
+        let Some(role) = access.role(&binding.role) else { continue };
+        let powers = access.powers(role, Place::Cluster, world);
+        for jurisdiction in &jurisdictions {
+            let breaches = access.strangers(&binding.subjects, powers, jurisdiction, now);
+            if !breaches.is_empty() {
+                let how = "bind it in the namespaces that need it, or a role without these; or name the reader in rules.readers of every policy";
+                let told = (Reason::ClusterWideAccess, message(binding, &breaches, how));
+                found.entry((jurisdiction.segment.clone(), name)).or_insert(told);
+            }
+        }
+    }
+    let violation = |((segment, name), (reason, message)): ((_, &RbacName), _)| Violation {
+        segment,
+        rule: RULE,
+        reason,
+        object: object(name),
+        message,
+    };
+    found.into_iter().map(violation).collect()
+}
+
+fn object(binding: &RbacName) -> ObjectRef {
+    ObjectRef {
+        api_version: "rbac.authorization.k8s.io/v1".to_owned(),
+        kind: if binding.namespace.is_some() { "RoleBinding" } else { "ClusterRoleBinding" }.to_owned(),
+        namespace: binding.namespace.clone(),
+        name: binding.name.to_string(),
+    }
+}
+
+fn message(binding: &Binding, breaches: &[Breach<'_>], how: &str) -> String {
+    let powers = breaches.iter().fold(super::powers::Powers::NONE, |all, breach| all | breach.powers);
+    format!("{} to {}: {how}", path(&binding.role, powers), named(breaches))
+}
+
+/// The subjects, the first few by name.
+pub fn named(breaches: &[Breach<'_>]) -> String {
+    let mut names = breaches.iter().take(SHOWN).map(|b| b.subject.to_string()).collect::<Vec<_>>().join(", ");
+    if breaches.len() > SHOWN {
+        names.push_str(&format!(" and {} more", breaches.len() - SHOWN));
+    }
+    names
+}

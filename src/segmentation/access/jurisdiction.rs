@@ -1,0 +1,80 @@
+//! Which policies speak for which namespaces: who is a reader there, and how a breach is answered.
+
+use super::Access;
+use super::powers::Powers;
+use super::subject::Subject;
+use crate::api::policy::{ExceptedRule, ModalRule, Mode};
+use crate::segmentation::authorize::{Unscoped, doubt, scope_of};
+use crate::segmentation::policy::Policy;
+use crate::segmentation::verdict::Refusal;
+use crate::segmentation::world::World;
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Governed namespaces of one segment under the same policies.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Jurisdiction {
+    /// The segment's name.
+    pub segment: Arc<str>,
+    /// The policies, at least one.
+    pub policies: Vec<Arc<Policy>>,
+    /// The namespaces, at least one.
+    pub namespaces: Vec<Arc<str>>,
+}
+
+impl Jurisdiction {
+    /// That of one namespace: None if it is not governed, an error if that cannot be told.
+    pub fn of(namespace: &str, world: &World) -> Result<Option<Self>, Refusal> {
+        match scope_of(namespace, world) {
+            Ok(scope) => Ok(Some(Self {
+                segment: scope.segment.name().into(),
+                policies: scope.policies.into_iter().cloned().collect(),
+                namespaces: vec![namespace.into()],
+            })),
+            Err(Unscoped::Refused(_)) => Ok(None),
+            Err(Unscoped::Undecided(why)) => Err(why),
+        }
+    }
+
+    /// Every one. A namespace whose policies disagree on its segment is in none.
+    pub fn all(world: &World) -> Result<Vec<Self>, Refusal> {
+        let mut all: BTreeMap<(Arc<str>, Vec<String>), Self> = BTreeMap::new();
+        if let Some(why) = doubt(world) {
+            return Err(why);
+        }
+        for namespace in world.namespaces.keys() {
+            let Ok(Some(one)) = Self::of(namespace, world) else { continue };
+            let names = one.policies.iter().map(|policy| policy.name.clone()).collect();
+            let known = all.entry((one.segment.clone(), names)).or_insert(Self { namespaces: Vec::new(), ..one });
+            known.namespaces.push(namespace.clone());
+        }
+        Ok(all.into_values().collect())
+    }
+
+    /// How it is answered that somebody has powers here whom no boundary lets have them; None if every policy lets them. The
+    /// strictest of the policies: each must name a reader, or lift the rule.
+    pub fn answer(&self, subject: &Subject, now: Timestamp) -> Option<Mode> {
+        let lifted = |policy: &Policy| {
+            let there = |namespace: &Arc<str>| policy.lifts(ExceptedRule::Rbac, None, &[namespace], now);
+            policy.lifts_for(subject, now) || self.namespaces.iter().all(there)
+        };
+        let allowed = |policy: &Arc<Policy>| policy.readers.iter().any(|r| r.covers(subject)) || lifted(policy);
+        if self.policies.iter().all(allowed) {
+            return None;
+        }
+        let answer = |policy: &Arc<Policy>| match policy.report_only.contains(&ModalRule::Rbac) || lifted(policy) {
+            true => Mode::Audit,
+            false => policy.mode,
+        };
+        self.policies.iter().map(answer).max()
+    }
+}
+
+impl Access {
+    /// Whether somebody may have any power anywhere: the control plane, and the operator for as much as it needs.
+    pub fn is_trusted(&self, subject: &Subject, powers: Powers) -> bool {
+        let operator = matches!(subject, Subject::Account(account) if *account == self.operator);
+        subject.is_the_platform() || (operator && powers.within(Powers::OPERATORS))
+    }
+}

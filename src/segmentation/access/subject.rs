@@ -1,0 +1,191 @@
+//! Whom a binding names, in one form however it is written.
+
+use crate::api::policy::{SubjectKind, SubjectRef};
+use crate::segmentation::world::ObjectName;
+use k8s_openapi::api::rbac::v1;
+use std::fmt;
+use std::sync::Arc;
+
+/// The namespace of the control plane's own ServiceAccounts. Whoever runs pods there owns the cluster.
+const CONTROL_PLANE: &str = "kube-system";
+/// Users that are parts of the control plane; only the cluster's own authority makes certificates for them.
+const CONTROL_PLANE_USERS: [&str; 4] =
+    ["system:apiserver", "system:kube-controller-manager", "system:kube-scheduler", "system:cloud-controller-manager"];
+/// Groups that RBAC refuses nothing anyway, or that kubeadm makes for its own admin.
+const ADMIN_GROUPS: [&str; 2] = ["system:masters", "kubeadm:cluster-admins"];
+/// Groups that every tenant is in, or whoever asks at all.
+const EVERYBODY: [&str; 3] = ["system:authenticated", "system:unauthenticated", "system:serviceaccounts"];
+const ANONYMOUS: &str = "system:anonymous";
+
+/// A subject of a binding.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Subject {
+    /// A person, or a part of the control plane.
+    User(Arc<str>),
+    /// A group.
+    Group(Arc<str>),
+    /// A ServiceAccount, as such or by its user name.
+    Account(ObjectName),
+    /// Every ServiceAccount of a namespace: the group `system:serviceaccounts:NAMESPACE`.
+    AccountsOf(Arc<str>),
+}
+
+/// A ServiceAccount that a policy names in a form that cannot be understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the ServiceAccount {0:?} is not of the form NAMESPACE:NAME, as in kubectl create rolebinding --serviceaccount=NAMESPACE:NAME"
+)]
+pub struct InvalidAccount(pub String);
+
+impl Subject {
+    /// As a binding in a namespace names it; None for a kind that RBAC does not have.
+    pub fn of(subject: &v1::Subject, namespace: Option<&str>) -> Option<Self> {
+        match subject.kind.as_str() {
+            "User" => Some(Self::user(&subject.name)),
+            "Group" => Some(Self::group(&subject.name)),
+            "ServiceAccount" => {
+                let own = subject.namespace.as_deref().filter(|given| !given.is_empty()).or(namespace);
+                Some(Self::Account(ObjectName::new(own.unwrap_or_default(), &subject.name)))
+            }
+            _ => None,
+        }
+    }
+
+    /// As a policy names it.
+    pub fn declared(subject: &SubjectRef) -> Result<Self, InvalidAccount> {
+        match subject.kind {
+            SubjectKind::User => Ok(Self::user(&subject.name)),
+            SubjectKind::Group => Ok(Self::group(&subject.name)),
+            SubjectKind::ServiceAccount => {
+                account(&subject.name).ok_or_else(|| InvalidAccount(subject.name.clone())).map(Self::Account)
+            }
+        }
+    }
+
+    fn user(name: &str) -> Self {
+        let account = name.strip_prefix("system:serviceaccount:").and_then(account);
+        account.map_or_else(|| Self::User(name.into()), Self::Account)
+    }
+
+    fn group(name: &str) -> Self {
+        match name.strip_prefix("system:serviceaccounts:") {
+            Some(namespace) if !namespace.is_empty() => Self::AccountsOf(namespace.into()),
+            _ => Self::Group(name.into()),
+        }
+    }
+
+    /// The namespace whose ServiceAccounts it is.
+    pub fn namespace(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Account(name) => Some(&name.namespace),
+            Self::AccountsOf(namespace) => Some(namespace),
+            Self::User(_) | Self::Group(_) => None,
+        }
+    }
+
+    /// Whether every tenant is among them.
+    pub fn is_everybody(&self) -> bool {
+        match self {
+            Self::Group(name) => EVERYBODY.contains(&&**name),
+            Self::User(name) => &**name == ANONYMOUS,
+            Self::Account(_) | Self::AccountsOf(_) => false,
+        }
+    }
+
+    /// Whether it is a part of the control plane, or the platform itself. No tenant can be one of these: their names are given
+    /// by the cluster's own authority, and whoever is given `kube-system` has the cluster already.
+    pub fn is_the_platform(&self) -> bool {
+        match self {
+            Self::User(name) => CONTROL_PLANE_USERS.contains(&&**name),
+            Self::Group(name) => ADMIN_GROUPS.contains(&&**name),
+            Self::Account(_) | Self::AccountsOf(_) => self.namespace().is_some_and(|n| &**n == CONTROL_PLANE),
+        }
+    }
+
+    /// Whether who is allowed as `self` is allowed as `other`, too.
+    pub fn covers(&self, other: &Self) -> bool {
+        self == other || matches!((self, other), (Self::AccountsOf(all), Self::Account(one)) if *all == one.namespace)
+    }
+
+    /// Whether a RoleBinding that names it can carry anything across a boundary: people's segments are not known.
+    pub(super) fn may_be_foreign(&self, namespace: &str) -> bool {
+        self.is_everybody() || self.namespace().is_some_and(|own| &**own != namespace)
+    }
+}
+
+/// `namespace:name`.
+fn account(text: &str) -> Option<ObjectName> {
+    let (namespace, name) = text.split_once(':')?;
+    let sound = !namespace.is_empty() && !name.is_empty() && !name.contains(':');
+    sound.then(|| ObjectName::new(namespace, name))
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(name) => write!(f, "User {name:?}"),
+            Self::Group(name) => write!(f, "Group {name:?}"),
+            Self::Account(name) => write!(f, "ServiceAccount {name}"),
+            Self::AccountsOf(namespace) => write!(f, "Group \"system:serviceaccounts:{namespace}\""),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bound(kind: &str, name: &str, namespace: Option<&str>) -> Option<Subject> {
+        let namespace = namespace.map(str::to_owned);
+        let subject = v1::Subject { api_group: None, kind: kind.into(), name: name.into(), namespace };
+        Subject::of(&subject, Some("here"))
+    }
+
+    #[test]
+    fn one_form_however_it_is_written() {
+        let account = Subject::Account(ObjectName::new("there", "app"));
+        let declared = |kind, name: &str| Subject::declared(&SubjectRef { kind, name: name.into() });
+        assert_eq!(bound("ServiceAccount", "app", Some("there")).unwrap(), account);
+        assert_eq!(bound("User", "system:serviceaccount:there:app", None).unwrap(), account);
+        assert_eq!(declared(SubjectKind::ServiceAccount, "there:app").unwrap(), account);
+        assert_eq!(declared(SubjectKind::User, "system:serviceaccount:there:app").unwrap(), account);
+        assert_eq!(bound("ServiceAccount", "app", None).unwrap(), Subject::Account(ObjectName::new("here", "app")));
+        assert_eq!(bound("ServiceAccount", "app", Some("")).unwrap(), Subject::Account(ObjectName::new("here", "app")));
+        assert_eq!(bound("Group", "system:serviceaccounts:there", None).unwrap(), Subject::AccountsOf("there".into()));
+        for name in ["system:serviceaccount:", "system:serviceaccount:a", "system:serviceaccount:a:b:c", "ada"] {
+            assert_eq!(bound("User", name, None).unwrap(), Subject::User(name.into()), "{name}");
+        }
+        for name in ["app", ":app", "there:", "there:app:more", ""] {
+            let error = declared(SubjectKind::ServiceAccount, name).unwrap_err();
+            assert!(error.to_string().contains("NAMESPACE:NAME"), "{error}");
+        }
+        assert_eq!(bound("Robot", "x", None), None);
+    }
+
+    #[test]
+    fn who_is_whom() {
+        let is = |kind: &str, name: &str, namespace: Option<&str>| {
+            let subject = bound(kind, name, namespace).unwrap();
+            (subject.is_everybody(), subject.is_the_platform(), subject.may_be_foreign("here"))
+        };
+        for group in EVERYBODY {
+            assert_eq!(is("Group", group, None), (true, false, true), "{group}");
+        }
+        assert_eq!(is("User", "system:anonymous", None), (true, false, true));
+        assert_eq!(is("Group", "system:masters", None), (false, true, false));
+        assert_eq!(is("User", "system:masters", None), (false, false, false), "a user of that name is nobody");
+        assert_eq!(is("User", "system:kube-controller-manager", None), (false, true, false));
+        assert_eq!(is("ServiceAccount", "job-controller", Some("kube-system")), (false, true, true));
+        assert_eq!(is("Group", "system:serviceaccounts:kube-system", None), (false, true, true));
+        assert_eq!(is("ServiceAccount", "job-controller", Some("kube-systems")), (false, false, true));
+        assert_eq!(is("Group", "system:serviceaccounts:here", None), (false, false, false));
+        assert_eq!(is("User", "ada", None), (false, false, false));
+    }
+
+    #[test]
+    fn all_accounts_of_a_namespace_cover_each() {
+        let (all, one) = (Subject::group("system:serviceaccounts:a"), Subject::user("system:serviceaccount:a:b"));
+        assert!(all.covers(&one) && all.covers(&all) && one.covers(&one) && !one.covers(&all));
+        assert!(!all.covers(&Subject::user("system:serviceaccount:ab:b")));
+    }
+}

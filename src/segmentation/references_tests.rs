@@ -1,0 +1,132 @@
+//! Held against what `VisitPodSecretNames` and `VisitPVSecretNames` of Kubernetes 1.36 visit.
+
+use super::*;
+use serde_json::{Value, json};
+
+fn pods(more: &Value) -> PodSpec {
+    let mut spec = json!({"containers": [{"name": "web", "image": "web"}]});
+    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    serde_json::from_value(spec).unwrap()
+}
+
+#[test]
+fn every_way_that_a_pod_names_a_secret() {
+    let container = |more: Value| {
+        let mut container = json!({"name": "more"});
+        container.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        container
+    };
+    let env = json!({"env": [{"name": "A", "value": "b"}, {"name": "V", "valueFrom": {"secretKeyRef": {"name": "orders", "key": "k"}}}]});
+    let from = json!({"envFrom": [{"configMapRef": {"name": "settings"}}, {"secretRef": {"name": "orders"}}]});
+    let reference = json!({"name": "orders"});
+    let volume = |more: Value| {
+        let mut volume = json!({"name": "v"});
+        volume.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({"volumes": [{"name": "empty", "emptyDir": {}}, volume]})
+    };
+    let mut forms = vec![
+        json!({"imagePullSecrets": [{"name": ""}, reference]}),
+        volume(json!({"secret": {"secretName": "orders"}})),
+        volume(json!({"projected": {"sources": [{"configMap": {"name": "c"}}, {"secret": reference}]}})),
+        volume(json!({"csi": {"driver": "d", "nodePublishSecretRef": reference}})),
+        volume(json!({"azureFile": {"secretName": "orders", "shareName": "s"}})),
+        volume(json!({"cephfs": {"monitors": ["m"], "secretRef": reference}})),
+        volume(json!({"cinder": {"volumeID": "i", "secretRef": reference}})),
+        volume(json!({"flexVolume": {"driver": "d", "secretRef": reference}})),
+        volume(json!({"iscsi": {"targetPortal": "t", "iqn": "i", "lun": 0, "secretRef": reference}})),
+        volume(json!({"rbd": {"monitors": ["m"], "image": "i", "secretRef": reference}})),
+        volume(json!({"scaleIO": {"gateway": "g", "system": "s", "volumeName": "v", "secretRef": reference}})),
+        volume(json!({"storageos": {"volumeName": "v", "secretRef": reference}})),
+    ];
+    for kind in ["containers", "initContainers", "ephemeralContainers"] {
+        forms.push(json!({kind: [container(env.clone())]}));
+        forms.push(json!({kind: [container(from.clone())]}));
+    }
+    for form in forms {
+        assert_eq!(of_pods(&pods(&form)), ["orders"].into(), "{form}");
+    }
+    let none = json!({
+        "imagePullSecrets": [{}],
+        "volumes": [{"name": "c", "configMap": {"name": "orders"}}, {"name": "p", "persistentVolumeClaim": {"claimName": "orders"}}],
+    });
+    assert_eq!(of_pods(&pods(&none)), [].into());
+}
+
+#[test]
+fn the_account_of_a_pod_and_what_an_account_gives_its_pods() {
+    for (written, account) in [(json!({}), "default"), (json!({"serviceAccountName": ""}), "default")] {
+        assert_eq!(account_of(&pods(&written)), account);
+    }
+    assert_eq!(account_of(&pods(&json!({"serviceAccountName": "orders"}))), "orders");
+    let account = json!({"secrets": [{"name": "a"}, {}], "imagePullSecrets": [{"name": "b"}, {"name": ""}]});
+    let account: ServiceAccount = serde_json::from_value(account).unwrap();
+    assert_eq!(of_account(&account), ["a", "b"].into());
+}
+
+#[test]
+fn every_way_that_a_volume_names_a_secret() {
+    let there = json!({"namespace": "vault", "name": "orders"});
+    let csi = |field: &str| json!({"csi": {"driver": "d", "volumeHandle": "h", field: there}});
+    let fields = [
+        "controllerPublishSecretRef",
+        "controllerExpandSecretRef",
+        "nodePublishSecretRef",
+        "nodeStageSecretRef",
+        "nodeExpandSecretRef",
+    ];
+    let mut sources: Vec<Value> = fields.into_iter().map(csi).collect();
+    sources.extend([
+        json!({"azureFile": {"secretName": "orders", "secretNamespace": "vault", "shareName": "s"}}),
+        json!({"cephfs": {"monitors": ["m"], "secretRef": there}}),
+        json!({"cinder": {"volumeID": "i", "secretRef": there}}),
+        json!({"flexVolume": {"driver": "d", "secretRef": there}}),
+        json!({"iscsi": {"targetPortal": "t", "iqn": "i", "lun": 0, "secretRef": there}}),
+        json!({"rbd": {"monitors": ["m"], "image": "i", "secretRef": there}}),
+        json!({"scaleIO": {"gateway": "g", "system": "s", "secretRef": there}}),
+        json!({"storageos": {"volumeName": "v", "secretRef": there}}),
+    ]);
+    let named = |spec: &Value| {
+        let volume: PersistentVolume = serde_json::from_value(json!({"spec": spec})).unwrap();
+        let (names, bound) = of_persistent_volume(&volume);
+        let names: Vec<String> = names.into_iter().map(|(namespace, name)| format!("{namespace}/{name}")).collect();
+        (names, bound.map(str::to_owned))
+    };
+    for mut spec in sources {
+        assert_eq!(named(&spec), (vec!["vault/orders".to_owned()], None), "{spec}");
+        spec["claimRef"] = json!({"namespace": "shop", "name": "c"});
+        assert_eq!(named(&spec), (vec!["vault/orders".to_owned()], Some("shop".to_owned())), "{spec}");
+    }
+    // Without a namespace it is the claim's, and without a claim none.
+    let mut spec = json!({"azureFile": {"secretName": "orders", "shareName": "s"}});
+    assert_eq!(named(&spec), (vec![], None));
+    spec["claimRef"] = json!({"namespace": "shop", "name": "c"});
+    assert_eq!(named(&spec), (vec!["shop/orders".to_owned()], Some("shop".to_owned())));
+}
+
+#[test]
+fn every_way_that_a_class_names_a_secret() {
+    let named = |parameters: &[(&str, &str)]| {
+        let parameters = parameters.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let names = of_parameters(&parameters);
+        names.into_iter().map(|(namespace, name)| format!("{namespace:?} {name:?}")).collect::<Vec<_>>()
+    };
+    for step in ["provisioner", "controller-publish", "node-stage", "node-publish", "controller-expand", "node-expand"]
+    {
+        let (name, namespace) =
+            (format!("csi.storage.k8s.io/{step}-secret-name"), format!("csi.storage.k8s.io/{step}-secret-namespace"));
+        assert_eq!(named(&[(&name, "orders"), (&namespace, "vault")]), ["Some(\"vault\") Some(\"orders\")"], "{step}");
+    }
+    for (name, namespace) in [
+        ("secretName", "secretNamespace"),
+        ("adminSecretName", "adminSecretNamespace"),
+        ("userSecretName", "usersecretnamespace"),
+    ] {
+        assert_eq!(named(&[(name, "orders"), (namespace, "vault")]), ["Some(\"vault\") Some(\"orders\")"], "{name}");
+    }
+    let (name, namespace) =
+        ("csi.storage.k8s.io/provisioner-secret-name", "csi.storage.k8s.io/provisioner-secret-namespace");
+    assert_eq!(named(&[(name, "${pvc.name}"), (namespace, "vault")]), ["Some(\"vault\") None"]);
+    assert_eq!(named(&[(name, "orders"), (namespace, "${pvc.namespace}")]), ["None Some(\"orders\")"]);
+    assert_eq!(named(&[(name, "orders")]), [""; 0]);
+    assert_eq!(named(&[("fsType", "ext4")]), [""; 0]);
+}

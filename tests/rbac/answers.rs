@@ -1,0 +1,97 @@
+//! How a breach is answered: by the mode, by reportOnly, by readers and exceptions.
+
+use crate::support::tenants::{POLICY, SOON, apply};
+use crate::support::wait::eventually;
+use crate::{Scene, cluster_wide, everybody, scene, subject};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+#[derive(Debug, PartialEq)]
+enum Answer {
+    Refused,
+    Warned,
+    Recorded,
+}
+
+impl Scene {
+    fn answer(&self, object: &Value) -> Answer {
+        let file = self.cluster.dir.join("asked.json");
+        std::fs::write(&file, object.to_string()).unwrap();
+        let out = self.cluster.kubectl(&["create", "--dry-run=server", "-f", file.to_str().unwrap()]);
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        match (out.status.success(), said.contains("rule Rbac, ")) {
+            (false, true) => Answer::Refused,
+            (true, true) if said.contains("Warning: ") => Answer::Warned,
+            (true, false) if said.is_empty() => Answer::Recorded,
+            _ => panic!("{said}"),
+        }
+    }
+}
+
+fn exception(what: &str) -> String {
+    let end = Timestamp::now() + SignedDuration::from_hours(24);
+    let end = end.strftime("%Y-%m-%dT%H:%M:%SZ");
+    format!("  exceptions: [{{rule: Rbac, {what}, reason: moving, expirationTime: \"{end}\"}}]\n")
+}
+
+#[test]
+fn a_breach_is_answered_as_the_policies_say() {
+    let scene = scene();
+    use Answer::*;
+    let inside = everybody("payments-prod", "edit");
+    let wide = cluster_wide("wide", "edit", "ServiceAccount", "plain:backup");
+    let mut account = inside.clone();
+    account["subjects"] = json!([subject("ServiceAccount", "plain:backup")]);
+    let readers = |all: &str| format!("  rules: {{readers: [{all}]}}\n");
+    let backup = "{kind: ServiceAccount, name: \"plain:backup\"}";
+    for (more, expected) in [
+        (String::new(), [Refused, Refused, Refused]),
+        ("  mode: Warn\n".into(), [Warned, Warned, Warned]),
+        ("  mode: Audit\n".into(), [Recorded, Recorded, Recorded]),
+        ("  reportOnly: [Rbac]\n".into(), [Recorded, Recorded, Recorded]),
+        ("  reportOnly: [Replication]\n".into(), [Refused, Refused, Refused]),
+        (readers(backup), [Refused, Recorded, Recorded]),
+        (readers("{kind: Group, name: \"system:serviceaccounts:plain\"}"), [Refused, Recorded, Recorded]),
+        (readers("{kind: User, name: \"system:serviceaccount:plain:backup\"}"), [Refused, Recorded, Recorded]),
+        (readers("{kind: User, name: backup}"), [Refused, Refused, Refused]),
+        (exception("namespaces: [payments-prod]"), [Recorded, Refused, Recorded]),
+        (exception(&format!("subjects: [{backup}]")), [Refused, Recorded, Recorded]),
+    ] {
+        apply(&scene.cluster, &format!("{POLICY}{more}"));
+        eventually(&format!("{expected:?} under {more}"), SOON, || {
+            let answers = [&inside, &wide, &account].map(|object| scene.answer(object));
+            if answers == expected { Ok(()) } else { Err(format!("{answers:?}")) }
+        });
+    }
+    // Every policy must name a reader, whosever namespaces it governs.
+    apply(&scene.cluster, &format!("{POLICY}{}", readers(backup)));
+    let second = |more: &str| {
+        let narrowed = POLICY.replace("name: tenants", "name: second").replace(
+            "{matchExpressions: [{key: tenant, operator: Exists}, {key: environment, operator: Exists}]}",
+            "{matchLabels: {tenant: billing}}",
+        );
+        format!("{narrowed}{more}")
+    };
+    for (more, expected) in [(String::new(), Refused), (readers(backup), Recorded), ("  mode: Audit\n".into(), Refused)]
+    {
+        apply(&scene.cluster, &second(&more));
+        eventually(&format!("{expected:?} with a second under {more}"), SOON, || {
+            let answer = scene.answer(&wide);
+            if answer == expected { Ok(()) } else { Err(format!("{answer:?}")) }
+        });
+    }
+
+    for (wrong, says) in [
+        (readers("{kind: ServiceAccount, name: backup}"), "NAMESPACE:NAME"),
+        (readers("{kind: Robot, name: x}"), "kind"),
+        (exception("keys: [a]"), "is for namespaces or subjects"),
+        (exception(&format!("subjects: [{backup}], namespaces: [a]")), "exactly one non-empty list"),
+        (
+            exception(&format!("subjects: [{backup}]")).replace("Rbac", "Consumers"),
+            "only an exception to Rbac is for subjects",
+        ),
+    ] {
+        let told = scene.cluster.apply(&format!("{POLICY}{wrong}"));
+        assert!(told.as_ref().is_err_and(|text| text.contains(says)), "{wrong}: {told:?}");
+    }
+}

@@ -1,0 +1,186 @@
+//! A brownfield cluster in mode Audit: the report lists what Enforce would refuse, found by watching and by scanning.
+
+use crate::support::operator::{Operator, USER};
+use crate::support::oracle::all_is_well;
+use crate::support::stub_manager::Says;
+use crate::support::tenants::*;
+use crate::support::wait::eventually;
+use crate::{OFTEN, Scene, ok, reason, scene, violating};
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+const FOREIGN: &str = r#"
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: thief, namespace: payments-prod}
+imagePullSecrets: [{name: orders}]
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: payments-prod}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      serviceAccountName: thief
+      containers: [{name: web, image: web, envFrom: [{secretRef: {name: orders}}]}]
+---
+apiVersion: batch/v1
+kind: CronJob
+metadata: {name: nightly, namespace: payments-prod}
+spec:
+  schedule: "0 0 1 1 *"
+  jobTemplate:
+    spec:
+      template:
+        spec:
+          restartPolicy: Never
+          containers: [{name: web, image: web}]
+          volumes: [{name: v, secret: {secretName: orders}}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: lone, namespace: payments-prod}
+spec:
+  serviceAccountName: thief
+  containers: [{name: web, image: web, env: [{name: V, valueFrom: {secretKeyRef: {name: orders, key: value}}}]}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: fine, namespace: payments-prod}
+spec:
+  serviceAccountName: orders
+  containers: [{name: web, image: web, env: [{name: V, valueFrom: {secretKeyRef: {name: orders, key: value}}}]}]
+---
+apiVersion: v1
+kind: PersistentVolume
+metadata: {name: peeping}
+spec:
+  capacity: {storage: 1Gi}
+  accessModes: [ReadWriteOnce]
+  csi: {driver: csi.example.com, volumeHandle: h, nodeStageSecretRef: {namespace: payments-prod, name: orders}}
+---
+apiVersion: storage.k8s.io/v1
+kind: StorageClass
+metadata: {name: peeping}
+provisioner: csi.example.com
+parameters:
+  csi.storage.k8s.io/provisioner-secret-name: orders
+  csi.storage.k8s.io/provisioner-secret-namespace: payments-prod
+---
+apiVersion: v1
+kind: Secret
+metadata:
+  name: pulled
+  namespace: payments-prod
+  annotations: {replicator.v1.mittwald.de/replicate-from: billing-prod/db}
+"#;
+
+fn all(status: &Value) -> BTreeSet<String> {
+    let rows = status["violations"].as_array().into_iter().flatten().map(|v| {
+        let text = |path: &str| v.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
+        format!("{} {} {} {}", text("/rule"), text("/reason"), text("/object/kind"), text("/object/name"))
+    });
+    rows.collect()
+}
+
+/// Waits until the operator that runs now has scanned so many times more.
+fn scanned(scene: &Scene, times: usize) {
+    let mark = scene.cluster.audit_mark();
+    eventually("it scans", SOON * 4, || {
+        let own = scene.cluster.audit_since(mark).user(USER).credential(&scene.operator.credential);
+        // The last part of a scan.
+        let done = own.verb("list").resource("secrets").only(|r| r.namespace.is_empty() && r.uri.contains("limit=100"));
+        let seen = done.only(|r| !r.uri.contains("labelSelector")).len();
+        if seen > times { Ok(()) } else { Err(seen) }
+    });
+}
+
+#[test]
+fn what_enforce_would_refuse_is_listed_in_mode_audit() {
+    let accounts = ["orders", "other"];
+    let scene = scene();
+    let cluster = &scene.cluster;
+    apply(cluster, &format!("{POLICY}  mode: Audit\n"));
+    eventually("the mode is Audit", SOON, || {
+        let policy = cluster.get_json("segmentationpolicy", None, "tenants").ok_or("gone")?;
+        if policy["status"]["effective"]["mode"] == "Audit" { Ok(()) } else { Err(policy["status"].to_string()) }
+    });
+    for account in accounts {
+        ok(cluster, &["create", "serviceaccount", account, "-n", "payments-prod"]);
+    }
+    apply(cluster, FOREIGN);
+    // A pod that is older than the claim stops nothing in this mode, and is told at once.
+    scene.project("orders");
+    scene.stub.put("billing/prod/db", Says::Text("canary-billing-kX9mQ2vL8nR5wT3z1pQ".into()));
+    let theirs = crate::claim("stray").replace("payments/prod/stray", "billing/prod/db");
+    apply(cluster, &theirs);
+    let told: BTreeSet<String> = [
+        "Claims KeyNotAllowed ScopedSecret stray",
+        "Consumers ForeignConsumer CronJob nightly",
+        "Consumers ForeignConsumer Deployment web",
+        "Consumers ForeignConsumer PersistentVolume peeping",
+        "Consumers ForeignConsumer Pod lone",
+        "Consumers ForeignConsumer ServiceAccount thief",
+        "Consumers ForeignConsumer StorageClass peeping",
+        "Replication ReplicatedIn Secret pulled",
+    ]
+    .map(str::to_owned)
+    .into();
+    let report = eventually("all of it is listed", SOON * 3, || {
+        let report = scene.report("payments/prod").ok_or("none")?;
+        if all(&report["status"]) == told { Ok(report) } else { Err(report["status"].to_string()) }
+    });
+    assert_eq!(scene.stub.asked("billing/prod/db"), 0);
+    assert_eq!((&report["status"]["total"], reason(&report["status"], "Clean").as_str()), (&8.into(), "ViolationsFound"));
+    assert!(report["status"]["lastScanTime"].is_string(), "{report}");
+    let messages = report["status"]["violations"].to_string();
+    for part in ["add this one to spec.consumers", "keep a storage driver's credentials", "from namespace \\\"billing-prod\\\""] {
+        assert!(messages.contains(part), "{part} in {messages}");
+    }
+    let metrics = scene.operator.probe("/metrics").unwrap();
+    assert!(metrics.contains(r#"scoped_secrets_violations{rule="Consumers",reason="ForeignConsumer"} 6"#), "{metrics}");
+    // Others' reports have none of it.
+    assert_eq!(scene.report("billing/prod").unwrap()["status"]["total"], 0);
+
+    // Scans that change nothing write nothing; nor do a crash in the middle of one, and another leader.
+    let mark = cluster.audit_mark();
+    scanned(&scene, 2);
+    let Scene { cluster, stub, operator } = scene;
+    operator.kill();
+    let operator = Operator::start_with(&cluster, &OFTEN);
+    let scene = Scene { cluster, stub, operator };
+    let cluster = &scene.cluster;
+    eventually("it leads", SOON, || scene.operator.leads());
+    scanned(&scene, 1);
+    assert_eq!(scene.written(mark), [""; 0]);
+    assert_eq!(scene.report("payments/prod").unwrap()["status"], report["status"], "with the same times");
+
+    // An exception lifts a rule, and shows while it lasts.
+    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24);
+    let lifted = format!(
+        "{POLICY}  mode: Audit\n  exceptions: [{{rule: Consumers, namespaces: [payments-prod], reason: JIRA-12, expirationTime: {}}}]\n",
+        soon.strftime("%Y-%m-%dT%H:%M:%SZ")
+    );
+    apply(cluster, &lifted);
+    let report = scene.says("the rule is lifted", |s| !all(s).contains("Consumers ForeignConsumer Pod lone"));
+    let exception = &report["status"]["exceptions"][0];
+    assert_eq!((&exception["rule"], &exception["reason"]), (&"Consumers".into(), &"JIRA-12".into()));
+    assert_eq!(exception["lifts"], serde_json::json!(["payments-prod"]));
+    apply(cluster, &format!("{POLICY}  mode: Audit\n  exceptions: []\n"));
+    scene.says("it is not lifted any more", |s| all(s) == told && s["exceptions"].is_null());
+
+    // Mended, all of it; the scan sees that.
+    ok(cluster, &["delete", "scopedsecret", "stray", "-n", "payments-prod"]);
+    ok(cluster, &["delete", "deployment/web", "cronjob/nightly", "pod/lone", "secret/pulled", "serviceaccount/thief", "-n", "payments-prod"]);
+    ok(cluster, &["delete", "storageclass", "peeping"]);
+    ok(cluster, &["delete", "persistentvolume", "peeping"]);
+    eventually("the segment is clean", SOON * 3, || {
+        let report = scene.report("payments/prod").ok_or("none")?;
+        let status = &report["status"];
+        if reason(status, "Clean") == "NothingFound" && status["total"] == 0 { Ok(()) } else { Err(status.to_string()) }
+    });
+    assert!(violating(&scene.report("payments/prod").unwrap()["status"], "ForeignConsumer").is_empty());
+    all_is_well(cluster, &scene.operator);
+}
