@@ -159,6 +159,7 @@ pub const FOREIGN_ENTRIES: &[(Governs, Entry)] = &[
                 ("external-secrets.io", "v1alpha1", &["pushsecrets"]),
             ],
             operations: &["CREATE", "UPDATE"],
+            conditions: &[],
         },
     ),
     (
@@ -168,6 +169,7 @@ pub const FOREIGN_ENTRIES: &[(Governs, Entry)] = &[
             path: OTHER_OPERATORS_PATH,
             kinds: &[("secrets.hashicorp.com", "v1beta1", &["vaultstaticsecrets"])],
             operations: &["CREATE", "UPDATE"],
+            conditions: &[],
         },
     ),
     (
@@ -177,6 +179,7 @@ pub const FOREIGN_ENTRIES: &[(Governs, Entry)] = &[
             path: OTHER_OPERATORS_PATH,
             kinds: &[("secrets-store.csi.x-k8s.io", "v1", &["secretproviderclasses"])],
             operations: &["CREATE", "UPDATE"],
+            conditions: &[],
         },
     ),
 ];
@@ -192,6 +195,7 @@ pub const FOREIGN_CLUSTER_ENTRIES: &[(Governs, Entry)] = &[(
             ("external-secrets.io", "v1beta1", &["clusterexternalsecrets", "clustersecretstores"]),
         ],
         operations: &["CREATE", "UPDATE"],
+        conditions: &[],
     },
 )];
 

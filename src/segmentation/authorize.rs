@@ -67,7 +67,7 @@ pub fn authorize<'w>(claim: &Claim, world: impl Into<View<'w>>, now: Timestamp) 
 
 /// Whether a namespace is governed: the policies over it agree on a segment, or why it has none.
 pub fn segment_of<'w>(namespace: &str, world: impl Into<View<'w>>) -> Result<Segment, Refusal> {
-    match scope_of(namespace, world.into()) {
+    match scope_of(namespace, world) {
         Ok(scope) => Ok(scope.segment),
         Err(Unscoped::Refused(refusal) | Unscoped::Undecided(refusal)) => Err(refusal),
     }
@@ -93,7 +93,7 @@ pub enum Governance {
 
 /// How breaches are answered in a namespace.
 pub fn governance(namespace: &str, world: &World, now: Timestamp) -> Governance {
-    match scope_of(namespace, world.into()) {
+    match scope_of(namespace, world) {
         Ok(scope) => {
             let strictest = |rule| scope.policies.iter().map(|p| p.answers(rule, namespace, now)).max();
             Governance::Governed {
