@@ -207,7 +207,7 @@ fn main() {
 
     let shared = cluster.clone();
     let rule = route(&[("scopedsecrets.io", "SegmentationPolicy")], move |r| {
-        policies::judge(r, &mut shared.index.write().unwrap(), now)
+        policies::judge(r, &shared.index.read().unwrap(), now)
     });
     let policy = |more| json!({"apiVersion": "scopedsecrets.io/v1alpha1", "kind": "SegmentationPolicy", "metadata": {"name": "tenants"}, "spec": spec(&more)});
     let (new, old) = (policy(json!({"mode": "Warn"})), policy(json!({})));

@@ -25,3 +25,4 @@ pub mod projection;
 pub mod provider;
 pub mod segmentation;
 pub mod telemetry;
+pub mod yaml;

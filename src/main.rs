@@ -9,11 +9,11 @@ use scoped_secrets::admission::certificate_keeper::Keeper;
 use scoped_secrets::admission::health::{self, Readiness};
 use scoped_secrets::admission::identities::Installation;
 use scoped_secrets::admission::review::{self, Route};
-use scoped_secrets::admission::rules::{claims, copies, policies, rbac};
+use scoped_secrets::admission::rules::{claims, copies, other_operators, policies, rbac};
 use scoped_secrets::admission::server::{self, Limits, Transport};
 use scoped_secrets::admission::tls::{CertificateCell, server_config};
 use scoped_secrets::admission::webhook_configuration::{
-    Endpoint, RBAC_PATH, SCOPED_SECRETS_PATH, SEGMENTATION_POLICIES_PATH, Wanted,
+    Endpoint, OTHER_OPERATORS_PATH, RBAC_PATH, SCOPED_SECRETS_PATH, SEGMENTATION_POLICIES_PATH, Wanted,
 };
 use scoped_secrets::api::{FIELD_MANAGER, GROUP};
 use scoped_secrets::controller::context::{Context, Nature};
@@ -192,6 +192,12 @@ async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
             rule: policies::RULE,
             kinds: &[(GROUP, "SegmentationPolicy")],
             review: Arc::new(policies::Policies(cx.clone())),
+        },
+        Route {
+            path: OTHER_OPERATORS_PATH,
+            rule: other_operators::RULE,
+            kinds: other_operators::KINDS,
+            review: Arc::new(other_operators::OtherOperators(cx.clone())),
         },
         Route {
             path: copies::PATH,

@@ -6,7 +6,7 @@
 mod support;
 
 use scoped_secrets::cli::simulate::crd::Crds;
-use scoped_secrets::cli::simulate::yaml::{compose, split};
+use scoped_secrets::yaml::{compose, split};
 use support::cluster::Cluster;
 
 const STORE: &str = "ScopedSecretStore";

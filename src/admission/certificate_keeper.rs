@@ -206,7 +206,7 @@ impl Keeper {
     /// Which namespaces are governed; None: not known yet.
     fn governed(&self, live: &[ValidatingWebhook]) -> Option<Governed> {
         let known = self.governed.borrow().clone()?;
-        Some(known.with_those_in_use(webhook_configuration::registered_labels(live)))
+        Some(known.with_those_in_use(webhook_configuration::registered(live)))
     }
 
     /// Serves what the Secret holds; a broken one leaves what was served before.

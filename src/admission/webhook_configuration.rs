@@ -9,6 +9,7 @@
 use super::bundle::Published;
 use super::identities::Installation;
 use super::rules::copies;
+use crate::api::policy::Governs;
 use crate::api::{GROUP, NAMESPACE_NAME_LABEL};
 use crate::segmentation::governed::{Governed, LabelSet};
 use axum::http::Uri;
@@ -16,6 +17,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhook;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// Name of the object.
 pub const CONFIGURATION: &str = "scoped-secrets";
@@ -141,6 +143,62 @@ pub const CLUSTER_ENTRIES: &[Entry] = &[Entry {
     conditions: &[],
 }];
 
+/// Where objects of other operators are reviewed.
+pub const OTHER_OPERATORS_PATH: &str = "/admission/otheroperators";
+
+/// Entries for governed namespaces, registered only where a policy asks for it: a cluster that does not pays nothing.
+pub const FOREIGN_ENTRIES: &[(Governs, Entry)] = &[
+    (
+        Governs::ExternalSecrets,
+        Entry {
+            name: "externalsecrets",
+            path: OTHER_OPERATORS_PATH,
+            kinds: &[
+                ("external-secrets.io", "v1", &["externalsecrets", "secretstores"]),
+                ("external-secrets.io", "v1beta1", &["externalsecrets", "secretstores"]),
+                ("external-secrets.io", "v1alpha1", &["pushsecrets"]),
+            ],
+            operations: &["CREATE", "UPDATE"],
+            conditions: &[],
+        },
+    ),
+    (
+        Governs::VaultSecrets,
+        Entry {
+            name: "vaultsecrets",
+            path: OTHER_OPERATORS_PATH,
+            kinds: &[("secrets.hashicorp.com", "v1beta1", &["vaultstaticsecrets"])],
+            operations: &["CREATE", "UPDATE"],
+            conditions: &[],
+        },
+    ),
+    (
+        Governs::SecretProviderClasses,
+        Entry {
+            name: "secretproviderclasses",
+            path: OTHER_OPERATORS_PATH,
+            kinds: &[("secrets-store.csi.x-k8s.io", "v1", &["secretproviderclasses"])],
+            operations: &["CREATE", "UPDATE"],
+            conditions: &[],
+        },
+    ),
+];
+
+/// Likewise for what is cluster-scoped.
+pub const FOREIGN_CLUSTER_ENTRIES: &[(Governs, Entry)] = &[(
+    Governs::ExternalSecrets,
+    Entry {
+        name: "clusterexternalsecrets",
+        path: OTHER_OPERATORS_PATH,
+        kinds: &[
+            ("external-secrets.io", "v1", &["clusterexternalsecrets", "clustersecretstores"]),
+            ("external-secrets.io", "v1beta1", &["clusterexternalsecrets", "clustersecretstores"]),
+        ],
+        operations: &["CREATE", "UPDATE"],
+        conditions: &[],
+    },
+)];
+
 /// What the entries are made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
@@ -178,7 +236,15 @@ impl Wanted {
                 all.push(self.entry(entry, &name, "Namespaced", "Fail", self.governed_by(labels), published));
             }
         }
-        for entry in CLUSTER_ENTRIES {
+        for (operators, entry) in FOREIGN_ENTRIES {
+            for labels in governed.sets().filter(|labels| governed.holds(labels, *operators)) {
+                let name = format!("{}-{}", entry.name, labels.slug());
+                all.push(self.entry(entry, &name, "Namespaced", "Fail", self.governed_by(labels), published));
+            }
+        }
+        let operators = governed.operators();
+        let foreign = FOREIGN_CLUSTER_ENTRIES.iter().filter(|(asked, _)| operators.contains(asked));
+        for entry in CLUSTER_ENTRIES.iter().chain(foreign.map(|(_, entry)| entry)) {
             all.push(self.entry(entry, entry.name, "Cluster", "Ignore", json!({}), published));
         }
         all
@@ -275,13 +341,17 @@ impl Wanted {
     }
 }
 
-/// The sets of segment labels that our entries are registered for.
-pub fn registered_labels(live: &[ValidatingWebhook]) -> impl Iterator<Item = LabelSet> {
+/// What our entries are registered for: the sets of segment labels, and other operators' objects there.
+pub fn registered(live: &[ValidatingWebhook]) -> impl Iterator<Item = (LabelSet, BTreeSet<Governs>)> {
     live.iter().filter(|entry| is_ours(entry)).filter_map(|entry| {
         let expressions = entry.namespace_selector.as_ref()?.match_expressions.as_ref()?;
         let labels: Vec<String> =
             expressions.iter().filter(|e| e.operator == "Exists").map(|e| e.key.clone()).collect();
-        (!labels.is_empty()).then(|| LabelSet::of(&labels))
+        let operators = FOREIGN_ENTRIES
+            .iter()
+            .filter(|(_, foreign)| entry.name.strip_prefix(foreign.name).is_some_and(|rest| rest.starts_with('-')))
+            .map(|(operators, _)| *operators);
+        (!labels.is_empty()).then(|| (LabelSet::of(&labels), operators.collect()))
     })
 }
 
@@ -409,7 +479,7 @@ mod tests {
             namespace_selector: serde_json::from_value(selector.clone()).unwrap(),
             ..ValidatingWebhook::default()
         };
-        assert_eq!(registered_labels(&[live]).collect::<Vec<_>>(), [labels]);
+        assert_eq!(registered(&[live]).collect::<Vec<_>>(), [(labels, BTreeSet::new())]);
         assert_eq!(
             selector,
             json!({"matchExpressions": [
@@ -418,5 +488,32 @@ mod tests {
                 {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system", "scoped-secrets"]},
             ]})
         );
+    }
+
+    #[test]
+    fn other_operators_only_where_a_policy_asks() {
+        let labels = |label: &str| LabelSet::of(&[label.to_owned()]);
+        let sets = [labels("tenant"), labels("team")];
+        let entries = |governed: &Governed| {
+            let typed = wanted(None).typed(&published("PEM"), governed);
+            typed.into_iter().skip(2).collect::<Vec<_>>()
+        };
+        assert_eq!(entries(&Governed::new(sets.clone(), false)), []);
+        let asked = [(labels("team"), BTreeSet::from([Governs::ExternalSecrets, Governs::VaultSecrets]))];
+        let governed = Governed::new(sets.clone(), false).holding(asked.clone());
+        let found = entries(&governed);
+        let shown: Vec<(&str, Option<&str>)> =
+            found.iter().map(|e| (e.name.split(['-', '.']).next().unwrap(), e.failure_policy.as_deref())).collect();
+        assert_eq!(
+            shown,
+            [
+                ("externalsecrets", Some("Fail")),
+                ("vaultsecrets", Some("Fail")),
+                ("clusterexternalsecrets", Some("Ignore"))
+            ]
+        );
+        // A policy that cannot be understood any more keeps what it had.
+        let uncertain = Governed::new([labels("tenant")], true).with_those_in_use(registered(&found));
+        assert_eq!(entries(&uncertain), found);
     }
 }

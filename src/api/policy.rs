@@ -159,6 +159,8 @@ pub enum ModalRule {
     Consumers,
     /// No replicator carries a Secret into or out of a governed namespace.
     Replication,
+    /// Objects of other operators ask only for keys that the namespace may claim.
+    OtherOperators,
     /// No Secret or ConfigMap carries a projected value into another segment.
     Copies,
     /// No role carries a Secret across a boundary.
@@ -224,10 +226,26 @@ pub struct Rules {
     /// Whether deletionPolicy Retain is allowed. Default: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow_retain: Option<bool>,
+    /// Objects of other operators that are held to the same rules (rule OtherOperators): which keys they may name. Several
+    /// policies over one namespace: the union. Default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "set"))]
+    pub governs: Vec<Governs>,
     /// Who may have powers over Secrets across the cluster, or across segments, by RBAC.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["kind", "name"]))]
     pub readers: Vec<SubjectRef>,
+}
+
+/// Objects of other operators that a policy holds to its rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum Governs {
+    /// ExternalSecrets, ClusterExternalSecrets and PushSecrets of external-secrets.io.
+    ExternalSecrets,
+    /// VaultStaticSecrets of secrets.hashicorp.com.
+    VaultSecrets,
+    /// SecretProviderClasses of secrets-store.csi.x-k8s.io.
+    SecretProviderClasses,
 }
 
 /// Somebody, as RBAC names them.
@@ -353,6 +371,8 @@ pub enum ExceptedRule {
     Consumers,
     /// No replicator carries a Secret into or out of the namespace.
     Replication,
+    /// Objects of other operators ask only for keys that the namespace may claim.
+    OtherOperators,
     /// No Secret or ConfigMap carries a projected value into another segment.
     Copies,
     /// No role carries a Secret across a boundary.

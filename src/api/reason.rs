@@ -99,6 +99,11 @@ reasons! {
     ClusterWideAccess Refused: "A role would let somebody at the Secrets of every namespace.", "A ClusterRoleBinding gives it to somebody who is not in rules.readers of the policies.", "Bind the role in the namespaces that need it, or list the subject in rules.readers of every policy.";
     RoleUnknown Waiting: "A role that a binding names is not known, so that what it would give cannot be told.", "It does not exist, or was created a moment ago.", "Create the role first, then the binding; try again.";
 
+    // ---- objects of other operators
+    KeyNotExact Refused: "An object of another operator does not name one exact key, so that it cannot be judged.", "It takes whatever keys match (find), rewrites what it takes, uses a generator, or is not written as that operator documents it.", "Name each key exactly, as the message says; or write a ScopedSecret instead.";
+    StoreUnresolved Refused: "The store that an object of another operator asks cannot be resolved to one account and region.", "It does not exist, is of another provider than AWS Secrets Manager, or names neither a role nor a region.", "Create or correct the store as the message says, or write the key as a full ARN.";
+    WriteNotAllowed Refused: "An object of another operator would write a remote key.", "A PushSecret: reading a key never implies writing it.", "Remove it, or ask the platform team for an exception to OtherOperators.";
+
     // ---- the store
     StoreNotFound Waiting: "The ScopedSecretStore does not exist.", "storeRef.name is misspelt, or the store is not there yet.", "Create the store, or correct storeRef.name.";
     StoreInvalid Refused: "The store cannot be used as it is written.", "Its path, endpoint or role is wrong, or its credentials Secret lacks a key.", "Platform team: correct the store as its message says.";
@@ -156,7 +161,6 @@ reasons! {
     SecretShared Refused: "Pods under several ServiceAccounts use one Secret.", "Workloads share a credential.", "Give each workload a credential and a ScopedSecret of its own.";
     ValueRepeated Refused: "The same hard-to-guess value stands in Secrets of several segments.", "One credential was copied; a leak of one opens the others.", "Make a credential of its own for each, and rotate this one.";
     KeyShared Refused: "Several segments take the same key from the secrets manager.", "Their ExternalSecrets name one key.", "Store a credential of its own for each under another key.";
-    KeyNotExact Refused: "An object of another operator does not name one exact key, so that it cannot be judged.", "It takes whatever keys match (find), rewrites what it takes, uses a generator, or is not written as that operator documents it.", "Name each key exactly, as the message says; or write a ScopedSecret instead.";
     SecretInDefault Refused: "A Secret is in the namespace default.", "That namespace has no owner, and belongs to no segment.", "Move it to the namespace of the workload that uses it.";
 }
 

@@ -565,13 +565,21 @@ impl Index {
         }
     }
 
-    /// Once nothing is left to withdraw, what was accepted for a change is over with it. The policies that it was on.
-    pub fn settle_acceptances(&mut self, now: Timestamp) -> Vec<String> {
-        let accepts = |(name, policy): (&String, &PolicyFacts)| Some((name.clone(), policy.accept.clone()?));
-        let all: Vec<(String, String)> = self.policies.iter().filter_map(accepts).collect();
-        self.acceptances.retain(|name, (value, _)| all.iter().any(|(n, v)| n == name && v == value));
-        if self.accepted_deletion.is_none() && all.is_empty() {
-            return Vec::new();
+    /// Once nothing is left to withdraw, what was accepted for a change is over with it: the policies that it was on, and how
+    /// far what each accepts is then. Looks at every holding, and changes nothing: see [`Self::settle`].
+    pub fn settled_acceptances(&self, now: Timestamp) -> Option<Settled> {
+        let ended = |(name, policy): (&String, &PolicyFacts)| {
+            let value = policy.accept.clone()?;
+            let how = match self.acceptance(name, policy, &value) {
+                Acceptance::Fresh => Acceptance::Settled,
+                Acceptance::Serving => Acceptance::Spent,
+                Acceptance::Settled | Acceptance::Spent => return None,
+            };
+            Some((name.clone(), (value, how)))
+        };
+        let over: BTreeMap<_, _> = self.policies.iter().filter_map(ended).collect();
+        if over.is_empty() && self.accepted_deletion.is_none() {
+            return None;
         }
         // What cannot be told now may turn out to be withdrawn by it; what can never be told holds nothing up.
         let account_pending = self.world.stores.values().any(|store| store.realm().is_none());
@@ -580,22 +588,29 @@ impl Index {
             Retention::Withdraw(_) => true,
             Retention::Unknown(why) => why.reason == Reason::PolicyUnknown || account_pending,
         };
-        if self.world.holdings().any(open) {
+        (!self.world.holdings().any(open)).then_some(Settled { causes: self.causes, over })
+    }
+
+    /// Takes down what was found to be over, unless something that may cause withdrawals has changed since. The policies.
+    pub fn settle(&mut self, settled: Settled) -> Vec<String> {
+        if settled.causes != self.causes {
             return Vec::new();
         }
         self.accepted_deletion = None;
-        let mut changed = Vec::new();
-        for (name, value) in all {
-            let ended = match self.acceptance_of(&name, &value) {
-                Acceptance::Fresh => Acceptance::Settled,
-                Acceptance::Serving => Acceptance::Spent,
-                Acceptance::Settled | Acceptance::Spent => continue,
-            };
-            self.acceptances.insert(name.clone(), (value, ended));
-            changed.push(name);
-        }
-        changed
+        let policies = &self.policies;
+        self.acceptances
+            .retain(|name, (value, _)| policies.get(name).is_some_and(|p| p.accept.as_ref() == Some(value)));
+        let names = settled.over.keys().cloned().collect();
+        self.acceptances.extend(settled.over);
+        names
     }
+}
+
+/// What [`Index::settled_acceptances`] found.
+#[derive(Debug)]
+pub struct Settled {
+    causes: u64,
+    over: BTreeMap<String, (String, Acceptance)>,
 }
 
 /// A withdrawal that is asked for.

@@ -11,6 +11,7 @@
 //! Every replica watches, so that admission answers from a warm index; only the leader acts.
 
 pub mod context;
+pub mod foreign;
 pub mod guard;
 pub mod index;
 pub mod keys;
@@ -173,7 +174,8 @@ async fn perform(cx: &Context, job: &Job, leader: bool, failures: &Failures) {
 
 /// Once nothing is left to withdraw, what was accepted has served.
 fn settle_acceptances(cx: &Context) {
-    let policies = cx.index_mut().settle_acceptances(cx.now());
+    let Some(settled) = cx.index().settled_acceptances(cx.now()) else { return };
+    let policies = cx.index_mut().settle(settled);
     policies.into_iter().for_each(|name| cx.queue.add(Job::Policy(name), Lane::Routine));
 }
 

@@ -3,12 +3,12 @@
 //! Our own kinds are watched as plain JSON and decoded one by one: an object that cannot be decoded must not hide the others.
 
 use super::context::{Context, Job};
-use super::guard;
 use super::index::{PolicyFacts, accept_violations, is_older, object_name, secret_facts};
 use super::queue::Lane;
 use super::report;
 use super::scoped_secret::told::Told;
 use super::seen_claim::SeenClaim;
+use super::{foreign, guard};
 use super::{keys, providers::declared_realm, watch_rbac};
 use crate::api::segment_guard::SEGMENT_GUARD;
 use crate::api::{
@@ -77,6 +77,8 @@ pub async fn run(cx: Arc<Context>, synced: watch::Sender<Synced>) {
         watch_rbac::roles::<ClusterRole>(&cx, "ClusterRole", true, done("clusterroles")),
         watch_rbac::bindings::<RoleBinding>(&cx, "RoleBinding", false, done("rolebindings")),
         watch_rbac::bindings::<ClusterRoleBinding>(&cx, "ClusterRoleBinding", true, done("clusterrolebindings")),
+        // No part of readiness: most clusters have none, and what has not been read yet counts as outside.
+        foreign::run(&cx),
     );
 }
 
@@ -362,7 +364,7 @@ pub fn observe_namespace(cx: &Context, metadata: &ObjectMeta, view: View) {
         guard::queue(cx, name);
         // A value that it shares within its segment may be shared across two now.
         let index = cx.index();
-        let held = index.world.holdings().filter(|(secret, _)| &*secret.namespace == name);
+        let held = index.world.holdings_in(name);
         let rivals: Vec<ObjectName> = held.flat_map(|(secret, held)| index.rivals(secret, held)).collect();
         drop(index);
         cx.retry(rivals);
@@ -449,8 +451,8 @@ fn claim_gone(cx: &Context, name: &ObjectName) {
     }
     let orphans: Vec<ObjectName> = index
         .world
-        .holdings()
-        .filter(|(secret, held)| secret.namespace == name.namespace && held.claim == name.name)
+        .holdings_in(&name.namespace)
+        .filter(|(_, held)| held.claim == name.name)
         .map(|(secret, _)| secret.clone())
         .collect();
     drop(index);

@@ -2,6 +2,8 @@
 //!
 //! Pure: no clock, no I/O. It answers from the [`World`] alone, and runs before any provider call.
 
+pub mod foreign;
+
 use super::fingerprint::Fingerprint;
 use super::key::{CanonicalKey, InvalidKey, Realm, RemoteKey};
 use super::pattern::{Binding, Place};
@@ -14,10 +16,41 @@ use crate::api::policy::{Action, ExceptedRule, Exclusivity, ModalRule, Mode, Wit
 use jiff::Timestamp;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Deref;
 use std::sync::Arc;
 
+/// A world as its policies, or others in their place, judge it: so a change of policy is tried without making it.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'w> {
+    world: &'w World,
+    policies: &'w BTreeMap<String, PolicyState>,
+}
+
+impl<'w> View<'w> {
+    /// A world under these policies.
+    pub fn under(world: &'w World, policies: &'w BTreeMap<String, PolicyState>) -> Self {
+        Self { world, policies }
+    }
+}
+
+impl<'w> From<&'w World> for View<'w> {
+    fn from(world: &'w World) -> Self {
+        Self::under(world, &world.policies)
+    }
+}
+
+/// All but the policies is the world's.
+impl Deref for View<'_> {
+    type Target = World;
+
+    fn deref(&self) -> &World {
+        self.world
+    }
+}
+
 /// Judges a claim.
-pub fn authorize(claim: &Claim, world: &World, now: Timestamp) -> Verdict {
+pub fn authorize<'w>(claim: &Claim, world: impl Into<View<'w>>, now: Timestamp) -> Verdict {
+    let world = world.into();
     match permit(claim, world) {
         Permit::Refused(refusal) => Verdict::Refused(refusal),
         Permit::Undecided(refusal) => Verdict::Undecided(refusal),
@@ -33,7 +66,7 @@ pub fn authorize(claim: &Claim, world: &World, now: Timestamp) -> Verdict {
 }
 
 /// Whether a namespace is governed: the policies over it agree on a segment, or why it has none.
-pub fn segment_of(namespace: &str, world: &World) -> Result<Segment, Refusal> {
+pub fn segment_of<'w>(namespace: &str, world: impl Into<View<'w>>) -> Result<Segment, Refusal> {
     match scope_of(namespace, world) {
         Ok(scope) => Ok(scope.segment),
         Err(Unscoped::Refused(refusal) | Unscoped::Undecided(refusal)) => Err(refusal),
@@ -89,6 +122,7 @@ pub fn shared_value<'p>(
     world: &World,
     now: Timestamp,
 ) -> bool {
+    let world = View::from(world);
     let Ok(own) = scope_of(&secret.namespace, world) else { return false };
     prints.into_iter().any(|print| {
         world.holdings_with(print).any(|(other, held)| {
@@ -168,7 +202,8 @@ pub enum Retention {
 }
 
 /// Judges what a Secret holds, key by key, whatever its claim says by now.
-pub fn retention(secret: &ObjectName, holding: &Holding, world: &World, now: Timestamp) -> Retention {
+pub fn retention<'w>(secret: &ObjectName, holding: &Holding, world: impl Into<View<'w>>, now: Timestamp) -> Retention {
+    let world = world.into();
     let scope = match scope_of(&secret.namespace, world) {
         Ok(scope) => scope,
         Err(Unscoped::Refused(refusal)) => return Retention::Withdraw(refusal),
@@ -253,7 +288,8 @@ enum Coverage {
 }
 
 /// Why nothing can be told of any namespace now.
-pub(super) fn doubt(world: &World) -> Option<Refusal> {
+pub(super) fn doubt<'w>(world: impl Into<View<'w>>) -> Option<Refusal> {
+    let world = world.into();
     let why = if !world.policies_synced {
         "the SegmentationPolicies have not been read yet; nothing is granted or withdrawn until they are"
     } else if world.policies.values().any(|p| matches!(p, PolicyState::Unknown(_))) {
@@ -265,12 +301,13 @@ pub(super) fn doubt(world: &World) -> Option<Refusal> {
 }
 
 /// The policies over a namespace and its segment.
-pub(super) fn scope_of<'w>(namespace: &str, world: &'w World) -> Result<Scope<'w>, Unscoped> {
+pub(super) fn scope_of<'w>(namespace: &str, world: impl Into<View<'w>>) -> Result<Scope<'w>, Unscoped> {
+    let world = world.into();
     let undecided = |reason, text: String| Err(Unscoped::Undecided(Refusal::new(reason, text)));
     if let Some(doubt) = doubt(world) {
         return Err(Unscoped::Undecided(doubt));
     }
-    let Some((namespace, labels)) = world.namespaces.get_key_value(namespace) else {
+    let Some((namespace, labels)) = world.world.namespaces.get_key_value(namespace) else {
         return undecided(Reason::PolicyUnknown, format!("namespace {namespace:?} has not been observed yet"));
     };
     let known =
@@ -319,7 +356,7 @@ pub(super) fn scope_of<'w>(namespace: &str, world: &'w World) -> Result<Scope<'w
 }
 
 /// Says which label would put the namespace under a policy, without naming what other namespaces have.
-fn no_policy(namespace: &str, labels: &BTreeMap<String, String>, world: &World) -> String {
+fn no_policy(namespace: &str, labels: &BTreeMap<String, String>, world: View<'_>) -> String {
     let mut missing = BTreeSet::new();
     for state in world.policies.values() {
         if let PolicyState::Known(policy) = state {
@@ -339,7 +376,7 @@ fn no_policy(namespace: &str, labels: &BTreeMap<String, String>, world: &World) 
     )
 }
 
-fn permit<'w>(claim: &Claim, world: &'w World) -> Permit<'w> {
+fn permit<'w>(claim: &Claim, world: View<'w>) -> Permit<'w> {
     let scope = match scope_of(&claim.object.namespace, world) {
         Ok(scope) => scope,
         Err(Unscoped::Refused(refusal)) => return Permit::Refused(refusal),
@@ -500,12 +537,7 @@ impl Scope<'_> {
     /// Names the policy, the labels that decide, and what this namespace may claim instead. Patterns that could name
     /// another tenant (no placeholder in them) are not shown.
     fn not_allowed(&self, store: &str, key: &RemoteKey, own: bool, entries_for_store: usize) -> String {
-        let labels = self.policies.first().map_or(&[][..], |p| &p.segment_labels);
-        let shown = labels
-            .iter()
-            .map(|l| format!("{l}={}", self.labels.get(l).map_or("", String::as_str)))
-            .collect::<Vec<_>>()
-            .join(", ");
+        let shown = self.labels_shown();
         let head = format!(
             "{} does not allow namespace {:?} ({shown}) the key {:?} in store {store:?}",
             self.policy_names(),
@@ -520,27 +552,29 @@ impl Scope<'_> {
                 "{head}: the ARN is of another account than the store's, whose keys need an allow entry that begins with that account's ARN prefix; a plain pattern speaks of the store's own account"
             );
         }
-        let own: BTreeSet<String> = self
-            .policies
-            .iter()
-            .flat_map(|p| {
-                p.allow
-                    .iter()
-                    .filter(|e| e.store == store)
-                    .flat_map(|e| &e.patterns)
-                    .filter(|k| k.separates(&p.segment_labels))
-            })
-            .map(|p| p.filled(self.binding()))
-            .collect();
-        if own.is_empty() {
-            head
-        } else {
-            format!("{head}; allowed here: {}", own.into_iter().collect::<Vec<_>>().join(", "))
-        }
+        let allowed = self.allowed_here(|entry| entry.store == store);
+        if allowed.is_empty() { head } else { format!("{head}; allowed here: {allowed}") }
+    }
+
+    /// The namespace's labels that name its segment.
+    fn labels_shown(&self) -> String {
+        let labels = self.policies.first().map_or(&[][..], |p| &p.segment_labels);
+        let shown = labels.iter().map(|l| format!("{l}={}", self.labels.get(l).map_or("", String::as_str)));
+        shown.collect::<Vec<_>>().join(", ")
+    }
+
+    /// What this namespace may claim by some of the entries. Patterns that could name another tenant are not shown.
+    fn allowed_here(&self, pick: impl Fn(&AllowEntry) -> bool) -> String {
+        let patterns = self.policies.iter().flat_map(|p| {
+            let patterns = p.allow.iter().filter(|e| pick(e)).flat_map(|e| &e.patterns);
+            patterns.filter(|k| k.separates(&p.segment_labels))
+        });
+        let filled: BTreeSet<String> = patterns.map(|p| p.filled(self.binding())).collect();
+        filled.into_iter().collect::<Vec<_>>().join(", ")
     }
 
     /// Whether a key in canonical form is covered, for this action, by an allow entry of any store that reaches it.
-    fn permits_canonical(&self, key: &CanonicalKey, needed: Action, world: &World) -> Coverage {
+    fn permits_canonical(&self, key: &CanonicalKey, needed: Action, world: View<'_>) -> Coverage {
         let mut answer = Coverage::Not;
         for entry in self.entries().filter(|entry| entry.may(needed)) {
             match world.stores.get(&entry.store).map(|s| s.realm()) {
@@ -574,7 +608,7 @@ impl Scope<'_> {
         written: &str,
         own: &str,
         rival: &ObjectName,
-        world: &World,
+        world: View<'_>,
         now: Timestamp,
     ) -> bool {
         let theirs = scope_of(&rival.namespace, world).ok();
@@ -616,7 +650,7 @@ fn may_cover(pattern: &super::pattern::KeyPattern, key: &CanonicalKey, binding: 
 }
 
 /// Whether the segmentation of a rival's namespace still lets it hold the key.
-fn rival_is_permitted(rival: &ObjectName, key: &CanonicalKey, world: &World) -> bool {
+fn rival_is_permitted(rival: &ObjectName, key: &CanonicalKey, world: View<'_>) -> bool {
     match scope_of(&rival.namespace, world) {
         Ok(scope) => !matches!(scope.permits_canonical(key, Action::Read, world), Coverage::Not),
         Err(Unscoped::Undecided(_)) => true,
@@ -630,7 +664,7 @@ fn owned_elsewhere(
     claim: &Claim,
     key: &AuthorisedKey,
     scope: &Scope<'_>,
-    world: &World,
+    world: View<'_>,
     now: Timestamp,
 ) -> Option<Refusal> {
     Contest { world, now, asked: RefCell::default() }.loses(claim, key, scope)
@@ -638,7 +672,7 @@ fn owned_elsewhere(
 
 /// Whether earlier claims stand in the way; each is judged once.
 struct Contest<'w> {
-    world: &'w World,
+    world: View<'w>,
     now: Timestamp,
     asked: RefCell<HashMap<ObjectName, bool>>,
 }

@@ -1,6 +1,7 @@
 //! Which namespaces are governed, as the API server can tell it: by the labels that they carry.
 
-use std::collections::BTreeSet;
+use crate::api::policy::Governs;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The labels that name the segments of a policy, in alphabetical order: policies that differ in their order alone select
 /// the same namespaces.
@@ -28,6 +29,8 @@ impl LabelSet {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Governed {
     sets: BTreeSet<LabelSet>,
+    /// Of which other operators objects are held to the rules, where there are any.
+    governs: BTreeMap<LabelSet, BTreeSet<Governs>>,
     /// Whether a policy cannot be understood: it may have labels that are not among the sets.
     uncertain: bool,
 }
@@ -35,7 +38,25 @@ pub struct Governed {
 impl Governed {
     /// From the labels of each policy that is understood.
     pub fn new(sets: impl IntoIterator<Item = LabelSet>, uncertain: bool) -> Self {
-        Self { sets: sets.into_iter().collect(), uncertain }
+        Self { sets: sets.into_iter().collect(), governs: BTreeMap::new(), uncertain }
+    }
+
+    /// And what each policy governs beyond our own kinds.
+    pub fn holding(mut self, governs: impl IntoIterator<Item = (LabelSet, BTreeSet<Governs>)>) -> Self {
+        for (labels, governs) in governs.into_iter().filter(|(_, governs)| !governs.is_empty()) {
+            self.governs.entry(labels).or_default().extend(governs);
+        }
+        self
+    }
+
+    /// Whether objects of these other operators are held to the rules where a namespace has these labels.
+    pub fn holds(&self, labels: &LabelSet, operators: Governs) -> bool {
+        self.governs.get(labels).is_some_and(|held| held.contains(&operators))
+    }
+
+    /// Of which other operators objects are held to the rules anywhere.
+    pub fn operators(&self) -> BTreeSet<Governs> {
+        self.governs.values().flatten().copied().collect()
     }
 
     /// The sets.
@@ -43,11 +64,13 @@ impl Governed {
         self.sets.iter()
     }
 
-    /// With the sets that are in use already, as long as a policy cannot be understood: what is guarded stays so.
-    pub fn with_those_in_use(&self, in_use: impl IntoIterator<Item = LabelSet>) -> Self {
+    /// With what is in use already, as long as a policy cannot be understood: what is guarded stays so.
+    pub fn with_those_in_use(&self, in_use: impl IntoIterator<Item = (LabelSet, BTreeSet<Governs>)>) -> Self {
         let mut all = self.clone();
         if self.uncertain {
-            all.sets.extend(in_use);
+            let in_use: Vec<_> = in_use.into_iter().collect();
+            all.sets.extend(in_use.iter().map(|(labels, _)| labels.clone()));
+            all = all.holding(in_use);
         }
         all
     }
@@ -63,10 +86,22 @@ mod tests {
 
     #[test]
     fn what_is_in_use_stays_while_a_policy_is_unknown() {
+        let in_use = || [(set(&["team"]), BTreeSet::from([Governs::VaultSecrets]))];
         let known = Governed::new([set(&["tenant"])], false);
-        assert_eq!(known.with_those_in_use([set(&["team"])]), known);
-        let uncertain = Governed::new([set(&["tenant"])], true).with_those_in_use([set(&["team"])]);
+        assert_eq!(known.with_those_in_use(in_use()), known);
+        let uncertain = Governed::new([set(&["tenant"])], true).with_those_in_use(in_use());
         assert_eq!(uncertain.sets().cloned().collect::<Vec<_>>(), [set(&["team"]), set(&["tenant"])]);
+        assert!(uncertain.holds(&set(&["team"]), Governs::VaultSecrets));
+    }
+
+    #[test]
+    fn only_what_a_policy_asks_for_is_held() {
+        let asked = [(set(&["tenant"]), BTreeSet::from([Governs::ExternalSecrets])), (set(&["team"]), BTreeSet::new())];
+        let governed = Governed::new([set(&["tenant"]), set(&["team"])], false).holding(asked);
+        assert!(governed.holds(&set(&["tenant"]), Governs::ExternalSecrets));
+        assert!(!governed.holds(&set(&["tenant"]), Governs::VaultSecrets));
+        assert!(!governed.holds(&set(&["team"]), Governs::ExternalSecrets));
+        assert_eq!(governed.operators(), BTreeSet::from([Governs::ExternalSecrets]));
     }
 
     #[test]

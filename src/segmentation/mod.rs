@@ -4,9 +4,11 @@
 
 pub mod access;
 pub mod authorize;
+pub mod change;
 pub mod copies;
 pub mod few;
 pub mod fingerprint;
+pub mod foreign;
 pub mod governed;
 pub mod guarantees;
 pub mod key;

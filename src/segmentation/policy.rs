@@ -51,6 +51,8 @@ pub struct Policy {
     pub target_types: BTreeSet<String>,
     /// Whether Retain is allowed.
     pub allow_retain: bool,
+    /// Of which other operators objects are held to these rules.
+    pub governs: BTreeSet<Governs>,
     /// Who may have powers over Secrets across the cluster.
     pub readers: Vec<Subject>,
     /// Rules lifted for a while.
@@ -131,6 +133,7 @@ impl Policy {
             require_consumers: rules.require_consumers.unwrap_or(true),
             target_types: rules.target_types.into_iter().collect(),
             allow_retain: rules.allow_retain.unwrap_or(false),
+            governs: rules.governs.into_iter().collect(),
             readers,
             exceptions: spec.exceptions.clone(),
         })
@@ -157,16 +160,7 @@ impl Policy {
 
     /// Whether its selector picks a namespace. An absent selector picks all.
     pub fn selects(&self, namespace: &str, labels: &BTreeMap<String, String>) -> bool {
-        let value =
-            |key: &str| if key == NAMESPACE_NAME_LABEL { Some(namespace) } else { labels.get(key).map(String::as_str) };
-        let equal = self.selector.match_labels.iter().all(|(key, wanted)| value(key) == Some(wanted));
-        equal
-            && self.selector.match_expressions.iter().all(|e| match (e.operator, value(&e.key)) {
-                (SelectorOperator::In, found) => found.is_some_and(|v| e.values.iter().any(|w| w == v)),
-                (SelectorOperator::NotIn, found) => !found.is_some_and(|v| e.values.iter().any(|w| w == v)),
-                (SelectorOperator::Exists, found) => found.is_some(),
-                (SelectorOperator::DoesNotExist, found) => found.is_none(),
-            })
+        selects(&self.selector, namespace, labels)
     }
 
     /// The segment of a namespace with these labels, or the label that is missing or empty.
@@ -182,18 +176,25 @@ impl Policy {
     /// How a violation of a rule that follows the mode is answered in a namespace: only reported while the policy says so, or
     /// an exception lifts the rule there.
     pub fn answers(&self, rule: ModalRule, namespace: &str, now: Timestamp) -> Mode {
+        self.answers_for(rule, &[], namespace, now)
+    }
+
+    /// Likewise of a violation that concerns a key, in any of the forms in which an exception may name it.
+    pub fn answers_for(&self, rule: ModalRule, key: &[&str], namespace: &str, now: Timestamp) -> Mode {
         let excepted = match rule {
             ModalRule::Consumers => ExceptedRule::Consumers,
             ModalRule::Replication => ExceptedRule::Replication,
+            ModalRule::OtherOperators => ExceptedRule::OtherOperators,
             ModalRule::Copies => ExceptedRule::Copies,
             ModalRule::Rbac => ExceptedRule::Rbac,
         };
-        let reported = self.report_only.contains(&rule) || self.lifts(excepted, None, &[namespace], now);
-        if reported { Mode::Audit } else { self.mode }
+        let lifted = self.lifts(excepted, None, &[namespace], now)
+            || key.iter().any(|key| self.lifts(excepted, Some(key), &[namespace], now));
+        if lifted || self.report_only.contains(&rule) { Mode::Audit } else { self.mode }
     }
 
     /// Whether an exception lifts `rule` for this key or one of these namespaces now. One whose end is more than 90 days
-    /// ahead got past admission and is not honoured yet.
+    /// ahead, or that gives no reason, got past admission and is not honoured.
     pub fn lifts(&self, rule: ExceptedRule, key: Option<&str>, namespaces: &[&str], now: Timestamp) -> bool {
         self.in_force(rule, now).any(|e| {
             e.keys.iter().any(|k| key.is_some_and(|key| names(k, key)))
@@ -214,8 +215,22 @@ impl Policy {
     /// Whether an exception counts now.
     pub fn is_in_force(&self, exception: &Exception, now: Timestamp) -> bool {
         let left = exception.expiration_time.0.duration_since(now);
-        left > SignedDuration::ZERO && left <= EXCEPTION_LIMIT
+        left > SignedDuration::ZERO && left <= EXCEPTION_LIMIT && !exception.reason.trim().is_empty()
     }
+}
+
+/// Whether a label selector picks a namespace, as Kubernetes does; its name is a label of it.
+pub fn selects(selector: &NamespaceSelector, namespace: &str, labels: &BTreeMap<String, String>) -> bool {
+    let value =
+        |key: &str| if key == NAMESPACE_NAME_LABEL { Some(namespace) } else { labels.get(key).map(String::as_str) };
+    let equal = selector.match_labels.iter().all(|(key, wanted)| value(key) == Some(wanted));
+    equal
+        && selector.match_expressions.iter().all(|e| match (e.operator, value(&e.key)) {
+            (SelectorOperator::In, found) => found.is_some_and(|v| e.values.iter().any(|w| w == v)),
+            (SelectorOperator::NotIn, found) => !found.is_some_and(|v| e.values.iter().any(|w| w == v)),
+            (SelectorOperator::Exists, found) => found.is_some(),
+            (SelectorOperator::DoesNotExist, found) => found.is_none(),
+        })
 }
 
 /// Whether an exception's key, a name or a full ARN, is this one: as a claim writes it, or in canonical form.

@@ -14,10 +14,12 @@
 use super::copies::{MarkIndex, Marks};
 use super::few::Few;
 use super::fingerprint::Fingerprint;
+use super::foreign::Foreign;
 use super::governed::{Governed, LabelSet};
 use super::key::{CanonicalKey, Realm, RemoteKey};
 use super::policy::Policy;
 use crate::api::ScopedSecretSpec;
+use crate::api::policy::Governs;
 use jiff::Timestamp;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -220,8 +222,11 @@ pub struct World {
     pub namespaces: HashMap<Arc<str>, BTreeMap<String, String>>,
     /// Stores by name.
     pub stores: BTreeMap<String, StoreState>,
+    /// Objects of other operators.
+    pub foreign: Foreign,
     claims: HashMap<ObjectName, Box<Claim>>,
-    holdings: HashMap<ObjectName, Arc<Holding>>,
+    /// Ordered: those of one namespace are beside each other.
+    holdings: BTreeMap<ObjectName, Arc<Holding>>,
     by_key: HashMap<CanonicalKey, OnKey>,
     holdings_by_fingerprint: HashMap<Fingerprint, Few<ObjectName>>,
     marks: Arc<MarkIndex>,
@@ -308,13 +313,14 @@ impl World {
 
     /// The labels by which namespaces are governed; None while not every policy was seen.
     pub fn governed(&self) -> Option<Governed> {
-        let labels = |state: &PolicyState| match state {
-            PolicyState::Known(policy) => Some(LabelSet::of(&policy.segment_labels)),
+        let known = |state: &PolicyState| match state {
+            PolicyState::Known(policy) => Some((LabelSet::of(&policy.segment_labels), policy.governs.clone())),
             PolicyState::Unknown(_) => None,
         };
-        let sets: Vec<Option<LabelSet>> = self.policies.values().map(labels).collect();
+        let sets: Vec<Option<(LabelSet, BTreeSet<Governs>)>> = self.policies.values().map(known).collect();
         let uncertain = sets.contains(&None);
-        self.policies_synced.then(|| Governed::new(sets.into_iter().flatten(), uncertain))
+        let (labels, governs): (Vec<_>, Vec<_>) = sets.into_iter().flatten().map(|(l, g)| (l.clone(), (l, g))).unzip();
+        self.policies_synced.then(|| Governed::new(labels, uncertain).holding(governs))
     }
 
     /// Whether an exception of a policy ended in this time: what it lifted counts again.
@@ -355,6 +361,13 @@ impl World {
     /// Every holding.
     pub fn holdings(&self) -> impl Iterator<Item = (&ObjectName, &Holding)> {
         self.holdings.iter().map(|(secret, holding)| (secret, &**holding))
+    }
+
+    /// Every holding of one namespace.
+    pub fn holdings_in<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = (&'a ObjectName, &'a Holding)> {
+        let first = ObjectName::new(namespace, "");
+        let from_there = self.holdings.range(first..).map(|(secret, holding)| (secret, &**holding));
+        from_there.take_while(move |(secret, _)| *secret.namespace == *namespace)
     }
 
     /// What the Secret of a claim holds, if it was projected for that claim.

@@ -252,3 +252,36 @@ fn names_that_are_no_longer_ignored() {
     one.holds("db", "value", "canary-ignored-kX9mQ2vL8nR5wT3z");
     two.holds("db", "value", "canary-ignored-kX9mQ2vL8nR5wT3z");
 }
+
+#[test]
+fn a_policy_that_makes_one_segment_of_two() {
+    let case = Case::new("merging");
+    case.projected("db", "canary-merging-prod-kX9mQ2vL8nR5");
+    let second = case.namespace().replace("name: merging", "name: merging-staging").replace("prod", "staging");
+    case.bed.apply(&second);
+    case.stub
+        .put("merging/staging/db", crate::support::stub_manager::Says::Text("canary-merging-staging-kX9mQ2vL8".into()));
+    let claim = case.yaml("db", &whole("db")).replace("namespace: merging", "namespace: merging-staging");
+    let claim = claim.replace("merging/prod/db", "merging/staging/db");
+    eventually("the second segment is known", SOON, || case.bed.cluster.apply(&claim).map(drop));
+    eventually("it holds a Secret", SOON, || ready(&case.bed.cluster, "scopedsecret", Some("merging-staging"), "db"));
+    let merged = |accept: &str| {
+        let policy = case.policy("").replace("[tenant, environment]", "[tenant]");
+        let policy = policy.replace("${label:tenant}/${label:environment}/**", "${label:tenant}/**");
+        policy.replace("metadata: {name: merging", &format!("metadata: {{name: merging{accept}"))
+    };
+    case.bed.refuses(
+        &merged(""),
+        &[
+            "rule Policies, ViolationsNotAccepted",
+            "merging/prod and merging/staging would be merging",
+            "accept-violations: \"2\"",
+        ],
+    );
+    case.bed.apply(&merged(", annotations: {scopedsecrets.io/accept-violations: \"2\"}"));
+    eventually("they are one segment", SOON, || {
+        let object = ready(&case.bed.cluster, "scopedsecret", Some("merging-staging"), "db")?;
+        if object["status"]["segment"] == "merging" { Ok(()) } else { Err(object["status"].to_string()) }
+    });
+    case.is_ready("db");
+}

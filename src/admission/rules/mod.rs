@@ -3,7 +3,8 @@
 //! | rule | refuses | kept by |
 //! |-|-|-|
 //! | [`claims`] | a ScopedSecret that the authoriser refuses | webhook |
-//! | [`policies`] | a change of policy that would take Secrets from live claims | webhook |
+//! | [`policies`] | a change of policy that would take Secrets from live claims, or make one segment of several | webhook |
+//! | [`other_operators`] | an ExternalSecret and its kin that names a key outside the namespace's, or another scope's | webhook, by the mode |
 //! | [`copies`] | a Secret or ConfigMap with a value of another segment | webhook, by the mode |
 //! | [`rbac`] | a role or a binding that would let somebody of another segment, everybody, or a stranger across the cluster, at Secrets | webhook, by the mode; what passes it is reported |
 //! | [`managed_secrets`] | whoever but the operator writes a managed Secret, a status, or what is the operator's | guard |
@@ -20,6 +21,7 @@ pub mod consumers;
 pub mod copies;
 pub mod managed_secrets;
 pub mod operator;
+pub mod other_operators;
 pub mod policies;
 pub mod rbac;
 pub mod replication;

@@ -1,14 +1,19 @@
-//! Rule `Policies`: a change of a SegmentationPolicy that would take Secrets from live claims needs their number in
-//! `scopedsecrets.io/accept-violations`; it counts only for the change that sets or alters it.
+//! Rule `Policies`: a change of a SegmentationPolicy that would take Secrets from live claims, or make one segment of several
+//! that hold Secrets, needs their number in `scopedsecrets.io/accept-violations`; it counts only for the change that sets or
+//! alters it. So does a change from another mode to Enforce while the reports list violations.
 
+use super::{boundary, managed_secrets, operator};
 use crate::admission::answer::{admit, deny, deny_as};
 use crate::admission::review::{Review, spec_is_unchanged};
+use crate::api::policy::{Exception, Mode, SegmentationPolicySpec};
+use crate::api::segmentation_report::{ViolationCount, report_name};
 use crate::api::{Reason, SegmentationPolicy};
 use crate::controller::context::Context;
 use crate::controller::index::{Acceptance, Index, accept_violations};
-use crate::segmentation::authorize::{Retention, retention, segment_of};
-use crate::segmentation::policy::{EXCEPTION_LIMIT, Policy};
-use crate::segmentation::world::{ObjectName, PolicyState};
+use crate::segmentation::change::{Broken, broken_by};
+use crate::segmentation::policy::{EXCEPTION_LIMIT, Policy, selects};
+use crate::segmentation::segment::Segment;
+use crate::segmentation::world::PolicyState;
 use jiff::Timestamp;
 use kube::core::DynamicObject;
 use kube::core::admission::{AdmissionRequest, AdmissionResponse, Operation};
@@ -24,15 +29,15 @@ pub struct Policies(pub Arc<Context>);
 impl Review for Policies {
     fn review(&self, request: &AdmissionRequest<DynamicObject>) -> AdmissionResponse {
         let now = self.0.now();
-        judge(request, &mut self.0.index_mut(), now)
+        judge(request, &self.0.index(), now)
     }
 }
 
 /// So many names of what would break are shown.
 const SHOWN: usize = 10;
 
-/// The answer to a request. The index is as before when it returns: the policy is tried on it and taken off again.
-pub fn judge(request: &AdmissionRequest<DynamicObject>, index: &mut Index, now: Timestamp) -> AdmissionResponse {
+/// The answer to a request. Pure.
+pub fn judge(request: &AdmissionRequest<DynamicObject>, index: &Index, now: Timestamp) -> AdmissionResponse {
     if spec_is_unchanged(request) {
         return admit(request);
     }
@@ -74,54 +79,107 @@ pub fn judge(request: &AdmissionRequest<DynamicObject>, index: &mut Index, now: 
         );
         return deny_as(request, RULE, Reason::PolicyUnknown, &text, 403);
     }
-    let before = judge_all(index, now);
-    let kept = match state {
-        Some(state) => index.world.policies.insert(name.clone(), state),
-        None => index.world.policies.remove(&name),
-    };
-    let after = judge_all(index, now);
-    match kept {
-        Some(kept) => index.world.policies.insert(name, kept),
-        None => index.world.policies.remove(&name),
-    };
-    if let Some(namespace) = after.torn.difference(&before.torn).next() {
+    let broken = broken_by(&name, state, &index.world, now);
+    if let Some(namespace) = &broken.torn {
         let text = format!(
             "this policy and another one over namespace {namespace:?} would disagree on its segment: make their segment.labels alike, or narrow a namespaceSelector"
         );
         return deny_as(request, RULE, Reason::SegmentConflict, &text, 403);
     }
-    let broken: Vec<&ObjectName> = after.stranded.difference(&before.stranded).collect();
-    if broken.is_empty() || is_accepted(broken.len(), new.as_ref(), old.as_ref(), index) {
+    let open = match (&old, &new) {
+        (Some(old), Some(new)) => open_violations(&old.spec, &new.spec, index),
+        _ => Open::default(),
+    };
+    let count = broken.count() + open.count;
+    if count == 0 || is_accepted(count, new.as_ref(), old.as_ref(), index) {
         return admit(request);
     }
-    let mut shown = broken.iter().take(SHOWN).map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    if broken.len() > SHOWN {
-        shown.push_str(&format!(" and {} more", broken.len() - SHOWN));
-    }
     let text = format!(
-        "this would take the Secrets of {n} live claims away ({shown}): change or delete those ScopedSecrets first, or set the annotation scopedsecrets.io/accept-violations: \"{n}\"{how}",
-        n = broken.len(),
+        "this would {what}: {mend}, or set the annotation scopedsecrets.io/accept-violations: \"{n}\"{how}",
+        what = what_breaks(&broken, &open),
+        mend = what_mends(&broken, &open),
+        n = count,
         how = if new.is_some() { " in the same change" } else { " on the policy and delete it then" },
     );
     deny_as(request, RULE, Reason::ViolationsNotAccepted, &text, 403)
 }
 
-struct Judged {
-    /// Secrets that would be withdrawn.
-    stranded: BTreeSet<ObjectName>,
-    /// Namespaces whose policies disagree.
-    torn: BTreeSet<Arc<str>>,
+fn what_breaks(broken: &Broken, open: &Open) -> String {
+    let mut parts = Vec::new();
+    if !broken.stranded.is_empty() {
+        let names = first_of(broken.stranded.iter().map(ToString::to_string));
+        parts.push(format!("take the Secrets of {} live claims away ({names})", broken.stranded.len()));
+    }
+    let groups = broken.merged.iter().map(|(one, segments)| {
+        let all = segments.iter().map(|segment| segment.to_string()).collect::<Vec<_>>().join(" and ");
+        format!("{all} would be {one}")
+    });
+    if !broken.merged.is_empty() {
+        let count: usize = broken.merged.values().map(BTreeSet::len).sum();
+        parts.push(format!("make one segment of several, {count} in all, that hold Secrets ({})", first_of(groups)));
+    }
+    if open.count > 0 {
+        let segments = first_of(open.segments.iter().cloned());
+        parts
+            .push(format!("enforce while {} violations are open in the SegmentationReports of {segments}", open.count));
+    }
+    parts.join(", and ")
 }
 
-fn judge_all(index: &Index, now: Timestamp) -> Judged {
-    let world = &index.world;
-    let lost = |(name, held): &(&ObjectName, &_)| matches!(retention(name, held, world, now), Retention::Withdraw(_));
-    let torn =
-        |name: &&Arc<str>| segment_of(name, world).is_err_and(|refusal| refusal.reason == Reason::SegmentConflict);
-    Judged {
-        stranded: world.holdings().filter(lost).map(|(name, _)| name.clone()).collect(),
-        torn: world.namespaces.keys().filter(torn).cloned().collect(),
+fn what_mends(broken: &Broken, open: &Open) -> String {
+    let all = [
+        (!broken.stranded.is_empty()).then_some("change or delete those ScopedSecrets first"),
+        (!broken.merged.is_empty()).then_some("keep in segment.labels what tells those segments apart"),
+        (open.count > 0).then_some("mend first what the reports list"),
+    ];
+    all.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// Violations that stand where a policy begins to enforce.
+#[derive(Debug, Default)]
+struct Open {
+    count: usize,
+    /// The segments whose reports list them.
+    segments: BTreeSet<String>,
+}
+
+/// What the reports list of the rules that follow the mode, in the segments that a policy selects, if it is to enforce from
+/// now on: so that nobody breaks production by one word.
+fn open_violations(old: &SegmentationPolicySpec, new: &SegmentationPolicySpec, index: &Index) -> Open {
+    let enforces = |spec: &SegmentationPolicySpec| spec.mode.unwrap_or_default() == Mode::Enforce;
+    let selector = new.namespace_selector.clone().unwrap_or_default();
+    if enforces(old) || !enforces(new) {
+        return Open::default();
     }
+    let labels: Arc<[String]> = new.segment.labels.clone().into();
+    let here = index.world.namespaces.iter().filter(|(name, labels)| selects(&selector, name, labels));
+    let segments: BTreeSet<Segment> = here.filter_map(|(_, of)| Segment::of(&labels, of).ok()).collect();
+    let mut open = Open::default();
+    for segment in segments {
+        let report = index.reports.get(&report_name(segment.name()));
+        let counts = report.iter().flat_map(|report| &report.status.counts);
+        let follows = |count: &&ViolationCount| {
+            !ALWAYS_ENFORCED.contains(&count.rule.as_str()) && count.reason != Reason::GuardMissing.as_str()
+        };
+        let count: usize = counts.filter(follows).map(|count| usize::try_from(count.count).unwrap_or(0)).sum();
+        if count > 0 {
+            open.count += count;
+            open.segments.insert(segment.name().to_owned());
+        }
+    }
+    open
+}
+
+/// The rules that no mode changes.
+const ALWAYS_ENFORCED: [&str; 4] = [managed_secrets::RULE, boundary::RULE, operator::RULE, RULE];
+
+fn first_of(all: impl Iterator<Item = String>) -> String {
+    let all: Vec<String> = all.collect();
+    let mut shown = all.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    if all.len() > SHOWN {
+        shown.push_str(&format!(" and {} more", all.len() - SHOWN));
+    }
+    shown
 }
 
 fn is_accepted(
@@ -142,27 +200,37 @@ fn is_accepted(
     accepted.is_some_and(|n| n >= count)
 }
 
-/// An exception that is new or was changed must end within 90 days; one that lapsed may stay in Git.
+/// An exception that is new or was changed says why, what for, and until when, within 90 days; one that lapsed may stay in
+/// Git. The CRD says most of it, too; it may be an older one.
 fn bad_exception(
     request: &AdmissionRequest<DynamicObject>,
     policy: &SegmentationPolicy,
     old: Option<&SegmentationPolicy>,
     now: Timestamp,
 ) -> Option<AdmissionResponse> {
-    let known = |e: &&crate::api::policy::Exception| old.is_some_and(|old| old.spec.exceptions.contains(e));
-    let wrong = policy.spec.exceptions.iter().filter(|e| !known(e)).find_map(|e| {
-        let left = e.expiration_time.0.duration_since(now);
-        if left <= jiff::SignedDuration::ZERO {
-            Some((e, "is in the past"))
-        } else if left > EXCEPTION_LIMIT {
-            Some((e, "is more than 90 days ahead"))
-        } else {
-            None
-        }
-    })?;
-    let text = format!(
-        "the exception {:?} of rule {:?} has an expirationTime that {}: write one within the next 90 days",
-        wrong.0.reason, wrong.0.rule, wrong.1
-    );
+    let known = |e: &&Exception| old.is_some_and(|old| old.spec.exceptions.contains(e));
+    let mut new = policy.spec.exceptions.iter().filter(|e| !known(e));
+    let (wrong, why) = new.find_map(|e| Some((e, fault_of(e, now)?)))?;
+    let text = format!("the exception {:?} of rule {:?} {why}", wrong.reason, wrong.rule);
     Some(deny(request, RULE, Reason::InvalidException, &text))
 }
+
+fn fault_of(exception: &Exception, now: Timestamp) -> Option<&'static str> {
+    let left = exception.expiration_time.0.duration_since(now);
+    let lists = [exception.keys.is_empty(), exception.namespaces.is_empty(), exception.subjects.is_empty()];
+    if exception.reason.trim().is_empty() {
+        Some("has no reason: write why, such as a ticket")
+    } else if lists.into_iter().filter(|empty| !empty).count() != 1 {
+        Some("must name what it is for: exactly one list of keys, namespaces or subjects")
+    } else if left <= jiff::SignedDuration::ZERO {
+        Some("has an expirationTime that is in the past: write one within the next 90 days")
+    } else if left > EXCEPTION_LIMIT {
+        Some("has an expirationTime that is more than 90 days ahead: write one within the next 90 days")
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+#[path = "policies_tests.rs"]
+mod tests;

@@ -6,8 +6,8 @@ pub mod json;
 pub mod sarif;
 pub mod text;
 
-use super::simulate::yaml::Place;
 use crate::api::Reason;
+use crate::yaml::Place;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;

@@ -14,7 +14,6 @@ pub mod crd;
 mod judge;
 pub mod object;
 pub mod schema;
-pub mod yaml;
 
 /// What was found, and how it is printed: as of a live cluster.
 pub use super::report;
@@ -27,6 +26,7 @@ use schema::Weight;
 use std::collections::BTreeMap;
 
 use crate::api::Reason;
+use crate::yaml;
 
 /// What the user may set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use crate::api::policy::{ExceptedRule, Exception};
 use crate::api::segmentation_report::{ExceptionInForce, FoundBy, ViolatingObject};
 use crate::api::{GROUP, Reason};
 use crate::controller::index::{ClaimRecord, Index, SecretFacts};
-use crate::segmentation::authorize::{Retention, is_excepted, retention};
+use crate::segmentation::authorize::{Retention, foreign, is_excepted, retention};
 use crate::segmentation::policy::Policy;
 use crate::segmentation::seal::BrokenSeal;
 use crate::segmentation::verdict::Refusal;
@@ -60,7 +60,7 @@ pub fn found(
             add(&name.namespace, &|segment| retained(segment, name));
         }
     }
-    for violation in access {
+    for violation in foreign::findings(&index.world, now).iter().chain(access) {
         if let Some(observed) = segments.get_mut(&violation.segment) {
             observed.watched.add(FoundBy::Watch, violation.clone());
         }

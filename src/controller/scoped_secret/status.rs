@@ -194,7 +194,7 @@ pub fn transitions<'a>(old: &ScopedSecretStatus, new: &'a ScopedSecretStatus) ->
 
 #[cfg(test)]
 mod tests {
-    use super::super::plan::Failure;
+    use super::super::plan::{Failure, Paused};
     use super::*;
     use crate::segmentation::verdict::Refusal;
 

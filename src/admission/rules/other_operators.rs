@@ -1,0 +1,119 @@
+//! Rule `OtherOperators`: what an ExternalSecret, a PushSecret, a ClusterExternalSecret, a VaultStaticSecret or a
+//! SecretProviderClass asks for is judged as a ScopedSecret's keys are, where a policy's `rules.governs` says so. So
+//! segmentation can be enforced before anything is migrated.
+//!
+//! A store of the External Secrets Operator decides what a key means: a change of one is refused if an object that asks it
+//! would be refused then, and was not before.
+//!
+//! It follows the mode; reportOnly and exceptions lift it. What is cluster-scoped passes while the webhook is down.
+
+use crate::admission::answer::{admit, deny_as, warn};
+use crate::admission::review::{Review, spec_is_unchanged};
+use crate::api::policy::Mode;
+use crate::controller::context::Context;
+use crate::controller::foreign::record_of;
+use crate::controller::index::Index;
+use crate::segmentation::authorize::foreign::{Asker, Foreigners, Refused};
+use crate::segmentation::foreign::{self, ForeignKind, ForeignName, Record};
+use jiff::Timestamp;
+use kube::core::DynamicObject;
+use kube::core::admission::{AdmissionRequest, AdmissionResponse};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+pub use crate::segmentation::foreign::RULE;
+
+/// The kinds that are reviewed.
+pub const KINDS: &[(&str, &str)] = &[
+    ("external-secrets.io", "ExternalSecret"),
+    ("external-secrets.io", "ClusterExternalSecret"),
+    ("external-secrets.io", "PushSecret"),
+    ("external-secrets.io", "SecretStore"),
+    ("external-secrets.io", "ClusterSecretStore"),
+    ("secrets.hashicorp.com", "VaultStaticSecret"),
+    ("secrets-store.csi.x-k8s.io", "SecretProviderClass"),
+];
+
+/// The rule over this replica's index.
+pub struct OtherOperators(pub Arc<Context>);
+
+impl Review for OtherOperators {
+    fn review(&self, request: &AdmissionRequest<DynamicObject>) -> AdmissionResponse {
+        let now = self.0.now();
+        judge(request, &self.0.index(), now)
+    }
+}
+
+/// The answer to a request. Pure.
+pub fn judge(request: &AdmissionRequest<DynamicObject>, index: &Index, now: Timestamp) -> AdmissionResponse {
+    let Some(kind) = ForeignKind::of(&request.kind.group, &request.kind.kind) else { return admit(request) };
+    let Some(object) = &request.object else { return admit(request) };
+    if object.metadata.deletion_timestamp.is_some() || spec_is_unchanged(request) {
+        return admit(request);
+    }
+    let given = object.metadata.name.as_deref().or(object.metadata.generate_name.as_deref());
+    let name = if request.name.is_empty() { given.unwrap_or_default() } else { &request.name };
+    let namespace = request.namespace.as_deref().filter(|_| !kind.is_cluster_scoped());
+    let name = ForeignName::new(kind, namespace, name);
+    let world = Foreigners::new(&index.world, now);
+    let refused = if kind.is_store() {
+        of_store(&name, &object.data["spec"], index, now)
+    } else {
+        refusals(world, &name, &record_of(kind, object))
+    };
+    answer(request, &refused)
+}
+
+fn refusals(world: Foreigners<'_>, name: &ForeignName, record: &Record) -> Vec<Refused> {
+    let asker = Asker { object: name, uid: &record.uid, created: record.created };
+    match &record.spread {
+        Some(spread) => world.refusals_of_spread(asker, &record.asks, spread),
+        None => world.refusals(asker, &record.asks),
+    }
+}
+
+/// What would be refused of the objects that ask a store, and is not now.
+fn of_store(name: &ForeignName, spec: &Value, index: &Index, now: Timestamp) -> Vec<Refused> {
+    let state = foreign::store(spec);
+    if index.world.foreign.store(name) == Some(&state) {
+        return Vec::new();
+    }
+    let before = Foreigners::new(&index.world, now);
+    let after = before.with_store(name, &state);
+    let asking = index.world.foreign.asking(name);
+    let broken = asking.flat_map(|(asker, record)| {
+        let known: BTreeSet<(Arc<str>, usize)> =
+            refusals(before, asker, record).into_iter().map(|refused| (refused.namespace, refused.ask)).collect();
+        let new = refusals(after, asker, record).into_iter();
+        new.filter(move |refused| !known.contains(&(refused.namespace.clone(), refused.ask))).map(move |mut refused| {
+            let asker = format!("{} {:?}", asker.kind.kind(), asker.name);
+            refused.refusal.message =
+                format!("{asker}, which asks this store, would be refused: {}", refused.refusal.message);
+            refused
+        })
+    });
+    broken.collect()
+}
+
+/// By the strictest of the policies that refuse.
+fn answer(request: &AdmissionRequest<DynamicObject>, refused: &[Refused]) -> AdmissionResponse {
+    let strictest = refused.iter().map(|refused| refused.refusal.mode).max();
+    let mut worst = refused.iter().map(|refused| &refused.refusal).filter(|refusal| Some(refusal.mode) == strictest);
+    let Some(first) = worst.next() else { return admit(request) };
+    let more = worst.count();
+    let text = if more == 0 {
+        first.message.clone()
+    } else {
+        format!("{} (and {more} more of what it asks for)", first.message)
+    };
+    match first.mode {
+        Mode::Enforce => deny_as(request, RULE, first.reason, &text, 403),
+        Mode::Warn => warn(request, RULE, first.reason, &text),
+        Mode::Audit => admit(request),
+    }
+}
+
+#[cfg(test)]
+#[path = "other_operators_tests.rs"]
+mod tests;

@@ -1,0 +1,488 @@
+//! What other operators' objects ask for, by the same questions as a ScopedSecret: is the key allowed here, and is it
+//! somebody else's?
+//!
+//! The region is the foreign store's; the account is that of the role that it assumes, else the one account of the allowed
+//! ScopedSecretStores in that region. What cannot be told is outside.
+//!
+//! A ScopedSecret goes before any object of another operator, so that nobody who migrates is held up; of two such objects
+//! the older one goes first.
+
+use super::{
+    AllowEntry, CONTEST_LIMIT, Contest, Coverage, ModalRule, Mode, Scope, Unscoped, View, rival_is_permitted, scope_of,
+};
+use crate::api::Reason;
+use crate::api::policy::{Action, Governs};
+use crate::segmentation::foreign::{Ask, ForeignName, ForeignStore, RULE, Record, Source, Spread, What, asked};
+use crate::segmentation::key::{CanonicalKey, Realm, RemoteKey};
+use crate::segmentation::verdict::Refusal;
+use crate::segmentation::violation::{ObjectRef, Violation};
+use crate::segmentation::world::{ObjectName, PolicyState, StoreState, World};
+use jiff::Timestamp;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Who asks.
+#[derive(Debug, Clone, Copy)]
+pub struct Asker<'a> {
+    /// The object.
+    pub object: &'a ForeignName,
+    /// Its uid.
+    pub uid: &'a str,
+    /// Its creationTimestamp.
+    pub created: Timestamp,
+}
+
+/// A refusal, and the namespace whose policies refuse.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The namespace.
+    pub namespace: Arc<str>,
+    /// The ask, by its place in the list.
+    pub ask: usize,
+    /// Why, and how it is answered.
+    pub refusal: Refusal,
+}
+
+/// Judges objects of other operators.
+#[derive(Clone, Copy)]
+pub struct Foreigners<'w> {
+    world: View<'w>,
+    now: Timestamp,
+    /// A store as it would be.
+    tried: Option<(&'w ForeignName, &'w ForeignStore)>,
+}
+
+type Fault = (Reason, String);
+
+enum Held<'w> {
+    /// No policy over it asks for that.
+    Free,
+    By(Scope<'w>),
+    /// That cannot be told now.
+    InDoubt(Refusal),
+}
+
+impl<'w> Foreigners<'w> {
+    /// Over a world.
+    pub fn new(world: impl Into<View<'w>>, now: Timestamp) -> Self {
+        Self { world: world.into(), now, tried: None }
+    }
+
+    /// With a store as it would be.
+    pub fn with_store(self, name: &'w ForeignName, store: &'w ForeignStore) -> Self {
+        Self { tried: Some((name, store)), ..self }
+    }
+
+    /// What of an object in a namespace is refused.
+    pub fn refusals(&self, asker: Asker<'_>, asks: &[Ask]) -> Vec<Refused> {
+        let Some(namespace) = &asker.object.namespace else { return Vec::new() };
+        self.refusals_in(namespace, asker, asks)
+    }
+
+    /// What of a ClusterExternalSecret is refused, in the namespaces that it spreads to now.
+    pub fn refusals_of_spread(&self, asker: Asker<'_>, asks: &[Ask], spread: &Spread) -> Vec<Refused> {
+        let mut all: Vec<(&Arc<str>, &BTreeMap<String, String>)> =
+            self.world.world.namespaces.iter().filter(|(name, labels)| spread.reaches(name, labels)).collect();
+        all.sort();
+        let reached: Vec<&Arc<str>> = all.into_iter().map(|(name, _)| name).collect();
+        let alone = reached.iter().flat_map(|namespace| self.refusals_in(namespace, asker, asks));
+        alone.chain(self.shared(&reached, asker, asks)).collect()
+    }
+
+    /// What breaks the rule now, of all that was observed.
+    pub fn findings(&self) -> Vec<Violation> {
+        let world = self.world.world;
+        world.foreign.objects().flat_map(|(name, record)| self.findings_of(name, record)).collect()
+    }
+
+    fn findings_of(&self, name: &ForeignName, record: &Record) -> Vec<Violation> {
+        let asker = Asker { object: name, uid: &record.uid, created: record.created };
+        let refused = match &record.spread {
+            Some(spread) => self.refusals_of_spread(asker, &record.asks, spread),
+            None => self.refusals(asker, &record.asks),
+        };
+        let mut found: BTreeMap<(Arc<str>, Reason), (usize, String)> = BTreeMap::new();
+        for refused in refused {
+            let Ok(scope) = scope_of(&refused.namespace, self.world) else { continue };
+            let by = (Arc::from(scope.segment.name()), refused.refusal.reason);
+            found.entry(by).and_modify(|(count, _)| *count += 1).or_insert((1, refused.refusal.message));
+        }
+        let object = ObjectRef {
+            api_version: format!("{}/{}", name.kind.group(), name.kind.versions().first().copied().unwrap_or_default()),
+            kind: name.kind.kind().to_owned(),
+            namespace: name.namespace.clone(),
+            name: name.name.to_string(),
+        };
+        let violation = |((segment, reason), (count, message))| Violation {
+            segment,
+            rule: RULE,
+            reason,
+            object: object.clone(),
+            message: if count > 1 { format!("{message} (and {} more like this)", count - 1) } else { message },
+        };
+        found.into_iter().map(violation).collect()
+    }
+
+    fn refusals_in(&self, namespace: &Arc<str>, asker: Asker<'_>, asks: &[Ask]) -> Vec<Refused> {
+        let scope = match self.held(asker.object.kind.governs(), namespace) {
+            Held::Free => return Vec::new(),
+            Held::InDoubt(refusal) => return vec![Refused { namespace: namespace.clone(), ask: 0, refusal }],
+            Held::By(scope) => scope,
+        };
+        let contest = Contest { world: self.world, now: self.now, asked: RefCell::default() };
+        let judged = asks.iter().enumerate().filter_map(|(at, ask)| {
+            let (canonical, (reason, message)) = self.fault(asker, ask, &scope, &contest)?;
+            let mode = self.answer(&scope, &ask.key, canonical.as_ref());
+            Some(Refused { namespace: namespace.clone(), ask: at, refusal: Refusal { reason, message, mode } })
+        });
+        judged.collect()
+    }
+
+    /// Whether the policies over a namespace hold a kind of objects to their rules.
+    fn held(&self, by: Governs, namespace: &str) -> Held<'w> {
+        match scope_of(namespace, self.world) {
+            Ok(scope) if scope.policies.iter().any(|p| p.governs.contains(&by)) => Held::By(scope),
+            Ok(_) | Err(Unscoped::Refused(_)) => Held::Free,
+            Err(Unscoped::Undecided(refusal)) => {
+                let labels = self.world.namespaces.get(namespace);
+                // Who cannot be understood may ask for it; the webhook is registered only if somebody did.
+                let asks = |state: &&PolicyState| match state {
+                    PolicyState::Known(policy) => {
+                        policy.governs.contains(&by) && labels.is_none_or(|labels| policy.selects(namespace, labels))
+                    }
+                    PolicyState::Unknown(_) => true,
+                };
+                let asking: Vec<&PolicyState> = self.world.policies.values().filter(asks).collect();
+                if asking.is_empty() && self.world.policies_synced {
+                    return Held::Free;
+                }
+                let modes = asking.iter().map(|state| match state {
+                    PolicyState::Known(policy) => policy.mode,
+                    PolicyState::Unknown(_) => Mode::Enforce,
+                });
+                let mode = modes.max().unwrap_or_default();
+                Held::InDoubt(Refusal { mode, ..refusal })
+            }
+        }
+    }
+
+    /// The strictest answer of the policies over the namespace.
+    fn answer(&self, scope: &Scope<'_>, written: &str, canonical: Option<&CanonicalKey>) -> Mode {
+        let plain = canonical.and_then(CanonicalKey::aws_parts).map(|(.., name)| name);
+        let forms = [Some(written), plain, canonical.map(CanonicalKey::as_str)];
+        let forms: Vec<&str> = forms.into_iter().flatten().filter(|form| !form.is_empty()).collect();
+        let answers =
+            scope.policies.iter().map(|p| p.answers_for(ModalRule::OtherOperators, &forms, scope.namespace, self.now));
+        answers.max().unwrap_or_default()
+    }
+
+    fn fault(
+        &self,
+        asker: Asker<'_>,
+        ask: &Ask,
+        scope: &Scope<'_>,
+        contest: &Contest<'_>,
+    ) -> Option<(Option<CanonicalKey>, Fault)> {
+        let fault = |reason, text: String| Some((None, (reason, text)));
+        let (from, any_version) = match &ask.what {
+            What::Read { from, any_version } => (from, *any_version),
+            What::Outside(reason, why) if ask.key.is_empty() => return fault(*reason, why.to_string()),
+            What::Outside(reason, why) => return fault(*reason, format!("key {:?}: {why}", ask.key)),
+            What::Write => {
+                let text = format!(
+                    "it would write the key {:?}, and {} lets nobody write by another operator: reading never implies writing; remove it, or ask the platform team for an exception to {RULE}",
+                    ask.key,
+                    scope.policy_names()
+                );
+                return fault(Reason::WriteNotAllowed, text);
+            }
+            What::Push(secret) => {
+                let which = self.carries_away(scope.namespace, secret.as_deref())?;
+                let text = format!(
+                    "it would send {which} out of this namespace: leave that Secret out; who else needs the credential claims a key of their own"
+                );
+                return fault(Reason::ReplicatedOut, text);
+            }
+        };
+        let key = match self.locate(asker.object, from, &ask.key, scope) {
+            Ok(key) => key,
+            Err(why) => return Some((None, why)),
+        };
+        let found = self
+            .not_allowed(&key, &ask.key, any_version, scope)
+            .or_else(|| self.owned_elsewhere(asker, ask, &key, scope, contest));
+        found.map(|why| (Some(key), why))
+    }
+
+    /// The projected Secret that a PushSecret sends elsewhere.
+    fn carries_away(&self, namespace: &str, secret: Option<&str>) -> Option<String> {
+        let Some(name) = secret else {
+            let any = self.world.holdings_in(namespace).next()?.0;
+            return Some(format!("whatever labels pick, which may be projected Secrets such as {:?}", any.name));
+        };
+        let object = ObjectName::new(namespace, name);
+        let claimed = self.world.claim(&object).is_some_and(|claim| claim.target == object.name);
+        (claimed || self.world.holding(&object).is_some()).then(|| format!("the projected Secret {name:?}"))
+    }
+
+    /// The key in canonical form.
+    fn locate(&self, object: &ForeignName, from: &Source, key: &str, scope: &Scope<'_>) -> Result<CanonicalKey, Fault> {
+        let (region, account, prefix) = match from {
+            Source::Region(region) => (Some(&**region), None, ""),
+            Source::NodeRegion => (None, None, ""),
+            Source::Store { .. } => match self.store(object, from, scope.namespace)? {
+                ForeignStore::Aws { region, account, prefix } => (Some(&**region), account.as_deref(), &**prefix),
+                ForeignStore::Unclear(why) => {
+                    return Err((Reason::StoreUnresolved, format!("key {key:?}: of the store, {why}")));
+                }
+            },
+        };
+        let written = format!("{prefix}{key}");
+        let parsed = RemoteKey::parse(&written)
+            .map_err(|why| (Reason::InvalidKey, format!("key {written:?} cannot be judged: {why}")))?;
+        match (&parsed, region) {
+            (RemoteKey::Arn(arn), Some(region)) if arn.region != region => {
+                let text = format!(
+                    "key {written:?} is of region {}, and its store of {region}: use a store of its region",
+                    arn.region
+                );
+                Err((Reason::WrongRegion, text))
+            }
+            (RemoteKey::Arn(arn), _) => Ok(CanonicalKey::of_arn(arn)),
+            (RemoteKey::Name(_), None) => {
+                let text = format!(
+                    "key {written:?}: the region is the node's, which cannot be told: write parameters.region, or the full ARN"
+                );
+                Err((Reason::StoreUnresolved, text))
+            }
+            (RemoteKey::Name(_), Some(region)) => {
+                let account = match account {
+                    Some(account) => account.to_owned(),
+                    None => self.one_account(&written, region, scope)?,
+                };
+                let realm = Realm::Aws { account, region: region.to_owned() };
+                let resolved = realm.resolve(&parsed);
+                resolved
+                    .map(|(canonical, _)| canonical)
+                    .map_err(|why| (Reason::InvalidKey, format!("key {written:?}: {why}")))
+            }
+        }
+    }
+
+    fn store(&self, object: &ForeignName, from: &Source, namespace: &str) -> Result<&'w ForeignStore, Fault> {
+        // A ClusterExternalSecret asks a SecretStore of each namespace that it spreads to.
+        let here = ForeignName { namespace: Some(namespace.into()), ..object.clone() };
+        let Some(name) = asked(from, &here) else { return Err((Reason::StoreUnresolved, "no store is named".into())) };
+        let tried = self.tried.filter(|(tried, _)| **tried == name).map(|(_, store)| store);
+        let foreign = &self.world.world.foreign;
+        tried.or_else(|| foreign.store(&name)).ok_or_else(|| {
+            let text = if foreign.is_read(name.kind) {
+                format!(
+                    "the {} {:?} does not exist: create it first, or correct the reference",
+                    name.kind.kind(),
+                    name.name
+                )
+            } else {
+                format!("the {} {:?} has not been read yet: try again in a moment", name.kind.kind(), name.name)
+            };
+            (Reason::StoreUnresolved, text)
+        })
+    }
+
+    /// The one account of the allowed ScopedSecretStores in a region.
+    fn one_account(&self, key: &str, region: &str, scope: &Scope<'_>) -> Result<String, Fault> {
+        let mut accounts = BTreeSet::new();
+        let mut unknown = false;
+        for entry in scope.entries() {
+            match self.world.stores.get(&entry.store) {
+                Some(StoreState::Known(Realm::Aws { account, region: reached })) if reached == region => {
+                    accounts.insert(account);
+                }
+                Some(StoreState::AccountUnknown { region: reached }) => unknown |= reached == region,
+                _ => {}
+            }
+        }
+        let mut accounts = accounts.into_iter();
+        match (accounts.next(), accounts.next()) {
+            _ if unknown => Err((
+                Reason::AccountUnknown,
+                format!(
+                    "key {key:?}: the account of a ScopedSecretStore in {region} is not known yet: try again when it is (see the stores' status)"
+                ),
+            )),
+            (Some(account), None) => Ok(account.clone()),
+            (Some(_), Some(_)) => Err((
+                Reason::StoreUnresolved,
+                format!(
+                    "key {key:?}: {} allows keys of several accounts in {region}, so that the store's cannot be told: give the store a role, or write the full ARN",
+                    scope.policy_names()
+                ),
+            )),
+            (None, _) => Err((
+                Reason::KeyNotAllowed,
+                format!(
+                    "{} allows namespace {:?} no key in {region}, and so not {key:?}",
+                    scope.policy_names(),
+                    scope.namespace
+                ),
+            )),
+        }
+    }
+
+    fn not_allowed(&self, key: &CanonicalKey, written: &str, any_version: bool, scope: &Scope<'_>) -> Option<Fault> {
+        let covered = |action| scope.permits_canonical(key, action, self.world);
+        match covered(if any_version { Action::ReadAnyVersion } else { Action::Read }) {
+            Coverage::Covered => None,
+            Coverage::Unknown => Some((
+                Reason::AccountUnknown,
+                format!(
+                    "key {written:?}: a ScopedSecretStore that may reach it is gone, or its account is not known: nothing is granted until it is"
+                ),
+            )),
+            Coverage::Not if any_version && matches!(covered(Action::Read), Coverage::Covered) => Some((
+                Reason::ActionNotAllowed,
+                format!(
+                    "{} allows the key {written:?}, but not by version (action ReadAnyVersion): leave the version out to read the current one",
+                    scope.policy_names()
+                ),
+            )),
+            Coverage::Not => {
+                let place = key.aws_parts();
+                let reaches = |entry: &AllowEntry| match self.world.stores.get(&entry.store) {
+                    Some(StoreState::Known(Realm::Aws { account, region })) => {
+                        place.is_some_and(|(a, r, _)| a == account && r == region)
+                    }
+                    _ => false,
+                };
+                let allowed = scope.allowed_here(reaches);
+                let whereabouts = place.map(|(account, region, _)| format!(" of account {account} in {region}"));
+                Some((
+                    Reason::KeyNotAllowed,
+                    format!(
+                        "{} does not allow namespace {:?} ({}) the key {written:?}{}{}",
+                        scope.policy_names(),
+                        scope.namespace,
+                        scope.labels_shown(),
+                        whereabouts.unwrap_or_default(),
+                        if allowed.is_empty() {
+                            ", nor any other there".into()
+                        } else {
+                            format!("; allowed here: {allowed}")
+                        }
+                    ),
+                ))
+            }
+        }
+    }
+
+    fn owned_elsewhere(
+        &self,
+        asker: Asker<'_>,
+        ask: &Ask,
+        key: &CanonicalKey,
+        scope: &Scope<'_>,
+        contest: &Contest<'_>,
+    ) -> Option<Fault> {
+        let own = scope.namespace;
+        let excludes = |rival: &ObjectName| scope.excludes(key, &ask.key, own, rival, self.world, self.now);
+        let held = self.world.holdings_on(key).find(|(secret, _)| excludes(secret));
+        let claimed = || self.world.claims_on(key).find(|claim| excludes(&claim.object) && contest.is_allowed(claim));
+        let owner = held
+            .map(|(secret, held)| (&*secret.namespace, format!("ScopedSecret {:?}", held.claim)))
+            .or_else(|| {
+                claimed().map(|claim| (&*claim.object.namespace, format!("ScopedSecret {:?}", claim.object.name)))
+            })
+            .or_else(|| {
+                // Where a ClusterExternalSecret spreads to, its ExternalSecrets are asked for themselves.
+                let rival =
+                    self.foreign_owner(asker, key, &excludes).filter(|_| !asker.object.kind.is_cluster_scoped())?;
+                Some((rival.namespace.as_deref()?, format!("{} {:?}", rival.kind.kind(), rival.name)))
+            });
+        let (namespace, owner) = owner?;
+        let whose =
+            if namespace == own { format!("{owner} of this namespace") } else { "another namespace".to_owned() };
+        Some((
+            Reason::KeyClaimed,
+            format!(
+                "key {:?} is already owned by {whose}, and the policy lets one scope own a key (rules.exclusiveKeys): store a credential of its own for this workload under another key",
+                ask.key
+            ),
+        ))
+    }
+
+    /// An object of another operator that had the key before: it is older, or this one asks for the key only now.
+    fn foreign_owner(
+        &self,
+        asker: Asker<'_>,
+        key: &CanonicalKey,
+        excludes: &dyn Fn(&ObjectName) -> bool,
+    ) -> Option<&'w ForeignName> {
+        let foreign = &self.world.world.foreign;
+        let (.., name) = key.aws_parts()?;
+        let reads = |object: &ForeignName, record: &Record| {
+            let namespace = object.namespace.as_deref()?;
+            let scope = scope_of(namespace, self.world).ok()?;
+            let located = record.asks.iter().any(|ask| match &ask.what {
+                What::Read { from, .. } => self.locate(object, from, &ask.key, &scope).is_ok_and(|found| found == *key),
+                _ => false,
+            });
+            located.then_some(())
+        };
+        let had = foreign.object(asker.object).filter(|known| *known.uid == *asker.uid);
+        let had = had.is_some_and(|known| reads(asker.object, known).is_some());
+        let rivals = foreign.asking_for(name).enumerate().filter(|(_, (rival, _))| *rival != asker.object);
+        let mut first =
+            rivals.filter(|(_, (_, record))| !had || (record.created, &*record.uid) < (asker.created, asker.uid));
+        first.find_map(|(at, (rival, record))| {
+            let namespace = rival.namespace.as_deref()?;
+            let object = ObjectName::new(namespace, &rival.name);
+            // Bounded against a tenant who piles them up: what is not looked at counts as older, which is safe.
+            let looked_at = at < CONTEST_LIMIT;
+            let stands = || {
+                matches!(self.held(rival.kind.governs(), namespace), Held::By(_))
+                    && reads(rival, record).is_some()
+                    && rival_is_permitted(&object, key, self.world)
+            };
+            (excludes(&object) && (!looked_at || stands())).then_some(rival)
+        })
+    }
+
+    /// Keys that the namespaces that a ClusterExternalSecret spreads to may not share.
+    fn shared(&self, reached: &[&Arc<str>], asker: Asker<'_>, asks: &[Ask]) -> Vec<Refused> {
+        let mut refused = Vec::new();
+        for (at, ask) in asks.iter().enumerate() {
+            let What::Read { from, .. } = &ask.what else { continue };
+            let located = |namespace: &Arc<str>| {
+                let Held::By(scope) = self.held(asker.object.kind.governs(), namespace) else { return None };
+                let key = self.locate(asker.object, from, &ask.key, &scope).ok()?;
+                matches!(scope.permits_canonical(&key, Action::Read, self.world), Coverage::Covered)
+                    .then_some((scope, key))
+            };
+            let mut owners: BTreeMap<CanonicalKey, &Arc<str>> = BTreeMap::new();
+            for namespace in reached {
+                let Some((scope, key)) = located(namespace) else { continue };
+                let Some(owner) = owners.get(&key) else {
+                    owners.insert(key, namespace);
+                    continue;
+                };
+                let rival = ObjectName { namespace: (*owner).clone(), name: asker.object.name.clone() };
+                if scope.excludes(&key, &ask.key, namespace, &rival, self.world, self.now) {
+                    let message = format!(
+                        "it would give the key {:?} to namespace {namespace:?} and to others, and the policy lets one scope own a key (rules.exclusiveKeys): narrow its namespaceSelectors, or give each a key of its own",
+                        ask.key
+                    );
+                    let mode = self.answer(&scope, &ask.key, Some(&key));
+                    let refusal = Refusal { reason: Reason::KeyClaimed, message, mode };
+                    refused.push(Refused { namespace: (*namespace).clone(), ask: at, refusal });
+                }
+            }
+        }
+        refused
+    }
+}
+
+/// What breaks the rule `OtherOperators` now, of all that was observed: for the reports.
+pub fn findings(world: &World, now: Timestamp) -> Vec<Violation> {
+    Foreigners::new(world, now).findings()
+}
