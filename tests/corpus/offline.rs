@@ -155,7 +155,7 @@ pub fn core(scene: &Scene, case: &Case) -> Vec<String> {
     let now = Timestamp::now();
     let response = match case.rule.as_str() {
         "Claims" => claims::judge(&request, &index, now),
-        "Policies" => policies::judge(&request, &mut index, now),
+        "Policies" => policies::judge(&request, &index, now),
         other => panic!("{}: the core does not see {other}", case.title),
     };
     let texts: Vec<String> =
