@@ -115,7 +115,7 @@ fn reviews(scene: &Scene, cases: &[Case]) -> Vec<Mutex<Reviewed>> {
 fn answered(review: &Mutex<Reviewed>, bytes: &[u8]) -> Result<(), TestCaseError> {
     let started = Instant::now();
     if let Ok(request) = decode(bytes) {
-        let mut review = review.lock().unwrap_or_else(PoisonError::into_inner);
+        let review = review.lock().unwrap_or_else(PoisonError::into_inner);
         let now = jiff::Timestamp::now();
         for answer in [claims::judge(&request, &review.index, now), policies::judge(&request, &review.index, now)] {
             prop_assert!(serde_json::to_vec(&answer.into_review()).is_ok());

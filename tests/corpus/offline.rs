@@ -150,7 +150,7 @@ pub fn reviewed(scene: &Scene, case: &Case) -> Reviewed {
 /// The pure core: what the webhook's rule answers, and for a claim what the authoriser says by itself.
 pub fn core(scene: &Scene, case: &Case) -> Vec<String> {
     let change = Change::of(scene, case);
-    let mut index = index_of(&change.objects);
+    let index = index_of(&change.objects);
     let request = decode(&review(&case.step, &change)).expect("a review");
     let now = Timestamp::now();
     let response = match case.rule.as_str() {
