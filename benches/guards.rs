@@ -1,0 +1,139 @@
+//! What each ValidatingAdmissionPolicy adds to a write in a governed namespace: the API server's time for a pod and for a
+//! Secret (dry run) with one guard in force, against the same request without any. Each line: the median, and its multiple of
+//! the median without guards in the same run, since machines differ.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench")]
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use kube::client::Body;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use support::cluster::Cluster;
+use support::operator::{Operator, install};
+use support::stub_manager::{Says, StubManager};
+use support::tenants::*;
+use support::wait::eventually;
+use tokio::runtime::Runtime;
+
+const GUARDS: [&str; 5] = ["managed-secrets", "operator", "boundary", "consumers", "replication"];
+const RUNS: usize = 300;
+/// The API server takes guards up within a second or two.
+const SETTLES: Duration = Duration::from_secs(4);
+
+struct Bench {
+    cluster: Cluster,
+    runtime: Runtime,
+    client: Client,
+}
+
+impl Bench {
+    fn kubectl(&self, arguments: &[&str]) {
+        let out = self.cluster.kubectl(arguments);
+        assert!(out.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&out.stderr));
+    }
+
+    fn lift(&self, guard: &str) {
+        let file = manifest(guard);
+        let file = file.to_str().unwrap();
+        self.kubectl(&["delete", "--ignore-not-found", "-f", file]);
+    }
+
+    fn put(&self, guard: &str) {
+        let file = manifest(guard);
+        self.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", file.to_str().unwrap()]);
+    }
+
+    /// The median of a write that changes nothing.
+    fn write(&self, resource: &str, object: &Value) -> Duration {
+        let path = format!("/api/v1/namespaces/payments-prod/{resource}?dryRun=All");
+        let once = || {
+            let body = Body::from(serde_json::to_vec(object).unwrap());
+            let request =
+                http::Request::post(&path).header(http::header::CONTENT_TYPE, "application/json").body(body).unwrap();
+            let start = Instant::now();
+            let status = self.runtime.block_on(self.client.send(request)).unwrap().status();
+            assert!(status.is_success(), "{resource}: {status}");
+            start.elapsed()
+        };
+        (0..RUNS / 10).for_each(|_| _ = once());
+        let mut took: Vec<Duration> = (0..RUNS).map(|_| once()).collect();
+        took.sort();
+        took[RUNS / 2]
+    }
+
+    fn both(&self) -> [Duration; 2] {
+        std::thread::sleep(SETTLES);
+        [self.write("pods", &pod()), self.write("secrets", &secret())]
+    }
+}
+
+fn manifest(guard: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("deploy/base/guards/{guard}.yaml"))
+}
+
+fn pod() -> Value {
+    let from = json!({"secretKeyRef": {"name": "orders", "key": "value"}});
+    json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "probe"},
+        "spec": {
+            "serviceAccountName": "orders",
+            "containers": [{"name": "web", "image": "web", "env": [{"name": "A", "value": "b"}, {"name": "V", "valueFrom": from}]}],
+            "volumes": [{"name": "s", "secret": {"secretName": "orders"}}],
+        },
+    })
+}
+
+fn secret() -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "probe", "labels": {"app": "web"}, "annotations": {"example.com/note": "mine"}},
+        "stringData": {"a": "b"},
+    })
+}
+
+fn bench() -> (Bench, Operator, StubManager) {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let (cluster, stub) = (Cluster::start(), StubManager::start());
+    install(&cluster);
+    let operator = Operator::start(&cluster);
+    set_up(&cluster, &stub.endpoint);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let client = runtime.block_on(async {
+        let kubeconfig = Kubeconfig::read_from(&cluster.kubeconfig).unwrap();
+        Client::try_from(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap())
+    });
+    let bench = Bench { client: client.unwrap(), cluster, runtime };
+    bench.kubectl(&["create", "serviceaccount", "orders", "-n", "payments-prod"]);
+    stub.put("payments/prod/orders", Says::Text("canary-bench-kX9mQ2vL8nR5wT3z1pQ".into()));
+    let spec = "data: [{secretKey: value, remoteRef: {key: payments/prod/orders}}]";
+    apply(&bench.cluster, &scoped_secret("payments-prod", "orders", spec));
+    eventually("it is projected", SOON, || ready(&bench.cluster, "scopedsecret", Some("payments-prod"), "orders"));
+    // Its webhook is another bench's.
+    bench.kubectl(&["delete", "validatingwebhookconfiguration", "scoped-secrets"]);
+    GUARDS.iter().for_each(|guard| bench.lift(guard));
+    (bench, operator, stub)
+}
+
+fn main() {
+    let (bench, _operator, _stub) = bench();
+    let none = bench.both();
+    println!("{:<16} {:>10} {:>7} {:>12} {:>7}", "guard", "a pod", "", "a Secret", "");
+    let line = |what: &str, took: [Duration; 2]| {
+        let [pod, secret] =
+            [0, 1].map(|i| (took[i].as_secs_f64() * 1e3, took[i].as_secs_f64() / none[i].as_secs_f64()));
+        println!("{what:<16} {:>7.2} ms {:>6.2}x {:>9.2} ms {:>6.2}x", pod.0, pod.1, secret.0, secret.1);
+    };
+    line("none", none);
+    for guard in GUARDS {
+        bench.put(guard);
+        line(guard, bench.both());
+        bench.lift(guard);
+    }
+    GUARDS.iter().for_each(|guard| bench.put(guard));
+    line("all", bench.both());
+    GUARDS.iter().for_each(|guard| bench.lift(guard));
+    line("none again", bench.both());
+}
