@@ -31,7 +31,16 @@ pub fn warn(request: &Request, rule: &str, reason: Reason, message: &str) -> Adm
     response
 }
 
+/// The name of what is reviewed. The request has none where the API server is yet to make one (generateName), and for each
+/// object of a deletecollection.
+pub fn name_of(request: &Request) -> &str {
+    let objects = [&request.object, &request.old_object].into_iter().flatten();
+    let given = objects.map(|object| object.metadata.name.as_deref().or(object.metadata.generate_name.as_deref()));
+    let named = [Some(request.name.as_str())].into_iter().chain(given).flatten();
+    named.into_iter().find(|name| !name.is_empty()).unwrap_or_default()
+}
+
 fn text(request: &Request, rule: &str, reason: Reason, message: &str) -> String {
     let place = request.namespace.as_deref().filter(|n| !n.is_empty()).map(|n| format!("{n}/")).unwrap_or_default();
-    format!("rule {rule}, {reason}: {} {place}{}: {message}", request.kind.kind, request.name)
+    format!("rule {rule}, {reason}: {} {place}{}: {message}", request.kind.kind, name_of(request))
 }

@@ -1,6 +1,8 @@
 //! From a request's bytes to a rule's answer. Fails closed: whatever cannot be understood is not allowed.
 
+use super::answer::deny_as;
 use super::tls::CertificateCell;
+use crate::api::Reason;
 use crate::telemetry::metrics::Metrics;
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -108,7 +110,8 @@ pub fn answer(route: &Route, request: &AdmissionRequest<DynamicObject>) -> Admis
         ))
     } else {
         catch_unwind(AssertUnwindSafe(|| route.review.review(request))).unwrap_or_else(|_| {
-            AdmissionResponse::from(request).deny("scoped-secrets failed while reviewing this request; see its log")
+            let text = "the operator failed while reviewing this request: try again; if it fails again, the platform team finds why in the operator's log";
+            deny_as(request, route.rule, Reason::ReviewFailed, text, 500)
         })
     };
     response.uid.clone_from(&request.uid);

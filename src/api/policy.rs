@@ -167,6 +167,19 @@ pub enum ModalRule {
     Rbac,
 }
 
+impl ModalRule {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Consumers => "Consumers",
+            Self::Replication => "Replication",
+            Self::OtherOperators => "OtherOperators",
+            Self::Copies => "Copies",
+            Self::Rbac => "Rbac",
+        }
+    }
+}
+
 /// Keys of one store that governed namespaces may claim.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

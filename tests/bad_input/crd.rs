@@ -66,7 +66,7 @@ fn policies() {
         ),
         (
             with("exceptions: [{rule: UniqueValues, reason: x, expirationTime: \"2030-01-01T00:00:00Z\"}]"),
-            "exactly one non-empty list of keys or namespaces",
+            "exactly one non-empty list of keys, namespaces or subjects",
         ),
         (
             with("exceptions: [{rule: Allow, namespaces: [a], reason: x, expirationTime: \"2030-01-01T00:00:00Z\"}]"),

@@ -45,6 +45,10 @@ fn a_managed_secret_is_the_operators_also_while_it_is_gone() {
     eventually("orders is ready", SOON, || ready(&cluster, "scopedsecret", Some("payments-prod"), "orders"));
     ok(&cluster, &["create", "secret", "generic", "plain", "-n", "payments-prod", "--from-literal=mine=1"]);
     operator.kill();
+    // What its webhook must see would wait; these rules hold without it.
+    ok(&cluster, &["delete", "validatingwebhookconfiguration", "scoped-secrets"]);
+    let probe = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: probe, namespace: payments-prod}\n";
+    eventually("nobody reviews", SOON, || cluster.submit(&["create", "--dry-run=server", "-f", "-"], probe));
 
     let secret = cluster.get_json("secret", "payments-prod", "orders").unwrap();
     let both = |who: &str, rows: &[(&str, &str, &str)]| {

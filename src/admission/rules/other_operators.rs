@@ -7,7 +7,7 @@
 //!
 //! It follows the mode; reportOnly and exceptions lift it. What is cluster-scoped passes while the webhook is down.
 
-use crate::admission::answer::{admit, deny_as, warn};
+use crate::admission::answer::{admit, deny_as, name_of, warn};
 use crate::admission::review::{Review, spec_is_unchanged};
 use crate::api::policy::Mode;
 use crate::controller::context::Context;
@@ -52,10 +52,8 @@ pub fn judge(request: &AdmissionRequest<DynamicObject>, index: &Index, now: Time
     if object.metadata.deletion_timestamp.is_some() || spec_is_unchanged(request) {
         return admit(request);
     }
-    let given = object.metadata.name.as_deref().or(object.metadata.generate_name.as_deref());
-    let name = if request.name.is_empty() { given.unwrap_or_default() } else { &request.name };
     let namespace = request.namespace.as_deref().filter(|_| !kind.is_cluster_scoped());
-    let name = ForeignName::new(kind, namespace, name);
+    let name = ForeignName::new(kind, namespace, name_of(request));
     let world = Foreigners::new(&index.world, now);
     let refused = if kind.is_store() {
         of_store(&name, &object.data["spec"], index, now)

@@ -3,7 +3,7 @@
 //! alters it. So does a change from another mode to Enforce while the reports list violations.
 
 use super::{boundary, managed_secrets, operator};
-use crate::admission::answer::{admit, deny, deny_as};
+use crate::admission::answer::{admit, deny, deny_as, name_of};
 use crate::admission::review::{Review, spec_is_unchanged};
 use crate::api::policy::{Exception, Mode, SegmentationPolicySpec};
 use crate::api::segmentation_report::{ViolationCount, report_name};
@@ -62,13 +62,13 @@ pub fn judge(request: &AdmissionRequest<DynamicObject>, index: &Index, now: Time
             if let Some(answer) = bad_exception(request, policy, old.as_ref(), now) {
                 return answer;
             }
-            match Policy::compile(&request.name, &policy.spec) {
+            match Policy::compile(name_of(request), &policy.spec) {
                 Ok(compiled) => Some(PolicyState::Known(Arc::new(compiled))),
                 Err(why) => return deny(request, RULE, Reason::PolicyInvalid, &why.to_string()),
             }
         }
     };
-    let name = new.as_ref().and_then(|p| p.metadata.name.clone()).unwrap_or_else(|| request.name.clone());
+    let name = name_of(request).to_owned();
     // A change to one that cannot be understood can only lessen the doubt.
     let itself = matches!(index.world.policies.get(&name), Some(PolicyState::Unknown(_)));
     let unknown =
@@ -143,12 +143,14 @@ struct Open {
     segments: BTreeSet<String>,
 }
 
-/// What the reports list of the rules that follow the mode, in the segments that a policy selects, if it is to enforce from
-/// now on: so that nobody breaks production by one word.
+/// What the reports list of the rules that a policy is to enforce from now on, in the segments that it selects: so that nobody
+/// breaks production by one word.
 fn open_violations(old: &SegmentationPolicySpec, new: &SegmentationPolicySpec, index: &Index) -> Open {
-    let enforces = |spec: &SegmentationPolicySpec| spec.mode.unwrap_or_default() == Mode::Enforce;
+    let enforces = |spec: &SegmentationPolicySpec, rule: &str| {
+        spec.mode.unwrap_or_default() == Mode::Enforce && !spec.report_only.iter().any(|only| only.as_str() == rule)
+    };
     let selector = new.namespace_selector.clone().unwrap_or_default();
-    if enforces(old) || !enforces(new) {
+    if new.mode.unwrap_or_default() != Mode::Enforce {
         return Open::default();
     }
     let labels: Arc<[String]> = new.segment.labels.clone().into();
@@ -159,7 +161,10 @@ fn open_violations(old: &SegmentationPolicySpec, new: &SegmentationPolicySpec, i
         let report = index.reports.get(&report_name(segment.name()));
         let counts = report.iter().flat_map(|report| &report.status.counts);
         let follows = |count: &&ViolationCount| {
-            !ALWAYS_ENFORCED.contains(&count.rule.as_str()) && count.reason != Reason::GuardMissing.as_str()
+            !ALWAYS_ENFORCED.contains(&count.rule.as_str())
+                && count.reason != Reason::GuardMissing.as_str()
+                && !enforces(old, &count.rule)
+                && enforces(new, &count.rule)
         };
         let count: usize = counts.filter(follows).map(|count| usize::try_from(count.count).unwrap_or(0)).sum();
         if count > 0 {

@@ -11,7 +11,7 @@
 //! What is of the cluster passes while the webhook is down; it, and what else leads to Secrets across the cluster, is found by
 //! [`crate::segmentation::access::findings`]. What the control plane aggregates is not refused, but what makes it do so is.
 
-use crate::admission::answer::{admit, deny, deny_as, warn};
+use crate::admission::answer::{admit, deny, deny_as, name_of, warn};
 use crate::admission::review::Review;
 use crate::api::Reason;
 use crate::api::policy::Mode;
@@ -107,12 +107,7 @@ fn coming(request: &Request) -> Option<(RbacName, Role)> {
     let written = !request.dry_run && matches!(request.operation, Operation::Create | Operation::Update);
     let (rules, _) = read::<Rules>(request).filter(|_| written)?;
     let namespace = request.namespace.as_deref().filter(|_| !cluster);
-    Some((RbacName::new(namespace, &name_of(request)), rules.role()))
-}
-
-fn name_of(request: &Request) -> String {
-    let given = request.object.as_ref().and_then(|object| object.metadata.name.clone());
-    given.unwrap_or_else(|| request.name.clone())
+    Some((RbacName::new(namespace, name_of(request)), rules.role()))
 }
 
 /// The subjects that a binding did not have before.
@@ -156,7 +151,7 @@ fn role(request: &Request, new: Rules, old: Option<Rules>, index: &Index, now: T
     }
     let mut all = Vec::new();
     let mut by = Vec::new();
-    for (name, binding) in index.access.bindings_of(&RbacName::new(Some(namespace), &name_of(request))) {
+    for (name, binding) in index.access.bindings_of(&RbacName::new(Some(namespace), name_of(request))) {
         let breaches = index.access.crossings(namespace, &binding.subjects, &gained, &index.world, now)?;
         if !breaches.is_empty() {
             by.push(format!("{:?}", &*name.name));
@@ -199,7 +194,7 @@ fn cluster_role(
     let before = old.map(|old| old.role()).unwrap_or_default();
     let aggregation = new.aggregation(object.metadata.labels.as_ref());
     let (mut crossing, mut wide) = (Vec::new(), Vec::new());
-    for (role, gained) in index.access.consequences(&name_of(request), &before, &new.role(), &aggregation) {
+    for (role, gained) in index.access.consequences(name_of(request), &before, &new.role(), &aggregation) {
         for (name, binding) in index.access.bindings_of(&role) {
             match &name.namespace {
                 Some(namespace) => {

@@ -22,7 +22,7 @@ use super::scoped_secret::plan::{Failure, Guarding};
 use super::store::brief;
 use crate::api::segment_guard::SEGMENT_GUARD;
 use crate::api::{FIELD_MANAGER, Reason, ScopedSecretSpec, SegmentGuard, SegmentGuardSpec};
-use crate::segmentation::authorize::{authorize, governance};
+use crate::segmentation::authorize::{Governance, authorize, governance};
 use crate::segmentation::verdict::Verdict;
 use crate::segmentation::world::ObjectName;
 use jiff::Timestamp;
@@ -60,9 +60,12 @@ pub fn queue(cx: &Context, namespace: &str) {
 
 /// Queues every guard that is, or may be wanted.
 pub fn queue_all(cx: &Context) {
-    let index = cx.index();
-    let named = index.claims.keys().chain(index.secrets.keys()).map(|name| name.namespace.clone());
-    let namespaces: BTreeSet<Arc<str>> = named.chain(cx.guards.namespaces().into_iter().map(Arc::from)).collect();
+    let (index, now) = (cx.index(), cx.now());
+    let named = index.secrets.keys().map(|name| name.namespace.clone());
+    let governed = |name: &&Arc<str>| matches!(governance(name, &index.world, now), Governance::Governed { .. });
+    let governed = index.world.namespaces.keys().filter(governed).cloned();
+    let there = cx.guards.namespaces().into_iter().map(Arc::from);
+    let namespaces: BTreeSet<Arc<str>> = named.chain(governed).chain(there).collect();
     drop(index);
     namespaces.iter().for_each(|namespace| cx.queue.add(Job::Guard(namespace.clone()), Lane::Routine));
 }

@@ -107,9 +107,9 @@ pub fn plan(o: &Observed<'_>) -> Plan {
     let known = |name: &str| o.known.and_then(|known| known.targets.get(name));
     let targets: BTreeMap<String, Vec<String>> =
         o.targets.iter().filter_map(|(name, target)| Some((name.clone(), consumers(target, known(name))?))).collect();
-    let claimed = o.targets.values().flat_map(|t| &t.claimants).any(|c| c.standing == Standing::Allowed);
+    let governed = matches!(o.governance, Governance::Governed { .. });
     let held = o.targets.values().any(|target| target.held);
-    if o.terminating || (!o.there && !claimed && !held && targets.is_empty()) {
+    if o.terminating || (!o.there && !governed && !held && targets.is_empty()) {
         return Plan::Leave;
     }
     if o.governance == Governance::Ungoverned && !held && targets.is_empty() {

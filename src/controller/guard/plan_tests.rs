@@ -92,9 +92,9 @@ fn what_is_done_about_a_guard() {
     let bare = Content { labels: BTreeMap::new(), ..right.clone() };
     let write = |content: &Content| Plan::Write(content.clone());
     let table = [
-        ("nothing there, nothing wanted", observed(GOVERNED, None, vec![]), Plan::Leave),
+        ("governed, and nothing claimed", observed(GOVERNED, None, vec![]), write(&empty)),
         ("the first claim", observed(GOVERNED, None, vec![claim(Allowed)]), write(&right)),
-        ("a claim that is refused", observed(GOVERNED, None, vec![claim(Refused)]), Plan::Leave),
+        ("a claim that is refused", observed(GOVERNED, None, vec![claim(Refused)]), write(&empty)),
         ("all is right", observed(GOVERNED, Some(&right), vec![has(Allowed)]), Plan::Leave),
         ("the mode is another", observed(GOVERNED, Some(&audit), vec![has(Allowed)]), write(&right)),
         ("somebody took the label off", observed(GOVERNED, Some(&bare), vec![has(Allowed)]), write(&right)),

@@ -3,6 +3,8 @@
 //! They are read in small pages, compared and thrown away. What takes long is compared where it holds up nobody.
 
 use super::{ScanError, Walk, marks, pages};
+use crate::admission::rules::copies;
+use crate::api::Reason;
 use crate::controller::index::object_name;
 use crate::segmentation::authorize::owners;
 use crate::segmentation::copies::{Content, scan};
@@ -62,6 +64,9 @@ fn compare(walk: &Walk<'_>, kind: &str, metadata: &ObjectMeta, content: Content<
     let marks = walk.cx.index().world.marks();
     let whose = |print: &_| owners(print, namespace, &walk.cx.index().world, walk.cx.now());
     let found = scan(&content, &object, &marks, &keys, &whose);
+    let mut violations = found.violations;
+    // Whose it is may not be told now.
+    violations.retain(|violation| !violation.segment.is_empty());
     if found.exhausted {
         tracing::warn!(
             kind,
@@ -69,7 +74,13 @@ fn compare(walk: &Walk<'_>, kind: &str, metadata: &ObjectMeta, content: Content<
             name = object.name,
             "an object is made so that comparing it takes too long; it was compared in part"
         );
+        violations.extend(walk.members.get(namespace).map(|segment| Violation {
+            segment: segment.clone(),
+            rule: copies::RULE,
+            reason: Reason::NotCompared,
+            object,
+            message: "it is made so that comparing it takes too long, and was compared in part: look at what it holds, and make it smaller or delete it".to_owned(),
+        }));
     }
-    // Whose it is may not be told now.
-    found.violations.into_iter().filter(|violation| !violation.segment.is_empty()).collect()
+    violations
 }
