@@ -1,6 +1,6 @@
 //! From a request's bytes to a rule's answer. Fails closed: whatever cannot be understood is not allowed.
 
-use super::answer::deny_as;
+use super::answer::{breach, deny_as};
 use super::tls::CertificateCell;
 use crate::api::Reason;
 use crate::telemetry::metrics::Metrics;
@@ -111,7 +111,7 @@ pub fn answer(route: &Route, request: &AdmissionRequest<DynamicObject>) -> Admis
     } else {
         catch_unwind(AssertUnwindSafe(|| route.review.review(request))).unwrap_or_else(|_| {
             let text = "the operator failed while reviewing this request: try again; if it fails again, the platform team finds why in the operator's log";
-            deny_as(request, route.rule, Reason::ReviewFailed, text, 500)
+            deny_as(request, route.rule, Reason::ReviewFailed, text, 403)
         })
     };
     response.uid.clone_from(&request.uid);
@@ -150,6 +150,9 @@ fn respond(route: &Route, body: &[u8], metrics: &Metrics) -> Response {
     };
     let response = answer(route, &request);
     metrics.reviewed(route.rule, response.allowed, start.elapsed());
+    if let Some((reason, answer)) = breach(&response) {
+        metrics.breached(route.rule, reason, answer.as_str());
+    }
     tracing::debug!(rule = route.rule, allowed = response.allowed, uid = %request.uid, "reviewed");
     match serde_json::to_vec(&response.into_review()) {
         Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),

@@ -24,6 +24,7 @@ pub struct Metrics {
     registry: Registry,
     reconcile: Family<OutcomeLabel, Histogram, fn() -> Histogram>,
     admission: Family<AdmissionLabels, Histogram, fn() -> Histogram>,
+    breaches: Family<BreachLabels, Counter>,
     provider_calls: Family<ProviderLabels, Counter>,
     provider_batch_keys: Histogram,
     claims: Family<ReasonLabel, Gauge>,
@@ -48,6 +49,13 @@ struct OutcomeLabel {
 struct AdmissionLabels {
     rule: &'static str,
     allowed: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BreachLabels {
+    rule: &'static str,
+    reason: String,
+    answer: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -89,6 +97,7 @@ impl Metrics {
             admission: Family::new_with_constructor(|| {
                 Histogram::new([0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.01, 0.025, 0.1, 1.0])
             }),
+            breaches: Family::default(),
             provider_calls: Family::default(),
             // AWS takes at most 20 keys in a BatchGetSecretValue.
             provider_batch_keys: Histogram::new([1.0, 2.0, 5.0, 10.0, 15.0, 20.0]),
@@ -116,6 +125,11 @@ impl Metrics {
             self.admission.clone(),
         );
         // The encoder adds _total to counters and _info to infos.
+        r.register(
+            "admission_breaches",
+            "Reviews that found a breach, by rule, reason and the mode that it was answered by",
+            self.breaches.clone(),
+        );
         r.register(
             "provider_calls",
             "Calls to secrets managers, by operation and outcome",
@@ -169,6 +183,11 @@ impl Metrics {
     /// One admission review was answered.
     pub fn reviewed(&self, rule: &'static str, allowed: bool, took: Duration) {
         self.admission.get_or_create(&AdmissionLabels { rule, allowed }).observe(took.as_secs_f64());
+    }
+
+    /// A review found a breach: its reason, one of the registry, and the mode by which it was answered.
+    pub fn breached(&self, rule: &'static str, reason: &str, answer: &'static str) {
+        self.breaches.get_or_create(&BreachLabels { rule, reason: reason.to_owned(), answer }).inc();
     }
 
     /// One call to a secrets manager ended; `outcome` is `ok` or the name of an error variant.
@@ -278,6 +297,7 @@ mod tests {
         let metrics = Metrics::new();
         metrics.reconciled("done", Duration::from_millis(3));
         metrics.reviewed("Claims", false, Duration::from_micros(200));
+        metrics.breached("Copies", "ValueCopied", "Audit");
         metrics.provider_called("BatchGetSecretValue", "ok");
         metrics.provider_batched(20);
         metrics.set_claims(&BTreeMap::from([(Reason::Ready, 7), (Reason::KeyNotAllowed, 1)]));
@@ -294,6 +314,7 @@ mod tests {
         for line in [
             r#"scoped_secrets_reconcile_duration_seconds_count{outcome="done"} 1"#,
             r#"scoped_secrets_admission_duration_seconds_bucket{le="0.00025",rule="Claims",allowed="false"} 1"#,
+            r#"scoped_secrets_admission_breaches_total{rule="Copies",reason="ValueCopied",answer="Audit"} 1"#,
             r#"scoped_secrets_provider_calls_total{operation="BatchGetSecretValue",outcome="ok"} 1"#,
             r#"scoped_secrets_provider_batch_keys_sum 20.0"#,
             r#"scoped_secrets_claims{reason="Ready"} 7"#,

@@ -3,7 +3,7 @@
 //! What cannot be told yet (the store's account, a namespace created a moment ago) is let through with a warning: nothing
 //! is fetched before reconcile knows. What cannot be looked up because it is broken is denied.
 
-use crate::admission::answer::{admit, deny, deny_as, warn};
+use crate::admission::answer::{admit, answer_by, deny, deny_as, warn};
 use crate::admission::review::{Review, spec_is_unchanged};
 use crate::api::policy::Mode;
 use crate::api::{Reason, ScopedSecret};
@@ -63,8 +63,7 @@ pub fn judge(request: &AdmissionRequest<DynamicObject>, index: &Index, now: Time
     }
     match verdict {
         Verdict::Allowed(_) => admit(request),
-        Verdict::Refused(refusal) if refusal.mode == Mode::Audit => admit(request),
-        Verdict::Refused(refusal) => warn(request, RULE, refusal.reason, &refusal.message),
+        Verdict::Refused(refusal) => answer_by(refusal.mode, request, RULE, refusal.reason, &refusal.message),
         Verdict::Undecided(refusal) => match refusal.reason {
             Reason::StoreNotFound | Reason::AccountUnknown => warn(request, RULE, refusal.reason, &refusal.message),
             Reason::PolicyUnknown if !known => warn(request, RULE, refusal.reason, &refusal.message),

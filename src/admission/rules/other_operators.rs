@@ -7,9 +7,8 @@
 //!
 //! It follows the mode; reportOnly and exceptions lift it. What is cluster-scoped passes while the webhook is down.
 
-use crate::admission::answer::{admit, deny_as, name_of, warn};
+use crate::admission::answer::{admit, answer_by, name_of};
 use crate::admission::review::{Review, spec_is_unchanged};
-use crate::api::policy::Mode;
 use crate::controller::context::Context;
 use crate::controller::foreign::record_of;
 use crate::controller::index::Index;
@@ -105,11 +104,7 @@ fn answer(request: &AdmissionRequest<DynamicObject>, refused: &[Refused]) -> Adm
     } else {
         format!("{} (and {more} more of what it asks for)", first.message)
     };
-    match first.mode {
-        Mode::Enforce => deny_as(request, RULE, first.reason, &text, 403),
-        Mode::Warn => warn(request, RULE, first.reason, &text),
-        Mode::Audit => admit(request),
-    }
+    answer_by(first.mode, request, RULE, first.reason, &text)
 }
 
 #[cfg(test)]

@@ -39,6 +39,18 @@ fn said(spec: &str, accept: Option<&str>) -> String {
     if answer.allowed { String::new() } else { answer.result.message }
 }
 
+/// The API server names no object in the request for one of a deletecollection, only in the object.
+#[test]
+fn a_collection_of_policies_is_not_deleted_past_the_rule() {
+    for named in ["tenants", ""] {
+        let mut request = update(object(TENANTS, None), Value::Null);
+        (request.object, request.operation, request.name) = (None, Operation::Delete, named.into());
+        let answer = judge(&request, &index(), now());
+        assert!(!answer.allowed && answer.result.message.contains("SegmentationPolicy tenants: "), "{answer:?}");
+        assert!(answer.result.message.contains("accept-violations: \"2\""), "{answer:?}");
+    }
+}
+
 const MERGED: &str = "segment: {labels: [tenant]}\nallow: [{storeRef: {name: aws}, keys: [\"${label:tenant}/**\"]}]\n";
 
 #[test]
@@ -161,5 +173,13 @@ fn a_policy_that_begins_to_enforce_with_violations_open() {
     assert!(!ask("Warn", "Enforce", Some("6")).is_empty());
     assert_eq!(ask("Warn", "Enforce", Some("7")), "");
     assert_eq!(ask("Enforce", "Warn", None), "");
+    // One rule at a time: what stays reported only is not counted.
+    let reported = |rules: &str| format!("{TENANTS}reportOnly: [{rules}]\n");
+    let ask_reported = |from: &str, to: &str| {
+        let answer = judge(&update(object(&reported(from), None), object(&reported(to), None)), &index, now());
+        if answer.allowed { String::new() } else { answer.result.message }
+    };
+    assert!(ask_reported("Copies, OtherOperators", "OtherOperators").contains("enforce while 3 violations are open"));
+    assert_eq!(ask_reported("Copies", "Copies, OtherOperators"), "");
     assert_eq!(ask("Warn", "Audit", None), "");
 }

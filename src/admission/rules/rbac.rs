@@ -11,10 +11,9 @@
 //! What is of the cluster passes while the webhook is down; it, and what else leads to Secrets across the cluster, is found by
 //! [`crate::segmentation::access::findings`]. What the control plane aggregates is not refused, but what makes it do so is.
 
-use crate::admission::answer::{admit, deny, deny_as, name_of, warn};
+use crate::admission::answer::{admit, answer_by, deny, deny_as, name_of};
 use crate::admission::review::Review;
 use crate::api::Reason;
-use crate::api::policy::Mode;
 use crate::controller::context::Context;
 use crate::controller::index::Index;
 use crate::controller::seen_rbac::{Bound, Rules};
@@ -75,11 +74,7 @@ pub fn judge(request: &Request, index: &Index, now: Timestamp) -> AdmissionRespo
     };
     match verdict {
         Ok(None) => admit(request),
-        Ok(Some(refusal)) => match refusal.mode {
-            Mode::Enforce => deny_as(request, RULE, refusal.reason, &refusal.message, 403),
-            Mode::Warn => warn(request, RULE, refusal.reason, &refusal.message),
-            Mode::Audit => admit(request),
-        },
+        Ok(Some(refusal)) => answer_by(refusal.mode, request, RULE, refusal.reason, &refusal.message),
         Err(unknown) => deny_as(request, RULE, unknown.reason, &unknown.message, 403),
     }
 }

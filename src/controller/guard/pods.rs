@@ -62,7 +62,7 @@ pub(super) async fn look(cx: &Context, namespace: &Arc<str>) -> Result<(), kube:
     let api: Api<Pod> = Api::namespaced(cx.client.clone(), namespace);
     let (mut found, mut token) = (Found::new(), None);
     loop {
-        let params = ListParams { limit: Some(500), continue_token: token, ..ListParams::default() };
+        let params = ListParams { limit: Some(100), continue_token: token, ..ListParams::default() };
         let page = api.list(&params).await?;
         page.items.iter().for_each(|pod| judge(pod, &targets, &mut found));
         token = page.metadata.continue_.filter(|next| !next.is_empty());

@@ -16,7 +16,7 @@ const PAGE: u32 = 100;
 const REST: Duration = Duration::from_millis(100);
 
 /// Of what may be a mebibyte each.
-const SMALL_PAGE: u32 = 25;
+const SMALL_PAGE: u32 = 10;
 
 /// Shows every object of a kind, a page at a time.
 pub async fn each<K>(cx: &Context, what: &str, api: &Api<K>, see: impl FnMut(Vec<K>)) -> Result<(), ScanError>

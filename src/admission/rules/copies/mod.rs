@@ -9,16 +9,17 @@ mod limit;
 #[cfg(test)]
 mod tests;
 
-use crate::admission::answer::{admit, deny_as, warn};
+use crate::admission::answer::{admit, answer_by};
 use crate::admission::review::Review;
 use crate::api::Reason;
-use crate::api::policy::Mode;
+use crate::api::policy::{ModalRule, Mode, Within};
 use crate::controller::context::Context;
 use crate::controller::index::Index;
 use crate::segmentation::authorize::{Governance, governance, owners, segment_of};
 use crate::segmentation::copies::{Content, Exhausted, MarkIndex, Place, Search};
 use crate::segmentation::fingerprint::Fingerprint;
 use crate::segmentation::seal::SealKeys;
+use crate::segmentation::world::PolicyState;
 use jiff::Timestamp;
 use kube::core::DynamicObject;
 use kube::core::admission::{AdmissionRequest, AdmissionResponse};
@@ -56,8 +57,6 @@ impl Review for Copies {
 struct Landing {
     /// The name of its segment; empty where that cannot be told.
     segment: String,
-    /// How the policies over it answer what cannot be compared.
-    mode: Mode,
 }
 
 /// The answer to a request. Pure, but for counting in `limit`; `index` is asked for moments.
@@ -90,16 +89,30 @@ pub fn judge<I: Deref<Target = Index>>(
     let before = || old.as_ref().map(|old| values_in(old, &marks, keys)).unwrap_or_default();
     let ask = |print: &Fingerprint| owners(print, namespace, &index().world, now).iter().map(|o| o.answer).max();
     match worst(&new, &marks, keys, before, ask) {
-        Ok(None | Some((Mode::Audit, _))) => admit(request),
+        Ok(None) => admit(request),
         Ok(Some((mode, place))) => {
-            limit.count(user, &landing.segment, mode, now);
+            if mode > Mode::Audit {
+                limit.count(user, &landing.segment, mode, now);
+            }
             let text = format!(
                 "{place} holds a value that a ScopedSecret of another segment projects: leave it out; a workload that needs this access gets a credential of its own, under a key of its own, with a ScopedSecret"
             );
             answer(request, mode, Reason::ValueCopied, &text)
         }
-        Err(Exhausted) => answer(request, landing.mode, Reason::NotCompared, REPETITIVE),
+        Err(Exhausted) => answer(request, whosever(&index(), namespace, now), Reason::NotCompared, REPETITIVE),
     }
+}
+
+/// How a copy is answered whosever the value is: what was not compared may be anybody's.
+fn whosever(index: &Index, namespace: &str, now: Timestamp) -> Mode {
+    let answers = index.world.policies.values().map(|policy| match policy {
+        PolicyState::Known(policy) if policy.unique_within == Within::Segment => {
+            policy.answers(ModalRule::Copies, namespace, now)
+        }
+        PolicyState::Known(_) => Mode::Audit,
+        PolicyState::Unknown(_) => Mode::Enforce,
+    });
+    answers.max().unwrap_or_default()
 }
 
 const STARTING: &str = "it cannot be compared with the values of other segments yet, since the operator has just started: try again in a moment";
@@ -115,11 +128,7 @@ impl Landing {
     /// None: the namespace is in no segment, and nothing is asked of it.
     fn of(namespace: &str, index: &Index, now: Timestamp) -> Option<Self> {
         let segment = segment_of(namespace, &index.world).map(|segment| segment.name().to_owned()).unwrap_or_default();
-        match governance(namespace, &index.world, now) {
-            Governance::Governed { mode, .. } => Some(Self { segment, mode }),
-            Governance::Ungoverned => None,
-            Governance::Unknown => Some(Self { segment, mode: Mode::Enforce }),
-        }
+        (governance(namespace, &index.world, now) != Governance::Ungoverned).then_some(Self { segment })
     }
 }
 
@@ -172,9 +181,5 @@ fn values_in(content: &Content<'_>, marks: &MarkIndex, keys: &SealKeys) -> HashS
 }
 
 fn answer(request: &AdmissionRequest<DynamicObject>, mode: Mode, reason: Reason, text: &str) -> AdmissionResponse {
-    match mode {
-        Mode::Enforce => deny_as(request, RULE, reason, text, 403),
-        Mode::Warn => warn(request, RULE, reason, text),
-        Mode::Audit => admit(request),
-    }
+    answer_by(mode, request, RULE, reason, text)
 }
