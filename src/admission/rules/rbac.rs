@@ -107,7 +107,7 @@ fn coming(request: &Request) -> Option<(RbacName, Role)> {
     let written = !request.dry_run && matches!(request.operation, Operation::Create | Operation::Update);
     let (rules, _) = read::<Rules>(request).filter(|_| written)?;
     let namespace = request.namespace.as_deref().filter(|_| !cluster);
-    Some((RbacName::new(namespace, name_of(request)), rules.role()))
+    Some((RbacName::new(namespace, name_of(request)), rules.role().clone()))
 }
 
 /// The subjects that a binding did not have before.
@@ -145,7 +145,7 @@ fn role_binding(request: &Request, new: Bound, old: Option<Bound>, index: &Index
 
 fn role(request: &Request, new: Rules, old: Option<Rules>, index: &Index, now: Timestamp) -> Verdict {
     let namespace = request.namespace.as_deref().unwrap_or_default();
-    let gained = new.role().beyond(&old.map(|old| old.role()).unwrap_or_default());
+    let gained = new.role().beyond(&old.map(|old| old.role().clone()).unwrap_or_default());
     if gained.is_powerless() {
         return Ok(None);
     }
@@ -191,10 +191,10 @@ fn cluster_role(
     index: &Index,
     now: Timestamp,
 ) -> Verdict {
-    let before = old.map(|old| old.role()).unwrap_or_default();
+    let before = old.map(|old| old.role().clone()).unwrap_or_default();
     let aggregation = new.aggregation(object.metadata.labels.as_ref());
     let (mut crossing, mut wide) = (Vec::new(), Vec::new());
-    for (role, gained) in index.access.consequences(name_of(request), &before, &new.role(), &aggregation) {
+    for (role, gained) in index.access.consequences(name_of(request), &before, new.role(), &aggregation) {
         for (name, binding) in index.access.bindings_of(&role) {
             match &name.namespace {
                 Some(namespace) => {

@@ -6,6 +6,13 @@ use k8s_openapi::api::rbac::v1::PolicyRule;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+/// So many names of one kind are kept of a role; with more, its powers count as over all. Whoever writes roles cannot make
+/// the operator keep more.
+pub const MOST_NAMES: usize = 64;
+
+/// No Secret has a longer name.
+const LONGEST_NAME: usize = 253;
+
 /// The powers of a role. Most have none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Role {
@@ -46,8 +53,7 @@ impl Role {
         let mut bindable = BTreeSet::new();
         for rule in rules {
             let names = rule.resource_names.as_deref().unwrap_or_default();
-            // The empty name is that of every request without one.
-            let narrowed = !names.is_empty() && !names.iter().any(String::is_empty);
+            let narrowed = narrow(names);
             for (bit, way) in ways().filter(|(_, way)| way.is_given_by(rule)) {
                 match way.named {
                     _ if !narrowed => powers |= bit,
@@ -60,6 +66,19 @@ impl Role {
                     }
                 }
             }
+        }
+        Self::bounded(powers, secrets, bindable)
+    }
+
+    /// With names, as long as they are few.
+    fn bounded(mut powers: Powers, mut secrets: BTreeMap<&str, Powers>, mut bindable: BTreeSet<Bindable>) -> Self {
+        if secrets.len() > MOST_NAMES {
+            secrets.values().for_each(|over| powers |= *over);
+            secrets.clear();
+        }
+        if bindable.len() > MOST_NAMES {
+            bindable.iter().for_each(|role| powers |= role.power());
+            bindable.clear();
         }
         Self {
             powers,
@@ -75,16 +94,12 @@ impl Role {
 
     /// With what another gives.
     pub fn with(&self, other: &Self) -> Self {
-        let mut secrets: BTreeMap<Box<str>, Powers> = self.secrets.iter().cloned().collect();
-        for (name, powers) in &other.secrets {
-            *secrets.entry(name.clone()).or_default() |= *powers;
+        let mut secrets: BTreeMap<&str, Powers> = BTreeMap::new();
+        for (name, powers) in self.secrets.iter().chain(&other.secrets) {
+            *secrets.entry(name).or_default() |= *powers;
         }
-        let bindable: BTreeSet<Bindable> = self.bindable.iter().chain(&other.bindable).cloned().collect();
-        Self {
-            powers: self.powers | other.powers,
-            secrets: secrets.into_iter().collect(),
-            bindable: bindable.into_iter().collect(),
-        }
+        let bindable = self.bindable.iter().chain(&other.bindable).cloned().collect();
+        Self::bounded(self.powers | other.powers, secrets, bindable)
     }
 
     /// What it gives that another does not.
@@ -98,6 +113,13 @@ impl Role {
             bindable: bindable.cloned().collect(),
         }
     }
+}
+
+/// Whether a rule's names narrow it: there are some, and few enough to keep. The empty name is that of every request without
+/// one.
+fn narrow(names: &[String]) -> bool {
+    let sound = |name: &String| !name.is_empty() && name.len() <= LONGEST_NAME;
+    (1..=MOST_NAMES).contains(&names.len()) && names.iter().all(sound)
 }
 
 #[cfg(test)]
@@ -194,6 +216,32 @@ pub(super) mod tests {
             ]
         );
         assert!(!role.is_powerless() && Role::of(&[rule("get pods")]).is_powerless());
+    }
+
+    #[test]
+    fn too_many_names_do_not_narrow() {
+        let names = |from: usize, count: usize| (from..from + count).map(|i| format!("n{i:03}")).collect::<Vec<_>>();
+        let of = |text: &str, names: &[String]| rule(&format!("{text} {}", names.join(",")));
+        let binds = format!("{RBAC}|bind roles,clusterroles");
+        let few = Role::of(&[of("get secrets", &names(0, 64)), of(&format!("{RBAC}|bind roles"), &names(0, 64))]);
+        assert_eq!((few.powers, few.secrets.len(), few.bindable.len()), (Powers::NONE, 64, 64));
+        let all = "get secrets; bind roles; bind clusterroles";
+        let same = vec!["a".to_owned(); 65];
+        let long = ["x".repeat(254)];
+        for rules in [
+            vec![of("get secrets", &names(0, 65)), of(&binds, &names(0, 65))],
+            // In several rules.
+            vec![of("get secrets", &names(0, 64)), of("get secrets", &names(64, 1)), of(&binds, &names(0, 33))],
+            // What is repeated may hide what is not looked at.
+            vec![of("get secrets", &same), of(&binds, &same)],
+            vec![of("get secrets", &long), of(&binds, &long)],
+        ] {
+            let role = Role::of(&rules);
+            assert_eq!((role.powers.to_string().as_str(), role.secrets.len() + role.bindable.len()), (all, 0));
+            assert!(!role.beyond(&few).is_powerless() && few.beyond(&role).is_powerless());
+        }
+        let both = Role::of(&[of("get secrets", &names(0, 40))]).with(&Role::of(&[of("list secrets", &names(40, 40))]));
+        assert_eq!((both.powers.to_string().as_str(), both.secrets.len()), ("get, list secrets", 0));
     }
 
     #[test]

@@ -17,6 +17,9 @@ const ADMIN_GROUPS: [&str; 2] = ["system:masters", "kubeadm:cluster-admins"];
 const EVERYBODY: [&str; 3] = ["system:authenticated", "system:unauthenticated", "system:serviceaccounts"];
 const ANONYMOUS: &str = "system:anonymous";
 
+/// So many subjects of a binding are looked at, of people and of ServiceAccounts each.
+pub const MOST_SUBJECTS: usize = 64;
+
 /// A subject of a binding.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Subject {
@@ -28,6 +31,8 @@ pub enum Subject {
     Account(ObjectName),
     /// Every ServiceAccount of a namespace: the group `system:serviceaccounts:NAMESPACE`.
     AccountsOf(Arc<str>),
+    /// Those of a binding that has more subjects than are looked at: somebody, so that it counts as everybody.
+    Others,
 }
 
 /// A ServiceAccount that a policy names in a form that cannot be understood.
@@ -79,7 +84,7 @@ impl Subject {
         match self {
             Self::Account(name) => Some(&name.namespace),
             Self::AccountsOf(namespace) => Some(namespace),
-            Self::User(_) | Self::Group(_) => None,
+            Self::User(_) | Self::Group(_) | Self::Others => None,
         }
     }
 
@@ -88,8 +93,14 @@ impl Subject {
         match self {
             Self::Group(name) => EVERYBODY.contains(&&**name),
             Self::User(name) => &**name == ANONYMOUS,
+            Self::Others => true,
             Self::Account(_) | Self::AccountsOf(_) => false,
         }
+    }
+
+    /// Whether it is a person, or an ordinary group: of no segment that is known.
+    pub fn is_a_person(&self) -> bool {
+        self.namespace().is_none() && !self.is_everybody()
     }
 
     /// Whether it is a part of the control plane, or the platform itself. No tenant can be one of these: their names are given
@@ -98,6 +109,7 @@ impl Subject {
         match self {
             Self::User(name) => CONTROL_PLANE_USERS.contains(&&**name),
             Self::Group(name) => ADMIN_GROUPS.contains(&&**name),
+            Self::Others => false,
             Self::Account(_) | Self::AccountsOf(_) => self.namespace().is_some_and(|n| &**n == CONTROL_PLANE),
         }
     }
@@ -127,6 +139,7 @@ impl fmt::Display for Subject {
             Self::Group(name) => write!(f, "Group {name:?}"),
             Self::Account(name) => write!(f, "ServiceAccount {name}"),
             Self::AccountsOf(namespace) => write!(f, "Group \"system:serviceaccounts:{namespace}\""),
+            Self::Others => write!(f, "more subjects than are looked at ({MOST_SUBJECTS} of a kind)"),
         }
     }
 }
