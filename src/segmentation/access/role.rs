@@ -18,9 +18,9 @@ const LONGEST_NAME: usize = 253;
 pub struct Role {
     /// Over whatever is in the namespace (or the cluster).
     pub powers: Powers,
-    /// Only over the Secrets of these names.
+    /// Only over the Secrets of these names, sorted.
     pub secrets: Box<[(Box<str>, Powers)]>,
-    /// Only the roles of these names may be bound; namespaced ones first.
+    /// Only the roles of these names may be bound; sorted, namespaced ones first.
     pub bindable: Box<[Bindable]>,
 }
 
@@ -104,9 +104,13 @@ impl Role {
 
     /// What it gives that another does not.
     pub fn beyond(&self, other: &Self) -> Self {
-        let known = |name: &str| other.secrets.iter().find(|(n, _)| &**n == name).map_or(Powers::NONE, |(_, p)| *p);
+        let known = |name: &str| match other.secrets.binary_search_by(|(n, _)| (**n).cmp(name)) {
+            Ok(i) => other.secrets.get(i).map_or(Powers::NONE, |(_, powers)| *powers),
+            Err(_) => Powers::NONE,
+        };
+        let had = |b: &Bindable| b.power().within(other.powers) || other.bindable.binary_search(b).is_ok();
         let secrets = self.secrets.iter().map(|(name, p)| (name.clone(), *p & !known(name) & !other.powers));
-        let bindable = self.bindable.iter().filter(|b| !other.bindable.contains(b) && !b.power().within(other.powers));
+        let bindable = self.bindable.iter().filter(|b| !had(b));
         Self {
             powers: self.powers & !other.powers,
             secrets: secrets.filter(|(_, powers)| !powers.is_empty()).collect(),
