@@ -1,7 +1,7 @@
 //! What a Role or ClusterRole gives, as far as it leads to a Secret.
 
 use super::RbacName;
-use super::powers::{Named, Powers, Way, ways};
+use super::powers::{Named, Powers, Way, creates_secrets, ways};
 use k8s_openapi::api::rbac::v1::PolicyRule;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -51,6 +51,7 @@ impl Role {
         let mut powers = Powers::NONE;
         let mut secrets: BTreeMap<&str, Powers> = BTreeMap::new();
         let mut bindable = BTreeSet::new();
+        let creates = rules.iter().any(creates_secrets);
         for rule in rules {
             let names = rule.resource_names.as_deref().unwrap_or_default();
             let narrowed = narrow(names);
@@ -58,6 +59,8 @@ impl Role {
                 match way.named {
                     _ if !narrowed => powers |= bit,
                     Named::Counts => powers |= bit,
+                    // A name says little, where Secrets can be made that have it.
+                    Named::Secret if creates => powers |= bit,
                     Named::Signer if Way::signs_identities(names) => powers |= bit,
                     Named::Signer | Named::Nothing => {}
                     Named::Secret => names.iter().for_each(|name| *secrets.entry(name).or_default() |= bit),
@@ -220,6 +223,25 @@ pub(super) mod tests {
             ]
         );
         assert!(!role.is_powerless() && Role::of(&[rule("get pods")]).is_powerless());
+    }
+
+    #[test]
+    fn names_do_not_narrow_where_secrets_can_be_created() {
+        for (create, gives) in [
+            ("create secrets", "get, list secrets"),
+            ("create,patch secrets b", "get, list, patch secrets"),
+            ("create *", "get, list secrets; create serviceaccounts/token; create pods/exec"),
+            ("create configmaps", ""),
+            ("apps|create secrets", ""),
+        ] {
+            let role = Role::of(&[rule("get,list secrets a"), rule(create)]);
+            let told = role.powers.to_string();
+            assert!(told.starts_with(gives) && told.is_empty() == gives.is_empty(), "{create}: {told}");
+            assert_eq!(role.secrets.is_empty(), !gives.is_empty(), "{create}");
+        }
+        let before = Role::of(&[rule("get secrets a")]);
+        let after = Role::of(&[rule("get secrets a"), rule("create secrets")]);
+        assert_eq!(after.beyond(&before).powers.to_string(), "get secrets");
     }
 
     #[test]
