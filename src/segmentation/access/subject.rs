@@ -3,6 +3,7 @@
 use crate::api::policy::{SubjectKind, SubjectRef};
 use crate::segmentation::world::ObjectName;
 use k8s_openapi::api::rbac::v1;
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -132,13 +133,19 @@ fn account(text: &str) -> Option<ObjectName> {
     sound.then(|| ObjectName::new(namespace, name))
 }
 
+/// As it is, if it can be a name of an object; else quoted: bindings may say anything.
+fn shown(name: &str) -> Cow<'_, str> {
+    let plain = name.bytes().all(|b| b.is_ascii_graphic() && b != b'"');
+    if plain { Cow::Borrowed(name) } else { Cow::Owned(format!("{name:?}")) }
+}
+
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::User(name) => write!(f, "User {name:?}"),
             Self::Group(name) => write!(f, "Group {name:?}"),
-            Self::Account(name) => write!(f, "ServiceAccount {name}"),
-            Self::AccountsOf(namespace) => write!(f, "Group \"system:serviceaccounts:{namespace}\""),
+            Self::Account(name) => write!(f, "ServiceAccount {}", shown(&name.to_string())),
+            Self::AccountsOf(namespace) => write!(f, "Group {:?}", format!("system:serviceaccounts:{namespace}")),
             Self::Others => write!(f, "more subjects than are looked at ({MOST_SUBJECTS} of a kind)"),
         }
     }
@@ -193,6 +200,21 @@ mod tests {
         assert_eq!(is("ServiceAccount", "job-controller", Some("kube-systems")), (false, false, true));
         assert_eq!(is("Group", "system:serviceaccounts:here", None), (false, false, false));
         assert_eq!(is("User", "ada", None), (false, false, false));
+    }
+
+    #[test]
+    fn what_is_no_name_is_quoted() {
+        for (kind, name, namespace, shown) in [
+            ("ServiceAccount", "app", Some("there"), "ServiceAccount there/app"),
+            ("User", "system:serviceaccount:there:app", None, "ServiceAccount there/app"),
+            ("User", "system:serviceaccount:a:b\nadmitted", None, r#"ServiceAccount "a/b\nadmitted""#),
+            ("ServiceAccount", "b, which is fine", Some("a"), r#"ServiceAccount "a/b, which is fine""#),
+            ("ServiceAccount", "b", Some("a\u{202e}"), r#"ServiceAccount "a\u{202e}/b""#),
+            ("Group", "system:serviceaccounts:there", None, r#"Group "system:serviceaccounts:there""#),
+            ("Group", "system:serviceaccounts:a\"\r\nb", None, r#"Group "system:serviceaccounts:a\"\r\nb""#),
+        ] {
+            assert_eq!(bound(kind, name, namespace).unwrap().to_string(), shown);
+        }
     }
 
     #[test]
