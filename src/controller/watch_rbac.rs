@@ -1,7 +1,7 @@
 //! The watches of roles and bindings: what of them leads to Secrets goes into the index.
 
 use super::context::Context;
-use super::seen_rbac::{Bound, Rules, Seen as Object};
+use super::seen_rbac::{Body, Bound, Rules, Seen as Object};
 use super::watch::{Seen, follow, pages};
 use crate::segmentation::access::RbacName;
 use kube::Resource;
@@ -10,13 +10,16 @@ use kube::runtime::{WatchStreamExt, watcher};
 use serde::de::DeserializeOwned;
 use std::collections::HashSet;
 
+/// So many objects are asked for at a time: each may be as large as the API server takes.
+const PAGE: u32 = 20;
+
 /// Roles, or ClusterRoles.
 pub(super) async fn roles<K>(cx: &Context, what: &'static str, cluster: bool, synced: impl Fn())
 where
     K: Resource<DynamicType = ()> + 'static,
 {
     let put = |object: &Object<K, Rules>| {
-        let role = object.body.role();
+        let role = object.body.role().clone();
         let mut index = cx.index_mut();
         let name = index.shared_rbac(object.name());
         match cluster {
@@ -35,9 +38,10 @@ where
     K: Resource<DynamicType = ()> + 'static,
 {
     let put = |object: &Object<K, Bound>| {
-        let mut index = cx.index_mut();
-        let name = index.shared_rbac(object.name());
+        let name = object.name();
         let binding = object.body.binding(name.namespace.as_deref());
+        let mut index = cx.index_mut();
+        let name = index.shared_rbac(name);
         index.access.put_binding(name, binding);
     };
     let known = || cx.index().access.bindings(cluster).map(|(name, _)| name.clone()).collect();
@@ -55,11 +59,11 @@ async fn keep<K, B>(
     synced: impl Fn(),
 ) where
     K: Resource<DynamicType = ()> + 'static,
-    B: DeserializeOwned + Clone + Send + 'static,
+    B: Body + DeserializeOwned + Clone + Send + 'static,
 {
     let api = Api::<Object<K, B>>::all(cx.client.clone());
     let mut gone: HashSet<RbacName> = HashSet::new();
-    follow(what, watcher::watcher(api, pages()).default_backoff(), |seen| match seen {
+    follow(what, watcher::watcher(api, pages().page_size(PAGE)).default_backoff(), |seen| match seen {
         Seen::ListBegins => gone = known().into_iter().collect(),
         Seen::Listed(object) => {
             gone.remove(&object.name());

@@ -25,10 +25,10 @@ fn all<T: DeserializeOwned>(cluster: &Cluster, kind: &str) -> Vec<T> {
 fn access(cluster: &Cluster) -> Access {
     let mut access = Access::default();
     for seen in all::<Seen<Role, Rules>>(cluster, "roles") {
-        access.put_role(seen.name(), seen.body.role());
+        access.put_role(seen.name(), seen.body.role().clone());
     }
     for seen in all::<Seen<ClusterRole, Rules>>(cluster, "clusterroles") {
-        access.put_cluster_role(seen.name(), seen.body.role(), seen.body.aggregation(seen.labels()));
+        access.put_cluster_role(seen.name(), seen.body.role().clone(), seen.body.aggregation(seen.labels()));
     }
     for seen in all::<Seen<RoleBinding, Bound>>(cluster, "rolebindings") {
         access.put_binding(seen.name(), seen.body.binding(seen.name().namespace.as_deref()));

@@ -17,6 +17,7 @@ use crate::api::Reason;
 use crate::controller::context::Context;
 use crate::controller::index::Index;
 use crate::controller::seen_rbac::{Bound, Rules};
+use crate::segmentation::access::aggregation::Aggregation;
 use crate::segmentation::access::findings::named;
 use crate::segmentation::access::judge::{Breach, Place, path};
 use crate::segmentation::access::powers::Powers;
@@ -28,6 +29,7 @@ use jiff::Timestamp;
 use kube::core::DynamicObject;
 use kube::core::admission::{AdmissionRequest, AdmissionResponse, Operation};
 use serde::de::DeserializeOwned;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 pub use crate::segmentation::access::RULE;
@@ -49,8 +51,10 @@ pub struct Rbac(pub Arc<Context>);
 impl Review for Rbac {
     fn review(&self, request: &AdmissionRequest<DynamicObject>) -> AdmissionResponse {
         let now = self.0.now();
-        let answer = judge(request, &self.0.index(), now);
-        if let Some((name, role)) = coming(request).filter(|_| answer.allowed) {
+        let asked = Asked::of(request);
+        let coming = coming(request, &asked);
+        let answer = asked.answer(request, &self.0.index(), now);
+        if let Some((name, role)) = coming.filter(|_| answer.allowed) {
             self.0.index_mut().access.reviewed(name, role, now);
         }
         answer
@@ -59,23 +63,65 @@ impl Review for Rbac {
 
 type Request = AdmissionRequest<DynamicObject>;
 
+/// What a request asks for, as far as it can be told without the index: whoever sends large objects must not make others wait
+/// for it.
+enum Asked {
+    /// Nothing that is judged here.
+    Nothing,
+    /// Something that cannot be understood.
+    Unclear,
+    /// A binding in a namespace, with the subjects that are new.
+    RoleBinding(Binding),
+    /// One of the cluster.
+    ClusterRoleBinding(Binding),
+    /// A role of a namespace: itself, and what it gains.
+    Role { whole: Role, gained: Role },
+    /// One of the cluster: before and after.
+    ClusterRole { before: Role, whole: Role, aggregation: Aggregation },
+}
+
 /// The answer to a request. Pure.
 pub fn judge(request: &Request, index: &Index, now: Timestamp) -> AdmissionResponse {
-    let aggregated = request.user_info.username.as_deref() == Some(AGGREGATOR);
-    let Some(object) = request.object.as_ref().filter(|_| !aggregated) else { return admit(request) };
-    let verdict = match request.kind.kind.as_str() {
-        "RoleBinding" => read(request).map(|(new, old)| role_binding(request, new, old, index, now)),
-        "ClusterRoleBinding" => read(request).map(|(new, old)| cluster_role_binding(new, old, index, now)),
-        "Role" => read(request).map(|(new, old)| role(request, new, old, index, now)),
-        _ => read(request).map(|(new, old)| cluster_role(request, object, new, old, index, now)),
-    };
-    let Some(verdict) = verdict else {
-        return deny(request, RULE, Reason::SpecInvalid, "the object cannot be understood");
-    };
-    match verdict {
-        Ok(None) => admit(request),
-        Ok(Some(refusal)) => answer_by(refusal.mode, request, RULE, refusal.reason, &refusal.message),
-        Err(unknown) => deny_as(request, RULE, unknown.reason, &unknown.message, 403),
+    Asked::of(request).answer(request, index, now)
+}
+
+impl Asked {
+    fn of(request: &Request) -> Self {
+        let aggregated = request.user_info.username.as_deref() == Some(AGGREGATOR);
+        let Some(object) = request.object.as_ref().filter(|_| !aggregated) else { return Self::Nothing };
+        let namespace = request.namespace.as_deref().unwrap_or_default();
+        let asked = match request.kind.kind.as_str() {
+            "RoleBinding" => added(request, Some(namespace)).map(Self::RoleBinding),
+            "ClusterRoleBinding" => added(request, None).map(Self::ClusterRoleBinding),
+            "Role" => read(request).map(|(new, old)| {
+                let (whole, before) = (role_of(Some(new)), role_of(old));
+                Self::Role { gained: whole.beyond(&before), whole }
+            }),
+            _ => read(request).map(|(new, old): (Rules, _)| {
+                let aggregation = new.aggregation(object.metadata.labels.as_ref());
+                Self::ClusterRole { before: role_of(old), whole: role_of(Some(new)), aggregation }
+            }),
+        };
+        asked.unwrap_or(Self::Unclear)
+    }
+
+    fn answer(&self, request: &Request, index: &Index, now: Timestamp) -> AdmissionResponse {
+        let verdict = match self {
+            Self::Nothing => return admit(request),
+            Self::Unclear => return deny(request, RULE, Reason::SpecInvalid, "the object cannot be understood"),
+            Self::RoleBinding(binding) => role_binding(request, binding, index, now),
+            Self::ClusterRoleBinding(binding) => cluster_role_binding(binding, index, now),
+            Self::Role { gained, .. } => role(request, gained, index, now),
+            Self::ClusterRole { before, whole, aggregation } => {
+                let gains = index.access.consequences(name_of(request), before, whole, aggregation);
+                cluster_role(&gains, index, now)
+            }
+        };
+        match verdict {
+            Ok(None) => admit(request),
+            Ok(Some(refusal)) => answer_by(refusal.mode, request, RULE, refusal.reason, &refusal.message),
+            Err(unknown) => deny_as(request, RULE, unknown.reason, &unknown.message, 403),
+        }
     }
 }
 
@@ -84,7 +130,7 @@ type Verdict = Result<Option<Refusal>, Refusal>;
 
 /// The object and what it was. None: one of them cannot be understood.
 fn read<B: DeserializeOwned>(request: &Request) -> Option<(B, Option<B>)> {
-    let body = |object: &DynamicObject| serde_json::from_value(object.data.clone()).ok();
+    let body = |object: &DynamicObject| B::deserialize(&object.data).ok();
     let old = match &request.old_object {
         Some(old) => Some(body(old)?),
         None => None,
@@ -92,30 +138,41 @@ fn read<B: DeserializeOwned>(request: &Request) -> Option<(B, Option<B>)> {
     Some((body(request.object.as_ref()?)?, old))
 }
 
+fn role_of(rules: Option<Rules>) -> Role {
+    rules.map(|rules| rules.role().clone()).unwrap_or_default()
+}
+
 /// The role that may be written now.
-fn coming(request: &Request) -> Option<(RbacName, Role)> {
-    let cluster = match request.kind.kind.as_str() {
-        "Role" => false,
-        "ClusterRole" => true,
+fn coming(request: &Request, asked: &Asked) -> Option<(RbacName, Role)> {
+    let (namespace, role) = match asked {
+        Asked::Role { whole, .. } => (request.namespace.as_deref(), whole),
+        Asked::ClusterRole { whole, .. } => (None, whole),
         _ => return None,
     };
     let written = !request.dry_run && matches!(request.operation, Operation::Create | Operation::Update);
-    let (rules, _) = read::<Rules>(request).filter(|_| written)?;
-    let namespace = request.namespace.as_deref().filter(|_| !cluster);
-    Some((RbacName::new(namespace, name_of(request)), rules.role()))
+    written.then(|| (RbacName::new(namespace, name_of(request)), role.clone()))
 }
 
-/// The subjects that a binding did not have before.
-fn added(new: Binding, old: Option<Binding>) -> Binding {
-    let known = |subject: &Subject| old.as_ref().is_some_and(|o| o.role == new.role && o.subjects.contains(subject));
-    let subjects = new.subjects.iter().filter(|subject| !known(subject)).cloned().collect();
-    Binding { role: new.role.clone(), subjects }
+/// A binding with the subjects that it did not have before. Those that are not looked at count as new, unless the whole list
+/// is as it was. None: it cannot be understood.
+fn added(request: &Request, namespace: Option<&str>) -> Option<Binding> {
+    let (new, old) = read::<Bound>(request)?;
+    let (new, old) = (new.binding(namespace), old.map(|old| old.binding(namespace)));
+    let old = old.filter(|old| old.role == new.role);
+    let known: HashSet<&Subject> = old.iter().flat_map(|old| &old.subjects).collect();
+    let same = || listed(request.object.as_ref()) == listed(request.old_object.as_ref());
+    let had = |subject: &Subject| known.contains(subject) && (*subject != Subject::Others || same());
+    let subjects = new.subjects.iter().filter(|subject| !had(subject)).cloned().collect();
+    Some(Binding { role: new.role, subjects })
 }
 
-fn role_binding(request: &Request, new: Bound, old: Option<Bound>, index: &Index, now: Timestamp) -> Verdict {
+/// The subjects as they are written.
+fn listed(object: Option<&DynamicObject>) -> Option<&serde_json::Value> {
+    object.and_then(|object| object.data.get("subjects"))
+}
+
+fn role_binding(request: &Request, binding: &Binding, index: &Index, now: Timestamp) -> Verdict {
     let namespace = request.namespace.as_deref().unwrap_or_default();
-    let own = |bound: Bound| bound.binding(Some(namespace));
-    let binding = added(own(new), old.map(own));
     let judged = |role: &Role| index.access.crossings(namespace, &binding.subjects, role, &index.world, now);
     let Some(role) = index.access.role_by_now(&binding.role, now) else {
         let whatever = Role { powers: Powers::READS, ..Role::default() };
@@ -138,16 +195,15 @@ fn role_binding(request: &Request, new: Bound, old: Option<Bound>, index: &Index
     }))
 }
 
-fn role(request: &Request, new: Rules, old: Option<Rules>, index: &Index, now: Timestamp) -> Verdict {
+fn role(request: &Request, gained: &Role, index: &Index, now: Timestamp) -> Verdict {
     let namespace = request.namespace.as_deref().unwrap_or_default();
-    let gained = new.role().beyond(&old.map(|old| old.role()).unwrap_or_default());
     if gained.is_powerless() {
         return Ok(None);
     }
     let mut all = Vec::new();
     let mut by = Vec::new();
     for (name, binding) in index.access.bindings_of(&RbacName::new(Some(namespace), name_of(request))) {
-        let breaches = index.access.crossings(namespace, &binding.subjects, &gained, &index.world, now)?;
+        let breaches = index.access.crossings(namespace, &binding.subjects, gained, &index.world, now)?;
         if !breaches.is_empty() {
             by.push(format!("{:?}", &*name.name));
             all.extend(breaches);
@@ -163,8 +219,7 @@ fn role(request: &Request, new: Rules, old: Option<Rules>, index: &Index, now: T
     }))
 }
 
-fn cluster_role_binding(new: Bound, old: Option<Bound>, index: &Index, now: Timestamp) -> Verdict {
-    let binding = added(new.binding(None), old.map(|old| old.binding(None)));
+fn cluster_role_binding(binding: &Binding, index: &Index, now: Timestamp) -> Verdict {
     // Of one that is not there nothing is said: it is judged when it comes.
     let Some(role) = index.access.role_by_now(&binding.role, now) else { return Ok(None) };
     let powers_given = index.access.powers(&role, Place::Cluster, &index.world) & Powers::READS;
@@ -178,31 +233,17 @@ fn cluster_role_binding(new: Bound, old: Option<Bound>, index: &Index, now: Time
     }))
 }
 
-fn cluster_role(
-    request: &Request,
-    object: &DynamicObject,
-    new: Rules,
-    old: Option<Rules>,
-    index: &Index,
-    now: Timestamp,
-) -> Verdict {
-    let before = old.map(|old| old.role()).unwrap_or_default();
-    let aggregation = new.aggregation(object.metadata.labels.as_ref());
+fn cluster_role(gains: &[(RbacName, Role)], index: &Index, now: Timestamp) -> Verdict {
     let (mut crossing, mut wide) = (Vec::new(), Vec::new());
-    for (role, gained) in index.access.consequences(name_of(request), &before, &new.role(), &aggregation) {
-        for (name, binding) in index.access.bindings_of(&role) {
+    for (role, gained) in gains {
+        for (name, binding) in index.access.bindings_of(role) {
             match &name.namespace {
                 Some(namespace) => {
-                    crossing.extend(index.access.crossings(
-                        namespace,
-                        &binding.subjects,
-                        &gained,
-                        &index.world,
-                        now,
-                    )?);
+                    let subjects = &binding.subjects;
+                    crossing.extend(index.access.crossings(namespace, subjects, gained, &index.world, now)?);
                 }
                 None => {
-                    let powers = index.access.powers(&gained, Place::Cluster, &index.world) & Powers::READS;
+                    let powers = index.access.powers(gained, Place::Cluster, &index.world) & Powers::READS;
                     wide.extend(strangers(&binding.subjects, powers, index, now)?);
                 }
             }
@@ -237,9 +278,11 @@ fn strangers<'a>(
     let jurisdictions = index.jurisdictions();
     let jurisdictions = jurisdictions.as_ref().as_ref().map_err(Clone::clone)?;
     let mut all: Vec<Breach<'a>> = Vec::new();
+    let mut places: HashMap<&Subject, usize> = HashMap::new();
     for jurisdiction in jurisdictions {
         for breach in index.access.strangers(subjects, powers, jurisdiction, now) {
-            match all.iter_mut().find(|known| known.subject == breach.subject) {
+            let place = *places.entry(breach.subject).or_insert(all.len());
+            match all.get_mut(place) {
                 Some(known) => known.mode = known.mode.max(breach.mode),
                 None => all.push(breach),
             }

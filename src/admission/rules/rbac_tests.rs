@@ -147,6 +147,39 @@ fn only_what_is_new_is_judged() {
 }
 
 #[test]
+fn subjects_that_are_not_looked_at_are_judged_as_everybody() {
+    let mut index = index("");
+    put_role(&mut index, None, "edit", &[rule("get", "secrets")]);
+    let accounts = |count: usize| (0..count).map(|i| format!("ServiceAccount payments-prod:a{i}")).collect::<Vec<_>>();
+    let bound = |accounts: &[String]| {
+        let names: Vec<&str> = accounts.iter().map(String::as_str).collect();
+        binding("RoleBinding", "edit", &names)
+    };
+    let (few, many) = (bound(&accounts(64)), bound(&accounts(70)));
+    assert_eq!(said(&index, "payments-prod", &few, None), "");
+    let refusal = said(&index, "payments-prod", &many, None);
+    assert!(refusal.contains("gives get secrets to more subjects than are looked at (64 of a kind)"), "{refusal}");
+    // As it was; and with another in the place of one that was not looked at.
+    assert_eq!(said(&index, "payments-prod", &many, Some(&many)), "");
+    let mut other = accounts(69);
+    other.push(STRANGER.to_owned());
+    assert!(said(&index, "payments-prod", &bound(&other), Some(&many)).contains("CrossSegmentAccess"));
+}
+
+#[test]
+fn large_objects_are_compared_in_a_moment() {
+    let names: Vec<String> = (0..100_000).map(|i| format!("ServiceAccount billing-prod:a{i}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let many = binding("RoleBinding", "edit", &names);
+    let asked = Asked::of(&request("payments-prod", &many, Some(&many)));
+    assert!(matches!(asked, Asked::RoleBinding(binding) if binding.subjects.is_empty()));
+    let named = json!([{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"], "resourceNames": names}]);
+    let role = json!({"kind": "Role", "metadata": {"name": "r"}, "rules": named});
+    let asked = Asked::of(&request("payments-prod", &role, Some(&role)));
+    assert!(matches!(asked, Asked::Role { gained, .. } if gained.is_powerless()));
+}
+
+#[test]
 fn a_stranger_across_the_cluster_is_refused() {
     let mut index = index("rules: {readers: [{kind: Group, name: backup-operators}]}\n");
     put_role(&mut index, None, "r", &[rule("get", "secrets")]);

@@ -11,6 +11,8 @@ use crate::segmentation::segment::Segment;
 use crate::segmentation::verdict::Refusal;
 use crate::segmentation::world::{ObjectName, World};
 use jiff::Timestamp;
+use std::cell::OnceCell;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 /// Somebody who gets at Secrets across a boundary.
@@ -33,36 +35,16 @@ pub enum Place<'a> {
     Cluster,
 }
 
-/// A role that may be bound may let others be bound, and so on: so far it is followed.
-const DEPTH: u8 = 4;
-
 impl Access {
     /// The ways to the Secrets of a place that a role gives there.
     pub fn powers(&self, role: &Role, place: Place<'_>, world: &World) -> Powers {
-        self.powers_within(role, place, world, DEPTH)
-    }
-
-    fn powers_within(&self, role: &Role, place: Place<'_>, world: &World, depth: u8) -> Powers {
-        let mut powers = role.powers;
-        for (name, over) in &role.secrets {
-            if !over.within(powers) && is_projected(name, place, world) {
-                powers |= *over;
-            }
-        }
-        let namespace = match place {
-            Place::Namespace(name) => world.namespaces.get_key_value(name).map(|(name, _)| name),
-            Place::Cluster => None,
-        };
-        let leads = |role: &Role| depth == 0 || !self.powers_within(role, place, world, depth - 1).is_empty();
-        for bindable in &role.bindable {
-            if !bindable.power().within(powers) && self.role(&bindable.role(namespace)).is_some_and(leads) {
-                powers |= bindable.power();
-            }
-        }
-        match place {
-            Place::Namespace(_) => powers.in_a_namespace(),
-            Place::Cluster => powers,
-        }
+        let look = Look { access: self, world, place, projected: OnceCell::new() };
+        let direct = look.direct(role);
+        let leads = |power: Powers| !power.within(direct) && look.leads_on(role, power);
+        [Powers::BIND_ROLES, Powers::BIND_CLUSTER_ROLES]
+            .into_iter()
+            .filter(|power| leads(*power))
+            .fold(direct, |all, power| all | power)
     }
 
     /// Those subjects of a RoleBinding whom a role would let at the Secrets of its governed namespace across a boundary. An
@@ -109,19 +91,71 @@ fn is_foreign(subject: &Subject, segment: &Segment, world: &World) -> bool {
     subject.is_everybody() || subject.namespace().is_some_and(|namespace| !own(namespace))
 }
 
-/// Whether a Secret of this name is, or will be, projected there.
-fn is_projected(name: &str, place: Place<'_>, world: &World) -> bool {
-    match place {
-        Place::Namespace(namespace) => {
-            let secret = ObjectName::new(namespace, name);
-            let claimed = world.claim(&secret).is_some_and(|claim| &*claim.target == name);
-            claimed || world.holding(&secret).is_some()
+/// A look from roles at a place.
+struct Look<'a> {
+    access: &'a Access,
+    world: &'a World,
+    place: Place<'a>,
+    /// The names of all projected Secrets, once they are asked for.
+    projected: OnceCell<HashSet<&'a str>>,
+}
+
+impl<'a> Look<'a> {
+    /// What a role gives there by itself.
+    fn direct(&self, role: &Role) -> Powers {
+        let mut powers = role.powers;
+        for (name, over) in &role.secrets {
+            if !over.within(powers) && self.is_projected(name) {
+                powers |= *over;
+            }
         }
-        Place::Cluster => {
-            world.claims().any(|claim| &*claim.target == name)
-                || world.holdings().any(|(secret, _)| &*secret.name == name)
+        match self.place {
+            Place::Namespace(_) => powers.in_a_namespace(),
+            Place::Cluster => powers,
         }
     }
+
+    /// Whether some role that it lets be bound by this power, or that one of those lets be bound, gives something there. Each
+    /// is looked at once, however they lead to each other.
+    fn leads_on(&self, role: &Role, power: Powers) -> bool {
+        let mut next: VecDeque<RbacName> = self.bindable(role).filter(|(by, _)| *by == power).map(|(_, r)| r).collect();
+        let mut seen: HashSet<RbacName> = next.iter().cloned().collect();
+        while let Some(name) = next.pop_front() {
+            let Some(role) = self.access.role(&name) else { continue };
+            if !self.direct(role).is_empty() {
+                return true;
+            }
+            next.extend(self.bindable(role).map(|(_, role)| role).filter(|role| seen.insert(role.clone())));
+        }
+        false
+    }
+
+    /// The roles that a role lets be bound there, with the power that lets it.
+    fn bindable<'r>(&self, role: &'r Role) -> impl Iterator<Item = (Powers, RbacName)> + use<'r, 'a> {
+        let namespace = match self.place {
+            Place::Namespace(name) => self.world.namespaces.get_key_value(name).map(|(name, _)| name),
+            Place::Cluster => None,
+        };
+        role.bindable.iter().map(move |bindable| (bindable.power(), bindable.role(namespace)))
+    }
+
+    /// Whether a Secret of this name is, or will be, projected there.
+    fn is_projected(&self, name: &str) -> bool {
+        match self.place {
+            Place::Namespace(namespace) => {
+                let secret = ObjectName::new(namespace, name);
+                let claimed = self.world.claim(&secret).is_some_and(|claim| &*claim.target == name);
+                claimed || self.world.holding(&secret).is_some()
+            }
+            Place::Cluster => self.projected.get_or_init(|| projected(self.world)).contains(name),
+        }
+    }
+}
+
+/// The names of all Secrets that are, or will be, projected.
+fn projected(world: &World) -> HashSet<&str> {
+    let claimed = world.claims().map(|claim| &*claim.target);
+    claimed.chain(world.holdings().map(|(secret, _)| &*secret.name)).collect()
 }
 
 /// A role in a binding's path, for a reader.

@@ -167,6 +167,12 @@ impl Way {
     }
 }
 
+/// Whether a rule lets Secrets be created. Whoever may make one of the type of a ServiceAccount's token has the token written
+/// into it, under a name of their own choice.
+pub(super) fn creates_secrets(rule: &PolicyRule) -> bool {
+    way("create", "secrets", &["create"]).is_given_by(rule)
+}
+
 /// Whether a rule's resource is or covers another: itself, `*`, or `*/subresource`.
 fn covers(rule: &str, wanted: &str) -> bool {
     let sub = || rule.strip_prefix("*/").zip(wanted.split_once('/')).is_some_and(|(rule, (_, sub))| rule == sub);

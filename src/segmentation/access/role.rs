@@ -1,19 +1,26 @@
 //! What a Role or ClusterRole gives, as far as it leads to a Secret.
 
 use super::RbacName;
-use super::powers::{Named, Powers, Way, ways};
+use super::powers::{Named, Powers, Way, creates_secrets, ways};
 use k8s_openapi::api::rbac::v1::PolicyRule;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+/// So many names of one kind are kept of a role; with more, its powers count as over all. Whoever writes roles cannot make
+/// the operator keep more.
+pub const MOST_NAMES: usize = 64;
+
+/// No Secret has a longer name.
+const LONGEST_NAME: usize = 253;
 
 /// The powers of a role. Most have none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Role {
     /// Over whatever is in the namespace (or the cluster).
     pub powers: Powers,
-    /// Only over the Secrets of these names.
+    /// Only over the Secrets of these names, sorted.
     pub secrets: Box<[(Box<str>, Powers)]>,
-    /// Only the roles of these names may be bound; namespaced ones first.
+    /// Only the roles of these names may be bound; sorted, namespaced ones first.
     pub bindable: Box<[Bindable]>,
 }
 
@@ -44,14 +51,16 @@ impl Role {
         let mut powers = Powers::NONE;
         let mut secrets: BTreeMap<&str, Powers> = BTreeMap::new();
         let mut bindable = BTreeSet::new();
+        let creates = rules.iter().any(creates_secrets);
         for rule in rules {
             let names = rule.resource_names.as_deref().unwrap_or_default();
-            // The empty name is that of every request without one.
-            let narrowed = !names.is_empty() && !names.iter().any(String::is_empty);
+            let narrowed = narrow(names);
             for (bit, way) in ways().filter(|(_, way)| way.is_given_by(rule)) {
                 match way.named {
                     _ if !narrowed => powers |= bit,
                     Named::Counts => powers |= bit,
+                    // A name says little, where Secrets can be made that have it.
+                    Named::Secret if creates => powers |= bit,
                     Named::Signer if Way::signs_identities(names) => powers |= bit,
                     Named::Signer | Named::Nothing => {}
                     Named::Secret => names.iter().for_each(|name| *secrets.entry(name).or_default() |= bit),
@@ -60,6 +69,19 @@ impl Role {
                     }
                 }
             }
+        }
+        Self::bounded(powers, secrets, bindable)
+    }
+
+    /// With names, as long as they are few.
+    fn bounded(mut powers: Powers, mut secrets: BTreeMap<&str, Powers>, mut bindable: BTreeSet<Bindable>) -> Self {
+        if secrets.len() > MOST_NAMES {
+            secrets.values().for_each(|over| powers |= *over);
+            secrets.clear();
+        }
+        if bindable.len() > MOST_NAMES {
+            bindable.iter().for_each(|role| powers |= role.power());
+            bindable.clear();
         }
         Self {
             powers,
@@ -75,29 +97,36 @@ impl Role {
 
     /// With what another gives.
     pub fn with(&self, other: &Self) -> Self {
-        let mut secrets: BTreeMap<Box<str>, Powers> = self.secrets.iter().cloned().collect();
-        for (name, powers) in &other.secrets {
-            *secrets.entry(name.clone()).or_default() |= *powers;
+        let mut secrets: BTreeMap<&str, Powers> = BTreeMap::new();
+        for (name, powers) in self.secrets.iter().chain(&other.secrets) {
+            *secrets.entry(name).or_default() |= *powers;
         }
-        let bindable: BTreeSet<Bindable> = self.bindable.iter().chain(&other.bindable).cloned().collect();
-        Self {
-            powers: self.powers | other.powers,
-            secrets: secrets.into_iter().collect(),
-            bindable: bindable.into_iter().collect(),
-        }
+        let bindable = self.bindable.iter().chain(&other.bindable).cloned().collect();
+        Self::bounded(self.powers | other.powers, secrets, bindable)
     }
 
     /// What it gives that another does not.
     pub fn beyond(&self, other: &Self) -> Self {
-        let known = |name: &str| other.secrets.iter().find(|(n, _)| &**n == name).map_or(Powers::NONE, |(_, p)| *p);
+        let known = |name: &str| match other.secrets.binary_search_by(|(n, _)| (**n).cmp(name)) {
+            Ok(i) => other.secrets.get(i).map_or(Powers::NONE, |(_, powers)| *powers),
+            Err(_) => Powers::NONE,
+        };
+        let had = |b: &Bindable| b.power().within(other.powers) || other.bindable.binary_search(b).is_ok();
         let secrets = self.secrets.iter().map(|(name, p)| (name.clone(), *p & !known(name) & !other.powers));
-        let bindable = self.bindable.iter().filter(|b| !other.bindable.contains(b) && !b.power().within(other.powers));
+        let bindable = self.bindable.iter().filter(|b| !had(b));
         Self {
             powers: self.powers & !other.powers,
             secrets: secrets.filter(|(_, powers)| !powers.is_empty()).collect(),
             bindable: bindable.cloned().collect(),
         }
     }
+}
+
+/// Whether a rule's names narrow it: there are some, and few enough to keep. The empty name is that of every request without
+/// one.
+fn narrow(names: &[String]) -> bool {
+    let sound = |name: &String| !name.is_empty() && name.len() <= LONGEST_NAME;
+    (1..=MOST_NAMES).contains(&names.len()) && names.iter().all(sound)
 }
 
 #[cfg(test)]
@@ -194,6 +223,51 @@ pub(super) mod tests {
             ]
         );
         assert!(!role.is_powerless() && Role::of(&[rule("get pods")]).is_powerless());
+    }
+
+    #[test]
+    fn names_do_not_narrow_where_secrets_can_be_created() {
+        for (create, gives) in [
+            ("create secrets", "get, list secrets"),
+            ("create,patch secrets b", "get, list, patch secrets"),
+            ("create *", "get, list secrets; create serviceaccounts/token; create pods/exec"),
+            ("create configmaps", ""),
+            ("apps|create secrets", ""),
+        ] {
+            let role = Role::of(&[rule("get,list secrets a"), rule(create)]);
+            let told = role.powers.to_string();
+            assert!(told.starts_with(gives) && told.is_empty() == gives.is_empty(), "{create}: {told}");
+            assert_eq!(role.secrets.is_empty(), !gives.is_empty(), "{create}");
+        }
+        let before = Role::of(&[rule("get secrets a")]);
+        let after = Role::of(&[rule("get secrets a"), rule("create secrets")]);
+        assert_eq!(after.beyond(&before).powers.to_string(), "get secrets");
+    }
+
+    #[test]
+    fn too_many_names_do_not_narrow() {
+        let names = |from: usize, count: usize| (from..from + count).map(|i| format!("n{i:03}")).collect::<Vec<_>>();
+        let of = |text: &str, names: &[String]| rule(&format!("{text} {}", names.join(",")));
+        let binds = format!("{RBAC}|bind roles,clusterroles");
+        let few = Role::of(&[of("get secrets", &names(0, 64)), of(&format!("{RBAC}|bind roles"), &names(0, 64))]);
+        assert_eq!((few.powers, few.secrets.len(), few.bindable.len()), (Powers::NONE, 64, 64));
+        let all = "get secrets; bind roles; bind clusterroles";
+        let same = vec!["a".to_owned(); 65];
+        let long = ["x".repeat(254)];
+        for rules in [
+            vec![of("get secrets", &names(0, 65)), of(&binds, &names(0, 65))],
+            // In several rules.
+            vec![of("get secrets", &names(0, 64)), of("get secrets", &names(64, 1)), of(&binds, &names(0, 33))],
+            // What is repeated may hide what is not looked at.
+            vec![of("get secrets", &same), of(&binds, &same)],
+            vec![of("get secrets", &long), of(&binds, &long)],
+        ] {
+            let role = Role::of(&rules);
+            assert_eq!((role.powers.to_string().as_str(), role.secrets.len() + role.bindable.len()), (all, 0));
+            assert!(!role.beyond(&few).is_powerless() && few.beyond(&role).is_powerless());
+        }
+        let both = Role::of(&[of("get secrets", &names(0, 40))]).with(&Role::of(&[of("list secrets", &names(40, 40))]));
+        assert_eq!((both.powers.to_string().as_str(), both.secrets.len()), ("get, list secrets", 0));
     }
 
     #[test]

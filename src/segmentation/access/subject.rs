@@ -3,6 +3,7 @@
 use crate::api::policy::{SubjectKind, SubjectRef};
 use crate::segmentation::world::ObjectName;
 use k8s_openapi::api::rbac::v1;
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -17,6 +18,9 @@ const ADMIN_GROUPS: [&str; 2] = ["system:masters", "kubeadm:cluster-admins"];
 const EVERYBODY: [&str; 3] = ["system:authenticated", "system:unauthenticated", "system:serviceaccounts"];
 const ANONYMOUS: &str = "system:anonymous";
 
+/// So many subjects of a binding are looked at, of people and of ServiceAccounts each.
+pub const MOST_SUBJECTS: usize = 64;
+
 /// A subject of a binding.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Subject {
@@ -28,6 +32,8 @@ pub enum Subject {
     Account(ObjectName),
     /// Every ServiceAccount of a namespace: the group `system:serviceaccounts:NAMESPACE`.
     AccountsOf(Arc<str>),
+    /// Those of a binding that has more subjects than are looked at: somebody, so that it counts as everybody.
+    Others,
 }
 
 /// A ServiceAccount that a policy names in a form that cannot be understood.
@@ -79,7 +85,7 @@ impl Subject {
         match self {
             Self::Account(name) => Some(&name.namespace),
             Self::AccountsOf(namespace) => Some(namespace),
-            Self::User(_) | Self::Group(_) => None,
+            Self::User(_) | Self::Group(_) | Self::Others => None,
         }
     }
 
@@ -88,8 +94,14 @@ impl Subject {
         match self {
             Self::Group(name) => EVERYBODY.contains(&&**name),
             Self::User(name) => &**name == ANONYMOUS,
+            Self::Others => true,
             Self::Account(_) | Self::AccountsOf(_) => false,
         }
+    }
+
+    /// Whether it is a person, or an ordinary group: of no segment that is known.
+    pub fn is_a_person(&self) -> bool {
+        self.namespace().is_none() && !self.is_everybody()
     }
 
     /// Whether it is a part of the control plane, or the platform itself. No tenant can be one of these: their names are given
@@ -98,6 +110,7 @@ impl Subject {
         match self {
             Self::User(name) => CONTROL_PLANE_USERS.contains(&&**name),
             Self::Group(name) => ADMIN_GROUPS.contains(&&**name),
+            Self::Others => false,
             Self::Account(_) | Self::AccountsOf(_) => self.namespace().is_some_and(|n| &**n == CONTROL_PLANE),
         }
     }
@@ -120,13 +133,20 @@ fn account(text: &str) -> Option<ObjectName> {
     sound.then(|| ObjectName::new(namespace, name))
 }
 
+/// As it is, if it can be a name of an object; else quoted: bindings may say anything.
+fn shown(name: &str) -> Cow<'_, str> {
+    let plain = name.bytes().all(|b| b.is_ascii_graphic() && b != b'"');
+    if plain { Cow::Borrowed(name) } else { Cow::Owned(format!("{name:?}")) }
+}
+
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::User(name) => write!(f, "User {name:?}"),
             Self::Group(name) => write!(f, "Group {name:?}"),
-            Self::Account(name) => write!(f, "ServiceAccount {name}"),
-            Self::AccountsOf(namespace) => write!(f, "Group \"system:serviceaccounts:{namespace}\""),
+            Self::Account(name) => write!(f, "ServiceAccount {}", shown(&name.to_string())),
+            Self::AccountsOf(namespace) => write!(f, "Group {:?}", format!("system:serviceaccounts:{namespace}")),
+            Self::Others => write!(f, "more subjects than are looked at ({MOST_SUBJECTS} of a kind)"),
         }
     }
 }
@@ -180,6 +200,21 @@ mod tests {
         assert_eq!(is("ServiceAccount", "job-controller", Some("kube-systems")), (false, false, true));
         assert_eq!(is("Group", "system:serviceaccounts:here", None), (false, false, false));
         assert_eq!(is("User", "ada", None), (false, false, false));
+    }
+
+    #[test]
+    fn what_is_no_name_is_quoted() {
+        for (kind, name, namespace, shown) in [
+            ("ServiceAccount", "app", Some("there"), "ServiceAccount there/app"),
+            ("User", "system:serviceaccount:there:app", None, "ServiceAccount there/app"),
+            ("User", "system:serviceaccount:a:b\nadmitted", None, r#"ServiceAccount "a/b\nadmitted""#),
+            ("ServiceAccount", "b, which is fine", Some("a"), r#"ServiceAccount "a/b, which is fine""#),
+            ("ServiceAccount", "b", Some("a\u{202e}"), r#"ServiceAccount "a\u{202e}/b""#),
+            ("Group", "system:serviceaccounts:there", None, r#"Group "system:serviceaccounts:there""#),
+            ("Group", "system:serviceaccounts:a\"\r\nb", None, r#"Group "system:serviceaccounts:a\"\r\nb""#),
+        ] {
+            assert_eq!(bound(kind, name, namespace).unwrap().to_string(), shown);
+        }
     }
 
     #[test]

@@ -166,6 +166,26 @@ fn what_is_a_power_in_a_namespace() {
 }
 
 #[test]
+fn roles_that_lead_to_each_other_are_looked_at_once() {
+    let names = |layer: usize| (0..60).map(|i| format!("l{layer}-{i}")).collect::<Vec<_>>().join(",");
+    let binds = |names: &str| format!("rbac.authorization.k8s.io|bind roles {names}");
+    let layers = |last: &str| {
+        let mut access = Access::default().with_role(Some("payments-prod"), "r", &binds("l0-0"));
+        for layer in 0..8 {
+            // Each leads to all of the next layer, and the last to the first.
+            let rules = if layer < 7 { binds(&names(layer + 1)) } else { format!("{}; {last}", binds(&names(0))) };
+            for i in 0..60 {
+                access = access.with_role(Some("payments-prod"), &format!("l{layer}-{i}"), &rules);
+            }
+        }
+        access.bound(Some("payments-prod"), "b", ".r", &["Group system:authenticated"])
+    };
+    let crosses = |last: &str| !findings(&layers(last), &world(), now()).is_empty();
+    assert!(!crosses("get pods") && !crosses("get secrets other"));
+    assert!(crosses("get secrets") && crosses("get secrets orders"), "however far");
+}
+
+#[test]
 fn where_it_counts() {
     let access = Access::default()
         .with_role(None, "edit", READ)
