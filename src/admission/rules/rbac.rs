@@ -87,8 +87,7 @@ pub fn judge(request: &Request, index: &Index, now: Timestamp) -> AdmissionRespo
 
 impl Asked {
     fn of(request: &Request) -> Self {
-        let aggregated = request.user_info.username.as_deref() == Some(AGGREGATOR);
-        let Some(object) = request.object.as_ref().filter(|_| !aggregated) else { return Self::Nothing };
+        let Some(object) = request.object.as_ref() else { return Self::Nothing };
         let namespace = request.namespace.as_deref().unwrap_or_default();
         let asked = match request.kind.kind.as_str() {
             "RoleBinding" => added(request, Some(namespace)).map(Self::RoleBinding),
@@ -107,6 +106,7 @@ impl Asked {
 
     fn answer(&self, request: &Request, index: &Index, now: Timestamp) -> AdmissionResponse {
         let verdict = match self {
+            _ if request.user_info.username.as_deref() == Some(AGGREGATOR) => return admit(request),
             Self::Nothing => return admit(request),
             Self::Unclear => return deny(request, RULE, Reason::SpecInvalid, "the object cannot be understood"),
             Self::RoleBinding(binding) => role_binding(request, binding, index, now),
