@@ -197,6 +197,8 @@ fn what_enforce_would_refuse_is_listed_in_mode_audit() {
         ],
     );
     ok(cluster, &["delete", "storageclass", "peeping"]);
+    // The controller that would let it go does not run here.
+    ok(cluster, &["patch", "persistentvolume", "peeping", "-p", r#"{"metadata":{"finalizers":null}}"#]);
     ok(cluster, &["delete", "persistentvolume", "peeping"]);
     ok(cluster, &["delete", "configmap", "leaked", "-n", "plain"]);
     eventually("the segment is clean", SOON * 3, || {
