@@ -3,7 +3,7 @@
 //! What cannot be told yet (the store's account, a namespace created a moment ago) is let through with a warning: nothing
 //! is fetched before reconcile knows. What cannot be looked up because it is broken is denied.
 
-use crate::admission::answer::{admit, answer_by, deny, deny_as, warn};
+use crate::admission::answer::{admit, answer_by, deny, warn};
 use crate::admission::review::{Review, spec_is_unchanged};
 use crate::api::policy::Mode;
 use crate::api::{Reason, ScopedSecret};
@@ -56,7 +56,7 @@ pub fn judge(request: &AdmissionRequest<DynamicObject>, index: &Index, now: Time
     if let Verdict::Refused(refusal) = &verdict
         && refusal.mode == Mode::Enforce
     {
-        return deny_as(request, RULE, refusal.reason, &refusal.message, 403);
+        return answer_by(refusal.mode, request, RULE, refusal.reason, &refusal.message);
     }
     if let Err(error) = projection::check_spec(&claim.spec) {
         return deny(request, RULE, error.reason, &error.message);

@@ -1,6 +1,6 @@
 //! Rule `Policies`: a change of a SegmentationPolicy that would take Secrets from live claims, or make one segment of several
 //! that hold Secrets, needs their number in `scopedsecrets.io/accept-violations`; it counts only for the change that sets or
-//! alters it. So does a change from another mode to Enforce while the reports list violations.
+//! alters it. So does a change by which a rule begins to be enforced (the mode, reportOnly) while the reports list violations of it.
 
 use super::{boundary, managed_secrets, operator};
 use crate::admission::answer::{admit, deny, deny_as, name_of};
@@ -146,13 +146,16 @@ struct Open {
 /// What the reports list of the rules that a policy is to enforce from now on, in the segments that it selects: so that nobody
 /// breaks production by one word.
 fn open_violations(old: &SegmentationPolicySpec, new: &SegmentationPolicySpec, index: &Index) -> Open {
+    let is_strict = |spec: &SegmentationPolicySpec| spec.mode.unwrap_or_default() == Mode::Enforce;
     let enforces = |spec: &SegmentationPolicySpec, rule: &str| {
-        spec.mode.unwrap_or_default() == Mode::Enforce && !spec.report_only.iter().any(|only| only.as_str() == rule)
+        is_strict(spec) && !spec.report_only.iter().any(|only| only.as_str() == rule)
     };
-    let selector = new.namespace_selector.clone().unwrap_or_default();
-    if new.mode.unwrap_or_default() != Mode::Enforce {
+    // Nearly every change: no rule is enforced that was not, and no namespace need be looked at.
+    let stays = is_strict(old) && old.report_only.iter().all(|only| new.report_only.contains(only));
+    if !is_strict(new) || stays {
         return Open::default();
     }
+    let selector = new.namespace_selector.clone().unwrap_or_default();
     let labels: Arc<[String]> = new.segment.labels.clone().into();
     let here = index.world.namespaces.iter().filter(|(name, labels)| selects(&selector, name, labels));
     let segments: BTreeSet<Segment> = here.filter_map(|(_, of)| Segment::of(&labels, of).ok()).collect();

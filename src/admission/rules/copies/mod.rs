@@ -53,12 +53,6 @@ impl Review for Copies {
     }
 }
 
-/// Where the object is to be.
-struct Landing {
-    /// The name of its segment; empty where that cannot be told.
-    segment: String,
-}
-
 /// The answer to a request. Pure, but for counting in `limit`; `index` is asked for moments.
 pub fn judge<I: Deref<Target = Index>>(
     request: &AdmissionRequest<DynamicObject>,
@@ -74,16 +68,16 @@ pub fn judge<I: Deref<Target = Index>>(
         return admit(request);
     }
     let namespace = request.namespace.as_deref().unwrap_or_default();
-    let (landing, marks) = {
+    let (segment, marks) = {
         let index = index();
-        let Some(landing) = Landing::of(namespace, &index, now) else { return admit(request) };
-        (landing, (index.secrets_synced && index.world.policies_synced).then(|| index.world.marks()))
+        let Some(segment) = landing(namespace, &index, now) else { return admit(request) };
+        (segment, (index.secrets_synced && index.world.policies_synced).then(|| index.world.marks()))
     };
     let Some((keys, marks)) = keys.zip(marks) else {
         return answer(request, Mode::Enforce, Reason::NotCompared, STARTING);
     };
     let user = request.user_info.username.as_deref().unwrap_or_default();
-    if let Some(mode) = limit.reached(user, &landing.segment, now) {
+    if let Some(mode) = limit.reached(user, &segment, now) {
         return answer(request, mode, Reason::TooManyCopies, &too_many());
     }
     let before = || old.as_ref().map(|old| values_in(old, &marks, keys)).unwrap_or_default();
@@ -92,7 +86,7 @@ pub fn judge<I: Deref<Target = Index>>(
         Ok(None) => admit(request),
         Ok(Some((mode, place))) => {
             if mode > Mode::Audit {
-                limit.count(user, &landing.segment, mode, now);
+                limit.count(user, &segment, mode, now);
             }
             let text = format!(
                 "{place} holds a value that a ScopedSecret of another segment projects: leave it out; a workload that needs this access gets a credential of its own, under a key of its own, with a ScopedSecret"
@@ -124,12 +118,13 @@ fn too_many() -> String {
     )
 }
 
-impl Landing {
-    /// None: the namespace is in no segment, and nothing is asked of it.
-    fn of(namespace: &str, index: &Index, now: Timestamp) -> Option<Self> {
-        let segment = segment_of(namespace, &index.world).map(|segment| segment.name().to_owned()).unwrap_or_default();
-        (governance(namespace, &index.world, now) != Governance::Ungoverned).then_some(Self { segment })
+/// The name of the segment where the object is to be, empty where that cannot be told. None: the namespace is in none, and
+/// nothing is asked of it.
+fn landing(namespace: &str, index: &Index, now: Timestamp) -> Option<String> {
+    if governance(namespace, &index.world, now) == Governance::Ungoverned {
+        return None;
     }
+    Some(segment_of(namespace, &index.world).map(|segment| segment.name().to_owned()).unwrap_or_default())
 }
 
 fn content_of<'o>(request: &AdmissionRequest<DynamicObject>, object: &'o DynamicObject) -> Content<'o> {
