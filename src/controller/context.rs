@@ -13,7 +13,7 @@ use crate::segmentation::world::ObjectName;
 use crate::telemetry::metrics::Metrics;
 use jiff::Timestamp;
 use kube::Client;
-use kube::runtime::events::Recorder;
+use kube::runtime::events::{Recorder, Reporter};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -105,8 +105,10 @@ pub struct Context {
     pub providers: Providers,
     /// What is remembered.
     memory: Mutex<HashMap<ObjectName, Box<Memory>>>,
-    /// Events.
+    /// Events of what is in a namespace.
     pub recorder: Recorder,
+    /// Who writes them.
+    pub reporter: Reporter,
     /// The operator's own namespace.
     pub namespace: String,
     /// What is counted.
@@ -133,7 +135,7 @@ impl Context {
     /// A context that has observed nothing yet.
     pub fn new(
         client: Client,
-        recorder: Recorder,
+        reporter: Reporter,
         namespace: String,
         providers: Providers,
         metrics: Arc<Metrics>,
@@ -141,13 +143,14 @@ impl Context {
         nature: Nature,
     ) -> Self {
         Self {
+            recorder: Recorder::new(client.clone(), reporter.clone()),
+            reporter,
             client,
             index: RwLock::default(),
             queue: Queue::default(),
             guards: Guards::default(),
             providers,
             memory: Mutex::default(),
-            recorder,
             namespace,
             metrics,
             nature,

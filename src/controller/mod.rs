@@ -11,6 +11,7 @@
 //! Every replica watches, so that admission answers from a warm index; only the leader acts.
 
 pub mod context;
+pub mod events;
 pub mod foreign;
 pub mod guard;
 pub mod index;

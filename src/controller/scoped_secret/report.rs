@@ -5,6 +5,7 @@ use super::{Work, status};
 use crate::api::scoped_secret::{RemoteVersion, ScopedSecretStatus, SecretRef};
 use crate::api::{FIELD_MANAGER, GROUP, Reason, ScopedSecret};
 use crate::controller::context::{Context, Job};
+use crate::controller::events::{self, Told};
 use crate::controller::index::ClaimRecord;
 use crate::controller::schedule;
 use crate::controller::store::brief;
@@ -12,11 +13,11 @@ use crate::segmentation::authorize::segment_of;
 use crate::segmentation::key::{CanonicalKey, Realm, RemoteKey};
 use crate::segmentation::seal::SealRecord;
 use crate::segmentation::verdict::Refusal;
+use crate::segmentation::violation::ObjectRef;
 use crate::segmentation::world::{Holding, ObjectName};
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::DynamicObject;
-use kube::runtime::events::{Event, EventType};
+use kube::runtime::events::EventType;
 use serde_json::json;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -240,25 +241,13 @@ async fn write_status(cx: &Context, name: &ObjectName, record: &ClaimRecord, sta
     false
 }
 
-/// Kubernetes allows an event's note 1 kB.
-const NOTE_LIMIT: usize = 1000;
-
 async fn publish(cx: &Context, name: &ObjectName, record: &ClaimRecord, kind: EventType, reason: &str, message: &str) {
-    let end = (0..=message.len().min(NOTE_LIMIT)).rev().find(|i| message.is_char_boundary(*i)).unwrap_or(0);
-    let note = Some(message[..end].to_owned());
-    let event = Event { type_: kind, reason: reason.to_owned(), note, action: "Reconcile".into(), secondary: None };
-    let about = ObjectReference {
-        api_version: Some(format!("{GROUP}/v1alpha1")),
-        kind: Some("ScopedSecret".into()),
-        name: Some(name.name.to_string()),
-        namespace: Some(name.namespace.to_string()),
-        uid: Some(record.uid.to_string()),
-        ..ObjectReference::default()
+    let about = ObjectRef {
+        api_version: format!("{GROUP}/v1alpha1"),
+        kind: "ScopedSecret".into(),
+        namespace: Some(name.namespace.clone()),
+        name: name.name.to_string(),
     };
-    if let Some(reason) = Reason::from_text(reason) {
-        cx.metrics.event(reason);
-    }
-    if let Err(error) = cx.recorder.publish(&event, &about).await {
-        tracing::debug!(error = %brief(&error), "an event was not written");
-    }
+    let uid = Some(&*record.uid);
+    events::publish(cx, Told { about: &about, uid, type_: kind, reason, action: "Reconcile", message }).await;
 }
