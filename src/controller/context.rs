@@ -75,6 +75,8 @@ pub struct Memory {
     pub looked_at: Option<(Arc<str>, i64, Option<Box<str>>)>,
     /// A foreign Secret stood in the way.
     pub blocked: bool,
+    /// The end of which a warning was given.
+    pub warned_of: Option<Timestamp>,
     /// The Secret was looked for under its name, and is not there.
     pub searched: bool,
 }
@@ -207,11 +209,15 @@ impl Context {
     /// Counts the claims by the reason of their condition Ready, for the metrics.
     pub fn count_claims(&self) {
         let mut counts = BTreeMap::new();
-        for record in self.index().claims.values() {
+        let index = self.index();
+        for record in index.claims.values() {
             let ready = record.status.ready_reason().unwrap_or(Reason::Pending);
             *counts.entry(ready).or_default() += 1;
         }
         self.metrics.set_claims(&counts);
+        let now = self.now();
+        self.metrics
+            .set_next_expiry(index.world.claims().filter_map(|claim| claim.ends).filter(|end| *end > now).min());
     }
 
     /// Whether this replica may write now. Asked before each write.

@@ -25,6 +25,15 @@ use std::time::Duration;
 /// How long an outcome that time alone does not mend is left alone.
 const SLOW: SignedDuration = SignedDuration::from_secs(60);
 
+/// A warning that was due so long ago was given by the process before.
+const WARNED_BEFORE: SignedDuration = SignedDuration::from_mins(10);
+
+/// When it is told that a claim ends: a tenth of its time ahead, and at most a day.
+pub fn warning_of(end: Timestamp, created: Timestamp) -> Timestamp {
+    let ahead = (end.duration_since(created) / 10).clamp(SignedDuration::ZERO, SignedDuration::from_hours(24));
+    end.checked_sub(ahead).unwrap_or(end)
+}
+
 impl Work<'_> {
     /// Remembers how it went and when to look again.
     pub(super) fn settle(&mut self, outcome: &Outcome) {
@@ -58,6 +67,9 @@ impl Work<'_> {
             Outcome::Refused(_) => None,
             Outcome::Current => self.memory.due_at,
         };
+        let ahead = |at: &Timestamp| *at > now;
+        let ends = self.ends().into_iter().flat_map(|end| [end, warning_of(end, self.created())]);
+        let wake = wake.into_iter().chain(ends.filter(ahead)).min();
         let job = Job::Claim(self.name.clone());
         match wake {
             Some(at) => {
@@ -123,6 +135,7 @@ impl Work<'_> {
 
     pub(super) async fn report(&mut self, outcome: &Outcome) {
         let now = self.cx.now();
+        self.warn_of_end(now).await;
         let old = self.record.status.recall();
         let secret_name = self.secret_name();
         let (segment, standing) = {
@@ -179,6 +192,46 @@ impl Work<'_> {
             shown.entry(key.to_owned()).or_insert_with(|| version.to_string());
         }
         shown.into_iter().map(|(key, version_id)| RemoteVersion { key, version_id }).collect()
+    }
+
+    fn created(&self) -> Timestamp {
+        self.cx.index().world.claim(&self.name).map_or(Timestamp::MIN, |claim| claim.created)
+    }
+
+    /// Once, when the end is near: to the ScopedSecret and its consumers.
+    async fn warn_of_end(&mut self, now: Timestamp) {
+        let Some(end) = self.ends().filter(|end| *end > now && self.memory.warned_of != Some(*end)) else { return };
+        let at = warning_of(end, self.created());
+        if now < at {
+            return;
+        }
+        self.memory.warned_of = Some(end);
+        // After a restart it was told before.
+        if now.duration_since(at) > WARNED_BEFORE {
+            return;
+        }
+        let text = format!(
+            "the claim ends at {end}, and its Secret {:?} then goes: set a later spec.ttl or spec.expirationTime if the workload still needs it",
+            &*self.secret_name().name
+        );
+        self.event(EventType::Warning, Reason::ExpiresSoon, &text).await;
+        self.tell_consumers(Reason::ExpiresSoon, &text).await;
+    }
+
+    /// An event of each consumer.
+    pub(super) async fn tell_consumers(&self, reason: Reason, message: &str) {
+        for consumer in &self.spec.consumers {
+            let about = ObjectRef {
+                api_version: "v1".into(),
+                kind: "ServiceAccount".into(),
+                namespace: Some(self.name.namespace.clone()),
+                name: consumer.service_account_name.clone(),
+            };
+            let message = format!("ScopedSecret {:?}: {message}", &*self.name.name);
+            let (reason, type_) = (reason.as_str(), EventType::Warning);
+            let told = Told { about: &about, uid: None, type_, reason, action: "Reconcile", message: &message };
+            events::publish(self.cx, told).await;
+        }
     }
 
     pub(super) async fn event(&self, kind: EventType, reason: Reason, message: &str) {
@@ -250,4 +303,19 @@ async fn publish(cx: &Context, name: &ObjectName, record: &ClaimRecord, kind: Ev
     };
     let uid = Some(&*record.uid);
     events::publish(cx, Told { about: &about, uid, type_: kind, reason, action: "Reconcile", message }).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_comes_a_tenth_ahead_and_at_most_a_day() {
+        let at = |seconds| Timestamp::from_second(seconds).unwrap();
+        let hours = |n: i64| n * 3_600;
+        for (lasts, ahead) in [(hours(720), hours(24)), (hours(10), hours(1)), (60, 6), (0, 0), (-5, 0)] {
+            assert_eq!(warning_of(at(lasts), at(0)), at(lasts - ahead), "{lasts} s");
+        }
+        assert_eq!(warning_of(Timestamp::MAX, Timestamp::MIN), Timestamp::MAX - SignedDuration::from_hours(24));
+    }
 }
