@@ -62,6 +62,8 @@ pub enum Rule {
     UniqueValues,
     /// A projected value is nowhere else.
     Copies,
+    /// What a replicator would carry across a boundary.
+    Replication,
     /// Who may reference a projected Secret.
     Consumers,
     /// Which roles let somebody read Secrets.
@@ -87,6 +89,7 @@ impl Rule {
             Self::ExclusiveKeys => "ExclusiveKeys",
             Self::UniqueValues => "UniqueValues",
             Self::Copies => "Copies",
+            Self::Replication => "Replication",
             Self::Consumers => "Consumers",
             Self::Rbac => "Rbac",
             Self::OtherOperators => "OtherOperators",
@@ -227,7 +230,7 @@ pub struct InputError {
 /// How many of what.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Objects of this API group, and namespaces.
+    /// Objects that were judged, and namespaces.
     pub objects: usize,
     /// ScopedSecrets among them.
     pub scoped_secrets: usize,

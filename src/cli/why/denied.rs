@@ -81,6 +81,7 @@ pub fn rule(name: &str) -> Rule {
         Rule::Policies,
         Rule::ManagedSecrets,
         Rule::Consumers,
+        Rule::Replication,
         Rule::Copies,
         Rule::Rbac,
         Rule::OtherOperators,

@@ -10,11 +10,10 @@
 mod consumers;
 mod contents;
 pub mod due;
-mod marks;
 mod pages;
 mod volumes;
 
-pub use consumers::{Referrer, foreign, running};
+pub use consumers::running;
 
 use super::context::Context;
 use super::report::Tally;
