@@ -8,7 +8,7 @@ use super::report::text::{self, Colours};
 use super::report::{EXIT_CLEAN, EXIT_ERROR, Output, Report, json, sarif};
 use super::simulate::accounts::Accounts;
 use super::simulate::{Options, simulate};
-use super::trace::{self, Format, TraceArgs};
+use super::trace::{self, TraceArgs};
 use super::why::{self, Why};
 use super::{files, names};
 use clap::{CommandFactory, Parser, Subcommand};
@@ -135,8 +135,9 @@ pub fn run(
         }),
         Verb::Trace(asked) => cluster::run(trace::run(&asked)).map(|trace| {
             let text = match asked.output {
-                Format::Text => trace::render(&trace, colours),
-                Format::Json => format!("{:#}\n", trace.json()),
+                Output::Text => trace::render(&trace, colours),
+                Output::Json => format!("{:#}\n", trace.json()),
+                Output::Sarif => sarif::render(&trace.report),
             };
             (text, trace.report.exit_code(true))
         }),
@@ -277,7 +278,7 @@ mod tests {
             (&["why", "--store", "s", "a"], 2, "cannot be used with"),
             (&["why", "a", "-f", "b"], 2, "cannot be used with"),
             (&["trace"], 2, "POD"),
-            (&["trace", "pod/a", "-o", "sarif"], 2, "json"),
+            (&["trace", "pod/a", "-o", "yaml"], 2, "sarif"),
             (&["audit", "--help"], 0, "--labels"),
             (&["audit", "--kubeconfig", "/no/such/file"], 2, "kubeconfig"),
             (&["completion", "tcsh"], 2, "powershell"),

@@ -19,6 +19,7 @@ pub mod seal;
 pub mod segment;
 pub mod verdict;
 pub mod violation;
+pub mod workload;
 pub mod world;
 
 #[cfg(test)]

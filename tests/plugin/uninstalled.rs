@@ -33,6 +33,10 @@ fn an_audit_before_anything_is_installed() {
     let severity = |reason: &str| &findings.iter().find(|f| f["reason"] == reason).unwrap()["severity"];
     assert_eq!((severity("ValueRepeated"), severity("KeyShared")), (&json!("error"), &json!("error")));
     let named = report.to_string();
+    assert!(
+        named.contains("of ConfigMap billing-staging/settings (segment billing/staging)"),
+        "inside a text: {report:#}"
+    );
     assert!(named.contains("segment payments/prod") && !named.contains("apart"), "{report:#}");
     is_sarif(&plugin(cluster, &["audit", "-o", "sarif"]));
 
@@ -40,6 +44,13 @@ fn an_audit_before_anything_is_installed() {
     assert!(!alone.out.contains("segment payments"), "{}", alone.out);
     let tenants = plugin(cluster, &["audit", "--labels", "company"]).says(1, &["SecretShared"]);
     assert!(!tenants.out.contains("KeyShared"), "one segment: {}", tenants.out);
+
+    let told = |namespace: &str, about: &str| {
+        plugin(cluster, &["audit", "--labels", "tenant,environment", "-n", namespace]).says(1, &[about]);
+    };
+    told("payments-prod", "Secret payments-prod/db: [ValueRepeated]");
+    told("billing-staging", "ConfigMap billing-staging/settings: [ValueRepeated]");
+    told("payments-prod", "ExternalSecret payments-prod/orders: [KeyShared]");
 
     plugin(cluster, &["trace", "a", "-n", "payments-prod"]).says(0, &["in no segment", "not managed"]);
     let reader = ["--as", "system:serviceaccount:payments-prod:a"];
@@ -60,6 +71,11 @@ fn brownfield(cluster: &Cluster) {
     for namespace in ["payments-prod", "billing-prod"] {
         apply(cluster, &secret(namespace, "db", VALUE));
     }
+    let settings = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings", "namespace": "billing-staging"},
+        "data": {"app.env": format!("URL=postgres://app:{VALUE}@db/orders\n")},
+    });
+    apply(cluster, &settings.to_string());
     apply(cluster, &secret("billing-staging", "apart", "canary-another-wT3zkX9mQ2vL8nR5"));
     apply(cluster, &secret("default", "lost", "canary-x"));
     for account in ["a", "b"] {

@@ -14,7 +14,7 @@ mod marks;
 mod pages;
 mod volumes;
 
-pub use consumers::{Referrer, foreign, running};
+pub use consumers::{Referrer, foreign};
 
 use super::context::Context;
 use super::report::Tally;
