@@ -106,6 +106,11 @@ impl<T> Seen<T> {
         if let Self::There(found) = self { Some(found) } else { None }
     }
 
+    /// Whether it is known not to be there.
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Self::Absent)
+    }
+
     /// Something made from what is there.
     pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Seen<U> {
         match self {
@@ -362,7 +367,8 @@ async fn config(args: &ClusterArgs) -> Result<Config, Failure> {
         }
         // Inside a pod there is none.
         Err(error) if args.kubeconfig.is_none() && args.context.is_none() => {
-            Config::incluster().map_err(|_| Failure::Kubeconfig(told(&error)))
+            let hint = "name one with --kubeconfig or $KUBECONFIG";
+            Config::incluster().map_err(|_| Failure::Kubeconfig(format!("{}; {hint}", told(&error))))
         }
         Err(error) => Err(Failure::Kubeconfig(told(&error))),
     }

@@ -122,7 +122,12 @@ pub fn run(
         }
         Verb::Audit(asked) => {
             let output = asked.output;
-            cluster::run(audit::run(&asked, (around.clock)())).map(|report| rendered(&report, output, colours))
+            let mut inputs = files::read(&asked.files, stdin);
+            if !inputs.errors.is_empty() {
+                return fail(err, &std::mem::take(&mut inputs.errors));
+            }
+            let report = cluster::run(audit::run(&asked, &inputs.sources, (around.clock)()));
+            report.map(|report| rendered(&report, output, colours))
         }
         Verb::Why(asked) => input(asked.file.as_deref(), stdin).and_then(|input| {
             let answer = cluster::run(why::run(&asked, input.as_deref(), (around.clock)()))?;
@@ -277,9 +282,14 @@ mod tests {
             (&["why", "--denied"], 2, "--file"),
             (&["why", "--store", "s", "a"], 2, "cannot be used with"),
             (&["why", "a", "-f", "b"], 2, "cannot be used with"),
+            (&["why", "-f", "no/such/file.yaml"], 2, "no/such/file.yaml"),
             (&["trace"], 2, "POD"),
             (&["trace", "pod/a", "-o", "yaml"], 2, "sarif"),
+            (&["why", "--denied", "app.yaml"], 2, "--file"),
             (&["audit", "--help"], 0, "--labels"),
+            (&["audit", "--labels", "a,,b"], 2, "--labels"),
+            (&["audit", "-f", "no/such/file.yaml"], 2, "no/such/file.yaml"),
+            (&["audit", "-f", "/dev/null"], 2, "no SegmentationPolicy"),
             (&["audit", "--kubeconfig", "/no/such/file"], 2, "kubeconfig"),
             (&["completion", "tcsh"], 2, "powershell"),
         ] {
@@ -310,6 +320,7 @@ mod tests {
         let (code, out, _) = ask(&["why", "--denied", "-f", "-", "-o", "sarif"], denial);
         let log: serde_json::Value = serde_json::from_str(&out).unwrap();
         assert_eq!((code, &log["runs"][0]["results"][0]["ruleId"]), (1, &"KeyNotAllowed".into()));
+        assert_eq!(ask(&["why", "-f", "-"], denial).0, 1, "a file is what was denied");
         let (code, _, err) = ask(&["why", "--denied", "-f", "-"], "all is well");
         assert!(code == 2 && err.contains("neither a denial"), "{err}");
     }

@@ -27,7 +27,7 @@ pub fn of(claim: &ScopedSecret, observed: &Observed) -> Vec<Remote> {
     let namespace = claim.namespace().unwrap_or_default();
     let store = &claim.spec.store_ref.name;
     let held: Vec<_> = claim.status.iter().flat_map(|status| &status.remote_versions).collect();
-    let named = claim.spec.remote_refs().into_iter().map(|(key, ..)| key);
+    let named = claim.spec.remote_refs().map(|(key, ..)| key);
     let mut keys: Vec<&str> = Vec::new();
     for key in named.chain(held.iter().map(|version| version.key.as_str())) {
         if !keys.contains(&key) {

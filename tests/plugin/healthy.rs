@@ -36,6 +36,8 @@ fn a_healthy_installation_is_clean() {
     foreign
         .says(1, &["refused", "KeyNotAllowed", "tenant=billing", "billing/prod/**", "docs/reasons/KeyNotAllowed.md"]);
     plugin(cluster, &["why", "gone", "-n", "payments-prod"]).says(2, &["there is no ScopedSecret \"gone\""]);
+    plugin(cluster, &["why", "orders"]).says(2, &["there is one of that name in payments-prod: write -n NAMESPACE"]);
+    plugin(cluster, &["why", "pod/web", "-n", "payments-prod"]).says(2, &["trace pod/web"]);
 
     let trace = plugin(cluster, &["trace", "web", "-n", "payments-prod"]);
     trace.says(
@@ -61,7 +63,7 @@ fn a_healthy_installation_is_clean() {
             "the guarantees hold for 1 ScopedSecret",
             "compared: none stands in two scopes",
             "no role lets anybody at the Secrets of another segment",
-            "each is a consumer of what it names",
+            "what names Secrets is a consumer of each that is projected",
             "clean",
         ],
     );

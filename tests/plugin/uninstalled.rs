@@ -52,10 +52,57 @@ fn an_audit_before_anything_is_installed() {
     told("billing-staging", "ConfigMap billing-staging/settings: [ValueRepeated]");
     told("payments-prod", "ExternalSecret payments-prod/orders: [KeyShared]");
 
+    a_policy_is_tried(cluster);
+    what_is_misspelt_is_told(cluster);
     plugin(cluster, &["trace", "a", "-n", "payments-prod"]).says(0, &["in no segment", "not managed"]);
     let reader = ["--as", "system:serviceaccount:payments-prod:a"];
     plugin(cluster, &[&["check", "--pre"][..], &reader].concat()).says(1, &["PermissionMissing"]);
     plugin(cluster, &[&["audit"][..], &reader].concat()).says(1, &["you may not list secrets"]);
+}
+
+/// Before anything is installed, and without writing anything.
+fn a_policy_is_tried(cluster: &Cluster) {
+    let policy = "apiVersion: scopedsecrets.io/v1alpha1
+kind: SegmentationPolicy
+metadata: {name: tenants}
+spec:
+  segment: {labels: [tenant, environment]}
+  namespaceSelector: {matchExpressions: [{key: tenant, operator: Exists}]}
+  allow: [{storeRef: {name: main}, keys: ['${label:tenant}/${label:environment}/**']}]
+  rules: {governs: [ExternalSecrets]}
+---
+apiVersion: scopedsecrets.io/v1alpha1
+kind: ScopedSecretStore
+metadata: {name: main}
+spec: {aws: {region: eu-west-1, accountId: '123456789012'}}
+";
+    let tried = plugin_with(cluster, &["audit", "-f", "-", "-o", "json"], policy).says(1, &[]);
+    for name in ["orders", "reports"] {
+        tried.finds("KeyNotAllowed", "ExternalSecret", name);
+    }
+    tried.finds("KeyNotExact", "ExternalSecret", "greedy");
+    tried.finds("CrossSegmentAccess", "RoleBinding", "across");
+    let out = &tried.out;
+    assert!(
+        !out.contains("KeyShared") && !out.contains("\"own\"") && out.contains("allowed here: billing/prod/**"),
+        "{out}"
+    );
+    let unknown = policy.replace(", accountId: '123456789012'", "");
+    plugin_with(cluster, &["audit", "-f", "-"], &unknown).says(2, &["accountId"]);
+    plugin_with(cluster, &["audit", "-f", "-"], &policy.replace("segment:", "segmnt:"))
+        .says(2, &["stdin:5:", "segmnt"]);
+    assert!(!kubectl(cluster, &["get", "crds", "-o", "name"]).contains("scopedsecrets.io"), "nothing is written");
+}
+
+/// What is not there is no clean cluster.
+fn what_is_misspelt_is_told(cluster: &Cluster) {
+    let missing = "there is no namespace \"payment-prod\"; did you mean \"payments-prod\"?";
+    for verb in [&["audit"][..], &["check"], &["why", "a"], &["why", "--key", "k"]] {
+        plugin(cluster, &[verb, &["-n", "payment-prod"]].concat()).says(2, &[missing]);
+    }
+    plugin(cluster, &["trace", "a", "-n", "payment-prod"]).says(2, &["there is no namespace"]);
+    plugin(cluster, &["trace", "nobody", "-n", "payments-prod"]).says(2, &["there is none", "deployment/nobody"]);
+    plugin(cluster, &["audit", "--labels", "tennant"]).says(2, &["did you mean \"tenant\"?"]);
 }
 
 /// A database password in two environments and in two workloads, roles across, and two ExternalSecrets on one key.

@@ -102,7 +102,7 @@ mod tests {
     fn found(namespace: Option<&str>, role: &str, subject: Value) -> Vec<(Severity, String)> {
         let mut sighted = sighted(&[], &[]);
         sighted.roles = roles(&[(namespace, role, subject)]);
-        let (all, _) = judged(sighted, &[], |sighted, scopes, now, outcome| judge(sighted, scopes, now, outcome));
+        let all = judged(sighted, &[], judge);
         all.findings.into_iter().map(|f| (f.severity, f.subject.to_string())).collect()
     }
 
@@ -160,7 +160,7 @@ mod tests {
         for (reach, well) in [(Reach::Everywhere, true), (Reach::Here, false)] {
             let mut sighted = sighted(&[], &[]);
             sighted.roles.reach = Some(reach);
-            let (all, _) = judged(sighted, &[], |sighted, scopes, now, outcome| judge(sighted, scopes, now, outcome));
+            let all = judged(sighted, &[], judge);
             assert_eq!(all.passed.len(), usize::from(well));
         }
     }

@@ -128,9 +128,13 @@ pub fn judge(sighted: &Sighted, scopes: &Scopes, now: Timestamp, outcome: &mut O
     strangers(sighted, &targets, scopes, now, outcome);
     shared(sighted, &targets, outcome);
     if outcome.findings.len() == before && sighted.users.reach >= Some(Reach::Here) {
-        let users =
-            count(sighted.users.all.len(), "pod, workload and ServiceAccount", "pods, workloads and ServiceAccounts");
-        outcome.pass(format!("{users} that name Secrets: each is a consumer of what it names"));
+        outcome.pass(match sighted.users.all.len() {
+            0 => "no pod, workload or ServiceAccount names a Secret".to_owned(),
+            n => format!(
+                "what names Secrets is a consumer of each that is projected ({})",
+                count(n, "object", "objects")
+            ),
+        });
     }
 }
 
@@ -249,7 +253,7 @@ mod tests {
     fn found(users: Vec<User>) -> Vec<(Reason, String)> {
         let mut sighted = sighted(&[claim("payments-prod", "orders", "payments/prod/a", 1, true)], &[]);
         sighted.users = Users { all: users, reach: Some(Reach::Everywhere) };
-        let (all, _) = judged(sighted, &[], |sighted, scopes, now, outcome| judge(sighted, scopes, now, outcome));
+        let all = judged(sighted, &[], judge);
         all.findings.into_iter().map(|f| (f.reason, f.subject.to_string())).collect()
     }
 

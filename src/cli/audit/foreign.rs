@@ -225,8 +225,7 @@ mod tests {
             put(&mut sighted.observed.world, *kind, &serde_json::from_value(object.clone()).unwrap());
         }
         ForeignKind::ALL.iter().for_each(|kind| sighted.observed.world.foreign.set_read(*kind, true));
-        let (all, _) =
-            judged(sighted, labels, |sighted, scopes, now, outcome| judge(sighted, scopes, here, now, outcome));
+        let all = judged(sighted, labels, |sighted, scopes, now, outcome| judge(sighted, scopes, here, now, outcome));
         all.findings.into_iter().map(|f| (f.severity, f.reason, f.subject.to_string())).collect()
     }
 
@@ -239,8 +238,7 @@ mod tests {
         for (kind, object) in objects {
             put(&mut sighted.observed.world, *kind, &serde_json::from_value(object.clone()).unwrap());
         }
-        let (all, _) =
-            judged(sighted, labels, |sighted, scopes, now, outcome| judge(sighted, scopes, None, now, outcome));
+        let all = judged(sighted, labels, |sighted, scopes, now, outcome| judge(sighted, scopes, None, now, outcome));
         all.findings.into_iter().map(|f| (f.severity, f.reason, f.subject.to_string())).collect()
     }
 

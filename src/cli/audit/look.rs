@@ -6,7 +6,7 @@ use super::foreign;
 use super::values::{Ignored, Values};
 use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, SEAL_ANNOTATION};
 use crate::cli::cluster::{Cluster, Failure, Reach, Seen, within};
-use crate::cli::observed::{Observed, observe};
+use crate::cli::observed::Observed;
 use crate::controller::index::object_name;
 use crate::segmentation::world::{Holding, ObjectName};
 use jiff::Timestamp;
@@ -54,9 +54,15 @@ fn without_state() -> ListParams {
 }
 
 /// Looks. With `values`, Secrets and ConfigMaps are read; each page is forgotten when it was compared.
-pub async fn look(cluster: &Cluster, operator: ObjectName, values: bool, now: Timestamp) -> Result<Sighted, Failure> {
+pub async fn look(
+    cluster: &Cluster,
+    observed: Observed,
+    operator: ObjectName,
+    values: bool,
+    now: Timestamp,
+) -> Result<Sighted, Failure> {
     let mut sighted = Sighted {
-        observed: observe(cluster, &cluster.namespace).await?,
+        observed,
         secrets: BTreeMap::new(),
         every_secret: false,
         values: None,
@@ -79,7 +85,7 @@ impl Sighted {
             .each_page_in_reach(within::<Secret>(&cluster.client), without_state(), |page| {
                 for secret in &page {
                     let Some(name) = object_name(&secret.metadata) else { continue };
-                    values.take(secret, ignored.in_namespace(&name.namespace));
+                    values.take(secret, &mut ignored);
                     secrets.insert(name, secret_seen(&secret.metadata));
                 }
             })
@@ -168,12 +174,12 @@ pub(super) mod tests {
         mut sighted: Sighted,
         labels: &[&str],
         judge: impl FnOnce(&Sighted, &Scopes, Timestamp, &mut Outcome),
-    ) -> (Outcome, Scopes) {
+    ) -> Outcome {
         let labels: Vec<String> = labels.iter().map(|label| (*label).to_owned()).collect();
         let scopes = Scopes::assume(&mut sighted.observed, &labels);
         let mut outcome = Outcome::default();
         judge(&sighted, &scopes, now(), &mut outcome);
-        (outcome, scopes)
+        outcome
     }
 
     #[test]

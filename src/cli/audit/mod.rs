@@ -16,16 +16,24 @@ mod promises;
 mod repeated;
 mod scopes;
 mod told;
+mod tried;
 mod values;
 
 use super::cluster::{Cluster, ClusterArgs, Failure};
+use super::observed::{Observed, observe};
 use super::report::{Finding, Outcome, Output, Report, Rule, Severity, Subject};
+use super::simulate::object::Source;
+use super::simulate::schema::nearest;
 use crate::admission::identities::Installation;
 use crate::api::Reason;
 use crate::segmentation::world::ObjectName;
+use clap::builder::NonEmptyStringValueParser;
 use jiff::Timestamp;
+use kube::api::DynamicObject;
 use look::Sighted;
 use scopes::Scopes;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 /// Whether the guarantees hold over the whole cluster, as far as you may see; also where Scoped Secrets is not installed.
 ///
@@ -40,11 +48,15 @@ use scopes::Scopes;
 Examples:
   kubectl scoped-secrets audit
   kubectl scoped-secrets audit --labels tenant,environment -o sarif
+  kubectl scoped-secrets audit -f platform/policy.yaml
   kubectl scoped-secrets audit -n payments-prod --metadata-only")]
 pub struct Audit {
     /// Namespace labels that name a segment, where no policy governs yet; without, each namespace is for itself.
-    #[arg(long, value_name = "LABEL,...", value_delimiter = ',')]
+    #[arg(long, value_name = "LABEL,...", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
     pub labels: Vec<String>,
+    /// Policies and stores to try, as if they were applied: files, folders, or - for stdin; may be repeated.
+    #[arg(short, long = "file", value_name = "FILE")]
+    pub files: Vec<PathBuf>,
     /// Read neither Secrets' nor ConfigMaps' contents: no value is compared.
     #[arg(long)]
     pub metadata_only: bool,
@@ -59,11 +71,14 @@ pub struct Audit {
     pub cluster: ClusterArgs,
 }
 
-/// Looks, and judges. With `-n`, what concerns that namespace.
-pub async fn run(asked: &Audit, now: Timestamp) -> Result<Report, Failure> {
+/// Looks, and judges. With `-n`, what concerns that namespace. `sources` are what `--file` names.
+pub async fn run(asked: &Audit, sources: &[Source], now: Timestamp) -> Result<Report, Failure> {
+    let tried = tried::read(sources)?;
     let cluster = Cluster::connect(&asked.cluster).await?;
     let operator = ObjectName::new(&asked.operator_namespace, &Installation::default().service_account);
-    let sighted = look::look(&cluster, operator, !asked.metadata_only, now).await?;
+    let observed = observe(&cluster, &cluster.namespace).await?;
+    let observed = prepare(observed, tried, &asked.labels).map_err(Failure::Usage)?;
+    let sighted = look::look(&cluster, observed, operator, !asked.metadata_only, now).await?;
     let here = cluster.named.then_some(cluster.namespace.as_str());
     let mut outcome = judge(sighted, &asked.labels, here, now);
     if let Some(here) = here {
@@ -71,6 +86,20 @@ pub async fn run(asked: &Audit, now: Timestamp) -> Result<Report, Failure> {
     }
     outcome.findings.extend(cluster.gaps());
     Ok(Report::live(outcome.findings, outcome.passed))
+}
+
+/// With what is tried. A label that no namespace has is an error: each would be for itself, and nobody would notice.
+fn prepare(mut observed: Observed, tried: Vec<DynamicObject>, labels: &[String]) -> Result<Observed, String> {
+    tried.into_iter().try_for_each(|object| observed.try_out(object))?;
+    let all = observed.world.namespaces.values().flat_map(BTreeMap::keys).map(String::as_str);
+    let known: BTreeSet<&str> = all.collect();
+    match labels.iter().find(|label| !known.contains(label.as_str())) {
+        Some(label) if !known.is_empty() => {
+            let probably = nearest(label, known.into_iter()).map(|name| format!("; did you mean {name:?}?"));
+            Err(format!("--labels: no namespace has the label {label:?}{}", probably.unwrap_or_default()))
+        }
+        _ => Ok(observed),
+    }
 }
 
 /// Everything. With `here`, what concerns several namespaces is told of an object of that one. Pure.
@@ -98,5 +127,20 @@ fn not_understood(sighted: &Sighted, outcome: &mut Outcome) {
             message,
         );
         outcome.push(finding.mend(Reason::PolicyInvalid.fix()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::observed::build;
+    use crate::cli::observed::tests::facts;
+
+    #[test]
+    fn a_label_that_no_namespace_has_is_an_error() {
+        let prepared = |label: &str| prepare(build(facts(&[])), Vec::new(), &[label.to_owned()]).map(|_| ());
+        assert_eq!(prepared("tenant"), Ok(()));
+        let told = prepared("tennant").unwrap_err();
+        assert_eq!(told, "--labels: no namespace has the label \"tennant\"; did you mean \"tenant\"?");
     }
 }

@@ -13,7 +13,7 @@ pub fn judge(sighted: &Sighted, now: Timestamp, outcome: &mut Outcome) {
     let observed = &sighted.observed;
     if !observed.installed {
         return outcome
-            .pass("Scoped Secrets is not installed: its guarantees were not looked at, Secrets and pods were");
+            .pass("Scoped Secrets is not installed: its guarantees were not looked at, all else was (a namespace that no policy governs is in no segment but by --labels)");
     }
     let world = &observed.world;
     // A seal opens for the operator alone: that it is there is what can be seen of it.

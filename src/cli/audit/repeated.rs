@@ -137,7 +137,7 @@ mod tests {
     fn findings(claims: &[Value], secrets: &[Secret], maps: &[ConfigMap], here: Option<&str>) -> Vec<Finding> {
         let mut sighted = sighted(claims, secrets);
         sighted.compare(secrets, maps);
-        judged(sighted, &[], |sighted, scopes, now, outcome| judge(sighted, scopes, here, now, outcome)).0.findings
+        judged(sighted, &[], |sighted, scopes, now, outcome| judge(sighted, scopes, here, now, outcome)).findings
     }
 
     fn found(claims: &[Value], secrets: &[Secret], maps: &[ConfigMap]) -> Vec<(Severity, Reason, String)> {
@@ -185,7 +185,7 @@ mod tests {
         let crate::segmentation::world::PolicyState::Known(policy) = state else { panic!("it is understood") };
         std::sync::Arc::make_mut(policy).unique_within = crate::api::policy::Within::None;
         sighted.compare(&both, &[]);
-        let (all, _) = judged(sighted, &[], |sighted, scopes, now, outcome| judge(sighted, scopes, None, now, outcome));
+        let all = judged(sighted, &[], |sighted, scopes, now, outcome| judge(sighted, scopes, None, now, outcome));
         assert_eq!(all.findings, []);
     }
 

@@ -16,8 +16,10 @@ pub fn tell(violations: Vec<Violation>, scopes: &Scopes, outcome: &mut Outcome) 
         let by = (violation.object.clone(), violation.rule, violation.reason);
         by_object.entry(by).or_insert_with(|| (violation, BTreeSet::new())).1.insert(scope);
     }
-    for (violation, concerned) in by_object.into_values() {
-        let severity = if concerned.iter().any(Scope::is_segment) { Severity::Error } else { Severity::Warning };
+    for (violation, mut concerned) in by_object.into_values() {
+        let of_segments = concerned.iter().any(Scope::is_segment);
+        let severity = if of_segments { Severity::Error } else { Severity::Warning };
+        concerned.retain(|scope| !of_segments || scope.is_segment());
         let mut finding = Finding::of(&violation, severity);
         finding.message = format!("{} ({})", finding.message, shown(&concerned));
         outcome.push(finding);

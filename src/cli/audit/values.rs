@@ -11,6 +11,7 @@
 use crate::cli::cluster::{Cluster, Failure, Reach, within};
 use crate::cli::observed::Observed;
 use crate::controller::index::object_name;
+use crate::projection::names_of;
 use crate::segmentation::copies::{Content, MarkIndex, Search};
 use crate::segmentation::fingerprint::{Fingerprint, is_confidential, is_hard_to_guess};
 use crate::segmentation::policy::{DEFAULT_IGNORE, Policy};
@@ -19,6 +20,7 @@ use crate::segmentation::world::ObjectName;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::ResourceExt;
 use kube::api::ListParams;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
@@ -78,12 +80,14 @@ impl Values {
     }
 
     /// Takes in what will be looked for: the values of a Secret that are confidential and hard to guess.
-    pub fn take(&mut self, secret: &Secret, ignored: &BTreeSet<String>) {
+    pub fn take(&mut self, secret: &Secret, ignored: &mut Ignored<'_>) {
         let Some(name) = object_name(&secret.metadata) else { return };
         let mut prints = Vec::new();
         for (key, value) in secret.data.iter().flatten() {
             let value = value.0.trim_ascii();
-            if is_confidential(std::slice::from_ref(key), value, ignored) && is_hard_to_guess(value) {
+            let names = ignored.names(&name, key);
+            let ignored = ignored.in_namespace(&name.namespace);
+            if is_confidential(&names, value, ignored) && is_hard_to_guess(value) {
                 prints.push(self.keys.print(value));
             }
         }
@@ -149,12 +153,33 @@ pub struct Ignored<'o> {
     observed: &'o Observed,
     none: BTreeSet<String>,
     known: BTreeMap<String, BTreeSet<String>>,
+    /// Of each projected Secret, the manager's own name for what is under a key.
+    properties: BTreeMap<ObjectName, BTreeMap<&'o str, &'o str>>,
 }
 
 impl<'o> Ignored<'o> {
     /// By the policies that are understood.
     pub fn by(observed: &'o Observed) -> Self {
-        Self { observed, none: DEFAULT_IGNORE.map(str::to_owned).into(), known: BTreeMap::new() }
+        let mut properties: BTreeMap<ObjectName, BTreeMap<&str, &str>> = BTreeMap::new();
+        for claim in &observed.claims {
+            let target = ObjectName::new(
+                &claim.namespace().unwrap_or_default(),
+                claim.spec.target_name(claim.metadata.name.as_deref().unwrap_or_default()),
+            );
+            let named = claim
+                .spec
+                .data
+                .iter()
+                .filter_map(|data| Some((data.secret_key.as_str(), data.remote_ref.property.as_deref()?)));
+            properties.entry(target).or_default().extend(named);
+        }
+        Self { observed, none: DEFAULT_IGNORE.map(str::to_owned).into(), known: BTreeMap::new(), properties }
+    }
+
+    /// The names of what is under a key of a Secret: what the manager calls it, else the key, as the operator compares.
+    fn names(&self, secret: &ObjectName, key: &str) -> Vec<String> {
+        let property = self.properties.get(secret).and_then(|of| of.get(key));
+        property.map_or_else(|| vec![key.to_owned()], |property| names_of(property))
     }
 
     /// In a namespace.
@@ -175,7 +200,7 @@ impl<'o> Ignored<'o> {
 pub(super) mod tests {
     use super::*;
     use crate::cli::observed::build;
-    use crate::cli::observed::tests::{facts, now};
+    use crate::cli::observed::tests::{claim, facts, now};
     use base64::Engine;
     use base64::prelude::BASE64_STANDARD;
     use serde_json::{Value, json};
@@ -200,7 +225,7 @@ pub(super) mod tests {
     pub fn values(secrets: &[Secret], maps: &[ConfigMap], observed: &Observed) -> Values {
         let (mut values, mut ignored) = (Values::new(&[7; 36], now()).unwrap(), Ignored::by(observed));
         for secret in secrets {
-            values.take(secret, ignored.in_namespace(secret.metadata.namespace.as_deref().unwrap()));
+            values.take(secret, &mut ignored);
         }
         secrets.iter().for_each(|secret| values.look("Secret", &secret.metadata, Content::of_secret(secret)));
         maps.iter().for_each(|map| values.look("ConfigMap", &map.metadata, Content::of_config_map(map)));
@@ -253,6 +278,18 @@ pub(super) mod tests {
         let compared = |name: &str, key: &str| values(&[secret(name, key, HARD)], &[], &observed).compared;
         assert_eq!([compared("payments-prod/a", "nonce"), compared("payments-prod/a", "username")], [0, 1]);
         assert_eq!([compared("plain/a", "nonce"), compared("plain/a", "username")], [1, 0]);
+    }
+
+    #[test]
+    fn what_the_manager_calls_a_value_counts_too() {
+        let mut own = claim("payments-prod", "a", "payments/prod/a", 1, true);
+        own["spec"]["data"] = json!([
+            {"secretKey": "DB_USER", "remoteRef": {"key": "payments/prod/a", "property": "/db/username"}},
+            {"secretKey": "username", "remoteRef": {"key": "payments/prod/a", "property": "password"}},
+        ]);
+        let observed = build(facts(&[own]));
+        let compared = |key: &str| values(&[secret("payments-prod/a", key, HARD)], &[], &observed).compared;
+        assert_eq!([compared("DB_USER"), compared("username")], [0, 1]);
     }
 
     #[test]

@@ -19,8 +19,10 @@ use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 use kube::api::Api;
 use std::collections::BTreeMap;
 
-/// From a pod, or a workload's pod template, to the Secrets that it names: which are managed, by which ScopedSecret, from which
-/// remote key and version, and under which policy. Of Secrets it reads the metadata alone.
+/// From a pod or a workload to its Secrets, their ScopedSecrets, policies, remote keys and versions.
+///
+/// It says of each Secret that the pods name whether it is managed, by which ScopedSecret, from which remote key and version, and
+/// under which policy. Of Secrets it reads the metadata alone.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exit code: 0 clean, 1 findings (a Secret is missing, foreign or not well), 2 error.
 
@@ -28,7 +30,7 @@ Examples:
   kubectl scoped-secrets trace orders-7d9f -n payments-prod
   kubectl scoped-secrets trace deployment/orders -n payments-prod -o json")]
 pub struct TraceArgs {
-    /// A pod, or KIND/NAME: pod, deployment, statefulset, daemonset, replicaset, job or cronjob.
+    /// A pod, or KIND/NAME: pod, deployment, statefulset, daemonset, replicaset, job, cronjob, replicationcontroller or podtemplate.
     #[arg(value_name = "POD")]
     pub target: String,
     /// How to print.

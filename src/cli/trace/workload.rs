@@ -6,7 +6,7 @@ use crate::segmentation::workload::RunsPods;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
-use k8s_openapi::api::core::v1::{Pod, PodSpec, PodTemplate, ReplicationController};
+use k8s_openapi::api::core::v1::{Namespace, Pod, PodSpec, PodTemplate, ReplicationController};
 use kube::Resource;
 use kube::api::Api;
 use serde::de::DeserializeOwned;
@@ -26,7 +26,7 @@ pub async fn find(cluster: &Cluster, target: &str) -> Result<(Subject, PodSpec),
         "job" | "jobs" | "job.batch" => get::<Job>(cluster, name).await,
         "cronjob" | "cronjobs" | "cj" | "cronjob.batch" => get::<CronJob>(cluster, name).await,
         other => Err(Failure::Usage(format!(
-            "{other:?} has no pods that can be traced: write POD, or pod, deployment, statefulset, daemonset, replicaset, job or cronjob with /NAME"
+            "{other:?} has no pods that can be traced: write POD, or pod, deployment, statefulset, daemonset, replicaset, job, cronjob, replicationcontroller or podtemplate with /NAME"
         ))),
     }
 }
@@ -41,8 +41,24 @@ where
         Some(found) => Ok((about, found.pods().cloned().unwrap_or_default())),
         None => {
             let gaps: Vec<String> = cluster.gaps().into_iter().map(|gap| gap.message).collect();
-            let why = if gaps.is_empty() { "there is none".to_owned() } else { gaps.join("; ") };
-            Err(Failure::Usage(format!("{about}: {why}")))
+            if gaps.is_empty() {
+                return Err(Failure::Usage(missing(cluster, &about).await?));
+            }
+            Err(Failure::Usage(format!("{about}: {}", gaps.join("; "))))
         }
     }
+}
+
+/// What may be meant instead.
+async fn missing(cluster: &Cluster, about: &Subject) -> Result<String, Failure> {
+    let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
+    if cluster.get_metadata(&namespaces, &cluster.namespace).await?.is_absent() {
+        return Ok(format!("{about}: there is no namespace {:?}", cluster.namespace));
+    }
+    let hint = match about.kind.as_str() {
+        "Pod" => format!("; for a workload write its kind, such as deployment/{}", about.name),
+        _ => String::new(),
+    };
+    let place = if cluster.named { "" } else { "; for another namespace write -n NAMESPACE" };
+    Ok(format!("{about}: there is none{hint}{place}"))
 }
