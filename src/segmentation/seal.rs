@@ -147,6 +147,8 @@ struct Wire {
     i: String,
     #[serde(default)]
     r: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    e: Option<i64>,
     #[serde(default)]
     n: bool,
     #[serde(default)]
@@ -252,6 +254,7 @@ impl SealKeys {
             x: BASE64.encode(record.content.0),
             i: BASE64.encode(record.ignore.0),
             r: holding.retain,
+            e: holding.ends.map(Timestamp::as_second),
             n: holding.consumed,
             p: holding.pinned,
             t: holding.target_type.as_deref().map(str::to_owned),
@@ -299,6 +302,7 @@ impl SealKeys {
             marks: Marks::from_sealed(generation.number, &marks, fingerprints.len()),
             fingerprints,
             retain: wire.r,
+            ends: wire.e.map(|end| Timestamp::from_second(end).unwrap_or(Timestamp::MIN)),
             consumed: wire.n,
             pinned: wire.p,
             target_type: wire.t.map(Into::into),
@@ -436,6 +440,7 @@ mod tests {
             fingerprints,
             marks,
             retain: false,
+            ends: Timestamp::from_second(1_767_229_200).ok(),
             consumed: true,
             pinned: false,
             target_type: Some("kubernetes.io/tls".into()),
