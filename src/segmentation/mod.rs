@@ -23,6 +23,7 @@ pub mod segment;
 pub mod verdict;
 pub mod violation;
 pub mod volumes;
+pub mod workload;
 pub mod world;
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use scoped_secrets::segmentation::authorize::{Governance, authorize, governance}
 use scoped_secrets::segmentation::consumers::{Claimant, Referrer, Standing, Target, consumers, foreign};
 use scoped_secrets::segmentation::foreign::{Foreign, ForeignKind, ForeignName, Record, store};
 use scoped_secrets::segmentation::managed::Mark;
-use scoped_secrets::segmentation::references::{account_of, of_account, of_pods};
+use scoped_secrets::segmentation::references::{account_of, names, of_account, of_pods};
 use scoped_secrets::segmentation::replication::Carried;
 use scoped_secrets::segmentation::verdict::{Refusal, Verdict};
 use scoped_secrets::segmentation::world::ObjectName;
@@ -131,12 +131,12 @@ fn of_referrer(case: &Case, after: &Value, targets: &BTreeMap<String, Vec<String
         Some((violation.reason, violation.message))
     };
     let path = match kind {
-        "ServiceAccount" => return told(name, of_account(&read::<ServiceAccount>(after))),
+        "ServiceAccount" => return told(name, names(&of_account(&read::<ServiceAccount>(after)))),
         "Pod" => "/spec",
         "PodTemplate" => "/template/spec",
         "CronJob" => "/spec/jobTemplate/spec/template/spec",
         _ => "/spec/template/spec",
     };
     let pods: PodSpec = read(after.pointer(path)?);
-    told(account_of(&pods), of_pods(&pods))
+    told(account_of(&pods), names(&of_pods(&pods)))
 }

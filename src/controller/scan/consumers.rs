@@ -4,11 +4,12 @@
 
 use super::{ScanError, Walk, pages};
 use crate::segmentation::consumers::{Referrer, foreign};
-use crate::segmentation::references::{account_of, of_account, of_pods};
+use crate::segmentation::references::{account_of, names, of_account, of_pods};
 use crate::segmentation::violation::Violation;
+use crate::segmentation::workload::RunsPods;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
-use k8s_openapi::api::core::v1::{Pod, PodSpec, PodTemplate, ReplicationController, ServiceAccount};
+use k8s_openapi::api::core::v1::{Pod, PodTemplate, ReplicationController, ServiceAccount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::Api;
 use kube::core::NamespaceResourceScope;
@@ -20,44 +21,34 @@ use std::fmt::Debug;
 /// Lists them all. What controls others comes first.
 pub(super) async fn walk(walk: &mut Walk<'_>) -> Result<(), ScanError> {
     let mut told = HashSet::new();
-    each::<Deployment>(walk, &mut told, |o| o.spec.as_ref()?.template.spec.as_ref()).await?;
-    each::<StatefulSet>(walk, &mut told, |o| o.spec.as_ref()?.template.spec.as_ref()).await?;
-    each::<DaemonSet>(walk, &mut told, |o| o.spec.as_ref()?.template.spec.as_ref()).await?;
-    each::<CronJob>(walk, &mut told, |o| o.spec.as_ref()?.job_template.spec.as_ref()?.template.spec.as_ref()).await?;
-    each::<ReplicationController>(walk, &mut told, |o| o.spec.as_ref()?.template.as_ref()?.spec.as_ref()).await?;
-    each::<PodTemplate>(walk, &mut told, |o| o.template.as_ref()?.spec.as_ref()).await?;
-    each::<ReplicaSet>(walk, &mut told, |o| o.spec.as_ref()?.template.as_ref()?.spec.as_ref()).await?;
-    each::<Job>(walk, &mut told, |o| o.spec.as_ref()?.template.spec.as_ref()).await?;
-    each::<Pod>(walk, &mut told, running).await?;
+    each::<Deployment>(walk, &mut told).await?;
+    each::<StatefulSet>(walk, &mut told).await?;
+    each::<DaemonSet>(walk, &mut told).await?;
+    each::<CronJob>(walk, &mut told).await?;
+    each::<ReplicationController>(walk, &mut told).await?;
+    each::<PodTemplate>(walk, &mut told).await?;
+    each::<ReplicaSet>(walk, &mut told).await?;
+    each::<Job>(walk, &mut told).await?;
+    each::<Pod>(walk, &mut told).await?;
     accounts(walk).await
 }
 
-/// The spec of a pod that has not ended.
-pub fn running(pod: &Pod) -> Option<&PodSpec> {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    pod.spec.as_ref().filter(|_| !matches!(phase, Some("Succeeded" | "Failed")))
-}
-
-async fn each<K>(
-    walk: &mut Walk<'_>,
-    told: &mut HashSet<String>,
-    pods: impl Fn(&K) -> Option<&PodSpec>,
-) -> Result<(), ScanError>
+async fn each<K>(walk: &mut Walk<'_>, told: &mut HashSet<String>) -> Result<(), ScanError>
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+    K: RunsPods + Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
 {
     let (kind, api_version) = (K::kind(&()), K::api_version(&()));
     let cx = walk.cx;
     pages::each(cx, &kind, &Api::<K>::all(cx.client.clone()), |page| {
         for object in page {
-            let Some(pods) = pods(&object) else { continue };
+            let Some(pods) = object.pods().filter(|_| object.is_alive()) else { continue };
             let name = object.name_any();
             let referrer = Referrer {
                 api_version: &api_version,
                 kind: &kind,
                 name: &name,
                 account: account_of(pods),
-                secrets: of_pods(pods),
+                secrets: names(&of_pods(pods)),
             };
             let Some(violation) = judge(walk, object.meta(), &referrer) else { continue };
             let covered = controller(object.meta()).is_some_and(|uid| told.contains(uid));
@@ -80,7 +71,7 @@ async fn accounts(walk: &mut Walk<'_>) -> Result<(), ScanError> {
                 kind: "ServiceAccount",
                 name: &name,
                 account: &name,
-                secrets: of_account(&object),
+                secrets: names(&of_account(&object)),
             };
             let violation = judge(walk, &object.metadata, &referrer);
             walk.add(violation);
@@ -102,19 +93,4 @@ fn judge(walk: &Walk<'_>, metadata: &ObjectMeta, referrer: &Referrer<'_>) -> Opt
 fn controller(metadata: &ObjectMeta) -> Option<&str> {
     let owners = metadata.owner_references.as_deref().unwrap_or_default();
     owners.iter().find(|owner| owner.controller == Some(true)).map(|owner| owner.uid.as_str())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pod_that_has_ended_holds_nothing() {
-        let pod = |phase: &str| -> Pod {
-            serde_json::from_value(serde_json::json!({"spec": {"containers": []}, "status": {"phase": phase}})).unwrap()
-        };
-        for (phase, runs) in [("Pending", true), ("Running", true), ("Succeeded", false), ("Failed", false)] {
-            assert_eq!(running(&pod(phase)).is_some(), runs, "{phase}");
-        }
-    }
 }

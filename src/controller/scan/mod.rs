@@ -13,8 +13,6 @@ pub mod due;
 mod pages;
 mod volumes;
 
-pub use consumers::running;
-
 use super::context::Context;
 use super::report::Tally;
 use super::report::known::membership;

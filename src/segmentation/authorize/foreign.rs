@@ -99,6 +99,17 @@ impl<'w> Foreigners<'w> {
         alone.chain(self.shared(&reached, asker, asks)).collect()
     }
 
+    /// The keys that an object in a namespace reads, as far as they can be told; each with its place in the list of asks.
+    pub fn keys(&self, object: &ForeignName, asks: &[Ask]) -> Vec<(usize, CanonicalKey)> {
+        let scope = object.namespace.as_deref().and_then(|namespace| scope_of(namespace, self.world).ok());
+        let Some(scope) = scope else { return Vec::new() };
+        let located = |(at, ask): (usize, &Ask)| match &ask.what {
+            What::Read { from, .. } => Some((at, self.locate(object, from, &ask.key, &scope).ok()?)),
+            _ => None,
+        };
+        asks.iter().enumerate().filter_map(located).collect()
+    }
+
     /// What breaks the rule now, of all that was observed.
     pub fn findings(&self) -> Vec<Violation> {
         let world = self.world.world;

@@ -98,6 +98,11 @@ impl Foreign {
         self.stores.get(name)
     }
 
+    /// Every store.
+    pub fn stores(&self) -> impl Iterator<Item = (&ForeignName, &ForeignStore)> {
+        self.stores.iter()
+    }
+
     /// An object.
     pub fn object(&self, name: &ForeignName) -> Option<&Record> {
         self.objects.get(name).map(|record| &**record)

@@ -7,7 +7,7 @@ use crate::cli::simulate::report::{Finding, Rule, Severity};
 use crate::cli::simulate::yaml::{Node, Place, Value};
 use crate::segmentation::authorize::{Governance, governance, segment_of};
 use crate::segmentation::consumers::{Referrer, foreign};
-use crate::segmentation::references::{account_of, of_account, of_pods};
+use crate::segmentation::references::{account_of, names, of_account, of_pods};
 use crate::segmentation::verdict::Refusal;
 use crate::segmentation::volumes::Governed;
 use k8s_openapi::api::core::v1::{PodSpec, ServiceAccount};
@@ -23,11 +23,11 @@ pub fn judge(around: &Around<'_, '_>, object: &Object, findings: &mut Vec<Findin
     let segment: Arc<str> = segment.name().into();
     let (account, secrets) = if kind == Native::ServiceAccount {
         let Some(account) = read::<ServiceAccount>(object, object.node.to_stored_json(), findings) else { return };
-        (object.name.clone(), owned(of_account(&account)))
+        (object.name.clone(), owned(names(&of_account(&account))))
     } else {
         let Some(spec) = pods::spec(kind, object) else { return };
         let Some(spec) = read::<PodSpec>(object, spec, findings) else { return };
-        (account_of(&spec).to_owned(), owned(of_pods(&spec)))
+        (account_of(&spec).to_owned(), owned(names(&of_pods(&spec))))
     };
     for secret in &secrets {
         let referrer = Referrer {
