@@ -12,6 +12,7 @@ mod contents;
 pub mod due;
 mod marks;
 mod pages;
+mod seen_content;
 mod volumes;
 
 pub use consumers::{Referrer, foreign, running};

@@ -3,6 +3,7 @@
 use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, SEAL_ANNOTATION, ScopedSecretSpec};
 use crate::controller::index::is_controller;
 use crate::projection::{Projection, carries_away, content_bytes};
+use crate::segmentation::copies::dedented;
 use crate::segmentation::fingerprint::{is_confidential, is_hard_to_guess};
 use crate::segmentation::key::CanonicalKey;
 use crate::segmentation::seal::{BrokenKeys, Digests, Print, SealKeys, SealRecord};
@@ -36,6 +37,7 @@ pub const MAX_COMPARED: usize = 1024;
 const MAX_ANNOTATION_BYTES: usize = 262_144;
 
 /// The prints of a projection's hard-to-guess values, without the blanks and line breaks around them: a copy seldom has those.
+/// A value of several lines has another one without its indentation.
 /// Each value is estimated once, which takes a fraction of a millisecond. None: there are more than [`MAX_COMPARED`].
 pub fn prints(projection: &Projection, ignore: &BTreeSet<String>, keys: &SealKeys) -> Option<Vec<Print>> {
     let mut seen = BTreeSet::new();
@@ -50,6 +52,9 @@ pub fn prints(projection: &Projection, ignore: &BTreeSet<String>, keys: &SealKey
         }
         if is_hard_to_guess(value) {
             found.push(keys.print(value));
+            // In a copy it may be indented otherwise.
+            let plain = dedented(value).filter(|plain| is_hard_to_guess(plain) && seen.insert(keys.fingerprint(plain)));
+            found.extend(plain.map(|plain| keys.print(&plain)));
         }
     }
     (found.len() <= MAX_COMPARED).then_some(found)
@@ -172,5 +177,10 @@ mod tests {
         assert_eq!(count(projection((0..MAX_COMPARED).map(token))), Some(MAX_COMPARED));
         assert_eq!(count(projection((0..=MAX_COMPARED).map(token))), None);
         assert_eq!(count(projection(["password".repeat(4)])), Some(0), "easy to guess");
+        let pretty = "{\n  \"key\": \"kX9#mQ2$vL8@nR5!wT3z\",\n  \"id\": 7\n}".to_owned();
+        assert_eq!(count(projection([pretty.clone()])), Some(2), "as it is, and without its indentation");
+        assert_eq!(count(projection([pretty.clone(), pretty.replace("\n  ", "\n\t")])), Some(3), "which is the same");
+        let found = prints(&projection([pretty]), &BTreeSet::new(), &keys).unwrap();
+        assert!(found.iter().all(|print| print.mark.is_some()));
     }
 }

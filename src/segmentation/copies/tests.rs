@@ -10,7 +10,6 @@ use crate::segmentation::violation::ObjectRef;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -106,6 +105,26 @@ fn the_common_forms() {
     ] {
         assert!(is_found(value.as_bytes(), text.as_bytes()), "{what}");
     }
+}
+
+#[test]
+fn a_value_with_an_indentation_of_its_own() {
+    let value = "{\n  \"type\": \"service_account\",\n  \"key\": {\n    \"id\": \"kX9#mQ2$vL8@nR5!wT3z\"\n  }\n}";
+    let plain = dedented(value.as_bytes()).unwrap();
+    let keys = keys();
+    let index = index(&keys, [value.as_bytes(), &plain]);
+    let by = |indent: &str, end: &str| value.lines().map(|line| format!("{indent}{line}{end}")).collect::<String>();
+    for (what, text) in [
+        ("as it is", value.to_owned()),
+        ("deeper", format!("key: |\n{}", by("    ", "\n"))),
+        ("by tabs", by("\t", "\n")),
+        ("not at all", String::from_utf8(plain.clone()).unwrap()),
+        ("with carriage returns", by("  ", "\r\n")),
+        ("deeper, in base64", STANDARD.encode(by("      ", "\n"))),
+    ] {
+        assert!(!search(text.as_bytes(), &index, &keys).0.unwrap().is_empty(), "{what}");
+    }
+    assert!(search(by("  ", ";\n").as_bytes(), &index, &keys).0.unwrap().is_empty(), "other ends of lines");
 }
 
 #[test]
@@ -211,8 +230,8 @@ fn the_scan_says_where_and_whose_and_shows_nothing() {
         "data": {"app.conf": format!("password={VALUE}"), "plain": "the quick brown fox jumps over"},
         "binaryData": {"again": STANDARD.encode(VALUE)},
     });
-    let map: ConfigMap = serde_json::from_value(object).unwrap();
-    let content = Content::of_config_map(&map);
+    let metadata = serde_json::from_value(object["metadata"].clone()).unwrap();
+    let content = Content::of_json("ConfigMap", &metadata, &object);
     let found = scanned(&content, &index, &keys, Some("payments/prod"));
     let [violation] = &found.violations[..] else { panic!("{found:?}") };
     assert_eq!(
@@ -225,11 +244,10 @@ fn the_scan_says_where_and_whose_and_shows_nothing() {
     assert!(!violation.message.contains("plain") && !violation.message.contains(VALUE));
     assert_eq!(scanned(&content, &index, &keys, None), Scan::default(), "where it may be");
 
-    let secret: Secret =
-        serde_json::from_value(serde_json::json!({"data": {(&VALUE[..1]): STANDARD.encode(VALUE)}})).unwrap();
-    assert_eq!(scanned(&Content::of_secret(&secret), &index, &keys, Some("a")).violations.len(), 1);
+    let (metadata, coded) = (Default::default(), STANDARD.encode(VALUE));
+    let secret = Content::of_metadata(&metadata).with("data", [(&VALUE[..1], &*coded)], true);
+    assert_eq!(scanned(&secret, &index, &keys, Some("a")).violations.len(), 1);
     let named = serde_json::json!({"data": {(VALUE): "x", "b": STANDARD.encode(KEY)}});
-    let metadata = Default::default();
     let found = scanned(&Content::of_json("ConfigMap", &metadata, &named), &index, &keys, Some("a"));
     assert!(
         found.violations[0].message.contains("the name of a key in data")
