@@ -8,7 +8,7 @@ use super::{ScanError, Walk, marks, pages};
 use crate::admission::rules::copies;
 use crate::api::Reason;
 use crate::controller::index::object_name;
-use crate::segmentation::authorize::owners;
+use crate::segmentation::authorize::{owners, owners_of_weak};
 use crate::segmentation::copies::scan;
 use crate::segmentation::violation::{ObjectRef, Violation};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
@@ -71,7 +71,8 @@ fn compare(walk: &Walk<'_>, kind: &str, seen: &SeenContent) -> Vec<Violation> {
     };
     let marks = walk.cx.index().world.marks();
     let whose = |print: &_| owners(print, namespace, &walk.cx.index().world, walk.cx.now());
-    let found = scan(&content, &object, &marks, &keys, &whose);
+    let whose_weak = |print: &_| owners_of_weak(print, namespace, &walk.cx.index().world, walk.cx.now());
+    let found = scan(&content, &object, &marks, &keys, &whose, &whose_weak);
     let mut violations = found.violations;
     // Whose it is may not be told now.
     violations.retain(|violation| !violation.segment.is_empty());

@@ -32,6 +32,11 @@ impl<'o> Place<'o> {
         Self { key: None, ..self }
     }
 
+    /// Whether it is a value of the object's own data.
+    pub fn is_data(self) -> bool {
+        !self.is_name() && !self.field.starts_with("metadata.")
+    }
+
     /// Whether the name of a key is meant.
     pub fn is_name(self) -> bool {
         self.key.is_none()

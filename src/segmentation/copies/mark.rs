@@ -1,6 +1,7 @@
 //! What is kept of a value, to find it again: keyed hashes, its length, and where in it the window is.
 
 use super::WINDOW;
+use crate::segmentation::fingerprint::Fingerprint;
 use std::fmt;
 
 /// What finds one value. It tells nothing without the key.
@@ -23,6 +24,8 @@ pub struct Marks {
     pub generation: u32,
     /// In the order of the fingerprints.
     pub each: Box<[Mark]>,
+    /// Fingerprints of values that are easy to guess: only compared whole, and only for the platform's report.
+    pub weak: Box<[Fingerprint]>,
 }
 
 /// Bytes of a mark in a seal.
@@ -91,7 +94,17 @@ impl Marks {
         let chunks = bytes.as_chunks::<SEALED>().0;
         let each =
             if chunks.len() == fingerprints { chunks.iter().map(Mark::from_sealed).collect() } else { [].into() };
-        Self { generation, each }
+        Self { generation, each, weak: [].into() }
+    }
+
+    /// With the fingerprints of weak values, as they were sealed.
+    pub fn with_weak(self, bytes: &[u8]) -> Self {
+        Self { weak: bytes.as_chunks::<16>().0.iter().copied().map(Fingerprint).collect(), ..self }
+    }
+
+    /// Those as they are sealed.
+    pub fn weak_to_sealed(&self) -> Vec<u8> {
+        self.weak.iter().flat_map(|print| print.0).collect()
     }
 }
 
@@ -226,9 +239,9 @@ mod tests {
     #[test]
     fn a_mark_survives_its_seal() {
         let each = [marker(1).mark(b"a value of enough bytes").unwrap(), marker(1).mark(&[7; 300]).unwrap()];
-        let marks = Marks { generation: 9, each: each.into() };
-        assert_eq!(Marks::from_sealed(9, &marks.to_sealed(), 2), marks);
-        assert_eq!(Marks::from_sealed(9, &[], 2), Marks { generation: 9, each: [].into() });
+        let marks = Marks { generation: 9, each: each.into(), weak: [Fingerprint([7; 16])].into() };
+        assert_eq!(Marks::from_sealed(9, &marks.to_sealed(), 2).with_weak(&marks.weak_to_sealed()), marks);
+        assert_eq!(Marks::from_sealed(9, &[], 2), Marks { generation: 9, ..Marks::default() });
         assert_eq!(Marks::from_sealed(9, &marks.to_sealed()[1..], 2).each.len(), 0);
     }
 

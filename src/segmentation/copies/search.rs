@@ -14,7 +14,7 @@ const DEPTH: u8 = 2;
 /// How often escapes are undone, one after the other: JSON in JSON, and a URL in it.
 const ESCAPES: u8 = 3;
 
-/// Steps for each byte of what is searched. A text that is base64 of base64 at every alignment takes 17.
+/// Steps for each byte of what is searched. A text of short runs of base64 of base64, at every alignment, takes 17.
 const STEPS_PER_BYTE: usize = 32;
 /// Steps for what is short.
 const STEPS_AT_LEAST: usize = 1 << 20;

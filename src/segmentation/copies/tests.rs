@@ -6,7 +6,7 @@ use crate::api::policy::Mode;
 use crate::segmentation::authorize::Owner;
 use crate::segmentation::fingerprint::Fingerprint;
 use crate::segmentation::seal::{Generation, SealKeys};
-use crate::segmentation::violation::ObjectRef;
+use crate::segmentation::violation::{ObjectRef, Violation};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use jiff::Timestamp;
@@ -218,7 +218,7 @@ fn scanned(content: &Content<'_>, index: &MarkIndex, keys: &SealKeys, owner: Opt
     let owners = |_: &Fingerprint| {
         owner.map(|segment| Owner { segment: segment.into(), answer: Mode::Audit }).into_iter().collect()
     };
-    scan(content, &object, index, keys, &owners)
+    scan(content, &object, index, keys, &owners, &|_| Vec::new())
 }
 
 #[test]
@@ -253,6 +253,45 @@ fn the_scan_says_where_and_whose_and_shows_nothing() {
         found.violations[0].message.contains("the name of a key in data")
             && !found.violations[0].message.contains("kX9")
     );
+}
+
+#[test]
+fn what_is_easy_to_guess_is_compared_whole_and_told_apart() {
+    let weak = "kX9#mQ2$";
+    let (old, now) = (keys(), rotated(keys()));
+    let prints = [old.fingerprint(weak.as_bytes()), now.fingerprint(b"jW8#lP1$")];
+    let found = |object: serde_json::Value| {
+        let metadata = serde_json::from_value(object["metadata"].clone()).unwrap_or_default();
+        let content = Content::of_json("Secret", &metadata, &object);
+        let object = ObjectRef {
+            api_version: "v1".into(),
+            kind: "Secret".into(),
+            namespace: Some("b".into()),
+            name: "c".into(),
+        };
+        let payments = |print: &Fingerprint| {
+            let owner = Owner { segment: "payments/prod".into(), answer: Mode::Enforce };
+            prints.contains(print).then_some(owner).into_iter().collect()
+        };
+        let found = scan(&content, &object, &MarkIndex::default(), &now, &|_| Vec::new(), &payments);
+        let tell = |v: Violation| {
+            assert!(!v.message.contains(weak), "{}", v.message);
+            (v.reason, v.message.split([':', '"']).nth(1).unwrap_or_default().to_owned())
+        };
+        found.violations.into_iter().map(tell).collect::<Vec<_>>()
+    };
+    let told = |key: &str| vec![(Reason::WeakValueCopied, key.to_owned())];
+    assert_eq!(found(serde_json::json!({"data": {"a": STANDARD.encode(weak)}})), told("a"));
+    assert_eq!(found(serde_json::json!({"stringData": {"b": format!(" {weak}\n"), "x": "y"}})), told("b"));
+    assert_eq!(found(serde_json::json!({"stringData": {"c": "jW8#lP1$"}})), told("c"), "under the current key");
+    for (what, object) in [
+        ("inside a text", serde_json::json!({"stringData": {"a": format!("password={weak}")}})),
+        ("base64 once more", serde_json::json!({"stringData": {"a": STANDARD.encode(weak)}})),
+        ("in an annotation", serde_json::json!({"metadata": {"annotations": {"a": weak}}})),
+        ("as the name of a key", serde_json::json!({"stringData": {(weak): "x"}})),
+    ] {
+        assert_eq!(found(object), [], "{what}");
+    }
 }
 
 fn value() -> impl Strategy<Value = Vec<u8>> {
