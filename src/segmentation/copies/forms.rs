@@ -84,15 +84,6 @@ pub(super) struct Runs {
     digits: Vec<u8>,
 }
 
-/// What the runs of a text stand for, all in one text: there may be very many short ones.
-#[derive(Default)]
-pub(super) struct Decoded {
-    /// With a zero between any two.
-    pub(super) text: Vec<u8>,
-    /// Where each is in it.
-    pub(super) parts: Vec<Range<usize>>,
-}
-
 impl Runs {
     /// How many alignments there are: four digits are three bytes.
     pub(super) const ALIGNMENTS: usize = 4;
@@ -110,6 +101,10 @@ impl Runs {
     }
 
     fn add(&mut self, run: &[u8]) {
+        // One digit over and over is nothing that is hard to guess.
+        if run.iter().all(|digit| *digit == run[0]) {
+            return;
+        }
         self.digits.clear();
         self.digits.extend(run.iter().map(|byte| DIGITS[usize::from(*byte)]));
         if self.digits.contains(&NO_DIGIT) {
@@ -127,26 +122,37 @@ impl Runs {
         }
     }
 
-    /// What the digits of each stand for without the first few of them.
-    pub(super) fn read(&self, without: usize, into: &mut Decoded) {
-        into.text.clear();
-        into.parts.clear();
+    /// What the digits of each stand for without the first few of them: all in one text, since there may be very many short
+    /// ones, with a zero behind each.
+    pub(super) fn read(&self, without: usize, into: &mut Vec<u8>) {
+        into.clear();
+        into.reserve(self.packed.len());
+        let shift = without * 6 % 8;
         for (start, digits) in &self.each {
-            let Some(digits) = digits.checked_sub(without) else { continue };
-            if !into.text.is_empty() {
-                into.text.push(0);
-            }
-            let (first, shift) = (start + without * 6 / 8, without * 6 % 8);
-            let (bytes, length) = (&self.packed[first..], digits * 6 / 8);
-            into.parts.push(into.text.len()..into.text.len() + length);
+            let bytes = &self.packed[start + without * 6 / 8..];
+            let length = Self::length(*digits, without);
             match shift {
-                0 => into.text.extend_from_slice(&bytes[..length]),
+                0 => into.extend_from_slice(&bytes[..length]),
                 _ => {
-                    let next = bytes[1..].iter();
-                    into.text.extend(bytes[..length].iter().zip(next).map(|(a, b)| a << shift | b >> (8 - shift)));
+                    into.extend(bytes[..length].iter().zip(&bytes[1..]).map(|(a, b)| a << shift | b >> (8 - shift)));
                 }
             }
+            into.push(0);
         }
+    }
+
+    /// Where each is in that text.
+    pub(super) fn parts(&self, without: usize) -> impl Iterator<Item = Range<usize>> {
+        self.each.iter().scan(0, move |at, (_, digits)| {
+            let part = *at..*at + Self::length(*digits, without);
+            *at = part.end + 1;
+            Some(part)
+        })
+    }
+
+    /// A run has more digits than are ever left out.
+    fn length(digits: usize, without: usize) -> usize {
+        (digits - without) * 6 / 8
     }
 }
 
@@ -310,28 +316,28 @@ mod tests {
         fn base64_is_read_at_its_alignment(value in prop::collection::vec(any::<u8>(), 17..80), url in any::<bool>()) {
             let text = if url { URL_SAFE_NO_PAD.encode(&value) } else { STANDARD.encode(&value) };
             let run = runs(text.as_bytes()).next().unwrap();
-            let (mut runs, mut read) = (Runs::default(), Decoded::default());
+            let (mut runs, mut read) = (Runs::default(), Vec::new());
             runs.take(format!("{text} {text}").as_bytes(), &|_| true);
             runs.read(0, &mut read);
-            prop_assert_eq!(&read.text, &[&value[..], &[0], &value].concat());
+            prop_assert_eq!(&read, &[&value[..], &[0]].concat().repeat(2));
             let each: Vec<u8> = text.as_bytes()[run].iter().flat_map(|d| (0..6).rev().map(|n| DIGITS[usize::from(*d)] >> n & 1)).collect();
             for without in 1..4 {
                 let bytes = each[6 * without..].as_chunks::<8>().0.iter();
                 let expected: Vec<u8> = bytes.map(|bits| bits.iter().fold(0, |byte, bit| byte << 1 | bit)).collect();
                 runs.read(without, &mut read);
-                prop_assert_eq!(&read.text, &[&expected[..], &[0], &expected].concat());
-                prop_assert!(read.parts.iter().all(|part| read.text[part.clone()] == expected));
+                prop_assert_eq!(&read, &[&expected[..], &[0]].concat().repeat(2));
+                prop_assert!(runs.parts(without).all(|part| read[part] == expected) && runs.parts(without).count() == 2);
             }
         }
 
         #[test]
         fn nothing_panics_or_grows(bytes in prop::collection::vec(any::<u8>(), 0..400), text in r"[\\%u0-9a-fA-F\n\r ]{0,80}") {
             for input in [&bytes[..], text.as_bytes()] {
-                let (mut runs, mut read) = (Runs::default(), Decoded::default());
+                let (mut runs, mut read) = (Runs::default(), Vec::new());
                 runs.take(input, &|_| true);
                 for without in 0..4 {
                     runs.read(without, &mut read);
-                    assert!(read.text.len() <= input.len());
+                    assert!(read.len() <= input.len());
                 }
                 prop_assert!(Unescaped::of(input).is_none_or(|undone| undone.text.len() < input.len()));
                 prop_assert!(dedented(input).is_none_or(|plain| plain.len() < input.len()));

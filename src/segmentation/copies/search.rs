@@ -1,7 +1,7 @@
 //! The search: every form of a text, every window of it, within a bounded amount of work.
 
 use super::WINDOW;
-use super::forms::{Decoded, Runs, Unescaped, dedented};
+use super::forms::{Runs, Unescaped, dedented};
 use super::index::{MarkIndex, Rolling, Table};
 use super::mark::{Mark, Marker, Prefixes};
 use crate::segmentation::fingerprint::Fingerprint;
@@ -45,16 +45,8 @@ pub struct Search<'k> {
     seen: HashSet<(u32, Mark)>,
     steps: usize,
     limit: usize,
-    /// Room that is used again.
-    spare: Vec<Room>,
-}
-
-/// For what is base64 in one text: the runs, and what they stand for at the first alignment and at another.
-#[derive(Default)]
-struct Room {
-    runs: Runs,
-    first: Decoded,
-    other: Decoded,
+    /// Room for what is base64 in a text, and for what that stands for.
+    spare: Vec<(Runs, Vec<u8>)>,
 }
 
 impl<'k> Search<'k> {
@@ -130,26 +122,20 @@ impl<'k> Search<'k> {
     ) -> ControlFlow<End> {
         let Some(depth) = depth.checked_sub(1) else { return ControlFlow::Continue(()) };
         self.spend(text.len())?;
-        let mut room = self.spare.pop().unwrap_or_default();
-        room.runs.take(text, of_interest);
-        let alignments = if room.runs.is_empty() { 0 } else { Runs::ALIGNMENTS };
+        let (mut runs, mut decoded) = self.spare.pop().unwrap_or_default();
+        runs.take(text, of_interest);
+        let alignments = if runs.is_empty() { 0 } else { Runs::ALIGNMENTS };
         for without in 0..alignments {
-            let decoded = if without == 0 { &mut room.first } else { &mut room.other };
-            room.runs.read(without, decoded);
-            // Of one digit over and over, it is the same at each.
-            if without > 0 && room.first.text.starts_with(&room.other.text) {
-                continue;
-            }
-            let decoded = if without == 0 { &room.first } else { &room.other };
-            self.windows(&decoded.text, found)?;
-            self.base64(&decoded.text, depth, &|_| true, found)?;
-            if [b'\n', b'\\', b'%'].iter().any(|mark| decoded.text.contains(mark)) {
-                for part in &decoded.parts {
-                    self.lines_and_escapes(&decoded.text[part.clone()], depth, found)?;
+            runs.read(without, &mut decoded);
+            self.windows(&decoded, found)?;
+            self.base64(&decoded, depth, &|_| true, found)?;
+            if [b'\n', b'\\', b'%'].iter().any(|mark| decoded.contains(mark)) {
+                for part in runs.parts(without) {
+                    self.lines_and_escapes(&decoded[part], depth, found)?;
                 }
             }
         }
-        self.spare.push(room);
+        self.spare.push((runs, decoded));
         ControlFlow::Continue(())
     }
 
