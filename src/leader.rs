@@ -12,7 +12,7 @@
 pub mod candidate;
 
 use crate::telemetry::metrics::Metrics;
-use candidate::{Candidate, Terms};
+use candidate::{Candidate, Move, Terms};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
@@ -61,12 +61,18 @@ fn seconds(text: &str) -> Result<Duration, String> {
 pub struct Leadership {
     edge: watch::Receiver<bool>,
     until: Arc<RwLock<Option<Instant>>>,
+    vacancy: Arc<RwLock<Option<Duration>>>,
 }
 
 impl Leadership {
     /// Whether this replica leads at this moment, by the clock and not only by the last message. Ask before each write.
     pub fn leads(&self) -> bool {
         self.until.read().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| Instant::now() < until)
+    }
+
+    /// For how long nobody had led when this replica took the lease; None: nobody knows.
+    pub fn vacancy(&self) -> Option<Duration> {
+        *self.vacancy.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until this replica leads; for ever if the elector has ended.
@@ -96,6 +102,7 @@ pub struct Elector {
     candidate: Candidate,
     edge: watch::Sender<bool>,
     until: Arc<RwLock<Option<Instant>>>,
+    vacancy: Arc<RwLock<Option<Duration>>>,
     metrics: Arc<Metrics>,
 }
 
@@ -109,10 +116,11 @@ impl Elector {
         metrics: Arc<Metrics>,
     ) -> (Self, Leadership) {
         let (sender, edge) = watch::channel(false);
-        let until = Arc::new(RwLock::new(None));
-        let leadership = Leadership { edge, until: until.clone() };
+        let (until, vacancy) = (Arc::new(RwLock::new(None)), Arc::new(RwLock::new(None)));
+        let leadership = Leadership { edge, until: until.clone(), vacancy: vacancy.clone() };
         let leases = Api::namespaced(client, namespace);
-        (Self { leases, candidate: Candidate::new(identity, terms), edge: sender, until, metrics }, leadership)
+        let candidate = Candidate::new(identity, terms);
+        (Self { leases, candidate, edge: sender, until, vacancy, metrics }, leadership)
     }
 
     /// Runs until `stop`, then hands the lease over. Stop it only after whatever leads has stopped: the successor starts
@@ -167,9 +175,15 @@ impl Elector {
         };
         let spec = lease.as_ref().map(|lease| lease.spec.clone().unwrap_or_default());
         candidate.observe(spec.as_ref(), Instant::now());
-        let Some(wanted) = candidate.write(spec.as_ref(), Instant::now(), jiff::Timestamp::now()) else {
+        let clock = jiff::Timestamp::now();
+        let taken = candidate.next(spec.as_ref(), Instant::now()) != Move::Renew;
+        let Some(wanted) = candidate.write(spec.as_ref(), Instant::now(), clock) else {
             return (candidate, lease);
         };
+        if taken {
+            let vacancy = candidate::vacancy(spec.as_ref(), clock);
+            *self.vacancy.write().unwrap_or_else(PoisonError::into_inner) = vacancy;
+        }
         let sent = Instant::now();
         match timeout(limit, self.write(lease, wanted)).await {
             Ok(Ok(written)) => {

@@ -2,9 +2,10 @@
 #![forbid(unsafe_code)]
 
 use clap::Parser;
-use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::events::Reporter;
 use kube::{Client, Config};
 use scoped_secrets::admission::ServingArgs;
+use scoped_secrets::admission::breaches;
 use scoped_secrets::admission::certificate_keeper::Keeper;
 use scoped_secrets::admission::health::{self, Readiness};
 use scoped_secrets::admission::identities::Installation;
@@ -154,10 +155,9 @@ async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
     let wanted = Wanted { endpoint, service_account: args.service_account.clone() };
     let reporter = Reporter { controller: format!("{GROUP}/{FIELD_MANAGER}"), instance: Some(pod) };
     let providers = Providers::new(metrics.clone());
-    let recorder = Recorder::new(client.clone(), reporter);
     let cx = Arc::new(Context::new(
         client,
-        recorder,
+        reporter,
         args.namespace.clone(),
         providers,
         metrics.clone(),
@@ -207,6 +207,8 @@ async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
         },
         Route { path: RBAC_PATH, rule: rbac::RULE, kinds: rbac::KINDS, review: Arc::new(rbac::Rbac(cx.clone())) },
     ];
+    let (routes, let_through) = breaches::told(routes);
+    let told = tokio::spawn(breaches::tell(cx.clone(), let_through));
     let admission = review::router(routes, cell.clone(), metrics.clone());
     let admission = tokio::spawn(server::serve(
         https,
@@ -229,6 +231,7 @@ async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
     tracing::info!("the operator stops");
     stopper.send_replace(true);
     work.abort();
+    told.abort();
     let _ = tokio::time::timeout(FAREWELL, async {
         let _ = work.await;
         release.send_replace(true);

@@ -78,6 +78,7 @@ fn secret(i: u32, keys: &SealKeys) -> (ObjectName, ObjectMeta) {
         fingerprints,
         marks,
         retain: false,
+        ends: None,
         consumed: true,
         pinned: false,
         target_type: None,

@@ -13,6 +13,7 @@
 //! server decides on its own, with the operator gone, too: [`guard`]. Both are in [`rules`], one file a rule.
 
 mod answer;
+pub mod breaches;
 pub mod bundle;
 pub mod certificate_keeper;
 pub mod certificates;

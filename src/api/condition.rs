@@ -20,6 +20,8 @@ pub enum ConditionType {
     Reconciling,
     /// Nothing will change until somebody changes something.
     Stalled,
+    /// The claim has ended; it exists only while true.
+    Expired,
     /// On a SegmentationPolicy: no pattern lets two segments claim the same key.
     Separated,
     /// On a SegmentationReport: nothing was found.
@@ -29,13 +31,14 @@ pub enum ConditionType {
 }
 
 impl ConditionType {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Ready,
         Self::Authorized,
         Self::Synced,
         Self::Unique,
         Self::Reconciling,
         Self::Stalled,
+        Self::Expired,
         Self::Separated,
         Self::Clean,
         Self::Guarded,
@@ -55,6 +58,7 @@ impl ConditionType {
             Self::Unique => "Unique",
             Self::Reconciling => "Reconciling",
             Self::Stalled => "Stalled",
+            Self::Expired => "Expired",
             Self::Separated => "Separated",
             Self::Clean => "Clean",
             Self::Guarded => "Guarded",

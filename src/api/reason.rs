@@ -39,6 +39,11 @@ macro_rules! reasons {
 }
 
 impl Reason {
+    /// Whether it ends access whatever else is known: it waits for nobody's word, for no policy and for no number.
+    pub fn is_an_end(self) -> bool {
+        matches!(self, Self::Expired)
+    }
+
     /// Whether it says that a namespace may not have a key at all.
     pub fn is_of_scope(self) -> bool {
         matches!(self, Self::NoPolicy | Self::SegmentLabelMissing | Self::KeyNotAllowed)
@@ -105,6 +110,11 @@ reasons! {
     KeyNotExact Refused: "An object of another operator does not name one exact key, so that it cannot be judged.", "It takes whatever keys match (find), rewrites what it takes, uses a generator, or is not written as that operator documents it.", "Name each key exactly, as the message says; or write a ScopedSecret instead.";
     StoreUnresolved Refused: "The store that an object of another operator asks cannot be resolved to one account and region.", "It does not exist, is of another provider than AWS Secrets Manager, or names neither a role nor a region.", "Create or correct the store as the message says, or write the key as a full ARN.";
     WriteNotAllowed Refused: "An object of another operator would write a remote key.", "A PushSecret: reading a key never implies writing it.", "Remove it, or ask the platform team for an exception to OtherOperators.";
+
+    // ---- the end
+    Expired Refused: "The claim has ended, and its Secret was taken away.", "spec.ttl or spec.expirationTime is over.", "Set a later end if the workload still needs the Secret, or delete the ScopedSecret.";
+    ExpiresSoon Waiting: "The claim ends soon; its Secret is then taken away.", "spec.ttl or spec.expirationTime is nearly over.", "Set a later end if the workload still needs the Secret; else move it to another in time.";
+    InvalidEnd Refused: "The end of the claim cannot be.", "ttl stands beside expirationTime, or the end that is written is in the past.", "Write either ttl or expirationTime, and an end that is ahead.";
 
     // ---- the store
     StoreNotFound Waiting: "The ScopedSecretStore does not exist.", "storeRef.name is misspelt, or the store is not there yet.", "Create the store, or correct storeRef.name.";

@@ -1,6 +1,8 @@
 //! `ScopedSecret`: the application team's claim on its own secret, in its own namespace.
 
 use super::condition::{conditions_schema, time_schema};
+use super::duration;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::CustomResource;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -36,6 +38,8 @@ use std::collections::BTreeMap;
 #[schemars(extend("x-kubernetes-validations" = [
     {"rule": "(has(self.data) && size(self.data) > 0) || (has(self.dataFrom) && size(self.dataFrom) > 0)",
      "message": "nothing is claimed: write at least one entry in data (one value) or dataFrom (every property of one key)"},
+    {"rule": "!(has(self.ttl) && has(self.expirationTime))",
+     "message": "write ttl (from creation) or expirationTime (a point in time), not both"},
     {"rule": "(has(self.target) && has(self.target.name)) == (has(oldSelf.target) && has(oldSelf.target.name)) && (!has(self.target) || !has(self.target.name) || self.target.name == oldSelf.target.name)",
      "message": "target.name is immutable: workloads refer to it; create another ScopedSecret with the new name and delete this one"}
 ]))]
@@ -66,6 +70,20 @@ pub struct ScopedSecretSpec {
          "message": "refreshInterval is 0s (only on change or on demand) or between 1s and 365d"}
     ]))]
     pub refresh_interval: Option<String>,
+    /// How long the claim lasts from its creation: `90s`, `12h` or whole days `30d`, at least 1s. At the end its Secret is
+    /// taken away. Not with expirationTime. Default: no end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32), regex(pattern = duration::PATTERN), extend("x-kubernetes-validations" = [
+        {"rule": "self == '0' ? false : self.endsWith('d') ? true : duration(self) >= duration('1s') && duration(self) <= duration('87600h')",
+         "message": "ttl is between 1s and 3650d"},
+        {"rule": "!self.endsWith('d') || (int(self.substring(0, size(self) - 1)) >= 1 && int(self.substring(0, size(self) - 1)) <= 3650)",
+         "message": "ttl is between 1s and 3650d"}
+    ]))]
+    pub ttl: Option<String>,
+    /// When the claim ends, such as 2030-01-01T00:00:00Z; its Secret is then taken away. Not with ttl. Default: no end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "time_schema")]
+    pub expiration_time: Option<Time>,
     /// What becomes of the Secret when this object is deleted. Retain needs a policy with allowRetain. Default: Delete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,
@@ -231,7 +249,7 @@ pub enum DeletionPolicy {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ScopedSecretStatus {
-    /// Ready, Authorized, Synced, Unique; Reconciling and Stalled only while true.
+    /// Ready, Authorized, Synced, Unique; Reconciling, Stalled and Expired only while true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions_schema")]
     pub conditions: Vec<Condition>,
@@ -314,6 +332,17 @@ impl ScopedSecretSpec {
         self.deletion_policy == Some(DeletionPolicy::Retain)
     }
 
+    /// When a claim that was created at this time ends, in whole seconds; the earlier where both fields got past the schema.
+    pub fn end(&self, created: Timestamp) -> Option<Timestamp> {
+        let ttl = self.ttl.as_deref().map(|ttl| {
+            let length = duration::parse(ttl).ok().and_then(|ttl| SignedDuration::try_from(ttl).ok());
+            // One that cannot be read does not make a claim endless.
+            length.map_or(created, |ttl| created.checked_add(ttl).unwrap_or(Timestamp::MAX))
+        });
+        let end = ttl.into_iter().chain(self.expiration_time.as_ref().map(|time| time.0)).min()?;
+        Some(Timestamp::from_second(end.as_second()).unwrap_or(end))
+    }
+
     /// Every reference to a remote key, in the order of the spec: (key, stage, version id).
     pub fn remote_refs(&self) -> impl Iterator<Item = (&str, Option<&str>, Option<&str>)> {
         self.data
@@ -324,5 +353,26 @@ impl ScopedSecretSpec {
             .chain(self.data_from.iter().map(|d| {
                 (d.remote_ref.key.as_str(), d.remote_ref.version_stage.as_deref(), d.remote_ref.version_id.as_deref())
             }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_reckoned_from_creation_or_given() {
+        let created = Timestamp::from_second(1_000).unwrap();
+        let end = |fields: &str| {
+            let spec: ScopedSecretSpec = serde_saphyr::from_str(&format!("storeRef: {{name: s}}\n{fields}")).unwrap();
+            spec.end(created).map(|end| end.as_second())
+        };
+        assert_eq!(end(""), None);
+        assert_eq!(end("ttl: 90s"), Some(1_090));
+        assert_eq!(end("ttl: 1d"), Some(87_400));
+        assert_eq!(end("ttl: 1.9s"), Some(1_001), "in whole seconds");
+        assert_eq!(end("ttl: forever"), Some(1_000), "what cannot be read is no eternity");
+        assert_eq!(end("expirationTime: 1970-01-01T01:00:00Z"), Some(3_600));
+        assert_eq!(end("expirationTime: 1970-01-01T01:00:00Z\nttl: 1s"), Some(1_001));
     }
 }

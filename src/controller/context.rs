@@ -13,7 +13,7 @@ use crate::segmentation::world::ObjectName;
 use crate::telemetry::metrics::Metrics;
 use jiff::Timestamp;
 use kube::Client;
-use kube::runtime::events::Recorder;
+use kube::runtime::events::{Recorder, Reporter};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -75,6 +75,8 @@ pub struct Memory {
     pub looked_at: Option<(Arc<str>, i64, Option<Box<str>>)>,
     /// A foreign Secret stood in the way.
     pub blocked: bool,
+    /// The end of which a warning was given.
+    pub warned_of: Option<Timestamp>,
     /// The Secret was looked for under its name, and is not there.
     pub searched: bool,
 }
@@ -105,8 +107,10 @@ pub struct Context {
     pub providers: Providers,
     /// What is remembered.
     memory: Mutex<HashMap<ObjectName, Box<Memory>>>,
-    /// Events.
+    /// Events of what is in a namespace.
     pub recorder: Recorder,
+    /// Who writes them.
+    pub reporter: Reporter,
     /// The operator's own namespace.
     pub namespace: String,
     /// What is counted.
@@ -133,7 +137,7 @@ impl Context {
     /// A context that has observed nothing yet.
     pub fn new(
         client: Client,
-        recorder: Recorder,
+        reporter: Reporter,
         namespace: String,
         providers: Providers,
         metrics: Arc<Metrics>,
@@ -141,13 +145,14 @@ impl Context {
         nature: Nature,
     ) -> Self {
         Self {
+            recorder: Recorder::new(client.clone(), reporter.clone()),
+            reporter,
             client,
             index: RwLock::default(),
             queue: Queue::default(),
             guards: Guards::default(),
             providers,
             memory: Mutex::default(),
-            recorder,
             namespace,
             metrics,
             nature,
@@ -204,11 +209,15 @@ impl Context {
     /// Counts the claims by the reason of their condition Ready, for the metrics.
     pub fn count_claims(&self) {
         let mut counts = BTreeMap::new();
-        for record in self.index().claims.values() {
+        let index = self.index();
+        for record in index.claims.values() {
             let ready = record.status.ready_reason().unwrap_or(Reason::Pending);
             *counts.entry(ready).or_default() += 1;
         }
         self.metrics.set_claims(&counts);
+        let now = self.now();
+        self.metrics
+            .set_next_expiry(index.world.claims().filter_map(|claim| claim.ends).filter(|end| *end > now).min());
     }
 
     /// Whether this replica may write now. Asked before each write.

@@ -512,7 +512,10 @@ impl Index {
     pub fn withdrawals(&self, now: Timestamp) -> usize {
         self.world
             .holdings()
-            .filter(|(name, held)| matches!(retention(name, held, &self.world, now), Retention::Withdraw(_)))
+            .filter(|(name, held)| match retention(name, held, &self.world, now) {
+                Retention::Withdraw(why) => !why.reason.is_an_end(),
+                Retention::Keep | Retention::Unknown(_) => false,
+            })
             .count()
     }
 
@@ -520,6 +523,9 @@ impl Index {
     /// the policies may have gone with their kind, the first that comes back is no word on what the others allowed. One that
     /// waits already goes on waiting, however few are left of its kind.
     pub fn may_withdraw(&self, ask: &Withdrawal<'_>) -> bool {
+        if ask.why.reason.is_an_end() {
+            return true;
+        }
         let older = self.policies_since.is_some_and(|made| ask.since.is_none_or(|since| since < made));
         let doubtful = older && ask.why.reason.is_of_scope();
         let few = ask.count <= pause_threshold(self.world.holdings().count());

@@ -23,6 +23,7 @@ fn sealed(name: &ObjectName, held: &str, since: i64, made: i64) -> ObjectMeta {
         marks: Default::default(),
         held_since: at(since),
         retain: false,
+        ends: None,
         consumed: true,
         pinned: false,
         target_type: None,

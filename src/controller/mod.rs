@@ -11,6 +11,7 @@
 //! Every replica watches, so that admission answers from a warm index; only the leader acts.
 
 pub mod context;
+pub mod events;
 pub mod foreign;
 pub mod guard;
 pub mod index;
@@ -30,7 +31,9 @@ pub mod watch;
 mod watch_rbac;
 
 use crate::leader::Leadership;
+use crate::segmentation::world::ObjectName;
 use context::{Context, Job, Memory};
+use jiff::Timestamp;
 use queue::Lane;
 use shares::Shares;
 use std::collections::{HashMap, VecDeque};
@@ -66,6 +69,7 @@ pub async fn lead(cx: &Context, mut leadership: Leadership, seal_key_max_age: Du
             }
             cx.count_claims();
             settle_acceptances(cx);
+            end_what_is_over(cx);
             let now = cx.now();
             if cx.index().world.exceptions_end_between(judged, now) {
                 watch::judge_all(cx);
@@ -83,6 +87,23 @@ pub async fn lead(cx: &Context, mut leadership: Leadership, seal_key_max_age: Du
         let mut index = cx.index_mut();
         index.lost_secrets().iter().for_each(|secret| drop(index.give_up(secret)));
     }
+}
+
+/// Queues every Secret whose end has come and that still stands: timers run by another clock than ends, and what outlived its
+/// ScopedSecret has none.
+fn end_what_is_over(cx: &Context) {
+    let (now, index) = (cx.now(), cx.index());
+    let over = |end: Option<Timestamp>| end.is_some_and(|end| end <= now);
+    let standing = index.world.holdings().filter_map(|(secret, held)| {
+        let name = ObjectName { namespace: secret.namespace.clone(), name: held.claim.clone() };
+        match index.world.claim(&name) {
+            Some(claim) => over(claim.ends).then_some(Job::Claim(name)),
+            None => over(held.ends).then(|| Job::Orphan(secret.clone())),
+        }
+    });
+    let jobs: Vec<Job> = standing.collect();
+    drop(index);
+    jobs.into_iter().for_each(|job| cx.queue.add(job, Lane::Urgent));
 }
 
 type Failures = Arc<Mutex<HashMap<String, u32>>>;
@@ -186,6 +207,8 @@ pub fn take_over(cx: &Context) {
         **memory = Memory { verified: memory.verified, ..Memory::default() };
     }
     cx.reigns.store(true, Ordering::Release);
+    // What ended while nobody led, before anything else.
+    end_what_is_over(cx);
     cx.requeue_claims(|_| true, Lane::Routine);
     let index = cx.index();
     let policies: Vec<String> = index.policies.keys().cloned().collect();

@@ -149,6 +149,13 @@ impl Candidate {
     }
 }
 
+/// For how long nobody has renewed a lease that is about to be taken, by the clocks of two machines: good for minutes, not
+/// for seconds. None: nobody knows.
+pub fn vacancy(lease: Option<&LeaseSpec>, clock: jiff::Timestamp) -> Option<Duration> {
+    let renewed = lease?.renew_time.as_ref()?.0;
+    Duration::try_from(clock.duration_since(renewed)).ok()
+}
+
 /// The lease as a leader leaves it: nobody's.
 pub fn released(lease: LeaseSpec, clock: jiff::Timestamp) -> LeaseSpec {
     LeaseSpec { holder_identity: None, renew_time: Some(MicroTime(clock)), lease_duration_seconds: Some(1), ..lease }
@@ -175,6 +182,16 @@ mod tests {
             lease_duration_seconds: Some(duration),
             ..LeaseSpec::default()
         }
+    }
+
+    #[test]
+    fn how_long_nobody_led() {
+        let at = |second| jiff::Timestamp::from_second(second).unwrap();
+        let renewed = LeaseSpec { renew_time: Some(MicroTime(at(1_000))), ..lease("a", 15) };
+        assert_eq!(vacancy(Some(&renewed), at(1_090)), Some(Duration::from_secs(90)));
+        assert_eq!(vacancy(Some(&renewed), at(990)), None, "a clock that is behind tells nothing");
+        assert_eq!(vacancy(Some(&lease("a", 15)), at(1_000)), None);
+        assert_eq!(vacancy(None, at(1_000)), None);
     }
 
     #[test]

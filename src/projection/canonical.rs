@@ -69,6 +69,8 @@ pub fn spec_bytes(spec: &ScopedSecretSpec) -> Vec<u8> {
         consumers: _,
         refresh_interval: _,
         deletion_policy: _,
+        ttl: _,
+        expiration_time: _,
     } = spec;
     let mut out = Canonical::default();
     out.text("scopedsecrets.io/spec/v1");
@@ -134,7 +136,8 @@ mod tests {
             change(&mut changed);
             spec(changed)
         };
-        let same: [&dyn Fn(&mut serde_json::Value); 4] = [
+        let same: [&dyn Fn(&mut serde_json::Value); 5] = [
+            &|s| s["ttl"] = json!("12h"),
             &|s| s["refreshInterval"] = json!("5m"),
             &|s| s["consumers"] = json!([{"serviceAccountName": "x"}]),
             &|s| s["target"] = json!({}),

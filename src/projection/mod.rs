@@ -123,6 +123,11 @@ pub fn project(spec: &ScopedSecretSpec, fetched: Fetched<'_>) -> Result<Projecti
 ///
 /// The first thing that [`project`] would refuse whatever the values are.
 pub fn check_spec(spec: &ScopedSecretSpec) -> Result<(), ProjectionError> {
+    if spec.ttl.is_some() && spec.expiration_time.is_some() {
+        let message =
+            "spec has both ttl and expirationTime: write ttl (from creation) or expirationTime (a point in time)";
+        return Err(ProjectionError { reason: Reason::InvalidEnd, message: message.into() });
+    }
     let mut keys = BTreeSet::new();
     let mut once = |key: &str| if keys.insert(key.to_owned()) { Ok(()) } else { Err(duplicate(key)) };
     let template = template(spec);

@@ -51,7 +51,7 @@ impl Deref for View<'_> {
 /// Judges a claim.
 pub fn authorize<'w>(claim: &Claim, world: impl Into<View<'w>>, now: Timestamp) -> Verdict {
     let world = world.into();
-    match permit(claim, world) {
+    match permit(claim, world, now) {
         Permit::Refused(refusal) => Verdict::Refused(refusal),
         Permit::Undecided(refusal) => Verdict::Undecided(refusal),
         Permit::Granted(scope, keys) => {
@@ -218,6 +218,9 @@ pub enum Retention {
 /// Judges what a Secret holds, key by key, whatever its claim says by now.
 pub fn retention<'w>(secret: &ObjectName, holding: &Holding, world: impl Into<View<'w>>, now: Timestamp) -> Retention {
     let world = world.into();
+    if is_over(holding.ends, now) {
+        return Retention::Withdraw(expired(holding.ends));
+    }
     let scope = match scope_of(&secret.namespace, world) {
         Ok(scope) => scope,
         Err(Unscoped::Refused(refusal)) => return Retention::Withdraw(refusal),
@@ -390,7 +393,24 @@ fn no_policy(namespace: &str, labels: &BTreeMap<String, String>, world: View<'_>
     )
 }
 
-fn permit<'w>(claim: &Claim, world: View<'w>) -> Permit<'w> {
+/// Whether an end has come.
+fn is_over(end: Option<Timestamp>, now: Timestamp) -> bool {
+    end.is_some_and(|end| end <= now)
+}
+
+/// An end waits for nothing: no policy, and nothing that is not known, puts it off.
+fn expired(end: Option<Timestamp>) -> Refusal {
+    let end = end.map_or_else(String::new, |end| format!(" at {end}"));
+    let text = format!(
+        "the claim has ended{end} (spec.ttl or spec.expirationTime), and its Secret goes: set a later end if the workload still needs it, or delete this ScopedSecret"
+    );
+    Refusal::new(Reason::Expired, text)
+}
+
+fn permit<'w>(claim: &Claim, world: View<'w>, now: Timestamp) -> Permit<'w> {
+    if is_over(claim.ends, now) {
+        return Permit::Refused(expired(claim.ends));
+    }
     let scope = match scope_of(&claim.object.namespace, world) {
         Ok(scope) => scope,
         Err(Unscoped::Refused(refusal)) => return Permit::Refused(refusal),
@@ -730,7 +750,7 @@ impl Contest<'_> {
         if let Some(known) = self.asked.borrow().get(&claim.object) {
             return *known;
         }
-        let (scope, keys) = match permit(claim, self.world) {
+        let (scope, keys) = match permit(claim, self.world, self.now) {
             Permit::Refused(_) => return false,
             Permit::Undecided(_) => return true,
             Permit::Granted(scope, keys) => (scope, keys),

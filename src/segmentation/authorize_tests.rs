@@ -304,3 +304,31 @@ fn a_weak_value_is_its_owners_for_the_report_alone() {
     world.remove_holding(&secret);
     assert_eq!(whose("billing-prod", &world), [""; 0]);
 }
+
+#[test]
+fn an_end_waits_for_nothing_and_frees_the_key() {
+    let ended = |seconds| Claim { ends: Some(at(seconds)), ..claim("payments-prod", "a").of("payments/prod/db") };
+    let (past, ahead) = (now().as_second(), now().as_second() + 1);
+    let world = World::with_tenants();
+    assert_eq!(reason(&ended(past), &world), Some(Reason::Expired));
+    assert_eq!(reason(&ended(ahead), &world), None);
+    let mut unknown = World::with_tenants();
+    unknown.policies_synced = false;
+    assert_eq!(reason(&ended(past), &unknown), Some(Reason::Expired), "no policy is needed to end");
+    assert_eq!(reason(&ended(ahead), &unknown), Some(Reason::PolicyUnknown));
+
+    let mut world = World::with_tenants();
+    world.holds(ended(past), at(1));
+    let secret = ObjectName::new("payments-prod", "a");
+    let kept = |world: &World| retention(&secret, world.holding(&secret).unwrap(), world, now());
+    assert!(matches!(kept(&world), Retention::Withdraw(refusal) if refusal.reason == Reason::Expired));
+    world.policies_synced = false;
+    assert!(matches!(kept(&world), Retention::Withdraw(refusal) if refusal.reason == Reason::Expired));
+    world.policies_synced = true;
+    // Who comes after it waits for its Secret to go, as for any holder, and for nothing more.
+    let next = claim("payments-prod-2", "b").of("payments/prod/db").created_at(2_000_000);
+    assert_eq!(reason(&next, &world), Some(Reason::KeyClaimed));
+    let mut world = World::with_tenants();
+    world.put_claim(ended(past));
+    assert_eq!(reason(&next, &world), None);
+}

@@ -84,6 +84,7 @@ pub fn claim(namespace: &str, name: &str) -> Claim {
         target_type: None,
         has_consumers: true,
         retain: false,
+        ends: None,
         asks: [].into(),
     }
 }

@@ -60,10 +60,14 @@ fn breach(guarantee: u8, object: &ObjectName, what: impl Into<String>) -> Breach
     Breach { guarantee, object: object.clone(), what: what.into() }
 }
 
-/// 1: no Secret holds a key that no policy allows its namespace.
+/// 1: no Secret holds a key that no policy allows its namespace. 5: none outlasts its end.
 fn authorised(world: &World, now: Timestamp) -> Vec<Breach> {
     let lost = |(name, held)| match retention(name, held, world, now) {
-        Retention::Withdraw(refusal) => Some(breach(1, name, format!("{}: {}", refusal.reason, refusal.message))),
+        Retention::Withdraw(refusal) => Some(breach(
+            if refusal.reason.is_an_end() { 5 } else { 1 },
+            name,
+            format!("{}: {}", refusal.reason, refusal.message),
+        )),
         Retention::Keep | Retention::Unknown(_) => None,
     };
     world.holdings().filter_map(lost).collect()

@@ -149,6 +149,8 @@ struct Wire {
     i: String,
     #[serde(default)]
     r: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    e: Option<i64>,
     #[serde(default)]
     n: bool,
     #[serde(default)]
@@ -255,6 +257,7 @@ impl SealKeys {
             x: BASE64.encode(record.content.0),
             i: BASE64.encode(record.ignore.0),
             r: holding.retain,
+            e: holding.ends.map(Timestamp::as_second),
             n: holding.consumed,
             p: holding.pinned,
             t: holding.target_type.as_deref().map(str::to_owned),
@@ -303,6 +306,7 @@ impl SealKeys {
             marks: Marks::from_sealed(generation.number, &marks, fingerprints.len()).with_weak(&weak),
             fingerprints,
             retain: wire.r,
+            ends: wire.e.map(|end| Timestamp::from_second(end).unwrap_or(Timestamp::MIN)),
             consumed: wire.n,
             pinned: wire.p,
             target_type: wire.t.map(Into::into),
@@ -438,6 +442,7 @@ mod tests {
             fingerprints,
             marks: Marks { weak: [keys(1).fingerprint(b"hunter2!")].into(), ..marks },
             retain: false,
+            ends: Timestamp::from_second(1_767_229_200).ok(),
             consumed: true,
             pinned: false,
             target_type: Some("kubernetes.io/tls".into()),

@@ -116,6 +116,8 @@ pub struct Claim {
     pub has_consumers: bool,
     /// Whether its Secret outlives it.
     pub retain: bool,
+    /// When it ends.
+    pub ends: Option<Timestamp>,
     /// Each distinct (key, version) it names, in the order of the spec.
     pub asks: Box<[(Arc<str>, VersionAsked)]>,
 }
@@ -141,6 +143,7 @@ impl Claim {
             target_type: Some(spec.target_type()).filter(|kind| *kind != "Opaque").map(Into::into),
             has_consumers: !spec.consumers.is_empty(),
             retain: spec.retain(),
+            ends: spec.end(created),
             asks: asks.into(),
             object,
         }
@@ -163,6 +166,8 @@ pub struct Holding {
     pub held_since: Timestamp,
     /// Whether it outlives its ScopedSecret.
     pub retain: bool,
+    /// When it is to go, with or without its ScopedSecret.
+    pub ends: Option<Timestamp>,
     /// Whether its ScopedSecret named consumers.
     pub consumed: bool,
     /// Whether it has other versions than the current one.
@@ -181,6 +186,7 @@ impl Holding {
             marks: Marks::default(),
             held_since: Timestamp::MAX,
             retain: claim.retain,
+            ends: claim.ends,
             consumed: claim.has_consumers,
             pinned: claim.asks.iter().any(|(_, version)| *version != VersionAsked::Current),
             target_type: claim.target_type.clone(),

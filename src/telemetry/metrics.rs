@@ -31,6 +31,7 @@ pub struct Metrics {
     events: Family<ReasonLabel, Counter>,
     leader: Gauge,
     certificate_expiry: Gauge,
+    next_expiry: Gauge,
     webhook_configured: Gauge,
     violations: Family<ViolationLabels, Gauge>,
     guard_missing: Family<RuleLabel, Gauge>,
@@ -105,6 +106,7 @@ impl Metrics {
             events: Family::default(),
             leader: Gauge::default(),
             certificate_expiry: Gauge::default(),
+            next_expiry: Gauge::default(),
             webhook_configured: Gauge::default(),
             violations: Family::default(),
             guard_missing: Family::default(),
@@ -143,6 +145,11 @@ impl Metrics {
             "webhook_certificate_expiry_timestamp_seconds",
             "When the certificate that this replica serves ends, in Unix time; 0 while it serves none",
             self.certificate_expiry.clone(),
+        );
+        r.register(
+            "next_expiry_timestamp_seconds",
+            "When the next ScopedSecret ends, in Unix time; 0: none does",
+            self.next_expiry.clone(),
         );
         r.register(
             "webhook_configured",
@@ -224,6 +231,11 @@ impl Metrics {
     /// When the served certificate ends.
     pub fn set_certificate_expiry(&self, end: jiff::Timestamp) {
         self.certificate_expiry.set(end.as_second());
+    }
+
+    /// When the next claim ends; 0: none does.
+    pub fn set_next_expiry(&self, end: Option<jiff::Timestamp>) {
+        self.next_expiry.set(end.map_or(0, jiff::Timestamp::as_second));
     }
 
     /// Whether the webhooks are configured in the API server.

@@ -63,6 +63,24 @@ fn a_breach_is_answered_as_the_policies_say() {
             if answers == expected { Ok(()) } else { Err(format!("{answers:?}")) }
         });
     }
+    // What is let through is an event of the object, where its owners see it; a dry run is none.
+    apply(&scene.cluster, &format!("{POLICY}  mode: Audit\n"));
+    eventually("a breach is told", SOON, || {
+        let mut told = inside.clone();
+        told["metadata"]["name"] = "let-through".into();
+        scene.cluster.submit(&["apply", "-f", "-"], &told.to_string())?;
+        let events = scene.cluster.list_json("events", "");
+        let about = |event: &&Value| event["involvedObject"]["kind"] == "RoleBinding";
+        let told: Vec<&Value> = events.iter().filter(about).collect();
+        let [event] = told[..] else { return Err(format!("{told:?}")) };
+        let text = |path: &str| event.pointer(path).and_then(Value::as_str).unwrap_or_default();
+        assert_eq!((text("/metadata/namespace"), text("/involvedObject/name")), ("payments-prod", "let-through"));
+        assert_eq!((text("/type"), text("/reason")), ("Warning", "CrossSegmentAccess"));
+        assert!(text("/message").contains("rule Rbac, CrossSegmentAccess: ") && !text("/message").contains("billing"));
+        Ok(())
+    });
+    let events = scene.cluster.list_json("events", "");
+    assert!(events.iter().all(|event| event["metadata"]["namespace"] != "default"), "{events:?}");
     // Every policy must name a reader, whosever namespaces it governs.
     apply(&scene.cluster, &format!("{POLICY}{}", readers(backup)));
     let second = |more: &str| {

@@ -1,6 +1,9 @@
 //! Nothing leaks: values that a test planted are looked for wherever anybody but their Secret's readers could see them.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
@@ -18,32 +21,48 @@ pub const CANARY: &str = "canary-";
 /// With where one was found, its first bytes and the encoding; not with the canary's surroundings.
 pub fn scan(cluster: &Cluster, operator: &Operator, canaries: &[&str]) {
     let needles: Vec<(String, String)> = canaries.iter().flat_map(|canary| encodings(canary)).collect();
-    for (place, text) in places(cluster, operator) {
+    let look = |place: &str, text: &str| {
         for (encoding, needle) in &needles {
             let Some(at) = text.find(needle.as_str()) else { continue };
             let start = text[..at].rfind('\n').map_or(0, |i| i + 1);
             let line: String = text[start..].chars().take(400).collect();
             panic!("a value is shown, {encoding}, in {place}: {line}");
         }
-    }
-}
-
-fn places(cluster: &Cluster, operator: &Operator) -> Vec<(String, String)> {
-    let mut places = Vec::new();
+    };
+    let mut logs = 0;
     for entry in fs::read_dir(&cluster.dir).expect("the cluster's folder").flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         if name.starts_with("operator-") && name.ends_with(".log") {
-            places.push((name, String::from_utf8_lossy(&fs::read(entry.path()).unwrap_or_default()).into_owned()));
+            logs += 1;
+            look(&name, &unread(&entry.path(), canaries));
         }
     }
-    assert!(!places.is_empty(), "no operator has logged here");
-    for kinds in ["events", "events.events.k8s.io", "scopedsecrets,scopedsecretstores,segmentationpolicies"] {
-        let out = cluster.kubectl(&["get", kinds, "-A", "-o", "yaml", "--show-managed-fields"]);
-        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-        places.push((kinds.to_owned(), String::from_utf8_lossy(&out.stdout).into_owned()));
+    assert!(logs > 0, "no operator has logged here");
+    for uri in PLACES {
+        look(uri, &cluster.raw(uri).unwrap_or_else(|error| panic!("GET {uri}: {error}")));
     }
-    places.push(("/metrics".to_owned(), operator.probe("/metrics").expect("it serves metrics")));
-    places
+    look("/metrics", &operator.probe("/metrics").expect("it serves metrics"));
+}
+
+const PLACES: [&str; 7] = [
+    "/api/v1/events",
+    "/apis/events.k8s.io/v1/events",
+    "/apis/scopedsecrets.io/v1alpha1/scopedsecrets",
+    "/apis/scopedsecrets.io/v1alpha1/scopedsecretstores",
+    "/apis/scopedsecrets.io/v1alpha1/segmentationpolicies",
+    "/apis/scopedsecrets.io/v1alpha1/segmentationreports",
+    "/apis/scopedsecrets.io/v1alpha1/segmentguards",
+];
+
+/// The lines of a log in which these canaries were not looked for yet: a cluster that serves many stories has long logs.
+fn unread(log: &Path, canaries: &[&str]) -> String {
+    static READ: Mutex<BTreeMap<(PathBuf, String), usize>> = Mutex::new(BTreeMap::new());
+    let bytes = fs::read(log).unwrap_or_default();
+    let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = read.entry((log.to_owned(), canaries.join("\n"))).or_default();
+    let lines = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1);
+    let from = std::mem::replace(before, lines);
+    String::from_utf8_lossy(&bytes[from..]).into_owned()
 }
 
 /// Every form in which a value may be shown, with the form's name.

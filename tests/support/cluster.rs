@@ -2,14 +2,16 @@
 
 use std::env;
 use std::ffi::OsStr;
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
 
 use serde_json::Value;
 
+use super::deadline::output_within;
+use super::reader::Reader;
 use super::service::{Service, ensure};
 
 /// A running cluster; it ends when this is dropped, or with the test process.
@@ -21,8 +23,12 @@ pub struct Cluster {
     /// State and logs. Removed with the cluster, unless `SCOPED_SECRETS_KEEP` is set.
     pub dir: PathBuf,
     service: Mutex<Service>,
+    reader: Reader,
     kubectl_calls: AtomicU64,
 }
+
+/// No kubectl takes longer, unless it waits for what never comes (a finalizer, say).
+const KUBECTL: Duration = Duration::from_secs(120);
 
 impl Cluster {
     /// A control plane without nodes: pods can be created, and stay Pending. Ready in about 3 s.
@@ -67,8 +73,10 @@ impl Cluster {
         }
         let (service, ready) = Service::start("testcluster", &mut command);
         let field = |name: &str| ready[name].as_str().unwrap_or_else(|| panic!("no {name} in {ready}")).to_owned();
+        let kubeconfig = PathBuf::from(field("kubeconfig"));
         Self {
-            kubeconfig: field("kubeconfig").into(),
+            reader: Reader::new(&kubeconfig),
+            kubeconfig,
             server: field("server"),
             dir: field("dir").into(),
             service: Mutex::new(service),
@@ -99,7 +107,7 @@ impl Cluster {
 
     /// Runs `kubectl` (or `$KUBECTL`) against this cluster, whatever the caller's own kubeconfig is.
     pub fn kubectl<S: AsRef<OsStr>>(&self, args: &[S]) -> Output {
-        self.kubectl_command().args(args).output().expect(NO_KUBECTL)
+        output_within(KUBECTL, self.kubectl_command().args(args), "")
     }
 
     /// Applies YAML (kubectl takes a first line that starts with `{` for JSON). `Err` is what kubectl said,
@@ -110,32 +118,26 @@ impl Cluster {
 
     /// Runs kubectl with this on its stdin. `Err` is what it said.
     pub fn submit<S: AsRef<OsStr>>(&self, args: &[S], stdin: &str) -> Result<String, String> {
-        let mut child = self
-            .kubectl_command()
-            .args(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect(NO_KUBECTL);
-        // An early exit shows in its output; the broken pipe says less.
-        let _ = child.stdin.take().expect("piped").write_all(stdin.as_bytes());
-        let output = child.wait_with_output().expect("kubectl's output can be read");
+        let output = output_within(KUBECTL, self.kubectl_command().args(args), stdin);
         if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
     }
 
-    /// One object, or `None` if there is none of that name. A cluster-scoped one has namespace `None`.
+    /// One object, or `None` if there is none of that name. A cluster-scoped one has namespace `None`, or is in `default`.
     ///
     /// # Panics
     /// On any other failure: it never reads as "not there".
     pub fn get_json<'a>(&self, kind: &str, namespace: impl Into<Option<&'a str>>, name: &str) -> Option<Value> {
-        let mut args = vec!["get", kind, name, "--ignore-not-found", "-o", "json"];
-        if let Some(namespace) = namespace.into() {
-            args.extend(["-n", namespace]);
-        }
-        let output = self.kubectl(&args);
-        assert!(output.status.success(), "kubectl {args:?}: {}", text(output.stderr));
-        (!output.stdout.is_empty()).then(|| serde_json::from_slice(&output.stdout).expect("kubectl prints JSON"))
+        self.reader.get(kind, namespace.into(), name)
+    }
+
+    /// All objects of a kind, in every namespace, with `?parameters` of the API's own if any.
+    pub fn list_json(&self, kind: &str, parameters: &str) -> Vec<Value> {
+        self.reader.list(kind, parameters)
+    }
+
+    /// The body of an answer, if the API server gave one that is no error.
+    pub fn raw(&self, uri: &str) -> Result<String, String> {
+        self.reader.raw(uri)
     }
 
     /// The audit log that `tests/support/cluster_audit.rs` reads.
@@ -153,8 +155,6 @@ impl Cluster {
         command
     }
 }
-
-const NO_KUBECTL: &str = "kubectl is a prerequisite; KUBECTL names another than the one on the PATH";
 
 fn text(bytes: Vec<u8>) -> String {
     String::from_utf8_lossy(&bytes).into_owned()

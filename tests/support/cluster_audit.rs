@@ -61,7 +61,7 @@ impl Cluster {
     fn settled_log(&self) -> String {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let uri = format!("{SETTLE}{}-", NEXT.fetch_add(1, Ordering::Relaxed));
-        let reached = self.kubectl(&["get", "--raw", &uri]).status.success();
+        let reached = self.raw(&uri).is_ok();
         eventually("line in the audit log for our own request", Duration::from_secs(10), || {
             let mut log = fs::read_to_string(self.audit_log()).map_err(|error| error.to_string())?;
             // A line that is still being written is not one yet.

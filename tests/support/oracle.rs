@@ -34,13 +34,8 @@ pub fn guarantees_hold(cluster: &Cluster) {
     });
 }
 
-fn list<K: DeserializeOwned>(cluster: &Cluster, arguments: &[&str]) -> Vec<K> {
-    let mut all = vec!["get", "-o", "json"];
-    all.extend(arguments);
-    let out = cluster.kubectl(&all);
-    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-    let items: Value = serde_json::from_slice(&out.stdout).expect("kubectl prints JSON");
-    let items = items["items"].as_array().cloned().unwrap_or_default();
+fn list<K: DeserializeOwned>(cluster: &Cluster, kind: &str, parameters: &str) -> Vec<K> {
+    let items = cluster.list_json(kind, parameters);
     items.into_iter().map(|item| serde_json::from_value(item).expect("our kind")).collect()
 }
 
@@ -50,7 +45,7 @@ fn observe(cluster: &Cluster) -> Vec<Breach> {
     let keys = SealKeys::from_stored(&key.data.expect("data")["generations"].0).expect("the seal key");
     let mut world = World::default();
     world.policies_synced = true;
-    for policy in list::<SegmentationPolicy>(cluster, &["segmentationpolicies"]) {
+    for policy in list::<SegmentationPolicy>(cluster, "segmentationpolicies", "") {
         let name = policy.metadata.name.unwrap_or_default();
         let compiled = Policy::compile(&name, &policy.spec);
         world.policies.insert(
@@ -58,24 +53,24 @@ fn observe(cluster: &Cluster) -> Vec<Breach> {
             compiled.map_or_else(|e| PolicyState::Unknown(e.to_string()), |p| PolicyState::Known(Arc::new(p))),
         );
     }
-    for namespace in list::<Value>(cluster, &["namespaces"]) {
+    for namespace in list::<Value>(cluster, "namespaces", "") {
         let labels = serde_json::from_value(namespace["metadata"]["labels"].clone()).unwrap_or_default();
         world.namespaces.insert(namespace["metadata"]["name"].as_str().unwrap_or_default().into(), labels);
     }
-    for store in list::<ScopedSecretStore>(cluster, &["scopedsecretstores"]) {
+    for store in list::<ScopedSecretStore>(cluster, "scopedsecretstores", "") {
         let observed = store
             .status
             .and_then(|s| s.identity)
             .map(|i| StoreState::Known(Realm::Aws { account: i.account_id, region: i.region }));
         world.put_store(&store.metadata.name.unwrap_or_default(), observed.or_else(|| declared_realm(&store.spec)));
     }
-    let claims = list::<ScopedSecret>(cluster, &["scopedsecrets", "-A"]);
+    let claims = list::<ScopedSecret>(cluster, "scopedsecrets", "");
     for claim in &claims {
         let name = object_name(&claim.metadata).expect("a name");
         world.put_claim(claim_of(claim, &name, &claim.metadata.uid.clone().unwrap_or_default().into()));
     }
     let mut managed = Vec::new();
-    for secret in list::<Secret>(cluster, &["secrets", "-A", "-l", "app.kubernetes.io/managed-by=scoped-secrets"]) {
+    for secret in list::<Secret>(cluster, "secrets", "?labelSelector=app.kubernetes.io/managed-by=scoped-secrets") {
         let name = object_name(&secret.metadata).expect("a name");
         let seal = secret
             .metadata

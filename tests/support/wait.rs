@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Looks until `look` returns `Ok`, and returns that. `Err` says what was seen instead.
 ///
@@ -24,7 +24,8 @@ pub fn await_within<T, E>(within: Duration, mut look: impl FnMut() -> Result<T, 
     let started = Instant::now();
     loop {
         match look() {
-            Err(_) if started.elapsed() < within => sleep(PAUSE),
+            // Who has waited long can wait a little longer, and leave the machine to what is waited for.
+            Err(_) if started.elapsed() < within => sleep(PAUSE.max(started.elapsed() / 10).min(10 * PAUSE)),
             seen => return seen,
         }
     }

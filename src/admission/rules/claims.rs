@@ -12,7 +12,7 @@ use crate::controller::index::{Index, claim_of};
 use crate::projection;
 use crate::segmentation::authorize::authorize;
 use crate::segmentation::verdict::Verdict;
-use crate::segmentation::world::ObjectName;
+use crate::segmentation::world::{Claim, ObjectName};
 use jiff::Timestamp;
 use kube::core::DynamicObject;
 use kube::core::admission::{AdmissionRequest, AdmissionResponse};
@@ -29,6 +29,13 @@ impl Review for Claims {
         let now = self.0.now();
         judge(request, &self.0.index(), now)
     }
+}
+
+/// Whether the request writes an end that has passed; one that stays as it was does no harm.
+fn end_is_past(request: &AdmissionRequest<DynamicObject>, claim: &ScopedSecret, now: Timestamp) -> bool {
+    let end = |object: &ScopedSecret| object.spec.end(object.metadata.creation_timestamp.as_ref().map_or(now, |t| t.0));
+    let old = request.old_object.clone().and_then(|old| old.try_parse::<ScopedSecret>().ok());
+    end(claim).is_some_and(|at| at <= now) && old.is_none_or(|old| end(&old) != end(claim))
 }
 
 /// The answer to a request. Pure.
@@ -49,10 +56,16 @@ pub fn judge(request: &AdmissionRequest<DynamicObject>, index: &Index, now: Time
     let namespace = request.namespace.as_deref().unwrap_or_default();
     let object = ObjectName::new(namespace, name);
     let uid = claim.metadata.uid.clone().unwrap_or_default().into();
+    if end_is_past(request, &claim, now) {
+        let text = "the end that is written is in the past: write a spec.expirationTime or a spec.ttl (which counts from creation) whose end is ahead, or none";
+        return deny(request, RULE, Reason::InvalidEnd, text);
+    }
     let known = index.world.namespaces.contains_key(namespace);
     // As reconcile does, first whether it may have the keys: it costs less than a megabyte of templates, and whoever may not
     // need not mend them.
-    let verdict = authorize(&claim_of(&claim, &object, &uid), &index.world, now);
+    // One that has ended may be applied again from Git: that gives it nothing.
+    let asked = Claim { ends: None, ..claim_of(&claim, &object, &uid) };
+    let verdict = authorize(&asked, &index.world, now);
     if let Verdict::Refused(refusal) = &verdict
         && refusal.mode == Mode::Enforce
     {

@@ -30,7 +30,7 @@ use super::guard::Guard;
 use super::identities::Installation;
 
 /// The rules that the webhook is asked about: without its configuration nobody asks.
-pub const REVIEWED: &[&str] = &[claims::RULE, policies::RULE, copies::RULE, rbac::RULE];
+pub const REVIEWED: &[&str] = &[claims::RULE, policies::RULE, copies::RULE, rbac::RULE, other_operators::RULE];
 
 /// Every rule that the API server keeps on its own.
 pub fn guards(installation: &Installation) -> Vec<Guard> {

@@ -162,6 +162,7 @@ impl<'a> Bench<'a> {
             return;
         };
         self.check_projection(object, &spec);
+        self.check_end(object, &spec);
         let claim = claim_of(object, &spec, self.claims.len());
         let secret = ObjectName { namespace: claim.object.namespace.clone(), name: claim.target.clone() };
         let at = match object.node.place_of("spec.target.name") {
@@ -182,6 +183,20 @@ impl<'a> Bench<'a> {
         }
         self.world.put_claim(claim.clone());
         self.claims.push((object, claim, asks_of(&spec, &object.node)));
+    }
+
+    /// Of an end that is reckoned from a creation that is yet to come nothing can be said.
+    fn check_end(&mut self, object: &Object, spec: &ScopedSecretSpec) {
+        if spec.expiration_time.as_ref().is_none_or(|end| end.0 > self.now) {
+            return;
+        }
+        let at = object.node.place_of("spec.expirationTime");
+        let message =
+            "expirationTime is in the past: the claim is refused where it is new, and has ended where it is not"
+                .to_owned();
+        let mut finding = object.finding(Severity::Error, Rule::Claims, Reason::InvalidEnd, at, message);
+        finding.fix = Some(Reason::InvalidEnd.fix().into());
+        self.findings.push(finding);
     }
 
     /// What the projection refuses whatever the values are. The claim is judged all the same.
@@ -314,7 +329,8 @@ impl<'a> Bench<'a> {
 fn claim_of(object: &Object, spec: &ScopedSecretSpec, position: usize) -> Claim {
     let name = ObjectName::new(object.namespace.as_deref().unwrap_or_default(), &object.name);
     let created = Timestamp::from_second(i64::try_from(position).unwrap_or(i64::MAX)).unwrap_or(Timestamp::MAX);
-    Claim::from_spec(spec, name, format!("{position:020}").into(), created)
+    let claim = Claim::from_spec(spec, name, format!("{position:020}").into(), created);
+    Claim { ends: None, ..claim }
 }
 
 fn asks_of(spec: &ScopedSecretSpec, node: &Node) -> Vec<Ask> {

@@ -39,6 +39,7 @@ pub fn answer(observed: &Observed, namespace: &str, store: &str, key: &str, now:
         target_type: None,
         has_consumers: true,
         retain: false,
+        ends: None,
         asks: [(key.into(), VersionAsked::Current)].into(),
     };
     let about = Subject::cluster(&format!("key {key} of store {store} in namespace"), namespace);

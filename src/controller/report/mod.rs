@@ -18,6 +18,7 @@ mod tally;
 pub use tally::Tally;
 
 use super::context::Context;
+use super::events::{self, Told};
 use super::index::Index;
 use super::queue::Lane;
 use super::scan::{self, Scan, ScanError, due};
@@ -34,15 +35,14 @@ use crate::leader::Leadership;
 use crate::segmentation::access::findings::findings;
 use crate::segmentation::access::jurisdiction::Jurisdiction;
 use crate::segmentation::verdict::Refusal;
-use crate::segmentation::violation::Violation;
+use crate::segmentation::violation::{ObjectRef, Violation};
 use crate::segmentation::world::{Holding, ObjectName};
 use guards::Missing;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::ObjectReference;
 use known::{Known, membership};
 use kube::ResourceExt;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, PostParams, Preconditions};
-use kube::runtime::events::{Event, EventType};
+use kube::runtime::events::EventType;
 use plan::Observed;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,6 +53,9 @@ use tokio::time::Instant;
 
 /// How often the leader looks whether a report is to be written.
 const TICK: Duration = Duration::from_secs(5);
+
+/// A restart or another leader takes less: what came in while nobody led for longer is looked for by a scan.
+const VACANCY: Duration = Duration::from_secs(120);
 
 /// What the leader is told at its start.
 #[derive(Debug, Clone)]
@@ -93,7 +96,7 @@ pub async fn run(cx: Arc<Context>, mut leadership: Leadership, terms: Terms) {
         let mut reign: Option<Reign> = None;
         while leadership.leads() {
             if cx.acts() {
-                let reign = reign.get_or_insert_with(|| Reign::after(&cx.index()));
+                let reign = reign.get_or_insert_with(|| Reign::after(&cx.index(), leadership.vacancy()));
                 look_at_guards(&cx, &terms, reign).await;
                 keep(&cx, reign).await;
                 reign.scan(&cx, terms.scan);
@@ -109,11 +112,12 @@ pub async fn run(cx: Arc<Context>, mut leadership: Leadership, terms: Terms) {
 }
 
 impl Reign {
-    /// What the leader before has seen.
-    fn after(index: &Index) -> Self {
+    /// What the leader before has seen. While nobody led for a while, something may have got past that nobody told of.
+    fn after(index: &Index, vacancy: Option<Duration>) -> Self {
         let scanned = index.reports.values().filter(|report| report.status.last_scan_time.is_some());
         let seen = scanned.flat_map(|report| &report.status.namespaces).map(|name| name.as_str().into()).collect();
-        Self { seen, ..Self::default() }
+        let gap = vacancy.is_none_or(|vacancy| vacancy > VACANCY);
+        Self { seen, gap, ..Self::default() }
     }
 
     /// Takes up a scan that has ended, and begins one that is due.
@@ -358,24 +362,15 @@ async fn tell(cx: &Context, name: &str, report: &Known, status: &SegmentationRep
         (Some("False"), "True") => (EventType::Normal, Reason::NothingFound),
         _ => return,
     };
-    let event = Event {
-        type_,
-        reason: reason.as_str().to_owned(),
-        note: Some(message),
-        action: "Report".into(),
-        secondary: None,
+    let about = ObjectRef {
+        api_version: format!("{GROUP}/v1alpha1"),
+        kind: "SegmentationReport".into(),
+        namespace: None,
+        name: name.to_owned(),
     };
-    let about = ObjectReference {
-        api_version: Some(format!("{GROUP}/v1alpha1")),
-        kind: Some("SegmentationReport".into()),
-        name: Some(name.to_owned()),
-        uid: Some(report.uid.clone()),
-        ..ObjectReference::default()
-    };
-    cx.metrics.event(reason);
-    if let Err(error) = cx.recorder.publish(&event, &about).await {
-        tracing::debug!(error = %brief(&error), "an event was not written");
-    }
+    let reason = reason.as_str();
+    let told = Told { about: &about, uid: Some(&report.uid), type_, reason, action: "Report", message: &message };
+    events::publish(cx, told).await;
 }
 
 /// Takes a report into the index. Where somebody annotated it anew, the withdrawals that wait are judged again.

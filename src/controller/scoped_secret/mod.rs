@@ -115,6 +115,11 @@ impl Work<'_> {
         text.map_or(DEFAULT_REFRESH_INTERVAL, |text| duration::parse(text).unwrap_or(DEFAULT_REFRESH_INTERVAL))
     }
 
+    /// When the claim ends.
+    fn ends(&self) -> Option<Timestamp> {
+        self.cx.index().world.claim(&self.name).and_then(|claim| claim.ends)
+    }
+
     /// Brings the memory up to date: after a restart from status, after an edit by trying a failure again at once.
     fn recall(&mut self) {
         let now = self.cx.now();
@@ -281,6 +286,7 @@ impl Work<'_> {
             spec_digests: &self.spec_digests,
             ignore_digests: &ignore_digests,
             verdict: &verdict,
+            ends: claim.ends,
             terminating: index.terminating.contains(&self.name.namespace),
             secret: secret.as_ref(),
             owner,
@@ -331,6 +337,7 @@ impl Work<'_> {
             spec_digests: &self.spec_digests,
             ignore_digests: &self.ignore_digests(&verdict),
             verdict: &verdict,
+            ends: self.ends(),
             terminating: false,
             secret,
             owner: Owner::UsOrNobody,

@@ -17,6 +17,8 @@ use crate::segmentation::authorize::Retention;
 use crate::segmentation::key::CanonicalKey;
 use crate::segmentation::seal::{BrokenSeal, Digests, SealRecord};
 use crate::segmentation::verdict::{Grant, Refusal, Verdict};
+use crate::segmentation::world::Holding;
+use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -36,6 +38,8 @@ pub struct Observed<'a> {
     pub ignore_digests: &'a Digests,
     /// The authoriser's answer.
     pub verdict: &'a Verdict,
+    /// When the claim ends.
+    pub ends: Option<Timestamp>,
     /// Whether the namespace is being deleted.
     pub terminating: bool,
     /// The Secret under the target's name, if any is known.
@@ -138,7 +142,7 @@ pub enum Step {
 pub struct Mend {
     /// Its owner is written anew: restored from a backup, or its deletionPolicy is another.
     pub owner: bool,
-    /// Its seal is, with what the spec says of consumers and deletionPolicy now.
+    /// Its seal is, with what the spec says of consumers, deletionPolicy and the end now.
     pub seal: bool,
 }
 
@@ -208,7 +212,11 @@ pub fn ownership(name: &str, uid: &str, secret: &SecretFacts, owner: Owner) -> O
 pub fn decide(o: &Observed<'_>) -> Step {
     let owned = o.secret.map(|secret| (secret, ownership(o.name, o.uid, secret, o.owner)));
     let ours = matches!(owned, Some((_, Ownership::Ours)));
-    let refused = matches!((o.verdict, o.retention), (Verdict::Refused(_), Some(Retention::Withdraw(_))));
+    let refused = match (o.verdict, o.retention) {
+        (Verdict::Refused(_), Some(Retention::Withdraw(_))) => true,
+        (Verdict::Refused(refusal), _) => refusal.reason.is_an_end(),
+        _ => false,
+    };
     let goes = refused && o.paused.is_none();
     if let Some((secret, whose)) = owned.filter(|(_, whose)| *whose != Ownership::Foreign && !o.mended) {
         let how = if whose == Ownership::Ours && !goes { mend(o, secret) } else { Mend::default() };
@@ -223,6 +231,8 @@ pub fn decide(o: &Observed<'_>) -> Step {
         Verdict::Refused(_) if owned.is_none() && o.missing => Step::ReadSecret,
         Verdict::Refused(refusal) => match o.retention {
             Some(Retention::Withdraw(why)) if ours => withdraw(o, why),
+            // Its end was brought forward past admission: the seal says the former.
+            _ if ours && refusal.reason.is_an_end() => withdraw(o, refusal),
             // What it holds is not known, since somebody has spoilt its seal: it goes for what its claim is refused for.
             None if ours && refusal.reason.is_of_scope() && is_spoilt(owned) => withdraw(o, refusal),
             _ => Step::Report(Outcome::Refused(refusal.clone())),
@@ -255,12 +265,17 @@ fn mend(o: &Observed<'_>, secret: &SecretFacts) -> Mend {
         return nothing;
     }
     let held = &seal.holding;
-    let form_right = held.retain == o.spec.retain() && held.consumed != o.spec.consumers.is_empty();
+    let form_right = form_is_right(o, held);
     let may_seal =
         matches!(o.verdict, Verdict::Allowed(_)) && secret.seal_is_current && o.spec_digests.contains(&seal.spec);
     let seal = !form_right && may_seal;
     let owner_right = secret.owner.as_deref() == (!o.spec.retain()).then_some(o.uid);
     Mend { owner: !owner_right && (seal || held.retain == o.spec.retain()), seal }
+}
+
+/// Whether the seal says of consumers, deletionPolicy and the end what the spec says.
+fn form_is_right(o: &Observed<'_>, held: &Holding) -> bool {
+    held.retain == o.spec.retain() && held.consumed != o.spec.consumers.is_empty() && held.ends == o.ends
 }
 
 fn withdraw(o: &Observed<'_>, why: &Refusal) -> Step {
@@ -320,8 +335,7 @@ fn is_up_to_date(o: &Observed<'_>, secret: &SecretFacts, grant: &Grant) -> bool 
         let held: BTreeSet<_> = seal.holding.keys().collect();
         *seal.holding.claim == *o.name
             && o.spec_digests.contains(&seal.spec)
-            && seal.holding.retain == o.spec.retain()
-            && seal.holding.consumed != o.spec.consumers.is_empty()
+            && form_is_right(o, &seal.holding)
             && o.ignore_digests.contains(&seal.ignore)
             && held == grant.keys.iter().map(|k| &k.canonical).collect()
             && (o.refresh_at.is_none() || seal.refresh_at.as_deref() == o.refresh_at)

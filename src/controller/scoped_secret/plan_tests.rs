@@ -57,6 +57,7 @@ fn secret() -> SecretFacts {
         marks: Default::default(),
         held_since: now(),
         retain: false,
+        ends: None,
         consumed: false,
         pinned: false,
         target_type: None,
@@ -116,6 +117,7 @@ impl Situation {
             spec_digests: &OF_SPEC,
             ignore_digests: &OF_IGNORE,
             verdict: &self.verdict,
+            ends: None,
             terminating: false,
             secret: self.secret.as_ref(),
             owner: self.owner,
@@ -341,6 +343,48 @@ fn a_claim_that_is_not_allowed() {
                 ..lost()
             },
         ),
+    ];
+    for (what, expected, situation) in table {
+        assert_eq!(situation.next(), expected, "{what}");
+    }
+}
+
+#[test]
+fn a_claim_that_has_ended() {
+    let over = || Refusal::new(Reason::Expired, "over");
+    let ended =
+        || Situation { verdict: Verdict::Refused(over()), retention: Some(Retention::Withdraw(over())), ..at_rest() };
+    let later = |o: &mut Observed<'_>| o.ends = Some(crate::segmentation::fixtures::at(2_000_000_000));
+    let table: Vec<(&str, &str, Situation)> = vec![
+        ("its Secret goes", "withdraw", ended()),
+        (
+            "its end was brought forward past admission",
+            "withdraw",
+            Situation { retention: Some(Retention::Keep), ..ended() },
+        ),
+        (
+            "what it holds cannot be told",
+            "withdraw",
+            Situation { retention: Some(Retention::Unknown(refusal())), ..ended() },
+        ),
+        ("it is gone", "Expired", Situation { secret: None, retention: None, ..ended() }),
+        (
+            "not ours to take away",
+            "Expired",
+            Situation { owner: Owner::OtherAlive, secret: sealed(|s| s.owner = Some("another".into())), ..ended() },
+        ),
+        (
+            "refused for another reason, and the seal's end has come",
+            "withdraw",
+            Situation { verdict: Verdict::Refused(refusal()), ..ended() },
+        ),
+        ("a later end is only sealed", "mend+seal", Situation { change: later, ..at_rest() }),
+        (
+            "a later end after the seal's has come",
+            "mend+seal",
+            Situation { verdict: Verdict::Allowed(grant()), change: later, ..ended() },
+        ),
+        ("none any more", "mend+seal", Situation { secret: holding(|h| h.ends = Some(now())), ..at_rest() }),
     ];
     for (what, expected, situation) in table {
         assert_eq!(situation.next(), expected, "{what}");

@@ -5,6 +5,7 @@ use super::{Work, status};
 use crate::api::scoped_secret::{RemoteVersion, ScopedSecretStatus, SecretRef};
 use crate::api::{FIELD_MANAGER, GROUP, Reason, ScopedSecret};
 use crate::controller::context::{Context, Job};
+use crate::controller::events::{self, Told};
 use crate::controller::index::ClaimRecord;
 use crate::controller::schedule;
 use crate::controller::store::brief;
@@ -12,17 +13,26 @@ use crate::segmentation::authorize::segment_of;
 use crate::segmentation::key::{CanonicalKey, Realm, RemoteKey};
 use crate::segmentation::seal::SealRecord;
 use crate::segmentation::verdict::Refusal;
+use crate::segmentation::violation::ObjectRef;
 use crate::segmentation::world::{Holding, ObjectName};
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::DynamicObject;
-use kube::runtime::events::{Event, EventType};
+use kube::runtime::events::EventType;
 use serde_json::json;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 /// How long an outcome that time alone does not mend is left alone.
 const SLOW: SignedDuration = SignedDuration::from_secs(60);
+
+/// A warning that was due so long ago was given by the process before.
+const WARNED_BEFORE: SignedDuration = SignedDuration::from_mins(10);
+
+/// When it is told that a claim ends: a tenth of its time ahead, and at most a day.
+pub fn warning_of(end: Timestamp, created: Timestamp) -> Timestamp {
+    let ahead = (end.duration_since(created) / 10).clamp(SignedDuration::ZERO, SignedDuration::from_hours(24));
+    end.checked_sub(ahead).unwrap_or(end)
+}
 
 impl Work<'_> {
     /// Remembers how it went and when to look again.
@@ -57,6 +67,9 @@ impl Work<'_> {
             Outcome::Refused(_) => None,
             Outcome::Current => self.memory.due_at,
         };
+        let ahead = |at: &Timestamp| *at > now;
+        let ends = self.ends().into_iter().flat_map(|end| [end, warning_of(end, self.created())]);
+        let wake = wake.into_iter().chain(ends.filter(ahead)).min();
         let job = Job::Claim(self.name.clone());
         match wake {
             Some(at) => {
@@ -122,6 +135,7 @@ impl Work<'_> {
 
     pub(super) async fn report(&mut self, outcome: &Outcome) {
         let now = self.cx.now();
+        self.warn_of_end(now).await;
         let old = self.record.status.recall();
         let secret_name = self.secret_name();
         let (segment, standing) = {
@@ -178,6 +192,46 @@ impl Work<'_> {
             shown.entry(key.to_owned()).or_insert_with(|| version.to_string());
         }
         shown.into_iter().map(|(key, version_id)| RemoteVersion { key, version_id }).collect()
+    }
+
+    fn created(&self) -> Timestamp {
+        self.cx.index().world.claim(&self.name).map_or(Timestamp::MIN, |claim| claim.created)
+    }
+
+    /// Once, when the end is near: to the ScopedSecret and its consumers.
+    async fn warn_of_end(&mut self, now: Timestamp) {
+        let Some(end) = self.ends().filter(|end| *end > now && self.memory.warned_of != Some(*end)) else { return };
+        let at = warning_of(end, self.created());
+        if now < at {
+            return;
+        }
+        self.memory.warned_of = Some(end);
+        // After a restart it was told before.
+        if now.duration_since(at) > WARNED_BEFORE {
+            return;
+        }
+        let text = format!(
+            "the claim ends at {end}, and its Secret {:?} then goes: set a later spec.ttl or spec.expirationTime if the workload still needs it",
+            &*self.secret_name().name
+        );
+        self.event(EventType::Warning, Reason::ExpiresSoon, &text).await;
+        self.tell_consumers(Reason::ExpiresSoon, &text).await;
+    }
+
+    /// An event of each consumer.
+    pub(super) async fn tell_consumers(&self, reason: Reason, message: &str) {
+        for consumer in &self.spec.consumers {
+            let about = ObjectRef {
+                api_version: "v1".into(),
+                kind: "ServiceAccount".into(),
+                namespace: Some(self.name.namespace.clone()),
+                name: consumer.service_account_name.clone(),
+            };
+            let message = format!("ScopedSecret {:?}: {message}", &*self.name.name);
+            let (reason, type_) = (reason.as_str(), EventType::Warning);
+            let told = Told { about: &about, uid: None, type_, reason, action: "Reconcile", message: &message };
+            events::publish(self.cx, told).await;
+        }
     }
 
     pub(super) async fn event(&self, kind: EventType, reason: Reason, message: &str) {
@@ -240,25 +294,28 @@ async fn write_status(cx: &Context, name: &ObjectName, record: &ClaimRecord, sta
     false
 }
 
-/// Kubernetes allows an event's note 1 kB.
-const NOTE_LIMIT: usize = 1000;
-
 async fn publish(cx: &Context, name: &ObjectName, record: &ClaimRecord, kind: EventType, reason: &str, message: &str) {
-    let end = (0..=message.len().min(NOTE_LIMIT)).rev().find(|i| message.is_char_boundary(*i)).unwrap_or(0);
-    let note = Some(message[..end].to_owned());
-    let event = Event { type_: kind, reason: reason.to_owned(), note, action: "Reconcile".into(), secondary: None };
-    let about = ObjectReference {
-        api_version: Some(format!("{GROUP}/v1alpha1")),
-        kind: Some("ScopedSecret".into()),
-        name: Some(name.name.to_string()),
-        namespace: Some(name.namespace.to_string()),
-        uid: Some(record.uid.to_string()),
-        ..ObjectReference::default()
+    let about = ObjectRef {
+        api_version: format!("{GROUP}/v1alpha1"),
+        kind: "ScopedSecret".into(),
+        namespace: Some(name.namespace.clone()),
+        name: name.name.to_string(),
     };
-    if let Some(reason) = Reason::from_text(reason) {
-        cx.metrics.event(reason);
-    }
-    if let Err(error) = cx.recorder.publish(&event, &about).await {
-        tracing::debug!(error = %brief(&error), "an event was not written");
+    let uid = Some(&*record.uid);
+    events::publish(cx, Told { about: &about, uid, type_: kind, reason, action: "Reconcile", message }).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_comes_a_tenth_ahead_and_at_most_a_day() {
+        let at = |seconds| Timestamp::from_second(seconds).unwrap();
+        let hours = |n: i64| n * 3_600;
+        for (lasts, ahead) in [(hours(720), hours(24)), (hours(10), hours(1)), (60, 6), (0, 0), (-5, 0)] {
+            assert_eq!(warning_of(at(lasts), at(0)), at(lasts - ahead), "{lasts} s");
+        }
+        assert_eq!(warning_of(Timestamp::MAX, Timestamp::MIN), Timestamp::MAX - SignedDuration::from_hours(24));
     }
 }

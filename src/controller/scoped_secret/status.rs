@@ -99,6 +99,14 @@ fn conditions(outcome: &Outcome, has_secret: bool, stale: bool, old: &ScopedSecr
                 ],
             }
         }
+        Outcome::Refused(r) if r.reason == Reason::Expired => vec![
+            Wanted::no(Ready, r.reason, &r.message),
+            not_asked(Authorized, r.reason, "policy is not asked for a claim that has ended"),
+            not_asked(Synced, r.reason, "the secrets manager is not asked for a claim that has ended"),
+            not_asked(Unique, r.reason, "nothing was compared"),
+            Wanted::yes(Expired, r.reason, &r.message),
+            Wanted::yes(Stalled, r.reason, &r.message),
+        ],
         Outcome::Refused(r) => vec![
             Wanted::no(Ready, r.reason, &r.message),
             Wanted::no(Authorized, r.reason, &r.message),

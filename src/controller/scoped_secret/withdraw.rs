@@ -26,7 +26,9 @@ impl Work<'_> {
     /// Takes the Secret away, if a fresh look says so, too.
     pub(super) async fn withdraw(&mut self, refusal: &Refusal) -> Result<(), Failure> {
         let held = self.held();
-        look_afresh(self.cx, &self.name.namespace, held.as_deref()).await?;
+        if !refusal.reason.is_an_end() {
+            look_afresh(self.cx, &self.name.namespace, held.as_deref()).await?;
+        }
         let api: Api<ScopedSecret> = Api::namespaced(self.cx.client.clone(), &self.name.namespace);
         match api.get_opt(&self.name.name).await.map_err(|e| write_failed(&e))? {
             Some(fresh) if fresh.metadata.uid.as_deref() == Some(&*self.record.uid) => {
@@ -56,6 +58,9 @@ impl Work<'_> {
             self.cx.retry(rivals);
         }
         self.event(EventType::Warning, Reason::Withdrawn, &refusal.message).await;
+        if refusal.reason.is_an_end() {
+            self.tell_consumers(refusal.reason, &refusal.message).await;
+        }
         Ok(())
     }
 }
@@ -121,7 +126,9 @@ async fn part_with_orphan(cx: &Context, secret: &ObjectName) -> Result<(), Failu
         facts = mended;
     }
     if seal.holding.retain {
-        look_afresh(cx, &secret.namespace, Some(&seal.holding)).await?;
+        if seal.holding.ends.is_none_or(|end| end > cx.now()) {
+            look_afresh(cx, &secret.namespace, Some(&seal.holding)).await?;
+        }
         let index = cx.index();
         let Some(held) = index.world.holding(secret) else { return Ok(()) };
         let Retention::Withdraw(why) = retention(secret, held, &index.world, cx.now()) else { return Ok(()) };

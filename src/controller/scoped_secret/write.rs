@@ -96,6 +96,7 @@ impl Work<'_> {
             let mut record = (**seal).clone();
             let held = Arc::make_mut(&mut record.holding);
             (held.retain, held.consumed) = (self.spec.retain(), !self.spec.consumers.is_empty());
+            held.ends = self.ends();
             let sealed = self.nonce().and_then(|nonce| self.keys.seal(&name, &record, nonce).ok());
             let sealed = sealed.ok_or_else(unsealable)?;
             secret.metadata.annotations.get_or_insert_default().insert(SEAL_ANNOTATION.into(), sealed);
@@ -164,6 +165,7 @@ impl Work<'_> {
             fingerprints,
             marks,
             retain: self.spec.retain(),
+            ends: self.ends(),
             consumed: !self.spec.consumers.is_empty(),
             pinned: grant.keys.iter().any(|key| key.version != VersionAsked::Current),
             target_type: Some(self.spec.target_type()).filter(|kind| *kind != "Opaque").map(Into::into),

@@ -1,0 +1,137 @@
+//! Breaches that are let through (mode Warn or Audit, `reportOnly`, an exception) become events of the object, so that its
+//! owners see them. The review only hands them over: whoever breaks a rule a thousand times a second waits for no event, and
+//! gets no thousand.
+
+use super::answer::{breach, name_of};
+use super::review::{Review, Route};
+use crate::api::policy::Mode;
+use crate::controller::context::Context;
+use crate::controller::events::{self, Told};
+use crate::segmentation::violation::ObjectRef;
+use kube::core::DynamicObject;
+use kube::core::admission::{AdmissionRequest, AdmissionResponse};
+use kube::runtime::events::EventType;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// So many wait to be told; what comes beyond shows in the metric and the audit log alone.
+const WAITING: usize = 256;
+/// The time between two events.
+const PACE: Duration = Duration::from_millis(200);
+
+/// A breach that was let through.
+#[derive(Debug)]
+pub struct Breach {
+    object: ObjectRef,
+    reason: String,
+    message: String,
+}
+
+struct Telling {
+    review: Arc<dyn Review>,
+    breaches: mpsc::Sender<Breach>,
+}
+
+impl Review for Telling {
+    fn review(&self, request: &AdmissionRequest<DynamicObject>) -> AdmissionResponse {
+        let response = self.review.review(request);
+        if let Some(breach) = let_through(request, &response) {
+            let _ = self.breaches.try_send(breach);
+        }
+        response
+    }
+}
+
+fn let_through(request: &AdmissionRequest<DynamicObject>, response: &AdmissionResponse) -> Option<Breach> {
+    let (reason, answer) = breach(response)?;
+    // Nothing comes of a dry run, and what is refused was told to whoever asked.
+    if request.dry_run || answer == Mode::Enforce {
+        return None;
+    }
+    let name = Some(name_of(request)).filter(|name| !name.ends_with('-'))?.to_owned();
+    let namespace = request.namespace.as_deref().filter(|namespace| !namespace.is_empty());
+    let kind = &request.kind;
+    let group = Some(&kind.group).filter(|group| !group.is_empty());
+    let object = ObjectRef {
+        api_version: group.map_or_else(|| kind.version.clone(), |group| format!("{group}/{}", kind.version)),
+        kind: kind.kind.clone(),
+        namespace: namespace.map(Into::into),
+        name,
+    };
+    let told = response.warnings.iter().flatten().chain(response.audit_annotations.values()).next()?;
+    Some(Breach { object, reason: reason.to_owned(), message: told.clone() })
+}
+
+/// The same routes, whose breaches are handed to the receiver for [`tell`].
+pub fn told(routes: Vec<Route>) -> (Vec<Route>, mpsc::Receiver<Breach>) {
+    let (breaches, receiver) = mpsc::channel(WAITING);
+    let tells = |route: Route| {
+        let review = Arc::new(Telling { review: route.review, breaches: breaches.clone() });
+        Route { review, ..route }
+    };
+    (routes.into_iter().map(tells).collect(), receiver)
+}
+
+/// Writes the events, whichever replica reviewed.
+pub async fn tell(cx: Arc<Context>, mut breaches: mpsc::Receiver<Breach>) {
+    while let Some(Breach { object, reason, message }) = breaches.recv().await {
+        let told = Told {
+            about: &object,
+            uid: None,
+            type_: EventType::Warning,
+            reason: &reason,
+            action: "Review",
+            message: &message,
+        };
+        events::publish(&cx, told).await;
+        tokio::time::sleep(PACE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admission::answer::{admit, answer_by};
+    use crate::admission::review::decode;
+    use crate::admission::review::tests::review_of;
+    use crate::api::Reason;
+    use serde_json::{Value, json};
+
+    fn request(change: impl FnOnce(&mut Value)) -> AdmissionRequest<DynamicObject> {
+        let mut review = review_of("external-secrets.io", "ExternalSecret");
+        change(&mut review["request"]);
+        decode(review.to_string().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn what_is_let_through_is_told_of_the_object() {
+        let audit = |request: &_| answer_by(Mode::Audit, request, "OtherOperators", Reason::KeyNotAllowed, "mend it");
+        let plain = request(|_| ());
+        let told = let_through(&plain, &audit(&plain)).unwrap();
+        assert_eq!(told.object.api_version, "external-secrets.io/v1alpha1");
+        assert_eq!((told.object.namespace.as_deref(), &*told.object.name), (Some("payments-prod"), "orders"));
+        assert_eq!(told.reason, "KeyNotAllowed");
+        assert_eq!(told.message, "rule OtherOperators, KeyNotAllowed: ExternalSecret payments-prod/orders: mend it");
+        let core = request(|r| r["kind"]["group"] = "".into());
+        assert_eq!(let_through(&core, &audit(&core)).unwrap().object.api_version, "v1alpha1");
+        let cluster = request(|r| r["namespace"] = "".into());
+        assert_eq!(let_through(&cluster, &audit(&cluster)).unwrap().object.namespace, None);
+    }
+
+    #[test]
+    fn what_is_refused_dry_or_nameless_is_not() {
+        let audit = |request: &_| answer_by(Mode::Audit, request, "Copies", Reason::ValueCopied, "mend it");
+        let plain = request(|_| ());
+        let refused = answer_by(Mode::Enforce, &plain, "Copies", Reason::ValueCopied, "mend it");
+        assert!(let_through(&plain, &refused).is_none());
+        assert!(let_through(&plain, &admit(&plain)).is_none());
+        let dry = request(|r| r["dryRun"] = true.into());
+        assert!(let_through(&dry, &audit(&dry)).is_none());
+        let nameless = request(|r| {
+            r["name"] = "".into();
+            r["object"]["metadata"] = json!({"generateName": "made-"});
+        });
+        assert!(let_through(&nameless, &audit(&nameless)).is_none());
+    }
+}
