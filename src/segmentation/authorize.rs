@@ -162,9 +162,23 @@ pub struct Owner {
 /// The segments whose value, of this fingerprint, may not be in a namespace: none where its own segment holds it as well. The
 /// policies of each owner decide, wherever the copy lands; an exception of theirs is for that namespace, or for a key.
 pub fn owners(print: &Fingerprint, namespace: &str, world: &World, now: Timestamp) -> Vec<Owner> {
+    owners_among(world.holdings_with(print), namespace, world, now)
+}
+
+/// Likewise of a value that is easy to guess. What comes of it is the platform's alone.
+pub fn owners_of_weak(print: &Fingerprint, namespace: &str, world: &World, now: Timestamp) -> Vec<Owner> {
+    owners_among(world.holdings_with_weak(print), namespace, world, now)
+}
+
+fn owners_among<'w>(
+    holdings: impl Iterator<Item = (&'w ObjectName, &'w Holding)>,
+    namespace: &str,
+    world: &World,
+    now: Timestamp,
+) -> Vec<Owner> {
     let own = scope_of(namespace, world).ok().map(|scope| scope.segment);
     let mut found: BTreeMap<String, Mode> = BTreeMap::new();
-    for (secret, held) in world.holdings_with(print) {
+    for (secret, held) in holdings {
         let scope = match scope_of(&secret.namespace, world) {
             _ if *secret.namespace == *namespace => return Vec::new(),
             Ok(scope) if own.as_ref() == Some(&scope.segment) => return Vec::new(),

@@ -1,10 +1,12 @@
 //! What the authoriser answers, as tables.
 
-use super::authorize::{Retention, authorize, retention};
+use super::authorize::{Retention, authorize, owners, owners_of_weak, retention};
+use super::copies::Marks;
+use super::fingerprint::Fingerprint;
 use super::fixtures::*;
 use super::key::Realm;
 use super::verdict::Verdict;
-use super::world::{Claim, ObjectName, PolicyState, StoreState, VersionAsked, World};
+use super::world::{Claim, Holding, ObjectName, PolicyState, StoreState, VersionAsked, World};
 use crate::api::Reason;
 
 fn reason(claim: &Claim, world: &World) -> Option<Reason> {
@@ -275,6 +277,32 @@ fn piled_up_claims_are_bounded_and_refuse_the_later() {
         reason(&claim("billing-prod", "late").of("shared/db").created_at(9_999), &world),
         Some(Reason::KeyClaimed)
     );
+}
+
+#[test]
+fn a_weak_value_is_its_owners_for_the_report_alone() {
+    let print = Fingerprint([7; 16]);
+    let mut world = World::with_tenants();
+    let claim = claim("payments-prod", "orders").of("payments/prod/db");
+    let marks = Marks { weak: [print].into(), ..Marks::default() };
+    let secret = ObjectName::new("payments-prod", "orders");
+    let holding = Holding { marks, ..Holding::of_claim(&claim, world.canonical_keys(&claim)) };
+    world.put_holding(secret.clone(), holding.into());
+    let whose = |namespace: &str, world: &World| {
+        let owners = owners_of_weak(&print, namespace, world, now()).into_iter();
+        owners.map(|owner| owner.segment).collect::<Vec<_>>()
+    };
+    for (namespace, expected) in [
+        ("billing-prod", &["payments/prod"][..]),
+        ("plain", &["payments/prod"]),
+        ("payments-prod-2", &[]),
+        ("payments-prod", &[]),
+    ] {
+        assert_eq!(whose(namespace, &world), expected, "{namespace}");
+        assert_eq!(owners(&print, namespace, &world, now()), [], "{namespace}: nobody else hears of it");
+    }
+    world.remove_holding(&secret);
+    assert_eq!(whose("billing-prod", &world), [""; 0]);
 }
 
 #[test]

@@ -173,7 +173,8 @@ fn open_violations(old: &SegmentationPolicySpec, new: &SegmentationPolicySpec, i
         let counts = report.iter().flat_map(|report| &report.status.counts);
         let follows = |count: &&ViolationCount| {
             !ALWAYS_ENFORCED.contains(&count.rule.as_str())
-                && count.reason != Reason::GuardMissing.as_str()
+                // These are not refused in any mode.
+                && ![Reason::GuardMissing, Reason::WeakValueCopied].iter().any(|reason| count.reason == reason.as_str())
                 && !enforces(old, &count.rule)
                 && enforces(new, &count.rule)
         };

@@ -22,6 +22,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 use kube::api::ListParams;
+use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -100,7 +101,7 @@ impl Values {
     }
 
     /// Looks for all of them in an object.
-    pub fn look(&mut self, kind: &'static str, metadata: &ObjectMeta, content: Content<'_>) {
+    fn look(&mut self, kind: &'static str, metadata: &ObjectMeta, content: Content<'_>) {
         let Some(object) = object_name(metadata) else { return };
         let content = content.worth_a_look();
         let mut found: Vec<(Fingerprint, crate::segmentation::copies::Place<'_>)> = Vec::new();
@@ -122,6 +123,11 @@ impl Values {
         }
     }
 
+    fn look_at(&mut self, kind: &'static str, metadata: &ObjectMeta, object: &impl Serialize) {
+        let object = serde_json::to_value(object).unwrap_or_default();
+        self.look(kind, metadata, Content::of_json(kind, metadata, &object));
+    }
+
     /// The fingerprints of what a Secret holds.
     pub fn of(&self, secret: &ObjectName) -> &[Fingerprint] {
         self.prints.get(secret).map(Vec::as_slice).unwrap_or_default()
@@ -134,13 +140,13 @@ impl Values {
         }
         let in_secrets = cluster
             .each_page_in_reach(within::<Secret>(&cluster.client), secrets.limit(PAGE), |page| {
-                page.iter().for_each(|secret| self.look("Secret", &secret.metadata, Content::of_secret(secret)));
+                page.iter().for_each(|secret| self.look_at("Secret", &secret.metadata, secret));
             })
             .await?;
         let all = ListParams::default().limit(PAGE);
         let in_maps = cluster
             .each_page_in_reach(within::<ConfigMap>(&cluster.client), all, |page| {
-                page.iter().for_each(|map| self.look("ConfigMap", &map.metadata, Content::of_config_map(map)));
+                page.iter().for_each(|map| self.look_at("ConfigMap", &map.metadata, map));
             })
             .await?;
         self.reach = in_secrets.min(in_maps);
@@ -227,8 +233,8 @@ pub(super) mod tests {
         for secret in secrets {
             values.take(secret, &mut ignored);
         }
-        secrets.iter().for_each(|secret| values.look("Secret", &secret.metadata, Content::of_secret(secret)));
-        maps.iter().for_each(|map| values.look("ConfigMap", &map.metadata, Content::of_config_map(map)));
+        secrets.iter().for_each(|secret| values.look_at("Secret", &secret.metadata, secret));
+        maps.iter().for_each(|map| values.look_at("ConfigMap", &map.metadata, map));
         values
     }
 

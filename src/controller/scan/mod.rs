@@ -11,6 +11,7 @@ mod consumers;
 mod contents;
 pub mod due;
 mod pages;
+mod seen_content;
 mod volumes;
 
 use super::context::Context;
