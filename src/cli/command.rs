@@ -49,10 +49,19 @@ enum Verb {
     },
 }
 
-/// Judge YAML in Git as the cluster would: policies, namespaces, stores and ScopedSecrets, without a cluster.
+/// Judge YAML in Git as the cluster would, by every rule that files can show, without a cluster.
 ///
 /// The inputs are judged as if all of them were applied, in their order, to a cluster that has nothing else: so give the
 /// platform's files (policies, stores, namespaces) together with the application's. Exit code: 0 clean, 1 findings, 2 error.
+///
+/// Beside ScopedSecrets and policies are judged: pods, workloads, ServiceAccounts and volumes that name a projected Secret
+/// (Consumers); the metadata of Secrets (ManagedSecrets, Replication); roles and bindings (Rbac); objects of other operators
+/// that a policy governs (OtherOperators). What admission would refuse is an error, what it would only warn of or record
+/// (mode, reportOnly, exceptions) a warning.
+///
+/// Not seen in files: copies of values (Copies), who moves a namespace into a segment (Boundary), what the operator itself may
+/// (Operator), and what a change takes from claims that are live (Policies). ClusterRoles other than cluster-admin, admin, edit
+/// and view are known only if they are in the input.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  kubectl scoped-secrets simulate platform/ apps/orders.yaml\n  kustomize build . | kubectl scoped-secrets simulate platform/ - -o sarif"
@@ -302,11 +311,11 @@ mod tests {
 
     #[test]
     fn an_input_without_our_objects_is_an_error() {
-        let (code, out, _) = ask(&["simulate", "-"], "apiVersion: v1\nkind: Pod\n");
+        let (code, out, _) = ask(&["simulate", "-"], "apiVersion: v1\nkind: Service\n");
         assert_eq!(code, 2);
         assert!(out.starts_with("stdin:1:1: error: there is no ScopedSecret"), "{out}");
-        let (_, _, err) = ask(&["simulate", "-v", "-"], "apiVersion: v1\nkind: Pod\n");
-        assert_eq!(err, "stdin:1:1: ignored: Pod (v1) is not judged\n");
+        let (_, _, err) = ask(&["simulate", "-v", "-"], "apiVersion: v1\nkind: Service\n");
+        assert_eq!(err, "stdin:1:1: ignored: Service (v1) is not judged\n");
     }
     #[test]
     fn a_denial_is_explained_without_a_cluster() {

@@ -5,7 +5,7 @@
 use super::context::Context;
 use super::watch::{Seen, follow, pages};
 use crate::api::policy::Governs;
-use crate::segmentation::foreign::{self, ForeignKind, ForeignName, Record, Spread};
+use crate::segmentation::foreign::{self, ForeignKind, ForeignName, Record};
 use jiff::Timestamp;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
 use kube::runtime::WatchStreamExt;
@@ -154,10 +154,5 @@ fn observe(cx: &Context, name: ForeignName, object: &DynamicObject) {
 pub fn record_of(kind: ForeignKind, object: &DynamicObject) -> Record {
     let spec = &object.data["spec"];
     let created = object.metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |time| time.0);
-    Record {
-        uid: object.metadata.uid.as_deref().unwrap_or_default().into(),
-        created,
-        asks: foreign::asks(kind, spec).into(),
-        spread: (kind == ForeignKind::ClusterExternalSecret).then(|| Spread::of(spec).into()),
-    }
+    Record::of(kind, spec, object.metadata.uid.as_deref().unwrap_or_default(), created)
 }

@@ -248,7 +248,7 @@ pub struct InputError {
 /// How many of what.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Objects of this API group, and namespaces.
+    /// Objects that were judged, and namespaces.
     pub objects: usize,
     /// ScopedSecrets among them.
     pub scoped_secrets: usize,

@@ -3,10 +3,9 @@
 //! Of a Deployment, its ReplicaSet and its pods only the Deployment is told: it is what has to be mended.
 
 use super::{ScanError, Walk, pages};
-use crate::admission::rules::consumers::RULE;
-use crate::api::Reason;
+use crate::segmentation::consumers::{Referrer, foreign};
 use crate::segmentation::references::{account_of, names, of_account, of_pods};
-use crate::segmentation::violation::{ObjectRef, Violation};
+use crate::segmentation::violation::Violation;
 use crate::segmentation::workload::RunsPods;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
@@ -16,59 +15,8 @@ use kube::api::Api;
 use kube::core::NamespaceResourceScope;
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::fmt::Debug;
-use std::sync::Arc;
-
-/// What references Secrets of its namespace, and under which account.
-#[derive(Debug, Clone)]
-pub struct Referrer<'a> {
-    /// Its apiVersion.
-    pub api_version: &'a str,
-    /// Its kind.
-    pub kind: &'a str,
-    /// Its name.
-    pub name: &'a str,
-    /// The ServiceAccount.
-    pub account: &'a str,
-    /// The Secrets.
-    pub secrets: BTreeSet<&'a str>,
-}
-
-/// What of a referrer's references is none of its account's, where `targets` are the managed Secrets of the namespace with their
-/// consumers.
-pub fn foreign(
-    referrer: &Referrer<'_>,
-    namespace: &Arc<str>,
-    targets: &BTreeMap<String, Vec<String>>,
-    segment: &Arc<str>,
-) -> Option<Violation> {
-    let consumers = |secret: &&str| targets.get(*secret).filter(|c| !c.iter().any(|name| name == referrer.account));
-    let foreign: Vec<&str> = referrer.secrets.iter().copied().filter(|secret| consumers(secret).is_some()).collect();
-    let first = *foreign.first()?;
-    let whose = consumers(&first).map(|c| c.join(", ")).filter(|c| !c.is_empty());
-    let who = if referrer.kind == "ServiceAccount" {
-        "it is".to_owned()
-    } else {
-        format!("its pods run under ServiceAccount {:?}, which is", referrer.account)
-    };
-    let more = if foreign.len() > 1 { format!(" and {} more", foreign.len() - 1) } else { String::new() };
-    Some(Violation {
-        segment: segment.clone(),
-        rule: RULE,
-        reason: Reason::ForeignConsumer,
-        object: ObjectRef {
-            api_version: referrer.api_version.to_owned(),
-            kind: referrer.kind.to_owned(),
-            namespace: Some(namespace.clone()),
-            name: referrer.name.to_owned(),
-        },
-        message: format!(
-            "{who} no consumer of Secret {first:?}{more}, and references it ({}): use the ServiceAccount of a consumer, or add this one to spec.consumers of the ScopedSecret, or write a ScopedSecret with a key of its own for it",
-            whose.unwrap_or_else(|| "it has no consumers now".to_owned())
-        ),
-    })
-}
 
 /// Lists them all. What controls others comes first.
 pub(super) async fn walk(walk: &mut Walk<'_>) -> Result<(), ScanError> {
@@ -145,32 +93,4 @@ fn judge(walk: &Walk<'_>, metadata: &ObjectMeta, referrer: &Referrer<'_>) -> Opt
 fn controller(metadata: &ObjectMeta) -> Option<&str> {
     let owners = metadata.owner_references.as_deref().unwrap_or_default();
     owners.iter().find(|owner| owner.controller == Some(true)).map(|owner| owner.uid.as_str())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_is_managed_and_under_another_account_is_foreign() {
-        let targets: BTreeMap<String, Vec<String>> =
-            [("orders".to_owned(), vec!["orders".to_owned(), "report".to_owned()]), ("closed".to_owned(), vec![])]
-                .into();
-        let told = |account: &str, secrets: &[&str], kind: &str| {
-            let referrer =
-                Referrer { api_version: "v1", kind, name: "p", account, secrets: secrets.iter().copied().collect() };
-            foreign(&referrer, &"payments-prod".into(), &targets, &"payments/prod".into()).map(|v| v.message)
-        };
-        for (account, secrets) in
-            [("orders", &["orders"][..]), ("report", &["orders", "plain"]), ("thief", &["plain"]), ("thief", &[])]
-        {
-            assert_eq!(told(account, secrets, "Pod"), None, "{account} {secrets:?}");
-        }
-        let text = told("thief", &["orders", "plain"], "Pod").unwrap();
-        assert!(text.contains("\"thief\"") && text.contains("(orders, report)") && !text.contains("more"), "{text}");
-        let text = told("orders", &["closed"], "Deployment").unwrap();
-        assert!(text.contains("it has no consumers now"), "{text}");
-        let text = told("thief", &["closed", "orders"], "ServiceAccount").unwrap();
-        assert!(text.starts_with("it is no consumer of Secret \"closed\" and 1 more"), "{text}");
-    }
 }

@@ -2,12 +2,13 @@
 //!
 //! They are read in small pages, compared and thrown away. What takes long is compared where it holds up nobody.
 
-use super::{ScanError, Walk, marks, pages};
+use super::{ScanError, Walk, pages};
 use crate::admission::rules::copies;
 use crate::api::Reason;
 use crate::controller::index::object_name;
 use crate::segmentation::authorize::owners;
 use crate::segmentation::copies::{Content, scan};
+use crate::segmentation::replication;
 use crate::segmentation::violation::{ObjectRef, Violation};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -26,7 +27,7 @@ pub(super) async fn walk(walk: &mut Walk<'_>) -> Result<(), ScanError> {
                 }
                 let namespace = secret.metadata.namespace.as_deref().unwrap_or_default();
                 let governed = walk.members.get_key_value(namespace);
-                let mark = governed.and_then(|(name, segment)| marks::judge(&secret.metadata, name, segment));
+                let mark = governed.and_then(|(name, segment)| replication::found(&secret.metadata, name, segment));
                 let copies = compare(walk, "Secret", &secret.metadata, Content::of_secret(secret));
                 walk.add(mark.into_iter().chain(copies));
             }

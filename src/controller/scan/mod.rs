@@ -10,11 +10,8 @@
 mod consumers;
 mod contents;
 pub mod due;
-mod marks;
 mod pages;
 mod volumes;
-
-pub use consumers::{Referrer, foreign};
 
 use super::context::Context;
 use super::report::Tally;

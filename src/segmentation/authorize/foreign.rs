@@ -74,6 +74,15 @@ impl<'w> Foreigners<'w> {
         Self { tried: Some((name, store)), ..self }
     }
 
+    /// What of an object is refused, as far as it is known.
+    pub fn refusals_of(&self, name: &ForeignName, record: &Record) -> Vec<Refused> {
+        let asker = Asker { object: name, uid: &record.uid, created: record.created };
+        match &record.spread {
+            Some(spread) => self.refusals_of_spread(asker, &record.asks, spread),
+            None => self.refusals(asker, &record.asks),
+        }
+    }
+
     /// What of an object in a namespace is refused.
     pub fn refusals(&self, asker: Asker<'_>, asks: &[Ask]) -> Vec<Refused> {
         let Some(namespace) = &asker.object.namespace else { return Vec::new() };
@@ -108,11 +117,7 @@ impl<'w> Foreigners<'w> {
     }
 
     fn findings_of(&self, name: &ForeignName, record: &Record) -> Vec<Violation> {
-        let asker = Asker { object: name, uid: &record.uid, created: record.created };
-        let refused = match &record.spread {
-            Some(spread) => self.refusals_of_spread(asker, &record.asks, spread),
-            None => self.refusals(asker, &record.asks),
-        };
+        let refused = self.refusals_of(name, record);
         let mut found: BTreeMap<(Arc<str>, Reason), (usize, String)> = BTreeMap::new();
         for refused in refused {
             let Ok(scope) = scope_of(&refused.namespace, self.world) else { continue };
