@@ -7,11 +7,11 @@ use crate::cli::simulate::report::{Finding, Rule, Severity};
 use crate::cli::simulate::yaml::{Node, Place, Value};
 use crate::segmentation::authorize::{Governance, governance, segment_of};
 use crate::segmentation::consumers::{Referrer, foreign};
-use crate::segmentation::references::{account_of, names, of_account, of_pods};
+use crate::segmentation::references::{Reference, account_of, names, of_account, of_pods};
 use crate::segmentation::verdict::Refusal;
 use crate::segmentation::volumes::Governed;
 use k8s_openapi::api::core::v1::{PodSpec, ServiceAccount};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Each foreign Secret that it references, where it is named.
@@ -23,11 +23,11 @@ pub fn judge(around: &Around<'_, '_>, object: &Object, findings: &mut Vec<Findin
     let segment: Arc<str> = segment.name().into();
     let (account, secrets) = if kind == Native::ServiceAccount {
         let Some(account) = read::<ServiceAccount>(object, object.node.to_stored_json(), findings) else { return };
-        (object.name.clone(), owned(names(&of_account(&account))))
+        (object.name.clone(), owned(&of_account(&account)))
     } else {
         let Some(spec) = pods::spec(kind, object) else { return };
         let Some(spec) = read::<PodSpec>(object, spec, findings) else { return };
-        (account_of(&spec).to_owned(), owned(names(&of_pods(&spec))))
+        (account_of(&spec).to_owned(), owned(&of_pods(&spec)))
     };
     for secret in &secrets {
         let referrer = Referrer {
@@ -44,8 +44,8 @@ pub fn judge(around: &Around<'_, '_>, object: &Object, findings: &mut Vec<Findin
     }
 }
 
-fn owned(secrets: BTreeSet<&str>) -> Vec<String> {
-    secrets.into_iter().map(str::to_owned).collect()
+fn owned(references: &[Reference<'_>]) -> Vec<String> {
+    names(references).into_iter().map(str::to_owned).collect()
 }
 
 /// What no rule at admission sees, and the scan finds.
