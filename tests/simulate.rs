@@ -119,7 +119,7 @@ fn another_tenants_key_is_refused_at_its_line() {
     let run = repository.simulate(&["."]);
     assert_eq!(run.code, Some(1), "{}", run.err);
     let first = run.out.lines().next().unwrap();
-    assert!(first.starts_with("./apps/app.yaml:11:22: error: [KeyNotAllowed] policy \"tenants\""), "{first}");
+    assert!(first.starts_with("./apps/app.yaml:11:22: error: [Claims/KeyNotAllowed] policy \"tenants\""), "{first}");
     assert!(first.contains("tenant=billing") && first.ends_with("allowed here: billing/prod/**"), "{first}");
     assert!(
         run.out.contains("\n    write instead: ")
@@ -135,7 +135,7 @@ fn the_crds_own_rules_are_asked() {
     assert_eq!(run.code, Some(1));
     assert_eq!(
         run.out.lines().next().unwrap(),
-        "platform/store.yml:4:1: error: [StoreInvalid] spec: Invalid value: write exactly one provider block: aws or file"
+        "platform/store.yml:4:1: error: [Schema/StoreInvalid] spec: Invalid value: write exactly one provider block: aws or file"
     );
 }
 
@@ -148,7 +148,7 @@ fn a_misspelt_field_is_found() {
     assert!(lines[0].starts_with("app.yaml:6:1: error: [ConsumersRequired]"), "{}", run.out);
     assert_eq!(
         lines[2..4],
-        ["app.yaml:8:3: error: [SpecInvalid] unknown field \"spec.consumer\"", "    write instead: consumers"]
+        ["app.yaml:8:3: error: [Schema/SpecInvalid] unknown field \"spec.consumer\"", "    write instead: consumers"]
     );
 }
 
@@ -158,7 +158,7 @@ fn words_that_yaml_reads_as_booleans_are_found() {
     let run = Repository::with_platform().file("app.yaml", &app).simulate(&["platform", "app.yaml"]);
     assert_eq!(run.code, Some(1));
     assert!(
-        run.out.starts_with("app.yaml:4:9: error: [SpecInvalid] metadata.name: Invalid value: \"boolean\""),
+        run.out.starts_with("app.yaml:4:9: error: [Schema/SpecInvalid] metadata.name: Invalid value: \"boolean\""),
         "{}",
         run.out
     );
@@ -179,7 +179,7 @@ fn stdin_lists_and_json_are_read() {
     let run = repository.simulate_with_stdin(&["platform", "-"], &format!("{list:#}"));
     assert_eq!(run.code, Some(1));
     let first = run.out.lines().next().unwrap();
-    assert!(first.starts_with("stdin:") && first.contains("[KeyNotAllowed]"), "{first}");
+    assert!(first.starts_with("stdin:") && first.contains("[Claims/KeyNotAllowed]"), "{first}");
     assert!(run.out.ends_with("1 finding in 1 object; 1 ScopedSecret allowed\n"), "{}", run.out);
 }
 

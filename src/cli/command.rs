@@ -157,11 +157,7 @@ pub fn run(
         }),
     };
     match printed {
-        Ok((text, code)) => {
-            // Nobody reads on, such as `| head`: the verdict still stands in the exit code.
-            let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-            code
-        }
+        Ok((text, code)) => print(&text, code, out, err),
         Err(failure) => fail(err, &[failure.to_string()]),
     }
 }
@@ -240,9 +236,18 @@ fn run_simulate(asked: Simulate, now: Timestamp, stdin: &mut dyn Read, out: &mut
         Output::Json => json::render(&report),
         Output::Sarif => sarif::render(&report),
     };
-    // Nobody reads on, such as `| head`: the verdict still stands in the exit code.
-    let _ = out.write_all(rendered.as_bytes()).and_then(|()| out.flush());
-    report.exit_code(asked.strict)
+    print(&rendered, report.exit_code(asked.strict), out, err)
+}
+
+/// Prints a verdict; its exit code. Where nobody reads on, such as `| head`, that stands all the same; a report that could not be
+/// written must not pass for a clean one.
+fn print(text: &str, code: u8, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            fail(err, &[format!("the report could not be written: {error}")])
+        }
+        _ => code,
+    }
 }
 
 fn fail(err: &mut dyn Write, messages: &[String]) -> u8 {

@@ -147,6 +147,10 @@ impl Sorting<'_> {
         let ours = Kind::OURS.into_iter().find(|k| k.as_str() == kind);
         match (ours, version) {
             (Some(ours), OUR_VERSION) => self.keep(node, ours),
+            // The operator's own, as a listing of a cluster has them.
+            _ if version == OUR_VERSION && self.crds.kinds().any(|known| known == kind) => {
+                self.ignore(node.at, format!("{kind} is not judged"));
+            }
             _ if group == GROUP => {
                 let message = format!("no matches for kind {kind:?} in version {version:?}");
                 let place = if ours.is_some() { "apiVersion" } else { "kind" };
