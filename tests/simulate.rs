@@ -253,6 +253,54 @@ fn what_was_passed_over_is_said_only_on_demand() {
 }
 
 #[test]
+fn pods_secrets_and_bindings_are_judged_beside_the_claims() {
+    let app = secret("payments-prod", "a", "payments/prod/db")
+        + "---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: payments-prod}
+spec:
+  template:
+    spec:
+      serviceAccountName: web
+      containers:
+      - {name: c, envFrom: [{secretRef: {name: a}}]}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: b, namespace: payments-prod, labels: {app.kubernetes.io/managed-by: scoped-secrets}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: c, namespace: payments-prod}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: edit}
+subjects: [{kind: ServiceAccount, name: x, namespace: billing-prod}]
+";
+    let repository = Repository::with_platform().file("app.yaml", &app);
+    let run = repository.simulate(&["platform", "app.yaml"]);
+    assert_eq!(run.code, Some(1), "{}", run.err);
+    let found = run.out.lines().filter(|line| line.starts_with("app.yaml:"));
+    let found: Vec<&str> = found.filter_map(|line| line.split_once(']').map(|(place, _)| place)).collect();
+    let expected = [
+        "app.yaml:21:48: error: [ForeignConsumer",
+        "app.yaml:25:56: error: [ReservedMetadata",
+        "app.yaml:31:1: error: [CrossSegmentAccess",
+    ];
+    assert_eq!(found, expected, "{}", run.out);
+    // Without admission's refusal it is a warning, which counts only if that is asked for.
+    let warned = repository.file("platform/policy.yaml", &(POLICY.to_owned() + "  mode: Warn\n"));
+    let app = app.replace(", labels: {app.kubernetes.io/managed-by: scoped-secrets}", "");
+    let warned = warned.file("app.yaml", &app);
+    assert_eq!(warned.simulate(&["platform", "app.yaml"]).code, Some(0));
+    let run = warned.simulate(&["--strict", "platform", "app.yaml"]);
+    assert_eq!((run.code, run.out.matches("warning: [").count()), (Some(1), 2), "{}", run.out);
+    // What the operator itself is installed with breaks none of the rules.
+    let deploy = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/base");
+    let clean = Repository::with_platform();
+    assert_eq!(clean.simulate(&["platform", deploy]).out, "no findings: 0 ScopedSecrets allowed\n");
+}
+
+#[test]
 fn a_large_repository_is_judged_in_one_run() {
     let documents: Vec<String> =
         (0..300).map(|n| secret("payments-prod", &format!("s{n}"), &format!("payments/prod/k{n}"))).collect();

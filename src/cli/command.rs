@@ -73,7 +73,7 @@ struct Simulate {
     /// How to print.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
-    /// The namespace of ScopedSecrets that name none [default: default].
+    /// The namespace of objects that name none [default: default].
     #[arg(short, long, value_name = "NAMESPACE")]
     namespace: Option<String>,
     /// The AWS account of a store that has no accountId, or (without STORE=) of all such stores; may be repeated.

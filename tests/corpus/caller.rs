@@ -189,7 +189,8 @@ fn path_of(step: &Step) -> String {
     path
 }
 
-fn path(kind: &str, namespace: Option<&str>, name: &str) -> String {
+/// Of an object, or with an empty name of all of them.
+pub fn path(kind: &str, namespace: Option<&str>, name: &str) -> String {
     let (version, plural) = resource(kind);
     let root = if version == "v1" { "/api" } else { "/apis" };
     let space = namespace.map(|namespace| format!("/namespaces/{namespace}")).unwrap_or_default();
