@@ -241,13 +241,13 @@ fn errors_exit_with_2() {
 
 #[test]
 fn what_was_passed_over_is_said_only_on_demand() {
-    let app = secret("payments-prod", "a", "payments/prod/db")
-        + "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\n";
+    let app =
+        secret("payments-prod", "a", "payments/prod/db") + "---\napiVersion: v1\nkind: Service\nmetadata: {name: d}\n";
     let repository = Repository::with_platform().file("app.yaml", &app).file("values.yaml", "image: x\n");
     assert_eq!(repository.simulate(&["."]).err, "");
     let run = repository.simulate(&[".", "-v"]);
     assert_eq!((run.code, &*run.out), (Some(0), "no findings: 1 ScopedSecret allowed\n"));
-    for words in ["README.md: not .yaml", "app.yaml:13:1: ignored: Deployment", "values.yaml:1:1: ignored: "] {
+    for words in ["README.md: not .yaml", "app.yaml:13:1: ignored: Service", "values.yaml:1:1: ignored: "] {
         assert!(run.err.contains(words), "{words}: {}", run.err);
     }
 }

@@ -170,9 +170,9 @@ reasons! {
     SealKeyMissing Refused: "The operator's seal key is missing.", "Somebody deleted the Secret scoped-secrets-keys, or no operator has led yet.", "Restore it from a backup with the operator stopped, or start the operator: it makes a new one, and reads each managed Secret once.";
 
     // ---- what the plugin finds: audit
-    SecretShared Refused: "Pods under several ServiceAccounts use one Secret.", "Workloads share a credential.", "Give each workload a credential and a ScopedSecret of its own.";
-    ValueRepeated Refused: "The same hard-to-guess value stands in Secrets of several segments.", "One credential was copied; a leak of one opens the others.", "Make a credential of its own for each, and rotate this one.";
-    KeyShared Refused: "Several segments take the same key from the secrets manager.", "Their ExternalSecrets name one key.", "Store a credential of its own for each under another key.";
+    SecretShared Refused: "Pods or workloads under several ServiceAccounts use one Secret.", "Workloads share a credential.", "Give each workload a credential and a ScopedSecret of its own.";
+    ValueRepeated Refused: "The same hard-to-guess value stands in Secrets or ConfigMaps of several segments, by itself or inside a text.", "One credential was copied; a leak of one opens the others.", "Make a credential of its own for each, and rotate this one.";
+    KeyShared Refused: "Several segments take the same key from the secrets manager.", "Their ExternalSecrets, or objects of another operator, name one key.", "Store a credential of its own for each under another key.";
     SecretInDefault Refused: "A Secret is in the namespace default.", "That namespace has no owner, and belongs to no segment.", "Move it to the namespace of the workload that uses it.";
 }
 

@@ -8,7 +8,7 @@ use super::report::text::{self, Colours};
 use super::report::{EXIT_CLEAN, EXIT_ERROR, Output, Report, json, sarif};
 use super::simulate::accounts::Accounts;
 use super::simulate::{Options, simulate};
-use super::trace::{self, Format, TraceArgs};
+use super::trace::{self, TraceArgs};
 use super::why::{self, Why};
 use super::{files, names};
 use clap::{CommandFactory, Parser, Subcommand};
@@ -49,10 +49,19 @@ enum Verb {
     },
 }
 
-/// Judge YAML in Git as the cluster would: policies, namespaces, stores and ScopedSecrets, without a cluster.
+/// Judge YAML in Git as the cluster would, by every rule that files can show, without a cluster.
 ///
 /// The inputs are judged as if all of them were applied, in their order, to a cluster that has nothing else: so give the
 /// platform's files (policies, stores, namespaces) together with the application's. Exit code: 0 clean, 1 findings, 2 error.
+///
+/// Beside ScopedSecrets and policies are judged: pods, workloads, ServiceAccounts and volumes that name a projected Secret
+/// (Consumers); the metadata of Secrets (ManagedSecrets, Replication); roles and bindings (Rbac); objects of other operators
+/// that a policy governs (OtherOperators). What admission would refuse is an error, what it would only warn of or record
+/// (mode, reportOnly, exceptions) a warning.
+///
+/// Not seen in files: copies of values (Copies), who moves a namespace into a segment (Boundary), what the operator itself may
+/// (Operator), and what a change takes from claims that are live (Policies). ClusterRoles other than cluster-admin, admin, edit
+/// and view are known only if they are in the input.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  kubectl scoped-secrets simulate platform/ apps/orders.yaml\n  kustomize build . | kubectl scoped-secrets simulate platform/ - -o sarif"
@@ -122,7 +131,12 @@ pub fn run(
         }
         Verb::Audit(asked) => {
             let output = asked.output;
-            cluster::run(audit::run(&asked, (around.clock)())).map(|report| rendered(&report, output, colours))
+            let mut inputs = files::read(&asked.files, stdin);
+            if !inputs.errors.is_empty() {
+                return fail(err, &std::mem::take(&mut inputs.errors));
+            }
+            let report = cluster::run(audit::run(&asked, &inputs.sources, (around.clock)()));
+            report.map(|report| rendered(&report, output, colours))
         }
         Verb::Why(asked) => input(asked.file.as_deref(), stdin).and_then(|input| {
             let answer = cluster::run(why::run(&asked, input.as_deref(), (around.clock)()))?;
@@ -135,8 +149,9 @@ pub fn run(
         }),
         Verb::Trace(asked) => cluster::run(trace::run(&asked)).map(|trace| {
             let text = match asked.output {
-                Format::Text => trace::render(&trace, colours),
-                Format::Json => format!("{:#}\n", trace.json()),
+                Output::Text => trace::render(&trace, colours),
+                Output::Json => format!("{:#}\n", trace.json()),
+                Output::Sarif => sarif::render(&trace.report),
             };
             (text, trace.report.exit_code(true))
         }),
@@ -276,9 +291,14 @@ mod tests {
             (&["why", "--denied"], 2, "--file"),
             (&["why", "--store", "s", "a"], 2, "cannot be used with"),
             (&["why", "a", "-f", "b"], 2, "cannot be used with"),
+            (&["why", "-f", "no/such/file.yaml"], 2, "no/such/file.yaml"),
             (&["trace"], 2, "POD"),
-            (&["trace", "pod/a", "-o", "sarif"], 2, "json"),
+            (&["trace", "pod/a", "-o", "yaml"], 2, "sarif"),
+            (&["why", "--denied", "app.yaml"], 2, "--file"),
             (&["audit", "--help"], 0, "--labels"),
+            (&["audit", "--labels", "a,,b"], 2, "--labels"),
+            (&["audit", "-f", "no/such/file.yaml"], 2, "no/such/file.yaml"),
+            (&["audit", "-f", "/dev/null"], 2, "no SegmentationPolicy"),
             (&["audit", "--kubeconfig", "/no/such/file"], 2, "kubeconfig"),
             (&["completion", "tcsh"], 2, "powershell"),
         ] {
@@ -291,11 +311,11 @@ mod tests {
 
     #[test]
     fn an_input_without_our_objects_is_an_error() {
-        let (code, out, _) = ask(&["simulate", "-"], "apiVersion: v1\nkind: Pod\n");
+        let (code, out, _) = ask(&["simulate", "-"], "apiVersion: v1\nkind: Service\n");
         assert_eq!(code, 2);
         assert!(out.starts_with("stdin:1:1: error: there is no ScopedSecret"), "{out}");
-        let (_, _, err) = ask(&["simulate", "-v", "-"], "apiVersion: v1\nkind: Pod\n");
-        assert_eq!(err, "stdin:1:1: ignored: Pod (v1) is not judged\n");
+        let (_, _, err) = ask(&["simulate", "-v", "-"], "apiVersion: v1\nkind: Service\n");
+        assert_eq!(err, "stdin:1:1: ignored: Service (v1) is not judged\n");
     }
     #[test]
     fn a_denial_is_explained_without_a_cluster() {
@@ -309,6 +329,7 @@ mod tests {
         let (code, out, _) = ask(&["why", "--denied", "-f", "-", "-o", "sarif"], denial);
         let log: serde_json::Value = serde_json::from_str(&out).unwrap();
         assert_eq!((code, &log["runs"][0]["results"][0]["ruleId"]), (1, &"KeyNotAllowed".into()));
+        assert_eq!(ask(&["why", "-f", "-"], denial).0, 1, "a file is what was denied");
         let (code, _, err) = ask(&["why", "--denied", "-f", "-"], "all is well");
         assert!(code == 2 && err.contains("neither a denial"), "{err}");
     }

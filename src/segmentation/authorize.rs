@@ -115,14 +115,14 @@ pub fn is_excepted(namespace: &str, rule: ExceptedRule, world: &World, now: Time
 
 /// Whether another segment holds a value with one of these fingerprints, so that the Secret of `secret` may not have it.
 /// The rules are the strictest of both sides; of two that hold it already, the later loses.
-pub fn shared_value<'p>(
+pub fn shared_value<'p, 'w>(
     secret: &ObjectName,
     keys: &[AuthorisedKey],
     prints: impl IntoIterator<Item = &'p Fingerprint>,
-    world: &World,
+    world: impl Into<View<'w>>,
     now: Timestamp,
 ) -> bool {
-    let world = View::from(world);
+    let world = world.into();
     let Ok(own) = scope_of(&secret.namespace, world) else { return false };
     prints.into_iter().any(|print| {
         world.holdings_with(print).any(|(other, held)| {
@@ -265,7 +265,27 @@ pub fn retention<'w>(secret: &ObjectName, holding: &Holding, world: impl Into<Vi
             }
         }
     }
-    Retention::Keep
+    match world.claim(&claim).and_then(|claim| taken_back(claim, holding, world, now)) {
+        Some(refusal) => Retention::Withdraw(refusal),
+        None => Retention::Keep,
+    }
+}
+
+/// A claim that asks for exactly what its Secret holds was not edited: if it is refused that, a policy took it back, even where
+/// another store would still be allowed the same key.
+fn taken_back(claim: &Claim, holding: &Holding, world: View<'_>, now: Timestamp) -> Option<Refusal> {
+    let asked: BTreeSet<CanonicalKey> = world.canonical_keys(claim).into_iter().collect();
+    let held: BTreeSet<&CanonicalKey> = holding.keys().collect();
+    let pinned = claim.asks.iter().any(|(_, version)| *version != VersionAsked::Current);
+    if !asked.iter().eq(held) || pinned != holding.pinned {
+        return None;
+    }
+    match permit(claim, world, now) {
+        Permit::Refused(refusal) if matches!(refusal.reason, Reason::KeyNotAllowed | Reason::ActionNotAllowed) => {
+            Some(refusal)
+        }
+        _ => None,
+    }
 }
 
 const STORE_UNKNOWN: &str =

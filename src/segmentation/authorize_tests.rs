@@ -332,3 +332,21 @@ fn an_end_waits_for_nothing_and_frees_the_key() {
     world.put_claim(ended(past));
     assert_eq!(reason(&next, &world), None);
 }
+
+#[test]
+fn what_a_policy_takes_back_goes_though_another_store_reaches_it() {
+    let by = |store: &str| TENANTS.replace("name: aws", &format!("name: {store}"));
+    let both = [policy("tenants", TENANTS), policy("second", &by("twin"))];
+    let mut world = World::with_tenants().under(both);
+    world.put_store("twin", world.stores.get("aws").cloned());
+    let asked = Claim { store: "twin".into(), ..claim("payments-prod", "a").of("payments/prod/db") };
+    world.holds(asked.clone(), at(1));
+    let secret = ObjectName::new("payments-prod", "a");
+    let kept = |world: &World| retention(&secret, world.holding(&secret).unwrap(), world, now());
+    assert_eq!(kept(&world), Retention::Keep);
+    world.policies.remove("second");
+    assert!(matches!(kept(&world), Retention::Withdraw(refusal) if refusal.reason == Reason::KeyNotAllowed));
+    // Edited past admission to a key that it may not have: what it held is still allowed.
+    world.put_claim(claim("payments-prod", "a").of("billing/prod/db"));
+    assert_eq!(kept(&world), Retention::Keep);
+}

@@ -4,6 +4,7 @@
 use super::admission::beside;
 use super::bed::{Bed, by_name, condition, is_current, is_ready, keys_of, scene};
 use super::case::{Case, Verb, Verdict};
+use super::doors::Door;
 use super::offline::is_of_projection;
 use super::scene::resource;
 use super::words;
@@ -271,4 +272,43 @@ fn guard_is_put_back(bed: &Bed, case: &Case) -> Result<(), String> {
         now if now == before => Ok(()),
         now => Err(format!("not put back: was {before:?}, is {now:?}")),
     })
+}
+
+/// What got past admission and is not the operator's to undo is on a report, by the rule and the reason that the case says.
+/// Then it is taken away again.
+pub fn reported(bed: &Bed, cases: &[Case]) -> (usize, Vec<String>) {
+    let cases: Vec<(&Case, &str)> = cases.iter().filter_map(|case| Some((case, Door::Bare.reports(case)?))).collect();
+    let mut faults = beside(&cases, |(case, _)| {
+        let answer = bed.caller.ask_in_earnest(&case.step);
+        if answer.is_ok() { vec![] } else { vec![format!("Bare, {}: {answer:?}", case.title)] }
+    });
+    let missing = || -> Vec<String> {
+        let reports = bed.caller.list("SegmentationReport");
+        let told = reports.iter().filter_map(|report| report["status"]["violations"].as_array()).flatten();
+        let told: Vec<&Value> = told.collect();
+        let says = |case: &Case, reason: &str, violation: &Value| {
+            let object = &violation["object"];
+            violation["rule"] == *case.rule
+                && violation["reason"] == reason
+                && object["kind"] == *case.step.kind
+                && object["name"] == *case.step.name
+                && object["namespace"].as_str() == case.step.namespace.as_deref()
+        };
+        let absent = cases.iter().filter(|(case, reason)| !told.iter().any(|one| says(case, reason, one)));
+        absent.map(|(case, reason)| format!("Bare, {}: no report says {reason}", case.title)).collect()
+    };
+    let looked = await_within(SOON * 4, || match missing() {
+        none if none.is_empty() => Ok(()),
+        some => Err(some),
+    });
+    faults.extend(looked.err().unwrap_or_default());
+    beside(&cases, |(case, _)| {
+        let (version, plural) = resource(&case.step.kind);
+        let root = if version == "v1" { "/api" } else { "/apis" };
+        let space = case.step.namespace.as_ref().map(|n| format!("/namespaces/{n}")).unwrap_or_default();
+        let path = format!("{root}/{version}{space}/{plural}/{}", case.step.name);
+        bed.caller.admin("DELETE", &path, &Value::Null);
+        vec![]
+    });
+    (cases.len(), faults)
 }

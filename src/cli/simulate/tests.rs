@@ -7,7 +7,7 @@ use crate::api::Reason;
 use jiff::Timestamp;
 use proptest::prelude::*;
 
-const PLATFORM: &str = r#"apiVersion: scopedsecrets.io/v1alpha1
+pub(super) const PLATFORM: &str = r#"apiVersion: scopedsecrets.io/v1alpha1
 kind: ScopedSecretStore
 metadata: {name: aws}
 spec:
@@ -31,7 +31,7 @@ kind: Namespace
 metadata: {name: billing-prod, labels: {tenant: billing, environment: prod}}
 "#;
 
-fn secret(namespace: &str, name: &str, key: &str) -> String {
+pub(super) fn secret(namespace: &str, name: &str, key: &str) -> String {
     format!(
         "apiVersion: scopedsecrets.io/v1alpha1
 kind: ScopedSecret
@@ -52,11 +52,11 @@ fn report_with(files: &[(&str, &str)], options: &Options) -> Report {
     simulate(&sources, Timestamp::from_second(1_767_225_600).unwrap(), options)
 }
 
-fn report(files: &[(&str, &str)]) -> Report {
+pub(super) fn report(files: &[(&str, &str)]) -> Report {
     report_with(files, &Options::default())
 }
 
-fn line(finding: &Finding) -> usize {
+pub(super) fn line(finding: &Finding) -> usize {
     finding.location.as_ref().unwrap().at.line
 }
 

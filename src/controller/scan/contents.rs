@@ -4,12 +4,13 @@
 
 use super::pages::Unread;
 use super::seen_content::SeenContent;
-use super::{ScanError, Walk, marks, pages};
+use super::{ScanError, Walk, pages};
 use crate::admission::rules::copies;
 use crate::api::Reason;
 use crate::controller::index::object_name;
 use crate::segmentation::authorize::{owners, owners_of_weak};
 use crate::segmentation::copies::scan;
+use crate::segmentation::replication;
 use crate::segmentation::violation::{ObjectRef, Violation};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -25,7 +26,7 @@ pub(super) async fn walk(walk: &mut Walk<'_>) -> Result<(), ScanError> {
             }
             let namespace = secret.metadata.namespace.as_deref().unwrap_or_default();
             let governed = walk.members.get_key_value(namespace);
-            let mark = governed.and_then(|(name, segment)| marks::judge(&secret.metadata, name, segment));
+            let mark = governed.and_then(|(name, segment)| replication::found(&secret.metadata, name, segment));
             let copies = compare(walk, "Secret", &secret);
             walk.add(mark.into_iter().chain(copies));
         });
