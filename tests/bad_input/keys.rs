@@ -127,7 +127,6 @@ fn the_core_refuses_what_got_past_the_crd() {
                 target_type: None,
                 has_consumers: true,
                 retain: false,
-                ends: None,
                 asks: [((*key).into(), VersionAsked::Current)].into(),
             };
             match authorize(&claim, &world, Timestamp::UNIX_EPOCH) {
