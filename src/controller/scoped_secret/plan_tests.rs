@@ -196,6 +196,15 @@ fn an_allowed_claim() {
             "Ready",
             Situation { spec: spec(", target: {immutable: true}"), change: |o| o.due = true, ..at_rest() },
         ),
+        (
+            "immutable is not refreshed on demand either",
+            "Ready",
+            Situation {
+                spec: spec(", target: {immutable: true}"),
+                change: |o| o.refresh_at = Some("now"),
+                ..at_rest()
+            },
+        ),
         ("asked to refresh", "fetch", Situation { change: |o| o.refresh_at = Some("now"), ..at_rest() }),
         ("the spec changed", "fetch", Situation { change: |o| o.spec_digests = &OF_ANOTHER_SPEC, ..at_rest() }),
         ("written by somebody", "read", Situation { content: Content::Unread, ..at_rest() }),
