@@ -73,7 +73,12 @@ fn secret(i: u32, keys: &SealKeys) -> (ObjectName, ObjectMeta) {
     let (fingerprints, marks) = keys.sealed_prints(&[keys.print(format!("kX9mQ2vL8nR5wT3z-{i:08}").as_bytes())]);
     let holding = Holding {
         claim: name.name.clone(),
-        versions: [(CanonicalKey::from_sealed(&key), uid(3, i).into())].into(),
+        versions: [KeyVersion {
+            key: CanonicalKey::from_sealed(&key),
+            id: uid(3, i).into(),
+            created: Some(Timestamp::UNIX_EPOCH),
+        }]
+        .into(),
         held_since: Timestamp::UNIX_EPOCH,
         fingerprints,
         marks,

@@ -184,7 +184,7 @@ impl Observed {
         let versions: Vec<_> = status
             .remote_versions
             .iter()
-            .filter_map(|v| Some((canonical(&v.key)?, v.version_id.as_str().into())))
+            .filter_map(|v| Some(KeyVersion::undated(canonical(&v.key)?, v.version_id.as_str())))
             .collect();
         let mut holding = Holding::of_claim(asked, Vec::new());
         holding.versions = versions.into();

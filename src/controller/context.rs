@@ -33,6 +33,8 @@ pub enum Job {
     Policy(String),
     /// The SegmentGuard of a namespace.
     Guard(Arc<str>),
+    /// A KeyRevocation.
+    Revocation(String),
     /// The seal key.
     Key,
 }

@@ -18,7 +18,7 @@ fn sealed(name: &ObjectName, held: &str, since: i64, made: i64) -> ObjectMeta {
     let keys = keys();
     let holding = Holding {
         claim: name.name.clone(),
-        versions: [(key(held), "v1".into())].into(),
+        versions: [KeyVersion::undated(key(held), "v1")].into(),
         fingerprints: [].into(),
         marks: Default::default(),
         held_since: at(since),

@@ -15,6 +15,7 @@ pub mod key;
 pub mod pattern;
 pub mod policy;
 pub mod references;
+pub mod revoked;
 pub mod seal;
 pub mod segment;
 pub mod verdict;

@@ -9,7 +9,7 @@
 use super::copies::{MARKER_BYTES, Mark, Marker, Marks};
 use super::fingerprint::Fingerprint;
 use super::key::CanonicalKey;
-use super::world::{Holding, ObjectName};
+use super::world::{Holding, KeyVersion, ObjectName};
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::{hkdf, hmac};
 use base64::Engine;
@@ -138,6 +138,8 @@ struct StoredGeneration {
 struct Wire {
     c: String,
     k: Vec<(String, String)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    d: Vec<Option<i64>>,
     h: i64,
     f: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -246,7 +248,8 @@ impl SealKeys {
         let holding = &record.holding;
         let wire = Wire {
             c: holding.claim.to_string(),
-            k: holding.versions.iter().map(|(key, version)| (key.as_str().to_owned(), version.to_string())).collect(),
+            k: holding.versions.iter().map(|v| (v.key.as_str().to_owned(), v.id.to_string())).collect(),
+            d: holding.versions.iter().map(|v| v.created.map(Timestamp::as_second)).collect(),
             h: holding.held_since.as_second(),
             f: BASE64.encode(holding.fingerprints.iter().flat_map(|f| f.0).collect::<Vec<u8>>()),
             m: BASE64.encode(holding.marks.to_sealed()),
@@ -291,7 +294,12 @@ impl SealKeys {
         let wire: Wire = serde_json::from_slice(plain).map_err(|_| BrokenSeal::Invalid)?;
         let fingerprints = BASE64.decode(&wire.f).map_err(|_| BrokenSeal::Invalid)?;
         let digest = |text: &str| Digest::from_sealed(text).ok_or(BrokenSeal::Invalid);
-        let versions = wire.k.into_iter().map(|(key, version)| (CanonicalKey::from_sealed(&key), version.into()));
+        let dates = wire.d.into_iter().chain(std::iter::repeat(None));
+        let versions = wire.k.into_iter().zip(dates).map(|((key, id), created)| KeyVersion {
+            key: CanonicalKey::from_sealed(&key),
+            id: id.into(),
+            created: created.and_then(|second| Timestamp::from_second(second).ok()),
+        });
         let fingerprints: Box<[Fingerprint]> =
             fingerprints.chunks_exact(16).filter_map(|c| Some(Fingerprint(c.try_into().ok()?))).collect();
         let marks = BASE64.decode(&wire.m).map_err(|_| BrokenSeal::Invalid)?;
@@ -435,7 +443,7 @@ mod tests {
         let (fingerprints, marks) = keys(1).sealed_prints(&[keys(1).print(b"a value that is long enough")]);
         let holding = Holding {
             claim: "orders-db".into(),
-            versions: [(key, "v1".into())].into(),
+            versions: [KeyVersion { key, id: "v1".into(), created: Timestamp::from_second(1_767_225_000).ok() }].into(),
             held_since: Timestamp::from_second(1_767_225_600).unwrap(),
             fingerprints,
             marks,

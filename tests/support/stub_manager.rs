@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use serde_json::{Value, json};
@@ -75,9 +75,13 @@ pub enum Mood {
     Knows(&'static str),
 }
 
+/// Its number, and when it was put, in Unix time.
+#[derive(Clone, Copy, Default)]
+struct Version(u64, f64);
+
 #[derive(Default)]
 struct State {
-    keys: BTreeMap<String, (Says, u64)>,
+    keys: BTreeMap<String, (Says, Version)>,
     mood: Mood,
     versions: u64,
     calls: Vec<(String, Vec<String>)>,
@@ -104,7 +108,8 @@ impl StubManager {
     pub fn put(&self, key: &str, says: Says) {
         let mut state = self.state();
         state.versions += 1;
-        let version = state.versions;
+        let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+        let version = Version(state.versions, created);
         state.keys.insert(key.to_owned(), (says, version));
     }
 
@@ -253,7 +258,7 @@ fn answer(request: &Request, state: &mut State) -> (u16, &'static str, String) {
     }
     let (one, keys) = request.keys();
     state.calls.push((request.target.clone(), keys.clone()));
-    let missing = (Says::Error("ResourceNotFoundException"), 0);
+    let missing = (Says::Error("ResourceNotFoundException"), Version::default());
     let said = |key: &String| state.keys.get(key).unwrap_or(&missing);
     if let Some(key) = one {
         let (says, version) = said(&key);
@@ -274,9 +279,9 @@ fn answer(request: &Request, state: &mut State) -> (u16, &'static str, String) {
     (200, JSON, json!({"SecretValues": values, "Errors": errors}).to_string())
 }
 
-fn entry(key: &str, says: &Says, version: u64) -> Option<Value> {
+fn entry(key: &str, says: &Says, Version(version, created): Version) -> Option<Value> {
     let mut entry = json!({
-        "Name": key, "ARN": arn(ACCOUNT, REGION, key), "VersionStages": ["AWSCURRENT"], "CreatedDate": 1.7e9,
+        "Name": key, "ARN": arn(ACCOUNT, REGION, key), "VersionStages": ["AWSCURRENT"], "CreatedDate": created,
         "VersionId": format!("00000000-0000-4000-8000-{version:012}"),
     });
     match says {

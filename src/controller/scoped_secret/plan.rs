@@ -14,10 +14,9 @@ use crate::api::reason::Nature;
 use crate::api::{Reason, ScopedSecretSpec};
 use crate::controller::index::SecretFacts;
 use crate::segmentation::authorize::Retention;
-use crate::segmentation::key::CanonicalKey;
 use crate::segmentation::seal::{BrokenSeal, Digests, SealRecord};
 use crate::segmentation::verdict::{Grant, Refusal, Verdict};
-use crate::segmentation::world::Holding;
+use crate::segmentation::world::{Holding, KeyVersion};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -212,7 +211,13 @@ pub fn ownership(name: &str, uid: &str, secret: &SecretFacts, owner: Owner) -> O
 pub fn decide(o: &Observed<'_>) -> Step {
     let owned = o.secret.map(|secret| (secret, ownership(o.name, o.uid, secret, o.owner)));
     let ours = matches!(owned, Some((_, Ownership::Ours)));
+    // A version that has leaked goes, whatever its claim may have.
+    let leaked = match o.retention {
+        Some(Retention::Withdraw(why)) if why.reason == Reason::KeyRevoked => Some(why),
+        _ => None,
+    };
     let refused = match (o.verdict, o.retention) {
+        _ if leaked.is_some() => true,
         (Verdict::Refused(_), Some(Retention::Withdraw(_))) => true,
         (Verdict::Refused(refusal), _) => refusal.reason.is_an_end(),
         _ => false,
@@ -225,6 +230,9 @@ pub fn decide(o: &Observed<'_>) -> Step {
         if bent || how != Mend::default() {
             return Step::MendSecret(how);
         }
+    }
+    if let Some(why) = leaked.filter(|_| ours) {
+        return withdraw(o, why);
     }
     match o.verdict {
         Verdict::Undecided(refusal) => Step::Report(Outcome::Undecided(refusal.clone())),
@@ -345,8 +353,11 @@ fn is_up_to_date(o: &Observed<'_>, secret: &SecretFacts, grant: &Grant) -> bool 
 
 /// Whether fetched versions leave nothing to write: with the values in hand an old seal is renewed, and one from before there
 /// were marks completed.
-pub fn is_unchanged(o: &Observed<'_>, grant: &Grant, versions: &[(CanonicalKey, Box<str>)]) -> bool {
-    let same = |seal: &Arc<SealRecord>| *seal.holding.versions == *versions;
+pub fn is_unchanged(o: &Observed<'_>, grant: &Grant, versions: &[KeyVersion]) -> bool {
+    let same = |seal: &Arc<SealRecord>| {
+        let kept = &seal.holding.versions;
+        kept.len() == versions.len() && versions.iter().zip(kept).all(|(new, kept)| new.is_kept_by(kept))
+    };
     let renewed = |secret: &SecretFacts| {
         let complete = secret.seal.as_ref().is_ok_and(|seal| same(seal) && seal.holding.is_marked());
         secret.seal_is_current && is_up_to_date(o, secret, grant) && complete

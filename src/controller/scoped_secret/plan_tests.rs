@@ -52,7 +52,7 @@ fn refusal() -> Refusal {
 fn secret() -> SecretFacts {
     let holding = Holding {
         claim: "orders".into(),
-        versions: [(key(), "v1".into())].into(),
+        versions: [KeyVersion::undated(key(), "v1")].into(),
         fingerprints: [].into(),
         marks: Default::default(),
         held_since: now(),
@@ -421,7 +421,7 @@ fn nothing_is_fetched_that_is_not_allowed() {
 #[test]
 fn what_leaves_nothing_to_write() {
     let unchanged = |situation: &Situation, version: &str| {
-        situation.observe(|o| is_unchanged(o, &grant(), &[(key(), version.into())]))
+        situation.observe(|o| is_unchanged(o, &grant(), &[KeyVersion::undated(key(), version)]))
     };
     assert!(unchanged(&at_rest(), "v1"));
     assert!(!unchanged(&at_rest(), "v2"), "another version");

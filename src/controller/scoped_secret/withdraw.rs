@@ -126,7 +126,12 @@ async fn part_with_orphan(cx: &Context, secret: &ObjectName) -> Result<(), Failu
         facts = mended;
     }
     if seal.holding.retain {
-        if seal.holding.ends.is_none_or(|end| end > cx.now()) {
+        let ends = {
+            let index = cx.index();
+            let judged = retention(secret, &seal.holding, &index.world, cx.now());
+            matches!(judged, Retention::Withdraw(why) if why.reason.is_an_end())
+        };
+        if !ends {
             look_afresh(cx, &secret.namespace, Some(&seal.holding)).await?;
         }
         let index = cx.index();

@@ -14,7 +14,7 @@ use crate::segmentation::authorize::{authorize, shared_value};
 use crate::segmentation::key::CanonicalKey;
 use crate::segmentation::seal::{Print, SealRecord};
 use crate::segmentation::verdict::{AuthorisedKey, Grant, Verdict};
-use crate::segmentation::world::{Holding, VersionAsked};
+use crate::segmentation::world::{Holding, KeyVersion, VersionAsked};
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DeleteParams, PostParams, Preconditions};
@@ -267,6 +267,10 @@ impl Work<'_> {
                 let text = "the answer is another secret than the one that was authorised (another name, account or region) and was thrown away";
                 return Err(Failure::new(Reason::RemoteIdentityMismatch, named(&text)));
             }
+            if self.cx.index().world.revocations.revoke(&version(key, &answer)) {
+                let text = "the version that the manager has was revoked (see KeyRevocations, or ask the platform team): it is projected again once a newer one is stored";
+                return Err(Failure::new(Reason::KeyRevoked, named(&text)));
+            }
             found.push((key.clone(), answer));
         }
         Ok(found)
@@ -415,6 +419,10 @@ pub(super) async fn mend(cx: &Context, mut secret: Secret) -> Result<Option<Secr
     }
 }
 
-fn versions(answers: &[(AuthorisedKey, Arc<Answer>)]) -> Box<[(CanonicalKey, Box<str>)]> {
-    answers.iter().map(|(key, answer)| (key.canonical.clone(), answer.version_id.as_str().into())).collect()
+fn versions(answers: &[(AuthorisedKey, Arc<Answer>)]) -> Box<[KeyVersion]> {
+    answers.iter().map(|(key, answer)| version(key, answer)).collect()
+}
+
+fn version(key: &AuthorisedKey, answer: &Answer) -> KeyVersion {
+    KeyVersion { key: key.canonical.clone(), id: answer.version_id.as_str().into(), created: answer.created }
 }
