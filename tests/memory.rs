@@ -15,7 +15,7 @@ use scoped_secrets::segmentation::access::subject::Subject;
 use scoped_secrets::segmentation::access::{Access, Binding, RbacName};
 use scoped_secrets::segmentation::key::{CanonicalKey, Realm};
 use scoped_secrets::segmentation::seal::{Generation, SealKeys, SealRecord};
-use scoped_secrets::segmentation::world::{Holding, ObjectName, StoreState};
+use scoped_secrets::segmentation::world::{Holding, KeyVersion, ObjectName, StoreState};
 use serde_json::json;
 use std::alloc::System;
 use std::sync::{Mutex, PoisonError};

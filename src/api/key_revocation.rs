@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 pub const WITHDRAWN: usize = 1024;
 /// So many pods that hold an old value are listed.
 pub const PODS: usize = 128;
+/// So many revoked versions of a file are listed.
+pub const VERSIONS: usize = 256;
 
 /// A leaked key: its projections go at once, and stay gone until the key has a version that was not revoked.
 #[derive(CustomResource, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -54,7 +56,7 @@ pub struct KeyRevocationSpec {
 }
 
 /// How far it is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KeyRevocationStatus {
     /// Complete: no Secret and no pod holds a revoked version. Reconciling and Stalled only while true.
@@ -64,10 +66,10 @@ pub struct KeyRevocationStatus {
     /// The metadata.generation that this status speaks of; -1 before the first look.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// The Secrets that held a revoked version. The first 1024.
+    /// The Secrets that held a revoked version, each written here before it is taken away. The first 1024.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1024), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["namespace", "name"]))]
-    pub withdrawn: Vec<InNamespace>,
+    pub withdrawn: Vec<WithdrawnSecret>,
     /// The pods that may still hold a revoked value, since they were started with it. The first 128.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 128), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["namespace", "name"]))]
@@ -77,8 +79,11 @@ pub struct KeyRevocationStatus {
     pub pod_count: Option<i64>,
     /// Of a directory of files: the versions that are revoked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), inner(length(max = 128)), extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(length(max = 256), inner(length(max = 128)), extend("x-kubernetes-list-type" = "set"))]
     pub revoked_versions: Vec<String>,
+    /// Whether revokedVersions has them all; before the directory could be read every version counts as revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_versions_complete: Option<bool>,
     /// When nothing held a revoked version any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "time_schema")]
@@ -94,4 +99,20 @@ pub struct InNamespace {
     /// Its name.
     #[schemars(length(max = 253))]
     pub name: String,
+}
+
+/// A Secret that held a revoked version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WithdrawnSecret {
+    /// Its namespace.
+    #[schemars(length(max = 63))]
+    pub namespace: String,
+    /// Its name.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// When it was seen to hold no revoked version any more; absent while it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "time_schema")]
+    pub withdrawal_time: Option<Time>,
 }

@@ -14,7 +14,7 @@ use crate::controller::providers::declared_realm;
 use crate::segmentation::guarantees::Told;
 use crate::segmentation::key::{CanonicalKey, Realm, RemoteKey};
 use crate::segmentation::policy::Policy;
-use crate::segmentation::world::{Claim, Holding, ObjectName, PolicyState, StoreState, World};
+use crate::segmentation::world::{Claim, Holding, KeyVersion, ObjectName, PolicyState, StoreState, World};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;

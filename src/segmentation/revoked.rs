@@ -24,7 +24,7 @@ impl Revocation {
         match (version.created, &self.versions) {
             // Times of Kubernetes are whole seconds: what came within that second may have come before.
             (Some(created), _) => created.as_second() <= self.created.as_second(),
-            (None, Some(versions)) => versions.contains(&*version.id),
+            (None, Some(versions)) => !version.is_known() || versions.contains(&*version.id),
             (None, None) => true,
         }
     }
@@ -158,9 +158,13 @@ mod tests {
             all.put("leak", Some(Revocation { versions, ..revocation("file", "payments/prod/db") }), &stores());
         };
         let held = version("file:/etc/secrets/payments/prod/db", None);
-        for (versions, revoked) in [(None, true), (Some(&["v1", "v0"][..]), true), (Some(&["v0"][..]), false)] {
+        let unknown = KeyVersion::undated(held.key.clone(), "");
+        for (versions, revoked) in
+            [(None, true), (Some(&["v1", "v0"][..]), true), (Some(&["v0"][..]), false), (Some(&[][..]), false)]
+        {
             put(&mut all, versions);
             assert_eq!(all.revoke(&held), revoked, "{versions:?}");
+            assert!(all.revoke(&unknown), "which version it is cannot be told: {versions:?}");
         }
     }
 

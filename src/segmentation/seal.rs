@@ -68,6 +68,11 @@ impl Digests {
         self.0[0]
     }
 
+    /// Each, the current one first.
+    pub fn iter(&self) -> impl Iterator<Item = &Digest> {
+        self.0.iter()
+    }
+
     /// Whether a seal, of whatever generation, says the same.
     pub fn contains(&self, sealed: &Digest) -> bool {
         self.0.contains(sealed)
@@ -482,6 +487,37 @@ mod tests {
         let opened = keys.open(&secret, &keys.seal(&secret, &old, [7; 12]).unwrap()).unwrap();
         assert_eq!(opened.holding.fingerprints, old.holding.fingerprints);
         assert!(!opened.holding.is_marked() && opened.holding.marks.each.is_empty());
+    }
+
+    #[test]
+    fn a_seal_from_before_there_were_dates_opens() {
+        let wire = |seal: &str| {
+            let keys = keys(1);
+            let body = BASE64.decode(seal.rsplit('.').next().unwrap()).unwrap();
+            let nonce = Nonce::try_assume_unique_for_key(&body[..NONCE_LEN]).unwrap();
+            let mut sealed = body[NONCE_LEN..].to_vec();
+            let bound = bound_to(&ObjectName::new("a", "b"), &keys.current().id);
+            let plain = keys.current().sealing.open_in_place(nonce, bound, &mut sealed).unwrap();
+            serde_json::from_slice::<serde_json::Value>(plain).unwrap()
+        };
+        let (keys, secret) = (keys(1), ObjectName::new("a", "b"));
+        let mut old = wire(&keys.seal(&secret, &record(), [7; 12]).unwrap());
+        assert_eq!(old["d"], serde_json::json!([1_767_225_000]));
+        old.as_object_mut().unwrap().remove("d");
+        let mut sealed = serde_json::to_vec(&old).unwrap();
+        let current = keys.current();
+        let nonce = Nonce::assume_unique_for_key([8; 12]);
+        current.sealing.seal_in_place_append_tag(nonce, bound_to(&secret, &current.id), &mut sealed).unwrap();
+        let seal = format!("v1.{}.{}", current.id, BASE64.encode([vec![8; 12], sealed].concat()));
+        let mut undated = record();
+        let key = undated.holding.versions[0].key.clone();
+        Arc::make_mut(&mut undated.holding).versions = [KeyVersion::undated(key, "v1")].into();
+        assert_eq!(keys.open(&secret, &seal), Ok(undated.clone()));
+        // Beside one that has a date.
+        let dated = record().holding.versions[0].clone();
+        let both = Arc::make_mut(&mut undated.holding);
+        both.versions = [both.versions[0].clone(), dated].into();
+        assert_eq!(keys.open(&secret, &keys.seal(&secret, &undated, [9; 12]).unwrap()), Ok(undated));
     }
 
     #[test]

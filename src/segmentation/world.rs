@@ -168,6 +168,11 @@ impl KeyVersion {
         Self { key, id: id.into(), created: None }
     }
 
+    /// Whether it is known which version it is: not where a seal could not be read.
+    pub fn is_known(&self) -> bool {
+        !self.id.is_empty()
+    }
+
     /// Whether what is kept is this version, with what is known of it.
     pub fn is_kept_by(&self, kept: &Self) -> bool {
         (&self.key, &self.id) == (&kept.key, &kept.id) && (self.created.is_none() || kept.created.is_some())

@@ -1,33 +1,34 @@
 //! KeyRevocations: takes every projection of a leaked key away, and follows it until nothing holds an old value.
 //!
 //! What goes, and that it stays gone, follows from the revocation itself (`segmentation/revoked.rs`) as soon as the watch has seen
-//! it. This job says so: what was withdrawn, which pods still run with it, and when it was over.
+//! it; who works on the ScopedSecret takes it away. This job says so: what was withdrawn, which pods still run with it, and when
+//! it was over. One thing is written ahead: that a Secret is about to go, since afterwards nothing would tell which pods had it.
 
 mod plan;
+mod pods;
+mod versions;
+
+pub use versions::names_of;
 
 use super::context::{Context, Job};
 use super::events::{self, Told};
 use super::index::Index;
 use super::queue::Lane;
-use super::scan::running;
 use super::store::brief;
 use super::watch::View;
 use crate::api::key_revocation::{InNamespace, KeyRevocation, KeyRevocationStatus};
 use crate::api::{FIELD_MANAGER, GROUP, Reason};
-use crate::provider::Ask;
 use crate::segmentation::key::{CanonicalKey, RemoteKey};
-use crate::segmentation::references::of_pods;
 use crate::segmentation::revoked::{Meant, Revocation, meant};
 use crate::segmentation::violation::ObjectRef;
-use crate::segmentation::world::{ObjectName, StoreState};
+use crate::segmentation::world::{Holding, KeyVersion, ObjectName};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use kube::api::{Api, ApiResource, DynamicObject, ListParams, PostParams};
+use kube::api::{Api, ApiResource, DynamicObject, PostParams};
 use kube::runtime::events::EventType;
 use plan::Observed;
 use serde_json::json;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// How long until pods, or a store that could not be read, are looked at again.
@@ -64,7 +65,8 @@ pub fn observe(cx: &Context, object: &DynamicObject, view: View) {
         spec: object.data.get("spec").cloned().unwrap_or_default(),
         status: revocation.status.unwrap_or_default(),
     };
-    let versions = Some(&known.status.revoked_versions).filter(|list| !list.is_empty());
+    let versions =
+        Some(&known.status.revoked_versions).filter(|_| known.status.revoked_versions_complete == Some(true));
     let revoked = Revocation {
         store: revocation.spec.store_ref.name,
         key,
@@ -77,9 +79,13 @@ pub fn observe(cx: &Context, object: &DynamicObject, view: View) {
         return;
     }
     let changed = index.world.revocations.get(&name) != Some(&revoked);
+    // Of that name there was another, whose end was not seen.
+    let lifted =
+        if changed && before.is_some_and(|b| b.uid != known.uid) { affected(&index, &name) } else { Vec::new() };
     index.world.put_revocation(&name, Some(revoked));
     index.revocations.insert(name.clone(), known);
     drop(index);
+    cx.retry(claims_among(lifted));
     if changed {
         look_at_claims(cx, &name);
     }
@@ -88,14 +94,16 @@ pub fn observe(cx: &Context, object: &DynamicObject, view: View) {
 
 /// A KeyRevocation is gone: what it was for may be projected again.
 pub fn gone(cx: &Context, name: &str) {
-    let affected = affected(&cx.index(), name);
     let mut index = cx.index_mut();
+    let lifted = affected(&index, name);
     index.world.put_revocation(name, None);
     index.revocations.remove(name);
     drop(index);
-    let claims =
-        affected.into_iter().filter_map(|(job, _)| if let Job::Claim(claim) = job { Some(claim) } else { None });
-    cx.retry(claims.collect());
+    cx.retry(claims_among(lifted));
+}
+
+fn claims_among(jobs: Vec<Job>) -> Vec<ObjectName> {
+    jobs.into_iter().filter_map(|job| if let Job::Claim(claim) = job { Some(claim) } else { None }).collect()
 }
 
 /// Queues those that are picked.
@@ -114,7 +122,7 @@ pub fn queue(cx: &Context, pick: impl Fn(&Revocation) -> bool) {
 /// Whatever names or holds the key is judged anew.
 fn look_at_claims(cx: &Context, name: &str) {
     let affected = affected(&cx.index(), name);
-    affected.into_iter().for_each(|(job, _)| cx.queue.add(job, Lane::Urgent));
+    affected.into_iter().for_each(|job| cx.queue.add(job, Lane::Urgent));
 }
 
 fn key_of(index: &Index, name: &str) -> Option<CanonicalKey> {
@@ -122,65 +130,126 @@ fn key_of(index: &Index, name: &str) -> Option<CanonicalKey> {
     if let Meant::Key(key) = meant(revocation, &index.world.stores) { Some(key) } else { None }
 }
 
-/// Who names or holds the key, each with its Secret.
-fn affected(index: &Index, name: &str) -> Vec<(Job, ObjectName)> {
+/// Who names or holds the key.
+fn affected(index: &Index, name: &str) -> Vec<Job> {
     let Some(key) = key_of(index, name) else { return Vec::new() };
-    let claims = index.world.claims_on(&key).map(|claim| {
-        let secret = ObjectName { namespace: claim.object.namespace.clone(), name: claim.target.clone() };
-        (Job::Claim(claim.object.clone()), secret)
-    });
+    let claims = index.world.claims_on(&key).map(|claim| Job::Claim(claim.object.clone()));
     let held = index.world.holdings_on(&key).map(|(secret, held)| {
-        let claim = ObjectName { namespace: secret.namespace.clone(), name: held.claim.clone() };
-        let job = if index.claims.contains_key(&claim) { Job::Claim(claim) } else { Job::Orphan(secret.clone()) };
-        (job, secret.clone())
+        let claim = index.claims_for(secret).find(|claim| claim.name == held.claim);
+        claim.map_or_else(|| Job::Orphan(secret.clone()), |claim| Job::Claim(claim.clone()))
     });
     claims.chain(held).collect()
 }
 
 /// Looks how far it is, and says so.
 pub async fn reconcile(cx: &Context, name: &str) {
-    let Some((known, mut observed)) = look(cx, name) else { return };
-    if let Err(error) = find_versions(cx, name, &mut observed).await {
+    let look = look(&cx.index(), name);
+    let Some((known, mut observed)) = look else { return };
+    if let Err(error) = versions::find(cx, name, &mut observed).await {
         tracing::debug!(revocation = name, error, "a revoked key could not be read; it is tried again");
     }
-    match pods(cx, name, &known.status, &observed).await {
+    let again = || cx.queue.add_at(Job::Revocation(name.to_owned()), tokio::time::Instant::now() + AGAIN);
+    match pods::find(cx, &plan::withdrawn(&observed, &known.status, cx.now())).await {
         Ok(pods) => observed.pods = pods,
         Err(error) => {
             tracing::warn!(revocation = name, error = %brief(&error), "the pods of a revoked key could not be looked at; it is tried again");
-            cx.queue.add_at(Job::Revocation(name.to_owned()), tokio::time::Instant::now() + AGAIN);
-            return;
+            return again();
         }
     }
     let status = plan::status(&observed, &known.status, cx.now());
-    let open = status.completion_time.is_none();
-    if status != known.status {
-        write(cx, name, &known, &status).await;
+    if status.completion_time.is_none() {
+        again();
     }
-    if open {
-        cx.queue.add_at(Job::Revocation(name.to_owned()), tokio::time::Instant::now() + AGAIN);
+    if status != known.status {
+        let writing = cx.revoking.lock().await;
+        if write(cx, name, &known, &status).await {
+            drop(writing);
+            tell(cx, name, &known, &status).await;
+        }
     }
 }
 
-fn look(cx: &Context, name: &str) -> Option<(Known, Observed)> {
-    let index = cx.index();
+/// Writes down that a Secret is about to be taken away, in every revocation that is for it, which is read anew for that. It goes
+/// even if that fails: a leak does not wait for a list.
+pub async fn list_first(cx: &Context, secret: &ObjectName, held: Option<&Holding>) {
+    let names = covering(&cx.index(), secret, held);
+    let api: Api<DynamicObject> = Api::all_with(cx.client.clone(), &ApiResource::erase::<KeyRevocation>(&()));
+    for name in names {
+        match api.get_opt(&name).await {
+            Ok(Some(fresh)) => observe(cx, &fresh, View::Newest),
+            Ok(None) => gone(cx, &name),
+            Err(error) => {
+                tracing::debug!(revocation = name, error = %brief(&error), "a KeyRevocation was not read anew")
+            }
+        }
+        let _writing = cx.revoking.lock().await;
+        let look = look(&cx.index(), &name);
+        let Some((known, mut observed)) = look else { continue };
+        let leaked = in_namespace(&secret.namespace, &secret.name);
+        if known
+            .status
+            .withdrawn
+            .iter()
+            .any(|w| w.withdrawal_time.is_none() && (&w.namespace, &w.name) == (&leaked.namespace, &leaked.name))
+        {
+            continue;
+        }
+        observed.standing.insert(leaked.clone());
+        observed.leaked.insert(leaked);
+        observed.pods = known.status.pods.iter().cloned().collect();
+        write(cx, &name, &known, &plan::status(&observed, &known.status, cx.now())).await;
+    }
+}
+
+/// The revocations that are for what a Secret holds, or, where that is not known, for what its claim names.
+fn covering(index: &Index, secret: &ObjectName, held: Option<&Holding>) -> BTreeSet<String> {
+    let revocations = &index.world.revocations;
+    let claimed = index.claims_for(secret).filter_map(|claim| index.world.claim(claim));
+    let unknown = |key| KeyVersion::undated(key, "");
+    let versions: Vec<KeyVersion> = match held {
+        Some(held) => held.versions.to_vec(),
+        None => claimed.flat_map(|claim| index.world.canonical_keys(claim)).map(unknown).collect(),
+    };
+    let names = versions.iter().flat_map(|version| revocations.of_key(&version.key).map(move |name| (name, version)));
+    let covers = |name: &str, version| revocations.get(name).is_some_and(|revocation| revocation.covers(version));
+    names.filter(|(name, version)| covers(name, version)).map(|(name, _)| name.clone()).collect()
+}
+
+fn look(index: &Index, name: &str) -> Option<(Known, Observed)> {
     let known = index.revocations.get(name)?.clone();
     let revocation = index.world.revocations.get(name)?;
-    let meant = meant(revocation, &index.world.stores);
-    let mut standing = BTreeSet::new();
-    if let Meant::Key(key) = &meant {
-        let held = index.world.holdings_on(key);
-        let leaked = held.filter(|(_, held)| held.versions.iter().any(|v| v.key == *key && revocation.covers(v)));
-        standing.extend(leaked.map(|(secret, _)| in_namespace(&secret.namespace, &secret.name)));
-    }
-    let observed = Observed {
+    let mut observed = Observed {
         created: revocation.created,
         generation: known.generation,
-        meant,
-        standing,
+        meant: meant(revocation, &index.world.stores),
+        standing: BTreeSet::new(),
+        leaked: BTreeSet::new(),
+        earlier: Vec::new(),
         versions_open: false,
-        versions: revocation.versions.clone().unwrap_or_default(),
+        versions: known.status.revoked_versions.iter().cloned().collect(),
         pods: BTreeSet::new(),
     };
+    let Meant::Key(key) = &observed.meant else { return Some((known, observed)) };
+    observed.versions_open = key.is_file() && revocation.versions.is_none();
+    for (secret, held) in index.world.holdings_on(key) {
+        let secret = in_namespace(&secret.namespace, &secret.name);
+        for version in held.versions.iter().filter(|v| v.key == *key && revocation.covers(v)) {
+            observed.standing.insert(secret.clone());
+            if version.is_known() {
+                observed.leaked.insert(secret.clone());
+            }
+            if observed.versions_open && version.is_known() {
+                observed.versions.insert(version.id.to_string());
+            }
+        }
+    }
+    // What was withdrawn for a revocation before this one held versions that this one is for, too.
+    let others = index.world.revocations.of_key(key).filter(|other| *other != name);
+    for other in others.filter_map(|other| Some((index.world.revocations.get(other)?, index.revocations.get(other)?))) {
+        if other.0.created <= revocation.created {
+            observed.earlier.extend(other.1.status.withdrawn.iter().cloned());
+        }
+    }
     Some((known, observed))
 }
 
@@ -188,96 +257,10 @@ fn in_namespace(namespace: &str, name: &str) -> InNamespace {
     InNamespace { namespace: namespace.to_owned(), name: name.to_owned() }
 }
 
-/// A directory of files has no dates: what is there now, and what was projected, is revoked.
-async fn find_versions(cx: &Context, name: &str, observed: &mut Observed) -> Result<(), String> {
-    let Meant::Key(key) = observed.meant.clone() else { return Ok(()) };
-    if !key.is_file() || !observed.versions.is_empty() {
-        return Ok(());
-    }
-    observed.versions_open = true;
-    let (store, ask) = {
-        let index = cx.index();
-        let revocation = index.world.revocations.get(name).ok_or("it is gone")?;
-        let realm = index.world.stores.get(&revocation.store).and_then(StoreState::realm).ok_or("no store")?;
-        let (_, ask) = realm.resolve(&revocation.key).map_err(|why| why.to_string())?;
-        let held = index.world.holdings_on(&key).flat_map(|(_, held)| held.versions.iter());
-        observed.versions.extend(held.filter(|v| v.key == key && !v.id.is_empty()).map(|v| v.id.to_string()));
-        (revocation.store.clone(), ask)
-    };
-    let keys = cx.keys().ok_or("there is no seal key yet")?;
-    let provider = cx.providers.connect(&store, None, &keys).await.map_err(|failure| failure.message)?;
-    match provider.fetch(Ask::current(ask)).await {
-        Ok(answer) => observed.versions.extend([answer.version_id.clone()]),
-        // What is not there now cannot be known again by its digest: what comes is new.
-        Err(error) if !observed.versions.is_empty() => tracing::debug!(%error, "a revoked key has no current version"),
-        Err(error) => return Err(error.to_string()),
-    }
-    observed.versions_open = false;
-    Ok(())
-}
-
-/// The pods that were started while a revoked version was in their Secret, and still run.
-async fn pods(
-    cx: &Context,
-    name: &str,
-    old: &KeyRevocationStatus,
-    observed: &Observed,
-) -> Result<BTreeSet<InNamespace>, kube::Error> {
-    let mut secrets: BTreeMap<String, BTreeMap<String, Timestamp>> = BTreeMap::new();
-    {
-        let index = cx.index();
-        let withdrawn = old.withdrawn.iter().chain(&observed.standing).cloned();
-        for InNamespace { namespace, name } in withdrawn {
-            let secret = ObjectName::new(&namespace, &name);
-            secrets.entry(namespace).or_default().insert(name, renewed(&index, &secret));
-        }
-        // Those that were withdrawn and are not listed, since the operator ended in between.
-        let refused = affected(&index, name).into_iter().filter_map(|(job, secret)| match job {
-            Job::Claim(claim) if index.claims.get(&claim)?.status.ready_reason() == Some(Reason::KeyRevoked) => {
-                Some(secret)
-            }
-            _ => None,
-        });
-        for secret in refused {
-            let until = renewed(&index, &secret);
-            secrets.entry(secret.namespace.to_string()).or_default().insert(secret.name.to_string(), until);
-        }
-    }
-    let mut found = BTreeSet::new();
-    for (namespace, secrets) in secrets {
-        let api: Api<Pod> = Api::namespaced(cx.client.clone(), &namespace);
-        let mut token = None;
-        loop {
-            let params = ListParams { limit: Some(100), continue_token: token, ..ListParams::default() };
-            let page = api.list(&params).await?;
-            for pod in &page.items {
-                let started = pod.status.as_ref().and_then(|status| status.start_time.as_ref());
-                let (Some(spec), Some(started)) = (running(pod), started) else { continue };
-                if of_pods(spec).iter().any(|secret| secrets.get(*secret).is_some_and(|until| started.0 < *until)) {
-                    found.insert(in_namespace(&namespace, &pod.name_any()));
-                }
-            }
-            token = page.metadata.continue_.filter(|next| !next.is_empty());
-            if token.is_none() {
-                break;
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// From when on a pod that starts has a newer version: the last change of the Secret, once it has one.
-fn renewed(index: &Index, secret: &ObjectName) -> Timestamp {
-    let held = index.world.holding(secret);
-    let clean = held.is_some_and(|held| !held.versions.iter().any(|version| index.world.revocations.revoke(version)));
-    let claims = index.claims_for(secret).filter_map(|claim| index.claims.get(claim));
-    let changed = claims.filter_map(|record| record.status.recall().last_change_time.map(|time| time.0)).max();
-    changed.filter(|_| clean).unwrap_or(Timestamp::MAX)
-}
-
-async fn write(cx: &Context, name: &str, known: &Known, status: &KeyRevocationStatus) {
+/// Whether it was written. Called with [`Context::revoking`] held.
+async fn write(cx: &Context, name: &str, known: &Known, status: &KeyRevocationStatus) -> bool {
     if !cx.leads() {
-        return;
+        return false;
     }
     let object = json!({
         "apiVersion": format!("{GROUP}/v1alpha1"),
@@ -286,18 +269,19 @@ async fn write(cx: &Context, name: &str, known: &Known, status: &KeyRevocationSt
         "spec": known.spec,
         "status": status,
     });
-    let Ok(object) = serde_json::from_value::<DynamicObject>(object) else { return };
+    let Ok(object) = serde_json::from_value::<DynamicObject>(object) else { return false };
     let api: Api<DynamicObject> = Api::all_with(cx.client.clone(), &ApiResource::erase::<KeyRevocation>(&()));
     let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
     match api.replace_status(name, &params, &object).await {
         Ok(written) => {
             observe(cx, &written, View::Newest);
-            tell(cx, name, known, status).await;
+            true
         }
         // Its event is on the way.
-        Err(kube::Error::Api(refusal)) if [404, 409].contains(&refusal.code) => {}
+        Err(kube::Error::Api(refusal)) if [404, 409].contains(&refusal.code) => false,
         Err(error) => {
             tracing::warn!(revocation = name, error = %brief(&error), "the status of a KeyRevocation was not written; it is tried again");
+            false
         }
     }
 }

@@ -3,11 +3,11 @@
 use crate::api::Reason;
 use crate::api::condition::{ConditionType, Wanted, merge};
 use crate::api::duration::humanize;
-use crate::api::key_revocation::{InNamespace, KeyRevocationStatus, PODS, WITHDRAWN};
+use crate::api::key_revocation::{InNamespace, KeyRevocationStatus, PODS, VERSIONS, WITHDRAWN, WithdrawnSecret};
 use crate::segmentation::revoked::Meant;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// What is known of a key that was revoked.
@@ -19,8 +19,12 @@ pub struct Observed {
     pub generation: i64,
     /// Which key is meant.
     pub meant: Meant,
-    /// The Secrets that hold a revoked version now.
+    /// The Secrets that hold a revoked version now, or may, since their seal cannot be read.
     pub standing: BTreeSet<InNamespace>,
+    /// Those of them of which it is known.
+    pub leaked: BTreeSet<InNamespace>,
+    /// What was withdrawn for an earlier revocation of the key.
+    pub earlier: Vec<WithdrawnSecret>,
     /// Whether which versions are revoked is still to be found out.
     pub versions_open: bool,
     /// The versions that are revoked, where the manager has no dates.
@@ -29,21 +33,45 @@ pub struct Observed {
     pub pods: BTreeSet<InNamespace>,
 }
 
+/// Secrets that held a revoked version, and until when. None: they still do.
+pub type Withdrawn = BTreeMap<InNamespace, Option<Timestamp>>;
+
+/// Every Secret that held a revoked version.
+pub fn withdrawn(observed: &Observed, old: &KeyRevocationStatus, now: Timestamp) -> Withdrawn {
+    let listed = observed.earlier.iter().chain(&old.withdrawn).map(|secret| {
+        let name = InNamespace { namespace: secret.namespace.clone(), name: secret.name.clone() };
+        (name, secret.withdrawal_time.as_ref().map_or(now, |time| time.0))
+    });
+    let mut all: Withdrawn = listed.map(|(name, until)| (name, Some(until))).collect();
+    all.extend(observed.leaked.iter().map(|name| (name.clone(), None)));
+    all
+}
+
+fn whole(time: Timestamp) -> Time {
+    Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
+}
+
 /// The status that it deserves.
 pub fn status(observed: &Observed, old: &KeyRevocationStatus, now: Timestamp) -> KeyRevocationStatus {
-    let withdrawn: BTreeSet<InNamespace> = old.withdrawn.iter().chain(&observed.standing).cloned().collect();
+    let withdrawn = withdrawn(observed, old, now);
     let wanted = conditions(observed, withdrawn.len(), old, now);
     let complete = wanted.iter().any(|c| c.kind == ConditionType::Complete && c.status == Some(true));
     let ended = old.completion_time.clone().filter(|_| complete);
-    let whole = Timestamp::from_second(now.as_second()).unwrap_or(now);
+    let listed = withdrawn.into_iter().map(|(InNamespace { namespace, name }, until)| WithdrawnSecret {
+        namespace,
+        name,
+        withdrawal_time: until.map(whole),
+    });
+    let of_file = matches!(&observed.meant, Meant::Key(key) if key.is_file());
     KeyRevocationStatus {
         conditions: merge(&old.conditions, &wanted, observed.generation, now),
         observed_generation: Some(observed.generation),
-        withdrawn: withdrawn.into_iter().take(WITHDRAWN).collect(),
+        withdrawn: listed.take(WITHDRAWN).collect(),
         pods: observed.pods.iter().take(PODS).cloned().collect(),
         pod_count: Some(i64::try_from(observed.pods.len()).unwrap_or(i64::MAX)),
-        revoked_versions: observed.versions.iter().take(64).cloned().collect(),
-        completion_time: if complete { ended.or(Some(Time(whole))) } else { None },
+        revoked_versions: observed.versions.iter().take(VERSIONS).cloned().collect(),
+        revoked_versions_complete: of_file.then_some(!observed.versions_open),
+        completion_time: complete.then(|| ended.unwrap_or_else(|| whole(now))),
     }
 }
 
@@ -111,6 +139,11 @@ mod tests {
         all.collect::<Vec<_>>().join(" ")
     }
 
+    /// Until when each namespace's Secret held it.
+    fn until(status: &KeyRevocationStatus) -> Vec<(&str, Option<Timestamp>)> {
+        status.withdrawn.iter().map(|s| (&*s.namespace, s.withdrawal_time.as_ref().map(|time| time.0))).collect()
+    }
+
     #[test]
     fn from_a_leak_to_the_end_of_it() {
         let mut observed = Observed {
@@ -118,6 +151,8 @@ mod tests {
             generation: 1,
             meant: Meant::NoStore,
             standing: BTreeSet::new(),
+            leaked: BTreeSet::new(),
+            earlier: Vec::new(),
             versions_open: false,
             versions: BTreeSet::new(),
             pods: BTreeSet::new(),
@@ -131,9 +166,14 @@ mod tests {
         observed.meant = Meant::NoAccount;
         assert_eq!(told(&next(&observed, 1_001)), "Complete=False/AccountUnknown Reconciling=True/AccountUnknown");
         observed.meant = Meant::Key(CanonicalKey::from_sealed("aws:123456789012:eu-west-1:a/b"));
-        observed.standing = [of("a", "s"), of("b", "s")].into();
-        assert_eq!(told(&next(&observed, 1_002)), "Complete=False/SecretsRemain Reconciling=True/SecretsRemain");
-        observed.standing = BTreeSet::new();
+        observed.standing = [of("a", "s"), of("b", "s"), of("c", "unread")].into();
+        observed.leaked = [of("a", "s"), of("b", "s")].into();
+        let standing = next(&observed, 1_002);
+        assert_eq!(told(&standing), "Complete=False/SecretsRemain Reconciling=True/SecretsRemain");
+        assert_eq!(until(&standing), [("a", None), ("b", None)]);
+        (observed.standing, observed.leaked) = ([of("b", "s")].into(), [of("b", "s")].into());
+        assert_eq!(until(&next(&observed, 1_002)), [("a", Some(at(1_002))), ("b", None)]);
+        (observed.standing, observed.leaked) = (BTreeSet::new(), BTreeSet::new());
         observed.versions_open = true;
         assert_eq!(told(&next(&observed, 1_003)), "Complete=False/Pending Reconciling=True/Pending");
         observed.versions_open = false;
@@ -148,13 +188,47 @@ mod tests {
         assert_eq!(done.completion_time, Some(Time(at(1_090))));
         assert_eq!(next(&observed, 9_999), done, "it is written once");
         // Something got past: it is not over.
-        observed.standing = [of("c", "s")].into();
+        (observed.standing, observed.leaked) = ([of("c", "s")].into(), [of("c", "s")].into());
         let again = next(&observed, 10_000);
+        assert_eq!(until(&again), [("a", Some(at(1_002))), ("b", Some(at(1_003))), ("c", None)]);
         assert_eq!(
             (told(&again), again.completion_time, again.withdrawn.len()),
             ("Complete=False/SecretsRemain Reconciling=True/SecretsRemain".to_owned(), None, 3)
         );
         observed.meant = Meant::Invalid(InvalidKey::NotAFileKey);
         assert_eq!(told(&next(&observed, 10_001)), "Complete=False/InvalidKey Stalled=True/InvalidKey");
+    }
+    #[test]
+    fn what_an_earlier_revocation_withdrew_is_followed_and_files_say_whether_all_versions_are_known() {
+        let gone = |namespace: &str, second: Option<i64>| WithdrawnSecret {
+            namespace: namespace.into(),
+            name: "s".into(),
+            withdrawal_time: second.map(|second| Time(at(second))),
+        };
+        let mut observed = Observed {
+            created: at(1_000),
+            generation: 1,
+            meant: Meant::Key(CanonicalKey::from_sealed("file:/etc/secrets/a/b")),
+            standing: BTreeSet::new(),
+            leaked: BTreeSet::new(),
+            earlier: vec![gone("a", Some(900)), gone("b", None)],
+            versions_open: true,
+            versions: ["v1".to_owned()].into(),
+            pods: BTreeSet::new(),
+        };
+        let open = status(&observed, &KeyRevocationStatus::default(), at(1_001));
+        assert_eq!(until(&open), [("a", Some(at(900))), ("b", Some(at(1_001)))]);
+        assert_eq!(
+            (open.revoked_versions.clone(), open.revoked_versions_complete),
+            (vec!["v1".to_owned()], Some(false))
+        );
+        assert_eq!(told(&open), "Complete=False/Pending Reconciling=True/Pending");
+        observed.versions_open = false;
+        let closed = status(&observed, &open, at(1_002));
+        assert_eq!(
+            (told(&closed).as_str(), closed.revoked_versions_complete),
+            ("Complete=True/RevocationComplete", Some(true))
+        );
+        assert_eq!(until(&closed), [("a", Some(at(900))), ("b", Some(at(1_001)))]);
     }
 }

@@ -211,18 +211,14 @@ pub fn ownership(name: &str, uid: &str, secret: &SecretFacts, owner: Owner) -> O
 pub fn decide(o: &Observed<'_>) -> Step {
     let owned = o.secret.map(|secret| (secret, ownership(o.name, o.uid, secret, o.owner)));
     let ours = matches!(owned, Some((_, Ownership::Ours)));
-    // A version that has leaked goes, whatever its claim may have.
-    let leaked = match o.retention {
-        Some(Retention::Withdraw(why)) if why.reason == Reason::KeyRevoked => Some(why),
-        _ => None,
-    };
+    let leaked = leaked(o);
     let refused = match (o.verdict, o.retention) {
-        _ if leaked.is_some() => true,
         (Verdict::Refused(_), Some(Retention::Withdraw(_))) => true,
         (Verdict::Refused(refusal), _) => refusal.reason.is_an_end(),
         _ => false,
     };
-    let goes = refused && o.paused.is_none();
+    // A leak waits for nobody's word.
+    let goes = leaked.is_some() || (refused && o.paused.is_none());
     if let Some((secret, whose)) = owned.filter(|(_, whose)| *whose != Ownership::Foreign && !o.mended) {
         let how = if whose == Ownership::Ours && !goes { mend(o, secret) } else { Mend::default() };
         // What is about to go is only freed.
@@ -232,7 +228,7 @@ pub fn decide(o: &Observed<'_>) -> Step {
         }
     }
     if let Some(why) = leaked.filter(|_| ours) {
-        return withdraw(o, why);
+        return Step::Withdraw(why);
     }
     match o.verdict {
         Verdict::Undecided(refusal) => Step::Report(Outcome::Undecided(refusal.clone())),
@@ -258,6 +254,22 @@ pub fn decide(o: &Observed<'_>) -> Step {
             }
             _ => step_allowed(o, grant, owned),
         },
+    }
+}
+
+/// Why the Secret goes whatever its claim may have: it holds a version that has leaked. Where its seal cannot be read, the
+/// manager is asked first, which has a newer one perhaps.
+fn leaked(o: &Observed<'_>) -> Option<Refusal> {
+    let unread = o.secret.is_some_and(|secret| secret.seal.is_err());
+    match (o.retention, o.failure) {
+        (Some(Retention::Withdraw(why)), failure) if why.reason == Reason::KeyRevoked => {
+            let asks = unread && failure.is_none() && matches!(o.verdict, Verdict::Allowed(_));
+            (!asks).then(|| why.clone())
+        }
+        (None, Some(failure)) if unread && failure.reason == Reason::KeyRevoked => {
+            Some(Refusal::new(failure.reason, failure.message.clone()))
+        }
+        _ => None,
     }
 }
 

@@ -8,6 +8,7 @@ use crate::controller::context::{Context, Job};
 use crate::controller::guard;
 use crate::controller::index::{Index, SecretFacts, Withdrawal, secret_facts};
 use crate::controller::report::known::is_released;
+use crate::controller::revocation;
 use crate::controller::store::brief;
 use crate::controller::watch;
 use crate::segmentation::authorize::{Retention, retention};
@@ -28,6 +29,9 @@ impl Work<'_> {
         let held = self.held();
         if !refusal.reason.is_an_end() {
             look_afresh(self.cx, &self.name.namespace, held.as_deref()).await?;
+        }
+        if refusal.reason == Reason::KeyRevoked {
+            revocation::list_first(self.cx, &self.secret_name(), held.as_deref()).await;
         }
         let api: Api<ScopedSecret> = Api::namespaced(self.cx.client.clone(), &self.name.namespace);
         match api.get_opt(&self.name.name).await.map_err(|e| write_failed(&e))? {
@@ -125,13 +129,13 @@ async fn part_with_orphan(cx: &Context, secret: &ObjectName) -> Result<(), Failu
         let Some(mended) = mend_orphan(cx, secret, &facts).await? else { return Ok(()) };
         facts = mended;
     }
+    let judged = retention(secret, &seal.holding, &cx.index().world, cx.now());
+    let why = if let Retention::Withdraw(why) = judged { Some(why.reason) } else { None };
+    if why == Some(Reason::KeyRevoked) {
+        revocation::list_first(cx, secret, Some(&seal.holding)).await;
+    }
     if seal.holding.retain {
-        let ends = {
-            let index = cx.index();
-            let judged = retention(secret, &seal.holding, &index.world, cx.now());
-            matches!(judged, Retention::Withdraw(why) if why.reason.is_an_end())
-        };
-        if !ends {
+        if !why.is_some_and(Reason::is_an_end) {
             look_afresh(cx, &secret.namespace, Some(&seal.holding)).await?;
         }
         let index = cx.index();
