@@ -201,6 +201,12 @@ pub async fn list_first(cx: &Context, secret: &ObjectName, held: Option<&Holding
     }
 }
 
+/// A Secret was taken away: the time of that is noted at once, since pods that start from then on have nothing of it.
+pub fn note_gone(cx: &Context, secret: &ObjectName, held: Option<&Holding>) {
+    let names = covering(&cx.index(), secret, held);
+    names.into_iter().for_each(|name| cx.queue.add(Job::Revocation(name), Lane::Urgent));
+}
+
 /// The revocations that are for what a Secret holds, or, where that is not known, for what its claim names.
 fn covering(index: &Index, secret: &ObjectName, held: Option<&Holding>) -> BTreeSet<String> {
     let revocations = &index.world.revocations;

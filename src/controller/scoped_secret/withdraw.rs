@@ -56,6 +56,7 @@ impl Work<'_> {
         self.delete(&secrets, &facts).await?;
         self.memory.failure = None;
         self.cx.index_mut().remove_secret(&name);
+        revocation::note_gone(self.cx, &name, held.as_deref());
         tracing::info!(namespace = %self.name.namespace, name = %self.name.name, rule = "Claims", reason = %refusal.reason, "a Secret was withdrawn");
         if let Some(held) = held {
             let rivals = self.cx.index().rivals(&name, &held);
@@ -154,6 +155,7 @@ async fn part_with_orphan(cx: &Context, secret: &ObjectName) -> Result<(), Failu
         Ok(_) => {
             tracing::info!(namespace = %secret.namespace, name = %secret.name, "a Secret without its ScopedSecret was removed");
             cx.index_mut().remove_secret(secret);
+            revocation::note_gone(cx, secret, Some(&seal.holding));
             let rivals = cx.index().rivals(secret, &seal.holding);
             cx.retry(rivals);
             Ok(())
