@@ -79,9 +79,17 @@ pub enum Mood {
 #[derive(Clone, Copy, Default)]
 struct Version(u64, f64);
 
+impl Version {
+    fn id(self) -> String {
+        format!("00000000-0000-4000-8000-{:012}", self.0)
+    }
+}
+
 #[derive(Default)]
 struct State {
     keys: BTreeMap<String, (Says, Version)>,
+    /// What keys said before; asked for by version id.
+    former: Vec<(String, Says, Version)>,
     mood: Mood,
     versions: u64,
     calls: Vec<(String, Vec<String>)>,
@@ -110,7 +118,9 @@ impl StubManager {
         state.versions += 1;
         let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
         let version = Version(state.versions, created);
-        state.keys.insert(key.to_owned(), (says, version));
+        if let Some((says, version)) = state.keys.insert(key.to_owned(), (says, version)) {
+            state.former.push((key.to_owned(), says, version));
+        }
     }
 
     /// From now on it has no such key.
@@ -261,7 +271,10 @@ fn answer(request: &Request, state: &mut State) -> (u16, &'static str, String) {
     let missing = (Says::Error("ResourceNotFoundException"), Version::default());
     let said = |key: &String| state.keys.get(key).unwrap_or(&missing);
     if let Some(key) = one {
-        let (says, version) = said(&key);
+        let asked: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+        let pinned = state.former.iter().find(|(name, _, v)| *name == key && asked["VersionId"] == v.id());
+        let current = said(&key);
+        let (says, version) = pinned.map_or((&current.0, &current.1), |(_, says, version)| (says, version));
         return match (says, entry(&key, says, *version)) {
             (Says::Error(code), _) => refusal(request, 400, code),
             (_, Some(entry)) => (200, JSON, entry.to_string()),
@@ -279,10 +292,10 @@ fn answer(request: &Request, state: &mut State) -> (u16, &'static str, String) {
     (200, JSON, json!({"SecretValues": values, "Errors": errors}).to_string())
 }
 
-fn entry(key: &str, says: &Says, Version(version, created): Version) -> Option<Value> {
+fn entry(key: &str, says: &Says, version: Version) -> Option<Value> {
     let mut entry = json!({
-        "Name": key, "ARN": arn(ACCOUNT, REGION, key), "VersionStages": ["AWSCURRENT"], "CreatedDate": created,
-        "VersionId": format!("00000000-0000-4000-8000-{version:012}"),
+        "Name": key, "ARN": arn(ACCOUNT, REGION, key), "VersionStages": ["AWSCURRENT"], "CreatedDate": version.1,
+        "VersionId": version.id(),
     });
     match says {
         Says::Text(text) => entry["SecretString"] = json!(text),
