@@ -1,6 +1,7 @@
 //! What one admission review costs in the server (processor time), from the bytes of the request to the answer, with 10,000 managed Secrets in the
 //! index. Each line: the median, the 99th percentile, what the design allows, and the median as a multiple of a baseline that is
-//! measured in the same run (decoding a review of 1 KiB, which every webhook does), since machines differ.
+//! measured in the same run (decoding a review of 1 KiB, which every webhook does), since machines differ. It fails if a line
+//! is over what the design allows, but for those that are known to be ([`KNOWN`]).
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench")]
 
 use base64::Engine;
@@ -9,14 +10,19 @@ use jiff::Timestamp;
 use kube::core::DynamicObject;
 use kube::core::admission::{AdmissionRequest, AdmissionResponse};
 use scoped_secrets::admission::review::{Review, Route, answer, decode};
-use scoped_secrets::admission::rules::{claims, copies, policies};
+use scoped_secrets::admission::rules::{claims, copies, other_operators, policies, rbac};
 use scoped_secrets::api::SegmentationPolicySpec;
+use scoped_secrets::controller::foreign::record_of;
 use scoped_secrets::controller::index::{Index, PolicyFacts};
+use scoped_secrets::controller::seen_rbac::{Bound, Rules};
+use scoped_secrets::segmentation::access::RbacName;
+use scoped_secrets::segmentation::foreign::{ForeignKind, ForeignName, store};
 use scoped_secrets::segmentation::key::Realm;
 use scoped_secrets::segmentation::policy::Policy;
 use scoped_secrets::segmentation::seal::{Generation, SealKeys};
 use scoped_secrets::segmentation::world::{Holding, KeyVersion, ObjectName, StoreState};
 use serde_json::{Value, json};
+use std::process::ExitCode;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -55,6 +61,7 @@ fn spec(more: &Value) -> Value {
     let mut spec = json!({
         "segment": {"labels": ["tenant", "environment"]},
         "allow": [{"storeRef": {"name": "aws"}, "keys": ["${label:tenant}/${label:environment}/**"]}],
+        "rules": {"governs": ["ExternalSecrets"]},
     });
     spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     spec
@@ -89,7 +96,74 @@ fn cluster() -> Cluster {
         let holding = Holding { versions, fingerprints, marks, held_since, ..Holding::of_claim(claim, Vec::new()) };
         index.world.put_holding(secret, holding.into());
     }
+    fill_rbac(&mut index);
+    fill_foreign(&mut index);
     Cluster { index: RwLock::new(index), keys, limit: copies::Limit::default() }
+}
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+
+fn role(kind: &str, name: &str, resource: &str) -> Value {
+    let rules = json!([{"apiGroups": [""], "resources": [resource], "verbs": ["get", "list"]}]);
+    json!({"apiVersion": format!("{RBAC}/v1"), "kind": kind, "metadata": {"name": name}, "rules": rules})
+}
+
+fn binding(kind: &str, name: &str, role: &str, namespace: &str) -> Value {
+    json!({
+        "apiVersion": format!("{RBAC}/v1"), "kind": kind, "metadata": {"name": name},
+        "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": role},
+        "subjects": [{"kind": "ServiceAccount", "name": "orders", "namespace": namespace}],
+    })
+}
+
+/// A Role and a RoleBinding for each managed Secret. One in a hundred binds an account of another segment to a role that reads no
+/// Secrets: those count if it ever does.
+fn fill_rbac(index: &mut Index) {
+    let rules = |object: &Value| -> Rules { serde_json::from_value(object.clone()).unwrap() };
+    for (name, resource) in [("reader", "secrets"), ("viewer", "configmaps")] {
+        let rules = rules(&role("ClusterRole", name, resource));
+        index.access.put_cluster_role(RbacName::new(None, name), rules.role().clone(), rules.aggregation(None));
+    }
+    for i in 0..COUNT {
+        let (namespace, name) = (format!("tenant-{}-prod", i % SEGMENTS), format!("orders-{i}"));
+        let own = rules(&role("Role", &name, "secrets"));
+        index.access.put_role(RbacName::new(Some(&namespace), &name), own.role().clone());
+        let (role, whom) = if i % 100 == 0 { ("viewer", "tenant-1-prod") } else { ("reader", &*namespace) };
+        let bound: Bound = serde_json::from_value(binding("RoleBinding", &name, role, whom)).unwrap();
+        index.access.put_binding(RbacName::new(Some(&namespace), &name), bound.binding(Some(&namespace)));
+    }
+}
+
+fn external_secret(name: &str, namespace: &str, store: &str, key: &str) -> Value {
+    json!({
+        "apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret",
+        "metadata": {"name": name, "namespace": namespace, "uid": format!("uid-{name}"), "creationTimestamp": "2026-01-01T00:00:00Z"},
+        "spec": {"secretStoreRef": {"name": store}, "data": [{"secretKey": "password", "remoteRef": {"key": key}}]},
+    })
+}
+
+fn secret_store(region: &str) -> Value {
+    json!({
+        "apiVersion": "external-secrets.io/v1", "kind": "SecretStore", "metadata": {"name": "aws", "namespace": "tenant-1-prod"},
+        "spec": {"provider": {"aws": {"service": "SecretsManager", "region": region}}},
+    })
+}
+
+/// A store and ten ExternalSecrets in each segment.
+fn fill_foreign(index: &mut Index) {
+    let foreign = &mut index.world.foreign;
+    ForeignKind::ALL.iter().for_each(|kind| foreign.set_read(*kind, true));
+    for i in 0..SEGMENTS {
+        let namespace = format!("tenant-{i}-prod");
+        let name = ForeignName::new(ForeignKind::SecretStore, Some(&namespace), "aws");
+        foreign.put_store(name, store(&secret_store("eu-west-1")["spec"]));
+        for n in 0..10 {
+            let name = format!("external-{n}");
+            let object = external_secret(&name, &namespace, "aws", &format!("tenant-{i}/prod/external-{n}"));
+            let record = record_of(ForeignKind::ExternalSecret, &serde_json::from_value(object).unwrap());
+            foreign.put(ForeignName::new(ForeignKind::ExternalSecret, Some(&namespace), &name), record);
+        }
+    }
 }
 
 /// A rule over the cluster, at a time that goes on by a minute with each review: nobody comes to the limit.
@@ -176,7 +250,33 @@ fn measure(runs: usize, mut once: impl FnMut()) -> (Duration, Duration) {
     (took[runs / 2], took[runs * 99 / 100])
 }
 
-fn main() {
+/// Parts of the names of lines that cost more than the design allows, which is no news: a change of policy is tried on every claim,
+/// and of a text that was made to be slow only the steps are bounded.
+const KNOWN: &[&str] = &["judges every claim", "made slow"];
+
+/// What a line needs.
+struct Bench {
+    baseline: Duration,
+    over: usize,
+}
+
+impl Bench {
+    fn line(&mut self, rule: &str, what: &str, allowed: Duration, runs: usize, route: &Route, body: &[u8]) {
+        let (median, p99) = measure(runs, || drop(answer(route, &decode(body).unwrap())));
+        let ms = |time: Duration| format!("{:.3} ms", time.as_secs_f64() * 1e3);
+        let known = KNOWN.iter().any(|part| what.contains(part));
+        self.over += usize::from(p99 > allowed && !known);
+        let over = match (p99 > allowed, known) {
+            (false, _) => "",
+            (true, false) => "  OVER BUDGET",
+            (true, true) => "  OVER BUDGET, as is known",
+        };
+        let ratio = median.as_secs_f64() / self.baseline.as_secs_f64();
+        println!("{rule:<14} {what:<44} {:>9} {:>9} {:>9} {ratio:>10.1}{over}", ms(median), ms(p99), ms(allowed));
+    }
+}
+
+fn main() -> ExitCode {
     let cluster = Arc::new(cluster());
     let now = Timestamp::from_second(1_767_225_600).unwrap();
     let small = config_map(&noise(700));
@@ -185,14 +285,8 @@ fn main() {
         "{COUNT} managed Secrets in {SEGMENTS} segments; baseline: decoding 1 KiB, {:.1} us",
         baseline.as_secs_f64() * 1e6
     );
-    println!("{:<10} {:<44} {:>9} {:>9} {:>9} {:>10}", "rule", "review", "median", "p99", "allowed", "baselines");
-    let line = |rule: &str, what: &str, allowed: Duration, runs: usize, route: &Route, body: &[u8]| {
-        let (median, p99) = measure(runs, || drop(answer(route, &decode(body).unwrap())));
-        let ms = |time: Duration| format!("{:.3} ms", time.as_secs_f64() * 1e3);
-        let over = if p99 > allowed { "  OVER" } else { "" };
-        let ratio = median.as_secs_f64() / baseline.as_secs_f64();
-        println!("{rule:<10} {what:<44} {:>9} {:>9} {:>9} {ratio:>10.1}{over}", ms(median), ms(p99), ms(allowed));
-    };
+    println!("{:<14} {:<44} {:>9} {:>9} {:>9} {:>10}", "rule", "review", "median", "p99", "allowed", "baselines");
+    let mut bench = Bench { baseline, over: 0 };
     let (one, large) = (Duration::from_millis(1), Duration::from_millis(25));
 
     let shared = cluster.clone();
@@ -203,7 +297,7 @@ fn main() {
     {
         let object = claim("tenant-1-prod", "new", key);
         let body = review("scopedsecrets.io", "v1alpha1", "ScopedSecret", Some("tenant-1-prod"), &object, None);
-        line(claims::RULE, what, one, 2_000, &rule, &body);
+        bench.line(claims::RULE, what, one, 2_000, &rule, &body);
     }
 
     let shared = cluster.clone();
@@ -213,7 +307,39 @@ fn main() {
     let policy = |more| json!({"apiVersion": "scopedsecrets.io/v1alpha1", "kind": "SegmentationPolicy", "metadata": {"name": "tenants"}, "spec": spec(&more)});
     let (new, old) = (policy(json!({"mode": "Warn"})), policy(json!({})));
     let body = review("scopedsecrets.io", "v1alpha1", "SegmentationPolicy", None, &new, Some(&old));
-    line(policies::RULE, "judges every claim", one, 50, &rule, &body);
+    bench.line(policies::RULE, "judges every claim", one, 50, &rule, &body);
+
+    let shared = cluster.clone();
+    let rule = route(rbac::KINDS, move |r| rbac::judge(r, &shared.index.read().unwrap(), now));
+    for (what, namespace, object) in [
+        ("a binding in its segment", Some("tenant-1-prod"), binding("RoleBinding", "new", "reader", "tenant-1-prod")),
+        (
+            "a binding across a boundary",
+            Some("tenant-2-prod"),
+            binding("RoleBinding", "new", "reader", "tenant-1-prod"),
+        ),
+        ("a role that reads Secrets", Some("tenant-0-prod"), role("Role", "new", "secrets")),
+        ("a cluster role that 10,000 bind", None, role("ClusterRole", "reader", "secrets")),
+        ("a cluster role that 100 strangers have", None, role("ClusterRole", "viewer", "secrets")),
+        ("a binding across the cluster", None, binding("ClusterRoleBinding", "new", "reader", "tenant-1-prod")),
+    ] {
+        let body = review(RBAC, "v1", object["kind"].as_str().unwrap(), namespace, &object, None);
+        bench.line(rbac::RULE, what, one, 500, &rule, &body);
+    }
+
+    let shared = cluster.clone();
+    let rule = route(other_operators::KINDS, move |r| other_operators::judge(r, &shared.index.read().unwrap(), now));
+    let external = |key| external_secret("new", "tenant-1-prod", "aws", key);
+    for (what, object, old) in [
+        ("an ExternalSecret, allowed", external("tenant-1/prod/new"), None),
+        ("one of a taken key", external("tenant-1/prod/orders-1"), None),
+        ("one of another's key", external("tenant-2/prod/orders-2"), None),
+        ("a store that ten ask", secret_store("us-east-1"), Some(secret_store("eu-west-1"))),
+    ] {
+        let kind = object["kind"].as_str().unwrap();
+        let body = review("external-secrets.io", "v1", kind, Some("tenant-1-prod"), &object, old.as_ref());
+        bench.line(other_operators::RULE, what, one, 500, &rule, &body);
+    }
 
     let shared = cluster.clone();
     let minute = std::sync::atomic::AtomicI64::new(0);
@@ -228,6 +354,8 @@ fn main() {
         [("1 KiB", 1 << 10, one, 2_000), ("16 KiB", 16 << 10, one, 1_000), ("1 MiB", 1 << 20, large, 100)]
     {
         let base64 = BASE64_STANDARD.encode(noise(size * 3 / 4));
+        // Of these six, three of four alignments are base64 again.
+        let threefold: Vec<u8> = noise(size * 3 / 4).iter().map(|byte| b"RSTUVW"[usize::from(*byte % 6)]).collect();
         let copy = [&filled(prose, size - 64)[..], value(2).as_bytes()].concat();
         for (kind, text) in [
             ("of noise", noise(size)),
@@ -237,8 +365,15 @@ fn main() {
             ("of one's own value", filled(own.as_bytes(), size)),
             ("of decoys: its first 31 bytes", filled(&own.as_bytes()[..31], size)),
             ("of base64 of base64 at every alignment", filled(b"V", size)),
+            ("made slow: base64 at three alignments", BASE64_STANDARD.encode(threefold).into_bytes()),
+            ("made slow: short runs at each", filled(&[&[b'V'; 33][..], b"W"].concat(), size)),
         ] {
-            line(copies::RULE, &format!("{what} {kind}"), allowed, runs, &rule, &config_map(&text));
+            bench.line(copies::RULE, &format!("{what} {kind}"), allowed, runs, &rule, &config_map(&text));
         }
     }
+    if bench.over > 0 {
+        println!("{} lines are over budget: they cost more than the design allows", bench.over);
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
 }

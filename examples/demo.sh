@@ -340,8 +340,16 @@ apply_example() {
   render "$1" | apply_stdin
 }
 
-# In a cluster that is not the demo's own the namespaces get this run's suffix.
-render() { sed -E "s/(payments|billing)-(prod|staging)/&$suffix/g" "$1"; }
+# In a cluster that is not the demo's own the namespaces get this run's suffix, and the policy governs no others.
+render() {
+  if [[ -z $suffix ]]; then
+    cat "$1"
+    return
+  fi
+  local own="payments-prod$suffix, payments-staging$suffix, billing-prod$suffix, billing-staging$suffix"
+  sed -E "s/(payments|billing)-(prod|staging)/&$suffix/g" "$1" | awk -v own="$own" '{ print }
+    /{key: tenant, operator: Exists}/ { print "    - {key: kubernetes.io/metadata.name, operator: In, values: [" own "]}" }'
+}
 
 version_of() { kubectl get -n "$1" scopedsecret/orders-db -o 'jsonpath={.status.remoteVersions[0].versionId}'; }
 
@@ -422,9 +430,10 @@ look_at_existing_cluster() {
   suffix=-${dir##*-}
   cat <<TEXT
 ${bold}KUBECONFIG is set, so the demo uses that cluster:${plain} $server
-It makes there, and takes away in the end: three CRDs, the namespace $operator_namespace, a ClusterRole and its binding,
-a webhook configuration, and the namespaces payments-prod$suffix, payments-staging$suffix, billing-prod$suffix and
-billing-staging$suffix. The operator runs on this machine.
+It makes there, and takes away in the end, the $(kubectl kustomize "$installation" | grep -c '^kind: ') objects of $installation (CRDs, the namespace
+$operator_namespace, a ClusterRole and its binding, a webhook configuration, and ValidatingAdmissionPolicies with their bindings), a store and a
+policy, and the namespaces payments-prod$suffix, payments-staging$suffix, billing-prod$suffix and billing-staging$suffix: the policy
+governs no others. The operator runs on this machine.
 TEXT
   if [[ -z $YES ]]; then
     [[ -t 0 ]] || fail "there is no terminal to ask on: set YES=1 if this is the cluster you mean, or unset KUBECONFIG"

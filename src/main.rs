@@ -24,6 +24,7 @@ use scoped_secrets::leader::{self, Elector, LeaderArgs, Leadership};
 use scoped_secrets::segmentation::world::ObjectName;
 use scoped_secrets::telemetry::logs::{self, LogArgs};
 use scoped_secrets::telemetry::metrics::Metrics;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -130,7 +131,7 @@ async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
 
     // Probes and metrics first, so that a start that waits can be seen to wait.
     let (caches, certificate) = (readiness.gate("caches"), readiness.gate("certificate"));
-    let plain = TcpListener::bind(args.serving.metrics_address).await?;
+    let plain = bind("--metrics-address", args.serving.metrics_address).await?;
     let probes = health::router(readiness.clone(), metrics.clone());
     let probes = tokio::spawn(server::serve(plain, Transport::Plain, probes, Limits::default(), stopped(stop.clone())));
 
@@ -179,7 +180,7 @@ async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
     );
     let keeper = tokio::spawn(keeper.run(stopped(stop.clone())));
 
-    let https = TcpListener::bind(args.serving.webhook_address).await?;
+    let https = bind("--webhook-address", args.serving.webhook_address).await?;
     let routes = vec![
         Route {
             path: SCOPED_SECRETS_PATH,
@@ -239,6 +240,10 @@ async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
     })
     .await;
     Ok(())
+}
+
+async fn bind(flag: &str, address: SocketAddr) -> Result<TcpListener, String> {
+    TcpListener::bind(address).await.map_err(|error| format!("{flag} {address} cannot be listened on: {error}"))
 }
 
 /// The controller: seal key, watches, queue.

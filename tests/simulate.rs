@@ -119,7 +119,7 @@ fn another_tenants_key_is_refused_at_its_line() {
     let run = repository.simulate(&["."]);
     assert_eq!(run.code, Some(1), "{}", run.err);
     let first = run.out.lines().next().unwrap();
-    assert!(first.starts_with("./apps/app.yaml:11:22: error: [KeyNotAllowed] policy \"tenants\""), "{first}");
+    assert!(first.starts_with("./apps/app.yaml:11:22: error: [Claims/KeyNotAllowed] policy \"tenants\""), "{first}");
     assert!(first.contains("tenant=billing") && first.ends_with("allowed here: billing/prod/**"), "{first}");
     assert!(
         run.out.contains("\n    write instead: ")
@@ -135,7 +135,7 @@ fn the_crds_own_rules_are_asked() {
     assert_eq!(run.code, Some(1));
     assert_eq!(
         run.out.lines().next().unwrap(),
-        "platform/store.yml:4:1: error: [StoreInvalid] spec: Invalid value: write exactly one provider block: aws or file"
+        "platform/store.yml:4:1: error: [Schema/StoreInvalid] spec: Invalid value: write exactly one provider block: aws or file"
     );
 }
 
@@ -148,7 +148,7 @@ fn a_misspelt_field_is_found() {
     assert!(lines[0].starts_with("app.yaml:6:1: error: [ConsumersRequired]"), "{}", run.out);
     assert_eq!(
         lines[2..4],
-        ["app.yaml:8:3: error: [SpecInvalid] unknown field \"spec.consumer\"", "    write instead: consumers"]
+        ["app.yaml:8:3: error: [Schema/SpecInvalid] unknown field \"spec.consumer\"", "    write instead: consumers"]
     );
 }
 
@@ -158,7 +158,7 @@ fn words_that_yaml_reads_as_booleans_are_found() {
     let run = Repository::with_platform().file("app.yaml", &app).simulate(&["platform", "app.yaml"]);
     assert_eq!(run.code, Some(1));
     assert!(
-        run.out.starts_with("app.yaml:4:9: error: [SpecInvalid] metadata.name: Invalid value: \"boolean\""),
+        run.out.starts_with("app.yaml:4:9: error: [Schema/SpecInvalid] metadata.name: Invalid value: \"boolean\""),
         "{}",
         run.out
     );
@@ -179,7 +179,7 @@ fn stdin_lists_and_json_are_read() {
     let run = repository.simulate_with_stdin(&["platform", "-"], &format!("{list:#}"));
     assert_eq!(run.code, Some(1));
     let first = run.out.lines().next().unwrap();
-    assert!(first.starts_with("stdin:") && first.contains("[KeyNotAllowed]"), "{first}");
+    assert!(first.starts_with("stdin:") && first.contains("[Claims/KeyNotAllowed]"), "{first}");
     assert!(run.out.ends_with("1 finding in 1 object; 1 ScopedSecret allowed\n"), "{}", run.out);
 }
 
@@ -241,15 +241,63 @@ fn errors_exit_with_2() {
 
 #[test]
 fn what_was_passed_over_is_said_only_on_demand() {
-    let app = secret("payments-prod", "a", "payments/prod/db")
-        + "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\n";
+    let app =
+        secret("payments-prod", "a", "payments/prod/db") + "---\napiVersion: v1\nkind: Service\nmetadata: {name: d}\n";
     let repository = Repository::with_platform().file("app.yaml", &app).file("values.yaml", "image: x\n");
     assert_eq!(repository.simulate(&["."]).err, "");
     let run = repository.simulate(&[".", "-v"]);
     assert_eq!((run.code, &*run.out), (Some(0), "no findings: 1 ScopedSecret allowed\n"));
-    for words in ["README.md: not .yaml", "app.yaml:13:1: ignored: Deployment", "values.yaml:1:1: ignored: "] {
+    for words in ["README.md: not .yaml", "app.yaml:13:1: ignored: Service", "values.yaml:1:1: ignored: "] {
         assert!(run.err.contains(words), "{words}: {}", run.err);
     }
+}
+
+#[test]
+fn pods_secrets_and_bindings_are_judged_beside_the_claims() {
+    let app = secret("payments-prod", "a", "payments/prod/db")
+        + "---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: payments-prod}
+spec:
+  template:
+    spec:
+      serviceAccountName: web
+      containers:
+      - {name: c, envFrom: [{secretRef: {name: a}}]}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: b, namespace: payments-prod, labels: {app.kubernetes.io/managed-by: scoped-secrets}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: c, namespace: payments-prod}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: edit}
+subjects: [{kind: ServiceAccount, name: x, namespace: billing-prod}]
+";
+    let repository = Repository::with_platform().file("app.yaml", &app);
+    let run = repository.simulate(&["platform", "app.yaml"]);
+    assert_eq!(run.code, Some(1), "{}", run.err);
+    let found = run.out.lines().filter(|line| line.starts_with("app.yaml:"));
+    let found: Vec<&str> = found.filter_map(|line| line.split_once(']').map(|(place, _)| place)).collect();
+    let expected = [
+        "app.yaml:21:48: error: [ForeignConsumer",
+        "app.yaml:25:56: error: [ReservedMetadata",
+        "app.yaml:31:1: error: [CrossSegmentAccess",
+    ];
+    assert_eq!(found, expected, "{}", run.out);
+    // Without admission's refusal it is a warning, which counts only if that is asked for.
+    let warned = repository.file("platform/policy.yaml", &(POLICY.to_owned() + "  mode: Warn\n"));
+    let app = app.replace(", labels: {app.kubernetes.io/managed-by: scoped-secrets}", "");
+    let warned = warned.file("app.yaml", &app);
+    assert_eq!(warned.simulate(&["platform", "app.yaml"]).code, Some(0));
+    let run = warned.simulate(&["--strict", "platform", "app.yaml"]);
+    assert_eq!((run.code, run.out.matches("warning: [").count()), (Some(1), 2), "{}", run.out);
+    // What the operator itself is installed with breaks none of the rules.
+    let deploy = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/base");
+    let clean = Repository::with_platform();
+    assert_eq!(clean.simulate(&["platform", deploy]).out, "no findings: 0 ScopedSecrets allowed\n");
 }
 
 #[test]

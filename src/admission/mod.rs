@@ -8,9 +8,9 @@
 //!       └───────────────────────written by the leader) and ValidatingWebhookConfiguration scoped-secrets
 //! ```
 //!
-//! `server` knows nothing of Kubernetes, `review` nothing of sockets, `certificates` and `webhook_configuration` decide
-//! without doing, `certificate_keeper` does. What needs no index the API server decides on its own, with the operator gone,
-//! too: [`guard`]. Both are in [`rules`], one file a rule.
+//! `server` knows nothing of Kubernetes, `review` nothing of sockets, `lanes` keeps large reviews out of the way of small ones,
+//! `certificates` and `webhook_configuration` decide without doing, `certificate_keeper` does. What needs no index the API
+//! server decides on its own, with the operator gone, too: [`guard`]. Both are in [`rules`], one file a rule.
 
 mod answer;
 pub mod breaches;
@@ -21,6 +21,7 @@ mod connections;
 pub mod guard;
 pub mod health;
 pub mod identities;
+mod lanes;
 pub mod review;
 pub mod rules;
 pub mod server;

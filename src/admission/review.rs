@@ -1,16 +1,16 @@
 //! From a request's bytes to a rule's answer. Fails closed: whatever cannot be understood is not allowed.
 
 use super::answer::{breach, deny_as};
+use super::lanes::Lanes;
 use super::tls::CertificateCell;
 use crate::api::Reason;
 use crate::telemetry::metrics::Metrics;
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::Path;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use futures::StreamExt;
 use kube::core::DynamicObject;
 use kube::core::admission::{AdmissionRequest, AdmissionResponse, META_API_VERSION_V1, META_KIND};
 use kube::core::metadata::TypeMeta;
@@ -18,7 +18,6 @@ use serde::Deserialize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// A rule that is asked at admission: pure over an index in memory, no I/O, well under a millisecond.
 pub trait Review: Send + Sync {
@@ -48,8 +47,6 @@ pub(super) fn spec_is_unchanged(request: &AdmissionRequest<DynamicObject>) -> bo
 /// Bytes of a request's body. The API server takes objects of up to 3 MiB and etcd keeps up to 1.5 MiB: an update of
 /// the largest object that can exist carries less than this, with its old self.
 pub const BODY_LIMIT: usize = 6 * 1024 * 1024;
-/// Bytes of all bodies that are being received at any time.
-const BODIES_LIMIT: usize = 32 * 1024 * 1024;
 
 /// Why a body is no review.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -82,13 +79,17 @@ pub fn decode(body: &[u8]) -> Result<AdmissionRequest<DynamicObject>, DecodeErro
         kind: String,
         request: Option<R>,
     }
-    let malformed = |e: serde_json::Error| DecodeError::Malformed { line: e.line(), column: e.column() };
-    // The kind first: another kind need not have the fields of this one.
-    let outer: Envelope<serde::de::IgnoredAny> = serde_json::from_slice(body).map_err(malformed)?;
-    if outer.kind != META_KIND || outer.api_version != META_API_VERSION_V1 {
+    let is_review = |kind: &str, version: &str| kind == META_KIND && version == META_API_VERSION_V1;
+    let inner: Envelope<AdmissionRequest<DynamicObject>> = serde_json::from_slice(body).map_err(|error| {
+        // Another kind need not have the fields of this one.
+        match serde_json::from_slice::<Envelope<serde::de::IgnoredAny>>(body) {
+            Ok(other) if !is_review(&other.kind, &other.api_version) => DecodeError::Kind,
+            _ => DecodeError::Malformed { line: error.line(), column: error.column() },
+        }
+    })?;
+    if !is_review(&inner.kind, &inner.api_version) {
         return Err(DecodeError::Kind);
     }
-    let inner: Envelope<AdmissionRequest<DynamicObject>> = serde_json::from_slice(body).map_err(malformed)?;
     let mut request = inner.request.ok_or(DecodeError::Empty)?;
     if request.uid.is_empty() || request.uid.len() > 128 {
         return Err(DecodeError::Uid);
@@ -125,18 +126,20 @@ pub fn answer(route: &Route, request: &AdmissionRequest<DynamicObject>) -> Admis
 
 /// The routes of the admission server, each behind a door that only the API server knows.
 pub fn router(routes: Vec<Route>, doors: Arc<CertificateCell>, metrics: Arc<Metrics>) -> Router {
-    let room = Arc::new(Semaphore::new(BODIES_LIMIT));
+    let lanes = Arc::new(Lanes::default());
     routes.into_iter().fold(Router::new(), |router, route| {
-        let (room, doors, metrics) = (room.clone(), doors.clone(), metrics.clone());
+        let (lanes, doors, metrics) = (lanes.clone(), doors.clone(), metrics.clone());
         let path = format!("/{{door}}{}", route.path);
         let handler = move |Path(door): Path<String>, body: Body| async move {
             if !doors.opens(&door) {
                 return StatusCode::NOT_FOUND.into_response();
             }
-            match receive(body, &room).await {
-                Ok(body) => respond(&route, &body, &metrics),
-                Err(refusal) => refusal.into_response(),
-            }
+            let received = match lanes.receive(body).await {
+                Ok(received) => received,
+                Err(refusal) => return refusal.into_response(),
+            };
+            let answered = lanes.work(received, move |body| respond(&route, body, &metrics)).await;
+            answered.unwrap_or_else(IntoResponse::into_response)
         };
         router.route(&path, post(handler))
     })
@@ -158,31 +161,6 @@ fn respond(route: &Route, body: &[u8], metrics: &Metrics) -> Response {
         Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
         Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal error\n").into_response(),
     }
-}
-
-type Refusal = (StatusCode, &'static str);
-
-/// The whole body, within this request's limit and that of all bodies together. Room is taken for bytes that have come,
-/// not for those that are announced, so only who sends much holds much.
-async fn receive(body: Body, room: &Semaphore) -> Result<Bytes, Refusal> {
-    let mut whole = Vec::new();
-    let mut taken: Option<SemaphorePermit<'_>> = None;
-    let mut chunks = body.into_data_stream();
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|_| (StatusCode::BAD_REQUEST, "the body broke off\n"))?;
-        if whole.len() + chunk.len() > BODY_LIMIT {
-            return Err((StatusCode::PAYLOAD_TOO_LARGE, "the review is larger than 6 MiB\n"));
-        }
-        let size = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
-        let more = room.try_acquire_many(size);
-        let more = more.map_err(|_| (StatusCode::SERVICE_UNAVAILABLE, "too much at once; try again\n"))?;
-        match &mut taken {
-            Some(taken) => taken.merge(more),
-            None => taken = Some(more),
-        }
-        whole.extend_from_slice(&chunk);
-    }
-    Ok(whole.into())
 }
 
 #[cfg(test)]

@@ -124,9 +124,9 @@ struct Host {
     http: auto::Builder<TokioExecutor>,
 }
 
-/// HTTP/2 flow control: what a client may send before anyone reads it, on one connection. It caps what 512 hostile
-/// connections can make us hold at 64 MiB.
-const WINDOW: u32 = 128 * 1024;
+/// HTTP/2 flow control: what a client may send before anyone reads it, for one request. Requests that came through no door are
+/// answered, and their bodies forgotten, at once.
+const STREAM_WINDOW: u32 = 64 * 1024;
 
 impl Host {
     fn bounded(mut self) -> Self {
@@ -142,8 +142,9 @@ impl Host {
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.streams)
             .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
-            .initial_stream_window_size(WINDOW)
-            .initial_connection_window_size(WINDOW)
+            .initial_stream_window_size(STREAM_WINDOW)
+            // So much that large bodies which wait to be read keep no small one back.
+            .initial_connection_window_size(limits.streams.saturating_mul(STREAM_WINDOW))
             .keep_alive_interval(limits.idle / 4)
             .keep_alive_timeout(limits.head);
         self

@@ -10,14 +10,32 @@ use kube::core::admission::{AdmissionRequest, AdmissionResponse};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use std::net::SocketAddr;
+use std::sync::{Condvar, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// Allows what is called `orders`, panics at `panic`, denies the rest.
-struct Names;
+/// Allows what is called `orders`, panics at `panic`, takes until the gate opens for `slow`, denies the rest.
+struct Names(Arc<Gate>);
+
+#[derive(Default)]
+struct Gate {
+    is_open: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl Gate {
+    fn open(&self) {
+        *self.is_open.lock().unwrap() = true;
+        self.opened.notify_all();
+    }
+
+    fn pass(&self) {
+        drop(self.opened.wait_while(self.is_open.lock().unwrap(), |is_open| !*is_open).unwrap());
+    }
+}
 
 impl Review for Names {
     fn review(&self, request: &AdmissionRequest<DynamicObject>) -> AdmissionResponse {
@@ -25,6 +43,10 @@ impl Review for Names {
         match request.name.as_str() {
             "orders" => response,
             "panic" => panic!("a bug"),
+            "slow" => {
+                self.0.pass();
+                response
+            }
             _ => response.deny("not orders"),
         }
     }
@@ -34,6 +56,7 @@ struct Served {
     address: SocketAddr,
     door: String,
     connector: TlsConnector,
+    gate: Arc<Gate>,
     stop: Option<oneshot::Sender<()>>,
     ended: JoinHandle<()>,
 }
@@ -52,11 +75,12 @@ async fn serving(limits: Limits) -> Served {
     let client = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let client = client.with_root_certificates(roots).with_no_client_auth();
 
+    let gate = Arc::new(Gate::default());
     let route = Route {
         path: "/admission/scopedsecrets",
         rule: "Claims",
         kinds: &[("scopedsecrets.io", "ScopedSecret")],
-        review: Arc::new(Names),
+        review: Arc::new(Names(gate.clone())),
     };
     let slow = axum::routing::get(|| async { std::future::pending::<&str>().await });
     let broken = axum::routing::get(|| async { if true { panic!("a bug") } else { "" } });
@@ -67,7 +91,7 @@ async fn serving(limits: Limits) -> Served {
     let (stop, stopped) = oneshot::channel::<()>();
     let transport = Transport::Tls(server_config(cell).unwrap());
     let ended = tokio::spawn(serve(listener, transport, routes, limits, async move { drop(stopped.await) }));
-    Served { address, door, connector: TlsConnector::from(Arc::new(client)), stop: Some(stop), ended }
+    Served { address, door, connector: TlsConnector::from(Arc::new(client)), gate, stop: Some(stop), ended }
 }
 
 impl Served {
@@ -102,8 +126,14 @@ async fn rest(stream: &mut TlsStream<TcpStream>) -> String {
 }
 
 fn post(door: &str, name: &str) -> Vec<u8> {
+    post_larger(door, name, 0)
+}
+
+/// With an object that is so many bytes larger.
+fn post_larger(door: &str, name: &str, bytes: usize) -> Vec<u8> {
     let mut review = review_of("scopedsecrets.io", "ScopedSecret");
     review["request"]["name"] = name.into();
+    review["request"]["object"]["spec"]["more"] = "x".repeat(bytes).into();
     let body = review.to_string();
     format!(
         "POST /{door}/admission/scopedsecrets HTTP/1.1\r\nHost: hook\r\nConnection: close\r\nContent-Type: application/json\r\n\
@@ -232,6 +262,35 @@ async fn good_requests_get_through_a_flood() {
         assert!(answer.contains(r#""allowed":true"#), "{answer}");
     }
     drop(flood);
+}
+
+/// One tenant's large writes, many at once, each of which takes long.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn small_reviews_get_through_a_flood_of_large_ones() {
+    const FLOOD: usize = 40;
+    let served = Arc::new(serving(Limits { request: Duration::from_secs(30), ..Limits::default() }).await);
+    let mut flood = JoinSet::new();
+    for _ in 0..FLOOD {
+        let served = served.clone();
+        flood.spawn(async move { served.exchange(&post_larger(&served.door, "slow", 1 << 20)).await });
+    }
+    // All that can come in have come in when the first are refused. One whose body was not read may not hear of it.
+    let refused = timeout(Duration::from_secs(20), flood.join_next()).await.unwrap().unwrap().unwrap();
+    assert!(!refused.contains("allowed"), "{refused}");
+    for _ in 0..20 {
+        let answer = timeout(Duration::from_secs(10), served.review("orders")).await.expect("nothing is in its way");
+        assert!(answer.contains(r#""allowed":true"#), "{answer}");
+    }
+    served.gate.open();
+    let (mut allowed, mut told) = (0, 0);
+    while let Some(answer) = flood.join_next().await {
+        let answer = answer.unwrap();
+        allowed += usize::from(answer.contains(r#""allowed":true"#));
+        told += usize::from(answer.starts_with("HTTP/1.1 503"));
+    }
+    assert!(allowed > 0 && told > 0 && allowed + told < FLOOD, "{allowed} allowed, {told} told to try again");
+    let after = served.exchange(&post_larger(&served.door, "orders", 1 << 20)).await;
+    assert!(after.contains(r#""allowed":true"#), "{after}");
 }
 
 #[tokio::test]

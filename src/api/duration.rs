@@ -2,8 +2,26 @@
 
 use std::time::Duration;
 
-/// What the CRD schema checks before any code of ours sees the text.
-pub const PATTERN: &str = r"^(([0-9]{1,9}(\.[0-9]{1,9})?(ns|us|µs|ms|s|m|h))+|[0-9]{1,6}d|0)$";
+/// What a duration looks like: short enough that CEL can reckon with every one.
+const PATTERN: &str = "^(([0-9]{1,5}([.][0-9]{1,9})?h|[0-9]{1,7}([.][0-9]{1,9})?m|[0-9]{1,9}([.][0-9]{1,9})?(ns|us|µs|ms|s))+|[0-9]{1,6}d|0)$";
+
+/// The rules of a field of a CRD that is a duration of at least a second and at most so many days; or none at all, where that
+/// means something.
+pub fn validations(field: &str, zero: Option<&str>, days: u32) -> serde_json::Value {
+    let none = zero.is_some();
+    let number = "int(self.substring(0, size(self) - 1))";
+    let least = if none { 0 } else { 1 };
+    let fits = format!("duration(self) >= duration('1s') && duration(self) <= duration('{}h')", days * 24);
+    let rule = format!(
+        "!self.matches('{PATTERN}') || (self == '0' ? {none} : self.endsWith('d') ? {number} >= {least} && {number} <= {days} : ({none} && duration(self) == duration('0s')) || ({fits}))"
+    );
+    let means = zero.map(|means| format!("0s ({means}) or ")).unwrap_or_default();
+    serde_json::json!([
+        {"rule": format!("self.matches('{PATTERN}')"),
+         "message": format!("{field} is written in Go's form (90s, 15m, 1h30m) or as whole days (90d), not both")},
+        {"rule": rule, "message": format!("{field} is {means}between 1s and {days}d")}
+    ])
+}
 
 /// Why a text is not a duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -129,7 +129,7 @@ pub enum SelectorOperator {
     DoesNotExist,
 }
 
-/// How a violation is answered at admission.
+/// How a violation is answered at admission; it never decides whether a value is fetched. Default: Enforce.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum Mode {
     /// Only report.
@@ -286,10 +286,14 @@ pub enum SubjectKind {
 }
 
 fn target_types_schema(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "array", "maxItems": 16, "x-kubernetes-list-type": "set", "items": {"type": "string", "minLength": 1, "maxLength": 253}})
+    json_schema!({"type": "array", "maxItems": 16, "x-kubernetes-list-type": "set", "items": {"type": "string", "minLength": 1, "maxLength": 253,
+    "x-kubernetes-validations": [
+        {"rule": "!(self in ['kubernetes.io/service-account-token', 'bootstrap.kubernetes.io/token', 'helm.sh/release.v1'])",
+         "message": "this type is the cluster's own and would be acted on: no ScopedSecret can have it, leave it out"}
+    ]}})
 }
 
-/// How far one remote key may be shared; the order is from strict to lax.
+/// How far one remote key may be shared; the order is from strict to lax. Default: Namespace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum Exclusivity {
     /// By one ScopedSecret.
@@ -319,7 +323,7 @@ fn ignore_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "array", "maxItems": 64, "x-kubernetes-list-type": "set", "items": {"type": "string", "minLength": 1, "maxLength": 253}})
 }
 
-/// The scope inside which a value may repeat; the order is from strict to lax.
+/// The scope inside which a value may repeat, and never across two; None: not looked at. Default: Segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum Within {
     /// Inside one segment.

@@ -23,6 +23,14 @@ pub fn finish(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     crd
 }
 
+/// The rule of a field that names an object (a DNS subdomain, RFC 1123): it becomes a part of a path.
+pub fn object_name(field: &str) -> serde_json::Value {
+    json!([{
+        "rule": "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",
+        "message": format!("{field} is the name of an object: lowercase letters, digits, '-' and '.', with a letter or digit at both ends"),
+    }])
+}
+
 /// Longer than every word of an enum: the cost of CEL is reckoned by it.
 const LONGEST_WORD: i64 = 64;
 

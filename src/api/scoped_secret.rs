@@ -23,12 +23,7 @@ use std::collections::BTreeMap;
     selectable = ".spec.target.name",
     doc = "A claim on one or more remote keys, projected as one Secret in the same namespace.",
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
-    printcolumn(
-        name = "Reason",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.status==\"False\")].reason",
-        description = "Why it is not ready"
-    ),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.reason", description = "Why it is not ready"),
     printcolumn(name = "Segment", type_ = "string", json_path = ".status.segment"),
     printcolumn(name = "Store", type_ = "string", json_path = ".spec.storeRef.name"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
@@ -63,22 +58,12 @@ pub struct ScopedSecretSpec {
     pub target: Option<Target>,
     /// How often the manager is asked: `90s`, `1h30m` or whole days `90d`; `0s` = only on change or on demand. Default: 1h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 32), regex(pattern = super::duration::PATTERN), extend("x-kubernetes-validations" = [
-        {"rule": "self == '0' || self.endsWith('d') ? true : duration(self) == duration('0s') || (duration(self) >= duration('1s') && duration(self) <= duration('8760h'))",
-         "message": "refreshInterval is 0s (only on change or on demand) or between 1s and 365d"},
-        {"rule": "!self.endsWith('d') || int(self.substring(0, size(self) - 1)) <= 365",
-         "message": "refreshInterval is 0s (only on change or on demand) or between 1s and 365d"}
-    ]))]
+    #[schemars(length(max = 32), extend("x-kubernetes-validations" = duration::validations("refreshInterval", Some("only on change or on demand"), 365)))]
     pub refresh_interval: Option<String>,
     /// How long the claim lasts from its creation: `90s`, `12h` or whole days `30d`, at least 1s. At the end its Secret is
     /// taken away. Not with expirationTime. Default: no end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 32), regex(pattern = duration::PATTERN), extend("x-kubernetes-validations" = [
-        {"rule": "self == '0' ? false : self.endsWith('d') ? true : duration(self) >= duration('1s') && duration(self) <= duration('87600h')",
-         "message": "ttl is between 1s and 3650d"},
-        {"rule": "!self.endsWith('d') || (int(self.substring(0, size(self) - 1)) >= 1 && int(self.substring(0, size(self) - 1)) <= 3650)",
-         "message": "ttl is between 1s and 3650d"}
-    ]))]
+    #[schemars(length(max = 32), extend("x-kubernetes-validations" = duration::validations("ttl", None, 3650)))]
     pub ttl: Option<String>,
     /// When the claim ends, such as 2030-01-01T00:00:00Z; its Secret is then taken away. Not with ttl. Default: no end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -93,7 +78,7 @@ pub struct ScopedSecretSpec {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct StoreRef {
     /// The name of a ScopedSecretStore.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), extend("x-kubernetes-validations" = super::schema::object_name("storeRef.name")))]
     pub name: String,
 }
 
@@ -102,7 +87,7 @@ pub struct StoreRef {
 #[serde(rename_all = "camelCase")]
 pub struct Consumer {
     /// The ServiceAccount's name.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), extend("x-kubernetes-validations" = super::schema::object_name("serviceAccountName")))]
     pub service_account_name: String,
 }
 
@@ -195,10 +180,7 @@ pub(super) fn remote_key_schema(_: &mut SchemaGenerator) -> Schema {
 pub struct Target {
     /// The Secret's name. Default: the ScopedSecret's name. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(
-        length(min = 1, max = 253),
-        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
-    )]
+    #[schemars(length(min = 1, max = 253), extend("x-kubernetes-validations" = super::schema::object_name("target.name")))]
     pub name: Option<String>,
     /// The Secret's type: Opaque, kubernetes.io/tls, kubernetes.io/dockerconfigjson, kubernetes.io/basic-auth,
     /// kubernetes.io/ssh-auth, or one that the policy's targetTypes lists. Default: Opaque.
@@ -235,7 +217,7 @@ pub struct Template {
     pub data: BTreeMap<String, String>,
 }
 
-/// What becomes of the Secret when its ScopedSecret is deleted.
+/// What becomes of the Secret when its ScopedSecret is deleted. Retain needs a policy with allowRetain. Default: Delete.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum DeletionPolicy {
     /// It goes with the ScopedSecret.
@@ -253,6 +235,10 @@ pub struct ScopedSecretStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions_schema")]
     pub conditions: Vec<Condition>,
+    /// Why it is not ready, in a word; absent while it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
+    pub reason: Option<String>,
     /// The metadata.generation that this status speaks of; -1 before the first look.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,

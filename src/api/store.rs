@@ -45,11 +45,15 @@ pub struct ScopedSecretStoreSpec {
 #[serde(rename_all = "camelCase")]
 pub struct AwsStore {
     /// The AWS region, such as eu-west-1.
-    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[a-z]{2,}(-[a-z]+)+-[0-9]+$"))]
+    #[schemars(length(min = 1, max = 64), extend("x-kubernetes-validations" = [
+        {"rule": "self.matches('^[a-z]{2,}(-[a-z]+)+-[0-9]+$')", "message": "region is an AWS region, such as eu-west-1"}
+    ]))]
     pub region: String,
     /// The twelve digits of the account. Absent: observed by sts:GetCallerIdentity and shown in status.identity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 12), regex(pattern = r"^[0-9]{12}$"))]
+    #[schemars(length(max = 12), extend("x-kubernetes-validations" = [
+        {"rule": "self.matches('^[0-9]{12}$')", "message": "accountId is the twelve digits of an AWS account, in quotes"}
+    ]))]
     pub account_id: Option<String>,
     /// A VPC endpoint or an emulator: https://..., or http:// for an emulator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -82,7 +86,7 @@ pub struct AwsAuth {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct CredentialsRef {
     /// The Secret's name.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), extend("x-kubernetes-validations" = super::schema::object_name("secretRef.name")))]
     pub name: String,
 }
 

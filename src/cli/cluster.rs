@@ -8,7 +8,7 @@ use crate::api::Reason;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use kube::api::{Api, ListParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::core::{ObjectList, PartialObjectMeta};
+use kube::core::{NamespaceResourceScope, ObjectList, PartialObjectMeta, Status};
 use kube::{Client, Config, Error, Resource};
 use serde::de::DeserializeOwned;
 use std::cell::RefCell;
@@ -106,6 +106,11 @@ impl<T> Seen<T> {
         if let Self::There(found) = self { Some(found) } else { None }
     }
 
+    /// Whether it is known not to be there.
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Self::Absent)
+    }
+
     /// Something made from what is there.
     pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Seen<U> {
         match self {
@@ -114,6 +119,17 @@ impl<T> Seen<T> {
             Self::Barred => Seen::Barred,
         }
     }
+}
+
+/// How far a look went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reach {
+    /// The reader may not look at all; the gap is noted.
+    Nowhere,
+    /// In the reader's namespace; the gap is noted.
+    Here,
+    /// In the whole cluster.
+    Everywhere,
 }
 
 /// A connection, and what could not be looked at through it.
@@ -216,6 +232,25 @@ impl Cluster {
         Ok(self.pages(api.resource_url(), params, asked, |page| all.extend(page)).await?.map(|()| all))
     }
 
+    /// Every object that may be listed, a page in memory at a time: of the whole cluster, else of the reader's namespace.
+    pub async fn each_page_in_reach<K>(
+        &self,
+        api: impl Fn(Option<&str>) -> Api<K>,
+        params: ListParams,
+        mut take: impl FnMut(Vec<K>),
+    ) -> Result<Reach, Failure>
+    where
+        K: Resource + Clone + DeserializeOwned + Debug,
+    {
+        if self.each_page(&api(None), params.clone(), &mut take).await? != Seen::Barred {
+            return Ok(Reach::Everywhere);
+        }
+        match self.each_page(&api(Some(&self.namespace)), params, take).await? {
+            Seen::Barred => Ok(Reach::Nowhere),
+            Seen::There(()) | Seen::Absent => Ok(Reach::Here),
+        }
+    }
+
     async fn pages<K: Clone>(
         &self,
         url: &str,
@@ -225,8 +260,16 @@ impl Cluster {
     ) -> Result<Seen<()>, Failure> {
         let mut next: Option<String> = None;
         loop {
-            let page = ListParams { limit: Some(PAGE), continue_token: next, ..params.clone() };
-            let list = match self.see(ask(page).await, "list", url, None)? {
+            let page = ListParams { limit: params.limit.or(Some(PAGE)), continue_token: next, ..params.clone() };
+            let answer = match ask(page).await {
+                // Older than the API server keeps revisions: it offers to go on with what is there now.
+                Err(Error::Api(status)) if status.code == 410 && offered(&status).is_some() => {
+                    next = offered(&status);
+                    continue;
+                }
+                answer => answer,
+            };
+            let list = match self.see(answer, "list", url, None)? {
                 Seen::There(list) => list,
                 Seen::Absent => return Ok(Seen::Absent),
                 Seen::Barred => return Ok(Seen::Barred),
@@ -296,6 +339,21 @@ impl Cluster {
     }
 }
 
+fn offered(status: &Status) -> Option<String> {
+    status.metadata.as_ref()?.continue_.clone().filter(|token| !token.is_empty())
+}
+
+/// An API of a kind with a namespace: in one of them, or in all.
+pub fn within<K>(client: &Client) -> impl Fn(Option<&str>) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    |namespace| match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
 async fn config(args: &ClusterArgs) -> Result<Config, Failure> {
     let read = match &args.kubeconfig {
         Some(path) => Kubeconfig::read_from(path),
@@ -309,7 +367,8 @@ async fn config(args: &ClusterArgs) -> Result<Config, Failure> {
         }
         // Inside a pod there is none.
         Err(error) if args.kubeconfig.is_none() && args.context.is_none() => {
-            Config::incluster().map_err(|_| Failure::Kubeconfig(told(&error)))
+            let hint = "name one with --kubeconfig or $KUBECONFIG";
+            Config::incluster().map_err(|_| Failure::Kubeconfig(format!("{}; {hint}", told(&error))))
         }
         Err(error) => Err(Failure::Kubeconfig(told(&error))),
     }

@@ -8,7 +8,7 @@ use super::report::text::{self, Colours};
 use super::report::{EXIT_CLEAN, EXIT_ERROR, Output, Report, json, sarif};
 use super::simulate::accounts::Accounts;
 use super::simulate::{Options, simulate};
-use super::trace::{self, Format, TraceArgs};
+use super::trace::{self, TraceArgs};
 use super::why::{self, Why};
 use super::{files, names};
 use clap::{CommandFactory, Parser, Subcommand};
@@ -49,10 +49,19 @@ enum Verb {
     },
 }
 
-/// Judge YAML in Git as the cluster would: policies, namespaces, stores and ScopedSecrets, without a cluster.
+/// Judge YAML in Git as the cluster would, by every rule that files can show, without a cluster.
 ///
 /// The inputs are judged as if all of them were applied, in their order, to a cluster that has nothing else: so give the
 /// platform's files (policies, stores, namespaces) together with the application's. Exit code: 0 clean, 1 findings, 2 error.
+///
+/// Beside ScopedSecrets and policies are judged: pods, workloads, ServiceAccounts and volumes that name a projected Secret
+/// (Consumers); the metadata of Secrets (ManagedSecrets, Replication); roles and bindings (Rbac); objects of other operators
+/// that a policy governs (OtherOperators). What admission would refuse is an error, what it would only warn of or record
+/// (mode, reportOnly, exceptions) a warning.
+///
+/// Not seen in files: copies of values (Copies), who moves a namespace into a segment (Boundary), what the operator itself may
+/// (Operator), and what a change takes from claims that are live (Policies). ClusterRoles other than cluster-admin, admin, edit
+/// and view are known only if they are in the input.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  kubectl scoped-secrets simulate platform/ apps/orders.yaml\n  kustomize build . | kubectl scoped-secrets simulate platform/ - -o sarif"
@@ -64,7 +73,7 @@ struct Simulate {
     /// How to print.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
-    /// The namespace of ScopedSecrets that name none [default: default].
+    /// The namespace of objects that name none [default: default].
     #[arg(short, long, value_name = "NAMESPACE")]
     namespace: Option<String>,
     /// The AWS account of a store that has no accountId, or (without STORE=) of all such stores; may be repeated.
@@ -122,7 +131,12 @@ pub fn run(
         }
         Verb::Audit(asked) => {
             let output = asked.output;
-            cluster::run(audit::run(&asked, (around.clock)())).map(|report| rendered(&report, output, colours))
+            let mut inputs = files::read(&asked.files, stdin);
+            if !inputs.errors.is_empty() {
+                return fail(err, &std::mem::take(&mut inputs.errors));
+            }
+            let report = cluster::run(audit::run(&asked, &inputs.sources, (around.clock)()));
+            report.map(|report| rendered(&report, output, colours))
         }
         Verb::Why(asked) => input(asked.file.as_deref(), stdin).and_then(|input| {
             let answer = cluster::run(why::run(&asked, input.as_deref(), (around.clock)()))?;
@@ -135,18 +149,15 @@ pub fn run(
         }),
         Verb::Trace(asked) => cluster::run(trace::run(&asked)).map(|trace| {
             let text = match asked.output {
-                Format::Text => trace::render(&trace, colours),
-                Format::Json => format!("{:#}\n", trace.json()),
+                Output::Text => trace::render(&trace, colours),
+                Output::Json => format!("{:#}\n", trace.json()),
+                Output::Sarif => sarif::render(&trace.report),
             };
             (text, trace.report.exit_code(true))
         }),
     };
     match printed {
-        Ok((text, code)) => {
-            // Nobody reads on, such as `| head`: the verdict still stands in the exit code.
-            let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-            code
-        }
+        Ok((text, code)) => print(&text, code, out, err),
         Err(failure) => fail(err, &[failure.to_string()]),
     }
 }
@@ -225,9 +236,18 @@ fn run_simulate(asked: Simulate, now: Timestamp, stdin: &mut dyn Read, out: &mut
         Output::Json => json::render(&report),
         Output::Sarif => sarif::render(&report),
     };
-    // Nobody reads on, such as `| head`: the verdict still stands in the exit code.
-    let _ = out.write_all(rendered.as_bytes()).and_then(|()| out.flush());
-    report.exit_code(asked.strict)
+    print(&rendered, report.exit_code(asked.strict), out, err)
+}
+
+/// Prints a verdict; its exit code. Where nobody reads on, such as `| head`, that stands all the same; a report that could not be
+/// written must not pass for a clean one.
+fn print(text: &str, code: u8, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            fail(err, &[format!("the report could not be written: {error}")])
+        }
+        _ => code,
+    }
 }
 
 fn fail(err: &mut dyn Write, messages: &[String]) -> u8 {
@@ -276,9 +296,14 @@ mod tests {
             (&["why", "--denied"], 2, "--file"),
             (&["why", "--store", "s", "a"], 2, "cannot be used with"),
             (&["why", "a", "-f", "b"], 2, "cannot be used with"),
+            (&["why", "-f", "no/such/file.yaml"], 2, "no/such/file.yaml"),
             (&["trace"], 2, "POD"),
-            (&["trace", "pod/a", "-o", "sarif"], 2, "json"),
+            (&["trace", "pod/a", "-o", "yaml"], 2, "sarif"),
+            (&["why", "--denied", "app.yaml"], 2, "--file"),
             (&["audit", "--help"], 0, "--labels"),
+            (&["audit", "--labels", "a,,b"], 2, "--labels"),
+            (&["audit", "-f", "no/such/file.yaml"], 2, "no/such/file.yaml"),
+            (&["audit", "-f", "/dev/null"], 2, "no SegmentationPolicy"),
             (&["audit", "--kubeconfig", "/no/such/file"], 2, "kubeconfig"),
             (&["completion", "tcsh"], 2, "powershell"),
         ] {
@@ -291,11 +316,11 @@ mod tests {
 
     #[test]
     fn an_input_without_our_objects_is_an_error() {
-        let (code, out, _) = ask(&["simulate", "-"], "apiVersion: v1\nkind: Pod\n");
+        let (code, out, _) = ask(&["simulate", "-"], "apiVersion: v1\nkind: Service\n");
         assert_eq!(code, 2);
         assert!(out.starts_with("stdin:1:1: error: there is no ScopedSecret"), "{out}");
-        let (_, _, err) = ask(&["simulate", "-v", "-"], "apiVersion: v1\nkind: Pod\n");
-        assert_eq!(err, "stdin:1:1: ignored: Pod (v1) is not judged\n");
+        let (_, _, err) = ask(&["simulate", "-v", "-"], "apiVersion: v1\nkind: Service\n");
+        assert_eq!(err, "stdin:1:1: ignored: Service (v1) is not judged\n");
     }
     #[test]
     fn a_denial_is_explained_without_a_cluster() {
@@ -309,6 +334,7 @@ mod tests {
         let (code, out, _) = ask(&["why", "--denied", "-f", "-", "-o", "sarif"], denial);
         let log: serde_json::Value = serde_json::from_str(&out).unwrap();
         assert_eq!((code, &log["runs"][0]["results"][0]["ruleId"]), (1, &"KeyNotAllowed".into()));
+        assert_eq!(ask(&["why", "-f", "-"], denial).0, 1, "a file is what was denied");
         let (code, _, err) = ask(&["why", "--denied", "-f", "-"], "all is well");
         assert!(code == 2 && err.contains("neither a denial"), "{err}");
     }

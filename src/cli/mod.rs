@@ -19,7 +19,7 @@ pub mod completion;
 mod files;
 mod names;
 pub mod observed;
-pub mod references;
+pub mod remote;
 pub mod report;
 pub mod simulate;
 pub mod trace;

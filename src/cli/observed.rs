@@ -8,6 +8,7 @@
 //! verdicts are those of the operator as long as statuses tell the truth, which `audit` looks at.
 
 use super::cluster::{Cluster, Failure, Seen};
+use super::simulate::schema::nearest;
 use crate::api::{ScopedSecret, ScopedSecretStore, SegmentationPolicy};
 use crate::controller::index::{claim_of, object_name};
 use crate::controller::providers::declared_realm;
@@ -114,12 +115,65 @@ pub fn build(facts: Facts) -> Observed {
     observed
 }
 
-/// Looks, and makes a world of it.
+/// Looks, and makes a world of it. A namespace that the reader named and that is not there is an error: of what is not there
+/// nothing would be found.
 pub async fn observe(cluster: &Cluster, home: &str) -> Result<Observed, Failure> {
-    Ok(build(look(cluster, home).await?))
+    let facts = look(cluster, home).await?;
+    match facts.lack(home) {
+        Some(why) if cluster.named || home != cluster.namespace => Err(Failure::Usage(why)),
+        _ => Ok(build(facts)),
+    }
+}
+
+impl Facts {
+    /// That a namespace is not there, as far as that can be told.
+    pub fn lack(&self, namespace: &str) -> Option<String> {
+        let probably = match &self.namespaces {
+            Seen::There(all) if all.contains_key(namespace) => return None,
+            Seen::There(all) => nearest(namespace, all.keys().map(String::as_str)),
+            Seen::Absent => None,
+            Seen::Barred => return None,
+        };
+        let probably = probably.map(|name| format!("; did you mean {name:?}?")).unwrap_or_default();
+        Some(format!("there is no namespace {namespace:?}{probably}"))
+    }
 }
 
 impl Observed {
+    /// Adds a policy or a store as if it were applied, in the place of one of its name.
+    pub fn try_out(&mut self, object: DynamicObject) -> Result<(), String> {
+        let name = object.name_any();
+        match object.types.as_ref().map(|types| types.kind.as_str()) {
+            Some("SegmentationPolicy") => {
+                let broken = self.broken.len();
+                self.policies.retain(|policy| policy.name_any() != name);
+                self.add_policy(object);
+                self.broken.get(broken).map_or(Ok(()), |(kind, name, why)| Err(format!("{kind} {name:?}: {why}")))
+            }
+            Some("ScopedSecretStore") => {
+                let before = self.world.stores.get(&name).cloned();
+                self.stores.retain(|store| store.name_any() != name);
+                self.add_store(object);
+                self.keep_account(&name, before)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Nobody observes the account of a store that is only tried.
+    fn keep_account(&mut self, name: &str, before: Option<StoreState>) -> Result<(), String> {
+        let Some(StoreState::AccountUnknown { region }) = self.world.stores.get(name) else { return Ok(()) };
+        match before {
+            Some(StoreState::Known(Realm::Aws { account, region: reached })) if reached == *region => {
+                self.world.put_store(name, Some(StoreState::Known(Realm::Aws { account, region: reached })));
+                Ok(())
+            }
+            _ => Err(format!(
+                "ScopedSecretStore {name:?} has no spec.aws.accountId, and nobody observes the account of a store that is only tried: write it"
+            )),
+        }
+    }
+
     fn add_policy(&mut self, object: DynamicObject) {
         let name = object.name_any();
         let state = match object.try_parse::<SegmentationPolicy>() {
@@ -331,6 +385,42 @@ pub(in crate::cli) mod tests {
         let facts =
             Facts { policies: Seen::Barred, ..facts(&[claim("payments-prod", "a", "payments/prod/a", 1, false)]) };
         assert_eq!(verdict(&build(facts), "payments-prod", "a"), Err(Reason::PolicyUnknown));
+    }
+
+    #[test]
+    fn a_namespace_that_is_not_there_is_told() {
+        let lack = |facts: Facts, name: &str| facts.lack(name);
+        assert_eq!(lack(facts(&[]), "payments-prod"), None);
+        let told = lack(facts(&[]), "payment-prod").unwrap();
+        assert_eq!(told, "there is no namespace \"payment-prod\"; did you mean \"payments-prod\"?");
+        assert!(lack(facts(&[]), "nowhere").unwrap().ends_with("\"nowhere\""));
+        assert_eq!(lack(Facts { namespaces: Seen::Barred, ..facts(&[]) }, "nowhere"), None, "who knows");
+        assert!(lack(Facts { namespaces: Seen::Absent, ..facts(&[]) }, "nowhere").is_some());
+    }
+
+    #[test]
+    fn a_policy_or_a_store_is_tried_in_the_place_of_what_is_there() {
+        let object = |kind: &str, name: &str, spec: Value| -> DynamicObject {
+            let object = json!({"apiVersion": "scopedsecrets.io/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec});
+            serde_json::from_value(object).unwrap()
+        };
+        let mut observed = build(facts(&[claim("payments-prod", "orders", "payments/prod/db", 9, false)]));
+        let narrow = json!({"segment": {"labels": ["tenant", "environment"]}, "allow": [
+            {"storeRef": {"name": "aws"}, "keys": ["other/${label:tenant}/${label:environment}/**"]}]});
+        assert_eq!(observed.try_out(object("SegmentationPolicy", "tenants", narrow)), Ok(()));
+        assert_eq!(verdict(&observed, "payments-prod", "orders"), Err(Reason::KeyNotAllowed));
+        assert_eq!(observed.policies.len(), 1);
+        let store = |region: &str| json!({"aws": {"region": region}});
+        assert_eq!(
+            observed.try_out(object("ScopedSecretStore", "aws", store("eu-west-1"))),
+            Ok(()),
+            "its account is known"
+        );
+        let unknown = observed.try_out(object("ScopedSecretStore", "aws", store("eu-north-1"))).unwrap_err();
+        assert!(unknown.contains("accountId"), "{unknown}");
+        let wrong =
+            observed.try_out(object("SegmentationPolicy", "broken", json!({"segment": {"labels": []}, "allow": []})));
+        assert!(wrong.unwrap_err().contains("segment.labels is empty"));
     }
 
     #[test]

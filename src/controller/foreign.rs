@@ -5,12 +5,12 @@
 use super::context::Context;
 use super::watch::{Seen, follow, pages};
 use crate::api::policy::Governs;
-use crate::segmentation::foreign::{self, ForeignKind, ForeignName, Record, Spread};
+use crate::segmentation::foreign::{self, ForeignKind, ForeignName, Record};
 use jiff::Timestamp;
-use kube::ResourceExt;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher;
+use kube::{Client, ResourceExt};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub async fn run(cx: &Arc<Context>) {
     let mut watched: BTreeMap<ForeignKind, (&'static str, AbortHandle)> = BTreeMap::new();
     loop {
         let asked = governed.borrow_and_update().as_ref().map(|governed| governed.operators()).unwrap_or_default();
-        let found = if asked.is_empty() { Some(BTreeMap::new()) } else { discover(cx, &asked).await };
+        let found = if asked.is_empty() { Some(BTreeMap::new()) } else { discover(&cx.client, &asked).await.ok() };
         let pause = if found.is_some() { DISCOVERY } else { SOON };
         if let Some(found) = found {
             let gone =
@@ -61,9 +61,12 @@ pub async fn run(cx: &Arc<Context>) {
     }
 }
 
-/// The kinds that are there, each with the best version; None if that could not be told.
-async fn discover(cx: &Context, asked: &BTreeSet<Governs>) -> Option<BTreeMap<ForeignKind, &'static str>> {
-    let groups = cx.client.list_api_groups().await.ok()?;
+/// The kinds that the API server has, each with the best version.
+pub async fn discover(
+    client: &Client,
+    asked: &BTreeSet<Governs>,
+) -> Result<BTreeMap<ForeignKind, &'static str>, kube::Error> {
+    let groups = client.list_api_groups().await?;
     let served = |group: &str, version: &str| {
         let known = groups.groups.iter().find(|known| known.name == group);
         known.is_some_and(|known| known.versions.iter().any(|served| served.version == version))
@@ -76,7 +79,7 @@ async fn discover(cx: &Context, asked: &BTreeSet<Governs>) -> Option<BTreeMap<Fo
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(unknown) => {
                     let path = format!("{}/{version}", kind.group());
-                    let list = cx.client.list_api_group_resources(&path).await.ok()?;
+                    let list = client.list_api_group_resources(&path).await?;
                     unknown.insert(list.resources.into_iter().map(|resource| resource.name).collect())
                 }
             };
@@ -85,7 +88,7 @@ async fn discover(cx: &Context, asked: &BTreeSet<Governs>) -> Option<BTreeMap<Fo
             }
         }
     }
-    Some(found)
+    Ok(found)
 }
 
 fn forget(cx: &Context, kind: ForeignKind) {
@@ -95,11 +98,8 @@ fn forget(cx: &Context, kind: ForeignKind) {
 }
 
 async fn follow_kind(cx: Arc<Context>, kind: ForeignKind, version: &'static str) {
-    let gvk = GroupVersionKind::gvk(kind.group(), version, kind.kind());
-    let resource = ApiResource::from_gvk_with_plural(&gvk, kind.plural());
-    let stream = watcher::watcher(Api::<DynamicObject>::all_with(cx.client.clone(), &resource), pages())
-        .default_backoff()
-        .modify(|object| object.managed_fields_mut().clear());
+    let api = Api::<DynamicObject>::all_with(cx.client.clone(), &resource_of(kind, version));
+    let stream = watcher::watcher(api, pages()).default_backoff().modify(|object| object.managed_fields_mut().clear());
     let mut listed: BTreeSet<ForeignName> = BTreeSet::new();
     follow(kind.kind(), stream, |seen| match seen {
         Seen::ListBegins => listed.clear(),
@@ -121,7 +121,14 @@ async fn follow_kind(cx: Arc<Context>, kind: ForeignKind, version: &'static str)
     .await;
 }
 
-fn name_of(kind: ForeignKind, object: &DynamicObject) -> ForeignName {
+/// How a kind is asked for.
+pub fn resource_of(kind: ForeignKind, version: &str) -> ApiResource {
+    let gvk = GroupVersionKind::gvk(kind.group(), version, kind.kind());
+    ApiResource::from_gvk_with_plural(&gvk, kind.plural())
+}
+
+/// The name of an object or a store.
+pub fn name_of(kind: ForeignKind, object: &DynamicObject) -> ForeignName {
     let namespace = object.metadata.namespace.as_deref().filter(|_| !kind.is_cluster_scoped());
     ForeignName::new(kind, namespace, &object.name_any())
 }
@@ -147,10 +154,5 @@ fn observe(cx: &Context, name: ForeignName, object: &DynamicObject) {
 pub fn record_of(kind: ForeignKind, object: &DynamicObject) -> Record {
     let spec = &object.data["spec"];
     let created = object.metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |time| time.0);
-    Record {
-        uid: object.metadata.uid.as_deref().unwrap_or_default().into(),
-        created,
-        asks: foreign::asks(kind, spec).into(),
-        spread: (kind == ForeignKind::ClusterExternalSecret).then(|| Spread::of(spec).into()),
-    }
+    Record::of(kind, spec, object.metadata.uid.as_deref().unwrap_or_default(), created)
 }

@@ -9,7 +9,7 @@ use crate::api::policy::AcceptedViolations;
 use crate::api::{ACCEPT_VIOLATIONS_ANNOTATION, REFRESH_AT_ANNOTATION, Reason, SEAL_ANNOTATION, ScopedSecret};
 use crate::digest::sha256_hex;
 use crate::projection::carries_away;
-use crate::segmentation::access::jurisdiction::Jurisdiction;
+use crate::segmentation::access::jurisdiction::{Jurisdiction, Jurisdictions};
 use crate::segmentation::access::{Access, RbacName};
 use crate::segmentation::authorize::{Retention, retention};
 use crate::segmentation::few::Few;
@@ -147,9 +147,6 @@ pub struct Index {
     /// Which policies speak for which namespaces, for a state of the causes.
     jurisdictions: Mutex<Option<KnownJurisdictions>>,
 }
-
-/// Which policies speak for which namespaces, or why that cannot be told.
-pub type Jurisdictions = Result<Vec<Jurisdiction>, Refusal>;
 
 /// So many uids of deleted ScopedSecrets are remembered.
 const GONE_LIMIT: usize = 4096;

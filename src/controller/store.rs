@@ -56,6 +56,11 @@ pub async fn reconcile(cx: &Context, name: &str, failures: u32, leader: bool) ->
 async fn observe(cx: &Context, name: &str) -> Result<StoreState, Failure> {
     let spec = cx.providers.spec(name).ok_or_else(|| Failure::new(Reason::StoreNotFound, "the store is gone"))?;
     if let Some(secret) = credentials_ref(&spec) {
+        // From before the CRD checked it: a name is a part of a path.
+        if secret.contains('/') {
+            let text = format!("{secret:?} is no name of a Secret: correct spec.aws.auth.secretRef.name");
+            return Err(Failure::new(Reason::StoreInvalid, text));
+        }
         let api: Api<Secret> = Api::namespaced(cx.client.clone(), &cx.namespace);
         match api.get_opt(secret).await {
             Ok(Some(found)) => {
@@ -101,12 +106,15 @@ async fn observe(cx: &Context, name: &str) -> Result<StoreState, Failure> {
     Ok(StoreState::Known(Realm::Aws { account: identity.account, region: identity.region }))
 }
 
+/// A store whose account is given is not asked for anything by itself.
+const KNOWN: &str = "the store's account is known, so that its keys can be told; whether the secrets manager answers is on each ScopedSecret's condition Synced";
+
 async fn report(cx: &Context, name: &str, state: &StoreState, failure: Option<&Failure>) {
     let api: Api<ScopedSecretStore> = Api::all(cx.client.clone());
     let Ok(Some(mut store)) = api.get_opt(name).await else { return };
     let old = store.status.clone().unwrap_or_default();
     let mut wanted = match failure {
-        None => vec![Wanted::yes(ConditionType::Ready, Reason::Reachable, "the store's account is known")],
+        None => vec![Wanted::yes(ConditionType::Ready, Reason::Reachable, KNOWN)],
         Some(f) => vec![Wanted::no(ConditionType::Ready, f.reason, &f.message)],
     };
     if let Some(f) = failure {

@@ -28,6 +28,7 @@ use crate::provider::{RemoteValue, SecretBytes};
 use crate::segmentation::world::VersionAsked;
 
 pub use canonical::{content_bytes, names_bytes, spec_bytes};
+pub use source::names_of;
 
 /// What was fetched, by the key as written in the spec and the version asked for.
 pub type Fetched<'a> = &'a dyn Fn(&str, &VersionAsked) -> Option<&'a RemoteValue>;

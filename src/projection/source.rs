@@ -142,8 +142,8 @@ fn compared_whole(value: &RemoteValue) -> Vec<Compared> {
     compared
 }
 
-/// A property as written; of a pointer also the name that it ends in.
-fn names_of(property: &str) -> Vec<String> {
+/// What the manager calls a property: as it is written, and of a pointer also the name that it ends in.
+pub fn names_of(property: &str) -> Vec<String> {
     let last = property.strip_prefix('/').and_then(|pointer| pointer.rsplit('/').next());
     let last = last.map(|token| token.replace("~1", "/").replace("~0", "~"));
     std::iter::once(property.to_owned()).chain(last).collect()

@@ -115,14 +115,14 @@ pub fn is_excepted(namespace: &str, rule: ExceptedRule, world: &World, now: Time
 
 /// Whether another segment holds a value with one of these fingerprints, so that the Secret of `secret` may not have it.
 /// The rules are the strictest of both sides; of two that hold it already, the later loses.
-pub fn shared_value<'p>(
+pub fn shared_value<'p, 'w>(
     secret: &ObjectName,
     keys: &[AuthorisedKey],
     prints: impl IntoIterator<Item = &'p Fingerprint>,
-    world: &World,
+    world: impl Into<View<'w>>,
     now: Timestamp,
 ) -> bool {
-    let world = View::from(world);
+    let world = world.into();
     let Ok(own) = scope_of(&secret.namespace, world) else { return false };
     prints.into_iter().any(|print| {
         world.holdings_with(print).any(|(other, held)| {
@@ -162,9 +162,23 @@ pub struct Owner {
 /// The segments whose value, of this fingerprint, may not be in a namespace: none where its own segment holds it as well. The
 /// policies of each owner decide, wherever the copy lands; an exception of theirs is for that namespace, or for a key.
 pub fn owners(print: &Fingerprint, namespace: &str, world: &World, now: Timestamp) -> Vec<Owner> {
+    owners_among(world.holdings_with(print), namespace, world, now)
+}
+
+/// Likewise of a value that is easy to guess. What comes of it is the platform's alone.
+pub fn owners_of_weak(print: &Fingerprint, namespace: &str, world: &World, now: Timestamp) -> Vec<Owner> {
+    owners_among(world.holdings_with_weak(print), namespace, world, now)
+}
+
+fn owners_among<'w>(
+    holdings: impl Iterator<Item = (&'w ObjectName, &'w Holding)>,
+    namespace: &str,
+    world: &World,
+    now: Timestamp,
+) -> Vec<Owner> {
     let own = scope_of(namespace, world).ok().map(|scope| scope.segment);
     let mut found: BTreeMap<String, Mode> = BTreeMap::new();
-    for (secret, held) in world.holdings_with(print) {
+    for (secret, held) in holdings {
         let scope = match scope_of(&secret.namespace, world) {
             _ if *secret.namespace == *namespace => return Vec::new(),
             Ok(scope) if own.as_ref() == Some(&scope.segment) => return Vec::new(),
@@ -256,7 +270,27 @@ pub fn retention<'w>(secret: &ObjectName, holding: &Holding, world: impl Into<Vi
             }
         }
     }
-    Retention::Keep
+    match world.claim(&claim).and_then(|claim| taken_back(claim, holding, world, now)) {
+        Some(refusal) => Retention::Withdraw(refusal),
+        None => Retention::Keep,
+    }
+}
+
+/// A claim that asks for exactly what its Secret holds was not edited: if it is refused that, a policy took it back, even where
+/// another store would still be allowed the same key.
+fn taken_back(claim: &Claim, holding: &Holding, world: View<'_>, now: Timestamp) -> Option<Refusal> {
+    let asked: BTreeSet<CanonicalKey> = world.canonical_keys(claim).into_iter().collect();
+    let held: BTreeSet<&CanonicalKey> = holding.keys().collect();
+    let pinned = claim.asks.iter().any(|(_, version)| *version != VersionAsked::Current);
+    if !asked.iter().eq(held) || pinned != holding.pinned {
+        return None;
+    }
+    match permit(claim, world, now) {
+        Permit::Refused(refusal) if matches!(refusal.reason, Reason::KeyNotAllowed | Reason::ActionNotAllowed) => {
+            Some(refusal)
+        }
+        _ => None,
+    }
 }
 
 const STORE_UNKNOWN: &str =

@@ -1,11 +1,13 @@
 //! What the authoriser answers, as tables.
 
-use super::authorize::{Retention, authorize, retention};
+use super::authorize::{Retention, authorize, owners, owners_of_weak, retention};
+use super::copies::Marks;
+use super::fingerprint::Fingerprint;
 use super::fixtures::*;
 use super::key::{Realm, RemoteKey};
 use super::revoked::Revocation;
 use super::verdict::Verdict;
-use super::world::{Claim, ObjectName, PolicyState, StoreState, VersionAsked, World};
+use super::world::{Claim, Holding, ObjectName, PolicyState, StoreState, VersionAsked, World};
 use crate::api::Reason;
 
 fn reason(claim: &Claim, world: &World) -> Option<Reason> {
@@ -279,6 +281,32 @@ fn piled_up_claims_are_bounded_and_refuse_the_later() {
 }
 
 #[test]
+fn a_weak_value_is_its_owners_for_the_report_alone() {
+    let print = Fingerprint([7; 16]);
+    let mut world = World::with_tenants();
+    let claim = claim("payments-prod", "orders").of("payments/prod/db");
+    let marks = Marks { weak: [print].into(), ..Marks::default() };
+    let secret = ObjectName::new("payments-prod", "orders");
+    let holding = Holding { marks, ..Holding::of_claim(&claim, world.canonical_keys(&claim)) };
+    world.put_holding(secret.clone(), holding.into());
+    let whose = |namespace: &str, world: &World| {
+        let owners = owners_of_weak(&print, namespace, world, now()).into_iter();
+        owners.map(|owner| owner.segment).collect::<Vec<_>>()
+    };
+    for (namespace, expected) in [
+        ("billing-prod", &["payments/prod"][..]),
+        ("plain", &["payments/prod"]),
+        ("payments-prod-2", &[]),
+        ("payments-prod", &[]),
+    ] {
+        assert_eq!(whose(namespace, &world), expected, "{namespace}");
+        assert_eq!(owners(&print, namespace, &world, now()), [], "{namespace}: nobody else hears of it");
+    }
+    world.remove_holding(&secret);
+    assert_eq!(whose("billing-prod", &world), [""; 0]);
+}
+
+#[test]
 fn an_end_waits_for_nothing_and_frees_the_key() {
     let ended = |seconds| Claim { ends: Some(at(seconds)), ..claim("payments-prod", "a").of("payments/prod/db") };
     let (past, ahead) = (now().as_second(), now().as_second() + 1);
@@ -351,4 +379,22 @@ fn a_leak_waits_for_nothing_and_takes_only_its_own() {
     let realm = world.stores["aws"].clone();
     world.put_store("late", Some(realm));
     assert_eq!(goes(&world), Some(Reason::KeyRevoked), "by whatever store it is reached");
+}
+
+#[test]
+fn what_a_policy_takes_back_goes_though_another_store_reaches_it() {
+    let by = |store: &str| TENANTS.replace("name: aws", &format!("name: {store}"));
+    let both = [policy("tenants", TENANTS), policy("second", &by("twin"))];
+    let mut world = World::with_tenants().under(both);
+    world.put_store("twin", world.stores.get("aws").cloned());
+    let asked = Claim { store: "twin".into(), ..claim("payments-prod", "a").of("payments/prod/db") };
+    world.holds(asked.clone(), at(1));
+    let secret = ObjectName::new("payments-prod", "a");
+    let kept = |world: &World| retention(&secret, world.holding(&secret).unwrap(), world, now());
+    assert_eq!(kept(&world), Retention::Keep);
+    world.policies.remove("second");
+    assert!(matches!(kept(&world), Retention::Withdraw(refusal) if refusal.reason == Reason::KeyNotAllowed));
+    // Edited past admission to a key that it may not have: what it held is still allowed.
+    world.put_claim(claim("payments-prod", "a").of("billing/prod/db"));
+    assert_eq!(kept(&world), Retention::Keep);
 }

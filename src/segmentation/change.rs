@@ -1,9 +1,10 @@
 //! What a change of one policy would break of what lives under the policies. Pure, and only over the namespaces that the
 //! policy selects before or after.
 
-use super::authorize::{Retention, View, retention, segment_of};
+use super::authorize::{Retention, View, authorize, retention, segment_of, shared_value};
 use super::policy::Policy;
 use super::segment::Segment;
+use super::verdict::Verdict;
 use super::world::{Holding, ObjectName, PolicyState, World};
 use crate::api::Reason;
 use jiff::Timestamp;
@@ -15,6 +16,8 @@ use std::sync::Arc;
 pub struct Broken {
     /// Secrets that would be withdrawn.
     pub stranded: BTreeSet<ObjectName>,
+    /// Secrets that would share a value with another segment, and would not be refreshed any more.
+    pub sharing: BTreeSet<ObjectName>,
     /// Segments whose namespaces hold Secrets and would become one, each group with the segment that it would become.
     pub merged: BTreeMap<Segment, BTreeSet<Segment>>,
     /// A namespace whose policies would disagree on its segment.
@@ -24,7 +27,7 @@ pub struct Broken {
 impl Broken {
     /// How many violations somebody would have to accept.
     pub fn count(&self) -> usize {
-        self.stranded.len() + self.merged.values().map(BTreeSet::len).sum::<usize>()
+        self.stranded.len() + self.sharing.len() + self.merged.values().map(BTreeSet::len).sum::<usize>()
     }
 }
 
@@ -45,6 +48,7 @@ pub fn broken_by(name: &str, new: Option<PolicyState>, world: &World, now: Times
         .collect();
     Broken {
         stranded: change.stranded(&touched, world),
+        sharing: change.sharing(&touched, world),
         merged: change.merged(&touched, world),
         torn: touched.iter().find(|namespace| change.tears(namespace)).map(|namespace| (*namespace).clone()),
     }
@@ -81,6 +85,26 @@ impl Change<'_> {
         own().chain(elsewhere).filter(lost).map(|(secret, _)| secret.clone()).collect()
     }
 
+    /// The rules are the strictest of both sides, so that the later one may be in a namespace that the policy does not select.
+    fn sharing(&self, touched: &[&Arc<str>], world: &World) -> BTreeSet<ObjectName> {
+        let own = || touched.iter().flat_map(|namespace| world.holdings_in(namespace));
+        let others = own().flat_map(|(_, held)| &held.fingerprints).flat_map(|print| world.holdings_with(print));
+        let begins = |(secret, held): &(&ObjectName, &Holding)| {
+            let name = ObjectName { namespace: secret.namespace.clone(), name: held.claim.clone() };
+            let shares = |view: View<'_>| match world.claim(&name).map(|claim| authorize(claim, view, self.now)) {
+                Some(Verdict::Allowed(grant)) => shared_value(secret, &grant.keys, &held.fingerprints, view, self.now),
+                _ => false,
+            };
+            shares(self.after) && !shares(self.before)
+        };
+        own()
+            .filter(|(_, held)| !held.fingerprints.is_empty())
+            .chain(others)
+            .filter(begins)
+            .map(|(s, _)| s.clone())
+            .collect()
+    }
+
     fn merged(&self, touched: &[&Arc<str>], world: &World) -> BTreeMap<Segment, BTreeSet<Segment>> {
         let lives = |namespace: &Arc<str>| world.holdings_in(namespace).next().is_some();
         let segments = |namespace: &Arc<str>| {
@@ -108,7 +132,9 @@ impl Change<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::segmentation::fingerprint::Fingerprint;
     use crate::segmentation::fixtures::*;
+    use crate::segmentation::world::Claim;
 
     fn world() -> World {
         let mut world = World::with_tenants();
@@ -146,6 +172,35 @@ mod tests {
             assert_eq!(names(&broken(&world(), "tenants", yaml)), expected, "{what}");
         }
         assert_eq!(broken(&world(), "tenants", Some(fewer_labels)).count(), 2);
+    }
+
+    #[test]
+    fn a_claim_by_a_store_that_is_not_allowed_any_more() {
+        let mut world = World::with_tenants()
+            .under([policy("tenants", TENANTS), policy("second", &TENANTS.replace("name: aws", "name: twin"))]);
+        world.put_store("twin", world.stores.get("aws").cloned());
+        let asked = Claim { store: "twin".into(), ..claim("payments-prod", "orders").of("payments/prod/db") };
+        world.holds(asked, at(1_000_000));
+        assert_eq!(names(&broken(&world, "second", None)), ["payments-prod/orders"]);
+    }
+
+    #[test]
+    fn values_that_two_segments_share_and_may_not_any_more() {
+        let lax = format!("{TENANTS}rules: {{uniqueValues: {{within: None}}}}");
+        let mut world = World::with_tenants().under([policy("tenants", &lax)]);
+        for (namespace, key, since) in
+            [("payments-prod", "payments/prod/db", 1), ("billing-prod", "billing/prod/db", 2)]
+        {
+            world.holds(claim(namespace, "orders").of(key), at(since));
+            let secret = ObjectName::new(namespace, "orders");
+            let fingerprints = [Fingerprint([7; 16])].into();
+            let held = Holding { fingerprints, ..(**world.holding(&secret).unwrap()).clone() };
+            world.put_holding(secret, held.into());
+        }
+        let found = broken(&world, "tenants", Some(TENANTS));
+        assert_eq!(found.sharing, [ObjectName::new("billing-prod", "orders")].into(), "the later one");
+        assert_eq!((found.stranded.len(), found.count()), (0, 1));
+        assert_eq!(broken(&world, "tenants", Some(&lax)).count(), 0);
     }
 
     #[test]

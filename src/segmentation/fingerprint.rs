@@ -1,7 +1,7 @@
 //! Fingerprints: keyed, so that who-shares-a-value can be answered without keeping any value.
 //!
-//! Not a password oracle: only values that are hard to guess are compared, so that nobody learns a weak one by storing
-//! guesses and watching for a refusal.
+//! Not a password oracle: only of values that are hard to guess does anybody but the platform hear, so that nobody learns a weak
+//! one by storing guesses and watching for a refusal.
 
 use std::collections::BTreeSet;
 
@@ -15,26 +15,57 @@ impl std::fmt::Debug for Fingerprint {
     }
 }
 
-/// A value shorter than this is never compared.
+/// A value shorter than this is not hard to guess.
 const SHORTEST: usize = 16;
-/// A value that an estimator needs fewer guesses for is never compared.
+/// Nor is one that an estimator needs fewer guesses for.
 const FEWEST_BITS: f64 = 64.0;
+/// A value shorter than this is never compared.
+const SHORTEST_WEAK: usize = super::copies::SHORTEST;
+/// Nor is one that an estimator needs fewer guesses for, which are those of eight random characters: names and words are
+/// everywhere, by chance.
+const FEWEST_WEAK_BITS: f64 = 26.0;
+
+/// How hard a value is to guess.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strength {
+    /// So easily that it may be anywhere by chance: never compared.
+    Common,
+    /// Compared whole, by the scan, and told to the platform alone.
+    Weak,
+    /// At least 16 bytes and 64 bits: compared everywhere.
+    Hard,
+}
 
 /// Whether a value that the manager knows under these names is compared between segments, if it is hard to guess.
 pub fn is_confidential(names: &[String], value: &[u8], ignore: &BTreeSet<String>) -> bool {
-    value.len() >= SHORTEST && !names.iter().any(|name| ignore.contains(name)) && !is_public(value)
+    value.len() >= SHORTEST && is_secret(names, value, ignore)
 }
 
-/// Whether the value is at least 16 bytes and 64 bits by zxcvbn (by byte entropy where it is not text).
+/// Whether a value that the manager knows under these names is a secret at all: not one that is ignored by its name, and not one
+/// that is public by its nature.
+pub fn is_secret(names: &[String], value: &[u8], ignore: &BTreeSet<String>) -> bool {
+    !names.iter().any(|name| ignore.contains(name)) && !is_public(value)
+}
+
+/// Whether the value is at least 16 bytes and 64 bits.
 pub fn is_hard_to_guess(value: &[u8]) -> bool {
-    if value.len() < SHORTEST {
-        return false;
+    value.len() >= SHORTEST && strength(value) == Strength::Hard
+}
+
+/// How hard a value is to guess, by zxcvbn (by byte entropy where it is not text).
+pub fn strength(value: &[u8]) -> Strength {
+    if value.len() < SHORTEST_WEAK {
+        return Strength::Common;
     }
     let bits = match std::str::from_utf8(value) {
         Ok(text) => zxcvbn::zxcvbn(text, &[]).guesses_log10() * std::f64::consts::LOG2_10,
         Err(_) => byte_entropy(value),
     };
-    bits >= FEWEST_BITS
+    match bits {
+        ..FEWEST_WEAK_BITS => Strength::Common,
+        FEWEST_BITS.. if value.len() >= SHORTEST => Strength::Hard,
+        _ => Strength::Weak,
+    }
 }
 
 fn byte_entropy(value: &[u8]) -> f64 {
@@ -138,6 +169,22 @@ mod tests {
             ("pub", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJqkX9mQ2vL8nR5wT3zB7 deploy@ci", false),
         ] {
             assert_eq!(is_compared(&[name.to_owned()], value.as_bytes(), &ignore), expected, "{name}={value}");
+        }
+    }
+
+    #[test]
+    fn what_is_easy_to_guess_is_weak_or_common() {
+        for (value, expected) in [
+            ("kX9#mQ2$", Strength::Weak),
+            ("kX9#mQ2$vL8@", Strength::Weak),
+            ("kX9#mQ2$vL8@nR5!wT3z", Strength::Hard),
+            ("kX9#mQ2", Strength::Common),
+            ("password", Strength::Common),
+            ("production", Strength::Common),
+            ("aaaaaaaaaaaaaaaaaaaaaaaaaaaa", Strength::Common),
+            ("", Strength::Common),
+        ] {
+            assert_eq!(strength(value.as_bytes()), expected, "{value}");
         }
     }
 

@@ -5,6 +5,7 @@
 pub mod access;
 pub mod authorize;
 pub mod change;
+pub mod consumers;
 pub mod copies;
 pub mod few;
 pub mod fingerprint;
@@ -12,14 +13,18 @@ pub mod foreign;
 pub mod governed;
 pub mod guarantees;
 pub mod key;
+pub mod managed;
 pub mod pattern;
 pub mod policy;
 pub mod references;
+pub mod replication;
 pub mod revoked;
 pub mod seal;
 pub mod segment;
 pub mod verdict;
 pub mod violation;
+pub mod volumes;
+pub mod workload;
 pub mod world;
 
 #[cfg(test)]

@@ -5,67 +5,142 @@
 //! StorageClasses, the parameters of the CSI sidecars (kubernetes-csi.github.io, "Secrets and credentials").
 
 use k8s_openapi::api::core::v1::{
-    Container, EphemeralContainer, PersistentVolume, PodSpec, SecretReference, ServiceAccount, Volume,
+    EnvFromSource, EnvVar, PersistentVolume, PodSpec, SecretReference, ServiceAccount, Volume,
 };
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// A place that names a Secret of its own namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Reference<'a> {
+    /// The Secret's name.
+    pub secret: &'a str,
+    /// How.
+    pub by: By<'a>,
+    /// Whether pods start without it.
+    pub optional: bool,
+}
+
+/// How a Secret is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum By<'a> {
+    /// A pod's imagePullSecrets.
+    Pull,
+    /// A variable of a container.
+    Env {
+        /// Which variable.
+        variable: &'a str,
+        /// Of which container.
+        container: &'a str,
+    },
+    /// All variables of a container.
+    EnvFrom(&'a str),
+    /// A volume.
+    Volume(&'a str),
+    /// A ServiceAccount's imagePullSecrets, which its pods are given if they have none of their own.
+    AccountPull,
+    /// A ServiceAccount's list of Secrets that its pods may use.
+    AccountSecret,
+}
+
+impl By<'_> {
+    /// Whether it is for the node, to pull images with: such a Secret is shared by its nature.
+    pub fn is_pull(self) -> bool {
+        matches!(self, Self::Pull | Self::AccountPull)
+    }
+}
+
+/// Such as `env PASSWORD of container web`.
+impl fmt::Display for By<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pull => f.write_str("imagePullSecrets"),
+            Self::Env { variable, container } => write!(f, "env {variable} of container {container}"),
+            Self::EnvFrom(container) => write!(f, "envFrom of container {container}"),
+            Self::Volume(name) => write!(f, "volume {name}"),
+            Self::AccountPull => f.write_str("imagePullSecrets of its ServiceAccount"),
+            Self::AccountSecret => f.write_str("secrets of its ServiceAccount"),
+        }
+    }
+}
 
 /// The account that pods of this spec run under.
 pub fn account_of(pods: &PodSpec) -> &str {
     pods.service_account_name.as_deref().filter(|name| !name.is_empty()).unwrap_or("default")
 }
 
-/// The Secrets of their own namespace that pods of this spec reference.
-pub fn of_pods(pods: &PodSpec) -> BTreeSet<&str> {
-    let mut names = BTreeSet::new();
-    names.extend(pods.image_pull_secrets.iter().flatten().map(|reference| reference.name.as_str()));
-    let containers = pods.containers.iter().chain(pods.init_containers.iter().flatten());
-    containers.for_each(|container| of_container(container, &mut names));
-    pods.ephemeral_containers.iter().flatten().for_each(|container| of_ephemeral(container, &mut names));
-    pods.volumes.iter().flatten().for_each(|volume| of_volume(volume, &mut names));
-    names.remove("");
-    names
+/// Every place where pods of this spec name a Secret, in the spec's own order.
+pub fn of_pods(pods: &PodSpec) -> Vec<Reference<'_>> {
+    let mut found = Found::default();
+    pods.image_pull_secrets.iter().flatten().for_each(|pull| found.add(Some(&pull.name), By::Pull, Some(true)));
+    for container in pods.init_containers.iter().flatten().chain(&pods.containers) {
+        found.environment(&container.name, container.env.as_deref(), container.env_from.as_deref());
+    }
+    for container in pods.ephemeral_containers.iter().flatten() {
+        found.environment(&container.name, container.env.as_deref(), container.env_from.as_deref());
+    }
+    pods.volumes.iter().flatten().for_each(|volume| found.volume(volume));
+    found.0
 }
 
-/// The Secrets that every pod under a ServiceAccount has.
-pub fn of_account(account: &ServiceAccount) -> BTreeSet<&str> {
-    let listed = account.secrets.iter().flatten().filter_map(|reference| reference.name.as_deref());
-    let pull = account.image_pull_secrets.iter().flatten().map(|reference| reference.name.as_str());
-    listed.chain(pull).filter(|name| !name.is_empty()).collect()
+/// Every place where a ServiceAccount names a Secret for its pods.
+pub fn of_account(account: &ServiceAccount) -> Vec<Reference<'_>> {
+    let mut found = Found::default();
+    let listed = account.secrets.iter().flatten();
+    listed.for_each(|listed| found.add(listed.name.as_deref(), By::AccountSecret, Some(true)));
+    let pull = account.image_pull_secrets.iter().flatten();
+    pull.for_each(|pull| found.add(Some(&pull.name), By::AccountPull, Some(true)));
+    found.0
 }
 
-macro_rules! of_environment {
-    ($container:expr, $names:expr) => {{
-        let env = $container.env.iter().flatten().filter_map(|env| env.value_from.as_ref()?.secret_key_ref.as_ref());
-        $names.extend(env.map(|reference| reference.name.as_str()));
-        let from = $container.env_from.iter().flatten().filter_map(|from| from.secret_ref.as_ref());
-        $names.extend(from.map(|reference| reference.name.as_str()));
-    }};
+/// The Secrets that are named, each once.
+pub fn names<'a>(references: &[Reference<'a>]) -> BTreeSet<&'a str> {
+    references.iter().map(|reference| reference.secret).collect()
 }
 
-fn of_container<'a>(container: &'a Container, names: &mut BTreeSet<&'a str>) {
-    of_environment!(container, names);
-}
+#[derive(Default)]
+struct Found<'a>(Vec<Reference<'a>>);
 
-fn of_ephemeral<'a>(container: &'a EphemeralContainer, names: &mut BTreeSet<&'a str>) {
-    of_environment!(container, names);
-}
+impl<'a> Found<'a> {
+    fn add(&mut self, secret: Option<&'a str>, by: By<'a>, optional: Option<bool>) {
+        if let Some(secret) = secret.filter(|name| !name.is_empty()) {
+            self.0.push(Reference { secret, by, optional: optional.unwrap_or(false) });
+        }
+    }
 
-fn of_volume<'a>(volume: &'a Volume, names: &mut BTreeSet<&'a str>) {
-    let references = [
-        volume.cephfs.as_ref().and_then(|v| v.secret_ref.as_ref()),
-        volume.cinder.as_ref().and_then(|v| v.secret_ref.as_ref()),
-        volume.csi.as_ref().and_then(|v| v.node_publish_secret_ref.as_ref()),
-        volume.flex_volume.as_ref().and_then(|v| v.secret_ref.as_ref()),
-        volume.iscsi.as_ref().and_then(|v| v.secret_ref.as_ref()),
-        volume.rbd.as_ref().and_then(|v| v.secret_ref.as_ref()),
-        volume.scale_io.as_ref().map(|v| &v.secret_ref),
-        volume.storageos.as_ref().and_then(|v| v.secret_ref.as_ref()),
-    ];
-    names.extend(references.into_iter().flatten().map(|reference| reference.name.as_str()));
-    names.extend(volume.azure_file.as_ref().map(|v| v.secret_name.as_str()));
-    names.extend(volume.secret.as_ref().and_then(|v| v.secret_name.as_deref()));
-    let sources = volume.projected.iter().flat_map(|v| v.sources.iter().flatten());
-    names.extend(sources.filter_map(|source| source.secret.as_ref()).map(|secret| secret.name.as_str()));
+    fn environment(&mut self, container: &'a str, env: Option<&'a [EnvVar]>, from: Option<&'a [EnvFromSource]>) {
+        for variable in env.into_iter().flatten() {
+            if let Some(secret) = variable.value_from.as_ref().and_then(|from| from.secret_key_ref.as_ref()) {
+                self.add(Some(&secret.name), By::Env { variable: &variable.name, container }, secret.optional);
+            }
+        }
+        for secret in from.into_iter().flatten().filter_map(|from| from.secret_ref.as_ref()) {
+            self.add(Some(&secret.name), By::EnvFrom(container), secret.optional);
+        }
+    }
+
+    fn volume(&mut self, volume: &'a Volume) {
+        let by = By::Volume(&volume.name);
+        if let Some(secret) = &volume.secret {
+            self.add(secret.secret_name.as_deref(), by, secret.optional);
+        }
+        let sources = volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
+        for secret in sources.filter_map(|source| source.secret.as_ref()) {
+            self.add(Some(&secret.name), by, secret.optional);
+        }
+        let references = [
+            volume.cephfs.as_ref().and_then(|v| v.secret_ref.as_ref()),
+            volume.cinder.as_ref().and_then(|v| v.secret_ref.as_ref()),
+            volume.csi.as_ref().and_then(|v| v.node_publish_secret_ref.as_ref()),
+            volume.flex_volume.as_ref().and_then(|v| v.secret_ref.as_ref()),
+            volume.iscsi.as_ref().and_then(|v| v.secret_ref.as_ref()),
+            volume.rbd.as_ref().and_then(|v| v.secret_ref.as_ref()),
+            volume.scale_io.as_ref().map(|v| &v.secret_ref),
+            volume.storageos.as_ref().and_then(|v| v.secret_ref.as_ref()),
+        ];
+        references.into_iter().flatten().for_each(|reference| self.add(Some(&reference.name), by, None));
+        self.add(volume.azure_file.as_ref().map(|v| v.secret_name.as_str()), by, None);
+    }
 }
 
 /// The Secrets, as (namespace, name), that a PersistentVolume names, and the namespace of the claim that it is bound to.

@@ -43,13 +43,13 @@ fn every_way_that_a_pod_names_a_secret() {
         forms.push(json!({kind: [container(from.clone())]}));
     }
     for form in forms {
-        assert_eq!(of_pods(&pods(&form)), ["orders"].into(), "{form}");
+        assert_eq!(names(&of_pods(&pods(&form))), ["orders"].into(), "{form}");
     }
     let none = json!({
         "imagePullSecrets": [{}],
         "volumes": [{"name": "c", "configMap": {"name": "orders"}}, {"name": "p", "persistentVolumeClaim": {"claimName": "orders"}}],
     });
-    assert_eq!(of_pods(&pods(&none)), [].into());
+    assert_eq!(of_pods(&pods(&none)), []);
 }
 
 #[test]
@@ -60,7 +60,35 @@ fn the_account_of_a_pod_and_what_an_account_gives_its_pods() {
     assert_eq!(account_of(&pods(&json!({"serviceAccountName": "orders"}))), "orders");
     let account = json!({"secrets": [{"name": "a"}, {}], "imagePullSecrets": [{"name": "b"}, {"name": ""}]});
     let account: ServiceAccount = serde_json::from_value(account).unwrap();
-    assert_eq!(of_account(&account), ["a", "b"].into());
+    let told: Vec<_> = of_account(&account).into_iter().map(|r| (r.secret, r.by, r.by.is_pull())).collect();
+    assert_eq!(told, [("a", By::AccountSecret, false), ("b", By::AccountPull, true)]);
+}
+
+#[test]
+fn each_place_is_told_with_how() {
+    let spec = pods(&json!({
+        "imagePullSecrets": [{"name": "pull"}],
+        "initContainers": [{"name": "i", "envFrom": [{"secretRef": {"name": "init"}}]}],
+        "containers": [{"name": "c", "env": [
+            {"name": "P", "valueFrom": {"secretKeyRef": {"name": "env", "key": "k", "optional": true}}},
+            {"name": "Q", "valueFrom": {"secretKeyRef": {"name": "env", "key": "k"}}},
+        ]}],
+        "volumes": [{"name": "v", "secret": {"secretName": "volume"}}],
+    }));
+    let told: Vec<String> = of_pods(&spec)
+        .iter()
+        .map(|r| format!("{} by {}{}", r.secret, r.by, if r.optional { "?" } else { "" }))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "pull by imagePullSecrets?",
+            "init by envFrom of container i",
+            "env by env P of container c?",
+            "env by env Q of container c",
+            "volume by volume v",
+        ]
+    );
 }
 
 #[test]

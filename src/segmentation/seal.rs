@@ -149,6 +149,8 @@ struct Wire {
     f: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     m: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    w: String,
     s: String,
     x: String,
     i: String,
@@ -258,6 +260,7 @@ impl SealKeys {
             h: holding.held_since.as_second(),
             f: BASE64.encode(holding.fingerprints.iter().flat_map(|f| f.0).collect::<Vec<u8>>()),
             m: BASE64.encode(holding.marks.to_sealed()),
+            w: BASE64.encode(holding.marks.weak_to_sealed()),
             s: BASE64.encode(record.spec.0),
             x: BASE64.encode(record.content.0),
             i: BASE64.encode(record.ignore.0),
@@ -308,11 +311,12 @@ impl SealKeys {
         let fingerprints: Box<[Fingerprint]> =
             fingerprints.chunks_exact(16).filter_map(|c| Some(Fingerprint(c.try_into().ok()?))).collect();
         let marks = BASE64.decode(&wire.m).map_err(|_| BrokenSeal::Invalid)?;
+        let weak = BASE64.decode(&wire.w).map_err(|_| BrokenSeal::Invalid)?;
         let holding = Holding {
             claim: wire.c.into(),
             versions: versions.collect(),
             held_since: Timestamp::from_second(wire.h).map_err(|_| BrokenSeal::Invalid)?,
-            marks: Marks::from_sealed(generation.number, &marks, fingerprints.len()),
+            marks: Marks::from_sealed(generation.number, &marks, fingerprints.len()).with_weak(&weak),
             fingerprints,
             retain: wire.r,
             ends: wire.e.map(|end| Timestamp::from_second(end).unwrap_or(Timestamp::MIN)),
@@ -354,10 +358,8 @@ impl SealKeys {
     /// The prints of what one Secret holds, as they go into its seal.
     pub fn sealed_prints(&self, prints: &[Print]) -> (Box<[Fingerprint]>, Marks) {
         let fingerprints: Box<[_]> = prints.iter().filter_map(|print| print.fingerprints.first().copied()).collect();
-        (
-            fingerprints,
-            Marks { generation: self.current().number, each: prints.iter().filter_map(|p| p.mark).collect() },
-        )
+        let each = prints.iter().filter_map(|print| print.mark).collect();
+        (fingerprints, Marks { generation: self.current().number, each, weak: [].into() })
     }
 
     /// What made the marks of a generation; None: its key is gone.
@@ -451,7 +453,7 @@ mod tests {
             versions: [KeyVersion { key, id: "v1".into(), created: Timestamp::from_second(1_767_225_000).ok() }].into(),
             held_since: Timestamp::from_second(1_767_225_600).unwrap(),
             fingerprints,
-            marks,
+            marks: Marks { weak: [keys(1).fingerprint(b"hunter2!")].into(), ..marks },
             retain: false,
             ends: Timestamp::from_second(1_767_229_200).ok(),
             consumed: true,

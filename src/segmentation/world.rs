@@ -266,7 +266,17 @@ pub struct World {
     holdings: BTreeMap<ObjectName, Arc<Holding>>,
     by_key: HashMap<CanonicalKey, OnKey>,
     holdings_by_fingerprint: HashMap<Fingerprint, Few<ObjectName>>,
+    holdings_by_weak: HashMap<Fingerprint, Few<ObjectName>>,
     marks: Arc<MarkIndex>,
+}
+
+fn forget_holder(by: &mut HashMap<Fingerprint, Few<ObjectName>>, print: &Fingerprint, secret: &ObjectName) {
+    if let Entry::Occupied(mut secrets) = by.entry(*print) {
+        secrets.get_mut().remove(secret);
+        if secrets.get().is_empty() {
+            secrets.remove();
+        }
+    }
 }
 
 impl World {
@@ -318,6 +328,9 @@ impl World {
         for fingerprint in &holding.fingerprints {
             self.holdings_by_fingerprint.entry(*fingerprint).or_default().insert(secret.clone());
         }
+        for weak in &holding.marks.weak {
+            self.holdings_by_weak.entry(*weak).or_default().insert(secret.clone());
+        }
         if !holding.marks.each.is_empty() {
             let marks = Arc::make_mut(&mut self.marks);
             holding.marks.each.iter().for_each(|mark| marks.insert(holding.marks.generation, *mark));
@@ -331,13 +344,11 @@ impl World {
         for key in old.keys() {
             self.forget(key, |on_key| on_key.holdings.remove(secret));
         }
+        for weak in &old.marks.weak {
+            forget_holder(&mut self.holdings_by_weak, weak, secret);
+        }
         for (i, fingerprint) in old.fingerprints.iter().enumerate() {
-            if let Entry::Occupied(mut secrets) = self.holdings_by_fingerprint.entry(*fingerprint) {
-                secrets.get_mut().remove(secret);
-                if secrets.get().is_empty() {
-                    secrets.remove();
-                }
-            }
+            forget_holder(&mut self.holdings_by_fingerprint, fingerprint, secret);
             let Some(mark) = old.marks.each.get(i) else { continue };
             // Who holds it under a seal from before there were marks does not keep it.
             if !self.holdings_with(fingerprint).any(|(_, other)| !other.marks.each.is_empty()) {
@@ -433,11 +444,14 @@ impl World {
 
     /// The sealed Secrets that hold a value with this fingerprint.
     pub fn holdings_with(&self, fingerprint: &Fingerprint) -> impl Iterator<Item = (&ObjectName, &Holding)> {
-        self.holdings_by_fingerprint
-            .get(fingerprint)
-            .into_iter()
-            .flat_map(Few::iter)
-            .filter_map(|secret| self.held_by(secret))
+        let secrets = self.holdings_by_fingerprint.get(fingerprint).into_iter().flat_map(Few::iter);
+        secrets.filter_map(|secret| self.held_by(secret))
+    }
+
+    /// Those that hold a value with this fingerprint which is easy to guess.
+    pub fn holdings_with_weak(&self, fingerprint: &Fingerprint) -> impl Iterator<Item = (&ObjectName, &Holding)> {
+        let secrets = self.holdings_by_weak.get(fingerprint).into_iter().flat_map(Few::iter);
+        secrets.filter_map(|secret| self.held_by(secret))
     }
 
     fn held_by(&self, secret: &ObjectName) -> Option<(&ObjectName, &Holding)> {

@@ -118,6 +118,7 @@ fn the_core_refuses_what_got_past_the_crd() {
     for store in ["aws", "file"] {
         for (key, _) in BAD {
             let claim = Claim {
+                ends: None,
                 object: ObjectName::new("keys", "db"),
                 uid: "uid".into(),
                 created: Timestamp::UNIX_EPOCH,

@@ -6,6 +6,7 @@ use super::case::{Case, Step, Verb, Verdict};
 use super::doors::Door;
 use super::words;
 use crate::support::wait::await_within;
+use serde_json::Value;
 use std::sync::Mutex;
 use std::thread::scope;
 use std::time::Duration;
@@ -20,7 +21,7 @@ const SETTLED: Duration = Duration::from_secs(3);
 /// Tries every case; what came out otherwise.
 pub fn try_all(bed: &Bed, cases: &[Case], door: Door) -> Vec<String> {
     beside(cases, |case| {
-        let faults = try_one(&bed.caller, case, door);
+        let faults = try_one(bed, case, door);
         faults.into_iter().map(|fault| format!("{door:?}, {}: {fault}", case.title)).collect()
     })
 }
@@ -44,7 +45,8 @@ pub fn beside<T: Sync>(all: &[T], work: impl Fn(&T) -> Vec<String> + Sync) -> Ve
     told.into_inner().unwrap()
 }
 
-fn try_one(caller: &Caller, case: &Case, door: Door) -> Vec<String> {
+fn try_one(bed: &Bed, case: &Case, door: Door) -> Vec<String> {
+    let caller = &bed.caller;
     for step in &case.first {
         if let Err(fault) = prepare(caller, step) {
             return vec![format!("what comes first: {fault}")];
@@ -53,9 +55,13 @@ fn try_one(caller: &Caller, case: &Case, door: Door) -> Vec<String> {
     let expected = door.expects(case);
     // What came before it, or the scene itself, may not be in every cache yet.
     let patience = if case.first.is_empty() { SETTLED } else { SETTLES };
-    let dry = || match judged(case, &expected, &caller.ask(&case.step, true)) {
-        faults if faults.is_empty() => Ok(()),
-        faults => Err(faults),
+    let dry = || {
+        let answer = bed.caller.ask(&case.step, true);
+        let mut faults = judged(case, &expected, &answer);
+        if let (true, Some(reason)) = (faults.is_empty(), door.records(case)) {
+            faults.extend(unrecorded(bed, case, reason, &answer));
+        }
+        if faults.is_empty() { Ok(()) } else { Err(faults) }
     };
     let mut faults = await_within(patience, dry).err().unwrap_or_default();
     if faults.is_empty() && matches!(expected, Verdict::Refused(_)) {
@@ -63,6 +69,22 @@ fn try_one(caller: &Caller, case: &Case, door: Door) -> Vec<String> {
         faults.extend(earnest.into_iter().map(|fault| format!("in earnest: {fault}")));
     }
     faults
+}
+
+/// What the API server's audit log does not say of a breach that is only recorded: the rule and the reason.
+fn unrecorded(bed: &Bed, case: &Case, reason: &str, answer: &Answer) -> Option<String> {
+    let head = format!("rule {}, {reason}: ", case.rule);
+    let look = || {
+        let log = std::fs::read_to_string(bed.cluster.dir.join("audit.log")).map_err(|error| error.to_string())?;
+        let mut own = log.lines().filter(|line| line.contains(&answer.audit_id));
+        let event = own.find_map(|line| serde_json::from_str::<Value>(line).ok()).ok_or("it is not there")?;
+        let notes = event["annotations"].to_string();
+        Ok::<bool, String>(notes.contains(&head))
+    };
+    match await_within(SETTLED, look) {
+        Ok(true) => None,
+        otherwise => Some(format!("the audit log does not say {head:?} of it: {otherwise:?}")),
+    }
 }
 
 /// Does what comes before a case. It may have been done at another door already.

@@ -4,6 +4,7 @@
 use super::admission::beside;
 use super::bed::{Bed, by_name, condition, is_current, is_ready, keys_of, scene};
 use super::case::{Case, Verb, Verdict};
+use super::doors::Door;
 use super::offline::is_of_projection;
 use super::scene::resource;
 use super::words;
@@ -271,4 +272,57 @@ fn guard_is_put_back(bed: &Bed, case: &Case) -> Result<(), String> {
         now if now == before => Ok(()),
         now => Err(format!("not put back: was {before:?}, is {now:?}")),
     })
+}
+
+/// What got past admission and is not the operator's to undo is on a report, by the rule and the reason that the case says.
+/// Then it is taken away again. A report lists a hundred, so this goes rule by rule, without the claims that were refused.
+pub fn reported(bed: &Bed, cases: &[Case]) -> (usize, Vec<String>) {
+    let full_name = |object: &Value| {
+        let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
+        (text("namespace"), text("name"))
+    };
+    for (namespace, name) in bed.caller.list("ScopedSecret").iter().map(full_name) {
+        if !scene().claims.contains_key(&format!("{namespace}/{name}")) {
+            taken_away(bed, "ScopedSecret", Some(&namespace), &name);
+        }
+    }
+    let all: Vec<(&Case, &str)> = cases.iter().filter_map(|case| Some((case, Door::Bare.reports(case)?))).collect();
+    let rounds = all.chunk_by(|(one, _), (next, _)| one.rule == next.rule);
+    (all.len(), rounds.flat_map(|round| reported_of(bed, round)).collect())
+}
+
+fn reported_of(bed: &Bed, cases: &[(&Case, &str)]) -> Vec<String> {
+    let mut faults = beside(cases, |(case, _)| {
+        let answer = bed.caller.ask_in_earnest(&case.step);
+        if answer.is_ok() { vec![] } else { vec![format!("Bare, {}: {answer:?}", case.title)] }
+    });
+    let missing = || -> Vec<String> {
+        let reports = bed.caller.list("SegmentationReport");
+        let told = reports.iter().filter_map(|report| report["status"]["violations"].as_array()).flatten();
+        let told: Vec<&Value> = told.collect();
+        let says = |case: &Case, reason: &str, violation: &Value| {
+            let object = &violation["object"];
+            violation["rule"] == *case.rule
+                && violation["reason"] == reason
+                && object["kind"] == *case.step.kind
+                && object["name"] == *case.step.name
+                && object["namespace"].as_str() == case.step.namespace.as_deref()
+        };
+        let absent = cases.iter().filter(|(case, reason)| !told.iter().any(|one| says(case, reason, one)));
+        absent.map(|(case, reason)| format!("Bare, {}: no report says {reason}", case.title)).collect()
+    };
+    let looked = await_within(SOON * 2, || match missing() {
+        none if none.is_empty() => Ok(()),
+        some => Err(some),
+    });
+    faults.extend(looked.err().unwrap_or_default());
+    for (case, _) in cases {
+        taken_away(bed, &case.step.kind, case.step.namespace.as_deref(), &case.step.name);
+    }
+    faults
+}
+
+fn taken_away(bed: &Bed, kind: &str, namespace: Option<&str>, name: &str) {
+    let answer = bed.caller.admin("DELETE", &super::caller::path(kind, namespace, name), &Value::Null);
+    assert!(answer.is_ok() || answer.code == 404, "{kind} {name}: {answer:?}");
 }

@@ -1,7 +1,7 @@
 //! A cluster with the scene in it.
 
 use super::caller::Caller;
-use super::case::{Case, Step};
+use super::case::{Case, Step, Verdict};
 use super::scene::Scene;
 use crate::support::canary::CANARY;
 use crate::support::cluster::Cluster;
@@ -32,6 +32,11 @@ impl Bed {
         let (cluster, stub) = (Cluster::start(), StubManager::start());
         install(&cluster);
         let caller = Caller::new(&cluster, scene());
+        cluster.apply(include_str!("../other_operators/crds.yaml")).expect("the kinds of other operators");
+        eventually("the kinds of other operators are served", SOON, || {
+            let kinds = "externalsecrets,clusterexternalsecrets,pushsecrets,secretstores,vaultstaticsecrets,secretproviderclasses";
+            cluster.submit(&["get", kinds, "-A"], "").map(drop)
+        });
         for object in scene().deciding(&stub.endpoint).iter().chain(&scene().surroundings()) {
             caller.make(object);
         }
@@ -53,9 +58,19 @@ impl Bed {
         Self { cluster, caller, stub }
     }
 
-    /// Starts an operator, and waits until the scene's claims are projected.
-    pub fn operator(&self) -> Operator {
-        let operator = Operator::start(&self.cluster);
+    /// Waits until admission looks at objects of other operators, which begins some time after their kinds are there.
+    pub fn others_are_governed(&self, cases: &[Case]) {
+        let refused = |case: &&Case| case.rule == "OtherOperators" && matches!(case.expect, Verdict::Refused(_));
+        let case = cases.iter().find(refused).expect("a case");
+        eventually("other operators are governed", SOON, || match self.caller.ask(&case.step, true) {
+            answer if answer.is_ok() => Err(format!("{answer:?}")),
+            _ => Ok(()),
+        });
+    }
+
+    /// Starts an operator with these arguments, and waits until the scene's claims are projected.
+    pub fn operator(&self, arguments: &[&str]) -> Operator {
+        let operator = Operator::start_with(&self.cluster, arguments);
         eventually("the scene is projected", SOON, || {
             let claims = self.caller.list("ScopedSecret");
             let behind: Vec<String> = claims

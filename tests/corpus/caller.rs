@@ -24,6 +24,8 @@ pub struct Answer {
     /// The object, or the Status.
     pub body: Value,
     pub warnings: Vec<String>,
+    /// By which it stands in the API server's audit log.
+    pub audit_id: String,
 }
 
 impl Answer {
@@ -90,6 +92,9 @@ impl<'a> Caller<'a> {
         let mut query = vec![];
         if dry_run {
             query.push("dryRun=All".to_owned());
+        }
+        if let Some(labels) = &step.pick {
+            query.push(format!("labelSelector={labels}"));
         }
         if step.verb == Verb::Apply {
             query.push(format!("fieldManager={}&force=true", step.manager));
@@ -166,9 +171,11 @@ impl<'a> Caller<'a> {
             let warnings =
                 warnings.map(|text| String::from_utf8_lossy(text.as_bytes()).replace("\\\"", "\"")).collect();
             let code = response.status().as_u16();
+            let audit_id = response.headers().get("audit-id").and_then(|id| id.to_str().ok());
+            let audit_id = audit_id.unwrap_or_default().to_owned();
             let bytes = response.into_body().collect_bytes().await.unwrap();
             let text = || json!({"message": String::from_utf8_lossy(&bytes)});
-            Answer { code, body: serde_json::from_slice(&bytes).unwrap_or_else(|_| text()), warnings }
+            Answer { code, body: serde_json::from_slice(&bytes).unwrap_or_else(|_| text()), warnings, audit_id }
         })
     }
 }
@@ -182,7 +189,8 @@ fn path_of(step: &Step) -> String {
     path
 }
 
-fn path(kind: &str, namespace: Option<&str>, name: &str) -> String {
+/// Of an object, or with an empty name of all of them.
+pub fn path(kind: &str, namespace: Option<&str>, name: &str) -> String {
     let (version, plural) = resource(kind);
     let root = if version == "v1" { "/api" } else { "/apis" };
     let space = namespace.map(|namespace| format!("/namespaces/{namespace}")).unwrap_or_default();

@@ -49,6 +49,9 @@ struct StepYaml {
     pod: Option<Value>,
     #[serde(default)]
     container: Option<Value>,
+    /// Of a deletecollection: a label selector, `KEY=VALUE`.
+    #[serde(default)]
+    pick: Option<String>,
     #[serde(default)]
     labels: Option<Value>,
     #[serde(default)]
@@ -92,6 +95,7 @@ pub struct Step {
     pub name: String,
     pub manager: String,
     pub from: Option<String>,
+    pub pick: Option<String>,
     /// The object, or the patch.
     pub body: Value,
 }
@@ -249,6 +253,7 @@ impl StepYaml {
             name,
             manager: self.manager.unwrap_or_else(|| "kubectl".to_owned()),
             from: self.from,
+            pick: self.pick,
             body,
         };
         if makes || step.verb == Verb::Replace {
@@ -320,6 +325,7 @@ fn default(kind: &str) -> Value {
         "ScopedSecret" => json!({"spec": {
             "storeRef": {"name": "aws"}, "consumers": [{"serviceAccountName": "orders"}], "refreshInterval": "0s",
         }}),
+        "ExternalSecret" => json!({"spec": {"secretStoreRef": {"name": "aws"}}}),
         _ => json!({}),
     }
 }
@@ -350,6 +356,22 @@ fn of_pods(kind: &str, spec: &Value) -> Value {
         "ReplicationController" => json!({"spec": {"selector": {"app": "corpus"}, "template": template}}),
         "StatefulSet" => json!({"spec": {"serviceName": "corpus", "selector": selector, "template": template}}),
         _ => json!({"spec": {"selector": selector, "template": template}}),
+    }
+}
+
+/// What a patch makes of an object: a list is a JSON patch.
+pub fn patched(object: &mut Value, patch: &Value) {
+    let Value::Array(operations) = patch else { return merge(object, patch) };
+    for operation in operations {
+        let (path, value) = (operation["path"].as_str().expect("a path"), operation["value"].clone());
+        let (parent, last) = path.rsplit_once('/').expect("a path");
+        let last = last.replace("~1", "/").replace("~0", "~");
+        match (operation["op"].as_str(), object.pointer_mut(parent)) {
+            (Some("add"), Some(Value::Array(items))) if last == "-" => items.push(value),
+            (Some("add" | "replace"), Some(Value::Object(fields))) => drop(fields.insert(last, value)),
+            (Some("remove"), Some(Value::Object(fields))) => drop(fields.remove(&last)),
+            other => panic!("{operation}: {other:?}"),
+        }
     }
 }
 

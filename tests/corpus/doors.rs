@@ -6,9 +6,11 @@
 //! | Schema (the CRDs), RBAC | the API server's own | the same | the same | | Schema |
 //! | Claims | webhook | lets it pass | reconcile refuses, asks nobody | authoriser, webhook's rule | the same |
 //! | Policies | webhook | lets it pass | lets it pass | webhook's rule | what a state shows |
-//! | Copies, Rbac | webhook | lets it pass | lets it pass; the scan finds it | | |
-//! | ManagedSecrets | guard | guard | lets it pass, puts it right | | |
-//! | Boundary, Consumers, Replication, Operator | guard | guard | lets it pass | | |
+//! | Copies | webhook | lets it pass | lets it pass; it is reported | webhook's rule | |
+//! | Rbac, OtherOperators | webhook | lets it pass | lets it pass; it is reported | webhook's rule | the same |
+//! | Consumers, Replication | guard | guard | lets it pass; it is reported | what a state shows | the same |
+//! | ManagedSecrets | guard | guard | lets it pass, puts it right | what is forged | the same |
+//! | Boundary, Operator | guard | guard | lets it pass | | |
 //!
 //! A door that does not see a rule is asked all the same: it must let the request pass.
 
@@ -38,25 +40,41 @@ enum Keeper {
 }
 
 /// The rules, who keeps each, and whether it can be judged without a cluster.
-const RULES: [(&str, Keeper, &[Door]); 11] = [
+const RULES: [(&str, Keeper, &[Door]); 12] = [
     ("Schema", Keeper::ApiServer, &[Door::Simulate]),
     ("RBAC", Keeper::ApiServer, &[]),
     ("Claims", Keeper::Webhook, &[Door::Core, Door::Simulate]),
     ("Policies", Keeper::Webhook, &[Door::Core, Door::Simulate]),
-    ("Copies", Keeper::Webhook, &[]),
-    ("Rbac", Keeper::Webhook, &[]),
-    ("ManagedSecrets", Keeper::Guard, &[]),
+    ("Copies", Keeper::Webhook, &[Door::Core]),
+    ("Rbac", Keeper::Webhook, &[Door::Core, Door::Simulate]),
+    ("OtherOperators", Keeper::Webhook, &[Door::Core, Door::Simulate]),
+    ("ManagedSecrets", Keeper::Guard, &[Door::Core, Door::Simulate]),
     ("Boundary", Keeper::Guard, &[]),
-    ("Consumers", Keeper::Guard, &[]),
-    ("Replication", Keeper::Guard, &[]),
+    ("Consumers", Keeper::Guard, &[Door::Core, Door::Simulate]),
+    ("Replication", Keeper::Guard, &[Door::Core, Door::Simulate]),
     ("Operator", Keeper::Guard, &[]),
 ];
+
+/// Rules whose breach stands once it got past admission, and is reported.
+const REPORTED: [&str; 5] = ["Copies", "Rbac", "OtherOperators", "Consumers", "Replication"];
 
 /// Reasons that simulate cannot find: those about a change, since it is given a state, and an account that only AWS tells.
 const NOT_IN_FILES: [&str; 2] = ["ViolationsNotAccepted", "AccountUnknown"];
 
+/// Reasons of ManagedSecrets that only the guard's own language knows: who writes what is the operator's already.
+const OF_THE_GUARD: [&str; 2] = ["SecretManaged", "OperatorOnly"];
+
 /// Kinds that are judged without a cluster.
-const JUDGED: [&str; 3] = ["ScopedSecret", "ScopedSecretStore", "SegmentationPolicy"];
+fn is_judged(rule: &str, kind: &str) -> bool {
+    match rule {
+        "Consumers" => !["ConfigMap", "Secret"].contains(&kind),
+        "ManagedSecrets" | "Replication" => kind == "Secret",
+        "Copies" => true,
+        "Rbac" => kind.ends_with("Binding"),
+        "OtherOperators" => true,
+        _ => ["ScopedSecret", "ScopedSecretStore", "SegmentationPolicy"].contains(&kind),
+    }
+}
 
 impl Door {
     /// Whether this door has an opinion on the case; else it must let it pass, or is a door without an API server.
@@ -75,11 +93,36 @@ impl Door {
 
     fn can_judge(self, case: &Case) -> bool {
         let step = &case.step;
-        let stores = !matches!(step.verb, Verb::Delete | Verb::DeleteCollection) && step.subresource.is_empty();
+        let hidden = |reasons: &[&str]| case.reason().is_some_and(|reason| reasons.contains(&reason));
+        if !is_judged(&case.rule, &step.kind) || hidden(&OF_THE_GUARD) {
+            return false;
+        }
+        let deletes = matches!(step.verb, Verb::Delete | Verb::DeleteCollection);
+        let of_a_state = ["Consumers", "Replication", "ManagedSecrets"].contains(&&*case.rule);
+        if self == Self::Core {
+            return !of_a_state || (!deletes && ["", "ephemeralcontainers"].contains(&&*step.subresource));
+        }
+        // What a managed Secret may be changed to is a question of the change.
+        let changes_managed = case.rule == "ManagedSecrets" && super::bed::scene().has_claim(step);
         // The CRDs' rules about a change, too.
-        let stores = stores && (case.rule != "Schema" || matches!(step.verb, Verb::Create | Verb::Apply));
-        let hidden = case.reason().is_some_and(|reason| NOT_IN_FILES.contains(&reason));
-        JUDGED.contains(&step.kind.as_str()) && (self == Self::Core || stores && !hidden)
+        let makes = case.rule != "Schema" || matches!(step.verb, Verb::Create | Verb::Apply);
+        !deletes && step.subresource.is_empty() && makes && !changes_managed && !hidden(&NOT_IN_FILES)
+    }
+
+    /// The reason that the API server's audit log must give of a case, though it is let through.
+    pub fn records(self, case: &Case) -> Option<&str> {
+        match &case.expect {
+            Verdict::Recorded(reason) if self.sees(case) => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// The reason for which the report of its segment must list what a case makes.
+    pub fn reports(self, case: &Case) -> Option<&str> {
+        let stays = matches!(case.step.verb, Verb::Create | Verb::Apply) && case.step.subresource.is_empty();
+        let plain = case.first.is_empty() && case.step.from.is_none() && !case.step.name.is_empty();
+        let stays = stays && plain && REPORTED.contains(&&*case.rule) && !super::bed::scene().has_claim(&case.step);
+        case.reason().filter(|_| self == Self::Bare && stays)
     }
 
     /// What this door must answer at admission.

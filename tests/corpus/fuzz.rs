@@ -2,12 +2,13 @@
 //! bytes or values of them changed. Whatever comes, it is answered: no panic, and soon.
 
 use super::case::Case;
-use super::offline::{Reviewed, reviewed};
+use super::offline::{Reviewed, reviewed, seal_keys};
 use super::scene::Scene;
 use proptest::prelude::*;
 use proptest::sample::Index as Pick;
 use scoped_secrets::admission::review::decode;
-use scoped_secrets::admission::rules::{claims, policies};
+use scoped_secrets::admission::rules::copies::Limit;
+use scoped_secrets::admission::rules::{claims, copies, other_operators, policies, rbac};
 use serde_json::{Value, json};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -104,10 +105,14 @@ fn replace_nth(value: &mut Value, left: &mut usize, stranger: &Value) -> bool {
 
 /// The real reviews of the corpus, of a size that can be damaged many times.
 fn reviews(scene: &Scene, cases: &[Case]) -> Vec<Mutex<Reviewed>> {
-    let judged = cases.iter().filter(|case| ["Claims", "Policies"].contains(&&*case.rule));
-    let small = judged.map(|case| reviewed(scene, case)).filter(|review| review.bytes.len() < 20_000);
-    let all: Vec<Mutex<Reviewed>> = small.map(Mutex::new).collect();
-    assert!(all.len() > 50, "{} reviews", all.len());
+    let mut all = vec![];
+    for (rule, at_least) in [("Claims", 50), ("Policies", 10), ("Copies", 10), ("Rbac", 15), ("OtherOperators", 20)] {
+        let judged = cases.iter().filter(|case| case.rule == rule && case.step.subresource.is_empty());
+        let small = judged.map(|case| reviewed(scene, case)).filter(|review| review.bytes.len() < 20_000);
+        let before = all.len();
+        all.extend(small.map(Mutex::new));
+        assert!(all.len() - before >= at_least, "{rule}: {} reviews", all.len() - before);
+    }
     all
 }
 
@@ -116,8 +121,15 @@ fn answered(review: &Mutex<Reviewed>, bytes: &[u8]) -> Result<(), TestCaseError>
     let started = Instant::now();
     if let Ok(request) = decode(bytes) {
         let review = review.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = jiff::Timestamp::now();
-        for answer in [claims::judge(&request, &review.index, now), policies::judge(&request, &review.index, now)] {
+        let (index, now) = (&review.index, jiff::Timestamp::now());
+        let answers = [
+            claims::judge(&request, index, now),
+            policies::judge(&request, index, now),
+            rbac::judge(&request, index, now),
+            other_operators::judge(&request, index, now),
+            copies::judge(&request, Some(seal_keys()), || index, &Limit::default(), now),
+        ];
+        for answer in answers {
             prop_assert!(serde_json::to_vec(&answer.into_review()).is_ok());
         }
     }

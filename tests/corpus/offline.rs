@@ -1,13 +1,19 @@
 //! The doors without a cluster: the decisions alone, and `simulate`. Both are given the scene's YAML with the case's in it.
 
-use super::case::{Case, Step, Verb, Verdict, merge};
+use super::around::{access_of, foreign_of, refusal};
+use super::bed::{by_name, value_of};
+use super::case::{Case, Step, Verb, Verdict, patched};
 use super::doors::Door;
 use super::scene::{Scene, resource};
 use super::words;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD as STANDARD;
 use jiff::Timestamp;
 use scoped_secrets::admission::review::decode;
-use scoped_secrets::admission::rules::{claims, policies};
+use scoped_secrets::admission::rules::copies::Limit;
+use scoped_secrets::admission::rules::{claims, copies, other_operators, policies, rbac};
 use scoped_secrets::api::ScopedSecret;
+use scoped_secrets::api::policy::Mode;
 use scoped_secrets::cli::simulate::crd::Crds;
 use scoped_secrets::cli::simulate::object::Source;
 use scoped_secrets::cli::simulate::report::{Finding, Severity};
@@ -16,10 +22,11 @@ use scoped_secrets::controller::index::{Index, claim_of, object_name};
 use scoped_secrets::controller::providers::declared_realm;
 use scoped_secrets::segmentation::authorize::authorize;
 use scoped_secrets::segmentation::policy::Policy;
+use scoped_secrets::segmentation::seal::{Generation, SealKeys};
 use scoped_secrets::segmentation::verdict::Verdict as Judged;
 use scoped_secrets::segmentation::world::{Holding, PolicyState};
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The scene and what came before a case, as objects; and the object that the case is about, before and after.
 struct Change {
@@ -31,6 +38,8 @@ struct Change {
 impl Change {
     fn of(scene: &Scene, case: &Case) -> Self {
         let mut objects = scene.deciding("http://127.0.0.1:9");
+        objects.extend(scene.surroundings().into_iter().map(stored));
+        objects.extend(scene.claims.keys().map(|name| scene.projected(name)));
         for step in &case.first {
             let (before, after) = outcome(step, &objects);
             let emptied = (step.kind == "Namespace" && after.is_none()).then_some(step.name.as_str());
@@ -54,8 +63,13 @@ fn outcome(step: &Step, objects: &[Value]) -> (Option<Value>, Option<Value>) {
             && metadata["namespace"].as_str() == step.namespace.as_deref()
     };
     let find = |name: &str| objects.iter().find(|object| is(object, name)).cloned();
-    let before = find(&step.name);
-    if !step.subresource.is_empty() {
+    let picked = |labels: &String| {
+        let (key, value) = labels.split_once('=').expect("KEY=VALUE");
+        let picks = |object: &&Value| object["kind"] == *step.kind && object["metadata"]["labels"][key] == value;
+        objects.iter().find(picks).cloned()
+    };
+    let before = step.pick.as_ref().map_or_else(|| find(&step.name), picked);
+    if !["", "ephemeralcontainers"].contains(&&*step.subresource) {
         return (before.clone(), before);
     }
     let base = step.from.as_deref().map_or_else(|| before.clone(), find);
@@ -64,13 +78,14 @@ fn outcome(step: &Step, objects: &[Value]) -> (Option<Value>, Option<Value>) {
         Verb::Create | Verb::Replace if step.from.is_none() => json!({}),
         _ => base.unwrap_or_else(|| json!({})),
     };
-    merge(&mut after, &step.body);
-    (before, Some(after))
+    patched(&mut after, &step.body);
+    (before, Some(stored(after)))
 }
 
 /// The index of a replica that has seen these, in their order, with every allowed claim projected.
 fn index_of(objects: &[Value]) -> Index {
     let mut index = Index::default();
+    index.secrets_synced = true;
     let world = &mut index.world;
     world.policies_synced = true;
     let spec = |object: &Value| object["spec"].clone();
@@ -102,13 +117,35 @@ fn index_of(objects: &[Value]) -> Index {
         let name = object_name(&claim.metadata).expect("a name");
         let Some(known) = index.world.claim(&name).cloned() else { continue };
         if let Judged::Allowed(grant) = authorize(&known, &index.world, Timestamp::now()) {
+            let prints: Vec<_> =
+                grant.keys.iter().map(|key| seal_keys().print(value_of(&by_name(&key.written)).as_bytes())).collect();
+            let (fingerprints, marks) = seal_keys().sealed_prints(&prints);
             let keys = grant.keys.into_iter().map(|key| key.canonical).collect();
-            let holding = Holding { held_since: created, ..Holding::of_claim(&known, keys) };
+            let holding = Holding { held_since: created, fingerprints, marks, ..Holding::of_claim(&known, keys) };
             let secret = scoped_secrets::segmentation::world::ObjectName::new(&name.namespace, &known.target);
             index.world.put_holding(secret, holding.into());
         }
     }
+    access_of(&mut index.access, objects);
+    foreign_of(&mut index.world.foreign, objects);
     index
+}
+
+/// The key of every seal here.
+pub fn seal_keys() -> &'static SealKeys {
+    static KEYS: OnceLock<SealKeys> = OnceLock::new();
+    KEYS.get_or_init(|| SealKeys::new(Generation::from_random(&[1; 36], Timestamp::UNIX_EPOCH).unwrap()))
+}
+
+/// As the API server stores it.
+fn stored(mut object: Value) -> Value {
+    let Some(Value::Object(texts)) = object.as_object_mut().and_then(|fields| fields.remove("stringData")) else {
+        return object;
+    };
+    for (key, text) in texts {
+        object["data"][key] = STANDARD.encode(text.as_str().expect("a text")).into();
+    }
+    object
 }
 
 /// The AdmissionReview that an API server would send.
@@ -156,8 +193,12 @@ pub fn core(scene: &Scene, case: &Case) -> Vec<String> {
     let response = match case.rule.as_str() {
         "Claims" => claims::judge(&request, &index, now),
         "Policies" => policies::judge(&request, &index, now),
-        other => panic!("{}: the core does not see {other}", case.title),
+        "Copies" => copies::judge(&request, Some(seal_keys()), || &index, &Limit::default(), now),
+        "Rbac" => rbac::judge(&request, &index, now),
+        "OtherOperators" => other_operators::judge(&request, &index, now),
+        _ => return of_a_state(scene, case, &change, &index, now),
     };
+    let noted: Vec<String> = response.audit_annotations.into_values().collect();
     let texts: Vec<String> =
         response.warnings.into_iter().flatten().chain((!response.allowed).then_some(response.result.message)).collect();
     let head = |reason: &str| format!("rule {}, {reason}: ", case.rule);
@@ -170,10 +211,32 @@ pub fn core(scene: &Scene, case: &Case) -> Vec<String> {
         }
         (expected, allowed, _) => vec![format!("expected {expected:?}; allowed: {allowed}, {texts:?}")],
     };
+    if let Some(reason) = Door::Core.records(case).filter(|reason| !noted.iter().any(|n| n.starts_with(&head(reason))))
+    {
+        faults.push(format!("{reason} is not recorded: {noted:?}"));
+    }
     if let (true, Some(after)) = (case.rule == "Claims", &change.after) {
         faults.extend(authoriser(case, after, change.before.as_ref(), &index));
     }
     faults
+}
+
+/// The rules that guards keep: what their cores say of the object as it would be.
+fn of_a_state(scene: &Scene, case: &Case, change: &Change, index: &Index, now: Timestamp) -> Vec<String> {
+    let Some(after) = &change.after else { return vec!["nothing would be stored".to_owned()] };
+    let told = refusal(case, change.before.as_ref(), after, &change.objects, index, now);
+    let answer = told.as_ref().map_or(Verdict::Allowed, |refusal| {
+        let reason = refusal.reason.to_string();
+        match refusal.mode {
+            Mode::Enforce => Verdict::Refused(reason),
+            Mode::Warn => Verdict::Warned(reason),
+            Mode::Audit => Verdict::Recorded(reason),
+        }
+    });
+    if answer != case.expect {
+        return vec![format!("expected {:?}; it says {told:?}", case.expect)];
+    }
+    told.iter().flat_map(|refusal| words::leaks(scene, case, &refusal.message)).collect()
 }
 
 /// However it is answered, the authoriser says yes or no, and why. What cannot be projected is not its business.
@@ -203,12 +266,11 @@ pub fn is_of_projection(reason: &str) -> bool {
         .contains(&reason)
 }
 
-/// Whether a case only adds a claim to the scene, so that it can be judged beside others.
+/// Whether a case only adds to the scene what others do not look at, so that it can be judged beside them.
 pub fn only_adds(case: &Case) -> bool {
     let adds = matches!(case.step.verb, Verb::Create | Verb::Apply) && case.first.is_empty();
-    let place = case.step.namespace.as_deref().unwrap_or_default();
-    adds && case.step.kind == "ScopedSecret"
-        && !super::bed::scene().claims.contains_key(&format!("{place}/{}", case.step.name))
+    let kinds = ["ScopedSecret", "Pod", "Deployment", "Secret", "RoleBinding"];
+    adds && case.step.from.is_none() && kinds.contains(&&*case.step.kind) && !super::bed::scene().has_claim(&case.step)
 }
 
 /// What `kubectl scoped-secrets simulate` finds of the cases' objects in the scene's YAML, each in a file of its own. It is told
@@ -224,6 +286,9 @@ pub fn simulated(scene: &Scene, cases: &[&Case]) -> Vec<String> {
         let Some(mut after) = change.after else { return vec![format!("{}: nothing would be stored", case.title)] };
         after["apiVersion"] = resource(&case.step.kind).0.into();
         after["kind"] = case.step.kind.as_str().into();
+        if after["metadata"]["generateName"].is_null() {
+            after["metadata"]["name"] = case.step.name.as_str().into();
+        }
         sources.push(Source { name: case.title.as_str().into(), bytes: yaml(&[after]), found: false });
     }
     sources.insert(0, Source { name: "scene.yaml".into(), bytes: yaml(&objects), found: false });
@@ -232,15 +297,24 @@ pub fn simulated(scene: &Scene, cases: &[&Case]) -> Vec<String> {
     if !report.input_errors.is_empty() {
         return vec![format!("{:?}", report.input_errors)];
     }
-    let errors: Vec<&Finding> = report.findings.iter().filter(|finding| finding.severity == Severity::Error).collect();
     let of = |case: &Case| {
-        errors
-            .iter()
-            .copied()
-            .filter(|f| f.location.as_ref().is_some_and(|at| *at.file == case.title))
-            .collect::<Vec<&Finding>>()
+        let there = |f: &&Finding| f.location.as_ref().is_some_and(|at| *at.file == case.title);
+        report.findings.iter().filter(there).filter(|finding| counts(case, finding)).collect::<Vec<&Finding>>()
     };
     cases.iter().flat_map(|case| otherwise(scene, case, &of(case))).collect()
+}
+
+/// Whether a finding has to do with what a case expects. Beside claims and policies only the case's own rule is asked, and what
+/// would be let through is a warning.
+fn counts(case: &Case, finding: &Finding) -> bool {
+    if ["Schema", "Claims", "Policies"].contains(&&*case.rule) {
+        return finding.severity == Severity::Error;
+    }
+    let severity = match case.expect {
+        Verdict::Warned(_) | Verdict::Recorded(_) => Severity::Warning,
+        Verdict::Refused(_) | Verdict::Allowed => Severity::Error,
+    };
+    finding.rule.as_str() == case.rule && (finding.severity == severity || case.expect == Verdict::Allowed)
 }
 
 /// What was found of a case that it does not expect.

@@ -51,15 +51,27 @@ pub fn resource(kind: &str) -> (&'static str, String) {
         "Lease" => "coordination.k8s.io/v1",
         "ValidatingWebhookConfiguration" => "admissionregistration.k8s.io/v1",
         "CustomResourceDefinition" => "apiextensions.k8s.io/v1",
-        "ScopedSecret" | "ScopedSecretStore" | "SegmentationPolicy" | "SegmentGuard" => "scopedsecrets.io/v1alpha1",
+        "PushSecret" => "external-secrets.io/v1alpha1",
+        "ExternalSecret" | "ClusterExternalSecret" | "SecretStore" => "external-secrets.io/v1",
+        "VaultStaticSecret" => "secrets.hashicorp.com/v1beta1",
+        "SecretProviderClass" => "secrets-store.csi.x-k8s.io/v1",
+        "ScopedSecret" | "ScopedSecretStore" | "SegmentationPolicy" | "SegmentGuard" | "SegmentationReport" => {
+            "scopedsecrets.io/v1alpha1"
+        }
         _ => "v1",
     };
     let lower = kind.to_lowercase();
-    let plural = lower.strip_suffix('y').map_or_else(|| format!("{lower}s"), |stem| format!("{stem}ies"));
+    let plural = match lower.strip_suffix('y') {
+        Some(stem) => format!("{stem}ies"),
+        None if lower.ends_with("ss") => format!("{lower}es"),
+        None => format!("{lower}s"),
+    };
     (version, plural)
 }
 
-const CLUSTER_SCOPED: [&str; 7] = [
+const CLUSTER_SCOPED: [&str; 9] = [
+    "ClusterExternalSecret",
+    "SegmentationReport",
     "Namespace",
     "ClusterRole",
     "ClusterRoleBinding",
@@ -102,6 +114,26 @@ impl Scene {
         namespaces.chain(stores).chain(policies).chain(self.claims.keys().map(|name| self.claim(name))).collect()
     }
 
+    /// Whether a request is about a ScopedSecret of the scene, or its Secret.
+    pub fn has_claim(&self, step: &super::case::Step) -> bool {
+        let place = step.namespace.as_deref().unwrap_or_default();
+        self.claims.contains_key(&format!("{place}/{}", step.name))
+    }
+
+    /// The Secret of a ScopedSecret of the scene, as the operator writes it, without its values.
+    pub fn projected(&self, full_name: &str) -> Value {
+        let (namespace, name) = full_name.split_once('/').expect("NAMESPACE/NAME");
+        let owner = json!({
+            "apiVersion": "scopedsecrets.io/v1alpha1", "kind": "ScopedSecret", "name": name,
+            "uid": "00000000-0000-4000-8000-000000000001", "controller": true,
+        });
+        let metadata = json!({
+            "labels": {"app.kubernetes.io/managed-by": "scoped-secrets"},
+            "annotations": {"scopedsecrets.io/seal": "v1.sealed"}, "ownerReferences": [owner],
+        });
+        object("Secret", namespace, name, json!({"metadata": metadata, "type": "Opaque"}))
+    }
+
     /// A ScopedSecret of the scene.
     pub fn claim(&self, full_name: &str) -> Value {
         let (namespace, name) = full_name.split_once('/').expect("NAMESPACE/NAME");
@@ -125,7 +157,10 @@ impl Scene {
         }
         let edit = json!({
             "metadata": {"labels": {"rbac.authorization.k8s.io/aggregate-to-edit": "true"}},
-            "rules": [{"apiGroups": ["scopedsecrets.io"], "resources": ["*"], "verbs": ["*"]}],
+            "rules": [{
+                "apiGroups": ["scopedsecrets.io", "external-secrets.io", "secrets.hashicorp.com", "secrets-store.csi.x-k8s.io"],
+                "resources": ["*"], "verbs": ["*"],
+            }],
         });
         all.push(cluster_object("ClusterRole", "edit-scoped-secrets", edit));
         for (name, rules) in &self.roles {

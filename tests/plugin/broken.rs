@@ -1,6 +1,8 @@
 //! Things go wrong one after the other, and each is found, with its mend.
 
 use super::*;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use support::operator::lift;
 
 #[test]
@@ -58,8 +60,26 @@ fn what_got_past_is_found(cluster: &Cluster) {
     trace.says(1, &["ForeignConsumer", "its ServiceAccount is no consumer"]);
     let json = plugin(cluster, &["trace", "thief", "-n", "payments-prod", "-o", "json"]).says(1, &[]).json();
     assert_eq!(json["findings"][0]["reason"], "ForeignConsumer");
+    let sarif =
+        plugin(cluster, &["trace", "thief", "-n", "payments-prod", "-o", "sarif"]).says(1, &["ForeignConsumer"]);
+    is_sarif(&sarif);
 
     apply(cluster, &secret("billing-prod", "copy", VALUE));
+    let coded = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings", "namespace": "billing-prod"},
+        "data": {"auth.json": json!({"auth": BASE64_STANDARD.encode(format!("app:{VALUE}"))}).to_string()},
+    });
+    apply(cluster, &coded.to_string());
+    let pods = json!({"metadata": {"labels": {"app": "steals"}}, "spec": pod("", "", "thief", "orders")["spec"]});
+    let workload = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "steals", "namespace": "payments-prod"},
+        "spec": {"selector": {"matchLabels": {"app": "steals"}}, "template": pods},
+    });
+    apply(cluster, &workload.to_string());
+    eventually("its pod is there", SOON, || {
+        let pods = kubectl(cluster, &["get", "pods", "-n", "payments-prod", "-l", "app=steals", "-o", "name"]);
+        if pods.is_empty() { Err("none") } else { Ok(()) }
+    });
     apply(cluster, &secret("default", "lost", "x"));
     kubectl(
         cluster,
@@ -75,7 +95,14 @@ fn what_got_past_is_found(cluster: &Cluster) {
     );
     let audit = plugin(cluster, &["audit", "-o", "json"]).says(1, &[]);
     audit.finds("ForeignConsumer", "Pod", "thief");
+    audit.finds("ForeignConsumer", "Deployment", "steals");
+    assert!(
+        !audit.out.contains("ReplicaSet") && !audit.out.contains("\"steals-"),
+        "the topmost is told: {}",
+        audit.out
+    );
     audit.finds("ValueCopied", "Secret", "copy");
+    audit.finds("ValueCopied", "ConfigMap", "settings");
     audit.finds("CrossSegmentAccess", "RoleBinding", "across");
     audit.finds("SecretInDefault", "Secret", "lost");
     let text = plugin(cluster, &["audit"]).says(1, &["to mend: Leave the value out", "segment payments/prod"]);

@@ -36,6 +36,8 @@ fn a_healthy_installation_is_clean() {
     foreign
         .says(1, &["refused", "KeyNotAllowed", "tenant=billing", "billing/prod/**", "docs/reasons/KeyNotAllowed.md"]);
     plugin(cluster, &["why", "gone", "-n", "payments-prod"]).says(2, &["there is no ScopedSecret \"gone\""]);
+    plugin(cluster, &["why", "orders"]).says(2, &["there is one of that name in payments-prod: write -n NAMESPACE"]);
+    plugin(cluster, &["why", "pod/web", "-n", "payments-prod"]).says(2, &["trace pod/web"]);
 
     let trace = plugin(cluster, &["trace", "web", "-n", "payments-prod"]);
     trace.says(
@@ -51,10 +53,20 @@ fn a_healthy_installation_is_clean() {
     );
     let json = plugin(cluster, &["trace", "pod/web", "-n", "payments-prod", "-o", "json"]).says(0, &[]).json();
     assert_eq!((&json["secrets"][0]["origin"], &json["secrets"][0]["consumer"]), (&json!("managed"), &json!(true)));
+    is_sarif(&plugin(cluster, &["trace", "web", "-n", "payments-prod", "-o", "sarif"]).says(0, &[]));
     plugin(cluster, &["trace", "node/a"]).says(2, &["no pods that can be traced"]);
 
     let audit = plugin(cluster, &["audit"]);
-    audit.says(0, &["the guarantees hold for 1 ScopedSecrets", "compared: none stands in two scopes", "clean"]);
+    audit.says(
+        0,
+        &[
+            "the guarantees hold for 1 ScopedSecret",
+            "compared: none stands in two scopes",
+            "no role lets anybody at the Secrets of another segment",
+            "what names Secrets is a consumer of each that is projected",
+            "clean",
+        ],
+    );
     plugin(cluster, &["audit", "--metadata-only"]).says(0, &["clean"]);
     is_sarif(&plugin(cluster, &["audit", "-o", "sarif"]));
 

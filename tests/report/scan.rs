@@ -80,6 +80,11 @@ apiVersion: v1
 kind: ConfigMap
 metadata: {name: leaked, namespace: plain}
 data: {settings: "url=postgres://orders:canary-orders-kX9mQ2vL8nR5wT3z1pQ@db/orders"}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: guessed, namespace: plain}
+data: {pin: "canary-kX9#mQ2$", not: "it is canary-kX9#mQ2$"}
 "#;
 
 fn all(status: &Value) -> BTreeSet<String> {
@@ -117,12 +122,17 @@ fn what_enforce_would_refuse_is_listed_in_mode_audit() {
     apply(cluster, FOREIGN);
     // A pod that is older than the claim stops nothing in this mode, and is told at once.
     scene.project("orders");
+    // Easy to guess: refused nowhere, and told here alone.
+    scene.stub.put("payments/prod/pin", Says::Text("canary-kX9#mQ2$".into()));
+    apply(cluster, &crate::claim("pin"));
+    eventually("it is projected", SOON, || ready(cluster, "scopedsecret", Some("payments-prod"), "pin"));
     scene.stub.put("billing/prod/db", Says::Text("canary-billing-kX9mQ2vL8nR5wT3z1pQ".into()));
     let theirs = crate::claim("stray").replace("payments/prod/stray", "billing/prod/db");
     apply(cluster, &theirs);
     let told: BTreeSet<String> = [
         "Claims KeyNotAllowed ScopedSecret stray",
         "Copies ValueCopied ConfigMap leaked",
+        "Copies WeakValueCopied ConfigMap guessed",
         "Consumers ForeignConsumer CronJob nightly",
         "Consumers ForeignConsumer Deployment web",
         "Consumers ForeignConsumer PersistentVolume peeping",
@@ -140,7 +150,7 @@ fn what_enforce_would_refuse_is_listed_in_mode_audit() {
     assert_eq!(scene.stub.asked("billing/prod/db"), 0);
     assert_eq!(
         (&report["status"]["total"], reason(&report["status"], "Clean").as_str()),
-        (&9.into(), "ViolationsFound")
+        (&10.into(), "ViolationsFound")
     );
     assert!(report["status"]["lastScanTime"].is_string(), "{report}");
     let messages = report["status"]["violations"].to_string();
@@ -151,6 +161,7 @@ fn what_enforce_would_refuse_is_listed_in_mode_audit() {
     }
     let metrics = scene.operator.probe("/metrics").unwrap();
     assert!(metrics.contains(r#"scoped_secrets_violations{rule="Consumers",reason="ForeignConsumer"} 6"#), "{metrics}");
+    assert!(!metrics.contains("WeakValueCopied"), "who reads metrics must not learn it");
     // Others' reports have none of it.
     assert_eq!(scene.report("billing/prod").unwrap()["status"]["total"], 0);
 
@@ -200,7 +211,7 @@ fn what_enforce_would_refuse_is_listed_in_mode_audit() {
     // The controller that would let it go does not run here.
     ok(cluster, &["patch", "persistentvolume", "peeping", "-p", r#"{"metadata":{"finalizers":null}}"#]);
     ok(cluster, &["delete", "persistentvolume", "peeping"]);
-    ok(cluster, &["delete", "configmap", "leaked", "-n", "plain"]);
+    ok(cluster, &["delete", "configmap", "leaked", "guessed", "-n", "plain"]);
     eventually("the segment is clean", SOON * 3, || {
         let report = scene.report("payments/prod").ok_or("none")?;
         let status = &report["status"];

@@ -17,8 +17,7 @@ use crate::admission::guard::{Guard, Parameter, Validation};
 use crate::api::Reason;
 use serde_json::json;
 
-/// The rule's name.
-pub const RULE: &str = "Consumers";
+pub use crate::segmentation::consumers::RULE;
 
 /// Where a volume names a Secret of its pod's namespace, as `VisitPodSecretNames` has it; projected volumes beside.
 const VOLUMES: [&str; 10] = [

@@ -12,8 +12,8 @@ use crate::admission::review::{Review, spec_is_unchanged};
 use crate::controller::context::Context;
 use crate::controller::foreign::record_of;
 use crate::controller::index::Index;
-use crate::segmentation::authorize::foreign::{Asker, Foreigners, Refused};
-use crate::segmentation::foreign::{self, ForeignKind, ForeignName, Record};
+use crate::segmentation::authorize::foreign::{Foreigners, Refused};
+use crate::segmentation::foreign::{self, ForeignKind, ForeignName};
 use jiff::Timestamp;
 use kube::core::DynamicObject;
 use kube::core::admission::{AdmissionRequest, AdmissionResponse};
@@ -57,17 +57,9 @@ pub fn judge(request: &AdmissionRequest<DynamicObject>, index: &Index, now: Time
     let refused = if kind.is_store() {
         of_store(&name, &object.data["spec"], index, now)
     } else {
-        refusals(world, &name, &record_of(kind, object))
+        world.refusals_of(&name, &record_of(kind, object))
     };
     answer(request, &refused)
-}
-
-fn refusals(world: Foreigners<'_>, name: &ForeignName, record: &Record) -> Vec<Refused> {
-    let asker = Asker { object: name, uid: &record.uid, created: record.created };
-    match &record.spread {
-        Some(spread) => world.refusals_of_spread(asker, &record.asks, spread),
-        None => world.refusals(asker, &record.asks),
-    }
 }
 
 /// What would be refused of the objects that ask a store, and is not now.
@@ -81,8 +73,8 @@ fn of_store(name: &ForeignName, spec: &Value, index: &Index, now: Timestamp) -> 
     let asking = index.world.foreign.asking(name);
     let broken = asking.flat_map(|(asker, record)| {
         let known: BTreeSet<(Arc<str>, usize)> =
-            refusals(before, asker, record).into_iter().map(|refused| (refused.namespace, refused.ask)).collect();
-        let new = refusals(after, asker, record).into_iter();
+            before.refusals_of(asker, record).into_iter().map(|refused| (refused.namespace, refused.ask)).collect();
+        let new = after.refusals_of(asker, record).into_iter();
         new.filter(move |refused| !known.contains(&(refused.namespace.clone(), refused.ask))).map(move |mut refused| {
             let asker = format!("{} {:?}", asker.kind.kind(), asker.name);
             refused.refusal.message =

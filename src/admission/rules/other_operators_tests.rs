@@ -4,6 +4,7 @@ use super::*;
 use crate::api::Reason;
 use crate::segmentation::authorize::foreign::findings;
 use crate::segmentation::fixtures::{TENANTS, at, claim, now, policy};
+use crate::segmentation::foreign::Record;
 use crate::segmentation::world::{StoreState, World};
 use serde_json::json;
 

@@ -110,6 +110,13 @@ fn what_breaks(broken: &Broken, open: &Open) -> String {
         let names = first_of(broken.stranded.iter().map(ToString::to_string));
         parts.push(format!("take the Secrets of {} live claims away ({names})", broken.stranded.len()));
     }
+    if !broken.sharing.is_empty() {
+        let names = first_of(broken.sharing.iter().map(ToString::to_string));
+        parts.push(format!(
+            "leave the Secrets of {} live claims without refresh, since they share a value with another segment ({names})",
+            broken.sharing.len()
+        ));
+    }
     let groups = broken.merged.iter().map(|(one, segments)| {
         let all = segments.iter().map(|segment| segment.to_string()).collect::<Vec<_>>().join(" and ");
         format!("{all} would be {one}")
@@ -129,6 +136,7 @@ fn what_breaks(broken: &Broken, open: &Open) -> String {
 fn what_mends(broken: &Broken, open: &Open) -> String {
     let all = [
         (!broken.stranded.is_empty()).then_some("change or delete those ScopedSecrets first"),
+        (!broken.sharing.is_empty()).then_some("store a credential of its own for each segment first"),
         (!broken.merged.is_empty()).then_some("keep in segment.labels what tells those segments apart"),
         (open.count > 0).then_some("mend first what the reports list"),
     ];
@@ -165,7 +173,8 @@ fn open_violations(old: &SegmentationPolicySpec, new: &SegmentationPolicySpec, i
         let counts = report.iter().flat_map(|report| &report.status.counts);
         let follows = |count: &&ViolationCount| {
             !ALWAYS_ENFORCED.contains(&count.rule.as_str())
-                && count.reason != Reason::GuardMissing.as_str()
+                // These are not refused in any mode.
+                && ![Reason::GuardMissing, Reason::WeakValueCopied].iter().any(|reason| count.reason == reason.as_str())
                 && !enforces(old, &count.rule)
                 && enforces(new, &count.rule)
         };

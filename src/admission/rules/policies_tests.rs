@@ -149,7 +149,14 @@ fn a_policy_that_begins_to_enforce_with_violations_open() {
         count,
     };
     for (segment, counts) in [
-        ("payments/prod", vec![count("Copies", "ValueCopied", 3), count("ManagedSecrets", "SecretManaged", 9)]),
+        (
+            "payments/prod",
+            vec![
+                count("Copies", "ValueCopied", 3),
+                count("Copies", "WeakValueCopied", 9),
+                count("ManagedSecrets", "SecretManaged", 9),
+            ],
+        ),
         ("payments/staging", vec![count("OtherOperators", "KeyNotAllowed", 4), count("Consumers", "GuardMissing", 9)]),
         ("elsewhere", vec![count("Copies", "ValueCopied", 100)]),
     ] {

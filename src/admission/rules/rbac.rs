@@ -16,20 +16,17 @@ use crate::admission::review::Review;
 use crate::api::Reason;
 use crate::controller::context::Context;
 use crate::controller::index::Index;
-use crate::controller::seen_rbac::{Bound, Rules};
 use crate::segmentation::access::aggregation::Aggregation;
-use crate::segmentation::access::findings::named;
-use crate::segmentation::access::judge::{Breach, Place, path};
-use crate::segmentation::access::powers::Powers;
+use crate::segmentation::access::answers::Asking;
 use crate::segmentation::access::role::Role;
 use crate::segmentation::access::subject::Subject;
+use crate::segmentation::access::written::{Bound, Rules};
 use crate::segmentation::access::{Binding, RbacName};
-use crate::segmentation::verdict::Refusal;
 use jiff::Timestamp;
 use kube::core::DynamicObject;
 use kube::core::admission::{AdmissionRequest, AdmissionResponse, Operation};
 use serde::de::DeserializeOwned;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 pub use crate::segmentation::access::RULE;
@@ -105,16 +102,19 @@ impl Asked {
     }
 
     fn answer(&self, request: &Request, index: &Index, now: Timestamp) -> AdmissionResponse {
+        let namespace = request.namespace.as_deref().unwrap_or_default();
+        let jurisdictions = || index.jurisdictions();
+        let asking = Asking { access: &index.access, world: &index.world, jurisdictions: &jurisdictions, now };
         let verdict = match self {
             _ if request.user_info.username.as_deref() == Some(AGGREGATOR) => return admit(request),
             Self::Nothing => return admit(request),
             Self::Unclear => return deny(request, RULE, Reason::SpecInvalid, "the object cannot be understood"),
-            Self::RoleBinding(binding) => role_binding(request, binding, index, now),
-            Self::ClusterRoleBinding(binding) => cluster_role_binding(binding, index, now),
-            Self::Role { gained, .. } => role(request, gained, index, now),
+            Self::RoleBinding(binding) => asking.role_binding(namespace, binding),
+            Self::ClusterRoleBinding(binding) => asking.cluster_role_binding(binding),
+            Self::Role { gained, .. } => asking.role(namespace, name_of(request), gained),
             Self::ClusterRole { before, whole, aggregation } => {
                 let gains = index.access.consequences(name_of(request), before, whole, aggregation);
-                cluster_role(&gains, index, now)
+                asking.cluster_role(&gains)
             }
         };
         match verdict {
@@ -124,9 +124,6 @@ impl Asked {
         }
     }
 }
-
-/// A refusal by the mode, or why it cannot be told.
-type Verdict = Result<Option<Refusal>, Refusal>;
 
 /// The object and what it was. None: one of them cannot be understood.
 fn read<B: DeserializeOwned>(request: &Request) -> Option<(B, Option<B>)> {
@@ -169,138 +166,6 @@ fn added(request: &Request, namespace: Option<&str>) -> Option<Binding> {
 /// The subjects as they are written.
 fn listed(object: Option<&DynamicObject>) -> Option<&serde_json::Value> {
     object.and_then(|object| object.data.get("subjects"))
-}
-
-fn role_binding(request: &Request, binding: &Binding, index: &Index, now: Timestamp) -> Verdict {
-    let namespace = request.namespace.as_deref().unwrap_or_default();
-    let judged = |role: &Role| index.access.crossings(namespace, &binding.subjects, role, &index.world, now);
-    let Some(role) = index.access.role_by_now(&binding.role, now) else {
-        let whatever = Role { powers: Powers::READS, ..Role::default() };
-        return Ok(refuse(&judged(&whatever)?, |breaches| {
-            let text = format!(
-                "the {} is not known, so that it cannot be told what it would give to {}, which is not of this namespace's segment: create the role first, then the binding; if it was created a moment ago, try again",
-                binding.role.role(),
-                named(breaches)
-            );
-            (Reason::RoleUnknown, text)
-        }));
-    };
-    Ok(refuse(&judged(&role)?, |breaches| {
-        let text = format!(
-            "{} to {}, which is not, or not only, of this namespace's segment: bind ServiceAccounts of this segment, or a role without these; whoever has to read across segments, the platform team lists in rules.readers of the policy",
-            path(&binding.role, powers(breaches)),
-            named(breaches)
-        );
-        (Reason::CrossSegmentAccess, text)
-    }))
-}
-
-fn role(request: &Request, gained: &Role, index: &Index, now: Timestamp) -> Verdict {
-    let namespace = request.namespace.as_deref().unwrap_or_default();
-    if gained.is_powerless() {
-        return Ok(None);
-    }
-    let mut all = Vec::new();
-    let mut by = Vec::new();
-    for (name, binding) in index.access.bindings_of(&RbacName::new(Some(namespace), name_of(request))) {
-        let breaches = index.access.crossings(namespace, &binding.subjects, gained, &index.world, now)?;
-        if !breaches.is_empty() {
-            by.push(format!("{:?}", &*name.name));
-            all.extend(breaches);
-        }
-    }
-    Ok(refuse(&all, |breaches| {
-        let text = format!(
-            "this would give {} to somebody of another segment, by the RoleBinding {}: take them out of that binding first, or leave these powers out",
-            powers(breaches),
-            by.join(", ")
-        );
-        (Reason::CrossSegmentAccess, text)
-    }))
-}
-
-fn cluster_role_binding(binding: &Binding, index: &Index, now: Timestamp) -> Verdict {
-    // Of one that is not there nothing is said: it is judged when it comes.
-    let Some(role) = index.access.role_by_now(&binding.role, now) else { return Ok(None) };
-    let powers_given = index.access.powers(&role, Place::Cluster, &index.world) & Powers::READS;
-    Ok(refuse(&strangers(&binding.subjects, powers_given, index, now)?, |breaches| {
-        let text = format!(
-            "{} of every namespace to {}, which is not in rules.readers of every SegmentationPolicy: bind the role by a RoleBinding in the namespaces that need it, or list the subject there",
-            path(&binding.role, powers(breaches)),
-            named(breaches)
-        );
-        (Reason::ClusterWideAccess, text)
-    }))
-}
-
-fn cluster_role(gains: &[(RbacName, Role)], index: &Index, now: Timestamp) -> Verdict {
-    let (mut crossing, mut wide) = (Vec::new(), Vec::new());
-    for (role, gained) in gains {
-        for (name, binding) in index.access.bindings_of(role) {
-            match &name.namespace {
-                Some(namespace) => {
-                    let subjects = &binding.subjects;
-                    crossing.extend(index.access.crossings(namespace, subjects, gained, &index.world, now)?);
-                }
-                None => {
-                    let powers = index.access.powers(gained, Place::Cluster, &index.world) & Powers::READS;
-                    wide.extend(strangers(&binding.subjects, powers, index, now)?);
-                }
-            }
-        }
-    }
-    let (reason, who) = match (wide.is_empty(), crossing.is_empty()) {
-        (false, _) => (Reason::ClusterWideAccess, "across the cluster"),
-        (true, _) => (Reason::CrossSegmentAccess, "across segments"),
-    };
-    let all: Vec<Breach<'_>> = wide.into_iter().chain(crossing).collect();
-    // Whom, is not said: it may be a tenant's name.
-    Ok(refuse(&all, |breaches| {
-        let text = format!(
-            "this would give {} to {} who would have it {who}, by bindings of this role or of one that it is aggregated into: take them out of those bindings first, or leave these powers out, or list who has to have them in rules.readers of every SegmentationPolicy",
-            powers(breaches),
-            if breaches.len() == 1 { "a subject".to_owned() } else { format!("{} subjects", breaches.len()) },
-        );
-        (reason, text)
-    }))
-}
-
-/// Those who are no readers somewhere, each once with the strictest answer.
-fn strangers<'a>(
-    subjects: &'a [Subject],
-    powers: Powers,
-    index: &Index,
-    now: Timestamp,
-) -> Result<Vec<Breach<'a>>, Refusal> {
-    if powers.is_empty() || subjects.iter().all(|subject| index.access.is_trusted(subject, powers)) {
-        return Ok(Vec::new());
-    }
-    let jurisdictions = index.jurisdictions();
-    let jurisdictions = jurisdictions.as_ref().as_ref().map_err(Clone::clone)?;
-    let mut all: Vec<Breach<'a>> = Vec::new();
-    let mut places: HashMap<&Subject, usize> = HashMap::new();
-    for jurisdiction in jurisdictions {
-        for breach in index.access.strangers(subjects, powers, jurisdiction, now) {
-            let place = *places.entry(breach.subject).or_insert(all.len());
-            match all.get_mut(place) {
-                Some(known) => known.mode = known.mode.max(breach.mode),
-                None => all.push(breach),
-            }
-        }
-    }
-    Ok(all)
-}
-
-/// What the strictest of the breaches is answered; none, nothing.
-fn refuse<'a>(breaches: &[Breach<'a>], says: impl FnOnce(&[Breach<'a>]) -> (Reason, String)) -> Option<Refusal> {
-    let mode = breaches.iter().map(|breach| breach.mode).max()?;
-    let strictest: Vec<Breach<'a>> = breaches.iter().filter(|breach| breach.mode == mode).cloned().collect();
-    let (reason, message) = says(&strictest);
-    Some(Refusal { reason, message, mode })
-}
-
-fn powers(breaches: &[Breach<'_>]) -> Powers {
-    breaches.iter().fold(Powers::NONE, |all, breach| all | breach.powers)
 }
 
 #[cfg(test)]

@@ -12,21 +12,11 @@
 use super::managed_secrets::managed;
 use crate::admission::guard::{Guard, Parameter, Validation, list};
 use crate::api::Reason;
-use crate::projection::{CARRIERS, is_replicators};
+use crate::projection::CARRIERS;
+use crate::segmentation::replication::SOURCES;
 use serde_json::json;
 
-/// The rule's name.
-pub const RULE: &str = "Replication";
-
-/// The name parts of annotations that say `NAMESPACE/NAME` of a source.
-const SOURCES: [&str; 2] = ["reflects", "replicate-from"];
-
-/// The other namespace from which a replicator would fill a Secret with this annotation, for what came in past the rule.
-pub fn source_elsewhere<'v>(key: &str, value: &'v str, namespace: &str) -> Option<&'v str> {
-    let (_, name) = key.split_once('/').filter(|_| is_replicators(key))?;
-    let (source, _) = value.split_once('/').filter(|_| SOURCES.contains(&name))?;
-    (source != namespace).then_some(source)
-}
+pub use crate::segmentation::replication::RULE;
 
 /// Whether a key is a replicator's. Kubernetes takes annotations in any case, and with a dot at the domain's end.
 fn carries(key: &str) -> String {

@@ -1,22 +1,24 @@
 //! What an audit looks at, as plain values.
 
-use super::external::{self, ExternalClaim};
-use super::roles::Bindings;
-use super::values::Values;
+use super::access::{self, Roles};
+use super::consumers::{self, Users};
+use super::foreign;
+use super::values::{Ignored, Values};
 use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, SEAL_ANNOTATION};
-use crate::cli::cluster::{Cluster, Failure, Seen};
-use crate::cli::observed::{Observed, observe};
-use crate::cli::references::{self, Reference};
+use crate::cli::cluster::{Cluster, Failure, Reach, Seen, within};
+use crate::cli::observed::Observed;
 use crate::controller::index::object_name;
-use crate::segmentation::world::ObjectName;
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use crate::segmentation::world::{Holding, ObjectName};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Api, ListParams};
+use kube::api::ListParams;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A cluster as an audit sees it.
 pub struct Sighted {
-    /// Policies, stores, namespaces, ScopedSecrets.
+    /// Policies, stores, namespaces, ScopedSecrets, and objects of other operators.
     pub observed: Observed,
     /// Secrets that people and operators write; none of the cluster's own.
     pub secrets: BTreeMap<ObjectName, SecretSeen>,
@@ -24,12 +26,12 @@ pub struct Sighted {
     pub every_secret: bool,
     /// Their values; None if they were not read.
     pub values: Option<Values>,
-    /// Pods that name Secrets.
-    pub pods: Vec<PodSeen>,
-    /// Who may read Secrets.
-    pub bindings: Bindings,
-    /// ExternalSecrets; None where there is no such kind.
-    pub external: Option<Vec<ExternalClaim>>,
+    /// What names Secrets.
+    pub users: Users,
+    /// Who may get at Secrets.
+    pub roles: Roles,
+    /// How far the look at other operators' objects went; None where there are no such kinds.
+    pub foreign: Option<Reach>,
 }
 
 /// A Secret's metadata.
@@ -43,89 +45,83 @@ pub struct SecretSeen {
     pub owner: Option<String>,
 }
 
-/// A pod that names Secrets.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PodSeen {
-    /// Which.
-    pub name: ObjectName,
-    /// Its ServiceAccount.
-    pub account: String,
-    /// What it names.
-    pub named: Vec<Reference>,
-}
-
 /// The cluster's own, or of a tool that keeps its state in Secrets.
 const STATE: [&str; 3] = ["kubernetes.io/service-account-token", "bootstrap.kubernetes.io/token", "helm.sh/release.v1"];
 
-/// Looks. With `values`, Secrets are read; each page is forgotten when it was digested.
-pub async fn look(cluster: &Cluster, values: bool) -> Result<Sighted, Failure> {
-    let observed = observe(cluster, &cluster.namespace).await?;
-    let (all, own): (Api<Secret>, Api<Secret>) =
-        (Api::all(cluster.client.clone()), Api::namespaced(cluster.client.clone(), &cluster.namespace));
-    let mut found =
-        Found { secrets: BTreeMap::new(), values: key_of_this_run().filter(|_| values).map(|key| Values::new(&key)) };
-    let mut every_secret = true;
-    if found.read(cluster, &all).await? == Seen::Barred {
-        every_secret = false;
-        if found.read(cluster, &own).await? == Seen::Barred {
-            found.values = None;
-        }
-    }
-    let mut pods = Vec::new();
-    let (all, own): (Api<Pod>, Api<Pod>) =
-        (Api::all(cluster.client.clone()), Api::namespaced(cluster.client.clone(), &cluster.namespace));
-    if cluster.each_page(&all, ListParams::default(), |page| pods.extend(page.iter().filter_map(pod_seen))).await?
-        == Seen::Barred
-    {
-        cluster.each_page(&own, ListParams::default(), |page| pods.extend(page.iter().filter_map(pod_seen))).await?;
-    }
-    Ok(Sighted {
+/// Of helm's releases only the type matters, and it is the API server that leaves them out.
+fn without_state() -> ListParams {
+    ListParams::default().fields(&STATE.map(|kind| format!("type!={kind}")).join(","))
+}
+
+/// Looks. With `values`, Secrets and ConfigMaps are read; each page is forgotten when it was compared.
+pub async fn look(
+    cluster: &Cluster,
+    observed: Observed,
+    operator: ObjectName,
+    values: bool,
+    now: Timestamp,
+) -> Result<Sighted, Failure> {
+    let mut sighted = Sighted {
         observed,
-        secrets: found.secrets,
-        every_secret,
-        values: found.values,
-        pods,
-        bindings: Bindings::look(cluster).await?,
-        external: external::look(cluster).await?,
-    })
+        secrets: BTreeMap::new(),
+        every_secret: false,
+        values: None,
+        users: consumers::look(cluster).await?,
+        roles: access::look(cluster, operator).await?,
+        foreign: None,
+    };
+    sighted.foreign = foreign::look(cluster, &mut sighted.observed.world).await?;
+    match Values::under_a_new_key(now).filter(|_| values) {
+        Some(values) => sighted.read_values(cluster, values).await?,
+        None => sighted.read_metadata(cluster).await?,
+    }
+    Ok(sighted)
 }
 
-/// A digest's key; without randomness there is none, and no value is read.
-fn key_of_this_run() -> Option<[u8; 32]> {
-    let mut random = [0; 32];
-    aws_lc_rs::rand::fill(&mut random).ok().map(|()| random)
-}
-
-struct Found {
-    secrets: BTreeMap<ObjectName, SecretSeen>,
-    values: Option<Values>,
-}
-
-impl Found {
-    async fn read(&mut self, cluster: &Cluster, api: &Api<Secret>) -> Result<Seen<()>, Failure> {
-        let Self { secrets, values } = self;
-        // Of helm's releases only the type matters, and it is the API server that leaves them out.
-        let params = ListParams::default().fields(&STATE.map(|kind| format!("type!={kind}")).join(","));
-        let mut keep = |metadata: &ObjectMeta| {
-            let name = object_name(metadata)?;
-            secrets.insert(name.clone(), secret_seen(metadata));
-            Some(name)
-        };
-        let Some(values) = values else {
-            return Ok(cluster.list_metadata(api, params).await?.map(|list| {
-                list.iter().for_each(|secret| _ = keep(&secret.metadata));
-            }));
-        };
-        cluster
-            .each_page(api, params, |page| {
-                for secret in page {
-                    let Some(name) = keep(&secret.metadata) else { continue };
-                    for (key, value) in secret.data.iter().flatten() {
-                        values.add(&name, key, &value.0);
-                    }
+impl Sighted {
+    async fn read_values(&mut self, cluster: &Cluster, mut values: Values) -> Result<(), Failure> {
+        let (secrets, mut ignored) = (&mut self.secrets, Ignored::by(&self.observed));
+        let reach = cluster
+            .each_page_in_reach(within::<Secret>(&cluster.client), without_state(), |page| {
+                for secret in &page {
+                    let Some(name) = object_name(&secret.metadata) else { continue };
+                    values.take(secret, &mut ignored);
+                    secrets.insert(name, secret_seen(&secret.metadata));
                 }
             })
-            .await
+            .await?;
+        self.every_secret = reach == Reach::Everywhere;
+        if reach > Reach::Nowhere {
+            values.look_everywhere(cluster, without_state()).await?;
+            self.take_prints(values);
+        }
+        Ok(())
+    }
+
+    async fn read_metadata(&mut self, cluster: &Cluster) -> Result<(), Failure> {
+        let api = within::<Secret>(&cluster.client);
+        let mut seen = cluster.list_metadata(&api(None), without_state()).await?;
+        self.every_secret = !matches!(seen, Seen::Barred);
+        if !self.every_secret {
+            seen = cluster.list_metadata(&api(Some(&cluster.namespace)), without_state()).await?;
+        }
+        let all = seen.found().unwrap_or_default();
+        let named =
+            all.iter().filter_map(|secret| Some((object_name(&secret.metadata)?, secret_seen(&secret.metadata))));
+        self.secrets.extend(named);
+        Ok(())
+    }
+
+    /// Has the world compare the values of what is projected.
+    fn take_prints(&mut self, values: Values) {
+        let world = &mut self.observed.world;
+        let held: Vec<(ObjectName, Holding)> =
+            world.holdings().map(|(secret, held)| (secret.clone(), held.clone())).collect();
+        for (secret, mut holding) in held {
+            holding.fingerprints = values.of(&secret).into();
+            world.put_holding(secret, Arc::new(holding));
+        }
+        self.values = Some(values);
     }
 }
 
@@ -140,41 +136,50 @@ fn secret_seen(metadata: &ObjectMeta) -> SecretSeen {
     }
 }
 
-fn pod_seen(pod: &Pod) -> Option<PodSeen> {
-    let spec = pod.spec.as_ref()?;
-    let over = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    let named = references::of_pod(spec);
-    let runs = !matches!(over, Some("Succeeded" | "Failed")) && !named.is_empty();
-    let name = object_name(&pod.metadata).filter(|_| runs)?;
-    Some(PodSeen { name, account: references::account(spec).to_owned(), named })
-}
-
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::scopes::Scopes;
+    use super::super::values::tests::values;
     use super::*;
     use crate::cli::observed::build;
-    use crate::cli::observed::tests::facts;
+    use crate::cli::observed::tests::{facts, now};
+    use crate::cli::report::Outcome;
+    use k8s_openapi::api::core::v1::ConfigMap;
     use serde_json::Value;
 
-    /// The small cluster with these ScopedSecrets, and Secrets as `namespace/name`, key, value.
-    pub fn sighted(claims: &[Value], secrets: &[(&str, &str, &[u8])]) -> Sighted {
-        let mut values = Values::new(&[7; 32]);
-        let mut seen = BTreeMap::new();
-        for (name, key, value) in secrets {
-            let (namespace, name) = name.split_once('/').unwrap();
-            let name = ObjectName::new(namespace, name);
-            values.add(&name, key, value);
-            seen.insert(name, SecretSeen::default());
-        }
+    /// The small cluster with these ScopedSecrets and Secrets.
+    pub fn sighted(claims: &[Value], secrets: &[Secret]) -> Sighted {
+        let name = |secret: &Secret| object_name(&secret.metadata).unwrap();
         Sighted {
             observed: build(facts(claims)),
-            secrets: seen,
+            secrets: secrets.iter().map(|secret| (name(secret), secret_seen(&secret.metadata))).collect(),
             every_secret: true,
-            values: Some(values),
-            pods: Vec::new(),
-            bindings: Bindings::default(),
-            external: None,
+            values: None,
+            users: Users::default(),
+            roles: Roles::default(),
+            foreign: None,
         }
+    }
+
+    impl Sighted {
+        /// Compares values.
+        pub fn compare(&mut self, secrets: &[Secret], maps: &[ConfigMap]) {
+            let values = values(secrets, maps, &self.observed);
+            self.take_prints(values);
+        }
+    }
+
+    /// What a part of the judgement finds once scopes are assumed.
+    pub fn judged(
+        mut sighted: Sighted,
+        labels: &[&str],
+        judge: impl FnOnce(&Sighted, &Scopes, Timestamp, &mut Outcome),
+    ) -> Outcome {
+        let labels: Vec<String> = labels.iter().map(|label| (*label).to_owned()).collect();
+        let scopes = Scopes::assume(&mut sighted.observed, &labels);
+        let mut outcome = Outcome::default();
+        judge(&sighted, &scopes, now(), &mut outcome);
+        outcome
     }
 
     #[test]

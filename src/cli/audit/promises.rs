@@ -2,21 +2,20 @@
 
 use super::look::Sighted;
 use crate::api::Reason;
+use crate::cli::report::text::count;
 use crate::cli::report::{Outcome, Rule, Severity, Subject};
 use crate::segmentation::guarantees::{Breach, Managed, breaches};
-
 use crate::segmentation::world::World;
 use jiff::Timestamp;
-use std::sync::Arc;
 
 /// Each guarantee that does not hold, where Scoped Secrets is installed.
 pub fn judge(sighted: &Sighted, now: Timestamp, outcome: &mut Outcome) {
     let observed = &sighted.observed;
     if !observed.installed {
         return outcome
-            .pass("Scoped Secrets is not installed: its guarantees were not looked at, Secrets and pods were");
+            .pass("Scoped Secrets is not installed: its guarantees were not looked at, all else was (a namespace that no policy governs is in no segment but by --labels)");
     }
-    let world = compared(sighted);
+    let world = &observed.world;
     // A seal opens for the operator alone: that it is there is what can be seen of it.
     let managed = sighted.secrets.iter().filter(|(_, secret)| secret.managed).map(|(name, secret)| Managed {
         name: name.clone(),
@@ -28,35 +27,15 @@ pub fn judge(sighted: &Sighted, now: Timestamp, outcome: &mut Outcome) {
     // Who may not list Secrets cannot tell that one is missing.
     let told = if sighted.every_secret && observed.every_claim { observed.told() } else { Vec::new() };
     let managed = if told.is_empty() { Vec::new() } else { managed };
-    let well = format!("the guarantees hold for {} ScopedSecrets", observed.claims.len());
+    let well = format!("the guarantees hold for {}", count(observed.claims.len(), "ScopedSecret", "ScopedSecrets"));
     outcome.part(
         || well,
         |outcome| {
-            for breach in breaches(&world, &managed, &told, now) {
-                find(&breach, &world, outcome);
+            for breach in breaches(world, &managed, &told, now) {
+                find(&breach, world, outcome);
             }
         },
     );
-}
-
-/// The world with the values that stand in more than one Secret.
-fn compared(sighted: &Sighted) -> World {
-    let mut world = World::default();
-    let seen = &sighted.observed.world;
-    world.policies_synced = seen.policies_synced;
-    world.policies.clone_from(&seen.policies);
-    world.namespaces.clone_from(&seen.namespaces);
-    for (name, state) in &seen.stores {
-        world.put_store(name, Some(state.clone()));
-    }
-    seen.claims().for_each(|claim| world.put_claim(claim.clone()));
-    let prints = sighted.values.as_ref().map(|values| values.prints()).unwrap_or_default();
-    for (secret, holding) in seen.holdings() {
-        let mut holding = holding.clone();
-        holding.fingerprints = prints.get(secret).cloned().unwrap_or_default().into();
-        world.put_holding(secret.clone(), Arc::new(holding));
-    }
-    world
 }
 
 fn find(breach: &Breach, world: &World, outcome: &mut Outcome) {
@@ -82,14 +61,17 @@ fn find(breach: &Breach, world: &World, outcome: &mut Outcome) {
 mod tests {
     use super::super::look::SecretSeen;
     use super::super::look::tests::sighted;
+    use super::super::values::tests::{HARD, secret};
     use super::*;
     use crate::cli::observed::tests::{claim, now};
     use crate::segmentation::world::ObjectName;
+    use k8s_openapi::api::core::v1::Secret;
+    use serde_json::Value;
     use std::slice::from_ref;
 
-    const HARD: &[u8] = b"kX9#mQ2$vL8@nR5!wT3z";
-
-    fn found(mut sighted: Sighted, sealed: bool) -> Vec<Reason> {
+    fn found(claims: &[Value], secrets: &[Secret], sealed: bool) -> Vec<Reason> {
+        let mut sighted = sighted(claims, secrets);
+        sighted.compare(secrets, &[]);
         for (name, secret) in &mut sighted.secrets {
             let owner = format!("uid-{}-{}", name.namespace, name.name);
             *secret = SecretSeen { managed: true, sealed, owner: Some(owner) };
@@ -102,17 +84,17 @@ mod tests {
     #[test]
     fn each_guarantee_is_asked() {
         let own = claim("payments-prod", "a", "payments/prod/a", 1, true);
-        let secrets: [(&str, &str, &[u8]); 1] = [("payments-prod/a", "p", HARD)];
-        assert_eq!(found(sighted(from_ref(&own), &secrets), true), []);
-        assert_eq!(found(sighted(from_ref(&own), &secrets), false), [Reason::ReservedMetadata]);
-        assert_eq!(found(sighted(from_ref(&own), &[]), true), [Reason::WriteFailed], "Ready without a Secret");
+        let secrets = [secret("payments-prod/a", "p", HARD)];
+        assert_eq!(found(from_ref(&own), &secrets, true), []);
+        assert_eq!(found(from_ref(&own), &secrets, false), [Reason::ReservedMetadata]);
+        assert_eq!(found(from_ref(&own), &[], true), [Reason::WriteFailed], "Ready without a Secret");
         let foreign = claim("billing-prod", "b", "payments/prod/a", 2, true);
-        let both: [(&str, &str, &[u8]); 2] = [("payments-prod/a", "p", HARD), ("billing-prod/b", "p", HARD)];
-        let reasons = found(sighted(&[own.clone(), foreign], &both), true);
+        let both = [secret("payments-prod/a", "p", HARD), secret("billing-prod/b", "p", HARD)];
+        let reasons = found(&[own.clone(), foreign], &both, true);
         assert_eq!(reasons, [Reason::KeyNotAllowed, Reason::KeyClaimed, Reason::ValueShared]);
         let other = claim("billing-prod", "b", "billing/prod/b", 2, true);
-        assert_eq!(found(sighted(&[own], &both), true), [Reason::SecretManaged], "its owner is gone");
-        assert_eq!(found(sighted(&[other], &both[1..]), true), []);
+        assert_eq!(found(&[own], &both, true), [Reason::SecretManaged], "its owner is gone");
+        assert_eq!(found(&[other], &both[1..], true), []);
     }
 
     #[test]

@@ -1,217 +1,308 @@
-//! The same value in several scopes, however it got there; and Secrets that no workload's namespace has.
+//! Where each hard-to-guess value of a Secret stands: in Secrets and ConfigMaps, whole, inside a larger text, or base64-coded.
 //!
-//! Values are compared by an HMAC under a key that is made for one run and forgotten with it. Only values that are hard to guess
-//! count, as everywhere ([`crate::segmentation::fingerprint`]).
+//! ```text
+//!   Secrets, page by page ──► marks of their values ─┐
+//!   Secrets and ConfigMaps, page by page ────────────┴─► search ──► places of each value
+//! ```
+//!
+//! It is the operator's own detector ([`crate::segmentation::copies`]), under a key that is made for one run and forgotten with
+//! it. So everything is read twice, and of a value only keyed hashes are in memory.
 
-use super::look::Sighted;
-use super::scopes::{Scope, Scopes};
-use crate::api::Reason;
-use crate::cli::report::text::count;
-use crate::cli::report::{Outcome, Rule, Severity, Subject};
+use crate::cli::cluster::{Cluster, Failure, Reach, within};
+use crate::cli::observed::Observed;
+use crate::controller::index::object_name;
+use crate::projection::names_of;
+use crate::segmentation::copies::{Content, MarkIndex, Search};
 use crate::segmentation::fingerprint::{Fingerprint, is_confidential, is_hard_to_guess};
-use crate::segmentation::policy::DEFAULT_IGNORE;
+use crate::segmentation::policy::{DEFAULT_IGNORE, Policy};
+use crate::segmentation::seal::{Generation, SealKeys};
 use crate::segmentation::world::ObjectName;
-use aws_lc_rs::hmac;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::ResourceExt;
+use kube::api::ListParams;
+use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use zeroize::Zeroizing;
 
-/// Values of Secrets, as digests of this run.
-pub struct Values {
-    key: hmac::Key,
-    ignore: BTreeSet<String>,
-    seen: HashMap<Fingerprint, Places>,
-    /// How many were compared.
-    pub compared: usize,
+/// So many objects a page: each may be a mebibyte.
+const PAGE: u32 = 50;
+/// How much more work than a request at admission the search of one text may do.
+const PATIENCE: usize = 16;
+
+/// An object that carries a value.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Site {
+    /// Secret or ConfigMap.
+    pub kind: &'static str,
+    /// Which.
+    pub object: ObjectName,
+    /// Where in it; a name that is itself a value is not shown.
+    pub place: String,
 }
 
-#[derive(Default)]
-struct Places {
-    /// Secret, and the key in it.
-    at: Vec<(ObjectName, String)>,
-    /// Asked when the value turns up a second time: an estimate costs more than a digest.
-    hard: Option<bool>,
+/// The values of Secrets, and where each stands.
+pub struct Values {
+    keys: SealKeys,
+    marks: MarkIndex,
+    prints: BTreeMap<ObjectName, Vec<Fingerprint>>,
+    /// The places of each value.
+    pub places: HashMap<Fingerprint, BTreeSet<Site>>,
+    /// How many values are looked for.
+    pub compared: usize,
+    /// What is made so that comparing it takes too long.
+    pub given_up: BTreeSet<(&'static str, ObjectName)>,
+    /// How far the reader could look for copies.
+    pub reach: Reach,
 }
 
 impl Values {
-    /// Under a key of its own.
-    pub fn new(random: &[u8; 32]) -> Self {
-        Self {
-            key: hmac::Key::new(hmac::HMAC_SHA256, random),
-            ignore: DEFAULT_IGNORE.map(str::to_owned).into(),
-            seen: HashMap::new(),
+    /// Under a key of its own; None without randomness: then no value is read.
+    pub fn under_a_new_key(now: Timestamp) -> Option<Self> {
+        let mut random = Zeroizing::new([0; 36]);
+        aws_lc_rs::rand::fill(&mut *random).ok()?;
+        Self::new(&random, now)
+    }
+
+    /// Under the key of these random bytes.
+    pub fn new(random: &[u8; 36], now: Timestamp) -> Option<Self> {
+        Some(Self {
+            keys: SealKeys::new(Generation::from_random(random, now).ok()?),
+            marks: MarkIndex::default(),
+            prints: BTreeMap::new(),
+            places: HashMap::new(),
             compared: 0,
-        }
+            given_up: BTreeSet::new(),
+            reach: Reach::Everywhere,
+        })
     }
 
-    /// Takes in a value, which is not kept.
-    pub fn add(&mut self, secret: &ObjectName, key: &str, value: &[u8]) {
-        if !is_confidential(&[key.to_owned()], value, &self.ignore) {
-            return;
-        }
-        self.compared += 1;
-        let mut short = [0; 16];
-        short.copy_from_slice(&hmac::sign(&self.key, value).as_ref()[..16]);
-        let places = self.seen.entry(Fingerprint(short)).or_default();
-        if !places.at.is_empty() && places.hard.is_none() {
-            places.hard = Some(is_hard_to_guess(value));
-        }
-        places.at.push((secret.clone(), key.to_owned()));
-    }
-
-    /// What stands in more than one place and is hard to guess.
-    fn repeated(&self) -> impl Iterator<Item = (&Fingerprint, &[(ObjectName, String)])> {
-        self.seen
-            .iter()
-            .filter(|(_, places)| places.hard == Some(true))
-            .map(|(print, places)| (print, places.at.as_slice()))
-    }
-
-    /// The repeated values of each Secret, as the guarantees compare them.
-    pub fn prints(&self) -> HashMap<&ObjectName, Vec<Fingerprint>> {
-        let mut prints: HashMap<&ObjectName, Vec<Fingerprint>> = HashMap::new();
-        for (print, places) in self.repeated() {
-            for (secret, _) in places {
-                prints.entry(secret).or_default().push(*print);
+    /// Takes in what will be looked for: the values of a Secret that are confidential and hard to guess.
+    pub fn take(&mut self, secret: &Secret, ignored: &mut Ignored<'_>) {
+        let Some(name) = object_name(&secret.metadata) else { return };
+        let mut prints = Vec::new();
+        for (key, value) in secret.data.iter().flatten() {
+            let value = value.0.trim_ascii();
+            let names = ignored.names(&name, key);
+            let ignored = ignored.in_namespace(&name.namespace);
+            if is_confidential(&names, value, ignored) && is_hard_to_guess(value) {
+                prints.push(self.keys.print(value));
             }
         }
-        prints
+        self.compared += prints.len();
+        let (fingerprints, marks) = self.keys.sealed_prints(&prints);
+        marks.each.iter().for_each(|mark| self.marks.insert(marks.generation, *mark));
+        if !fingerprints.is_empty() {
+            self.prints.insert(name, fingerprints.into_vec());
+        }
     }
-}
 
-/// Values in several scopes, and Secrets in the namespace default.
-pub fn judge(sighted: &Sighted, scopes: &Scopes<'_>, outcome: &mut Outcome) {
-    let in_default: Vec<&ObjectName> = sighted.secrets.keys().filter(|name| &*name.namespace == "default").collect();
-    if let Some(first) = in_default.first() {
-        let others = in_default.len() - 1;
-        let more =
-            if others > 0 { format!(", and {} more", count(others, "is there", "are there")) } else { String::new() };
-        let subject = Subject::namespaced("Secret", "default", &first.name);
-        let message = format!("it is in the namespace default, which belongs to nobody{more}");
-        outcome.find(Severity::Warning, Rule::ManagedSecrets, Reason::SecretInDefault, subject, message);
-    }
-    let Some(values) = &sighted.values else { return };
-    let well = format!("{} compared: none stands in two scopes", count(values.compared, "value was", "values were"));
-    outcome.part(
-        || well,
-        |outcome| {
-            for (_, places) in values.repeated() {
-                let Some(Repeated { secret, key, others, projected, segments }) = repeated(sighted, scopes, places)
-                else {
-                    continue;
-                };
-                let severity = if segments || projected { Severity::Error } else { Severity::Warning };
-                let subject = Subject::namespaced("Secret", &secret.namespace, &secret.name);
-                let message = format!("its key {key:?} has the same value as {}", others.join("; "));
-                let (rule, reason) = match projected {
-                    true => (Rule::Copies, Reason::ValueCopied),
-                    false => (Rule::UniqueValues, Reason::ValueRepeated),
-                };
-                outcome.find(severity, rule, reason, subject, message);
+    /// Looks for all of them in an object.
+    fn look(&mut self, kind: &'static str, metadata: &ObjectMeta, content: Content<'_>) {
+        let Some(object) = object_name(metadata) else { return };
+        let content = content.worth_a_look();
+        let mut found: Vec<(Fingerprint, crate::segmentation::copies::Place<'_>)> = Vec::new();
+        for (place, text) in content.texts() {
+            let mut search = Search::new(&self.marks, &self.keys, text.len(), PATIENCE);
+            let looked = search.look(&text, &mut |print| {
+                found.push((*print, place));
+                ControlFlow::Continue(())
+            });
+            if looked.is_err() {
+                self.given_up.insert((kind, object.clone()));
             }
-        },
-    );
+        }
+        let names_are_values = found.iter().any(|(_, place)| place.is_name());
+        for (print, place) in found {
+            let place = if names_are_values { place.unnamed() } else { place };
+            let site = Site { kind, object: object.clone(), place: place.to_string() };
+            self.places.entry(print).or_default().insert(site);
+        }
+    }
+
+    fn look_at(&mut self, kind: &'static str, metadata: &ObjectMeta, object: &impl Serialize) {
+        let object = serde_json::to_value(object).unwrap_or_default();
+        self.look(kind, metadata, Content::of_json(kind, metadata, &object));
+    }
+
+    /// The fingerprints of what a Secret holds.
+    pub fn of(&self, secret: &ObjectName) -> &[Fingerprint] {
+        self.prints.get(secret).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Looks for them wherever the reader may look.
+    pub async fn look_everywhere(&mut self, cluster: &Cluster, secrets: ListParams) -> Result<(), Failure> {
+        if self.marks.is_empty() {
+            return Ok(());
+        }
+        let in_secrets = cluster
+            .each_page_in_reach(within::<Secret>(&cluster.client), secrets.limit(PAGE), |page| {
+                page.iter().for_each(|secret| self.look_at("Secret", &secret.metadata, secret));
+            })
+            .await?;
+        let all = ListParams::default().limit(PAGE);
+        let in_maps = cluster
+            .each_page_in_reach(within::<ConfigMap>(&cluster.client), all, |page| {
+                page.iter().for_each(|map| self.look_at("ConfigMap", &map.metadata, map));
+            })
+            .await?;
+        self.reach = in_secrets.min(in_maps);
+        Ok(())
+    }
 }
 
-/// One value in several scopes.
-struct Repeated {
-    /// Where it stands: a copy, if one of the places was projected.
-    secret: ObjectName,
-    /// Under which key.
-    key: String,
-    /// Where else.
-    others: Vec<String>,
-    /// Whether the operator projected it somewhere.
-    projected: bool,
-    /// Whether segments share it, and not only namespaces that nobody put into any.
-    segments: bool,
+/// The names that are not compared, by namespace: those that every policy over it ignores.
+pub struct Ignored<'o> {
+    observed: &'o Observed,
+    none: BTreeSet<String>,
+    known: BTreeMap<String, BTreeSet<String>>,
+    /// Of each projected Secret, the manager's own name for what is under a key.
+    properties: BTreeMap<ObjectName, BTreeMap<&'o str, &'o str>>,
 }
 
-/// None if it stands in one scope only, or where the operator projected each: then the guarantee says so.
-fn repeated(sighted: &Sighted, scopes: &Scopes<'_>, places: &[(ObjectName, String)]) -> Option<Repeated> {
-    let mut by_scope: BTreeMap<Scope, Vec<&(ObjectName, String)>> = BTreeMap::new();
-    for place in places {
-        by_scope.entry(scopes.of(&place.0.namespace)).or_default().push(place);
+impl<'o> Ignored<'o> {
+    /// By the policies that are understood.
+    pub fn by(observed: &'o Observed) -> Self {
+        let mut properties: BTreeMap<ObjectName, BTreeMap<&str, &str>> = BTreeMap::new();
+        for claim in &observed.claims {
+            let target = ObjectName::new(
+                &claim.namespace().unwrap_or_default(),
+                claim.spec.target_name(claim.metadata.name.as_deref().unwrap_or_default()),
+            );
+            let named = claim
+                .spec
+                .data
+                .iter()
+                .filter_map(|data| Some((data.secret_key.as_str(), data.remote_ref.property.as_deref()?)));
+            properties.entry(target).or_default().extend(named);
+        }
+        Self { observed, none: DEFAULT_IGNORE.map(str::to_owned).into(), known: BTreeMap::new(), properties }
     }
-    let managed = |name: &ObjectName| sighted.secrets.get(name).is_some_and(|secret| secret.managed);
-    if by_scope.len() < 2 || places.iter().all(|(name, _)| managed(name)) {
-        return None;
+
+    /// The names of what is under a key of a Secret: what the manager calls it, else the key, as the operator compares.
+    fn names(&self, secret: &ObjectName, key: &str) -> Vec<String> {
+        let property = self.properties.get(secret).and_then(|of| of.get(key));
+        property.map_or_else(|| vec![key.to_owned()], |property| names_of(property))
     }
-    let segments = by_scope.keys().all(|scope| matches!(scope, Scope::Segment(_)));
-    let mut all: Vec<(&Scope, &ObjectName, &String)> =
-        by_scope.iter().flat_map(|(scope, places)| places.iter().map(move |(name, key)| (scope, name, key))).collect();
-    all.sort_by_key(|(_, name, key)| (managed(name), (*name).clone(), (*key).clone()));
-    let ((_, first, key), others) = all.split_first()?;
-    let told = |(scope, name, key): &(&Scope, &ObjectName, &String)| format!("key {key:?} of Secret {name} ({scope})");
-    let mut shown: Vec<String> = others.iter().take(5).map(told).collect();
-    if others.len() > 5 {
-        shown.push(format!("{} more", others.len() - 5));
+
+    /// In a namespace.
+    pub fn in_namespace(&mut self, namespace: &str) -> &BTreeSet<String> {
+        if !self.known.contains_key(namespace) {
+            let labels = self.observed.world.namespaces.get(namespace);
+            let governs = |policy: &&Arc<Policy>| labels.is_some_and(|labels| policy.segment(labels).is_ok());
+            let mut sets = self.observed.policies_over(namespace).filter(governs).map(|policy| &policy.ignore);
+            let first = sets.next().unwrap_or(&self.none).clone();
+            let all = sets.fold(first, |all, next| all.intersection(next).cloned().collect());
+            self.known.insert(namespace.to_owned(), all);
+        }
+        self.known.get(namespace).unwrap_or(&self.none)
     }
-    Some(Repeated {
-        secret: (*first).clone(),
-        key: (*key).clone(),
-        others: shown,
-        projected: places.iter().any(|(name, _)| managed(name)),
-        segments,
-    })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::look::tests::sighted;
+pub(super) mod tests {
     use super::*;
-    use crate::cli::observed::tests::claim;
+    use crate::cli::observed::build;
+    use crate::cli::observed::tests::{claim, facts, now};
+    use base64::Engine;
+    use base64::prelude::BASE64_STANDARD;
+    use serde_json::{Value, json};
 
-    const HARD: &[u8] = b"kX9#mQ2$vL8@nR5!wT3z";
+    pub const HARD: &str = "kX9#mQ2$vL8@nR5!wT3z";
 
-    fn found(secrets: &[(&str, &str, &[u8])], labels: &[&str]) -> Vec<(Severity, Reason, String)> {
-        let labels: Vec<String> = labels.iter().map(|l| (*l).to_owned()).collect();
-        let sighted = sighted(&[], secrets);
-        let mut outcome = Outcome::default();
-        judge(&sighted, &Scopes::new(&sighted.observed, &labels), &mut outcome);
-        outcome.findings.into_iter().map(|f| (f.severity, f.reason, f.message)).collect()
+    /// A Secret of one key.
+    pub fn secret(name: &str, key: &str, value: &str) -> Secret {
+        let (namespace, name) = name.split_once('/').unwrap();
+        let data = json!({key: BASE64_STANDARD.encode(value)});
+        serde_json::from_value(json!({"metadata": {"namespace": namespace, "name": name}, "data": data})).unwrap()
     }
 
-    #[test]
-    fn a_value_in_two_scopes_is_found() {
-        let repeated = [("payments-prod/a", "password", HARD), ("billing-prod/b", "token", HARD)];
-        let all = found(&repeated, &[]);
-        assert_eq!(all.len(), 1, "{all:?}");
-        assert_eq!((all[0].0, all[0].1), (Severity::Error, Reason::ValueRepeated));
-        assert!(all[0].2.contains("payments-prod/a (segment payments/prod)"), "{}", all[0].2);
-        assert!(!all[0].2.contains("kX9"), "no value");
-        let in_one = [("payments-prod/a", "password", HARD), ("payments-prod/b", "token", HARD)];
-        assert_eq!(found(&in_one, &[]), []);
-        let ungoverned = [("plain/a", "password", HARD), ("other/b", "token", HARD)];
-        assert_eq!(found(&ungoverned, &[])[0].0, Severity::Warning);
+    /// A ConfigMap of one key.
+    pub fn map(name: &str, key: &str, value: &str) -> ConfigMap {
+        let (namespace, name) = name.split_once('/').unwrap();
+        serde_json::from_value(json!({"metadata": {"namespace": namespace, "name": name}, "data": {key: value}}))
+            .unwrap()
     }
 
-    #[test]
-    fn what_is_easy_to_guess_or_public_is_not_compared() {
-        for value in [&b"hunter2"[..], b"postgres", b"passwordpassword", b"db.payments.svc.cluster.local"] {
-            assert_eq!(found(&[("payments-prod/a", "x", value), ("billing-prod/b", "x", value)], &[]), []);
+    /// What is found of these Secrets' values in them and in these ConfigMaps.
+    pub fn values(secrets: &[Secret], maps: &[ConfigMap], observed: &Observed) -> Values {
+        let (mut values, mut ignored) = (Values::new(&[7; 36], now()).unwrap(), Ignored::by(observed));
+        for secret in secrets {
+            values.take(secret, &mut ignored);
         }
-        let ignored = [("payments-prod/a", "username", HARD), ("billing-prod/b", "username", HARD)];
-        assert_eq!(found(&ignored, &[]), []);
+        secrets.iter().for_each(|secret| values.look_at("Secret", &secret.metadata, secret));
+        maps.iter().for_each(|map| values.look_at("ConfigMap", &map.metadata, map));
+        values
+    }
+
+    fn places(secrets: &[Secret], maps: &[ConfigMap]) -> Vec<String> {
+        let values = values(secrets, maps, &build(facts(&[])));
+        let sites = values.places.values().flatten();
+        let mut all: Vec<String> = sites.map(|site| format!("{} {} {}", site.kind, site.object, site.place)).collect();
+        all.sort();
+        all
     }
 
     #[test]
-    fn secrets_in_default_are_counted() {
-        let all = found(&[("default/a", "x", b"1"), ("default/b", "x", b"1")], &[]);
-        assert_eq!(all[0].1, Reason::SecretInDefault);
-        assert!(all[0].2.contains("1 is there"), "{}", all[0].2);
-    }
-
-    #[test]
-    fn of_two_that_are_managed_the_guarantee_speaks() {
-        let claims = [
-            claim("payments-prod", "a", "payments/prod/a", 1, true),
-            claim("billing-prod", "b", "billing/prod/b", 1, true),
-        ];
-        let mut sighted = sighted(&claims, &[("payments-prod/a", "p", HARD), ("billing-prod/b", "p", HARD)]);
-        for secret in sighted.secrets.values_mut() {
-            secret.managed = true;
+    fn a_value_is_found_whole_embedded_and_coded() {
+        let own = secret("payments-prod/a", "password", &format!("{HARD}\n"));
+        let url = format!("postgres://app:{HARD}@db/orders");
+        let twice = BASE64_STANDARD.encode(BASE64_STANDARD.encode(HARD));
+        for text in [HARD.to_owned(), url, twice, json!({"auth": {"token": HARD}}).to_string()] {
+            let found = places(std::slice::from_ref(&own), &[map("billing-prod/b", "settings", &text)]);
+            let expected = ["ConfigMap billing-prod/b data[\"settings\"]", "Secret payments-prod/a data[\"password\"]"];
+            assert_eq!(found, expected, "{text}");
         }
-        let mut outcome = Outcome::default();
-        judge(&sighted, &Scopes::new(&sighted.observed, &[]), &mut outcome);
-        assert_eq!(outcome.findings, []);
+        let found = places(&[own], &[map("billing-prod/b", "settings", "something else of some length")]);
+        assert_eq!(found, ["Secret payments-prod/a data[\"password\"]"]);
+    }
+
+    #[test]
+    fn what_is_easy_to_guess_or_public_is_not_looked_for() {
+        for value in ["hunter2", "postgres", "passwordpassword", "db.payments.svc.cluster.local"] {
+            assert_eq!(places(&[secret("payments-prod/a", "x", value)], &[]), [] as [&str; 0], "{value}");
+        }
+        assert_eq!(
+            places(&[secret("plain/a", "username", HARD)], &[]),
+            [] as [&str; 0],
+            "as policies do by themselves"
+        );
+    }
+
+    #[test]
+    fn what_a_policy_ignores_counts_in_its_namespaces() {
+        let mut facts = facts(&[]);
+        let policies: Vec<Value> =
+            facts.policies.clone().found().unwrap().iter().map(|p| serde_json::to_value(p).unwrap()).collect();
+        let mut policy = policies[0].clone();
+        policy["spec"]["rules"] = json!({"uniqueValues": {"within": "Segment", "ignore": ["nonce"]}});
+        facts.policies = crate::cli::cluster::Seen::There(vec![serde_json::from_value(policy).unwrap()]);
+        let observed = build(facts);
+        let compared = |name: &str, key: &str| values(&[secret(name, key, HARD)], &[], &observed).compared;
+        assert_eq!([compared("payments-prod/a", "nonce"), compared("payments-prod/a", "username")], [0, 1]);
+        assert_eq!([compared("plain/a", "nonce"), compared("plain/a", "username")], [1, 0]);
+    }
+
+    #[test]
+    fn what_the_manager_calls_a_value_counts_too() {
+        let mut own = claim("payments-prod", "a", "payments/prod/a", 1, true);
+        own["spec"]["data"] = json!([
+            {"secretKey": "DB_USER", "remoteRef": {"key": "payments/prod/a", "property": "/db/username"}},
+            {"secretKey": "username", "remoteRef": {"key": "payments/prod/a", "property": "password"}},
+        ]);
+        let observed = build(facts(&[own]));
+        let compared = |key: &str| values(&[secret("payments-prod/a", key, HARD)], &[], &observed).compared;
+        assert_eq!([compared("DB_USER"), compared("username")], [0, 1]);
+    }
+
+    #[test]
+    fn a_name_that_is_a_value_is_not_shown() {
+        let hard = "kX9mQ2vL8nR5wT3zB7pQ4sJ6";
+        let found = places(&[secret("payments-prod/a", "password", hard)], &[map("billing-prod/b", hard, hard)]);
+        assert!(found.iter().all(|place| !place.contains(hard)), "{found:?}");
+        assert!(found.contains(&"ConfigMap billing-prod/b the name of a key in data".to_owned()), "{found:?}");
     }
 }

@@ -7,6 +7,7 @@ pub mod sarif;
 pub mod text;
 
 use crate::api::Reason;
+use crate::segmentation::violation::Violation;
 use crate::yaml::Place;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -45,9 +46,25 @@ impl Severity {
     }
 }
 
-/// Which rule spoke.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Rule {
+macro_rules! rules {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Which rule spoke.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Rule { $($(#[$doc])* $name,)* }
+
+        impl Rule {
+            /// Every one.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// Its name in the docs, and in denials and reports.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)* }
+            }
+        }
+    };
+}
+
+rules! {
     /// The API server's own checks: field names, types, limits, the CRD's CEL rules.
     Schema,
     /// The authoriser: who may claim which key.
@@ -62,12 +79,18 @@ pub enum Rule {
     UniqueValues,
     /// A projected value is nowhere else.
     Copies,
+    /// No replicator carries a Secret across a boundary.
+    Replication,
     /// Who may reference a projected Secret.
     Consumers,
     /// Which roles let somebody read Secrets.
     Rbac,
+    /// Who may give a namespace its segment.
+    Boundary,
     /// What other operators are asked for.
     OtherOperators,
+    /// What the operator's own account may write.
+    Operator,
     /// What the operator needs, and whether it is there and well.
     Installation,
     /// What the reader may look at.
@@ -77,23 +100,9 @@ pub enum Rule {
 }
 
 impl Rule {
-    /// The rule's name in the docs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Schema => "Schema",
-            Self::Claims => "Claims",
-            Self::Policies => "Policies",
-            Self::ManagedSecrets => "ManagedSecrets",
-            Self::ExclusiveKeys => "ExclusiveKeys",
-            Self::UniqueValues => "UniqueValues",
-            Self::Copies => "Copies",
-            Self::Consumers => "Consumers",
-            Self::Rbac => "Rbac",
-            Self::OtherOperators => "OtherOperators",
-            Self::Installation => "Installation",
-            Self::Permissions => "Permissions",
-            Self::Other => "Other",
-        }
+    /// The rule of this name, as a denial or a report names it.
+    pub fn named(name: &str) -> Self {
+        Self::ALL.iter().copied().find(|rule| rule.as_str() == name).unwrap_or(Self::Other)
     }
 }
 
@@ -167,6 +176,18 @@ impl Finding {
         Self { severity, rule, reason, message: message.into(), fix: None, location: None, subject }
     }
 
+    /// A violation, as the operator's reports tell it.
+    pub fn of(violation: &Violation, severity: Severity) -> Self {
+        let object = &violation.object;
+        let subject = match &object.namespace {
+            Some(namespace) => Subject::namespaced(&object.kind, namespace, &object.name),
+            None => Subject::cluster(&object.kind, &object.name),
+        };
+        let reason = violation.reason;
+        Self::live(severity, Rule::named(violation.rule), reason, subject, violation.message.as_str())
+            .mend(reason.fix())
+    }
+
     /// With what to do.
     pub fn mend(self, fix: impl Into<String>) -> Self {
         Self { fix: Some(fix.into()), ..self }
@@ -227,7 +248,7 @@ pub struct InputError {
 /// How many of what.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Objects of this API group, and namespaces.
+    /// Objects that were judged, and namespaces.
     pub objects: usize,
     /// ScopedSecrets among them.
     pub scoped_secrets: usize,

@@ -1,4 +1,4 @@
-//! A report as people and editors read it: of files `path:line:column: severity: [Reason] message`, of a cluster
+//! A report as people and editors read it: of files `path:line:column: severity: [Rule/Reason] message`, of a cluster
 //! `severity  Kind namespace/name  [Reason] message`.
 
 use super::{Finding, Location, Report, Severity};
@@ -83,7 +83,7 @@ pub fn ignored(report: &Report) -> String {
 fn render_finding(out: &mut String, finding: &Finding) {
     let severity = finding.severity.as_str();
     let place = finding.location.as_ref().map_or_else(|| finding.subject.to_string(), place);
-    line(out, &format!("{place}: {severity}: [{}] {}", finding.reason, finding.message));
+    line(out, &format!("{place}: {severity}: [{}/{}] {}", finding.rule.as_str(), finding.reason, finding.message));
     if let Some(fix) = &finding.fix {
         line(out, &format!("    write instead: {fix}"));
     }

@@ -1,7 +1,9 @@
 //! The authoriser, asked about every ScopedSecret of the input as if all of it had just been applied in order.
 
 use super::accounts::{ASSUMED, Accounts, Told};
-use super::object::{Kind, Object};
+use super::around::{self, Granted};
+use super::kind::Kind;
+use super::object::Object;
 use super::report::{Finding, Rule, Severity, Tally};
 use super::schema::nearest;
 use super::yaml::{Node, Place};
@@ -26,12 +28,22 @@ pub struct Bench<'a> {
     /// Namespaces that must be corrected first.
     broken_namespaces: BTreeSet<String>,
     policies: Vec<(&'a Object, Arc<Policy>)>,
-    claims: Vec<(&'a Object, Claim, Vec<Ask>)>,
+    claims: Vec<Asked<'a>>,
+    /// What is judged by the other rules.
+    others: Vec<&'a Object>,
     targets: HashMap<ObjectName, (&'a Object, Place)>,
     /// What was found.
     pub findings: Vec<Finding>,
     /// How many of what.
     pub tally: Tally,
+}
+
+/// A ScopedSecret and what it asks for.
+struct Asked<'a> {
+    object: &'a Object,
+    claim: Claim,
+    asks: Vec<Ask>,
+    consumers: Vec<String>,
 }
 
 /// One place in a spec that names a key.
@@ -54,6 +66,7 @@ impl<'a> Bench<'a> {
             broken_namespaces: BTreeSet::new(),
             policies: Vec::new(),
             claims: Vec::new(),
+            others: Vec::new(),
             targets: HashMap::new(),
             findings: Vec::new(),
             tally: Tally::default(),
@@ -72,6 +85,7 @@ impl<'a> Bench<'a> {
             Kind::ScopedSecretStore => self.add_store(object, sound),
             Kind::SegmentationPolicy => self.add_policy(object, sound),
             Kind::ScopedSecret => self.add_claim(object, sound),
+            Kind::Native(_) | Kind::Foreign(_) => self.others.push(object),
         }
     }
 
@@ -182,7 +196,8 @@ impl<'a> Bench<'a> {
             self.targets.insert(secret, (object, at));
         }
         self.world.put_claim(claim.clone());
-        self.claims.push((object, claim, asks_of(&spec, &object.node)));
+        let (asks, consumers) = (asks_of(&spec, &object.node), Granted::consumers_of(&spec));
+        self.claims.push(Asked { object, claim, asks, consumers });
     }
 
     /// Of an end that is reckoned from a creation that is yet to come nothing can be said.
@@ -255,10 +270,11 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// Asks about every claim.
+    /// Asks about every claim, then about what stands around them.
     pub fn judge(&mut self) {
         self.judge_segments();
-        for (object, claim, asks) in std::mem::take(&mut self.claims) {
+        let mut granted = Vec::new();
+        for Asked { object, claim, asks, consumers } in std::mem::take(&mut self.claims) {
             if !self.world.namespaces.contains_key(&claim.object.namespace) {
                 self.findings.push(namespace_missing(object, &claim.object.namespace));
                 continue;
@@ -268,8 +284,10 @@ impl<'a> Bench<'a> {
                 continue;
             }
             let refusal = match authorize(&claim, &self.world, self.now) {
-                Verdict::Allowed(_) => {
+                Verdict::Allowed(grant) => {
                     self.tally.allowed += 1;
+                    let keys = grant.keys.into_iter().map(|key| key.canonical).collect();
+                    granted.push(Granted { object, claim, keys, consumers });
                     continue;
                 }
                 Verdict::Undecided(refusal) if self.waits_for_correction(&refusal, &claim) => {
@@ -284,6 +302,7 @@ impl<'a> Bench<'a> {
                 self.findings.push(refused(object, refusal, object.node.at));
             }
         }
+        self.findings.extend(around::judge(&mut self.world, &granted, &self.others, self.now));
     }
 
     /// Whether the verdict is open only because something else in the input, already reported, must be corrected.

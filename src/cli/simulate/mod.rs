@@ -2,16 +2,18 @@
 //!
 //! ```text
 //!   Source (bytes) ── yaml ──► Node ── object ──► Object ──┬─ crd, schema: what the API server refuses ─┐
-//!                                                          └─ judge: World ──► authorize()              ├─► Report
-//!                                                                                                       ┘     │
+//!                                                          ├─ judge: World ──► authorize()              ├─► Report
+//!                                                          └─ around: the other rules, over that World ─┘     │
 //!                                                                                          text, json, sarif ◄┘
 //! ```
 //!
 //! Everything here is pure: bytes and the time go in, a [`Report`] comes out. `cli::command` reads and prints.
 
 pub mod accounts;
+mod around;
 pub mod crd;
 mod judge;
+pub mod kind;
 pub mod object;
 pub mod schema;
 
@@ -20,7 +22,8 @@ pub use super::report;
 use accounts::Accounts;
 use crd::Crds;
 use jiff::Timestamp;
-use object::{Kind, Object, Source, gather};
+use kind::Kind;
+use object::{Object, Source, gather};
 use report::{Finding, InputError, Location, Report, Rule, Severity};
 use schema::Weight;
 use std::collections::BTreeMap;
@@ -51,7 +54,7 @@ pub fn simulate_with(crds: &Crds, sources: &[Source], now: Timestamp, options: &
         tally: Some(report::Tally::default()),
         ..Report::default()
     };
-    let ours = gathered.objects.iter().filter(|o| o.kind != Kind::Namespace).count();
+    let ours = gathered.objects.iter().filter(|o| Kind::OURS.contains(&o.kind)).count();
     if ours == 0 && gathered.findings.is_empty() && report.input_errors.is_empty() {
         report.input_errors.push(nothing_to_judge(sources));
     }
@@ -97,6 +100,8 @@ fn check(object: &Object, crds: &Crds) -> (bool, Vec<Finding>) {
         Kind::ScopedSecretStore => (crds.check(object.kind.as_str(), &object.node), Reason::StoreInvalid),
         Kind::SegmentationPolicy => (crds.check(object.kind.as_str(), &object.node), Reason::PolicyInvalid),
         Kind::ScopedSecret => (crds.check(object.kind.as_str(), &object.node), Reason::SpecInvalid),
+        // Their schemas are the API server's, or another operator's.
+        Kind::Native(_) | Kind::Foreign(_) => (Vec::new(), Reason::SpecInvalid),
     };
     let clear = |weight| match weight {
         Weight::Unsure => true,
@@ -142,5 +147,7 @@ fn last_of_each(objects: &[Object]) -> (Vec<&Object>, Vec<Finding>) {
     (kept, findings)
 }
 
+#[cfg(test)]
+mod around_tests;
 #[cfg(test)]
 mod tests;

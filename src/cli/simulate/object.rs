@@ -1,6 +1,7 @@
 //! From files to the objects that are judged: lists flattened, everything else left aside.
 
 use super::crd::Crds;
+use super::kind::Kind;
 use super::report::{Finding, InputError, Location, Rule, Severity, Subject};
 use super::schema::nearest;
 use super::yaml::{Chunk, Node, Place, compose, decode_text, split};
@@ -19,33 +20,6 @@ pub struct Source {
     pub found: bool,
 }
 
-/// The kinds that are judged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// Kubernetes' own.
-    Namespace,
-    /// Ours.
-    ScopedSecretStore,
-    /// Ours.
-    SegmentationPolicy,
-    /// Ours.
-    ScopedSecret,
-}
-
-impl Kind {
-    /// As `kind:` has it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Namespace => "Namespace",
-            Self::ScopedSecretStore => "ScopedSecretStore",
-            Self::SegmentationPolicy => "SegmentationPolicy",
-            Self::ScopedSecret => "ScopedSecret",
-        }
-    }
-
-    const OURS: [Kind; 3] = [Self::ScopedSecretStore, Self::SegmentationPolicy, Self::ScopedSecret];
-}
-
 /// One object, in the order of the input.
 #[derive(Debug, Clone)]
 pub struct Object {
@@ -55,7 +29,7 @@ pub struct Object {
     pub node: Arc<Node>,
     /// Its file.
     pub file: Arc<str>,
-    /// Its namespace; only a ScopedSecret has one.
+    /// Its namespace, if its kind has one.
     pub namespace: Option<String>,
     /// Its name; empty if it has none.
     pub name: String,
@@ -106,7 +80,7 @@ pub struct Gathered {
     pub ignored: Vec<(Location, String)>,
 }
 
-/// Reads every input. `namespace` is for a ScopedSecret that names none.
+/// Reads every input. `namespace` is for an object that names none.
 pub fn gather(sources: &[Source], namespace: &str, crds: &Crds) -> Gathered {
     let mut gathered = Gathered::default();
     for source in sources {
@@ -173,7 +147,10 @@ impl Sorting<'_> {
         let ours = Kind::OURS.into_iter().find(|k| k.as_str() == kind);
         match (ours, version) {
             (Some(ours), OUR_VERSION) => self.keep(node, ours),
-            (None, "v1") if kind == Kind::Namespace.as_str() => self.keep(node, Kind::Namespace),
+            // The operator's own, as a listing of a cluster has them.
+            _ if version == OUR_VERSION && self.crds.kinds().any(|known| known == kind) => {
+                self.ignore(node.at, format!("{kind} is not judged"));
+            }
             _ if group == GROUP => {
                 let message = format!("no matches for kind {kind:?} in version {version:?}");
                 let place = if ours.is_some() { "apiVersion" } else { "kind" };
@@ -186,12 +163,15 @@ impl Sorting<'_> {
                     format!("apiVersion is {version:?}: this is not a {kind} of {GROUP}, and it was not judged");
                 self.unknown(node, Severity::Warning, ours, message, "apiVersion");
             }
-            _ => self.ignore(node.at, format!("{kind} ({version}) is not judged")),
+            _ => match Kind::beside_ours(version, kind) {
+                Some(kind) => self.keep(node, kind),
+                None => self.ignore(node.at, format!("{kind} ({version}) is not judged")),
+            },
         }
     }
 
     fn keep(&mut self, node: &Arc<Node>, kind: Kind) {
-        let namespace = (kind == Kind::ScopedSecret).then(|| {
+        let namespace = kind.is_namespaced().then(|| {
             let own = node.text_at(&["metadata", "namespace"]).filter(|n| !n.is_empty());
             own.unwrap_or(self.namespace).to_owned()
         });
@@ -271,8 +251,18 @@ items:
   - metadata: {name: b}
   - {apiVersion: scopedsecrets.io/v1alpha1, kind: ScopedSecret, metadata: {name: c, namespace: n1}}
 - {apiVersion: apps/v1, kind: Deployment, metadata: {name: d}}
+- {apiVersion: apps/v1beta1, kind: Deployment, metadata: {name: e}}
+- {apiVersion: external-secrets.io/v1beta1, kind: ClusterSecretStore, metadata: {name: f}}
+- {apiVersion: v1, kind: Service, metadata: {name: g}}
 ";
-        assert_eq!(names(text), ["Namespace -/a", "ScopedSecret default/b", "ScopedSecret n1/c"]);
+        let expected = [
+            "Namespace -/a",
+            "ScopedSecret default/b",
+            "ScopedSecret n1/c",
+            "Native(Deployment) default/d",
+            "Foreign(ClusterSecretStore) -/f",
+        ];
+        assert_eq!(names(text), expected);
     }
 
     #[test]

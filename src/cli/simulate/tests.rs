@@ -7,7 +7,7 @@ use crate::api::Reason;
 use jiff::Timestamp;
 use proptest::prelude::*;
 
-const PLATFORM: &str = r#"apiVersion: scopedsecrets.io/v1alpha1
+pub(super) const PLATFORM: &str = r#"apiVersion: scopedsecrets.io/v1alpha1
 kind: ScopedSecretStore
 metadata: {name: aws}
 spec:
@@ -31,7 +31,7 @@ kind: Namespace
 metadata: {name: billing-prod, labels: {tenant: billing, environment: prod}}
 "#;
 
-fn secret(namespace: &str, name: &str, key: &str) -> String {
+pub(super) fn secret(namespace: &str, name: &str, key: &str) -> String {
     format!(
         "apiVersion: scopedsecrets.io/v1alpha1
 kind: ScopedSecret
@@ -52,11 +52,11 @@ fn report_with(files: &[(&str, &str)], options: &Options) -> Report {
     simulate(&sources, Timestamp::from_second(1_767_225_600).unwrap(), options)
 }
 
-fn report(files: &[(&str, &str)]) -> Report {
+pub(super) fn report(files: &[(&str, &str)]) -> Report {
     report_with(files, &Options::default())
 }
 
-fn line(finding: &Finding) -> usize {
+pub(super) fn line(finding: &Finding) -> usize {
     finding.location.as_ref().unwrap().at.line
 }
 
@@ -79,7 +79,7 @@ fn another_tenants_key_is_refused_at_its_line() {
     let report = report(&[("platform.yaml", PLATFORM), ("app.yaml", &secret("billing-prod", "a", "payments/prod/db"))]);
     assert_eq!(
         text::render(&report),
-        r#"app.yaml:9:22: error: [KeyNotAllowed] policy "tenants" does not allow namespace "billing-prod" (tenant=billing, environment=prod) the key "payments/prod/db" in store "aws"; allowed here: billing/prod/**
+        r#"app.yaml:9:22: error: [Claims/KeyNotAllowed] policy "tenants" does not allow namespace "billing-prod" (tenant=billing, environment=prod) the key "payments/prod/db" in store "aws"; allowed here: billing/prod/**
     write instead: Claim a key that the policy's patterns give this namespace, or ask the platform team to allow it.
 1 finding in 1 object; 0 ScopedSecrets allowed
 "#
@@ -172,7 +172,7 @@ fn a_warning_counts_only_if_asked() {
         report(&[("platform.yaml", &platform), ("app.yaml", &secret("payments-prod", "a", "payments/prod/db"))]);
     assert_eq!(
         text::render(&report),
-        r#"platform.yaml:14:12: warning: [SharedPattern] the pattern "${label:tenant}/*/db" lets several segments claim one key: it has neither ${namespace} nor ${label:environment}
+        r#"platform.yaml:14:12: warning: [Policies/SharedPattern] the pattern "${label:tenant}/*/db" lets several segments claim one key: it has neither ${namespace} nor ${label:environment}
     write instead: a pattern with ${label:environment}, or with ${namespace}
 1 finding in 1 object (a warning); 1 ScopedSecret allowed
 "#

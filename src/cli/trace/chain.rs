@@ -3,11 +3,10 @@
 use crate::api::{GROUP, MANAGED_BY, MANAGED_BY_LABEL, Reason, ScopedSecret};
 use crate::cli::cluster::Seen;
 use crate::cli::observed::Observed;
-use crate::cli::references::Reference;
+use crate::cli::remote::{self, Remote};
 use crate::cli::report::{Finding, Report, Rule, Severity, Subject, json};
-use crate::cli::why::covering;
 use crate::segmentation::authorize::segment_of;
-use crate::segmentation::world::ObjectName;
+use crate::segmentation::references::Reference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 use serde::Serialize;
@@ -15,7 +14,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// What was looked at.
-pub struct Sight {
+pub struct Sight<'a> {
     /// The pod or workload.
     pub about: Subject,
     /// Its namespace.
@@ -23,7 +22,7 @@ pub struct Sight {
     /// The ServiceAccount that its pods run under.
     pub account: String,
     /// The Secrets that it names.
-    pub named: Vec<Reference>,
+    pub named: Vec<Reference<'a>>,
     /// Their metadata.
     pub metadata: BTreeMap<String, Seen<ObjectMeta>>,
 }
@@ -85,22 +84,6 @@ pub enum Origin {
     Unknown,
 }
 
-/// A key of a secrets manager.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Remote {
-    /// The key.
-    pub key: String,
-    /// The version that stands in the Secret; absent until it was fetched.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub version: Option<String>,
-    /// The store.
-    pub store: String,
-    /// The policy and pattern that allow it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub allowed_by: Option<String>,
-}
-
 impl Trace {
     /// Notes what the reader could not look at.
     pub fn note(&mut self, gaps: Vec<Finding>) {
@@ -119,7 +102,7 @@ impl Trace {
 }
 
 /// Follows each Secret.
-pub fn follow(sight: &Sight, observed: &Observed) -> Trace {
+pub fn follow(sight: &Sight<'_>, observed: &Observed) -> Trace {
     let mut trace = Trace {
         about: sight.about.to_string(),
         service_account: sight.account.clone(),
@@ -134,12 +117,12 @@ pub fn follow(sight: &Sight, observed: &Observed) -> Trace {
     trace
 }
 
-fn follow_one(sight: &Sight, observed: &Observed, name: &str, findings: &mut Vec<Finding>) -> Traced {
-    let references: Vec<&Reference> = sight.named.iter().filter(|r| r.secret == name).collect();
+fn follow_one(sight: &Sight<'_>, observed: &Observed, name: &str, findings: &mut Vec<Finding>) -> Traced {
+    let references: Vec<&Reference<'_>> = sight.named.iter().filter(|r| r.secret == name).collect();
     let seen = sight.metadata.get(name).unwrap_or(&Seen::Barred);
     let mut traced = Traced {
         name: name.to_owned(),
-        named_by: references.iter().map(|r| r.by.clone()).collect(),
+        named_by: references.iter().map(|r| r.by.to_string()).collect(),
         ..Traced::default()
     };
     let subject = || Subject::namespaced("Secret", &sight.namespace, name);
@@ -183,7 +166,7 @@ fn follow_one(sight: &Sight, observed: &Observed, name: &str, findings: &mut Vec
         }
         format!("{status} ({reason})")
     });
-    traced.remote = remote(claim, observed, &sight.namespace);
+    traced.remote = remote::of(claim, observed);
     traced
 }
 
@@ -206,45 +189,26 @@ fn ready(claim: &ScopedSecret) -> Option<(String, String, String)> {
     Some((ready.status.clone(), ready.reason.clone(), ready.message.clone()))
 }
 
-fn remote(claim: &ScopedSecret, observed: &Observed, namespace: &str) -> Vec<Remote> {
-    let name = ObjectName::new(namespace, &claim.name_any());
-    let asks = observed.world.claim(&name).map(|claim| claim.asks.clone()).unwrap_or_default();
-    let mut keys: Vec<&str> = asks.iter().map(|(key, _)| &**key).collect();
-    keys.dedup();
-    let versions: Vec<_> = claim.status.iter().flat_map(|status| &status.remote_versions).collect();
-    let store = &claim.spec.store_ref.name;
-    let told = |key: &str| Remote {
-        key: key.to_owned(),
-        version: versions.iter().find(|v| v.key == key).map(|v| v.version_id.clone()),
-        store: store.clone(),
-        allowed_by: covering(observed, namespace, store, key).first().map(|c| format!("{}: {}", c.policy, c.pattern)),
-    };
-    keys.into_iter().map(told).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cli::observed::build;
     use crate::cli::observed::tests::{claim, facts};
+    use crate::segmentation::references::By;
     use serde_json::json;
 
     fn metadata(value: Value) -> Seen<ObjectMeta> {
         Seen::There(serde_json::from_value(value).unwrap())
     }
 
-    fn sight(account: &str, secrets: &[(&str, Seen<ObjectMeta>)]) -> Sight {
+    fn sight<'a>(account: &str, secrets: &[(&'a str, Seen<ObjectMeta>)]) -> Sight<'a> {
         Sight {
             about: Subject::namespaced("Pod", "payments-prod", "web"),
             namespace: "payments-prod".into(),
             account: account.into(),
             named: secrets
                 .iter()
-                .map(|(name, _)| Reference {
-                    secret: (*name).into(),
-                    by: "envFrom of container c".into(),
-                    optional: *name == "extra",
-                })
+                .map(|(name, _)| Reference { secret: name, by: By::EnvFrom("c"), optional: *name == "extra" })
                 .collect(),
             metadata: secrets.iter().map(|(name, seen)| ((*name).to_owned(), seen.clone())).collect(),
         }

@@ -3,6 +3,7 @@
 use crate::api::Reason;
 use crate::cli::cluster::Cluster;
 use crate::cli::observed::Observed;
+use crate::cli::remote::Remote;
 use crate::cli::report::{Finding, Report, Rule, Severity, Subject, json};
 use crate::segmentation::authorize::{authorize, segment_of};
 use crate::segmentation::key::{Realm, RemoteKey};
@@ -36,7 +37,7 @@ pub struct Answer {
     /// Its conditions.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<ConditionTold>,
-    /// What its Secret has.
+    /// Its keys, each with the version that its Secret has.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub remote: Vec<Remote>,
     /// What happened, the oldest first.
@@ -102,14 +103,6 @@ pub struct ConditionTold {
     pub message: String,
     /// How long it has been so.
     pub since: String,
-}
-
-/// A key and the version of it that was projected.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-#[allow(missing_docs)]
-pub struct Remote {
-    pub key: String,
-    pub version: String,
 }
 
 /// An event.

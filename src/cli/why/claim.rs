@@ -1,8 +1,9 @@
 //! Of a ScopedSecret: the verdict, its conditions in words, what happened, and what to do next. Pure.
 
-use super::answer::{Answer, ConditionTold, Happened, Remote, Told};
+use super::answer::{Answer, ConditionTold, Happened, Told};
 use crate::api::Reason;
 use crate::cli::observed::{Observed, ago};
+use crate::cli::remote;
 use crate::cli::report::{Rule, Severity, Subject};
 use crate::segmentation::world::ObjectName;
 use jiff::Timestamp;
@@ -52,8 +53,7 @@ pub fn answer(observed: &Observed, name: &ObjectName, events: &[Event], now: Tim
     if answer.next.is_empty() {
         answer.next("nothing: it is as it should be");
     }
-    answer.remote =
-        status.remote_versions.iter().map(|v| Remote { key: v.key.clone(), version: v.version_id.clone() }).collect();
+    answer.remote = remote::of(object, observed);
     answer.history = history(events, now);
     Some(answer)
 }
@@ -100,7 +100,11 @@ mod tests {
         assert_eq!(answer.allowed_by[0].pattern, "${label:tenant}/${label:environment}/**");
         assert_eq!(answer.governed.as_ref().unwrap().segment.as_deref(), Some("payments/prod"));
         assert_eq!(answer.governed.as_ref().unwrap().labels, ["environment=prod", "tenant=payments"]);
-        assert_eq!(answer.remote, [Remote { key: "payments/prod/a".into(), version: "v1".into() }]);
+        assert_eq!(answer.remote.len(), 1);
+        assert_eq!(
+            (answer.remote[0].key.as_str(), answer.remote[0].version.as_deref()),
+            ("payments/prod/a", Some("v1"))
+        );
         assert_eq!(answer.next, ["nothing: it is as it should be"]);
         assert_eq!(answer.history[0].message, "first");
         assert_eq!(answer.report.exit_code(true), EXIT_CLEAN);

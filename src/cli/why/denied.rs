@@ -53,7 +53,7 @@ pub fn answer(denials: &[Denial]) -> Answer {
     for (index, denial) in denials.iter().enumerate() {
         let about = subject(&denial.subject);
         let told = Told::new("refused", denial.reason, &denial.message);
-        answer.blame(&about, rule(&denial.rule), Severity::Error, &told);
+        answer.blame(&about, Rule::named(&denial.rule), Severity::Error, &told);
         if let Some((_, allowed)) = denial.message.split_once("allowed here: ") {
             answer.next(format!("allowed here: {allowed}"));
         }
@@ -72,20 +72,6 @@ fn subject(text: &str) -> Subject {
         Some((namespace, name)) => Subject::namespaced(kind, namespace, name),
         None => Subject::cluster(kind, name),
     }
-}
-
-/// The rule of this name.
-pub fn rule(name: &str) -> Rule {
-    let known = [
-        Rule::Claims,
-        Rule::Policies,
-        Rule::ManagedSecrets,
-        Rule::Consumers,
-        Rule::Copies,
-        Rule::Rbac,
-        Rule::OtherOperators,
-    ];
-    known.into_iter().find(|rule| rule.as_str() == name).unwrap_or(Rule::Other)
 }
 
 #[cfg(test)]
@@ -111,6 +97,30 @@ mod tests {
             read(&two).iter().map(|d| d.reason).collect::<Vec<_>>(),
             [Reason::ForeignConsumer, Reason::StoreNotFound]
         );
+    }
+
+    #[test]
+    fn every_rule_that_denies_is_known() {
+        use crate::admission::rules::*;
+        let rules = [
+            boundary::RULE,
+            claims::RULE,
+            consumers::RULE,
+            copies::RULE,
+            managed_secrets::RULE,
+            operator::RULE,
+            other_operators::RULE,
+            policies::RULE,
+            rbac::RULE,
+            replication::RULE,
+        ];
+        for rule in rules.iter().chain(REVIEWED) {
+            let denial = format!("denied the request: rule {rule}, SecretManaged: Secret a/b: no");
+            let answer = answer(&read(&denial));
+            assert_eq!(answer.rule.as_deref(), Some(*rule));
+            assert_eq!(answer.report.findings[0].rule.as_str(), *rule);
+        }
+        assert_eq!(Rule::named("NoSuchRule"), Rule::Other);
     }
 
     #[test]

@@ -18,12 +18,14 @@ pub use answer::{Answer, covering};
 pub use text::render;
 
 use super::cluster::{Cluster, ClusterArgs, Failure};
-use super::observed::observe;
+use super::observed::{Observed, observe};
 use super::report::Output;
+use super::simulate::schema::nearest;
 use crate::api::ScopedSecret;
 use crate::segmentation::world::ObjectName;
 use jiff::Timestamp;
 use k8s_openapi::api::events::v1::Event;
+use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use std::path::PathBuf;
 
@@ -31,17 +33,17 @@ use std::path::PathBuf;
 ///
 /// The verdict is that of the same authoriser as at admission and in the operator, over what you may see.
 #[derive(Debug, clap::Args)]
-#[command(override_usage = "kubectl scoped-secrets why [OPTIONS] <SCOPEDSECRET | --key <KEY> | --denied -f <FILE>>")]
+#[command(override_usage = "kubectl scoped-secrets why [OPTIONS] <SCOPEDSECRET | --key <KEY> | -f <FILE>>")]
 #[command(after_help = "Exit code: 0 allowed and well, 1 refused or not well, 2 error.
 
 Examples:
   kubectl scoped-secrets why orders -n payments-prod
   kubectl scoped-secrets why --key payments/prod/db -n payments-prod --store aws-prod
-  kubectl apply -f app.yaml 2>&1 | kubectl scoped-secrets why --denied -f -
-  kubectl scoped-secrets why --denied -f app.yaml")]
+  kubectl apply -f app.yaml 2>&1 | kubectl scoped-secrets why -f -
+  kubectl scoped-secrets why -f app.yaml")]
 pub struct Why {
     /// A ScopedSecret.
-    #[arg(value_name = "SCOPEDSECRET", required_unless_present_any = ["key", "denied"], conflicts_with_all = ["key", "denied"])]
+    #[arg(value_name = "SCOPEDSECRET", required_unless_present_any = ["key", "denied", "file"], conflicts_with_all = ["key", "file"])]
     pub name: Option<String>,
     /// A key of a secrets manager: may this namespace claim it?
     #[arg(long, value_name = "KEY", conflicts_with = "denied")]
@@ -49,11 +51,11 @@ pub struct Why {
     /// The ScopedSecretStore of --key [default: the only one there is].
     #[arg(long, value_name = "STORE", requires = "key", conflicts_with_all = ["name", "denied"])]
     pub store: Option<String>,
-    /// A request that was denied: the text of the denial, or the object, from --file.
-    #[arg(long, requires = "file")]
+    /// A request that was denied: the text of the denial, or the object, from --file; understood with --file.
+    #[arg(long)]
     pub denied: bool,
     /// A file, or - for stdin.
-    #[arg(short, long, value_name = "FILE", requires = "denied", conflicts_with_all = ["name", "key"])]
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["name", "key"])]
     pub file: Option<PathBuf>,
     /// How to print.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
@@ -65,6 +67,10 @@ pub struct Why {
 
 /// Answers. `input` is the text of `--file`.
 pub async fn run(asked: &Why, input: Option<&str>, now: Timestamp) -> Result<Answer, Failure> {
+    if let (true, None) = (asked.denied, input) {
+        let file = asked.name.as_deref().unwrap_or("FILE");
+        return Err(Failure::Usage(format!("--denied is about what is in a file: write why --file {file}")));
+    }
     if let Some(input) = input {
         let denials = denied::read(input);
         if !denials.is_empty() {
@@ -81,30 +87,58 @@ pub async fn run(asked: &Why, input: Option<&str>, now: Timestamp) -> Result<Ans
     let observed = observe(&cluster, &cluster.namespace).await?;
     if !observed.installed {
         return Err(Failure::Usage(
-            "Scoped Secrets is not installed in this cluster: it has none of its kinds".to_owned(),
+            "Scoped Secrets is not installed in this cluster: it has none of its kinds (kubectl scoped-secrets check --pre says whether it can be)"
+                .to_owned(),
         ));
     }
     let mut answer = if let Some(key) = &asked.key {
         let store = key::store(&observed, &cluster.namespace, asked.store.as_deref()).map_err(Failure::Usage)?;
         key::answer(&observed, &cluster.namespace, &store, key, now)
     } else {
-        let written = asked.name.as_deref().unwrap_or_default();
-        let name = written.rsplit('/').next().unwrap_or_default();
+        let name = meant(asked.name.as_deref().unwrap_or_default()).map_err(Failure::Usage)?;
         let name = ObjectName::new(&cluster.namespace, name);
         let events = events(&cluster, &name).await?;
-        claim::answer(&observed, &name, &events, now).ok_or_else(|| not_found(&cluster, &name))?
+        claim::answer(&observed, &name, &events, now).ok_or_else(|| not_found(&cluster, &observed, &name))?
     };
     answer.not_seen(&cluster);
     Ok(answer)
 }
 
-fn not_found(cluster: &Cluster, name: &ObjectName) -> Failure {
+/// The ScopedSecret's name, written with its kind or without.
+fn meant(written: &str) -> Result<&str, String> {
+    match written.rsplit_once('/') {
+        None => Ok(written),
+        Some((kind, name)) if KINDS.contains(&kind.to_lowercase().as_str()) => Ok(name),
+        Some((kind, name)) => Err(format!(
+            "why asks about a ScopedSecret, not {kind:?}: write {name}, or kubectl scoped-secrets trace {written} for a pod or a workload"
+        )),
+    }
+}
+
+/// The names of the kind, as kubectl takes them.
+const KINDS: [&str; 4] = ["scopedsecret", "scopedsecrets", "scs", "scopedsecrets.scopedsecrets.io"];
+
+fn not_found(cluster: &Cluster, observed: &Observed, name: &ObjectName) -> Failure {
     let gaps: Vec<String> = cluster.gaps().into_iter().map(|gap| gap.message).collect();
     let gaps = if gaps.is_empty() { String::new() } else { format!(" ({})", gaps.join("; ")) };
     Failure::Usage(format!(
-        "there is no ScopedSecret {:?} in namespace {:?}, or it cannot be decoded{gaps}; for a request that was refused: why --denied -f FILE",
-        &*name.name, &*name.namespace
+        "there is no ScopedSecret {:?} in namespace {:?}, or it cannot be decoded{gaps}{}; for a request that was refused: why -f FILE",
+        &*name.name,
+        &*name.namespace,
+        elsewhere(observed, name)
     ))
+}
+
+/// Where else there is one of this name, as far as the reader sees; else, what here is called nearly so.
+fn elsewhere(observed: &Observed, name: &ObjectName) -> String {
+    let claims = || observed.claims.iter().map(|claim| (claim.namespace().unwrap_or_default(), claim.name_any()));
+    let there: Vec<String> = claims().filter(|(_, n)| **n == *name.name).map(|(namespace, _)| namespace).collect();
+    if !there.is_empty() {
+        let shown = there.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(", ");
+        return format!("; there is one of that name in {shown}: write -n NAMESPACE");
+    }
+    let here: Vec<String> = claims().filter(|(ns, _)| **ns == *name.namespace).map(|(_, name)| name).collect();
+    nearest(&name.name, here.iter().map(String::as_str)).map(|n| format!("; did you mean {n:?}?")).unwrap_or_default()
 }
 
 /// What was told of a ScopedSecret.
@@ -113,4 +147,29 @@ async fn events(cluster: &Cluster, name: &ObjectName) -> Result<Vec<Event>, Fail
     let params = ListParams::default().fields(&format!("regarding.kind={kind},regarding.name={}", name.name));
     let api: Api<Event> = Api::namespaced(cluster.client.clone(), &name.namespace);
     Ok(cluster.list(&api, params).await?.found().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::observed::build;
+    use crate::cli::observed::tests::{claim, facts};
+
+    #[test]
+    fn the_name_with_its_kind_or_without() {
+        for written in ["orders", "scopedsecret/orders", "scs/orders", "ScopedSecrets/orders"] {
+            assert_eq!(meant(written), Ok("orders"), "{written}");
+        }
+        let told = meant("pod/orders").unwrap_err();
+        assert!(told.contains("trace pod/orders"), "{told}");
+    }
+
+    #[test]
+    fn what_is_not_there_may_be_elsewhere_or_misspelt() {
+        let observed = build(facts(&[claim("payments-prod", "orders", "payments/prod/a", 1, true)]));
+        let told = |namespace, name| elsewhere(&observed, &ObjectName::new(namespace, name));
+        assert_eq!(told("default", "orders"), "; there is one of that name in payments-prod: write -n NAMESPACE");
+        assert_eq!(told("payments-prod", "order"), "; did you mean \"orders\"?");
+        assert_eq!(told("default", "nothing"), "");
+    }
 }

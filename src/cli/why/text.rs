@@ -37,7 +37,8 @@ pub fn render(answer: &Answer, colours: Colours) -> String {
         out.row("condition", &format!("{state} [{}] {}", condition.reason, condition.message));
     }
     for remote in &answer.remote {
-        out.row("has", &format!("{} at version {}", remote.key, remote.version));
+        let version = remote.version.as_ref().map_or("not fetched yet".to_owned(), |v| format!("at version {v}"));
+        out.row("key", &format!("{} {version} (store {})", remote.key, remote.store));
     }
     for event in &answer.history {
         let times = if event.count > 1 { format!(" (x{})", event.count) } else { String::new() };

@@ -12,9 +12,9 @@ use crate::api::MODE_LABEL;
 use crate::api::policy::Mode;
 use crate::api::segment_guard::lowered_label;
 use crate::segmentation::authorize::Governance;
-use jiff::Timestamp;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+
+pub use crate::segmentation::consumers::{Claimant, Standing, Target, consumers};
 
 /// The content of a guard: its labels and targets.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -40,41 +40,6 @@ pub struct Observed<'a> {
     pub targets: BTreeMap<String, Target>,
 }
 
-/// One projected Secret, there or to come.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Target {
-    /// Whether the Secret is there, or is not known to be gone.
-    pub held: bool,
-    /// Whether it was projected for a ScopedSecret that names no consumers.
-    pub free: bool,
-    /// The ScopedSecrets that have it as their target.
-    pub claimants: Vec<Claimant>,
-}
-
-/// A ScopedSecret and its target.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Claimant {
-    /// Its consumers' ServiceAccounts.
-    pub consumers: Vec<String>,
-    /// The authoriser's answer.
-    pub standing: Standing,
-    /// Whether the Secret was projected for it.
-    pub holds: bool,
-    /// Its creationTimestamp, then its uid: of two, the earlier one goes first.
-    pub since: (Timestamp, Arc<str>),
-}
-
-/// The authoriser's answer to a claim.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
-    /// Every key may be fetched.
-    Allowed,
-    /// Policy says no.
-    Refused,
-    /// That cannot be told now.
-    Undecided,
-}
-
 /// What is to be done about a guard.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Plan {
@@ -84,22 +49,6 @@ pub enum Plan {
     Write(Content),
     /// It is deleted.
     Remove,
-}
-
-/// Who may reference a Secret: None if it is not in the guard. `known` is what the guard says so far, which stands for whatever
-/// cannot be told now: a claim that policy does not allow (any more), a Secret that outlives its ScopedSecret.
-pub fn consumers(target: &Target, known: Option<&Vec<String>>) -> Option<Vec<String>> {
-    let named = |claimant: &Claimant| (!claimant.consumers.is_empty()).then(|| claimant.consumers.clone());
-    let allowed = target.claimants.iter().filter(|c| c.standing == Standing::Allowed);
-    let holder = target.claimants.iter().find(|c| c.holds);
-    match holder.or_else(|| allowed.min_by_key(|c| &c.since)) {
-        Some(claimant) if claimant.standing == Standing::Allowed => named(claimant),
-        Some(claimant) => known.cloned().or_else(|| named(claimant)),
-        None if target.held && target.free => None,
-        None if target.held => Some(known.cloned().unwrap_or_default()),
-        None if target.claimants.iter().any(|c| c.standing == Standing::Undecided) => known.cloned(),
-        None => None,
-    }
 }
 
 /// What is to be done.

@@ -9,11 +9,12 @@ use crate::api::policy::Mode;
 use crate::api::{REFRESH_AT_ANNOTATION, Reason};
 use crate::controller::context::Context;
 use crate::controller::index::Index;
-use crate::controller::scan::{Referrer, foreign, running};
 use crate::controller::scoped_secret::plan::Failure;
 use crate::segmentation::authorize::{Governance, governance, segment_of};
-use crate::segmentation::references::{account_of, of_pods};
+use crate::segmentation::consumers::{Referrer, foreign};
+use crate::segmentation::references::{account_of, names, of_pods};
 use crate::segmentation::violation::Violation;
+use crate::segmentation::workload::RunsPods;
 use crate::segmentation::world::ObjectName;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -83,9 +84,9 @@ pub(super) async fn look(cx: &Context, namespace: &Arc<str>) -> Result<(), kube:
 type Found = BTreeMap<String, BTreeMap<String, String>>;
 
 fn judge(pod: &Pod, targets: &BTreeMap<String, Vec<String>>, found: &mut Found) {
-    let Some(spec) = running(pod) else { return };
+    let Some(spec) = pod.pods().filter(|_| pod.is_alive()) else { return };
     let account = account_of(spec);
-    for secret in of_pods(spec) {
+    for secret in names(&of_pods(spec)) {
         if targets.get(secret).is_some_and(|consumers| !consumers.iter().any(|name| name == account)) {
             found.entry(secret.to_owned()).or_default().insert(pod.name_any(), account.to_owned());
         }

@@ -221,7 +221,8 @@ async fn keep(cx: &Context, reign: &Reign) {
             report.accepted(open)
         });
         if let Some(status) = bring_up_to_date(cx, segment, &name, report, observed, now).await {
-            for count in status.counts {
+            // Metrics are for many to read: what is easy to guess is told in the report alone.
+            for count in status.counts.into_iter().filter(|count| count.reason != Reason::WeakValueCopied.as_str()) {
                 *counts.entry((count.rule, count.reason)).or_default() += usize::try_from(count.count).unwrap_or(0);
             }
         }

@@ -3,8 +3,8 @@
 use super::plan::Withdrawn;
 use crate::api::key_revocation::InNamespace;
 use crate::controller::context::Context;
-use crate::controller::scan::running;
 use crate::segmentation::references::of_pods;
+use crate::segmentation::workload::RunsPods;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -39,9 +39,9 @@ pub async fn find(cx: &Context, withdrawn: &Withdrawn) -> Result<BTreeSet<InName
 /// the same second it may have.
 fn may_hold(pod: &Pod, secrets: &BTreeMap<&str, Option<Timestamp>>) -> bool {
     let started = pod.status.as_ref().and_then(|status| status.start_time.as_ref());
-    let (Some(spec), Some(started)) = (running(pod), started) else { return false };
+    let (Some(spec), Some(started)) = (pod.pods().filter(|_| pod.is_alive()), started) else { return false };
     let old = |until: &Option<Timestamp>| until.is_none_or(|until| started.0.as_second() <= until.as_second());
-    of_pods(spec).iter().any(|secret| secrets.get(*secret).is_some_and(old))
+    of_pods(spec).iter().any(|reference| secrets.get(reference.secret).is_some_and(old))
 }
 
 #[cfg(test)]

@@ -2,47 +2,56 @@
 //!
 //! They are read in small pages, compared and thrown away. What takes long is compared where it holds up nobody.
 
-use super::{ScanError, Walk, marks, pages};
+use super::pages::Unread;
+use super::seen_content::SeenContent;
+use super::{ScanError, Walk, pages};
 use crate::admission::rules::copies;
 use crate::api::Reason;
 use crate::controller::index::object_name;
-use crate::segmentation::authorize::owners;
-use crate::segmentation::copies::{Content, scan};
+use crate::segmentation::authorize::{owners, owners_of_weak};
+use crate::segmentation::copies::scan;
+use crate::segmentation::replication;
 use crate::segmentation::violation::{ObjectRef, Violation};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::Api;
 use tokio::task::block_in_place;
 
 /// Lists both.
 pub(super) async fn walk(walk: &mut Walk<'_>) -> Result<(), ScanError> {
     let cx = walk.cx;
-    let secrets = Api::<Secret>::all(cx.client.clone());
-    pages::each_large(cx, "Secret", &secrets, |page| {
-        block_in_place(|| {
-            for secret in &page {
-                if is_managed(walk, &secret.metadata) {
-                    continue;
-                }
-                let namespace = secret.metadata.namespace.as_deref().unwrap_or_default();
-                let governed = walk.members.get_key_value(namespace);
-                let mark = governed.and_then(|(name, segment)| marks::judge(&secret.metadata, name, segment));
-                let copies = compare(walk, "Secret", &secret.metadata, Content::of_secret(secret));
-                walk.add(mark.into_iter().chain(copies));
+    pages::each_large::<Secret>(cx, "Secret", |page| {
+        each(page, "Secret", |secret| {
+            if is_managed(walk, &secret.metadata) {
+                return;
             }
+            let namespace = secret.metadata.namespace.as_deref().unwrap_or_default();
+            let governed = walk.members.get_key_value(namespace);
+            let mark = governed.and_then(|(name, segment)| replication::found(&secret.metadata, name, segment));
+            let copies = compare(walk, "Secret", &secret);
+            walk.add(mark.into_iter().chain(copies));
         });
     })
     .await?;
-    let maps = Api::<ConfigMap>::all(cx.client.clone());
-    pages::each_large(cx, "ConfigMap", &maps, |page| {
-        block_in_place(|| {
-            for map in &page {
-                let copies = compare(walk, "ConfigMap", &map.metadata, Content::of_config_map(map));
-                walk.add(copies);
-            }
+    pages::each_large::<ConfigMap>(cx, "ConfigMap", |page| {
+        each(page, "ConfigMap", |map| {
+            let copies = compare(walk, "ConfigMap", &map);
+            walk.add(copies);
         });
     })
     .await
+}
+
+/// Reads one object after the other, and forgets it. One that cannot be read does not hide the others.
+fn each(page: Vec<Unread>, kind: &str, mut see: impl FnMut(SeenContent)) {
+    block_in_place(|| {
+        for object in page {
+            match object.read() {
+                Ok(object) => see(object),
+                // The text of the error is left out: it may quote the object.
+                Err(_) => tracing::warn!(kind, "an object could not be read, and was not looked at"),
+            }
+        }
+    });
 }
 
 /// A Secret of ours, by its seal, holds what it was given; whether that is also elsewhere is asked whenever its claim is.
@@ -51,8 +60,8 @@ fn is_managed(walk: &Walk<'_>, metadata: &ObjectMeta) -> bool {
     object_name(metadata).is_some_and(known)
 }
 
-fn compare(walk: &Walk<'_>, kind: &str, metadata: &ObjectMeta, content: Content<'_>) -> Vec<Violation> {
-    let content = content.worth_a_look();
+fn compare(walk: &Walk<'_>, kind: &str, seen: &SeenContent) -> Vec<Violation> {
+    let (metadata, content) = (&seen.metadata, seen.content(kind));
     let (false, Some(keys)) = (content.is_empty(), walk.cx.keys()) else { return Vec::new() };
     let namespace = metadata.namespace.as_deref().unwrap_or_default();
     let object = ObjectRef {
@@ -63,7 +72,8 @@ fn compare(walk: &Walk<'_>, kind: &str, metadata: &ObjectMeta, content: Content<
     };
     let marks = walk.cx.index().world.marks();
     let whose = |print: &_| owners(print, namespace, &walk.cx.index().world, walk.cx.now());
-    let found = scan(&content, &object, &marks, &keys, &whose);
+    let whose_weak = |print: &_| owners_of_weak(print, namespace, &walk.cx.index().world, walk.cx.now());
+    let found = scan(&content, &object, &marks, &keys, &whose, &whose_weak);
     let mut violations = found.violations;
     // Whose it is may not be told now.
     violations.retain(|violation| !violation.segment.is_empty());

@@ -10,11 +10,9 @@
 mod consumers;
 mod contents;
 pub mod due;
-mod marks;
 mod pages;
+mod seen_content;
 mod volumes;
-
-pub use consumers::{Referrer, foreign, running};
 
 use super::context::Context;
 use super::report::Tally;

@@ -3,11 +3,15 @@
 use super::ScanError;
 use crate::controller::context::Context;
 use crate::controller::store::brief;
+use kube::Resource;
 use kube::api::{Api, ListParams};
-use kube::core::ObjectList;
+use kube::core::{ObjectList, Request};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use std::fmt::Debug;
 use std::future::Future;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// So many objects a page.
@@ -16,33 +20,58 @@ const PAGE: u32 = 100;
 const REST: Duration = Duration::from_millis(100);
 
 /// Of what may be a mebibyte each.
-const SMALL_PAGE: u32 = 10;
+const SMALL_PAGE: u32 = 5;
+/// A page that was larger is followed by a smaller one.
+const PAGE_BYTES: usize = 2 * 1024 * 1024;
 
 /// Shows every object of a kind, a page at a time.
 pub async fn each<K>(cx: &Context, what: &str, api: &Api<K>, see: impl FnMut(Vec<K>)) -> Result<(), ScanError>
 where
     K: Clone + DeserializeOwned + Debug,
 {
-    paged(cx, what, api, PAGE, see).await
-}
-
-/// Likewise, of objects that may be large.
-pub async fn each_large<K>(cx: &Context, what: &str, api: &Api<K>, see: impl FnMut(Vec<K>)) -> Result<(), ScanError>
-where
-    K: Clone + DeserializeOwned + Debug,
-{
-    paged(cx, what, api, SMALL_PAGE, see).await
-}
-
-async fn paged<K>(cx: &Context, what: &str, api: &Api<K>, limit: u32, see: impl FnMut(Vec<K>)) -> Result<(), ScanError>
-where
-    K: Clone + DeserializeOwned + Debug,
-{
     let list = |token: Option<String>| async move {
-        let params = ListParams { limit: Some(limit), continue_token: token, ..ListParams::default() };
+        let params = ListParams { limit: Some(PAGE), continue_token: token, ..ListParams::default() };
         api.list(&params).await
     };
     turn(what, list, || cx.leads(), REST, see).await
+}
+
+/// Likewise, of objects that may be large: each as it came, to be read one after the other. A page is then in memory as its
+/// bytes, and no more; what is large comes one by one.
+pub async fn each_large<K>(cx: &Context, what: &str, mut see: impl FnMut(Vec<Unread>)) -> Result<(), ScanError>
+where
+    K: Resource<DynamicType = ()>,
+{
+    let limit = AtomicU32::new(SMALL_PAGE);
+    let list = |token: Option<String>| {
+        let params =
+            ListParams { limit: Some(limit.load(Ordering::Relaxed)), continue_token: token, ..ListParams::default() };
+        let request = Request::new(K::url_path(&(), None)).list(&params).map_err(kube::Error::BuildRequest);
+        async { cx.client.request::<ObjectList<Unread>>(request?).await }
+    };
+    let see = |page: Vec<Unread>| {
+        let bytes = page.iter().map(|object| object.0.get().len()).sum();
+        limit.store(next_limit(limit.load(Ordering::Relaxed), bytes), Ordering::Relaxed);
+        see(page);
+    };
+    turn(what, list, || cx.leads(), REST, see).await
+}
+
+/// How many objects the next page has, after one of so many that had so many bytes.
+fn next_limit(limit: u32, bytes: usize) -> u32 {
+    if bytes > PAGE_BYTES { (limit / 2).max(1) } else { (limit * 2).min(SMALL_PAGE) }
+}
+
+/// An object as it came.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(transparent)]
+pub struct Unread(Box<RawValue>);
+
+impl Unread {
+    /// Reads as much of it as the type has.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_str(self.0.get())
+    }
 }
 
 /// Turns the pages of a list. One that takes longer than the API server keeps old revisions goes on with newer ones, as its
@@ -123,6 +152,24 @@ mod tests {
         let (some, ended) = seen(&table, 2).await;
         assert_eq!((some, ended.is_err()), (vec![1, 2, 3], true), "the lease was lost");
         assert_eq!(seen(&[("", || page(&[], Some("")))], 9).await, (vec![], Ok(())));
+    }
+
+    #[test]
+    fn what_is_large_comes_one_by_one() {
+        let after = |limit: u32, pages: &[usize]| pages.iter().fold(limit, |limit, bytes| next_limit(limit, *bytes));
+        assert_eq!(after(SMALL_PAGE, &[10_000; 3]), SMALL_PAGE);
+        assert_eq!(after(SMALL_PAGE, &[5 << 20, 3 << 20, 3 << 20]), 1);
+        assert_eq!(after(1, &[3 << 20]), 1);
+        assert_eq!(after(1, &[10_000; 3]), SMALL_PAGE);
+    }
+
+    #[test]
+    fn objects_of_a_list_stay_as_they_came() {
+        let list = r#"{"kind": "ConfigMapList", "apiVersion": "v1", "metadata": {"continue": "x"}, "items": [{"data": {"a":  "b"}}]}"#;
+        let list: ObjectList<Unread> = serde_json::from_str(list).unwrap();
+        assert_eq!(list.metadata.continue_.as_deref(), Some("x"));
+        assert_eq!(list.items[0].0.get(), r#"{"data": {"a":  "b"}}"#);
+        assert!(list.items[0].read::<Vec<u8>>().is_err());
     }
 
     #[tokio::test]

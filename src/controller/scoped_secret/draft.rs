@@ -3,7 +3,8 @@
 use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, SEAL_ANNOTATION, ScopedSecretSpec};
 use crate::controller::index::is_controller;
 use crate::projection::{Projection, carries_away, content_bytes};
-use crate::segmentation::fingerprint::{is_confidential, is_hard_to_guess};
+use crate::segmentation::copies::{SHORTEST, dedented};
+use crate::segmentation::fingerprint::{Fingerprint, Strength, is_hard_to_guess, is_secret, strength};
 use crate::segmentation::seal::{BrokenKeys, Digests, Print, SealKeys, SealRecord};
 use crate::segmentation::world::{Holding, KeyVersion, ObjectName};
 use jiff::Timestamp;
@@ -34,24 +35,43 @@ pub const MAX_COMPARED: usize = 1024;
 /// What all annotations of an object may have together (Kubernetes: TotalAnnotationSizeLimitB).
 const MAX_ANNOTATION_BYTES: usize = 262_144;
 
-/// The prints of a projection's hard-to-guess values, without the blanks and line breaks around them: a copy seldom has those.
+/// The prints of a projection's values.
+#[derive(Default)]
+pub struct Prints {
+    /// Of what is hard to guess.
+    pub hard: Vec<Print>,
+    /// Of what is not, and that nobody has by chance.
+    pub weak: Vec<Fingerprint>,
+}
+
+/// The prints of a projection's values, without the blanks and line breaks around them: a copy seldom has those.
+/// A value of several lines has another one without its indentation.
 /// Each value is estimated once, which takes a fraction of a millisecond. None: there are more than [`MAX_COMPARED`].
-pub fn prints(projection: &Projection, ignore: &BTreeSet<String>, keys: &SealKeys) -> Option<Vec<Print>> {
+pub fn prints(projection: &Projection, ignore: &BTreeSet<String>, keys: &SealKeys) -> Option<Prints> {
     let mut seen = BTreeSet::new();
-    let mut found = Vec::new();
+    let mut found = Prints::default();
     for compared in &projection.compared {
         let value = compared.value.expose().trim_ascii();
-        if !is_confidential(&compared.names, value, ignore) || !seen.insert(keys.fingerprint(value)) {
+        let print = keys.fingerprint(value);
+        if value.len() < SHORTEST || !is_secret(&compared.names, value, ignore) || !seen.insert(print) {
             continue;
         }
         if seen.len() > 4 * MAX_COMPARED {
             return None;
         }
-        if is_hard_to_guess(value) {
-            found.push(keys.print(value));
+        match strength(value) {
+            Strength::Hard => {
+                found.hard.push(keys.print(value));
+                // In a copy it may be indented otherwise.
+                let plain = dedented(value).filter(|p| is_hard_to_guess(p) && seen.insert(keys.fingerprint(p)));
+                found.hard.extend(plain.map(|plain| keys.print(&plain)));
+            }
+            // They decide nothing: those that are too many are left out.
+            Strength::Weak if found.weak.len() < MAX_COMPARED => found.weak.push(print),
+            _ => {}
         }
     }
-    (found.len() <= MAX_COMPARED).then_some(found)
+    (found.hard.len() <= MAX_COMPARED).then_some(found)
 }
 
 /// Whether the annotations, the seal among them, are more than Kubernetes takes.
@@ -165,11 +185,27 @@ mod tests {
     #[test]
     fn equal_values_count_once_and_too_many_are_refused() {
         let keys = SealKeys::new(Generation::from_random(&[1; 36], Timestamp::UNIX_EPOCH).unwrap());
-        let count = |values: Projection| prints(&values, &BTreeSet::new(), &keys).map(|all| all.len());
+        let count = |values: Projection| prints(&values, &BTreeSet::new(), &keys).map(|all| all.hard.len());
         let token = |i: usize| format!("kX9mQ2vL8nR5wT3z-{:016x}", (i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         assert_eq!(count(projection((0..200).map(|_| token(1)))), Some(1));
         assert_eq!(count(projection((0..MAX_COMPARED).map(token))), Some(MAX_COMPARED));
         assert_eq!(count(projection((0..=MAX_COMPARED).map(token))), None);
         assert_eq!(count(projection(["password".repeat(4)])), Some(0), "easy to guess");
+        let pretty = "{\n  \"key\": \"kX9#mQ2$vL8@nR5!wT3z\",\n  \"id\": 7\n}".to_owned();
+        assert_eq!(count(projection([pretty.clone()])), Some(2), "as it is, and without its indentation");
+        assert_eq!(count(projection([pretty.clone(), pretty.replace("\n  ", "\n\t")])), Some(3), "which is the same");
+        let found = prints(&projection([pretty]), &BTreeSet::new(), &keys).unwrap();
+        assert!(found.hard.iter().all(|print| print.mark.is_some()));
+        let weak = |value: &str| prints(&projection([value.to_owned()]), &BTreeSet::new(), &keys).unwrap().weak;
+        assert_eq!(weak("  kX9#mQ2$vL8@\n"), [keys.fingerprint(b"kX9#mQ2$vL8@")]);
+        for never in ["password", "12345678901", "db.example.com", "https://db.example.com", "kX9#mQ2", &token(1)] {
+            assert_eq!(weak(never), [], "{never}");
+        }
+        let ignore = BTreeSet::from(["token".to_owned()]);
+        assert_eq!(prints(&projection(["kX9#mQ2$vL8@".to_owned()]), &ignore, &keys).unwrap().weak, [], "ignored");
+        let many = projection(
+            (0..=MAX_COMPARED).map(|i| format!("x#{}", token(i).chars().rev().take(10).collect::<String>())),
+        );
+        assert_eq!(prints(&many, &BTreeSet::new(), &keys).unwrap().weak.len(), MAX_COMPARED);
     }
 }

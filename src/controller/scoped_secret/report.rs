@@ -151,6 +151,7 @@ impl Work<'_> {
             (segment, facts.cloned())
         };
         let seal = standing.as_ref().and_then(|s| s.seal.as_ref().ok());
+        let outdated = seal.is_some_and(|seal| !self.spec_digests.contains(&seal.spec));
         let versions = seal.map(|seal| self.remote_versions(seal)).unwrap_or_default();
         let secret = standing.map(|s| {
             // A revision that was not verified is not vouched for.
@@ -166,6 +167,7 @@ impl Work<'_> {
             versions,
             changed: self.memory.last_change,
             stale,
+            outdated,
         };
         let new = status::status(outcome, standing, &old, now);
         if self.record.status.is(&new) {
@@ -248,8 +250,9 @@ pub(super) async fn broken(cx: &Context, name: &ObjectName, record: &ClaimRecord
     let text = "the spec cannot be understood: it got past the CRD's checks; correct it (kubectl explain scopedsecret.spec), what was projected before stays";
     let outcome = Outcome::Refused(Refusal::new(Reason::SpecInvalid, text));
     let generation = record.generation;
+    let (stale, outdated) = (false, false);
     let standing =
-        status::Standing { generation, segment: None, secret: None, versions: vec![], changed: None, stale: false };
+        status::Standing { generation, segment: None, secret: None, versions: vec![], changed: None, stale, outdated };
     let new = status::status(&outcome, standing, &ScopedSecretStatus::default(), cx.now());
     if !record.status.is(&new) {
         write_status(cx, name, record, &new).await;

@@ -22,15 +22,20 @@ pub struct Standing {
     pub changed: Option<Timestamp>,
     /// Whether the last good value is older than three refresh intervals.
     pub stale: bool,
+    /// Whether what stands was projected from an earlier spec: it is nobody's last good value any more.
+    pub outdated: bool,
 }
 
 /// The status that an outcome deserves.
 pub fn status(outcome: &Outcome, standing: Standing, old: &ScopedSecretStatus, now: Timestamp) -> ScopedSecretStatus {
     let has_secret = standing.secret.is_some();
-    let conditions = conditions(outcome, has_secret, standing.stale, old);
+    let conditions = conditions(outcome, &standing, old);
+    let unready = conditions.iter().find(|c| c.kind == Ready && c.status != Some(true));
+    let reason = unready.map(|c| c.reason.as_str().to_owned());
     let last_change = standing.changed.map(|t| Time(whole_second(t))).or_else(|| old.last_change_time.clone());
     ScopedSecretStatus {
         conditions: merge(&old.conditions, &conditions, standing.generation, now),
+        reason,
         observed_generation: Some(standing.generation),
         segment: standing.segment,
         binding: standing.secret.as_ref().map(|s| Binding { name: s.name.clone() }),
@@ -45,10 +50,13 @@ fn whole_second(time: Timestamp) -> Timestamp {
 }
 
 const LAST_GOOD: &str = "the Secret holds its last good value";
+const EARLIER: &str = "the Secret holds what an earlier spec projected: ";
 const READY: &str = "the Secret is projected and current";
 const ALLOWED: &str = "policy allows every key of this claim";
 
-fn conditions(outcome: &Outcome, has_secret: bool, stale: bool, old: &ScopedSecretStatus) -> Vec<Wanted> {
+fn conditions(outcome: &Outcome, standing: &Standing, old: &ScopedSecretStatus) -> Vec<Wanted> {
+    let has_secret = standing.secret.is_some() && !standing.outdated;
+    let earlier = if standing.outdated { EARLIER } else { "" };
     let allowed = || Wanted::yes(Authorized, Reason::Allowed, ALLOWED);
     let unique = || Wanted::yes(Unique, Reason::NoSharedValues, "no other segment holds one of these values");
     let not_asked = |kind, reason, text: &str| Wanted::unknown(kind, reason, text);
@@ -76,7 +84,7 @@ fn conditions(outcome: &Outcome, has_secret: bool, stale: bool, old: &ScopedSecr
         }
         Outcome::Failed(f) => {
             let synced = Wanted::no(Synced, f.reason, &f.message);
-            match (has_secret, stale) {
+            match (has_secret, standing.stale) {
                 (true, false) => vec![Wanted::yes(Ready, Reason::Ready, LAST_GOOD), allowed(), synced, unique()],
                 (true, true) => vec![
                     Wanted::no(
@@ -92,7 +100,7 @@ fn conditions(outcome: &Outcome, has_secret: bool, stale: bool, old: &ScopedSecr
                     unique(),
                 ],
                 (false, _) => vec![
-                    Wanted::no(Ready, f.reason, &f.message),
+                    Wanted::no(Ready, f.reason, format!("{earlier}{}", f.message)),
                     allowed(),
                     synced,
                     not_asked(Unique, f.reason, "nothing was compared yet"),
@@ -122,7 +130,7 @@ fn conditions(outcome: &Outcome, has_secret: bool, stale: bool, old: &ScopedSecr
             } else {
                 Wanted::unknown(Authorized, r.reason, &r.message)
             };
-            let ready = match (has_secret && !stalled, stale) {
+            let ready = match (has_secret && !stalled, standing.stale) {
                 (true, false) => Wanted::yes(Ready, Reason::Ready, LAST_GOOD),
                 (true, true) => Wanted::no(
                     Ready,
@@ -209,7 +217,8 @@ mod tests {
 
     fn of(outcome: &Outcome, has_secret: bool, stale: bool) -> ScopedSecretStatus {
         let secret = has_secret.then(|| SecretRef { name: "s".into(), uid: "u".into(), resource_version: "1".into() });
-        let standing = Standing { generation: 3, segment: None, secret, versions: vec![], changed: None, stale };
+        let standing =
+            Standing { generation: 3, segment: None, secret, versions: vec![], changed: None, stale, outdated: false };
         status(outcome, standing, &ScopedSecretStatus::default(), Timestamp::UNIX_EPOCH)
     }
 
@@ -264,6 +273,28 @@ mod tests {
         ] {
             assert_eq!(told(&of(outcome, has_secret, stale)), expected, "{outcome:?}");
         }
+    }
+
+    #[test]
+    fn what_an_earlier_spec_projected_makes_no_claim_ready() {
+        let secret = Some(SecretRef { name: "s".into(), uid: "u".into(), resource_version: "1".into() });
+        let standing = Standing {
+            generation: 3,
+            segment: None,
+            secret,
+            versions: vec![],
+            changed: None,
+            stale: false,
+            outdated: true,
+        };
+        let outage = Outcome::Failed(Failure::new(Reason::RemoteMissing, "no such key"));
+        let now = status(&outage, standing, &ScopedSecretStatus::default(), Timestamp::UNIX_EPOCH);
+        assert_eq!(told(&now), "Ready=False/RemoteMissing Synced=False/RemoteMissing Reconciling=True/RemoteMissing");
+        assert_eq!(now.reason.as_deref(), Some("RemoteMissing"));
+        assert!(now.secret_ref.is_some(), "it stands all the same");
+        let ready = now.conditions.iter().find(|c| c.type_ == "Ready").unwrap();
+        assert_eq!(ready.message, "the Secret holds what an earlier spec projected: no such key");
+        assert_eq!(of(&Outcome::Current, true, false).reason, None);
     }
 
     #[test]

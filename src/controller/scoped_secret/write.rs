@@ -158,7 +158,8 @@ impl Work<'_> {
         })?;
         let old_seal = standing.as_ref().and_then(|s| s.seal.as_ref().ok().cloned());
         let contents = draft::content_digests(&self.spec, &projection, &self.keys);
-        let (fingerprints, marks) = self.keys.sealed_prints(&prints);
+        let (fingerprints, mut marks) = self.keys.sealed_prints(&prints.hard);
+        marks.weak = prints.weak.into();
         let holding = Holding {
             claim: self.name.name.clone(),
             held_since: draft::held_since(old_seal.as_deref().map(|seal| &*seal.holding), &versions, self.cx.now()),
@@ -180,7 +181,7 @@ impl Work<'_> {
         };
         let same_content = old_seal.as_deref().is_some_and(|old| contents.contains(&old.content));
         let drifted = content == Content::Drifted;
-        let before = self.reserve(grant, &prints, &record)?;
+        let before = self.reserve(grant, &prints.hard, &record)?;
         let draft = Draft {
             secret: &secret_name,
             claim: &self.name.name,

@@ -58,6 +58,19 @@ impl Access {
         self.put_role(name, role);
     }
 
+    /// Gives each ClusterRole the rules that it takes from others, as the control plane does: for roles as files have them.
+    pub fn aggregate(&mut self) {
+        let all: Vec<(Arc<str>, Aggregation)> =
+            self.aggregation.iter().map(|(name, aggregation)| (name.clone(), aggregation.clone())).collect();
+        for (name, aggregation) in all {
+            let Some(role) = self.role(&RbacName { namespace: None, name: name.clone() }).cloned() else { continue };
+            for (taker, gained) in self.consequences(&name, &role, &role, &aggregation) {
+                let whole = self.role(&taker).map_or_else(|| gained.clone(), |known| known.with(&gained));
+                self.put_role(taker, whole);
+            }
+        }
+    }
+
     /// What ClusterRoles will give that they did not, once one is written like this: itself, beyond what it gave before, and
     /// those that take its rules, beyond what is known of them.
     pub fn consequences(

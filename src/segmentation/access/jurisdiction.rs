@@ -23,6 +23,9 @@ pub struct Jurisdiction {
     pub namespaces: Vec<Arc<str>>,
 }
 
+/// All of them, or why that cannot be told.
+pub type Jurisdictions = Result<Vec<Jurisdiction>, Refusal>;
+
 impl Jurisdiction {
     /// That of one namespace: None if it is not governed, an error if that cannot be told.
     pub fn of(namespace: &str, world: &World) -> Result<Option<Self>, Refusal> {
@@ -38,7 +41,7 @@ impl Jurisdiction {
     }
 
     /// Every one. A namespace whose policies disagree on its segment is in none.
-    pub fn all(world: &World) -> Result<Vec<Self>, Refusal> {
+    pub fn all(world: &World) -> Jurisdictions {
         let mut all: BTreeMap<(Arc<str>, Vec<String>), Self> = BTreeMap::new();
         if let Some(why) = doubt(world) {
             return Err(why);

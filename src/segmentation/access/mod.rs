@@ -18,6 +18,8 @@
 //! Not looked at: roles of an authoriser other than RBAC, and ways that lead over a node's disk or another's webhook.
 
 pub mod aggregation;
+pub mod answers;
+pub mod everywhere;
 pub mod findings;
 pub mod judge;
 pub mod jurisdiction;
@@ -25,6 +27,7 @@ pub mod powers;
 pub mod reviewed;
 pub mod role;
 pub mod subject;
+pub mod written;
 
 #[cfg(test)]
 mod tests;

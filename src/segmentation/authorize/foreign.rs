@@ -74,6 +74,15 @@ impl<'w> Foreigners<'w> {
         Self { tried: Some((name, store)), ..self }
     }
 
+    /// What of an object is refused, as far as it is known.
+    pub fn refusals_of(&self, name: &ForeignName, record: &Record) -> Vec<Refused> {
+        let asker = Asker { object: name, uid: &record.uid, created: record.created };
+        match &record.spread {
+            Some(spread) => self.refusals_of_spread(asker, &record.asks, spread),
+            None => self.refusals(asker, &record.asks),
+        }
+    }
+
     /// What of an object in a namespace is refused.
     pub fn refusals(&self, asker: Asker<'_>, asks: &[Ask]) -> Vec<Refused> {
         let Some(namespace) = &asker.object.namespace else { return Vec::new() };
@@ -90,6 +99,17 @@ impl<'w> Foreigners<'w> {
         alone.chain(self.shared(&reached, asker, asks)).collect()
     }
 
+    /// The keys that an object in a namespace reads, as far as they can be told; each with its place in the list of asks.
+    pub fn keys(&self, object: &ForeignName, asks: &[Ask]) -> Vec<(usize, CanonicalKey)> {
+        let scope = object.namespace.as_deref().and_then(|namespace| scope_of(namespace, self.world).ok());
+        let Some(scope) = scope else { return Vec::new() };
+        let located = |(at, ask): (usize, &Ask)| match &ask.what {
+            What::Read { from, .. } => Some((at, self.locate(object, from, &ask.key, &scope).ok()?)),
+            _ => None,
+        };
+        asks.iter().enumerate().filter_map(located).collect()
+    }
+
     /// What breaks the rule now, of all that was observed.
     pub fn findings(&self) -> Vec<Violation> {
         let world = self.world.world;
@@ -97,11 +117,7 @@ impl<'w> Foreigners<'w> {
     }
 
     fn findings_of(&self, name: &ForeignName, record: &Record) -> Vec<Violation> {
-        let asker = Asker { object: name, uid: &record.uid, created: record.created };
-        let refused = match &record.spread {
-            Some(spread) => self.refusals_of_spread(asker, &record.asks, spread),
-            None => self.refusals(asker, &record.asks),
-        };
+        let refused = self.refusals_of(name, record);
         let mut found: BTreeMap<(Arc<str>, Reason), (usize, String)> = BTreeMap::new();
         for refused in refused {
             let Ok(scope) = scope_of(&refused.namespace, self.world) else { continue };

@@ -2,7 +2,6 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
@@ -33,16 +32,24 @@ impl<'o> Place<'o> {
         Self { key: None, ..self }
     }
 
+    /// Whether it is a value of the object's own data.
+    pub fn is_data(self) -> bool {
+        !self.is_name() && !self.field.starts_with("metadata.")
+    }
+
     /// Whether the name of a key is meant.
     pub fn is_name(self) -> bool {
         self.key.is_none()
     }
 }
 
+/// Bytes of the shortest value that is compared at all: whole, and for the report alone.
+pub const SHORTEST: usize = 8;
+
 /// A part of an object that is looked at by itself.
 struct Piece<'o> {
     place: Place<'o>,
-    written: Cow<'o, [u8]>,
+    written: &'o [u8],
     /// Kubernetes' own base64.
     coded: bool,
 }
@@ -61,7 +68,7 @@ impl<'o> Content<'o> {
         for (field, coded) in [("data", data_is_coded), ("stringData", false), ("binaryData", true)] {
             for (key, value) in object.get(field).and_then(Value::as_object).into_iter().flat_map(Map::iter) {
                 if let Some(text) = value.as_str() {
-                    content.add(field, key, text.as_bytes().into(), coded);
+                    content.add(field, key, text, coded);
                 }
             }
         }
@@ -69,50 +76,50 @@ impl<'o> Content<'o> {
         content
     }
 
-    /// Of a Secret.
-    pub fn of_secret(secret: &'o Secret) -> Self {
+    /// Of labels and annotations alone.
+    pub fn of_metadata(metadata: &'o ObjectMeta) -> Self {
         let mut content = Self::default();
-        for (key, value) in secret.data.iter().flatten() {
-            content.add("data", key, (&*value.0).into(), false);
-        }
-        content.add_metadata(&secret.metadata);
+        content.add_metadata(metadata);
         content
     }
 
-    /// Of a ConfigMap.
-    pub fn of_config_map(map: &'o ConfigMap) -> Self {
-        let mut content = Self::default();
-        for (key, value) in map.data.iter().flatten() {
-            content.add("data", key, value.as_bytes().into(), false);
-        }
-        for (key, value) in map.binary_data.iter().flatten() {
-            content.add("binaryData", key, (&*value.0).into(), false);
-        }
-        content.add_metadata(&map.metadata);
-        content
+    /// And of pairs in a field; `coded`: their values are in Kubernetes' own base64.
+    pub fn with(
+        mut self,
+        field: &'static str,
+        pairs: impl IntoIterator<Item = (&'o str, &'o str)>,
+        coded: bool,
+    ) -> Self {
+        pairs.into_iter().for_each(|(key, value)| self.add(field, key, value, coded));
+        self
     }
 
     fn add_metadata(&mut self, metadata: &'o ObjectMeta) {
         for (field, pairs) in [("metadata.labels", &metadata.labels), ("metadata.annotations", &metadata.annotations)] {
             for (key, value) in pairs.iter().flatten() {
-                self.add(field, key, value.as_bytes().into(), false);
+                self.add(field, key, value, false);
             }
         }
     }
 
-    fn add(&mut self, field: &'static str, key: &'o str, written: Cow<'o, [u8]>, coded: bool) {
-        self.pieces.push(Piece { place: Place { field, key: None }, written: key.as_bytes().into(), coded: false });
-        self.pieces.push(Piece { place: Place { field, key: Some(key) }, written, coded });
+    /// What is too short to be a value is left out at once: an object may have very many keys.
+    fn add(&mut self, field: &'static str, key: &'o str, value: &'o str, coded: bool) {
+        let (name, named) = (Place { field, key: None }, Place { field, key: Some(key) });
+        for (place, text, coded) in [(name, key, false), (named, value, coded)] {
+            if text.len() >= SHORTEST {
+                self.pieces.push(Piece { place, written: text.as_bytes(), coded });
+            }
+        }
     }
 
     /// What is not in an earlier state of the object, under the same key.
     pub fn since(mut self, before: &Content<'_>) -> Self {
-        let known: BTreeMap<_, &[u8]> = before.pieces.iter().map(|piece| (piece.id(), &*piece.written)).collect();
-        self.pieces.retain(|piece| known.get(&piece.id()) != Some(&&*piece.written));
+        let known: BTreeMap<_, &[u8]> = before.pieces.iter().map(|piece| (piece.id(), piece.written)).collect();
+        self.pieces.retain(|piece| known.get(&piece.id()) != Some(&piece.written));
         self
     }
 
-    /// Leaves out what is too short to hold a value.
+    /// Leaves out what is too short to hold a value that is searched for.
     pub fn worth_a_look(mut self) -> Self {
         self.pieces.retain(|piece| piece.written.len() >= super::WINDOW);
         self
@@ -138,11 +145,11 @@ impl<'o> Content<'o> {
 impl Piece<'_> {
     /// What it is known by: its place, or the name that it is.
     fn id(&self) -> (Place<'_>, &[u8]) {
-        (self.place, if self.place.is_name() { &*self.written } else { &[] })
+        (self.place, if self.place.is_name() { self.written } else { &[] })
     }
 
     fn text(&self) -> Cow<'_, [u8]> {
-        let decoded = self.coded.then(|| BASE64_STANDARD.decode(&*self.written).ok()).flatten();
-        decoded.map_or(Cow::Borrowed(&*self.written), Cow::Owned)
+        let decoded = self.coded.then(|| BASE64_STANDARD.decode(self.written).ok()).flatten();
+        decoded.map_or(Cow::Borrowed(self.written), Cow::Owned)
     }
 }

@@ -23,16 +23,35 @@ const DIGITS: [u8; 256] = {
     digits
 };
 
+/// Bytes that can be in a run: digits, and what may be between them where a line ends.
+const IN_RUN: [bool; 256] = {
+    let mut can = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        can[byte] = DIGITS[byte] != NO_DIGIT || (byte as u8).is_ascii_whitespace();
+        byte += 1;
+    }
+    can
+};
+
+fn is_digit(byte: &u8) -> bool {
+    DIGITS[usize::from(*byte)] != NO_DIGIT
+}
+
 /// The parts of a text that may be base64: digits, with line breaks and the blanks around them among them.
 pub(super) fn runs(text: &[u8]) -> impl Iterator<Item = Range<usize>> {
     let mut at = 0;
     std::iter::from_fn(move || {
         loop {
-            at += text.get(at..)?.iter().position(|byte| DIGITS[usize::from(*byte)] != NO_DIGIT)?;
+            // The shortest covers as many bytes at least: of what is no text, nearly all is passed over so.
+            while let Some(other) = text.get(at..at + SHORTEST_RUN)?.iter().rposition(|b| !IN_RUN[usize::from(*b)]) {
+                at += other + 1;
+            }
+            at += text.get(at..)?.iter().position(is_digit)?;
             let (start, mut digits) = (at, 0);
             let mut end = at;
             loop {
-                let more = text[at..].iter().take_while(|byte| DIGITS[usize::from(**byte)] != NO_DIGIT).count();
+                let more = text[at..].iter().take_while(|byte| is_digit(byte)).count();
                 digits += more;
                 at += more;
                 if more > 0 {
@@ -43,7 +62,7 @@ pub(super) fn runs(text: &[u8]) -> impl Iterator<Item = Range<usize>> {
                     break;
                 }
                 at += blank;
-                if text.get(at).is_none_or(|byte| DIGITS[usize::from(*byte)] == NO_DIGIT) {
+                if !text.get(at).is_some_and(is_digit) {
                     break;
                 }
             }
@@ -54,27 +73,87 @@ pub(super) fn runs(text: &[u8]) -> impl Iterator<Item = Range<usize>> {
     })
 }
 
-/// The digits of a run.
-pub(super) fn digits(run: &[u8]) -> Vec<u8> {
-    let mut digits = Vec::with_capacity(run.len());
-    for line in run.split(|byte| DIGITS[usize::from(*byte)] == NO_DIGIT) {
-        digits.extend(line.iter().map(|byte| DIGITS[usize::from(*byte)]));
-    }
-    digits
+/// The runs of base64 in a text, from which they are read at any alignment.
+#[derive(Default)]
+pub(super) struct Runs {
+    /// Six bits a digit; each run filled up with zeros.
+    packed: Vec<u8>,
+    /// Where each begins in it, and how many digits it has.
+    each: Vec<(usize, usize)>,
+    /// Of the run at hand.
+    digits: Vec<u8>,
 }
 
-/// What base64 digits stand for.
-pub(super) fn decoded(digits: &[u8]) -> Vec<u8> {
-    let (whole, rest) = digits.as_chunks::<4>();
-    let mut out = vec![0; whole.len() * 3];
-    for (bytes, [a, b, c, d]) in out.as_chunks_mut::<3>().0.iter_mut().zip(whole) {
-        *bytes = [a << 2 | b >> 4, b << 4 | c >> 2, c << 6 | d];
+impl Runs {
+    /// How many alignments there are: four digits are three bytes.
+    pub(super) const ALIGNMENTS: usize = 4;
+
+    /// Takes those of a text that are of interest, in place of what there was.
+    pub(super) fn take(&mut self, text: &[u8], of_interest: &dyn Fn(&Range<usize>) -> bool) {
+        self.packed.clear();
+        self.each.clear();
+        runs(text).filter(|run| of_interest(run)).for_each(|run| self.add(&text[run]));
     }
-    if let [a, b, more @ ..] = rest {
-        out.push(a << 2 | b >> 4);
-        out.extend(more.first().map(|c| b << 4 | c >> 2));
+
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.each.is_empty()
     }
-    out
+
+    fn add(&mut self, run: &[u8]) {
+        // One digit over and over is nothing that is hard to guess.
+        if run.iter().all(|digit| *digit == run[0]) {
+            return;
+        }
+        self.digits.clear();
+        self.digits.extend(run.iter().map(|byte| DIGITS[usize::from(*byte)]));
+        if self.digits.contains(&NO_DIGIT) {
+            self.digits.retain(|digit| *digit != NO_DIGIT);
+        }
+        let (whole, rest) = self.digits.as_chunks::<4>();
+        let mut last = [0; 4];
+        last[..rest.len()].copy_from_slice(rest);
+        let start = self.packed.len();
+        self.each.push((start, self.digits.len()));
+        self.packed.resize(start + 3 * (whole.len() + 1), 0);
+        let room = self.packed[start..].as_chunks_mut::<3>().0;
+        for (bytes, [a, b, c, d]) in room.iter_mut().zip(whole.iter().chain([&last])) {
+            *bytes = [a << 2 | b >> 4, b << 4 | c >> 2, c << 6 | d];
+        }
+    }
+
+    /// What the digits of each stand for without the first few of them: all in one text, since there may be very many short
+    /// ones, with a zero behind each.
+    pub(super) fn read(&self, without: usize, into: &mut Vec<u8>) {
+        into.clear();
+        into.reserve(self.packed.len());
+        let shift = without * 6 % 8;
+        for (start, digits) in &self.each {
+            let bytes = &self.packed[start + without * 6 / 8..];
+            let length = Self::length(*digits, without);
+            match shift {
+                0 => into.extend_from_slice(&bytes[..length]),
+                _ => {
+                    into.extend(bytes[..length].iter().zip(&bytes[1..]).map(|(a, b)| a << shift | b >> (8 - shift)));
+                }
+            }
+            into.push(0);
+        }
+    }
+
+    /// Where each is in that text.
+    pub(super) fn parts(&self, without: usize) -> impl Iterator<Item = Range<usize>> {
+        self.each.iter().scan(0, move |at, (_, digits)| {
+            let part = *at..*at + Self::length(*digits, without);
+            *at = part.end + 1;
+            Some(part)
+        })
+    }
+
+    /// A run has more digits than are ever left out.
+    fn length(digits: usize, without: usize) -> usize {
+        (digits - without) * 6 / 8
+    }
 }
 
 /// A text without its escapes, and where they were in it.
@@ -161,7 +240,7 @@ fn percent_escape(after: &[u8]) -> Option<(char, usize)> {
 }
 
 /// Without the blanks that lines begin with and carriage returns: a key as YAML indents it. None: there are none.
-pub(super) fn dedented(text: &[u8]) -> Option<Vec<u8>> {
+pub fn dedented(text: &[u8]) -> Option<Vec<u8>> {
     let indented = |pair: &[u8; 2]| matches!(pair, [b'\n', b' ' | b'\t'] | [b'\r', b'\n']);
     if !text.contains(&b'\n') || !text.array_windows::<2>().any(indented) {
         return None;
@@ -237,15 +316,28 @@ mod tests {
         fn base64_is_read_at_its_alignment(value in prop::collection::vec(any::<u8>(), 17..80), url in any::<bool>()) {
             let text = if url { URL_SAFE_NO_PAD.encode(&value) } else { STANDARD.encode(&value) };
             let run = runs(text.as_bytes()).next().unwrap();
-            prop_assert_eq!(decoded(&digits(&text.as_bytes()[run])), value);
+            let (mut runs, mut read) = (Runs::default(), Vec::new());
+            runs.take(format!("{text} {text}").as_bytes(), &|_| true);
+            runs.read(0, &mut read);
+            prop_assert_eq!(&read, &[&value[..], &[0]].concat().repeat(2));
+            let each: Vec<u8> = text.as_bytes()[run].iter().flat_map(|d| (0..6).rev().map(|n| DIGITS[usize::from(*d)] >> n & 1)).collect();
+            for without in 1..4 {
+                let bytes = each[6 * without..].as_chunks::<8>().0.iter();
+                let expected: Vec<u8> = bytes.map(|bits| bits.iter().fold(0, |byte, bit| byte << 1 | bit)).collect();
+                runs.read(without, &mut read);
+                prop_assert_eq!(&read, &[&expected[..], &[0]].concat().repeat(2));
+                prop_assert!(runs.parts(without).all(|part| read[part] == expected) && runs.parts(without).count() == 2);
+            }
         }
 
         #[test]
         fn nothing_panics_or_grows(bytes in prop::collection::vec(any::<u8>(), 0..400), text in r"[\\%u0-9a-fA-F\n\r ]{0,80}") {
             for input in [&bytes[..], text.as_bytes()] {
-                for run in runs(input) {
-                    let digits = digits(&input[run]);
-                    (0..4).for_each(|at| assert!(decoded(&digits[at..]).len() <= input.len()));
+                let (mut runs, mut read) = (Runs::default(), Vec::new());
+                runs.take(input, &|_| true);
+                for without in 0..4 {
+                    runs.read(without, &mut read);
+                    assert!(read.len() <= input.len());
                 }
                 prop_assert!(Unescaped::of(input).is_none_or(|undone| undone.text.len() < input.len()));
                 prop_assert!(dedented(input).is_none_or(|plain| plain.len() < input.len()));

@@ -1,6 +1,7 @@
 //! The marks of everything that is held, by window.
 
-use super::mark::Mark;
+use super::WINDOW;
+use super::mark::{Mark, Marker};
 use std::collections::BTreeSet;
 
 /// Marks by generation and window. Cloned only where a search still reads while it changes (see `World::marks`).
@@ -18,19 +19,21 @@ pub struct Table {
     filter: Filter,
 }
 
-/// A bit for each window, by the first bits of its hash: nearly every position of a text ends here. Bits of what is gone
-/// stay until it is made anew.
+/// Two bits for each window, in the word that others of its hash name: nearly every position of a text ends here, after
+/// one look at memory. Bits of what is gone stay until it is made anew.
 #[derive(Debug, Clone)]
 struct Filter {
+    /// A power of two of words.
     bits: Box<[u64]>,
-    shift: u32,
     set: usize,
 }
 
 /// So many bits for each mark, at least.
 const BITS_PER_MARK: usize = 32;
-/// Bits of the smallest filter, as a power of two.
-const LEAST: u32 = 12;
+/// Words of the smallest filter.
+const LEAST: usize = 1 << 6;
+/// Words of the largest, for a million marks and more: so many bits of a hash are of the whole window.
+const MOST: usize = 1 << 20;
 
 impl MarkIndex {
     /// Adds the mark of a value.
@@ -77,9 +80,51 @@ impl MarkIndex {
     }
 }
 
+/// How far a text has been rolled over.
+pub(super) struct Rolling<'m> {
+    marker: &'m Marker,
+    hash: u64,
+    at: usize,
+}
+
+impl<'m> Rolling<'m> {
+    /// Up to where the first window ends, but for its last byte.
+    pub(super) fn over(text: &[u8], marker: &'m Marker) -> Self {
+        let at = text.len().min(WINDOW - 1);
+        Self { marker, hash: text[..at].iter().fold(0, |hash, byte| marker.roll(hash, *byte)), at }
+    }
+}
+
 impl Table {
+    /// Goes on with a text until a window ends that may be of a value: its hash, and where it ends.
+    pub(super) fn next_of(&self, text: &[u8], rolling: &mut Rolling<'_>) -> Option<(u64, usize)> {
+        let Rolling { marker, mut hash, mut at } = *rolling;
+        // Eight positions at a time while there is nothing in them: this loop is most of what a search costs.
+        while let Some(chunk) = text.get(at..)?.first_chunk::<8>() {
+            let (mut ahead, mut any) = (hash, 0);
+            for byte in chunk {
+                ahead = marker.roll(ahead, *byte);
+                any |= self.filter.bit(ahead);
+            }
+            if any & 1 == 1 {
+                break;
+            }
+            (hash, at) = (ahead, at + 8);
+        }
+        for byte in &text[at..] {
+            (hash, at) = (marker.roll(hash, *byte), at + 1);
+            if self.filter.has(hash) {
+                *rolling = Rolling { marker, hash, at };
+                return Some((hash, at));
+            }
+        }
+        rolling.at = text.len();
+        None
+    }
+
     /// Whether a window with this hash may be of a value.
-    pub(super) fn may_have(&self, window: u64) -> bool {
+    #[cfg(test)]
+    fn may_have(&self, window: u64) -> bool {
         self.filter.has(window)
     }
 
@@ -95,25 +140,43 @@ impl Table {
 
 impl Filter {
     fn of(windows: impl Iterator<Item = u64>, count: usize) -> Self {
-        let size = (2 * BITS_PER_MARK * count).next_power_of_two().ilog2().max(LEAST);
-        let mut filter = Self { bits: vec![0; 1 << (size - 6)].into(), shift: 64 - size, set: 0 };
+        let words = (2 * BITS_PER_MARK * count / 64).next_power_of_two().clamp(LEAST, MOST);
+        let mut filter = Self { bits: vec![0; words].into(), set: 0 };
         windows.for_each(|window| filter.set(window));
         filter
     }
 
     fn set(&mut self, window: u64) {
-        let bit = window >> self.shift;
-        self.bits[(bit >> 6) as usize] |= 1 << (bit & 63);
+        let word = self.word(window);
+        self.bits[word] |= 1 << Self::first(window) | 1 << Self::second(window);
         self.set += 1;
     }
 
     fn has(&self, window: u64) -> bool {
-        let bit = window >> self.shift;
-        self.bits[(bit >> 6) as usize] >> (bit & 63) & 1 == 1
+        self.bit(window) & 1 == 1
+    }
+
+    /// The last bit says whether both are set; the others say nothing.
+    fn bit(&self, window: u64) -> u64 {
+        let word = self.bits[self.word(window)];
+        word >> Self::first(window) & word >> Self::second(window)
+    }
+
+    /// By bits that are of the whole window: the last of a hash are only of its last bytes.
+    fn word(&self, window: u64) -> usize {
+        (window >> 44) as usize & (self.bits.len() - 1)
+    }
+
+    fn first(window: u64) -> u64 {
+        window >> 38 & 63
+    }
+
+    fn second(window: u64) -> u64 {
+        window >> 32 & 63
     }
 
     fn is_full(&self) -> bool {
-        self.set * BITS_PER_MARK > self.bits.len() * 64
+        self.bits.len() < MOST && self.set * BITS_PER_MARK > self.bits.len() * 64
     }
 }
 

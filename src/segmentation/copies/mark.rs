@@ -1,6 +1,7 @@
 //! What is kept of a value, to find it again: keyed hashes, its length, and where in it the window is.
 
 use super::WINDOW;
+use crate::segmentation::fingerprint::Fingerprint;
 use std::fmt;
 
 /// What finds one value. It tells nothing without the key.
@@ -23,6 +24,8 @@ pub struct Marks {
     pub generation: u32,
     /// In the order of the fingerprints.
     pub each: Box<[Mark]>,
+    /// Fingerprints of values that are easy to guess: only compared whole, and only for the platform's report.
+    pub weak: Box<[Fingerprint]>,
 }
 
 /// Bytes of a mark in a seal.
@@ -41,6 +44,8 @@ pub struct Marker {
     gear: [u64; 256],
     /// base^(2^k).
     powers: [u64; POWERS],
+    /// base^3.
+    cube: u64,
 }
 
 impl fmt::Debug for Mark {
@@ -89,7 +94,17 @@ impl Marks {
         let chunks = bytes.as_chunks::<SEALED>().0;
         let each =
             if chunks.len() == fingerprints { chunks.iter().map(Mark::from_sealed).collect() } else { [].into() };
-        Self { generation, each }
+        Self { generation, each, weak: [].into() }
+    }
+
+    /// With the fingerprints of weak values, as they were sealed.
+    pub fn with_weak(self, bytes: &[u8]) -> Self {
+        Self { weak: bytes.as_chunks::<16>().0.iter().copied().map(Fingerprint).collect(), ..self }
+    }
+
+    /// Those as they are sealed.
+    pub fn weak_to_sealed(&self) -> Vec<u8> {
+        self.weak.iter().flat_map(|print| print.0).collect()
     }
 }
 
@@ -102,7 +117,7 @@ impl Marker {
         for k in 1..POWERS {
             powers[k] = multiply(powers[k - 1], powers[k - 1]);
         }
-        Self { gear: std::array::from_fn(word), powers }
+        Self { gear: std::array::from_fn(word), cube: multiply(powers[0], powers[1]), powers }
     }
 
     /// The mark of a value; None if it is shorter than a window. The window is the one with the most distinct bytes, so that
@@ -128,7 +143,7 @@ impl Marker {
             }
         }
         let (_, window, at) = best?;
-        let whole = value.iter().fold(0, |hash, byte| self.extend(hash, *byte));
+        let whole = self.whole(value);
         Some(Mark { window, whole, at: u32::try_from(at).ok()?, length: u32::try_from(value.len()).ok()? })
     }
 
@@ -140,6 +155,20 @@ impl Marker {
     /// The polynomial hash, one byte on.
     fn extend(&self, hash: u64, byte: u8) -> u64 {
         reduce(multiply(hash, self.powers[0]) + u64::from(byte) + 1)
+    }
+
+    /// Likewise four bytes on, at the cost of one: but for the first, the products do not wait for each other.
+    fn extend_by_four(&self, hash: u64, [a, b, c, d]: [u8; 4]) -> u64 {
+        let times = |byte: u8, power: u64| (u128::from(byte) + 1) * u128::from(power);
+        let new = times(a, self.cube) + times(b, self.powers[1]) + times(c, self.powers[0]) + u128::from(d) + 1;
+        fold(u128::from(hash) * u128::from(self.powers[2]) + new)
+    }
+
+    /// The polynomial hash of a text.
+    pub(super) fn whole(&self, text: &[u8]) -> u64 {
+        let (fours, rest) = text.as_chunks::<4>();
+        let hash = fours.iter().fold(0, |hash, four| self.extend_by_four(hash, *four));
+        rest.iter().fold(hash, |hash, byte| self.extend(hash, *byte))
     }
 
     /// base^exponent.
@@ -159,7 +188,7 @@ impl Prefixes {
         let mut hash = 0;
         hashes.push(hash);
         for chunk in text.as_chunks::<{ Self::STEP }>().0 {
-            hash = chunk.iter().fold(hash, |hash, byte| marker.extend(hash, *byte));
+            hash = marker.extend_by_four(hash, *chunk);
             hashes.push(hash);
         }
         Self(hashes)
@@ -182,7 +211,11 @@ fn reduce(value: u64) -> u64 {
 }
 
 fn multiply(a: u64, b: u64) -> u64 {
-    let product = u128::from(a) * u128::from(b);
+    fold(u128::from(a) * u128::from(b))
+}
+
+/// Below the prime again, of less than 2^123.
+fn fold(product: u128) -> u64 {
     reduce((product as u64 & PRIME) + (product >> 61) as u64)
 }
 
@@ -206,9 +239,9 @@ mod tests {
     #[test]
     fn a_mark_survives_its_seal() {
         let each = [marker(1).mark(b"a value of enough bytes").unwrap(), marker(1).mark(&[7; 300]).unwrap()];
-        let marks = Marks { generation: 9, each: each.into() };
-        assert_eq!(Marks::from_sealed(9, &marks.to_sealed(), 2), marks);
-        assert_eq!(Marks::from_sealed(9, &[], 2), Marks { generation: 9, each: [].into() });
+        let marks = Marks { generation: 9, each: each.into(), weak: [Fingerprint([7; 16])].into() };
+        assert_eq!(Marks::from_sealed(9, &marks.to_sealed(), 2).with_weak(&marks.weak_to_sealed()), marks);
+        assert_eq!(Marks::from_sealed(9, &[], 2), Marks { generation: 9, ..Marks::default() });
         assert_eq!(Marks::from_sealed(9, &marks.to_sealed()[1..], 2).each.len(), 0);
     }
 

@@ -13,8 +13,9 @@
 //! to be slow is refused instead.
 //!
 //! Looked at: the bytes as they are, without line indentation, with JSON and percent escapes undone, and what is base64 in
-//! them (either alphabet, padded or not, wrapped, at any alignment), to a depth of two. Not found: a value that was cut,
-//! encrypted, compressed or encoded otherwise.
+//! them (either alphabet, padded or not, wrapped, at any alignment), to a depth of two. A value that is itself indented is marked
+//! without its indentation, too, so that it is found however it is indented. Not found: a value that was cut, encrypted,
+//! compressed or encoded otherwise.
 
 mod content;
 mod forms;
@@ -25,10 +26,11 @@ mod search;
 #[cfg(test)]
 mod tests;
 
-pub use content::{Content, Place};
+pub use content::{Content, Place, SHORTEST};
+pub use forms::dedented;
 pub use index::MarkIndex;
 pub use mark::{MARKER_BYTES, Mark, Marker, Marks};
-pub use scan::{RULE, Scan, scan};
+pub use scan::{Owners, RULE, Scan, scan};
 pub use search::{Exhausted, Search};
 
 /// Bytes of the window by which a value is looked for; nothing shorter is.

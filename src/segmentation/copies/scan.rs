@@ -1,6 +1,6 @@
 //! The background scan of one object: the same search as at admission, for what was there before or got past.
 
-use super::content::{Content, Place};
+use super::content::{Content, Place, SHORTEST};
 use super::index::MarkIndex;
 use super::search::Search;
 use crate::api::Reason;
@@ -18,27 +18,37 @@ pub const RULE: &str = "Copies";
 const PATIENCE: usize = 16;
 /// So many places are named in one message.
 const SHOWN: usize = 5;
+/// Bytes of the longest text that is compared with values that are easy to guess.
+const LONGEST_WEAK: usize = 256;
 
 /// What the scan of an object found.
 #[derive(Debug, Default, PartialEq)]
 pub struct Scan {
-    /// One for each segment whose values are there and may not be.
+    /// One for each segment whose values are there and may not be, and one for each whose weak values are.
     pub violations: Vec<Violation>,
     /// Whether it was given up: the object is made so that comparing it takes too long.
     pub exhausted: bool,
 }
 
-/// Looks for the values of other segments in a Secret or ConfigMap. `owners` says whose a value is that is found in the
-/// object's namespace (see [`crate::segmentation::authorize::owners`]); it is asked only for what was found, so that nothing
-/// need be locked meanwhile.
+/// Says whose the value with a fingerprint is, seen from the object's namespace; asked only for what was found or is short, so
+/// that nothing need be locked meanwhile.
+pub type Owners<'o> = &'o dyn Fn(&Fingerprint) -> Vec<Owner>;
+
+/// The places where values are, by the segment that owns them.
+type Places<'o> = BTreeMap<String, BTreeSet<Place<'o>>>;
+
+/// Looks for the values of other segments in a Secret or ConfigMap. `owners` are those of values that are hard to guess (see
+/// [`crate::segmentation::authorize::owners`]), `owners_of_weak` those of others: a whole entry of the data is compared with
+/// these.
 pub fn scan(
     content: &Content<'_>,
     object: &ObjectRef,
     marks: &MarkIndex,
     keys: &SealKeys,
-    owners: &dyn Fn(&Fingerprint) -> Vec<Owner>,
+    owners: Owners<'_>,
+    owners_of_weak: Owners<'_>,
 ) -> Scan {
-    let mut places: BTreeMap<String, BTreeSet<Place<'_>>> = BTreeMap::new();
+    let (mut places, mut weak) = (Places::new(), Places::new());
     let mut names_are_values = false;
     let mut exhausted = false;
     for (place, text) in content.texts() {
@@ -51,23 +61,43 @@ pub fn scan(
             ControlFlow::Continue(())
         });
         exhausted |= looked.is_err();
-    }
-    let violation = |(segment, places): (String, BTreeSet<Place<'_>>)| {
-        let shown = places.iter().map(|place| if names_are_values { place.unnamed() } else { *place });
-        let mut shown: Vec<String> = shown.collect::<BTreeSet<_>>().iter().take(SHOWN).map(Place::to_string).collect();
-        if places.len() > SHOWN {
-            shown.push(format!("{} more", places.len() - SHOWN));
+        let whole = text.trim_ascii();
+        if place.is_data() && (SHORTEST..=LONGEST_WEAK).contains(&whole.len()) {
+            for owner in keys.fingerprints(whole).flat_map(|print| owners_of_weak(&print)) {
+                weak.entry(owner.segment).or_default().insert(place);
+            }
         }
-        Violation {
+    }
+    let mut violations = Vec::new();
+    for (found, reason, text) in [
+        (
+            places,
+            Reason::ValueCopied,
+            "a value of this segment is in {}: remove it there, then rotate it in the manager; who needs it claims a key of its own with a ScopedSecret",
+        ),
+        (
+            weak,
+            Reason::WeakValueCopied,
+            "a value of this segment that is easy to guess is also in {}: if that is no coincidence, remove it there; set one in the manager that is hard to guess; what is no secret belongs into rules.uniqueValues.ignore of the policy",
+        ),
+    ] {
+        violations.extend(found.into_iter().map(|(segment, places)| Violation {
             segment: segment.as_str().into(),
             rule: RULE,
-            reason: Reason::ValueCopied,
+            reason,
             object: object.clone(),
-            message: format!(
-                "a value of this segment is in {}: remove it there, then rotate it in the manager; who needs it claims a key of its own with a ScopedSecret",
-                shown.join(", ")
-            ),
-        }
-    };
-    Scan { violations: places.into_iter().map(violation).collect(), exhausted }
+            message: text.replace("{}", &shown(&places, names_are_values)),
+        }));
+    }
+    Scan { violations, exhausted }
+}
+
+/// The first of the places; none by its name where the name of a key is itself a value.
+fn shown(places: &BTreeSet<Place<'_>>, names_are_values: bool) -> String {
+    let shown = places.iter().map(|place| if names_are_values { place.unnamed() } else { *place });
+    let mut shown: Vec<String> = shown.collect::<BTreeSet<_>>().iter().take(SHOWN).map(Place::to_string).collect();
+    if places.len() > SHOWN {
+        shown.push(format!("{} more", places.len() - SHOWN));
+    }
+    shown.join(", ")
 }

@@ -1,20 +1,20 @@
 //! The search: every form of a text, every window of it, within a bounded amount of work.
 
 use super::WINDOW;
-use super::forms::{Unescaped, decoded, dedented, digits, runs};
-use super::index::{MarkIndex, Table};
+use super::forms::{Runs, Unescaped, dedented};
+use super::index::{MarkIndex, Rolling, Table};
 use super::mark::{Mark, Marker, Prefixes};
 use crate::segmentation::fingerprint::Fingerprint;
 use crate::segmentation::seal::SealKeys;
 use std::collections::HashSet;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 /// How often base64 is undone, one inside the other.
 const DEPTH: u8 = 2;
 /// How often escapes are undone, one after the other: JSON in JSON, and a URL in it.
 const ESCAPES: u8 = 3;
 
-/// Steps for each byte of what is searched. A text that is base64 of base64 at every alignment takes 17.
+/// Steps for each byte of what is searched. A text of short runs of base64 of base64, at every alignment, takes 17.
 const STEPS_PER_BYTE: usize = 32;
 /// Steps for what is short.
 const STEPS_AT_LEAST: usize = 1 << 20;
@@ -45,13 +45,15 @@ pub struct Search<'k> {
     seen: HashSet<(u32, Mark)>,
     steps: usize,
     limit: usize,
+    /// Room for what is base64 in a text, and for what that stands for.
+    spare: Vec<(Runs, Vec<u8>)>,
 }
 
 impl<'k> Search<'k> {
     /// A search over so many bytes; `patience` times the work that a request may take.
     pub fn new(marks: &'k MarkIndex, keys: &'k SealKeys, bytes: usize, patience: usize) -> Self {
         let limit = bytes.saturating_mul(STEPS_PER_BYTE).saturating_add(STEPS_AT_LEAST).saturating_mul(patience);
-        Self { marks, keys, seen: HashSet::new(), steps: 0, limit }
+        Self { marks, keys, seen: HashSet::new(), steps: 0, limit, spare: Vec::new() }
     }
 
     /// Tells every value that is in a text, in any form. Whether it went to the end: Break means that `found` had enough.
@@ -86,8 +88,13 @@ impl<'k> Search<'k> {
             return ControlFlow::Continue(());
         }
         self.windows(text, found)?;
-        self.base64(text, depth, |_| true, found)?;
-        // What is no text has neither lines nor escapes; of wrongly aligned base64 that is nearly all.
+        self.base64(text, depth, &|_| true, found)?;
+        self.lines_and_escapes(text, depth, found)
+    }
+
+    /// A text without its indentation, and without its escapes.
+    fn lines_and_escapes(&mut self, text: &[u8], depth: u8, found: Found<'_>) -> ControlFlow<End> {
+        // What is no text has neither; of wrongly aligned base64 that is nearly all.
         if std::str::from_utf8(text).is_err() {
             return ControlFlow::Continue(());
         }
@@ -99,7 +106,7 @@ impl<'k> Search<'k> {
             let Some(undone) = escaped else { break };
             self.windows(&undone.text, found)?;
             // The other runs are those of the text before.
-            self.base64(&undone.text, depth, |run| undone.changed_in(run), found)?;
+            self.base64(&undone.text, depth, &|run| undone.changed_in(run), found)?;
             escaped = Unescaped::of(&undone.text);
         }
         ControlFlow::Continue(())
@@ -110,17 +117,25 @@ impl<'k> Search<'k> {
         &mut self,
         text: &[u8],
         depth: u8,
-        of_interest: impl Fn(&std::ops::Range<usize>) -> bool,
+        of_interest: &dyn Fn(&Range<usize>) -> bool,
         found: Found<'_>,
     ) -> ControlFlow<End> {
         let Some(depth) = depth.checked_sub(1) else { return ControlFlow::Continue(()) };
         self.spend(text.len())?;
-        for run in runs(text).filter(of_interest) {
-            let digits = digits(&text[run]);
-            for start in 0..4 {
-                self.forms(&decoded(&digits[start..]), depth, found)?;
+        let (mut runs, mut decoded) = self.spare.pop().unwrap_or_default();
+        runs.take(text, of_interest);
+        let alignments = if runs.is_empty() { 0 } else { Runs::ALIGNMENTS };
+        for without in 0..alignments {
+            runs.read(without, &mut decoded);
+            self.windows(&decoded, found)?;
+            self.base64(&decoded, depth, &|_| true, found)?;
+            if [b'\n', b'\\', b'%'].iter().any(|mark| decoded.contains(mark)) {
+                for part in runs.parts(without) {
+                    self.lines_and_escapes(&decoded[part], depth, found)?;
+                }
             }
         }
+        self.spare.push((runs, decoded));
         ControlFlow::Continue(())
     }
 
@@ -131,14 +146,10 @@ impl<'k> Search<'k> {
             // What was sealed under a key that is gone cannot be found.
             let Some(marker) = keys.marker(table.generation) else { continue };
             self.spend(text.len())?;
-            let mut prefixes = None;
-            let (head, tail) = text.split_at_checked(WINDOW - 1).unwrap_or((text, &[]));
-            let mut hash = head.iter().fold(0, |hash, byte| marker.roll(hash, *byte));
-            for (i, byte) in tail.iter().enumerate() {
-                hash = marker.roll(hash, *byte);
-                if table.may_have(hash) {
-                    self.at_window(text, i + WINDOW, hash, (table, marker), &mut prefixes, found)?;
-                }
+            let mut hashes = Hashes { text, marker, alone: 0, prefixes: None };
+            let mut rolling = Rolling::over(text, marker);
+            while let Some((window, end)) = table.next_of(text, &mut rolling) {
+                self.at_window(end, window, table, &mut hashes, found)?;
             }
         }
         ControlFlow::Continue(())
@@ -147,25 +158,22 @@ impl<'k> Search<'k> {
     /// The values whose window may end here.
     fn at_window(
         &mut self,
-        text: &[u8],
         end: usize,
         window: u64,
-        (table, marker): (&Table, &Marker),
-        prefixes: &mut Option<Prefixes>,
+        table: &Table,
+        hashes: &mut Hashes<'_>,
         found: Found<'_>,
     ) -> ControlFlow<End> {
         self.spend(LOOK_UP)?;
+        let text = hashes.text;
         for mark in table.with_window(window) {
             self.spend(COMPARE)?;
             let Some((start, end)) = mark.span(end, text.len()) else { continue };
             if self.seen.contains(&(table.generation, *mark)) {
                 continue;
             }
-            if prefixes.is_none() {
-                self.spend(2 * text.len())?;
-            }
-            let prefixes = prefixes.get_or_insert_with(|| Prefixes::of(text, marker));
-            if prefixes.hash(text, start, end, marker) != mark.whole {
+            self.spend(hashes.cost(end - start))?;
+            if hashes.hash(start, end) != mark.whole {
                 continue;
             }
             self.spend(4 * (end - start))?;
@@ -176,5 +184,38 @@ impl<'k> Search<'k> {
             }
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// The hashes of a text's parts: each by itself while they are few, from then on by prefixes.
+struct Hashes<'t> {
+    text: &'t [u8],
+    marker: &'t Marker,
+    /// Bytes of the parts that were hashed by themselves.
+    alone: usize,
+    prefixes: Option<Prefixes>,
+}
+
+impl Hashes<'_> {
+    /// What the hash of the next part costs, if it has so many bytes.
+    fn cost(&self, length: usize) -> usize {
+        match (&self.prefixes, self.is_few(length)) {
+            (Some(_), _) => 0,
+            (None, true) => length,
+            (None, false) => 2 * self.text.len(),
+        }
+    }
+
+    fn is_few(&self, length: usize) -> bool {
+        self.alone == 0 || self.alone + length <= self.text.len() / 4
+    }
+
+    fn hash(&mut self, start: usize, end: usize) -> u64 {
+        if self.prefixes.is_none() && self.is_few(end - start) {
+            self.alone += end - start;
+            return self.marker.whole(&self.text[start..end]);
+        }
+        let prefixes = self.prefixes.get_or_insert_with(|| Prefixes::of(self.text, self.marker));
+        prefixes.hash(self.text, start, end, self.marker)
     }
 }

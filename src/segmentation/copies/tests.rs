@@ -6,11 +6,10 @@ use crate::api::policy::Mode;
 use crate::segmentation::authorize::Owner;
 use crate::segmentation::fingerprint::Fingerprint;
 use crate::segmentation::seal::{Generation, SealKeys};
-use crate::segmentation::violation::ObjectRef;
+use crate::segmentation::violation::{ObjectRef, Violation};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -109,6 +108,26 @@ fn the_common_forms() {
 }
 
 #[test]
+fn a_value_with_an_indentation_of_its_own() {
+    let value = "{\n  \"type\": \"service_account\",\n  \"key\": {\n    \"id\": \"kX9#mQ2$vL8@nR5!wT3z\"\n  }\n}";
+    let plain = dedented(value.as_bytes()).unwrap();
+    let keys = keys();
+    let index = index(&keys, [value.as_bytes(), &plain]);
+    let by = |indent: &str, end: &str| value.lines().map(|line| format!("{indent}{line}{end}")).collect::<String>();
+    for (what, text) in [
+        ("as it is", value.to_owned()),
+        ("deeper", format!("key: |\n{}", by("    ", "\n"))),
+        ("by tabs", by("\t", "\n")),
+        ("not at all", String::from_utf8(plain.clone()).unwrap()),
+        ("with carriage returns", by("  ", "\r\n")),
+        ("deeper, in base64", STANDARD.encode(by("      ", "\n"))),
+    ] {
+        assert!(!search(text.as_bytes(), &index, &keys).0.unwrap().is_empty(), "{what}");
+    }
+    assert!(search(by("  ", ";\n").as_bytes(), &index, &keys).0.unwrap().is_empty(), "other ends of lines");
+}
+
+#[test]
 fn what_is_not_found() {
     let thrice = (0..3).fold(VALUE.to_owned(), |text, _| STANDARD.encode(text));
     let reversed: String = VALUE.chars().rev().collect();
@@ -199,7 +218,7 @@ fn scanned(content: &Content<'_>, index: &MarkIndex, keys: &SealKeys, owner: Opt
     let owners = |_: &Fingerprint| {
         owner.map(|segment| Owner { segment: segment.into(), answer: Mode::Audit }).into_iter().collect()
     };
-    scan(content, &object, index, keys, &owners)
+    scan(content, &object, index, keys, &owners, &|_| Vec::new())
 }
 
 #[test]
@@ -211,8 +230,8 @@ fn the_scan_says_where_and_whose_and_shows_nothing() {
         "data": {"app.conf": format!("password={VALUE}"), "plain": "the quick brown fox jumps over"},
         "binaryData": {"again": STANDARD.encode(VALUE)},
     });
-    let map: ConfigMap = serde_json::from_value(object).unwrap();
-    let content = Content::of_config_map(&map);
+    let metadata = serde_json::from_value(object["metadata"].clone()).unwrap();
+    let content = Content::of_json("ConfigMap", &metadata, &object);
     let found = scanned(&content, &index, &keys, Some("payments/prod"));
     let [violation] = &found.violations[..] else { panic!("{found:?}") };
     assert_eq!(
@@ -225,16 +244,54 @@ fn the_scan_says_where_and_whose_and_shows_nothing() {
     assert!(!violation.message.contains("plain") && !violation.message.contains(VALUE));
     assert_eq!(scanned(&content, &index, &keys, None), Scan::default(), "where it may be");
 
-    let secret: Secret =
-        serde_json::from_value(serde_json::json!({"data": {(&VALUE[..1]): STANDARD.encode(VALUE)}})).unwrap();
-    assert_eq!(scanned(&Content::of_secret(&secret), &index, &keys, Some("a")).violations.len(), 1);
+    let (metadata, coded) = (Default::default(), STANDARD.encode(VALUE));
+    let secret = Content::of_metadata(&metadata).with("data", [(&VALUE[..1], &*coded)], true);
+    assert_eq!(scanned(&secret, &index, &keys, Some("a")).violations.len(), 1);
     let named = serde_json::json!({"data": {(VALUE): "x", "b": STANDARD.encode(KEY)}});
-    let metadata = Default::default();
     let found = scanned(&Content::of_json("ConfigMap", &metadata, &named), &index, &keys, Some("a"));
     assert!(
         found.violations[0].message.contains("the name of a key in data")
             && !found.violations[0].message.contains("kX9")
     );
+}
+
+#[test]
+fn what_is_easy_to_guess_is_compared_whole_and_told_apart() {
+    let weak = "kX9#mQ2$";
+    let (old, now) = (keys(), rotated(keys()));
+    let prints = [old.fingerprint(weak.as_bytes()), now.fingerprint(b"jW8#lP1$")];
+    let found = |object: serde_json::Value| {
+        let metadata = serde_json::from_value(object["metadata"].clone()).unwrap_or_default();
+        let content = Content::of_json("Secret", &metadata, &object);
+        let object = ObjectRef {
+            api_version: "v1".into(),
+            kind: "Secret".into(),
+            namespace: Some("b".into()),
+            name: "c".into(),
+        };
+        let payments = |print: &Fingerprint| {
+            let owner = Owner { segment: "payments/prod".into(), answer: Mode::Enforce };
+            prints.contains(print).then_some(owner).into_iter().collect()
+        };
+        let found = scan(&content, &object, &MarkIndex::default(), &now, &|_| Vec::new(), &payments);
+        let tell = |v: Violation| {
+            assert!(!v.message.contains(weak), "{}", v.message);
+            (v.reason, v.message.split([':', '"']).nth(1).unwrap_or_default().to_owned())
+        };
+        found.violations.into_iter().map(tell).collect::<Vec<_>>()
+    };
+    let told = |key: &str| vec![(Reason::WeakValueCopied, key.to_owned())];
+    assert_eq!(found(serde_json::json!({"data": {"a": STANDARD.encode(weak)}})), told("a"));
+    assert_eq!(found(serde_json::json!({"stringData": {"b": format!(" {weak}\n"), "x": "y"}})), told("b"));
+    assert_eq!(found(serde_json::json!({"stringData": {"c": "jW8#lP1$"}})), told("c"), "under the current key");
+    for (what, object) in [
+        ("inside a text", serde_json::json!({"stringData": {"a": format!("password={weak}")}})),
+        ("base64 once more", serde_json::json!({"stringData": {"a": STANDARD.encode(weak)}})),
+        ("in an annotation", serde_json::json!({"metadata": {"annotations": {"a": weak}}})),
+        ("as the name of a key", serde_json::json!({"stringData": {(weak): "x"}})),
+    ] {
+        assert_eq!(found(object), [], "{what}");
+    }
 }
 
 fn value() -> impl Strategy<Value = Vec<u8>> {

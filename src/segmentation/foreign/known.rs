@@ -2,10 +2,11 @@
 //!
 //! The same key may be another in another account; who asks here compares canonical forms.
 
-use super::{Ask, ForeignKind, ForeignName, ForeignStore, Source, Spread, What};
+use super::{Ask, ForeignKind, ForeignName, ForeignStore, Source, Spread, What, asks};
 use crate::segmentation::few::Few;
 use crate::segmentation::key::RemoteKey;
 use jiff::Timestamp;
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -20,6 +21,18 @@ pub struct Record {
     pub asks: Box<[Ask]>,
     /// Of a ClusterExternalSecret, where it spreads to.
     pub spread: Option<Box<Spread>>,
+}
+
+impl Record {
+    /// Of an object's spec.
+    pub fn of(kind: ForeignKind, spec: &Value, uid: &str, created: Timestamp) -> Self {
+        Self {
+            uid: uid.into(),
+            created,
+            asks: asks(kind, spec).into(),
+            spread: (kind == ForeignKind::ClusterExternalSecret).then(|| Spread::of(spec).into()),
+        }
+    }
 }
 
 /// Everything that was observed.
@@ -83,6 +96,11 @@ impl Foreign {
     /// A store.
     pub fn store(&self, name: &ForeignName) -> Option<&ForeignStore> {
         self.stores.get(name)
+    }
+
+    /// Every store.
+    pub fn stores(&self) -> impl Iterator<Item = (&ForeignName, &ForeignStore)> {
+        self.stores.iter()
     }
 
     /// An object.

@@ -1,0 +1,162 @@
+//! What is answered to a binding or a role: by the strictest of the policies that it breaks.
+
+use super::findings::named;
+use super::judge::{Breach, Place, path};
+use super::jurisdiction::Jurisdictions;
+use super::powers::Powers;
+use super::role::Role;
+use super::subject::Subject;
+use super::{Access, Binding, RbacName};
+use crate::api::Reason;
+use crate::segmentation::verdict::Refusal;
+use crate::segmentation::world::World;
+use jiff::Timestamp;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// A refusal by the mode; an error: that it cannot be told, and why.
+pub type Verdict = Result<Option<Refusal>, Refusal>;
+
+/// What is asked.
+#[derive(Clone, Copy)]
+pub struct Asking<'w> {
+    /// The roles and bindings that are there.
+    pub access: &'w Access,
+    /// What else is.
+    pub world: &'w World,
+    /// Which policies speak for which namespaces; not looked up unless it matters.
+    pub jurisdictions: &'w dyn Fn() -> Arc<Jurisdictions>,
+    /// The time.
+    pub now: Timestamp,
+}
+
+impl Asking<'_> {
+    /// A RoleBinding, with the subjects that are judged.
+    pub fn role_binding(&self, namespace: &str, binding: &Binding) -> Verdict {
+        let judged = |role: &Role| self.access.crossings(namespace, &binding.subjects, role, self.world, self.now);
+        let Some(role) = self.access.role_by_now(&binding.role, self.now) else {
+            let whatever = Role { powers: Powers::READS, ..Role::default() };
+            return Ok(refuse(&judged(&whatever)?, |breaches| {
+                let text = format!(
+                    "the {} is not known, so that it cannot be told what it would give to {}, which is not of this namespace's segment: create the role first, then the binding; if it was created a moment ago, try again",
+                    binding.role.role(),
+                    named(breaches)
+                );
+                (Reason::RoleUnknown, text)
+            }));
+        };
+        Ok(refuse(&judged(&role)?, |breaches| {
+            let text = format!(
+                "{} to {}, which is not, or not only, of this namespace's segment: bind ServiceAccounts of this segment, or a role without these; whoever has to read across segments, the platform team lists in rules.readers of the policy",
+                path(&binding.role, powers(breaches)),
+                named(breaches)
+            );
+            (Reason::CrossSegmentAccess, text)
+        }))
+    }
+
+    /// A Role that gains powers, by the bindings that are there.
+    pub fn role(&self, namespace: &str, name: &str, gained: &Role) -> Verdict {
+        if gained.is_powerless() {
+            return Ok(None);
+        }
+        let mut all = Vec::new();
+        let mut by = Vec::new();
+        for (name, binding) in self.access.bindings_of(&RbacName::new(Some(namespace), name)) {
+            let breaches = self.access.crossings(namespace, &binding.subjects, gained, self.world, self.now)?;
+            if !breaches.is_empty() {
+                by.push(format!("{:?}", &*name.name));
+                all.extend(breaches);
+            }
+        }
+        Ok(refuse(&all, |breaches| {
+            let text = format!(
+                "this would give {} to somebody of another segment, by the RoleBinding {}: take them out of that binding first, or leave these powers out",
+                powers(breaches),
+                by.join(", ")
+            );
+            (Reason::CrossSegmentAccess, text)
+        }))
+    }
+
+    /// A ClusterRoleBinding, with the subjects that are judged.
+    pub fn cluster_role_binding(&self, binding: &Binding) -> Verdict {
+        // Of one that is not there nothing is said: it is judged when it comes.
+        let Some(role) = self.access.role_by_now(&binding.role, self.now) else { return Ok(None) };
+        let powers_given = self.access.powers(&role, Place::Cluster, self.world) & Powers::READS;
+        Ok(refuse(&self.strangers(&binding.subjects, powers_given)?, |breaches| {
+            let text = format!(
+                "{} of every namespace to {}, which is not in rules.readers of every SegmentationPolicy: bind the role by a RoleBinding in the namespaces that need it, or list the subject there",
+                path(&binding.role, powers(breaches)),
+                named(breaches)
+            );
+            (Reason::ClusterWideAccess, text)
+        }))
+    }
+
+    /// ClusterRoles that gain powers, by the bindings that are there.
+    pub fn cluster_role(&self, gains: &[(RbacName, Role)]) -> Verdict {
+        let (mut crossing, mut wide) = (Vec::new(), Vec::new());
+        for (role, gained) in gains {
+            for (name, binding) in self.access.bindings_of(role) {
+                match &name.namespace {
+                    Some(namespace) => {
+                        let subjects = &binding.subjects;
+                        crossing.extend(self.access.crossings(namespace, subjects, gained, self.world, self.now)?);
+                    }
+                    None => {
+                        let powers = self.access.powers(gained, Place::Cluster, self.world) & Powers::READS;
+                        wide.extend(self.strangers(&binding.subjects, powers)?);
+                    }
+                }
+            }
+        }
+        let (reason, who) = match (wide.is_empty(), crossing.is_empty()) {
+            (false, _) => (Reason::ClusterWideAccess, "across the cluster"),
+            (true, _) => (Reason::CrossSegmentAccess, "across segments"),
+        };
+        let all: Vec<Breach<'_>> = wide.into_iter().chain(crossing).collect();
+        // Whom, is not said: it may be a tenant's name.
+        Ok(refuse(&all, |breaches| {
+            let text = format!(
+                "this would give {} to {} who would have it {who}, by bindings of this role or of one that it is aggregated into: take them out of those bindings first, or leave these powers out, or list who has to have them in rules.readers of every SegmentationPolicy",
+                powers(breaches),
+                if breaches.len() == 1 { "a subject".to_owned() } else { format!("{} subjects", breaches.len()) },
+            );
+            (reason, text)
+        }))
+    }
+
+    /// Those who are no readers somewhere, each once with the strictest answer.
+    fn strangers<'a>(&self, subjects: &'a [Subject], powers: Powers) -> Result<Vec<Breach<'a>>, Refusal> {
+        if powers.is_empty() || subjects.iter().all(|subject| self.access.is_trusted(subject, powers)) {
+            return Ok(Vec::new());
+        }
+        let jurisdictions = (self.jurisdictions)();
+        let jurisdictions = jurisdictions.as_ref().as_ref().map_err(Clone::clone)?;
+        let mut all: Vec<Breach<'a>> = Vec::new();
+        let mut places: HashMap<&Subject, usize> = HashMap::new();
+        for jurisdiction in jurisdictions {
+            for breach in self.access.strangers(subjects, powers, jurisdiction, self.now) {
+                let place = *places.entry(breach.subject).or_insert(all.len());
+                match all.get_mut(place) {
+                    Some(known) => known.mode = known.mode.max(breach.mode),
+                    None => all.push(breach),
+                }
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// What the strictest of the breaches is answered; none, nothing.
+fn refuse<'a>(breaches: &[Breach<'a>], says: impl FnOnce(&[Breach<'a>]) -> (Reason, String)) -> Option<Refusal> {
+    let mode = breaches.iter().map(|breach| breach.mode).max()?;
+    let strictest: Vec<Breach<'a>> = breaches.iter().filter(|breach| breach.mode == mode).cloned().collect();
+    let (reason, message) = says(&strictest);
+    Some(Refusal { reason, message, mode })
+}
+
+fn powers(breaches: &[Breach<'_>]) -> Powers {
+    breaches.iter().fold(Powers::NONE, |all, breach| all | breach.powers)
+}

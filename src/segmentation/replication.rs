@@ -1,0 +1,122 @@
+//! Rule `Replication`: the marks by which a replicator would carry a Secret across a boundary. Pure.
+//!
+//! What the guard says in CEL (`admission::rules::replication`), for what came in past it, and for files.
+
+use super::violation::{ObjectRef, Violation};
+use crate::api::Reason;
+use crate::projection::is_replicators;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use std::sync::Arc;
+
+/// The rule's name.
+pub const RULE: &str = "Replication";
+
+/// The name parts of annotations that say `NAMESPACE/NAME` of a source.
+pub const SOURCES: [&str; 2] = ["reflects", "replicate-from"];
+
+/// A mark that breaks the rule, by its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carried<'m> {
+    /// It offers a projected Secret to others.
+    Out(&'m str),
+    /// It has a Secret filled from another namespace.
+    In {
+        /// The mark.
+        key: &'m str,
+        /// The namespace.
+        source: &'m str,
+    },
+}
+
+impl Carried<'_> {
+    /// The first mark on a Secret of a governed namespace that breaks the rule.
+    pub fn of<'m>(metadata: &'m ObjectMeta, namespace: &str, managed: bool) -> Option<Carried<'m>> {
+        let annotations = || metadata.annotations.iter().flatten();
+        if managed {
+            let all = annotations().chain(metadata.labels.iter().flatten());
+            return all.map(|(key, _)| key.as_str()).find(|key| is_replicators(key)).map(Carried::Out);
+        }
+        annotations()
+            .find_map(|(key, value)| Some(Carried::In { key, source: source_elsewhere(key, value, namespace)? }))
+    }
+
+    /// The mark.
+    pub fn key(&self) -> &str {
+        match self {
+            Self::Out(key) | Self::In { key, .. } => key,
+        }
+    }
+
+    /// Why not.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Out(_) => Reason::ReplicatedOut,
+            Self::In { .. } => Reason::ReplicatedIn,
+        }
+    }
+
+    /// What is wrong, and what to write instead.
+    pub fn message(&self) -> String {
+        match self {
+            Self::Out(key) => format!(
+                "{key:?} lets a replicator carry a projected Secret into another namespace: leave it out, and let the other namespace claim a key of its own with a ScopedSecret"
+            ),
+            Self::In { key, source } => format!(
+                "{key:?} lets a replicator fill it from namespace {source:?}, and this namespace is governed: delete it, and write a ScopedSecret with a key of this namespace's own"
+            ),
+        }
+    }
+}
+
+/// The other namespace from which a replicator would fill a Secret with this annotation.
+fn source_elsewhere<'v>(key: &str, value: &'v str, namespace: &str) -> Option<&'v str> {
+    let (_, name) = key.split_once('/').filter(|_| is_replicators(key))?;
+    let (source, _) = value.split_once('/').filter(|_| SOURCES.contains(&name))?;
+    (source != namespace).then_some(source)
+}
+
+/// Of a Secret that is not managed, in a governed namespace. On a managed one the operator takes the marks off itself.
+pub fn found(metadata: &ObjectMeta, namespace: &Arc<str>, segment: &Arc<str>) -> Option<Violation> {
+    let carried = Carried::of(metadata, namespace, false)?;
+    Some(Violation {
+        segment: segment.clone(),
+        rule: RULE,
+        reason: carried.reason(),
+        object: ObjectRef {
+            api_version: "v1".into(),
+            kind: "Secret".into(),
+            namespace: Some(namespace.clone()),
+            name: metadata.name.clone().unwrap_or_default(),
+        },
+        message: carried.message(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_in_another_namespace_and_a_mark_on_a_projected_secret_are_told() {
+        let told = |field: &str, key: &str, value: &str, managed: bool| {
+            let metadata = serde_json::json!({"name": "s", field: {key: value}});
+            let metadata: ObjectMeta = serde_json::from_value(metadata).unwrap();
+            Carried::of(&metadata, "payments-prod", managed).map(|carried| carried.reason())
+        };
+        let (reflects, from) = ("reflector.v1.k8s.emberstack.com/reflects", "replicator.v1.mittwald.de/replicate-from");
+        let (offered, note) = ("reflector.v1.k8s.emberstack.com/reflection-allowed", "example.com/replicate-from");
+        let (into, out) = (Some(Reason::ReplicatedIn), Some(Reason::ReplicatedOut));
+        for (field, key, value, plain, managed) in [
+            ("annotations", reflects, "billing-prod/db", into, out),
+            ("annotations", from, "billing-prod/db", into, out),
+            ("annotations", from, "payments-prod/db", None, out),
+            ("annotations", from, "db", None, out),
+            ("annotations", offered, "true", None, out),
+            ("labels", from, "billing-prod", None, out),
+            ("annotations", note, "billing-prod/db", None, None),
+        ] {
+            assert_eq!(told(field, key, value, false), plain, "{key} {value}");
+            assert_eq!(told(field, key, value, true), managed, "{key} {value}");
+        }
+    }
+}
