@@ -165,6 +165,8 @@ pub async fn reconcile(cx: &Context, name: &str) {
         if write(cx, name, &known, &status).await {
             drop(writing);
             tell(cx, name, &known, &status).await;
+        } else {
+            again();
         }
     }
 }
@@ -186,12 +188,8 @@ pub async fn list_first(cx: &Context, secret: &ObjectName, held: Option<&Holding
         let look = look(&cx.index(), &name);
         let Some((known, mut observed)) = look else { continue };
         let leaked = in_namespace(&secret.namespace, &secret.name);
-        if known
-            .status
-            .withdrawn
-            .iter()
-            .any(|w| w.withdrawal_time.is_none() && (&w.namespace, &w.name) == (&leaked.namespace, &leaked.name))
-        {
+        let mut standing = known.status.withdrawn.iter().filter(|listed| listed.withdrawal_time.is_none());
+        if standing.any(|listed| *listed.namespace == *secret.namespace && *listed.name == *secret.name) {
             continue;
         }
         observed.standing.insert(leaked.clone());
