@@ -14,8 +14,9 @@ use scoped_secrets::admission::rules::{claims, copies, other_operators, policies
 use scoped_secrets::api::SegmentationPolicySpec;
 use scoped_secrets::controller::foreign::record_of;
 use scoped_secrets::controller::index::{Index, PolicyFacts};
-use scoped_secrets::controller::seen_rbac::{Bound, Rules};
+
 use scoped_secrets::segmentation::access::RbacName;
+use scoped_secrets::segmentation::access::written::{Bound, Rules};
 use scoped_secrets::segmentation::foreign::{ForeignKind, ForeignName, store};
 use scoped_secrets::segmentation::key::Realm;
 use scoped_secrets::segmentation::policy::Policy;

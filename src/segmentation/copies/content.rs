@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
@@ -68,11 +69,32 @@ impl<'o> Content<'o> {
         for (field, coded) in [("data", data_is_coded), ("stringData", false), ("binaryData", true)] {
             for (key, value) in object.get(field).and_then(Value::as_object).into_iter().flat_map(Map::iter) {
                 if let Some(text) = value.as_str() {
-                    content.add(field, key, text, coded);
+                    content.add(field, key, text.as_bytes(), coded);
                 }
             }
         }
         content.add_metadata(metadata);
+        content
+    }
+
+    /// Of a Secret.
+    pub fn of_secret(secret: &'o Secret) -> Self {
+        let mut content = Self::of_metadata(&secret.metadata);
+        for (key, value) in secret.data.iter().flatten() {
+            content.add("data", key, &value.0, false);
+        }
+        content
+    }
+
+    /// Of a ConfigMap.
+    pub fn of_config_map(map: &'o ConfigMap) -> Self {
+        let mut content = Self::of_metadata(&map.metadata);
+        for (key, value) in map.data.iter().flatten() {
+            content.add("data", key, value.as_bytes(), false);
+        }
+        for (key, value) in map.binary_data.iter().flatten() {
+            content.add("binaryData", key, &value.0, false);
+        }
         content
     }
 
@@ -90,24 +112,24 @@ impl<'o> Content<'o> {
         pairs: impl IntoIterator<Item = (&'o str, &'o str)>,
         coded: bool,
     ) -> Self {
-        pairs.into_iter().for_each(|(key, value)| self.add(field, key, value, coded));
+        pairs.into_iter().for_each(|(key, value)| self.add(field, key, value.as_bytes(), coded));
         self
     }
 
     fn add_metadata(&mut self, metadata: &'o ObjectMeta) {
         for (field, pairs) in [("metadata.labels", &metadata.labels), ("metadata.annotations", &metadata.annotations)] {
             for (key, value) in pairs.iter().flatten() {
-                self.add(field, key, value, false);
+                self.add(field, key, value.as_bytes(), false);
             }
         }
     }
 
     /// What is too short to be a value is left out at once: an object may have very many keys.
-    fn add(&mut self, field: &'static str, key: &'o str, value: &'o str, coded: bool) {
+    fn add(&mut self, field: &'static str, key: &'o str, value: &'o [u8], coded: bool) {
         let (name, named) = (Place { field, key: None }, Place { field, key: Some(key) });
-        for (place, text, coded) in [(name, key, false), (named, value, coded)] {
-            if text.len() >= SHORTEST {
-                self.pieces.push(Piece { place, written: text.as_bytes(), coded });
+        for (place, written, coded) in [(name, key.as_bytes(), false), (named, value, coded)] {
+            if written.len() >= SHORTEST {
+                self.pieces.push(Piece { place, written, coded });
             }
         }
     }
