@@ -20,6 +20,7 @@ pub mod policy;
 pub mod providers;
 pub mod queue;
 pub mod report;
+pub mod revocation;
 pub mod scan;
 pub mod schedule;
 pub mod scoped_secret;
@@ -177,7 +178,8 @@ async fn perform(cx: &Context, job: &Job, leader: bool, failures: &Failures) {
             policy::reconcile(cx, name).await;
         }
         Job::Guard(namespace) if leader => guard::reconcile(cx, namespace).await,
-        Job::Claim(_) | Job::Orphan(_) | Job::Policy(_) | Job::Guard(_) => {}
+        Job::Revocation(name) if leader => revocation::reconcile(cx, name).await,
+        Job::Claim(_) | Job::Orphan(_) | Job::Policy(_) | Job::Guard(_) | Job::Revocation(_) => {}
         Job::Store(name) => {
             let before = failures.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied().unwrap_or(0);
             let outcome = store::reconcile(cx, name, before, leader).await;
@@ -219,5 +221,6 @@ pub fn take_over(cx: &Context) {
     stores.into_iter().for_each(|name| cx.queue.add(Job::Store(name), Lane::Routine));
     orphans.into_iter().for_each(|name| cx.queue.add(Job::Orphan(name), Lane::Routine));
     guard::queue_all(cx);
+    revocation::queue(cx, |_| true);
     cx.queue.add(Job::Key, Lane::Urgent);
 }

@@ -221,6 +221,11 @@ pub fn retention<'w>(secret: &ObjectName, holding: &Holding, world: impl Into<Vi
     if is_over(holding.ends, now) {
         return Retention::Withdraw(expired(holding.ends));
     }
+    // Likewise a leak.
+    if holding.versions.iter().any(|version| world.revocations.revoke(version)) {
+        let text = "the Secret held a version of a key that was revoked: it is projected again once the manager has a newer one";
+        return Retention::Withdraw(Refusal::new(Reason::KeyRevoked, text));
+    }
     let scope = match scope_of(&secret.namespace, world) {
         Ok(scope) => scope,
         Err(Unscoped::Refused(refusal)) => return Retention::Withdraw(refusal),

@@ -18,6 +18,7 @@ use super::foreign::Foreign;
 use super::governed::{Governed, LabelSet};
 use super::key::{CanonicalKey, Realm, RemoteKey};
 use super::policy::Policy;
+use super::revoked::{Revocation, Revocations};
 use crate::api::ScopedSecretSpec;
 use crate::api::policy::Governs;
 use jiff::Timestamp;
@@ -150,13 +151,41 @@ impl Claim {
     }
 }
 
+/// One version of one key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyVersion {
+    /// The key.
+    pub key: CanonicalKey,
+    /// The manager's id of the version.
+    pub id: Box<str>,
+    /// When the manager says that it was created; None: it does not say, or that was not kept.
+    pub created: Option<Timestamp>,
+}
+
+impl KeyVersion {
+    /// A version of which the time of its creation is not known.
+    pub fn undated(key: CanonicalKey, id: impl Into<Box<str>>) -> Self {
+        Self { key, id: id.into(), created: None }
+    }
+
+    /// Whether it is known which version it is: not where a seal could not be read.
+    pub fn is_known(&self) -> bool {
+        !self.id.is_empty()
+    }
+
+    /// Whether what is kept is this version, with what is known of it.
+    pub fn is_kept_by(&self, kept: &Self) -> bool {
+        (&self.key, &self.id) == (&kept.key, &kept.id) && (self.created.is_none() || kept.created.is_some())
+    }
+}
+
 /// What a sealed Secret has, from its seal.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Holding {
     /// The ScopedSecret that it was projected for.
     pub claim: Arc<str>,
     /// The keys whose values it holds, each with the version that was projected.
-    pub versions: Box<[(CanonicalKey, Box<str>)]>,
+    pub versions: Box<[KeyVersion]>,
     /// Fingerprints of its hard-to-guess values.
     pub fingerprints: Box<[Fingerprint]>,
     /// By which copies of those values are found.
@@ -181,7 +210,7 @@ impl Holding {
     pub fn of_claim(claim: &Claim, keys: Vec<CanonicalKey>) -> Self {
         Self {
             claim: claim.object.name.clone(),
-            versions: keys.into_iter().map(|key| (key, Box::default())).collect(),
+            versions: keys.into_iter().map(|key| KeyVersion::undated(key, "")).collect(),
             fingerprints: [].into(),
             marks: Marks::default(),
             held_since: Timestamp::MAX,
@@ -195,7 +224,7 @@ impl Holding {
 
     /// The keys whose values it holds.
     pub fn keys(&self) -> impl Iterator<Item = &CanonicalKey> {
-        self.versions.iter().map(|(key, _)| key)
+        self.versions.iter().map(|version| &version.key)
     }
 
     /// Whether copies of its values can be found: not where they were sealed before there were marks.
@@ -230,6 +259,8 @@ pub struct World {
     pub stores: BTreeMap<String, StoreState>,
     /// Objects of other operators.
     pub foreign: Foreign,
+    /// Leaked keys.
+    pub revocations: Revocations,
     claims: HashMap<ObjectName, Box<Claim>>,
     /// Ordered: those of one namespace are beside each other.
     holdings: BTreeMap<ObjectName, Arc<Holding>>,
@@ -277,9 +308,15 @@ impl World {
             Some(state) => self.stores.insert(name.to_owned(), state),
             None => self.stores.remove(name),
         };
+        self.revocations.resolve(&self.stores);
         for claim in affected {
             self.put_claim(claim);
         }
+    }
+
+    /// Records a KeyRevocation; None: it is gone.
+    pub fn put_revocation(&mut self, name: &str, revocation: Option<Revocation>) {
+        self.revocations.put(name, revocation, &self.stores);
     }
 
     /// Records what a sealed Secret holds.

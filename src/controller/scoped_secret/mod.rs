@@ -24,7 +24,7 @@ use crate::projection;
 use crate::segmentation::authorize::{Retention, authorize, retention, shared_value};
 use crate::segmentation::seal::{Digests, SealKeys};
 use crate::segmentation::verdict::Verdict;
-use crate::segmentation::world::{Holding, ObjectName};
+use crate::segmentation::world::{Holding, KeyVersion, ObjectName};
 use jiff::Timestamp;
 use plan::{Content, Failure, Guarding, Observed, Outcome, Owner, Paused, Step};
 use std::collections::BTreeSet;
@@ -326,7 +326,7 @@ impl Work<'_> {
         secret: Option<&SecretFacts>,
         content: Content,
         grant: &crate::segmentation::verdict::Grant,
-        versions: &[(crate::segmentation::key::CanonicalKey, Box<str>)],
+        versions: &[KeyVersion],
     ) -> bool {
         let verdict = Verdict::Allowed(grant.clone());
         let observed = Observed {

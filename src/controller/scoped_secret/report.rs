@@ -14,7 +14,7 @@ use crate::segmentation::key::{CanonicalKey, Realm, RemoteKey};
 use crate::segmentation::seal::SealRecord;
 use crate::segmentation::verdict::Refusal;
 use crate::segmentation::violation::ObjectRef;
-use crate::segmentation::world::{Holding, ObjectName};
+use crate::segmentation::world::{Holding, KeyVersion, ObjectName};
 use jiff::{SignedDuration, Timestamp};
 use kube::api::DynamicObject;
 use kube::runtime::events::EventType;
@@ -188,10 +188,10 @@ impl Work<'_> {
         let written: HashMap<CanonicalKey, &str> =
             self.spec.remote_refs().filter_map(|(key, _, _)| resolved(key)).collect();
         let mut shown = BTreeMap::new();
-        for (key, version) in &seal.holding.versions {
+        for KeyVersion { key, id, .. } in &seal.holding.versions {
             let plain = key.aws_parts().map_or(key.as_str(), |(_, _, name)| name);
             let key = written.get(key).copied().unwrap_or(plain);
-            shown.entry(key.to_owned()).or_insert_with(|| version.to_string());
+            shown.entry(key.to_owned()).or_insert_with(|| id.to_string());
         }
         shown.into_iter().map(|(key, version_id)| RemoteVersion { key, version_id }).collect()
     }
