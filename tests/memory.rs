@@ -76,7 +76,7 @@ fn secret(i: u32, keys: &SealKeys) -> (ObjectName, ObjectMeta) {
         versions: [KeyVersion {
             key: CanonicalKey::from_sealed(&key),
             id: uid(3, i).into(),
-            created: Some(Timestamp::UNIX_EPOCH),
+            created: Some(Timestamp::UNIX_EPOCH.into()),
         }]
         .into(),
         held_since: Timestamp::UNIX_EPOCH,

@@ -221,8 +221,9 @@ impl Context {
         }
         self.metrics.set_claims(&counts);
         let now = self.now();
-        self.metrics
-            .set_next_expiry(index.world.claims().filter_map(|claim| claim.ends).filter(|end| *end > now).min());
+        self.metrics.set_next_expiry(
+            index.world.claims().filter_map(|claim| claim.ends).map(Timestamp::from).filter(|end| *end > now).min(),
+        );
     }
 
     /// Whether this replica may write now. Asked before each write.

@@ -32,9 +32,9 @@ pub mod watch;
 mod watch_rbac;
 
 use crate::leader::Leadership;
+use crate::segmentation::second::Second;
 use crate::segmentation::world::ObjectName;
 use context::{Context, Job, Memory};
-use jiff::Timestamp;
 use queue::Lane;
 use shares::Shares;
 use std::collections::{HashMap, VecDeque};
@@ -94,7 +94,7 @@ pub async fn lead(cx: &Context, mut leadership: Leadership, seal_key_max_age: Du
 /// ScopedSecret has none.
 fn end_what_is_over(cx: &Context) {
     let (now, index) = (cx.now(), cx.index());
-    let over = |end: Option<Timestamp>| end.is_some_and(|end| end <= now);
+    let over = |end: Option<Second>| end.is_some_and(|end| end <= now.into());
     let standing = index.world.holdings().filter_map(|(secret, held)| {
         let name = ObjectName { namespace: secret.namespace.clone(), name: held.claim.clone() };
         match index.world.claim(&name) {

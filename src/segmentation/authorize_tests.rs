@@ -308,7 +308,8 @@ fn a_weak_value_is_its_owners_for_the_report_alone() {
 
 #[test]
 fn an_end_waits_for_nothing_and_frees_the_key() {
-    let ended = |seconds| Claim { ends: Some(at(seconds)), ..claim("payments-prod", "a").of("payments/prod/db") };
+    let ended =
+        |seconds| Claim { ends: Some(at(seconds).into()), ..claim("payments-prod", "a").of("payments/prod/db") };
     let (past, ahead) = (now().as_second(), now().as_second() + 1);
     let world = World::with_tenants();
     assert_eq!(reason(&ended(past), &world), Some(Reason::Expired));
@@ -368,7 +369,7 @@ fn a_leak_waits_for_nothing_and_takes_only_its_own() {
     // One of two keys is enough, and a version of after the leak is not.
     for (created, reason) in [(1_000, Some(Reason::KeyRevoked)), (999, None)] {
         let mut held = (**world.holding(&secret).unwrap()).clone();
-        held.versions.iter_mut().for_each(|version| version.created = Some(at(1_000)));
+        held.versions.iter_mut().for_each(|version| version.created = Some(at(1_000).into()));
         world.put_holding(secret.clone(), held.into());
         world.put_revocation("leak", Some(leak("payments/prod/api", created)));
         assert_eq!(goes(&world), reason);

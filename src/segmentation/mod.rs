@@ -20,6 +20,7 @@ pub mod references;
 pub mod replication;
 pub mod revoked;
 pub mod seal;
+pub mod second;
 pub mod segment;
 pub mod verdict;
 pub mod violation;

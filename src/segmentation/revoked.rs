@@ -23,7 +23,7 @@ impl Revocation {
     pub fn covers(&self, version: &KeyVersion) -> bool {
         match (version.created, &self.versions) {
             // Times of Kubernetes are whole seconds: what came within that second may have come before.
-            (Some(created), _) => created.as_second() <= self.created.as_second(),
+            (Some(created), _) => created.get() <= self.created.as_second(),
             (None, Some(versions)) => !version.is_known() || versions.contains(&*version.id),
             (None, None) => true,
         }
@@ -127,6 +127,7 @@ mod tests {
     }
 
     fn version(key: &str, created: Option<Timestamp>) -> KeyVersion {
+        let created = created.map(Into::into);
         KeyVersion { key: CanonicalKey::from_sealed(key), id: "v1".into(), created }
     }
 

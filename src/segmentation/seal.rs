@@ -9,6 +9,7 @@
 use super::copies::{MARKER_BYTES, Mark, Marker, Marks};
 use super::fingerprint::Fingerprint;
 use super::key::CanonicalKey;
+use super::second::Second;
 use super::world::{Holding, KeyVersion, ObjectName};
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::{hkdf, hmac};
@@ -256,7 +257,7 @@ impl SealKeys {
         let wire = Wire {
             c: holding.claim.to_string(),
             k: holding.versions.iter().map(|v| (v.key.as_str().to_owned(), v.id.to_string())).collect(),
-            d: holding.versions.iter().map(|v| v.created.map(Timestamp::as_second)).collect(),
+            d: holding.versions.iter().map(|v| v.created.map(Second::get)).collect(),
             h: holding.held_since.as_second(),
             f: BASE64.encode(holding.fingerprints.iter().flat_map(|f| f.0).collect::<Vec<u8>>()),
             m: BASE64.encode(holding.marks.to_sealed()),
@@ -265,7 +266,7 @@ impl SealKeys {
             x: BASE64.encode(record.content.0),
             i: BASE64.encode(record.ignore.0),
             r: holding.retain,
-            e: holding.ends.map(Timestamp::as_second),
+            e: holding.ends.map(Second::get),
             n: holding.consumed,
             p: holding.pinned,
             t: holding.target_type.as_deref().map(str::to_owned),
@@ -306,7 +307,7 @@ impl SealKeys {
         let versions = wire.k.into_iter().zip(dates).map(|((key, id), created)| KeyVersion {
             key: CanonicalKey::from_sealed(&key),
             id: id.into(),
-            created: created.and_then(|second| Timestamp::from_second(second).ok()),
+            created: created.and_then(Second::from_unix),
         });
         let fingerprints: Box<[Fingerprint]> =
             fingerprints.chunks_exact(16).filter_map(|c| Some(Fingerprint(c.try_into().ok()?))).collect();
@@ -319,7 +320,7 @@ impl SealKeys {
             marks: Marks::from_sealed(generation.number, &marks, fingerprints.len()).with_weak(&weak),
             fingerprints,
             retain: wire.r,
-            ends: wire.e.map(|end| Timestamp::from_second(end).unwrap_or(Timestamp::MIN)),
+            ends: wire.e.map(|end| Second::from_unix(end).unwrap_or(Timestamp::MIN.into())),
             consumed: wire.n,
             pinned: wire.p,
             target_type: wire.t.map(Into::into),
@@ -450,12 +451,12 @@ mod tests {
         let (fingerprints, marks) = keys(1).sealed_prints(&[keys(1).print(b"a value that is long enough")]);
         let holding = Holding {
             claim: "orders-db".into(),
-            versions: [KeyVersion { key, id: "v1".into(), created: Timestamp::from_second(1_767_225_000).ok() }].into(),
+            versions: [KeyVersion { key, id: "v1".into(), created: Second::from_unix(1_767_225_000) }].into(),
             held_since: Timestamp::from_second(1_767_225_600).unwrap(),
             fingerprints,
             marks: Marks { weak: [keys(1).fingerprint(b"hunter2!")].into(), ..marks },
             retain: false,
-            ends: Timestamp::from_second(1_767_229_200).ok(),
+            ends: Second::from_unix(1_767_229_200),
             consumed: true,
             pinned: false,
             target_type: Some("kubernetes.io/tls".into()),

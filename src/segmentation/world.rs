@@ -19,6 +19,7 @@ use super::governed::{Governed, LabelSet};
 use super::key::{CanonicalKey, Realm, RemoteKey};
 use super::policy::Policy;
 use super::revoked::{Revocation, Revocations};
+use super::second::Second;
 use crate::api::ScopedSecretSpec;
 use crate::api::policy::Governs;
 use jiff::Timestamp;
@@ -118,7 +119,7 @@ pub struct Claim {
     /// Whether its Secret outlives it.
     pub retain: bool,
     /// When it ends.
-    pub ends: Option<Timestamp>,
+    pub ends: Option<Second>,
     /// Each distinct (key, version) it names, in the order of the spec.
     pub asks: Box<[(Arc<str>, VersionAsked)]>,
 }
@@ -144,7 +145,7 @@ impl Claim {
             target_type: Some(spec.target_type()).filter(|kind| *kind != "Opaque").map(Into::into),
             has_consumers: !spec.consumers.is_empty(),
             retain: spec.retain(),
-            ends: spec.end(created),
+            ends: spec.end(created).map(Second::from),
             asks: asks.into(),
             object,
         }
@@ -159,7 +160,7 @@ pub struct KeyVersion {
     /// The manager's id of the version.
     pub id: Box<str>,
     /// When the manager says that it was created; None: it does not say, or that was not kept.
-    pub created: Option<Timestamp>,
+    pub created: Option<Second>,
 }
 
 impl KeyVersion {
@@ -196,7 +197,7 @@ pub struct Holding {
     /// Whether it outlives its ScopedSecret.
     pub retain: bool,
     /// When it is to go, with or without its ScopedSecret.
-    pub ends: Option<Timestamp>,
+    pub ends: Option<Second>,
     /// Whether its ScopedSecret named consumers.
     pub consumed: bool,
     /// Whether it has other versions than the current one.

@@ -15,9 +15,9 @@ use crate::api::{Reason, ScopedSecretSpec};
 use crate::controller::index::SecretFacts;
 use crate::segmentation::authorize::Retention;
 use crate::segmentation::seal::{BrokenSeal, Digests, SealRecord};
+use crate::segmentation::second::Second;
 use crate::segmentation::verdict::{Grant, Refusal, Verdict};
 use crate::segmentation::world::{Holding, KeyVersion};
-use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ pub struct Observed<'a> {
     /// The authoriser's answer.
     pub verdict: &'a Verdict,
     /// When the claim ends.
-    pub ends: Option<Timestamp>,
+    pub ends: Option<Second>,
     /// Whether the namespace is being deleted.
     pub terminating: bool,
     /// The Secret under the target's name, if any is known.

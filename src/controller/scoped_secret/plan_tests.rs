@@ -364,7 +364,7 @@ fn a_claim_that_has_ended() {
     let over = || Refusal::new(Reason::Expired, "over");
     let ended =
         || Situation { verdict: Verdict::Refused(over()), retention: Some(Retention::Withdraw(over())), ..at_rest() };
-    let later = |o: &mut Observed<'_>| o.ends = Some(crate::segmentation::fixtures::at(2_000_000_000));
+    let later = |o: &mut Observed<'_>| o.ends = Second::from_unix(2_000_000_000);
     let table: Vec<(&str, &str, Situation)> = vec![
         ("its Secret goes", "withdraw", ended()),
         (
@@ -394,7 +394,7 @@ fn a_claim_that_has_ended() {
             "mend+seal",
             Situation { verdict: Verdict::Allowed(grant()), change: later, ..ended() },
         ),
-        ("none any more", "mend+seal", Situation { secret: holding(|h| h.ends = Some(now())), ..at_rest() }),
+        ("none any more", "mend+seal", Situation { secret: holding(|h| h.ends = Some(now().into())), ..at_rest() }),
     ];
     for (what, expected, situation) in table {
         assert_eq!(situation.next(), expected, "{what}");
@@ -517,7 +517,7 @@ fn what_leaves_nothing_to_write() {
         situation.observe(|o| is_unchanged(o, &grant(), &[KeyVersion::undated(key(), version)]))
     };
     assert!(unchanged(&at_rest(), "v1"));
-    let dated = [KeyVersion { created: Some(now()), ..KeyVersion::undated(key(), "v1") }];
+    let dated = [KeyVersion { created: Some(now().into()), ..KeyVersion::undated(key(), "v1") }];
     assert!(
         !at_rest().observe(|o| is_unchanged(o, &grant(), &dated)),
         "a seal from before there were dates gets one: by it a revocation tells old versions from new ones"

@@ -68,7 +68,7 @@ impl Work<'_> {
             Outcome::Current => self.memory.due_at,
         };
         let ahead = |at: &Timestamp| *at > now;
-        let ends = self.ends().into_iter().flat_map(|end| [end, warning_of(end, self.created())]);
+        let ends = self.ends().map(Timestamp::from).into_iter().flat_map(|end| [end, warning_of(end, self.created())]);
         let wake = wake.into_iter().chain(ends.filter(ahead)).min();
         let job = Job::Claim(self.name.clone());
         match wake {
@@ -202,7 +202,11 @@ impl Work<'_> {
 
     /// Once, when the end is near: to the ScopedSecret and its consumers.
     async fn warn_of_end(&mut self, now: Timestamp) {
-        let Some(end) = self.ends().filter(|end| *end > now && self.memory.warned_of != Some(*end)) else { return };
+        let Some(end) =
+            self.ends().map(Timestamp::from).filter(|end| *end > now && self.memory.warned_of != Some(*end))
+        else {
+            return;
+        };
         let at = warning_of(end, self.created());
         if now < at {
             return;

@@ -439,5 +439,9 @@ fn versions(answers: &[(AuthorisedKey, Arc<Answer>)]) -> Box<[KeyVersion]> {
 }
 
 fn version(key: &AuthorisedKey, answer: &Answer) -> KeyVersion {
-    KeyVersion { key: key.canonical.clone(), id: answer.version_id.as_str().into(), created: answer.created }
+    KeyVersion {
+        key: key.canonical.clone(),
+        id: answer.version_id.as_str().into(),
+        created: answer.created.map(Into::into),
+    }
 }
