@@ -21,7 +21,7 @@ use scoped_secrets::segmentation::foreign::{ForeignKind, ForeignName, store};
 use scoped_secrets::segmentation::key::Realm;
 use scoped_secrets::segmentation::policy::Policy;
 use scoped_secrets::segmentation::seal::{Generation, SealKeys};
-use scoped_secrets::segmentation::world::{Holding, ObjectName, StoreState};
+use scoped_secrets::segmentation::world::{Holding, KeyVersion, ObjectName, StoreState};
 use serde_json::{Value, json};
 use std::process::ExitCode;
 use std::sync::{Arc, RwLock};
@@ -91,7 +91,8 @@ fn cluster() -> Cluster {
         let secret = ObjectName::new(&namespace, &name);
         let claim = index.world.claim(&secret).unwrap();
         let (fingerprints, marks) = keys.sealed_prints(&[keys.print(value(i).as_bytes())]);
-        let versions = index.world.canonical_keys(claim).into_iter().map(|key| (key, "v1".into())).collect();
+        let versions =
+            index.world.canonical_keys(claim).into_iter().map(|key| KeyVersion::undated(key, "v1")).collect();
         let held_since = Timestamp::UNIX_EPOCH;
         let holding = Holding { versions, fingerprints, marks, held_since, ..Holding::of_claim(claim, Vec::new()) };
         index.world.put_holding(secret, holding.into());

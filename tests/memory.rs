@@ -15,7 +15,7 @@ use scoped_secrets::segmentation::access::subject::Subject;
 use scoped_secrets::segmentation::access::{Access, Binding, RbacName};
 use scoped_secrets::segmentation::key::{CanonicalKey, Realm};
 use scoped_secrets::segmentation::seal::{Generation, SealKeys, SealRecord};
-use scoped_secrets::segmentation::world::{Holding, ObjectName, StoreState};
+use scoped_secrets::segmentation::world::{Holding, KeyVersion, ObjectName, StoreState};
 use serde_json::json;
 use std::alloc::System;
 use std::sync::{Mutex, PoisonError};
@@ -73,7 +73,12 @@ fn secret(i: u32, keys: &SealKeys) -> (ObjectName, ObjectMeta) {
     let (fingerprints, marks) = keys.sealed_prints(&[keys.print(format!("kX9mQ2vL8nR5wT3z-{i:08}").as_bytes())]);
     let holding = Holding {
         claim: name.name.clone(),
-        versions: [(CanonicalKey::from_sealed(&key), uid(3, i).into())].into(),
+        versions: [KeyVersion {
+            key: CanonicalKey::from_sealed(&key),
+            id: uid(3, i).into(),
+            created: Some(Timestamp::UNIX_EPOCH.into()),
+        }]
+        .into(),
         held_since: Timestamp::UNIX_EPOCH,
         fingerprints,
         marks,

@@ -145,7 +145,7 @@ fn a_misspelt_field_is_found() {
     let run = Repository::with_platform().file("app.yaml", &app).simulate(&["platform", "app.yaml"]);
     assert_eq!(run.code, Some(1));
     let lines: Vec<&str> = run.out.lines().collect();
-    assert!(lines[0].starts_with("app.yaml:6:1: error: [ConsumersRequired]"), "{}", run.out);
+    assert!(lines[0].starts_with("app.yaml:6:1: error: [Claims/ConsumersRequired]"), "{}", run.out);
     assert_eq!(
         lines[2..4],
         ["app.yaml:8:3: error: [Schema/SpecInvalid] unknown field \"spec.consumer\"", "    write instead: consumers"]
@@ -282,9 +282,9 @@ subjects: [{kind: ServiceAccount, name: x, namespace: billing-prod}]
     let found = run.out.lines().filter(|line| line.starts_with("app.yaml:"));
     let found: Vec<&str> = found.filter_map(|line| line.split_once(']').map(|(place, _)| place)).collect();
     let expected = [
-        "app.yaml:21:48: error: [ForeignConsumer",
-        "app.yaml:25:56: error: [ReservedMetadata",
-        "app.yaml:31:1: error: [CrossSegmentAccess",
+        "app.yaml:21:48: error: [Consumers/ForeignConsumer",
+        "app.yaml:25:56: error: [ManagedSecrets/ReservedMetadata",
+        "app.yaml:31:1: error: [Rbac/CrossSegmentAccess",
     ];
     assert_eq!(found, expected, "{}", run.out);
     // Without admission's refusal it is a warning, which counts only if that is asked for.

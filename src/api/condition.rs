@@ -22,6 +22,8 @@ pub enum ConditionType {
     Stalled,
     /// The claim has ended; it exists only while true.
     Expired,
+    /// On a KeyRevocation: nothing holds a revoked version any more.
+    Complete,
     /// On a SegmentationPolicy: no pattern lets two segments claim the same key.
     Separated,
     /// On a SegmentationReport: nothing was found.
@@ -31,7 +33,7 @@ pub enum ConditionType {
 }
 
 impl ConditionType {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Ready,
         Self::Authorized,
         Self::Synced,
@@ -39,6 +41,7 @@ impl ConditionType {
         Self::Reconciling,
         Self::Stalled,
         Self::Expired,
+        Self::Complete,
         Self::Separated,
         Self::Clean,
         Self::Guarded,
@@ -59,6 +62,7 @@ impl ConditionType {
             Self::Reconciling => "Reconciling",
             Self::Stalled => "Stalled",
             Self::Expired => "Expired",
+            Self::Complete => "Complete",
             Self::Separated => "Separated",
             Self::Clean => "Clean",
             Self::Guarded => "Guarded",

@@ -4,6 +4,7 @@
 
 pub mod condition;
 pub mod duration;
+pub mod key_revocation;
 pub mod policy;
 pub mod reason;
 mod schema;
@@ -12,6 +13,7 @@ pub mod segment_guard;
 pub mod segmentation_report;
 pub mod store;
 
+pub use key_revocation::{KeyRevocation, KeyRevocationSpec, KeyRevocationStatus};
 pub use policy::{SegmentationPolicy, SegmentationPolicySpec, SegmentationPolicyStatus};
 pub use reason::Reason;
 pub use scoped_secret::{ScopedSecret, ScopedSecretSpec, ScopedSecretStatus};
@@ -53,6 +55,7 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         SegmentationPolicy::crd(),
         SegmentGuard::crd(),
         SegmentationReport::crd(),
+        KeyRevocation::crd(),
     ]
     .map(schema::finish)
     .into()

@@ -41,7 +41,7 @@ macro_rules! reasons {
 impl Reason {
     /// Whether it ends access whatever else is known: it waits for nobody's word, for no policy and for no number.
     pub fn is_an_end(self) -> bool {
-        matches!(self, Self::Expired)
+        matches!(self, Self::Expired | Self::KeyRevoked)
     }
 
     /// Whether it says that a namespace may not have a key at all.
@@ -115,6 +115,11 @@ reasons! {
     Expired Refused: "The claim has ended, and its Secret was taken away.", "spec.ttl or spec.expirationTime is over.", "Set a later end if the workload still needs the Secret, or delete the ScopedSecret.";
     ExpiresSoon Waiting: "The claim ends soon; its Secret is then taken away.", "spec.ttl or spec.expirationTime is nearly over.", "Set a later end if the workload still needs the Secret; else move it to another in time.";
     InvalidEnd Refused: "The end of the claim cannot be.", "ttl stands beside expirationTime, or the end that is written is in the past.", "Write either ttl or expirationTime, and an end that is ahead.";
+
+    KeyRevoked Refused: "The key was revoked, and has no newer version yet; its Secret was taken away.", "A KeyRevocation is for it, and the manager's current version was created before.", "Store a new value under the key. To lift the revocation early, the platform team deletes the KeyRevocation.";
+    RevocationComplete Fine: "Nothing holds a revoked version of the key any more.", "Its Secrets were taken away or have a newer version, and no pod runs that was started with an old one.", "Nothing to do.";
+    SecretsRemain Waiting: "Secrets hold a revoked version of the key and are being taken away.", "The KeyRevocation is new, or the API server does not let a Secret be deleted.", "Wait; if it stays, see the ScopedSecrets and the operator's log.";
+    PodsRemain Waiting: "Pods may still hold a revoked value.", "They were started while the Secret was there.", "Restart the workloads of the pods that status lists.";
 
     // ---- the store
     StoreNotFound Waiting: "The ScopedSecretStore does not exist.", "storeRef.name is misspelt, or the store is not there yet.", "Create the store, or correct storeRef.name.";

@@ -160,7 +160,7 @@ pub struct WholeRemoteRef {
 }
 
 /// One exact remote key: what AWS Secrets Manager allows in a name, or a complete ARN.
-fn remote_key_schema(_: &mut SchemaGenerator) -> Schema {
+pub(super) fn remote_key_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "string",
         "minLength": 1,

@@ -15,7 +15,7 @@ use crate::controller::providers::declared_realm;
 use crate::segmentation::guarantees::Told;
 use crate::segmentation::key::{CanonicalKey, Realm, RemoteKey};
 use crate::segmentation::policy::Policy;
-use crate::segmentation::world::{Claim, Holding, ObjectName, PolicyState, StoreState, World};
+use crate::segmentation::world::{Claim, Holding, KeyVersion, ObjectName, PolicyState, StoreState, World};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -238,7 +238,7 @@ impl Observed {
         let versions: Vec<_> = status
             .remote_versions
             .iter()
-            .filter_map(|v| Some((canonical(&v.key)?, v.version_id.as_str().into())))
+            .filter_map(|v| Some(KeyVersion::undated(canonical(&v.key)?, v.version_id.as_str())))
             .collect();
         let mut holding = Holding::of_claim(asked, Vec::new());
         holding.versions = versions.into();

@@ -33,6 +33,8 @@ pub enum Job {
     Policy(String),
     /// The SegmentGuard of a namespace.
     Guard(Arc<str>),
+    /// A KeyRevocation.
+    Revocation(String),
     /// The seal key.
     Key,
 }
@@ -127,6 +129,8 @@ pub struct Context {
     pub keys_changed: Notify,
     /// How many withdrawals wait, and for which state of their causes.
     pending: Mutex<HashMap<Recount, (u64, Instant, usize)>>,
+    /// Held by who writes down what a KeyRevocation is about to take away.
+    pub revoking: tokio::sync::Mutex<()>,
     /// What was seen beside the scan, and when: it stays until the next one.
     pub sightings: Mutex<Vec<(Timestamp, Violation)>>,
     /// The seal key.
@@ -161,6 +165,7 @@ impl Context {
             governed: watch::Sender::new(None),
             keys_changed: Notify::new(),
             pending: Mutex::default(),
+            revoking: tokio::sync::Mutex::default(),
             sightings: Mutex::default(),
             keys: RwLock::default(),
         }
@@ -216,8 +221,9 @@ impl Context {
         }
         self.metrics.set_claims(&counts);
         let now = self.now();
-        self.metrics
-            .set_next_expiry(index.world.claims().filter_map(|claim| claim.ends).filter(|end| *end > now).min());
+        self.metrics.set_next_expiry(
+            index.world.claims().filter_map(|claim| claim.ends).map(Timestamp::from).filter(|end| *end > now).min(),
+        );
     }
 
     /// Whether this replica may write now. Asked before each write.

@@ -65,7 +65,8 @@ pub async fn publish(cx: &Context, told: Told<'_>) {
 async fn of_the_cluster(cx: &Context, event: Event, about: ObjectReference) -> Result<(), kube::Error> {
     let object = events::Event {
         metadata: ObjectMeta {
-            generate_name: Some(format!("{}.", crate::api::FIELD_MANAGER)),
+            // A valid name by itself, so that it cannot end in a dot.
+            generate_name: Some(format!("{}-", crate::api::FIELD_MANAGER)),
             ..ObjectMeta::default()
         },
         event_time: Some(MicroTime(Timestamp::now())),

@@ -3,6 +3,7 @@
 //! The watches write it; admission and reconcile read it. Each write says which claims it may have changed.
 
 use super::report::known::Known;
+use super::revocation;
 use super::scoped_secret::told::Told;
 use crate::api::policy::AcceptedViolations;
 use crate::api::{ACCEPT_VIOLATIONS_ANNOTATION, REFRESH_AT_ANNOTATION, Reason, SEAL_ANNOTATION, ScopedSecret};
@@ -114,6 +115,8 @@ pub struct Index {
     pub access: Access,
     /// Policies by name.
     pub policies: BTreeMap<String, PolicyFacts>,
+    /// KeyRevocations by name.
+    pub revocations: BTreeMap<String, revocation::Known>,
     /// SegmentationReports by name.
     pub reports: BTreeMap<String, Known>,
     /// ScopedSecrets. Boxed, like all that is kept of each: a table has up to two places for each entry.
@@ -227,8 +230,8 @@ impl Index {
         if holding.claim == name.name {
             holding.claim = name.name.clone();
         }
-        for (key, _) in &mut holding.versions {
-            *key = self.world.shared(key);
+        for version in &mut holding.versions {
+            version.key = self.world.shared(&version.key);
         }
     }
 

@@ -4,6 +4,7 @@ use super::*;
 use crate::segmentation::fixtures::{at, now};
 use crate::segmentation::key::CanonicalKey;
 use crate::segmentation::seal::Generation;
+use crate::segmentation::world::KeyVersion;
 
 fn keys() -> SealKeys {
     SealKeys::new(Generation::from_random(&[1; 36], at(0)).unwrap())
@@ -18,7 +19,7 @@ fn sealed(name: &ObjectName, held: &str, since: i64, made: i64) -> ObjectMeta {
     let keys = keys();
     let holding = Holding {
         claim: name.name.clone(),
-        versions: [(key(held), "v1".into())].into(),
+        versions: [KeyVersion::undated(key(held), "v1")].into(),
         fingerprints: [].into(),
         marks: Default::default(),
         held_since: at(since),
@@ -121,4 +122,31 @@ fn a_long_annotation_is_known_by_its_digest() {
     let (a, b) = ("a".repeat(200_000), "b".repeat(200_000));
     assert_eq!(&*remembered("2026-01-01"), "2026-01-01");
     assert!(remembered(&a).len() <= REMEMBERED && remembered(&a) != remembered(&b));
+}
+
+#[test]
+fn a_leak_is_no_number_that_somebody_must_accept() {
+    let mut index = Index::default();
+    index.world.policies_synced = true;
+    index.put_store(
+        "aws",
+        Some(StoreState::Known(crate::segmentation::key::Realm::Aws {
+            account: "123456789012".into(),
+            region: "eu-west-1".into(),
+        })),
+    );
+    let name = ObjectName::new("payments-prod", "a");
+    let facts = secret_facts(&name, &sealed(&name, "payments/prod/db", 5, 5), &keys());
+    index.put_secret(name, facts);
+    assert_eq!(index.withdrawals(now()), 0, "the namespace is not known");
+    let leak = crate::segmentation::revoked::Revocation {
+        store: "aws".into(),
+        key: crate::segmentation::key::RemoteKey::parse("payments/prod/db").unwrap(),
+        created: at(1_000),
+        versions: None,
+    };
+    index.world.put_revocation("leak", Some(leak));
+    assert_eq!(index.withdrawals(now()), 0, "it goes, and is not counted");
+    let why = Refusal::new(Reason::KeyRevoked, "leaked");
+    assert!(index.may_withdraw(&Withdrawal { count: 10_000, why: &why, since: None, waits: true }));
 }

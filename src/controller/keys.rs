@@ -2,6 +2,7 @@
 //! it is deleted while an operator runs, rotated when it is old and every seal is of its generation.
 
 use super::context::Context;
+use super::revocation;
 use super::store::brief;
 use crate::api::{FIELD_MANAGER, MANAGED_BY};
 use crate::segmentation::seal::{Generation, SealKeys};
@@ -58,6 +59,7 @@ fn load(cx: &Context, secret: &Secret) -> Result<(), KeyError> {
         // Seals of the generation before still open; each is renewed when its values are next in hand.
         cx.providers.forget_files();
         cx.keys_changed.notify_one();
+        revocation::queue(cx, |_| true);
         cx.index_mut().secrets.values_mut().for_each(|secret| secret.seal_is_current = false);
     }
     Ok(())

@@ -20,6 +20,7 @@ pub mod policy;
 pub mod providers;
 pub mod queue;
 pub mod report;
+pub mod revocation;
 pub mod scan;
 pub mod schedule;
 pub mod scoped_secret;
@@ -31,9 +32,9 @@ pub mod watch;
 mod watch_rbac;
 
 use crate::leader::Leadership;
+use crate::segmentation::second::Second;
 use crate::segmentation::world::ObjectName;
 use context::{Context, Job, Memory};
-use jiff::Timestamp;
 use queue::Lane;
 use shares::Shares;
 use std::collections::{HashMap, VecDeque};
@@ -93,7 +94,7 @@ pub async fn lead(cx: &Context, mut leadership: Leadership, seal_key_max_age: Du
 /// ScopedSecret has none.
 fn end_what_is_over(cx: &Context) {
     let (now, index) = (cx.now(), cx.index());
-    let over = |end: Option<Timestamp>| end.is_some_and(|end| end <= now);
+    let over = |end: Option<Second>| end.is_some_and(|end| end <= now.into());
     let standing = index.world.holdings().filter_map(|(secret, held)| {
         let name = ObjectName { namespace: secret.namespace.clone(), name: held.claim.clone() };
         match index.world.claim(&name) {
@@ -177,7 +178,8 @@ async fn perform(cx: &Context, job: &Job, leader: bool, failures: &Failures) {
             policy::reconcile(cx, name).await;
         }
         Job::Guard(namespace) if leader => guard::reconcile(cx, namespace).await,
-        Job::Claim(_) | Job::Orphan(_) | Job::Policy(_) | Job::Guard(_) => {}
+        Job::Revocation(name) if leader => revocation::reconcile(cx, name).await,
+        Job::Claim(_) | Job::Orphan(_) | Job::Policy(_) | Job::Guard(_) | Job::Revocation(_) => {}
         Job::Store(name) => {
             let before = failures.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied().unwrap_or(0);
             let outcome = store::reconcile(cx, name, before, leader).await;
@@ -219,5 +221,6 @@ pub fn take_over(cx: &Context) {
     stores.into_iter().for_each(|name| cx.queue.add(Job::Store(name), Lane::Routine));
     orphans.into_iter().for_each(|name| cx.queue.add(Job::Orphan(name), Lane::Routine));
     guard::queue_all(cx);
+    revocation::queue(cx, |_| true);
     cx.queue.add(Job::Key, Lane::Urgent);
 }

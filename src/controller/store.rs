@@ -2,6 +2,7 @@
 
 use super::context::{Context, Job};
 use super::providers::{credentials_ref, declared_realm, fetch_reason};
+use super::revocation;
 use super::schedule::backoff;
 use super::scoped_secret::plan::Failure;
 use crate::api::condition::{ConditionType, Wanted, merge};
@@ -41,6 +42,7 @@ pub async fn reconcile(cx: &Context, name: &str, failures: u32, leader: bool) ->
     };
     if changed {
         cx.retry_claims_of(name);
+        revocation::queue(cx, |revocation| revocation.store == name);
     }
     if leader {
         report(cx, name, &state, observed.as_ref().err()).await;

@@ -6,14 +6,15 @@ use super::context::{Context, Job};
 use super::index::{PolicyFacts, accept_violations, is_older, object_name, secret_facts};
 use super::queue::Lane;
 use super::report;
+use super::revocation;
 use super::scoped_secret::told::Told;
 use super::seen_claim::SeenClaim;
 use super::{foreign, guard};
 use super::{keys, providers::declared_realm, watch_rbac};
 use crate::api::segment_guard::SEGMENT_GUARD;
 use crate::api::{
-    MANAGED_BY, MANAGED_BY_LABEL, ScopedSecret, ScopedSecretStore, SegmentGuard, SegmentGuardSpec, SegmentationPolicy,
-    SegmentationReport,
+    KeyRevocation, MANAGED_BY, MANAGED_BY_LABEL, ScopedSecret, ScopedSecretStore, SegmentGuard, SegmentGuardSpec,
+    SegmentationPolicy, SegmentationReport,
 };
 use crate::segmentation::policy::Policy;
 use crate::segmentation::world::ObjectName;
@@ -34,7 +35,8 @@ use tokio::sync::watch;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Synced(BTreeSet<&'static str>);
 
-const WATCHES: [&str; 12] = [
+const WATCHES: [&str; 13] = [
+    "revocations",
     "policies",
     "stores",
     "namespaces",
@@ -72,6 +74,7 @@ pub async fn run(cx: Arc<Context>, synced: watch::Sender<Synced>) {
         claims(&cx, done("claims")),
         guards(&cx, done("guards")),
         reports(&cx, done("reports")),
+        revocations(&cx, done("revocations")),
         own_secrets(&cx, done("own")),
         watch_rbac::roles::<Role>(&cx, "Role", false, done("roles")),
         watch_rbac::roles::<ClusterRole>(&cx, "ClusterRole", true, done("clusterroles")),
@@ -324,6 +327,7 @@ fn requeue_store(cx: &Context, name: &str) {
         index.world.claims().filter(|c| &*c.store == name).map(|c| c.object.clone()).collect();
     drop(index);
     claims.into_iter().for_each(|claim| cx.queue.add(Job::Claim(claim), Lane::Urgent));
+    revocation::queue(cx, |revocation| revocation.store == name);
 }
 
 async fn namespaces(cx: &Context, synced: impl Fn()) {
@@ -615,6 +619,27 @@ async fn reports(cx: &Context, synced: impl Fn()) {
         Seen::ListEnds => {
             let gone: Vec<String> = cx.index().reports.keys().filter(|r| !listed.contains(*r)).cloned().collect();
             gone.iter().for_each(|name| report::gone(cx, name));
+            synced();
+        }
+        Seen::Broken(_) => {}
+    })
+    .await;
+}
+
+/// The KeyRevocations: what they are for goes at once.
+async fn revocations(cx: &Context, synced: impl Fn()) {
+    let mut listed: BTreeSet<String> = BTreeSet::new();
+    follow("KeyRevocation", objects::<KeyRevocation>(cx), |seen| match seen {
+        Seen::ListBegins => listed.clear(),
+        Seen::Listed(object) => {
+            listed.insert(object.name_any());
+            revocation::observe(cx, &object, View::Listed);
+        }
+        Seen::There(object) => revocation::observe(cx, &object, View::Newest),
+        Seen::Gone(object) => revocation::gone(cx, &object.name_any()),
+        Seen::ListEnds => {
+            let gone: Vec<String> = cx.index().revocations.keys().filter(|r| !listed.contains(*r)).cloned().collect();
+            gone.iter().for_each(|name| revocation::gone(cx, name));
             synced();
         }
         Seen::Broken(_) => {}

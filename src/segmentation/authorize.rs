@@ -8,6 +8,7 @@ use super::fingerprint::Fingerprint;
 use super::key::{CanonicalKey, InvalidKey, Realm, RemoteKey};
 use super::pattern::{Binding, Place};
 use super::policy::{AllowEntry, BUILT_IN_TYPES, Policy};
+use super::second::Second;
 use super::segment::Segment;
 use super::verdict::{AuthorisedKey, Grant, Refusal, Verdict};
 use super::world::{Claim, Holding, ObjectName, PolicyState, StoreState, VersionAsked, World};
@@ -221,6 +222,11 @@ pub fn retention<'w>(secret: &ObjectName, holding: &Holding, world: impl Into<Vi
     if is_over(holding.ends, now) {
         return Retention::Withdraw(expired(holding.ends));
     }
+    // Likewise a leak.
+    if holding.versions.iter().any(|version| world.revocations.revoke(version)) {
+        let text = "the Secret held a version of a key that was revoked: it is projected again once the manager has a newer one";
+        return Retention::Withdraw(Refusal::new(Reason::KeyRevoked, text));
+    }
     let scope = match scope_of(&secret.namespace, world) {
         Ok(scope) => scope,
         Err(Unscoped::Refused(refusal)) => return Retention::Withdraw(refusal),
@@ -414,12 +420,12 @@ fn no_policy(namespace: &str, labels: &BTreeMap<String, String>, world: View<'_>
 }
 
 /// Whether an end has come.
-fn is_over(end: Option<Timestamp>, now: Timestamp) -> bool {
-    end.is_some_and(|end| end <= now)
+fn is_over(end: Option<Second>, now: Timestamp) -> bool {
+    end.is_some_and(|end| end <= now.into())
 }
 
 /// An end waits for nothing: no policy, and nothing that is not known, puts it off.
-fn expired(end: Option<Timestamp>) -> Refusal {
+fn expired(end: Option<Second>) -> Refusal {
     let end = end.map_or_else(String::new, |end| format!(" at {end}"));
     let text = format!(
         "the claim has ended{end} (spec.ttl or spec.expirationTime), and its Secret goes: set a later end if the workload still needs it, or delete this ScopedSecret"

@@ -4,7 +4,8 @@ use super::authorize::{Retention, authorize, owners, owners_of_weak, retention};
 use super::copies::Marks;
 use super::fingerprint::Fingerprint;
 use super::fixtures::*;
-use super::key::Realm;
+use super::key::{Realm, RemoteKey};
+use super::revoked::Revocation;
 use super::verdict::Verdict;
 use super::world::{Claim, Holding, ObjectName, PolicyState, StoreState, VersionAsked, World};
 use crate::api::Reason;
@@ -307,7 +308,8 @@ fn a_weak_value_is_its_owners_for_the_report_alone() {
 
 #[test]
 fn an_end_waits_for_nothing_and_frees_the_key() {
-    let ended = |seconds| Claim { ends: Some(at(seconds)), ..claim("payments-prod", "a").of("payments/prod/db") };
+    let ended =
+        |seconds| Claim { ends: Some(at(seconds).into()), ..claim("payments-prod", "a").of("payments/prod/db") };
     let (past, ahead) = (now().as_second(), now().as_second() + 1);
     let world = World::with_tenants();
     assert_eq!(reason(&ended(past), &world), Some(Reason::Expired));
@@ -331,6 +333,53 @@ fn an_end_waits_for_nothing_and_frees_the_key() {
     let mut world = World::with_tenants();
     world.put_claim(ended(past));
     assert_eq!(reason(&next, &world), None);
+}
+
+#[test]
+fn a_leak_waits_for_nothing_and_takes_only_its_own() {
+    let leak = |key: &str, created| Revocation {
+        store: "aws".into(),
+        key: RemoteKey::parse(key).unwrap(),
+        created: at(created),
+        versions: None,
+    };
+    let mut world = World::with_tenants();
+    let mine = claim("payments-prod", "a").of("payments/prod/db").of("payments/prod/api");
+    world.holds(mine.clone(), at(5));
+    world.holds(claim("billing-prod", "b").of("billing/prod/db"), at(5));
+    let (secret, other) = (ObjectName::new("payments-prod", "a"), ObjectName::new("billing-prod", "b"));
+    let kept = |world: &World, secret: &ObjectName| retention(secret, world.holding(secret).unwrap(), world, now());
+    let goes = |world: &World| match kept(world, &secret) {
+        Retention::Withdraw(refusal) => Some(refusal.reason),
+        _ => None,
+    };
+    world.put_revocation("leak", Some(leak("payments/prod/db", 1_000)));
+    assert_eq!(goes(&world), Some(Reason::KeyRevoked));
+    assert_eq!(kept(&world, &other), Retention::Keep);
+    assert_eq!(
+        reason(&mine, &world),
+        None,
+        "whether there is a newer version is not known before the manager was asked"
+    );
+    world.policies_synced = false;
+    assert_eq!(goes(&world), Some(Reason::KeyRevoked));
+    world.policies_synced = true;
+    world.put_revocation("leak", None);
+    assert_eq!(kept(&world, &secret), Retention::Keep, "it was lifted");
+    // One of two keys is enough, and a version of after the leak is not.
+    for (created, reason) in [(1_000, Some(Reason::KeyRevoked)), (999, None)] {
+        let mut held = (**world.holding(&secret).unwrap()).clone();
+        held.versions.iter_mut().for_each(|version| version.created = Some(at(1_000).into()));
+        world.put_holding(secret.clone(), held.into());
+        world.put_revocation("leak", Some(leak("payments/prod/api", created)));
+        assert_eq!(goes(&world), reason);
+    }
+    // Of a key whose store is not there nothing is known; it counts as soon as it is.
+    world.put_revocation("leak", Some(Revocation { store: "late".into(), ..leak("payments/prod/db", 1_000) }));
+    assert_eq!(goes(&world), None);
+    let realm = world.stores["aws"].clone();
+    world.put_store("late", Some(realm));
+    assert_eq!(goes(&world), Some(Reason::KeyRevoked), "by whatever store it is reached");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::key::Realm;
 use super::policy::Policy;
-use super::world::{Claim, Holding, ObjectName, PolicyState, StoreState, VersionAsked, World};
+use super::world::{Claim, Holding, KeyVersion, ObjectName, PolicyState, StoreState, VersionAsked, World};
 use crate::api::SegmentationPolicySpec;
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -66,7 +66,7 @@ impl World {
     pub fn holds(&mut self, claim: Claim, held_since: Timestamp) {
         let keys = self.canonical_keys(&claim).into_iter();
         let secret = ObjectName { namespace: claim.object.namespace.clone(), name: claim.target.clone() };
-        let versions = keys.map(|key| (key, "v1".into())).collect();
+        let versions = keys.map(|key| KeyVersion::undated(key, "v1")).collect();
         let holding = Holding { versions, held_since, ..Holding::of_claim(&claim, Vec::new()) };
         self.put_claim(claim);
         self.put_holding(secret, holding.into());

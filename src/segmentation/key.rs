@@ -206,6 +206,11 @@ impl CanonicalKey {
         Self::aws(&arn.account, &arn.region, &arn.name)
     }
 
+    /// Whether it is a file of a directory.
+    pub fn is_file(&self) -> bool {
+        self.0.starts_with("file:")
+    }
+
     /// Reads a canonical key back from a seal.
     pub fn from_sealed(text: &str) -> Self {
         Self(text.into())

@@ -9,7 +9,8 @@
 use super::copies::{MARKER_BYTES, Mark, Marker, Marks};
 use super::fingerprint::Fingerprint;
 use super::key::CanonicalKey;
-use super::world::{Holding, ObjectName};
+use super::second::Second;
+use super::world::{Holding, KeyVersion, ObjectName};
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::{hkdf, hmac};
 use base64::Engine;
@@ -66,6 +67,11 @@ impl Digests {
     /// The one that goes into a seal.
     pub fn current(&self) -> Digest {
         self.0[0]
+    }
+
+    /// Each, the current one first.
+    pub fn iter(&self) -> impl Iterator<Item = &Digest> {
+        self.0.iter()
     }
 
     /// Whether a seal, of whatever generation, says the same.
@@ -138,6 +144,8 @@ struct StoredGeneration {
 struct Wire {
     c: String,
     k: Vec<(String, String)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    d: Vec<Option<i64>>,
     h: i64,
     f: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -248,7 +256,8 @@ impl SealKeys {
         let holding = &record.holding;
         let wire = Wire {
             c: holding.claim.to_string(),
-            k: holding.versions.iter().map(|(key, version)| (key.as_str().to_owned(), version.to_string())).collect(),
+            k: holding.versions.iter().map(|v| (v.key.as_str().to_owned(), v.id.to_string())).collect(),
+            d: holding.versions.iter().map(|v| v.created.map(Second::get)).collect(),
             h: holding.held_since.as_second(),
             f: BASE64.encode(holding.fingerprints.iter().flat_map(|f| f.0).collect::<Vec<u8>>()),
             m: BASE64.encode(holding.marks.to_sealed()),
@@ -257,7 +266,7 @@ impl SealKeys {
             x: BASE64.encode(record.content.0),
             i: BASE64.encode(record.ignore.0),
             r: holding.retain,
-            e: holding.ends.map(Timestamp::as_second),
+            e: holding.ends.map(Second::get),
             n: holding.consumed,
             p: holding.pinned,
             t: holding.target_type.as_deref().map(str::to_owned),
@@ -294,7 +303,12 @@ impl SealKeys {
         let wire: Wire = serde_json::from_slice(plain).map_err(|_| BrokenSeal::Invalid)?;
         let fingerprints = BASE64.decode(&wire.f).map_err(|_| BrokenSeal::Invalid)?;
         let digest = |text: &str| Digest::from_sealed(text).ok_or(BrokenSeal::Invalid);
-        let versions = wire.k.into_iter().map(|(key, version)| (CanonicalKey::from_sealed(&key), version.into()));
+        let dates = wire.d.into_iter().chain(std::iter::repeat(None));
+        let versions = wire.k.into_iter().zip(dates).map(|((key, id), created)| KeyVersion {
+            key: CanonicalKey::from_sealed(&key),
+            id: id.into(),
+            created: created.and_then(Second::from_unix),
+        });
         let fingerprints: Box<[Fingerprint]> =
             fingerprints.chunks_exact(16).filter_map(|c| Some(Fingerprint(c.try_into().ok()?))).collect();
         let marks = BASE64.decode(&wire.m).map_err(|_| BrokenSeal::Invalid)?;
@@ -306,7 +320,7 @@ impl SealKeys {
             marks: Marks::from_sealed(generation.number, &marks, fingerprints.len()).with_weak(&weak),
             fingerprints,
             retain: wire.r,
-            ends: wire.e.map(|end| Timestamp::from_second(end).unwrap_or(Timestamp::MIN)),
+            ends: wire.e.map(|end| Second::from_unix(end).unwrap_or(Timestamp::MIN.into())),
             consumed: wire.n,
             pinned: wire.p,
             target_type: wire.t.map(Into::into),
@@ -437,12 +451,12 @@ mod tests {
         let (fingerprints, marks) = keys(1).sealed_prints(&[keys(1).print(b"a value that is long enough")]);
         let holding = Holding {
             claim: "orders-db".into(),
-            versions: [(key, "v1".into())].into(),
+            versions: [KeyVersion { key, id: "v1".into(), created: Second::from_unix(1_767_225_000) }].into(),
             held_since: Timestamp::from_second(1_767_225_600).unwrap(),
             fingerprints,
             marks: Marks { weak: [keys(1).fingerprint(b"hunter2!")].into(), ..marks },
             retain: false,
-            ends: Timestamp::from_second(1_767_229_200).ok(),
+            ends: Second::from_unix(1_767_229_200),
             consumed: true,
             pinned: false,
             target_type: Some("kubernetes.io/tls".into()),
@@ -476,6 +490,37 @@ mod tests {
         let opened = keys.open(&secret, &keys.seal(&secret, &old, [7; 12]).unwrap()).unwrap();
         assert_eq!(opened.holding.fingerprints, old.holding.fingerprints);
         assert!(!opened.holding.is_marked() && opened.holding.marks.each.is_empty());
+    }
+
+    #[test]
+    fn a_seal_from_before_there_were_dates_opens() {
+        let wire = |seal: &str| {
+            let keys = keys(1);
+            let body = BASE64.decode(seal.rsplit('.').next().unwrap()).unwrap();
+            let nonce = Nonce::try_assume_unique_for_key(&body[..NONCE_LEN]).unwrap();
+            let mut sealed = body[NONCE_LEN..].to_vec();
+            let bound = bound_to(&ObjectName::new("a", "b"), &keys.current().id);
+            let plain = keys.current().sealing.open_in_place(nonce, bound, &mut sealed).unwrap();
+            serde_json::from_slice::<serde_json::Value>(plain).unwrap()
+        };
+        let (keys, secret) = (keys(1), ObjectName::new("a", "b"));
+        let mut old = wire(&keys.seal(&secret, &record(), [7; 12]).unwrap());
+        assert_eq!(old["d"], serde_json::json!([1_767_225_000]));
+        old.as_object_mut().unwrap().remove("d");
+        let mut sealed = serde_json::to_vec(&old).unwrap();
+        let current = keys.current();
+        let nonce = Nonce::assume_unique_for_key([8; 12]);
+        current.sealing.seal_in_place_append_tag(nonce, bound_to(&secret, &current.id), &mut sealed).unwrap();
+        let seal = format!("v1.{}.{}", current.id, BASE64.encode([vec![8; 12], sealed].concat()));
+        let mut undated = record();
+        let key = undated.holding.versions[0].key.clone();
+        Arc::make_mut(&mut undated.holding).versions = [KeyVersion::undated(key, "v1")].into();
+        assert_eq!(keys.open(&secret, &seal), Ok(undated.clone()));
+        // Beside one that has a date.
+        let dated = record().holding.versions[0].clone();
+        let both = Arc::make_mut(&mut undated.holding);
+        both.versions = [both.versions[0].clone(), dated].into();
+        assert_eq!(keys.open(&secret, &keys.seal(&secret, &undated, [9; 12]).unwrap()), Ok(undated));
     }
 
     #[test]

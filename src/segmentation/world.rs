@@ -18,6 +18,8 @@ use super::foreign::Foreign;
 use super::governed::{Governed, LabelSet};
 use super::key::{CanonicalKey, Realm, RemoteKey};
 use super::policy::Policy;
+use super::revoked::{Revocation, Revocations};
+use super::second::Second;
 use crate::api::ScopedSecretSpec;
 use crate::api::policy::Governs;
 use jiff::Timestamp;
@@ -117,7 +119,7 @@ pub struct Claim {
     /// Whether its Secret outlives it.
     pub retain: bool,
     /// When it ends.
-    pub ends: Option<Timestamp>,
+    pub ends: Option<Second>,
     /// Each distinct (key, version) it names, in the order of the spec.
     pub asks: Box<[(Arc<str>, VersionAsked)]>,
 }
@@ -143,10 +145,38 @@ impl Claim {
             target_type: Some(spec.target_type()).filter(|kind| *kind != "Opaque").map(Into::into),
             has_consumers: !spec.consumers.is_empty(),
             retain: spec.retain(),
-            ends: spec.end(created),
+            ends: spec.end(created).map(Second::from),
             asks: asks.into(),
             object,
         }
+    }
+}
+
+/// One version of one key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyVersion {
+    /// The key.
+    pub key: CanonicalKey,
+    /// The manager's id of the version.
+    pub id: Box<str>,
+    /// When the manager says that it was created; None: it does not say, or that was not kept.
+    pub created: Option<Second>,
+}
+
+impl KeyVersion {
+    /// A version of which the time of its creation is not known.
+    pub fn undated(key: CanonicalKey, id: impl Into<Box<str>>) -> Self {
+        Self { key, id: id.into(), created: None }
+    }
+
+    /// Whether it is known which version it is: not where a seal could not be read.
+    pub fn is_known(&self) -> bool {
+        !self.id.is_empty()
+    }
+
+    /// Whether what is kept is this version, with what is known of it.
+    pub fn is_kept_by(&self, kept: &Self) -> bool {
+        (&self.key, &self.id) == (&kept.key, &kept.id) && (self.created.is_none() || kept.created.is_some())
     }
 }
 
@@ -156,7 +186,7 @@ pub struct Holding {
     /// The ScopedSecret that it was projected for.
     pub claim: Arc<str>,
     /// The keys whose values it holds, each with the version that was projected.
-    pub versions: Box<[(CanonicalKey, Box<str>)]>,
+    pub versions: Box<[KeyVersion]>,
     /// Fingerprints of its hard-to-guess values.
     pub fingerprints: Box<[Fingerprint]>,
     /// By which copies of those values are found.
@@ -167,7 +197,7 @@ pub struct Holding {
     /// Whether it outlives its ScopedSecret.
     pub retain: bool,
     /// When it is to go, with or without its ScopedSecret.
-    pub ends: Option<Timestamp>,
+    pub ends: Option<Second>,
     /// Whether its ScopedSecret named consumers.
     pub consumed: bool,
     /// Whether it has other versions than the current one.
@@ -181,7 +211,7 @@ impl Holding {
     pub fn of_claim(claim: &Claim, keys: Vec<CanonicalKey>) -> Self {
         Self {
             claim: claim.object.name.clone(),
-            versions: keys.into_iter().map(|key| (key, Box::default())).collect(),
+            versions: keys.into_iter().map(|key| KeyVersion::undated(key, "")).collect(),
             fingerprints: [].into(),
             marks: Marks::default(),
             held_since: Timestamp::MAX,
@@ -195,7 +225,7 @@ impl Holding {
 
     /// The keys whose values it holds.
     pub fn keys(&self) -> impl Iterator<Item = &CanonicalKey> {
-        self.versions.iter().map(|(key, _)| key)
+        self.versions.iter().map(|version| &version.key)
     }
 
     /// Whether copies of its values can be found: not where they were sealed before there were marks.
@@ -230,6 +260,8 @@ pub struct World {
     pub stores: BTreeMap<String, StoreState>,
     /// Objects of other operators.
     pub foreign: Foreign,
+    /// Leaked keys.
+    pub revocations: Revocations,
     claims: HashMap<ObjectName, Box<Claim>>,
     /// Ordered: those of one namespace are beside each other.
     holdings: BTreeMap<ObjectName, Arc<Holding>>,
@@ -277,9 +309,15 @@ impl World {
             Some(state) => self.stores.insert(name.to_owned(), state),
             None => self.stores.remove(name),
         };
+        self.revocations.resolve(&self.stores);
         for claim in affected {
             self.put_claim(claim);
         }
+    }
+
+    /// Records a KeyRevocation; None: it is gone.
+    pub fn put_revocation(&mut self, name: &str, revocation: Option<Revocation>) {
+        self.revocations.put(name, revocation, &self.stores);
     }
 
     /// Records what a sealed Secret holds.

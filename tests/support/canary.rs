@@ -44,7 +44,7 @@ pub fn scan(cluster: &Cluster, operator: &Operator, canaries: &[&str]) {
     look("/metrics", &operator.probe("/metrics").expect("it serves metrics"));
 }
 
-const PLACES: [&str; 7] = [
+const PLACES: [&str; 8] = [
     "/api/v1/events",
     "/apis/events.k8s.io/v1/events",
     "/apis/scopedsecrets.io/v1alpha1/scopedsecrets",
@@ -52,6 +52,7 @@ const PLACES: [&str; 7] = [
     "/apis/scopedsecrets.io/v1alpha1/segmentationpolicies",
     "/apis/scopedsecrets.io/v1alpha1/segmentationreports",
     "/apis/scopedsecrets.io/v1alpha1/segmentguards",
+    "/apis/scopedsecrets.io/v1alpha1/keyrevocations",
 ];
 
 /// The lines of a log in which these canaries were not looked for yet: a cluster that serves many stories has long logs.

@@ -45,6 +45,7 @@ pub fn install(cluster: &Cluster) {
         "crd/scopedsecretstores.scopedsecrets.io",
         "crd/segmentguards.scopedsecrets.io",
         "crd/segmentationreports.scopedsecrets.io",
+        "crd/keyrevocations.scopedsecrets.io",
     ];
     for crd in crds {
         let ready = cluster.kubectl(&["wait", "--for=condition=Established", "--timeout=20s", crd]);

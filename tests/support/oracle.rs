@@ -6,13 +6,14 @@ use super::operator::{NAMESPACE, Operator};
 use super::wait::eventually;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
-use scoped_secrets::api::{SEAL_ANNOTATION, ScopedSecret, ScopedSecretStore, SegmentationPolicy};
+use scoped_secrets::api::{KeyRevocation, SEAL_ANNOTATION, ScopedSecret, ScopedSecretStore, SegmentationPolicy};
 use scoped_secrets::controller::index::{claim_of, object_name};
 use scoped_secrets::controller::providers::declared_realm;
 use scoped_secrets::controller::scoped_secret::draft::read_digests;
 use scoped_secrets::segmentation::guarantees::{Breach, Managed, Told, breaches};
-use scoped_secrets::segmentation::key::Realm;
+use scoped_secrets::segmentation::key::{Realm, RemoteKey};
 use scoped_secrets::segmentation::policy::Policy;
+use scoped_secrets::segmentation::revoked::Revocation;
 use scoped_secrets::segmentation::seal::SealKeys;
 use scoped_secrets::segmentation::world::{PolicyState, StoreState, World};
 use serde::de::DeserializeOwned;
@@ -63,6 +64,18 @@ fn observe(cluster: &Cluster) -> Vec<Breach> {
             .and_then(|s| s.identity)
             .map(|i| StoreState::Known(Realm::Aws { account: i.account_id, region: i.region }));
         world.put_store(&store.metadata.name.unwrap_or_default(), observed.or_else(|| declared_realm(&store.spec)));
+    }
+    for object in list::<KeyRevocation>(cluster, "keyrevocations", "") {
+        let Some(key) = RemoteKey::parse(&object.spec.key).ok() else { continue };
+        let (status, made) = (object.status.unwrap_or_default(), object.metadata.creation_timestamp);
+        let versions = status.revoked_versions.into_iter().collect();
+        let revocation = Revocation {
+            store: object.spec.store_ref.name,
+            key,
+            created: made.expect("a creationTimestamp").0,
+            versions: status.revoked_versions_complete.is_some_and(|all| all).then_some(versions),
+        };
+        world.put_revocation(&object.metadata.name.unwrap_or_default(), Some(revocation));
     }
     let claims = list::<ScopedSecret>(cluster, "scopedsecrets", "");
     for claim in &claims {

@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use serde_json::{Value, json};
@@ -75,9 +75,21 @@ pub enum Mood {
     Knows(&'static str),
 }
 
+/// Its number, and when it was put, in Unix time.
+#[derive(Clone, Copy, Default)]
+struct Version(u64, f64);
+
+impl Version {
+    fn id(self) -> String {
+        format!("00000000-0000-4000-8000-{:012}", self.0)
+    }
+}
+
 #[derive(Default)]
 struct State {
-    keys: BTreeMap<String, (Says, u64)>,
+    keys: BTreeMap<String, (Says, Version)>,
+    /// What keys said before; asked for by version id.
+    former: Vec<(String, Says, Version)>,
     mood: Mood,
     versions: u64,
     calls: Vec<(String, Vec<String>)>,
@@ -104,8 +116,11 @@ impl StubManager {
     pub fn put(&self, key: &str, says: Says) {
         let mut state = self.state();
         state.versions += 1;
-        let version = state.versions;
-        state.keys.insert(key.to_owned(), (says, version));
+        let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+        let version = Version(state.versions, created);
+        if let Some((says, version)) = state.keys.insert(key.to_owned(), (says, version)) {
+            state.former.push((key.to_owned(), says, version));
+        }
     }
 
     /// From now on it has no such key.
@@ -253,10 +268,13 @@ fn answer(request: &Request, state: &mut State) -> (u16, &'static str, String) {
     }
     let (one, keys) = request.keys();
     state.calls.push((request.target.clone(), keys.clone()));
-    let missing = (Says::Error("ResourceNotFoundException"), 0);
+    let missing = (Says::Error("ResourceNotFoundException"), Version::default());
     let said = |key: &String| state.keys.get(key).unwrap_or(&missing);
     if let Some(key) = one {
-        let (says, version) = said(&key);
+        let asked: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+        let pinned = state.former.iter().find(|(name, _, v)| *name == key && asked["VersionId"] == v.id());
+        let current = said(&key);
+        let (says, version) = pinned.map_or((&current.0, &current.1), |(_, says, version)| (says, version));
         return match (says, entry(&key, says, *version)) {
             (Says::Error(code), _) => refusal(request, 400, code),
             (_, Some(entry)) => (200, JSON, entry.to_string()),
@@ -274,10 +292,10 @@ fn answer(request: &Request, state: &mut State) -> (u16, &'static str, String) {
     (200, JSON, json!({"SecretValues": values, "Errors": errors}).to_string())
 }
 
-fn entry(key: &str, says: &Says, version: u64) -> Option<Value> {
+fn entry(key: &str, says: &Says, version: Version) -> Option<Value> {
     let mut entry = json!({
-        "Name": key, "ARN": arn(ACCOUNT, REGION, key), "VersionStages": ["AWSCURRENT"], "CreatedDate": 1.7e9,
-        "VersionId": format!("00000000-0000-4000-8000-{version:012}"),
+        "Name": key, "ARN": arn(ACCOUNT, REGION, key), "VersionStages": ["AWSCURRENT"], "CreatedDate": version.1,
+        "VersionId": version.id(),
     });
     match says {
         Says::Text(text) => entry["SecretString"] = json!(text),

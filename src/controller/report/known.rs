@@ -117,7 +117,7 @@ impl Index {
         let mut count = 0;
         for (name, held) in held {
             match retention(name, held, &self.world, now) {
-                Retention::Withdraw(_) => count += 1,
+                Retention::Withdraw(why) => count += usize::from(!why.reason.is_an_end()),
                 Retention::Keep => {}
                 Retention::Unknown(_) => return None,
             }

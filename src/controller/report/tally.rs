@@ -39,7 +39,7 @@ impl Tally {
 
     fn put(&mut self, kind: Kind, object: ViolatingObject, message: String) {
         let group = self.0.entry(kind).or_default();
-        if group.kept.insert(object, shortened(message)).is_some() {
+        if group.kept.insert(object, shortened(message, MESSAGE)).is_some() {
             return;
         }
         group.count += 1;
@@ -118,16 +118,19 @@ impl Tally {
 /// An object as a report names it.
 pub fn reported(object: ObjectRef) -> ViolatingObject {
     let ObjectRef { api_version, kind, namespace, name } = object;
-    ViolatingObject { api_version, kind, namespace: namespace.map(|n| n.to_string()), name }
+    // Kubernetes puts no limit on the name of a role.
+    ViolatingObject { api_version, kind, namespace: namespace.map(|n| n.to_string()), name: shortened(name, NAME) }
 }
 
+/// The longest name of an object on a report.
+const NAME: usize = 253;
+
 /// At most as long as the CRD takes, which counts characters: bytes are no fewer.
-fn shortened(message: String) -> String {
-    if message.len() <= MESSAGE {
-        return message;
+fn shortened(text: String, limit: usize) -> String {
+    if text.len() <= limit {
+        return text;
     }
-    let end = (0..=MESSAGE - 3).rev().find(|i| message.is_char_boundary(*i)).unwrap_or(0);
-    format!("{}...", &message[..end])
+    format!("{}...", &text[..text.floor_char_boundary(limit - 3)])
 }
 
 #[cfg(test)]
@@ -196,8 +199,8 @@ mod tests {
 
     #[test]
     fn a_long_message_is_cut_between_characters() {
-        assert_eq!(shortened("ä".repeat(10)).len(), 20);
-        let cut = shortened("ä".repeat(1000));
+        assert_eq!(shortened("ä".repeat(10), MESSAGE).len(), 20);
+        let cut = shortened("ä".repeat(1000), MESSAGE);
         assert!(cut.len() <= MESSAGE && cut.ends_with("..."));
     }
 }

@@ -5,9 +5,8 @@ use crate::controller::index::is_controller;
 use crate::projection::{Projection, carries_away, content_bytes};
 use crate::segmentation::copies::{SHORTEST, dedented};
 use crate::segmentation::fingerprint::{Fingerprint, Strength, is_hard_to_guess, is_secret, strength};
-use crate::segmentation::key::CanonicalKey;
 use crate::segmentation::seal::{BrokenKeys, Digests, Print, SealKeys, SealRecord};
-use crate::segmentation::world::{Holding, ObjectName};
+use crate::segmentation::world::{Holding, KeyVersion, ObjectName};
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
@@ -114,8 +113,8 @@ fn pairs(map: &BTreeMap<String, String>) -> impl Iterator<Item = (&str, &str)> {
 }
 
 /// Since when the claim has held these keys: as its seal says, if that covers them all.
-pub fn held_since(old: Option<&Holding>, versions: &[(CanonicalKey, Box<str>)], now: Timestamp) -> Timestamp {
-    let covered = |old: &Holding| versions.iter().all(|(key, _)| old.keys().any(|held| held == key));
+pub fn held_since(old: Option<&Holding>, versions: &[KeyVersion], now: Timestamp) -> Timestamp {
+    let covered = |old: &Holding| versions.iter().all(|version| old.keys().any(|held| *held == version.key));
     old.filter(|old| covered(old)).map_or(now, |old| old.held_since)
 }
 

@@ -23,8 +23,9 @@ use crate::api::{DEFAULT_REFRESH_INTERVAL, Reason, ScopedSecretSpec};
 use crate::projection;
 use crate::segmentation::authorize::{Retention, authorize, retention, shared_value};
 use crate::segmentation::seal::{Digests, SealKeys};
+use crate::segmentation::second::Second;
 use crate::segmentation::verdict::Verdict;
-use crate::segmentation::world::{Holding, ObjectName};
+use crate::segmentation::world::{Holding, KeyVersion, ObjectName};
 use jiff::Timestamp;
 use plan::{Content, Failure, Guarding, Observed, Outcome, Owner, Paused, Step};
 use std::collections::BTreeSet;
@@ -116,7 +117,7 @@ impl Work<'_> {
     }
 
     /// When the claim ends.
-    fn ends(&self) -> Option<Timestamp> {
+    fn ends(&self) -> Option<Second> {
         self.cx.index().world.claim(&self.name).and_then(|claim| claim.ends)
     }
 
@@ -326,7 +327,7 @@ impl Work<'_> {
         secret: Option<&SecretFacts>,
         content: Content,
         grant: &crate::segmentation::verdict::Grant,
-        versions: &[(crate::segmentation::key::CanonicalKey, Box<str>)],
+        versions: &[KeyVersion],
     ) -> bool {
         let verdict = Verdict::Allowed(grant.clone());
         let observed = Observed {

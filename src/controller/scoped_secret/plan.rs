@@ -14,11 +14,10 @@ use crate::api::reason::Nature;
 use crate::api::{Reason, ScopedSecretSpec};
 use crate::controller::index::SecretFacts;
 use crate::segmentation::authorize::Retention;
-use crate::segmentation::key::CanonicalKey;
 use crate::segmentation::seal::{BrokenSeal, Digests, SealRecord};
+use crate::segmentation::second::Second;
 use crate::segmentation::verdict::{Grant, Refusal, Verdict};
-use crate::segmentation::world::Holding;
-use jiff::Timestamp;
+use crate::segmentation::world::{Holding, KeyVersion};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -39,7 +38,7 @@ pub struct Observed<'a> {
     /// The authoriser's answer.
     pub verdict: &'a Verdict,
     /// When the claim ends.
-    pub ends: Option<Timestamp>,
+    pub ends: Option<Second>,
     /// Whether the namespace is being deleted.
     pub terminating: bool,
     /// The Secret under the target's name, if any is known.
@@ -212,12 +211,14 @@ pub fn ownership(name: &str, uid: &str, secret: &SecretFacts, owner: Owner) -> O
 pub fn decide(o: &Observed<'_>) -> Step {
     let owned = o.secret.map(|secret| (secret, ownership(o.name, o.uid, secret, o.owner)));
     let ours = matches!(owned, Some((_, Ownership::Ours)));
+    let leaked = leaked(o);
     let refused = match (o.verdict, o.retention) {
         (Verdict::Refused(_), Some(Retention::Withdraw(_))) => true,
         (Verdict::Refused(refusal), _) => refusal.reason.is_an_end(),
         _ => false,
     };
-    let goes = refused && o.paused.is_none();
+    // A leak waits for nobody's word.
+    let goes = leaked.is_some() || (refused && o.paused.is_none());
     if let Some((secret, whose)) = owned.filter(|(_, whose)| *whose != Ownership::Foreign && !o.mended) {
         let how = if whose == Ownership::Ours && !goes { mend(o, secret) } else { Mend::default() };
         // What is about to go is only freed.
@@ -225,6 +226,9 @@ pub fn decide(o: &Observed<'_>) -> Step {
         if bent || how != Mend::default() {
             return Step::MendSecret(how);
         }
+    }
+    if let Some(why) = leaked.filter(|_| ours) {
+        return Step::Withdraw(why);
     }
     match o.verdict {
         Verdict::Undecided(refusal) => Step::Report(Outcome::Undecided(refusal.clone())),
@@ -250,6 +254,22 @@ pub fn decide(o: &Observed<'_>) -> Step {
             }
             _ => step_allowed(o, grant, owned),
         },
+    }
+}
+
+/// Why the Secret goes whatever its claim may have: it holds a version that has leaked. Where its seal cannot be read, the
+/// manager is asked first, which has a newer one perhaps.
+fn leaked(o: &Observed<'_>) -> Option<Refusal> {
+    let unread = o.secret.is_some_and(|secret| secret.seal.is_err());
+    match (o.retention, o.failure) {
+        (Some(Retention::Withdraw(why)), failure) if why.reason == Reason::KeyRevoked => {
+            let asks = unread && failure.is_none() && matches!(o.verdict, Verdict::Allowed(_));
+            (!asks).then(|| why.clone())
+        }
+        (None, Some(failure)) if unread && failure.reason == Reason::KeyRevoked => {
+            Some(Refusal::new(failure.reason, failure.message.clone()))
+        }
+        _ => None,
     }
 }
 
@@ -338,15 +358,19 @@ fn is_up_to_date(o: &Observed<'_>, secret: &SecretFacts, grant: &Grant) -> bool 
             && form_is_right(o, &seal.holding)
             && o.ignore_digests.contains(&seal.ignore)
             && held == grant.keys.iter().map(|k| &k.canonical).collect()
-            && (o.refresh_at.is_none() || seal.refresh_at.as_deref() == o.refresh_at)
+            // What is written once is not refreshed, whoever asks.
+            && (o.refresh_at.is_none() || o.spec.immutable() || seal.refresh_at.as_deref() == o.refresh_at)
     });
     o.content == Content::Verified && owner_right && seal_right
 }
 
 /// Whether fetched versions leave nothing to write: with the values in hand an old seal is renewed, and one from before there
 /// were marks completed.
-pub fn is_unchanged(o: &Observed<'_>, grant: &Grant, versions: &[(CanonicalKey, Box<str>)]) -> bool {
-    let same = |seal: &Arc<SealRecord>| *seal.holding.versions == *versions;
+pub fn is_unchanged(o: &Observed<'_>, grant: &Grant, versions: &[KeyVersion]) -> bool {
+    let same = |seal: &Arc<SealRecord>| {
+        let kept = &seal.holding.versions;
+        kept.len() == versions.len() && versions.iter().zip(kept).all(|(new, kept)| new.is_kept_by(kept))
+    };
     let renewed = |secret: &SecretFacts| {
         let complete = secret.seal.as_ref().is_ok_and(|seal| same(seal) && seal.holding.is_marked());
         secret.seal_is_current && is_up_to_date(o, secret, grant) && complete

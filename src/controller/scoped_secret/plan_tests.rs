@@ -3,6 +3,7 @@
 use super::*;
 use crate::controller::index::SecretFacts;
 use crate::segmentation::fixtures::now;
+use crate::segmentation::key::CanonicalKey;
 use crate::segmentation::seal::{Generation, SealKeys};
 use crate::segmentation::segment::Segment;
 use crate::segmentation::verdict::AuthorisedKey;
@@ -52,7 +53,7 @@ fn refusal() -> Refusal {
 fn secret() -> SecretFacts {
     let holding = Holding {
         claim: "orders".into(),
-        versions: [(key(), "v1".into())].into(),
+        versions: [KeyVersion::undated(key(), "v1")].into(),
         fingerprints: [].into(),
         marks: Default::default(),
         held_since: now(),
@@ -195,6 +196,15 @@ fn an_allowed_claim() {
             "immutable is never refreshed",
             "Ready",
             Situation { spec: spec(", target: {immutable: true}"), change: |o| o.due = true, ..at_rest() },
+        ),
+        (
+            "immutable is not refreshed on demand either",
+            "Ready",
+            Situation {
+                spec: spec(", target: {immutable: true}"),
+                change: |o| o.refresh_at = Some("now"),
+                ..at_rest()
+            },
         ),
         ("asked to refresh", "fetch", Situation { change: |o| o.refresh_at = Some("now"), ..at_rest() }),
         ("the spec changed", "fetch", Situation { change: |o| o.spec_digests = &OF_ANOTHER_SPEC, ..at_rest() }),
@@ -354,7 +364,7 @@ fn a_claim_that_has_ended() {
     let over = || Refusal::new(Reason::Expired, "over");
     let ended =
         || Situation { verdict: Verdict::Refused(over()), retention: Some(Retention::Withdraw(over())), ..at_rest() };
-    let later = |o: &mut Observed<'_>| o.ends = Some(crate::segmentation::fixtures::at(2_000_000_000));
+    let later = |o: &mut Observed<'_>| o.ends = Second::from_unix(2_000_000_000);
     let table: Vec<(&str, &str, Situation)> = vec![
         ("its Secret goes", "withdraw", ended()),
         (
@@ -384,7 +394,90 @@ fn a_claim_that_has_ended() {
             "mend+seal",
             Situation { verdict: Verdict::Allowed(grant()), change: later, ..ended() },
         ),
-        ("none any more", "mend+seal", Situation { secret: holding(|h| h.ends = Some(now())), ..at_rest() }),
+        ("none any more", "mend+seal", Situation { secret: holding(|h| h.ends = Some(now().into())), ..at_rest() }),
+    ];
+    for (what, expected, situation) in table {
+        assert_eq!(situation.next(), expected, "{what}");
+    }
+}
+
+#[test]
+fn a_version_that_has_leaked() {
+    let why = || Refusal::new(Reason::KeyRevoked, "leaked");
+    let leaked = || Situation { retention: Some(Retention::Withdraw(why())), ..at_rest() };
+    let old = || Some(Failure::new(Reason::KeyRevoked, "the manager has no newer one"));
+    let unread = |broken| sealed(|s| s.seal = Err(broken));
+    let others = || sealed(|s| s.owner = Some("another".into()));
+    let table: Vec<(&str, &str, Situation)> = vec![
+        ("goes though its claim is allowed", "withdraw", leaked()),
+        (
+            "goes though its claim is refused",
+            "withdraw",
+            Situation { verdict: Verdict::Refused(refusal()), ..leaked() },
+        ),
+        ("goes whatever policies say", "withdraw", Situation { verdict: Verdict::Undecided(refusal()), ..leaked() }),
+        (
+            "however many go",
+            "withdraw",
+            Situation { change: |o| o.paused = Some(Paused { count: 900, report: None }), ..leaked() },
+        ),
+        ("during an outage", "withdraw", Situation { failure: old(), ..leaked() }),
+        (
+            "unread, and before its guard is there",
+            "withdraw",
+            Situation { content: Content::Unread, change: |o| o.guard = Guarding::Awaited, ..leaked() },
+        ),
+        (
+            "in a namespace that is being deleted",
+            "withdraw",
+            Situation { change: |o| o.terminating = true, ..leaked() },
+        ),
+        (
+            "a finalizer would keep it readable",
+            "mend",
+            Situation { secret: sealed(|s| s.held_back = true), ..leaked() },
+        ),
+        (
+            "a stray owner is no matter any more",
+            "withdraw",
+            Situation { secret: sealed(|s| s.strayed = true), ..leaked() },
+        ),
+        (
+            "not ours to take away",
+            "TargetConflict",
+            Situation { owner: Owner::OtherAlive, secret: others(), ..leaked() },
+        ),
+        ("gone: the manager may have a newer one", "fetch", Situation { secret: None, retention: None, ..at_rest() }),
+        (
+            "gone, and it has none",
+            "KeyRevoked",
+            Situation { secret: None, retention: None, failure: old(), ..at_rest() },
+        ),
+        ("a clean one stays when an old one is put back", "KeyRevoked", Situation { failure: old(), ..at_rest() }),
+        (
+            "which version it holds cannot be read: the manager is asked first",
+            "fetch",
+            Situation { secret: unread(BrokenSeal::UnknownGeneration), ..leaked() },
+        ),
+        (
+            "and if that has none, or cannot be asked, it goes",
+            "withdraw",
+            Situation {
+                secret: unread(BrokenSeal::UnknownGeneration),
+                failure: Some(Failure::new(Reason::ProviderUnavailable, "down")),
+                ..leaked()
+            },
+        ),
+        (
+            "nor can it be asked while policies are unknown",
+            "withdraw",
+            Situation { secret: unread(BrokenSeal::Invalid), verdict: Verdict::Undecided(refusal()), ..leaked() },
+        ),
+        (
+            "its seal was spoilt, and nothing is known of it",
+            "withdraw",
+            Situation { secret: unread(BrokenSeal::Invalid), retention: None, failure: old(), ..at_rest() },
+        ),
     ];
     for (what, expected, situation) in table {
         assert_eq!(situation.next(), expected, "{what}");
@@ -421,9 +514,17 @@ fn nothing_is_fetched_that_is_not_allowed() {
 #[test]
 fn what_leaves_nothing_to_write() {
     let unchanged = |situation: &Situation, version: &str| {
-        situation.observe(|o| is_unchanged(o, &grant(), &[(key(), version.into())]))
+        situation.observe(|o| is_unchanged(o, &grant(), &[KeyVersion::undated(key(), version)]))
     };
     assert!(unchanged(&at_rest(), "v1"));
+    let dated = [KeyVersion { created: Some(now().into()), ..KeyVersion::undated(key(), "v1") }];
+    assert!(
+        !at_rest().observe(|o| is_unchanged(o, &grant(), &dated)),
+        "a seal from before there were dates gets one: by it a revocation tells old versions from new ones"
+    );
+    let sealed_with = Situation { secret: holding(|h| h.versions = dated.to_vec().into()), ..at_rest() };
+    assert!(sealed_with.observe(|o| is_unchanged(o, &grant(), &dated)));
+    assert!(unchanged(&sealed_with, "v1"), "no date any more is no news");
     assert!(!unchanged(&at_rest(), "v2"), "another version");
     let old = sealed(|s| s.seal_is_current = false);
     assert!(!unchanged(&Situation { secret: old, ..at_rest() }, "v1"), "with the values in hand it is sealed anew");

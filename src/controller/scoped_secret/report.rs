@@ -14,7 +14,7 @@ use crate::segmentation::key::{CanonicalKey, Realm, RemoteKey};
 use crate::segmentation::seal::SealRecord;
 use crate::segmentation::verdict::Refusal;
 use crate::segmentation::violation::ObjectRef;
-use crate::segmentation::world::{Holding, ObjectName};
+use crate::segmentation::world::{Holding, KeyVersion, ObjectName};
 use jiff::{SignedDuration, Timestamp};
 use kube::api::DynamicObject;
 use kube::runtime::events::EventType;
@@ -68,7 +68,7 @@ impl Work<'_> {
             Outcome::Current => self.memory.due_at,
         };
         let ahead = |at: &Timestamp| *at > now;
-        let ends = self.ends().into_iter().flat_map(|end| [end, warning_of(end, self.created())]);
+        let ends = self.ends().map(Timestamp::from).into_iter().flat_map(|end| [end, warning_of(end, self.created())]);
         let wake = wake.into_iter().chain(ends.filter(ahead)).min();
         let job = Job::Claim(self.name.clone());
         match wake {
@@ -188,10 +188,10 @@ impl Work<'_> {
         let written: HashMap<CanonicalKey, &str> =
             self.spec.remote_refs().filter_map(|(key, _, _)| resolved(key)).collect();
         let mut shown = BTreeMap::new();
-        for (key, version) in &seal.holding.versions {
+        for KeyVersion { key, id, .. } in &seal.holding.versions {
             let plain = key.aws_parts().map_or(key.as_str(), |(_, _, name)| name);
             let key = written.get(key).copied().unwrap_or(plain);
-            shown.entry(key.to_owned()).or_insert_with(|| version.to_string());
+            shown.entry(key.to_owned()).or_insert_with(|| id.to_string());
         }
         shown.into_iter().map(|(key, version_id)| RemoteVersion { key, version_id }).collect()
     }
@@ -202,7 +202,11 @@ impl Work<'_> {
 
     /// Once, when the end is near: to the ScopedSecret and its consumers.
     async fn warn_of_end(&mut self, now: Timestamp) {
-        let Some(end) = self.ends().filter(|end| *end > now && self.memory.warned_of != Some(*end)) else { return };
+        let Some(end) =
+            self.ends().map(Timestamp::from).filter(|end| *end > now && self.memory.warned_of != Some(*end))
+        else {
+            return;
+        };
         let at = warning_of(end, self.created());
         if now < at {
             return;

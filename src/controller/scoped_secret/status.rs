@@ -69,9 +69,10 @@ fn conditions(outcome: &Outcome, standing: &Standing, old: &ScopedSecretStatus) 
         ],
         Outcome::Failed(f) if f.reason.nature() == Nature::Refused => {
             let shared = f.reason == Reason::ValueShared;
+            let revoked = f.reason == Reason::KeyRevoked;
             vec![
                 Wanted::no(Ready, f.reason, &f.message),
-                allowed(),
+                if revoked { Wanted::no(Authorized, f.reason, &f.message) } else { allowed() },
                 Wanted::no(Synced, f.reason, &f.message),
                 if shared {
                     Wanted::no(Unique, f.reason, &f.message)

@@ -8,6 +8,7 @@ use crate::controller::context::{Context, Job};
 use crate::controller::guard;
 use crate::controller::index::{Index, SecretFacts, Withdrawal, secret_facts};
 use crate::controller::report::known::is_released;
+use crate::controller::revocation;
 use crate::controller::store::brief;
 use crate::controller::watch;
 use crate::segmentation::authorize::{Retention, retention};
@@ -28,6 +29,9 @@ impl Work<'_> {
         let held = self.held();
         if !refusal.reason.is_an_end() {
             look_afresh(self.cx, &self.name.namespace, held.as_deref()).await?;
+        }
+        if refusal.reason == Reason::KeyRevoked {
+            revocation::list_first(self.cx, &self.secret_name(), held.as_deref()).await;
         }
         let api: Api<ScopedSecret> = Api::namespaced(self.cx.client.clone(), &self.name.namespace);
         match api.get_opt(&self.name.name).await.map_err(|e| write_failed(&e))? {
@@ -52,6 +56,7 @@ impl Work<'_> {
         self.delete(&secrets, &facts).await?;
         self.memory.failure = None;
         self.cx.index_mut().remove_secret(&name);
+        revocation::note_gone(self.cx, &name, held.as_deref());
         tracing::info!(namespace = %self.name.namespace, name = %self.name.name, rule = "Claims", reason = %refusal.reason, "a Secret was withdrawn");
         if let Some(held) = held {
             let rivals = self.cx.index().rivals(&name, &held);
@@ -125,8 +130,13 @@ async fn part_with_orphan(cx: &Context, secret: &ObjectName) -> Result<(), Failu
         let Some(mended) = mend_orphan(cx, secret, &facts).await? else { return Ok(()) };
         facts = mended;
     }
+    let judged = retention(secret, &seal.holding, &cx.index().world, cx.now());
+    let why = if let Retention::Withdraw(why) = judged { Some(why.reason) } else { None };
+    if why == Some(Reason::KeyRevoked) {
+        revocation::list_first(cx, secret, Some(&seal.holding)).await;
+    }
     if seal.holding.retain {
-        if seal.holding.ends.is_none_or(|end| end > cx.now()) {
+        if !why.is_some_and(Reason::is_an_end) {
             look_afresh(cx, &secret.namespace, Some(&seal.holding)).await?;
         }
         let index = cx.index();
@@ -145,6 +155,7 @@ async fn part_with_orphan(cx: &Context, secret: &ObjectName) -> Result<(), Failu
         Ok(_) => {
             tracing::info!(namespace = %secret.namespace, name = %secret.name, "a Secret without its ScopedSecret was removed");
             cx.index_mut().remove_secret(secret);
+            revocation::note_gone(cx, secret, Some(&seal.holding));
             let rivals = cx.index().rivals(secret, &seal.holding);
             cx.retry(rivals);
             Ok(())

@@ -7,6 +7,7 @@ use crate::api::{FIELD_MANAGER, Reason, SEAL_ANNOTATION};
 use crate::controller::context::Context;
 use crate::controller::index::{SecretFacts, object_name, secret_facts};
 use crate::controller::providers::{Tenant, fetch_reason};
+use crate::controller::revocation;
 use crate::controller::store::brief;
 use crate::projection;
 use crate::provider::{Answer, Ask, VersionRef};
@@ -14,7 +15,7 @@ use crate::segmentation::authorize::{authorize, shared_value};
 use crate::segmentation::key::CanonicalKey;
 use crate::segmentation::seal::{Print, SealRecord};
 use crate::segmentation::verdict::{AuthorisedKey, Grant, Verdict};
-use crate::segmentation::world::{Holding, VersionAsked};
+use crate::segmentation::world::{Holding, KeyVersion, VersionAsked};
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DeleteParams, PostParams, Preconditions};
@@ -268,9 +269,26 @@ impl Work<'_> {
                 let text = "the answer is another secret than the one that was authorised (another name, account or region) and was thrown away";
                 return Err(Failure::new(Reason::RemoteIdentityMismatch, named(&text)));
             }
+            if self.is_revoked(key, &answer) {
+                let text = "the version that the manager has was revoked (see KeyRevocations, or ask the platform team): it is projected again once a newer one is stored";
+                return Err(Failure::new(Reason::KeyRevoked, named(&text)));
+            }
             found.push((key.clone(), answer));
         }
         Ok(found)
+    }
+
+    /// Whether the version that the manager has was revoked. Those of files are digests, which may have been listed under an
+    /// earlier generation of the seal key.
+    fn is_revoked(&self, key: &AuthorisedKey, answer: &Answer) -> bool {
+        let index = self.cx.index();
+        let revocations = &index.world.revocations;
+        let found = version(key, answer);
+        let earlier = || revocation::names_of(&self.keys, answer);
+        let again = |id: String| KeyVersion { id: id.into(), ..found.clone() };
+        revocations.revoke(&found)
+            || (key.canonical.is_file() && revocations.of_key(&key.canonical).next().is_some())
+                && earlier().map(again).any(|version| revocations.revoke(&version))
     }
 
     /// Takes the values' fingerprints into the index before they are written, unless another segment holds one: two
@@ -416,6 +434,14 @@ pub(super) async fn mend(cx: &Context, mut secret: Secret) -> Result<Option<Secr
     }
 }
 
-fn versions(answers: &[(AuthorisedKey, Arc<Answer>)]) -> Box<[(CanonicalKey, Box<str>)]> {
-    answers.iter().map(|(key, answer)| (key.canonical.clone(), answer.version_id.as_str().into())).collect()
+fn versions(answers: &[(AuthorisedKey, Arc<Answer>)]) -> Box<[KeyVersion]> {
+    answers.iter().map(|(key, answer)| version(key, answer)).collect()
+}
+
+fn version(key: &AuthorisedKey, answer: &Answer) -> KeyVersion {
+    KeyVersion {
+        key: key.canonical.clone(),
+        id: answer.version_id.as_str().into(),
+        created: answer.created.map(Into::into),
+    }
 }

@@ -2,6 +2,7 @@ use super::*;
 use crate::segmentation::copies::Marks;
 use crate::segmentation::fixtures::*;
 use crate::segmentation::seal::Generation;
+use crate::segmentation::world::KeyVersion;
 use crate::segmentation::world::{Holding, ObjectName, World};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -33,7 +34,8 @@ fn scene() -> Scene {
     for (namespace, value) in [("payments-prod", VALUE), ("billing-prod", OTHER)] {
         let claim = claim(namespace, "orders").of(&format!("{}/db", namespace.replace('-', "/")));
         let (fingerprints, marks) = keys.sealed_prints(&[keys.print(value.as_bytes())]);
-        let versions = index.world.canonical_keys(&claim).into_iter().map(|key| (key, "v1".into())).collect();
+        let versions =
+            index.world.canonical_keys(&claim).into_iter().map(|key| KeyVersion::undated(key, "v1")).collect();
         let holding = Holding { versions, fingerprints, marks, ..Holding::of_claim(&claim, Vec::new()) };
         index.world.put_holding(ObjectName::new(namespace, "orders"), holding.into());
     }

@@ -1,0 +1,307 @@
+//! KeyRevocations: takes every projection of a leaked key away, and follows it until nothing holds an old value.
+//!
+//! What goes, and that it stays gone, follows from the revocation itself (`segmentation/revoked.rs`) as soon as the watch has seen
+//! it; who works on the ScopedSecret takes it away. This job says so: what was withdrawn, which pods still run with it, and when
+//! it was over. One thing is written ahead: that a Secret is about to go, since afterwards nothing would tell which pods had it.
+
+mod plan;
+mod pods;
+mod versions;
+
+pub use versions::names_of;
+
+use super::context::{Context, Job};
+use super::events::{self, Told};
+use super::index::Index;
+use super::queue::Lane;
+use super::store::brief;
+use super::watch::View;
+use crate::api::key_revocation::{InNamespace, KeyRevocation, KeyRevocationStatus};
+use crate::api::{FIELD_MANAGER, GROUP, Reason};
+use crate::segmentation::key::{CanonicalKey, RemoteKey};
+use crate::segmentation::revoked::{Meant, Revocation, meant};
+use crate::segmentation::violation::ObjectRef;
+use crate::segmentation::world::{Holding, KeyVersion, ObjectName};
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::api::{Api, ApiResource, DynamicObject, PostParams};
+use kube::runtime::events::EventType;
+use plan::Observed;
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// How long until pods, or a store that could not be read, are looked at again.
+const AGAIN: Duration = Duration::from_secs(15);
+
+/// What is kept of a KeyRevocation.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// Its uid.
+    pub uid: String,
+    /// metadata.resourceVersion.
+    pub resource_version: String,
+    /// metadata.generation.
+    pub generation: i64,
+    /// The spec, as it was written.
+    pub spec: serde_json::Value,
+    /// What its status says.
+    pub status: KeyRevocationStatus,
+}
+
+/// Takes a KeyRevocation into the index; what it is for is looked at at once.
+pub fn observe(cx: &Context, object: &DynamicObject, view: View) {
+    let name = object.name_any();
+    let decoded = object.clone().try_parse::<KeyRevocation>();
+    let key = decoded.as_ref().ok().and_then(|revocation| RemoteKey::parse(&revocation.spec.key).ok());
+    let (Ok(revocation), Some(key)) = (decoded, key) else {
+        tracing::warn!(revocation = name, "a KeyRevocation cannot be understood: it revokes nothing; write it anew");
+        return;
+    };
+    let known = Known {
+        uid: object.uid().unwrap_or_default(),
+        resource_version: object.resource_version().unwrap_or_default(),
+        generation: object.metadata.generation.unwrap_or(0),
+        spec: object.data.get("spec").cloned().unwrap_or_default(),
+        status: revocation.status.unwrap_or_default(),
+    };
+    let versions =
+        Some(&known.status.revoked_versions).filter(|_| known.status.revoked_versions_complete == Some(true));
+    let revoked = Revocation {
+        store: revocation.spec.store_ref.name,
+        key,
+        created: object.creation_timestamp().map_or(Timestamp::MAX, |made| made.0),
+        versions: versions.map(|list| list.iter().cloned().collect()),
+    };
+    let mut index = cx.index_mut();
+    let before = index.revocations.get(&name);
+    if before.is_some_and(|b| b.uid == known.uid && view.is_passed_over(&known.resource_version, &b.resource_version)) {
+        return;
+    }
+    let changed = index.world.revocations.get(&name) != Some(&revoked);
+    // Of that name there was another, whose end was not seen.
+    let lifted =
+        if changed && before.is_some_and(|b| b.uid != known.uid) { affected(&index, &name) } else { Vec::new() };
+    index.world.put_revocation(&name, Some(revoked));
+    index.revocations.insert(name.clone(), known);
+    drop(index);
+    cx.retry(claims_among(lifted));
+    if changed {
+        look_at_claims(cx, &name);
+    }
+    cx.queue.add(Job::Revocation(name), Lane::Urgent);
+}
+
+/// A KeyRevocation is gone: what it was for may be projected again.
+pub fn gone(cx: &Context, name: &str) {
+    let mut index = cx.index_mut();
+    let lifted = affected(&index, name);
+    index.world.put_revocation(name, None);
+    index.revocations.remove(name);
+    drop(index);
+    cx.retry(claims_among(lifted));
+}
+
+fn claims_among(jobs: Vec<Job>) -> Vec<ObjectName> {
+    jobs.into_iter().filter_map(|job| if let Job::Claim(claim) = job { Some(claim) } else { None }).collect()
+}
+
+/// Queues those that are picked.
+pub fn queue(cx: &Context, pick: impl Fn(&Revocation) -> bool) {
+    let index = cx.index();
+    let revocations = &index.world.revocations;
+    let names: Vec<String> =
+        revocations.names().filter(|name| revocations.get(name).is_some_and(&pick)).cloned().collect();
+    drop(index);
+    for name in names {
+        look_at_claims(cx, &name);
+        cx.queue.add(Job::Revocation(name), Lane::Urgent);
+    }
+}
+
+/// Whatever names or holds the key is judged anew.
+fn look_at_claims(cx: &Context, name: &str) {
+    let affected = affected(&cx.index(), name);
+    affected.into_iter().for_each(|job| cx.queue.add(job, Lane::Urgent));
+}
+
+fn key_of(index: &Index, name: &str) -> Option<CanonicalKey> {
+    let revocation = index.world.revocations.get(name)?;
+    if let Meant::Key(key) = meant(revocation, &index.world.stores) { Some(key) } else { None }
+}
+
+/// Who names or holds the key.
+fn affected(index: &Index, name: &str) -> Vec<Job> {
+    let Some(key) = key_of(index, name) else { return Vec::new() };
+    let claims = index.world.claims_on(&key).map(|claim| Job::Claim(claim.object.clone()));
+    let held = index.world.holdings_on(&key).map(|(secret, held)| {
+        let claim = index.claims_for(secret).find(|claim| claim.name == held.claim);
+        claim.map_or_else(|| Job::Orphan(secret.clone()), |claim| Job::Claim(claim.clone()))
+    });
+    claims.chain(held).collect()
+}
+
+/// Looks how far it is, and says so.
+pub async fn reconcile(cx: &Context, name: &str) {
+    let look = look(&cx.index(), name);
+    let Some((known, mut observed)) = look else { return };
+    if let Err(error) = versions::find(cx, name, &mut observed).await {
+        tracing::debug!(revocation = name, error, "a revoked key could not be read; it is tried again");
+    }
+    let again = || cx.queue.add_at(Job::Revocation(name.to_owned()), tokio::time::Instant::now() + AGAIN);
+    match pods::find(cx, &plan::withdrawn(&observed, &known.status, cx.now())).await {
+        Ok(pods) => observed.pods = pods,
+        Err(error) => {
+            tracing::warn!(revocation = name, error = %brief(&error), "the pods of a revoked key could not be looked at; it is tried again");
+            return again();
+        }
+    }
+    let status = plan::status(&observed, &known.status, cx.now());
+    if status.completion_time.is_none() {
+        again();
+    }
+    if status != known.status {
+        let writing = cx.revoking.lock().await;
+        if write(cx, name, &known, &status).await {
+            drop(writing);
+            tell(cx, name, &known, &status).await;
+        } else {
+            again();
+        }
+    }
+}
+
+/// Writes down that a Secret is about to be taken away, in every revocation that is for it, which is read anew for that. It goes
+/// even if that fails: a leak does not wait for a list.
+pub async fn list_first(cx: &Context, secret: &ObjectName, held: Option<&Holding>) {
+    let names = covering(&cx.index(), secret, held);
+    let api: Api<DynamicObject> = Api::all_with(cx.client.clone(), &ApiResource::erase::<KeyRevocation>(&()));
+    for name in names {
+        match api.get_opt(&name).await {
+            Ok(Some(fresh)) => observe(cx, &fresh, View::Newest),
+            Ok(None) => gone(cx, &name),
+            Err(error) => {
+                tracing::debug!(revocation = name, error = %brief(&error), "a KeyRevocation was not read anew")
+            }
+        }
+        let _writing = cx.revoking.lock().await;
+        let look = look(&cx.index(), &name);
+        let Some((known, mut observed)) = look else { continue };
+        let leaked = in_namespace(&secret.namespace, &secret.name);
+        let mut standing = known.status.withdrawn.iter().filter(|listed| listed.withdrawal_time.is_none());
+        if standing.any(|listed| *listed.namespace == *secret.namespace && *listed.name == *secret.name) {
+            continue;
+        }
+        observed.standing.insert(leaked.clone());
+        observed.leaked.insert(leaked);
+        observed.pods = known.status.pods.iter().cloned().collect();
+        write(cx, &name, &known, &plan::status(&observed, &known.status, cx.now())).await;
+    }
+}
+
+/// A Secret was taken away: the time of that is noted at once, since pods that start from then on have nothing of it.
+pub fn note_gone(cx: &Context, secret: &ObjectName, held: Option<&Holding>) {
+    let names = covering(&cx.index(), secret, held);
+    names.into_iter().for_each(|name| cx.queue.add(Job::Revocation(name), Lane::Urgent));
+}
+
+/// The revocations that are for what a Secret holds, or, where that is not known, for what its claim names.
+fn covering(index: &Index, secret: &ObjectName, held: Option<&Holding>) -> BTreeSet<String> {
+    let revocations = &index.world.revocations;
+    let claimed = index.claims_for(secret).filter_map(|claim| index.world.claim(claim));
+    let unknown = |key| KeyVersion::undated(key, "");
+    let versions: Vec<KeyVersion> = match held {
+        Some(held) => held.versions.to_vec(),
+        None => claimed.flat_map(|claim| index.world.canonical_keys(claim)).map(unknown).collect(),
+    };
+    let names = versions.iter().flat_map(|version| revocations.of_key(&version.key).map(move |name| (name, version)));
+    let covers = |name: &str, version| revocations.get(name).is_some_and(|revocation| revocation.covers(version));
+    names.filter(|(name, version)| covers(name, version)).map(|(name, _)| name.clone()).collect()
+}
+
+fn look(index: &Index, name: &str) -> Option<(Known, Observed)> {
+    let known = index.revocations.get(name)?.clone();
+    let revocation = index.world.revocations.get(name)?;
+    let mut observed = Observed {
+        created: revocation.created,
+        generation: known.generation,
+        meant: meant(revocation, &index.world.stores),
+        standing: BTreeSet::new(),
+        leaked: BTreeSet::new(),
+        earlier: Vec::new(),
+        versions_open: false,
+        versions: known.status.revoked_versions.iter().cloned().collect(),
+        pods: BTreeSet::new(),
+    };
+    let Meant::Key(key) = &observed.meant else { return Some((known, observed)) };
+    observed.versions_open = key.is_file() && revocation.versions.is_none();
+    for (secret, held) in index.world.holdings_on(key) {
+        let secret = in_namespace(&secret.namespace, &secret.name);
+        for version in held.versions.iter().filter(|v| v.key == *key && revocation.covers(v)) {
+            observed.standing.insert(secret.clone());
+            if version.is_known() {
+                observed.leaked.insert(secret.clone());
+            }
+            if observed.versions_open && version.is_known() {
+                observed.versions.insert(version.id.to_string());
+            }
+        }
+    }
+    // What was withdrawn for a revocation before this one held versions that this one is for, too.
+    let others = index.world.revocations.of_key(key).filter(|other| *other != name);
+    for other in others.filter_map(|other| Some((index.world.revocations.get(other)?, index.revocations.get(other)?))) {
+        if other.0.created <= revocation.created {
+            observed.earlier.extend(other.1.status.withdrawn.iter().cloned());
+        }
+    }
+    Some((known, observed))
+}
+
+fn in_namespace(namespace: &str, name: &str) -> InNamespace {
+    InNamespace { namespace: namespace.to_owned(), name: name.to_owned() }
+}
+
+/// Whether it was written. Called with [`Context::revoking`] held.
+async fn write(cx: &Context, name: &str, known: &Known, status: &KeyRevocationStatus) -> bool {
+    if !cx.leads() {
+        return false;
+    }
+    let object = json!({
+        "apiVersion": format!("{GROUP}/v1alpha1"),
+        "kind": "KeyRevocation",
+        "metadata": {"name": name, "uid": known.uid, "resourceVersion": known.resource_version},
+        "spec": known.spec,
+        "status": status,
+    });
+    let Ok(object) = serde_json::from_value::<DynamicObject>(object) else { return false };
+    let api: Api<DynamicObject> = Api::all_with(cx.client.clone(), &ApiResource::erase::<KeyRevocation>(&()));
+    let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
+    match api.replace_status(name, &params, &object).await {
+        Ok(written) => {
+            observe(cx, &written, View::Newest);
+            true
+        }
+        // Its event is on the way.
+        Err(kube::Error::Api(refusal)) if [404, 409].contains(&refusal.code) => false,
+        Err(error) => {
+            tracing::warn!(revocation = name, error = %brief(&error), "the status of a KeyRevocation was not written; it is tried again");
+            false
+        }
+    }
+}
+
+/// One event when it is over.
+async fn tell(cx: &Context, name: &str, known: &Known, status: &KeyRevocationStatus) {
+    if status.completion_time.is_none() || known.status.completion_time.is_some() {
+        return;
+    }
+    let about = ObjectRef {
+        api_version: format!("{GROUP}/v1alpha1"),
+        kind: "KeyRevocation".into(),
+        namespace: None,
+        name: name.to_owned(),
+    };
+    let message = status.conditions.iter().find(|c| c.type_ == "Complete").map_or("", |c| &c.message);
+    let (reason, action, type_) = (Reason::RevocationComplete.as_str(), "Revoke", EventType::Normal);
+    events::publish(cx, Told { about: &about, uid: Some(&known.uid), type_, reason, action, message }).await;
+}
