@@ -35,29 +35,27 @@ fn utf8(bytes: &[u8]) -> Result<Cow<'_, str>, Fault> {
 
 /// The documents of a file.
 pub fn split(text: &str) -> Result<Vec<Chunk<'_>>, Fault> {
-    match json_stream(text) {
-        Some(chunks) => Ok(chunks),
-        None => yaml_documents(text),
-    }
+    if text.trim_start().starts_with('{') { json_stream(text) } else { yaml_documents(text) }
 }
 
-/// A stream of JSON objects, which needs no separators.
-fn json_stream(text: &str) -> Option<Vec<Chunk<'_>>> {
-    if !text.trim_start().starts_with('{') {
-        return None;
-    }
+/// A stream of JSON objects, which needs no separators. What begins with a brace kubectl reads as JSON, and as nothing else.
+fn json_stream(text: &str) -> Result<Vec<Chunk<'_>>, Fault> {
     let mut stream = serde_json::Deserializer::from_str(text).into_iter::<serde::de::IgnoredAny>();
     let mut chunks = Vec::new();
     let (mut start, mut from) = (0, Place::START);
     while let Some(item) = stream.next() {
-        item.ok()?;
+        if let Err(error) = item {
+            let at = Place { line: error.line(), column: error.column().max(1) };
+            let message = "the file begins with '{', so that kubectl reads all of it as JSON, which this is not (flow YAML, a comma too many, or '---' between objects)";
+            return Err(Fault { at, message: message.into() });
+        }
         let end = stream.byte_offset();
-        let chunk = text.get(start..end)?;
+        let chunk = text.get(start..end).unwrap_or_default();
         chunks.push(Chunk { text: chunk, from });
         from = after(from, chunk);
         start = end;
     }
-    Some(chunks)
+    Ok(chunks)
 }
 
 fn after(from: Place, text: &str) -> Place {
@@ -116,7 +114,15 @@ mod tests {
     #[test]
     fn a_json_stream_needs_no_separators() {
         assert_eq!(lines("{\"a\": 1}\n{\"b\": 2}\n"), [(1, "{\"a\": 1}"), (1, "\n{\"b\": 2}")]);
-        assert_eq!(lines("{a: 1}\n---\n{b: 2}"), [(1, "{a: 1}\n"), (3, "{b: 2}")], "flow YAML is not JSON");
+        for (what, text, line) in [
+            ("flow YAML", "{a: 1}\n", 1),
+            ("a comma too many", "{\"a\": 1,\n}", 2),
+            ("a separator", "{\"a\": 1}\n---\na: 1\n", 2),
+            ("cut off", "\n{\"a\": ", 2),
+        ] {
+            assert_eq!(split(text).unwrap_err().at.line, line, "{what}");
+        }
+        assert_eq!(lines("---\n{a: 1}\n"), [(2, "{a: 1}\n")], "after a separator it is YAML");
     }
 
     #[test]
