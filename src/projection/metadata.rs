@@ -12,8 +12,17 @@ use crate::api::scoped_secret::Template;
 const RESERVED: &[&str] = &["kubernetes.io", "k8s.io", "argocd.argoproj.io", "helm.sh"];
 
 /// Whose labels and annotations carry a Secret away: emberstack's reflector, mittwald's kubernetes-replicator, appscode's
-/// config-syncer (kubed), havulv's reflector, and synator.
-pub const CARRIERS: &[&str] = &["emberstack.com", "mittwald.de", "appscode.com", "havulv.io", "synator"];
+/// config-syncer (kubed), havulv's reflector, synator, c0deltin's replik8or, and carvel's secretgen-controller.
+pub const CARRIERS: &[&str] = &[
+    "emberstack.com",
+    "mittwald.de",
+    "appscode.com",
+    "havulv.io",
+    "synator",
+    "c0deltin.dev",
+    "c0deltin.io",
+    "secretgen.carvel.dev",
+];
 
 /// Whether a label or annotation of this key on a managed Secret makes a replicator act on it, or passes for ours.
 pub fn carries_away(key: &str) -> bool {

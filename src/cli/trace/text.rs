@@ -30,7 +30,7 @@ pub fn render(trace: &Trace, colours: Colours) -> String {
 fn render_secret(out: &mut String, secret: &Traced) {
     let mut row = |depth: usize, what: &str, says: &str| {
         let indent = "  ".repeat(depth);
-        let width = 16_usize.saturating_sub(indent.len());
+        let width = 17_usize.saturating_sub(indent.len());
         let _ = writeln!(out, "{indent}{what:<width$}{}", one_line(says));
     };
     let origin = match secret.origin {

@@ -9,7 +9,7 @@ use crate::api::policy::Mode;
 use crate::segmentation::authorize::segment_of;
 use crate::segmentation::segment::Segment;
 use crate::segmentation::verdict::Refusal;
-use crate::segmentation::world::{ObjectName, World};
+use crate::segmentation::world::World;
 use jiff::Timestamp;
 use std::cell::OnceCell;
 use std::collections::{HashSet, VecDeque};
@@ -105,7 +105,7 @@ impl<'a> Look<'a> {
     fn direct(&self, role: &Role) -> Powers {
         let mut powers = role.powers;
         for (name, over) in &role.secrets {
-            if !over.within(powers) && self.is_projected(name) {
+            if !over.within(powers) && self.counts(name) {
                 powers |= *over;
             }
         }
@@ -139,14 +139,11 @@ impl<'a> Look<'a> {
         role.bindable.iter().map(move |bindable| (bindable.power(), bindable.role(namespace)))
     }
 
-    /// Whether a Secret of this name is, or will be, projected there.
-    fn is_projected(&self, name: &str) -> bool {
+    /// Whether a Secret of this name matters. In a governed namespace each does: it may be projected later, or hold the token of a
+    /// ServiceAccount that reads the others. Across the cluster, where charts name Secrets of their own, those that are projected.
+    fn counts(&self, name: &str) -> bool {
         match self.place {
-            Place::Namespace(namespace) => {
-                let secret = ObjectName::new(namespace, name);
-                let claimed = self.world.claim(&secret).is_some_and(|claim| &*claim.target == name);
-                claimed || self.world.holding(&secret).is_some()
-            }
+            Place::Namespace(_) => true,
             Place::Cluster => self.projected.get_or_init(|| projected(self.world)).contains(name),
         }
     }
