@@ -19,9 +19,34 @@ pub fn compose(chunk: Chunk<'_>) -> Result<Option<Arc<Node>>, Fault> {
     let mut composer = Composer { from: chunk.from, open: Vec::new(), anchors: HashMap::new(), root: None };
     for next in Parser::new_from_str_with_options(chunk.text, options) {
         let (event, span) = next.map_err(|error| composer.fault(error.marker(), error.info()))?;
+        if matches!(&event, Event::Scalar(_, ScalarStyle::DoubleQuoted, ..))
+            && let (Some(start), Some(end)) = (span.start.byte_offset(), span.end.byte_offset())
+            && let Some(message) = chunk.text.get(start..end).and_then(foreign_escape)
+            && serde_json::from_str::<serde::de::IgnoredAny>(chunk.text).is_err()
+        {
+            return Err(Fault { at: composer.place(&span.start), message: message.into() });
+        }
         composer.take(event, &span.start)?;
     }
     Ok(composer.root)
+}
+
+/// What JSON and later YAML read in double quotes, and kubectl's YAML does not.
+fn foreign_escape(quoted: &str) -> Option<&'static str> {
+    let mut rest = quoted.as_bytes();
+    while let Some(at) = rest.iter().position(|byte| *byte == b'\\') {
+        match &rest[at + 1..] {
+            [b'/', ..] => return Some("\"\\/\" is no escape that kubectl's YAML knows: write a slash as it is"),
+            [b'u', b'd' | b'D', b'8' | b'9' | b'a'..=b'f' | b'A'..=b'F', ..] => {
+                return Some(
+                    "kubectl's YAML does not read halves of a character (\"\\ud83d\"): write the character as it is",
+                );
+            }
+            [_, after @ ..] => rest = after,
+            [] => break,
+        }
+    }
+    None
 }
 
 struct Composer {
@@ -252,6 +277,16 @@ mod tests {
         assert!(entries[0].repeats && entries[0].key_at.line == 3 && !entries[1].repeats);
         let merged = load("x: &x {a: 1}\nz: {<<: *x, a: 2}\n").unwrap();
         assert!(!merged[0].get("z").unwrap().entries()[0].repeats, "overriding a merged field is no repetition");
+    }
+
+    #[test]
+    fn escapes_that_kubectl_does_not_read_are_found() {
+        let read = |text: &str| compose(Chunk { text, from: Place::START }).map(|_| ()).map_err(|fault| fault.message);
+        assert!(read(r#"a: "b\/c""#).unwrap_err().contains("write a slash"));
+        assert!(read(r#"a: "\ud83d\ude00""#).unwrap_err().contains("write the character"));
+        for text in [r#"a: "b\\/c""#, r#"a: 'b\/c'"#, r#"{"a": "b\/c \ud83d\ude00"}"#, r#"a: "\u00e9 \"\\""#] {
+            assert_eq!(read(text), Ok(()), "{text}");
+        }
     }
 
     #[test]
