@@ -3,7 +3,7 @@
 //! Our own kinds are watched as plain JSON and decoded one by one: an object that cannot be decoded must not hide the others.
 
 use super::context::{Context, Job};
-use super::index::{PolicyFacts, accept_violations, is_older, object_name, secret_facts};
+use super::index::{Index, PolicyFacts, accept_violations, is_older, object_name, secret_facts};
 use super::queue::Lane;
 use super::report;
 use super::revocation;
@@ -466,7 +466,7 @@ fn claim_gone(cx: &Context, name: &ObjectName) {
 }
 
 /// The other claims on a claim's keys.
-fn rivals(index: &super::index::Index, name: &ObjectName) -> Vec<ObjectName> {
+fn rivals(index: &Index, name: &ObjectName) -> Vec<ObjectName> {
     let Some(claim) = index.world.claim(name) else { return Vec::new() };
     let keys = index.world.canonical_keys(claim);
     keys.iter().flat_map(|key| index.world.claims_on(key)).map(|c| c.object.clone()).filter(|c| c != name).collect()
@@ -607,39 +607,37 @@ fn observe_guard(cx: &Context, object: DynamicObject, view: View) {
 
 /// The reports: what somebody accepts by annotating one, and what the leader before wrote.
 async fn reports(cx: &Context, synced: impl Fn()) {
-    let mut listed: BTreeSet<String> = BTreeSet::new();
-    follow("SegmentationReport", objects::<SegmentationReport>(cx), |seen| match seen {
-        Seen::ListBegins => listed.clear(),
-        Seen::Listed(object) => {
-            listed.insert(object.name_any());
-            report::observe(cx, &object, View::Listed);
-        }
-        Seen::There(object) => report::observe(cx, &object, View::Newest),
-        Seen::Gone(object) => report::gone(cx, &object.name_any()),
-        Seen::ListEnds => {
-            let gone: Vec<String> = cx.index().reports.keys().filter(|r| !listed.contains(*r)).cloned().collect();
-            gone.iter().for_each(|name| report::gone(cx, name));
-            synced();
-        }
-        Seen::Broken(_) => {}
-    })
-    .await;
+    let known = |index: &Index| index.reports.keys().cloned().collect();
+    each_named::<SegmentationReport>(cx, "SegmentationReport", known, report::observe, report::gone, synced).await;
 }
 
 /// The KeyRevocations: what they are for goes at once.
 async fn revocations(cx: &Context, synced: impl Fn()) {
+    let known = |index: &Index| index.revocations.keys().cloned().collect();
+    each_named::<KeyRevocation>(cx, "KeyRevocation", known, revocation::observe, revocation::gone, synced).await;
+}
+
+/// A cluster-scoped kind, of which each object is observed by itself; what a full listing does not show is gone.
+async fn each_named<K: Resource<DynamicType = ()>>(
+    cx: &Context,
+    kind: &'static str,
+    known: fn(&Index) -> Vec<String>,
+    observe: fn(&Context, &DynamicObject, View),
+    gone: fn(&Context, &str),
+    synced: impl Fn(),
+) {
     let mut listed: BTreeSet<String> = BTreeSet::new();
-    follow("KeyRevocation", objects::<KeyRevocation>(cx), |seen| match seen {
+    follow(kind, objects::<K>(cx), |seen| match seen {
         Seen::ListBegins => listed.clear(),
         Seen::Listed(object) => {
             listed.insert(object.name_any());
-            revocation::observe(cx, &object, View::Listed);
+            observe(cx, &object, View::Listed);
         }
-        Seen::There(object) => revocation::observe(cx, &object, View::Newest),
-        Seen::Gone(object) => revocation::gone(cx, &object.name_any()),
+        Seen::There(object) => observe(cx, &object, View::Newest),
+        Seen::Gone(object) => gone(cx, &object.name_any()),
         Seen::ListEnds => {
-            let gone: Vec<String> = cx.index().revocations.keys().filter(|r| !listed.contains(*r)).cloned().collect();
-            gone.iter().for_each(|name| revocation::gone(cx, name));
+            let before = known(&cx.index());
+            before.iter().filter(|name| !listed.contains(*name)).for_each(|name| gone(cx, name));
             synced();
         }
         Seen::Broken(_) => {}

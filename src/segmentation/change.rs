@@ -85,10 +85,13 @@ impl Change<'_> {
         own().chain(elsewhere).filter(lost).map(|(secret, _)| secret.clone()).collect()
     }
 
-    /// The rules are the strictest of both sides, so that the later one may be in a namespace that the policy does not select.
+    /// The rules are the strictest of both sides, so that the later one may be in a namespace that the policy does not select. Hardly
+    /// any value has two holders: only those are asked about.
     fn sharing(&self, touched: &[&Arc<str>], world: &World) -> BTreeSet<ObjectName> {
-        let own = || touched.iter().flat_map(|namespace| world.holdings_in(namespace));
-        let others = own().flat_map(|(_, held)| &held.fingerprints).flat_map(|print| world.holdings_with(print));
+        let own = touched.iter().flat_map(|namespace| world.holdings_in(namespace));
+        let prints = own.flat_map(|(_, held)| &held.fingerprints);
+        let shared = prints.filter(|print| world.holdings_with(print).nth(1).is_some());
+        let holders: BTreeMap<&ObjectName, &Holding> = shared.flat_map(|print| world.holdings_with(print)).collect();
         let begins = |(secret, held): &(&ObjectName, &Holding)| {
             let name = ObjectName { namespace: secret.namespace.clone(), name: held.claim.clone() };
             let shares = |view: View<'_>| match world.claim(&name).map(|claim| authorize(claim, view, self.now)) {
@@ -97,12 +100,7 @@ impl Change<'_> {
             };
             shares(self.after) && !shares(self.before)
         };
-        own()
-            .filter(|(_, held)| !held.fingerprints.is_empty())
-            .chain(others)
-            .filter(begins)
-            .map(|(s, _)| s.clone())
-            .collect()
+        holders.into_iter().filter(begins).map(|(secret, _)| secret.clone()).collect()
     }
 
     fn merged(&self, touched: &[&Arc<str>], world: &World) -> BTreeMap<Segment, BTreeSet<Segment>> {

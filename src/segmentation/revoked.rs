@@ -87,14 +87,9 @@ impl Revocations {
         self.by_name.get(name)
     }
 
-    /// Their names.
-    pub fn names(&self) -> impl Iterator<Item = &String> {
-        self.by_name.keys()
-    }
-
-    /// Those that name a store.
-    pub fn of_store<'a>(&'a self, store: &'a str) -> impl Iterator<Item = &'a String> {
-        self.by_name.iter().filter(move |(_, revocation)| revocation.store == store).map(|(name, _)| name)
+    /// All, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&String, &Revocation)> {
+        self.by_name.iter()
     }
 
     /// Those for a key.

@@ -73,6 +73,15 @@ fn what_is_missing_shows_on_every_report_and_is_not_put_back() {
     let about = ok(cluster, &["get", "events", "-n", "kube-system", "-o", "jsonpath={.items[*].reason}"]);
     assert!(about.contains("ViolationsFound"), "{about}");
 
+    // That they were scanned at all is written once.
+    for segment in ["payments/prod", "payments/staging", "billing/prod"] {
+        eventually("the first scan is noted", SOON, || {
+            let report = scene.report(segment).ok_or("none")?;
+            if report["status"]["lastScanTime"].is_string() { Ok(()) } else { Err(report["status"].to_string()) }
+        });
+    }
+    let report = scene.report("payments/prod").unwrap();
+
     // It stays so, and the report is not written again; a restart keeps since when.
     let since = |report: &serde_json::Value| report["status"]["violations"].to_string();
     let quiet = cluster.audit_mark();

@@ -109,9 +109,8 @@ fn claims_among(jobs: Vec<Job>) -> Vec<ObjectName> {
 /// Queues those that are picked.
 pub fn queue(cx: &Context, pick: impl Fn(&Revocation) -> bool) {
     let index = cx.index();
-    let revocations = &index.world.revocations;
-    let names: Vec<String> =
-        revocations.names().filter(|name| revocations.get(name).is_some_and(&pick)).cloned().collect();
+    let picked = index.world.revocations.iter().filter(|(_, revocation)| pick(revocation));
+    let names: Vec<String> = picked.map(|(name, _)| name.clone()).collect();
     drop(index);
     for name in names {
         look_at_claims(cx, &name);
