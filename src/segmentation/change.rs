@@ -92,7 +92,7 @@ impl Change<'_> {
         let prints = || own().flat_map(|(_, held)| &held.fingerprints);
         let shared = prints().filter(|print| world.holdings_with(print).nth(1).is_some());
         let around = prints().flat_map(|print| world.holdings_around(print));
-        let around = around.chain(own().filter(|(_, held)| !held.marks.within.is_empty()));
+        let around = around.chain(own().filter(|(_, held)| !held.marks.within().is_empty()));
         let holders: BTreeMap<&ObjectName, &Holding> =
             shared.flat_map(|print| world.holdings_with(print)).chain(around).collect();
         let begins = |(secret, held): &(&ObjectName, &Holding)| {
@@ -136,6 +136,7 @@ impl Change<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::segmentation::copies::Marks;
     use crate::segmentation::fingerprint::Fingerprint;
     use crate::segmentation::fixtures::*;
     use crate::segmentation::world::Claim;
@@ -215,11 +216,11 @@ mod tests {
             world.holds(claim(namespace, "orders").of(key), at(1));
             let secret = ObjectName::new(namespace, "orders");
             let mut held = (**world.holding(&secret).unwrap()).clone();
-            let print = [Fingerprint([7; 16])].into();
+            let print = [Fingerprint([7; 16])];
             if namespace == "payments-prod" {
-                held.fingerprints = print
+                held.fingerprints = print.into();
             } else {
-                held.marks.within = print
+                held.marks = Marks::default().beside(&[], &print);
             }
             world.put_holding(secret, held.into());
         }

@@ -6,7 +6,7 @@
 //!
 //! Format: `v1.GENERATION.BASE64URL(nonce || ciphertext)`.
 
-use super::copies::{MARKER_BYTES, Mark, Marker, Marks};
+use super::copies::{MARKER_BYTES, Mark, Marker, Marks, sealed_fingerprints};
 use super::fingerprint::Fingerprint;
 use super::key::CanonicalKey;
 use super::second::Second;
@@ -261,10 +261,10 @@ impl SealKeys {
             k: holding.versions.iter().map(|v| (v.key.as_str().to_owned(), v.id.to_string())).collect(),
             d: holding.versions.iter().map(|v| v.created.map(Second::get)).collect(),
             h: holding.held_since.as_second(),
-            f: BASE64.encode(holding.fingerprints.iter().flat_map(|f| f.0).collect::<Vec<u8>>()),
+            f: BASE64.encode(sealed_fingerprints(&holding.fingerprints)),
             m: BASE64.encode(holding.marks.to_sealed()),
-            w: BASE64.encode(holding.marks.weak_to_sealed()),
-            o: BASE64.encode(holding.marks.within_to_sealed()),
+            w: BASE64.encode(sealed_fingerprints(holding.marks.weak())),
+            o: BASE64.encode(sealed_fingerprints(holding.marks.within())),
             s: BASE64.encode(record.spec.0),
             x: BASE64.encode(record.content.0),
             i: BASE64.encode(record.ignore.0),
@@ -322,7 +322,7 @@ impl SealKeys {
             claim: wire.c.into(),
             versions: versions.collect(),
             held_since: Timestamp::from_second(wire.h).map_err(|_| BrokenSeal::Invalid)?,
-            marks: marks.with_weak(&weak).with_within(&within),
+            marks: marks.beside_sealed(&weak, &within),
             fingerprints,
             retain: wire.r,
             ends: wire.e.map(|end| Second::from_unix(end).unwrap_or(Timestamp::MIN.into())),
@@ -365,7 +365,7 @@ impl SealKeys {
     pub fn sealed_prints(&self, prints: &[Print]) -> (Box<[Fingerprint]>, Marks) {
         let fingerprints: Box<[_]> = prints.iter().filter_map(|print| print.fingerprints.first().copied()).collect();
         let each = prints.iter().filter_map(|print| print.mark).collect();
-        (fingerprints, Marks { generation: self.current().number, each, ..Marks::default() })
+        (fingerprints, Marks::new(self.current().number, each))
     }
 
     /// What made the marks of a generation; None: its key is gone.
@@ -459,11 +459,8 @@ mod tests {
             versions: [KeyVersion { key, id: "v1".into(), created: Second::from_unix(1_767_225_000) }].into(),
             held_since: Timestamp::from_second(1_767_225_600).unwrap(),
             fingerprints,
-            marks: Marks {
-                weak: [keys(1).fingerprint(b"hunter2!")].into(),
-                within: [keys(1).fingerprint(b"a value of somebody else")].into(),
-                ..marks
-            },
+            marks: marks
+                .beside(&[keys(1).fingerprint(b"hunter2!")], &[keys(1).fingerprint(b"a value of somebody else")]),
             retain: false,
             ends: Second::from_unix(1_767_229_200),
             consumed: true,

@@ -330,10 +330,10 @@ impl World {
         for fingerprint in &holding.fingerprints {
             self.holdings_by_fingerprint.entry(*fingerprint).or_default().insert(secret.clone());
         }
-        for weak in &holding.marks.weak {
+        for weak in holding.marks.weak() {
             self.holdings_by_weak.entry(*weak).or_default().insert(secret.clone());
         }
-        for within in &holding.marks.within {
+        for within in holding.marks.within() {
             self.holdings_by_within.entry(*within).or_default().insert(secret.clone());
         }
         if !holding.marks.each.is_empty() {
@@ -349,10 +349,10 @@ impl World {
         for key in old.keys() {
             self.forget(key, |on_key| on_key.holdings.remove(secret));
         }
-        for weak in &old.marks.weak {
+        for weak in old.marks.weak() {
             forget_holder(&mut self.holdings_by_weak, weak, secret);
         }
-        for within in &old.marks.within {
+        for within in old.marks.within() {
             forget_holder(&mut self.holdings_by_within, within, secret);
         }
         for (i, fingerprint) in old.fingerprints.iter().enumerate() {

@@ -129,7 +129,7 @@ impl Metrics {
         // The encoder adds _total to counters and _info to infos.
         r.register(
             "admission_breaches",
-            "Reviews that found a breach, by rule, reason and the mode that it was answered by",
+            "Breaches that a review found, or the scan where the API server keeps a rule alone, by rule, reason and the mode that they were answered by",
             self.breaches.clone(),
         );
         r.register(
@@ -192,7 +192,7 @@ impl Metrics {
         self.admission.get_or_create(&AdmissionLabels { rule, allowed }).observe(took.as_secs_f64());
     }
 
-    /// A review found a breach: its reason, one of the registry, and the mode by which it was answered.
+    /// A review, or the scan, found a breach: its reason, one of the registry, and the mode by which it was answered.
     pub fn breached(&self, rule: &'static str, reason: &str, answer: &'static str) {
         self.breaches.get_or_create(&BreachLabels { rule, reason: reason.to_owned(), answer }).inc();
     }

@@ -160,8 +160,8 @@ impl Work<'_> {
         let old_seal = standing.as_ref().and_then(|s| s.seal.as_ref().ok().cloned());
         let embedded = self.embedded(&projection, &prints.hard, standing.as_ref(), &versions).await?;
         let contents = draft::content_digests(&self.spec, &projection, &self.keys);
-        let (fingerprints, mut marks) = self.keys.sealed_prints(&prints.hard);
-        (marks.weak, marks.within) = (prints.weak.into(), embedded.remembered());
+        let (fingerprints, marks) = self.keys.sealed_prints(&prints.hard);
+        let marks = marks.beside(&prints.weak, &embedded.remembered());
         let holding = Holding {
             claim: self.name.name.clone(),
             held_since: draft::held_since(old_seal.as_deref().map(|seal| &*seal.holding), &versions, self.cx.now()),
