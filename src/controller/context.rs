@@ -4,6 +4,7 @@ use super::guard::Guards;
 use super::index::{Index, Revision};
 use super::providers::Providers;
 use super::queue::{Lane, Queue};
+use super::restart::Restarts;
 use crate::api::Reason;
 use crate::leader::Leadership;
 use crate::segmentation::governed::Governed;
@@ -35,6 +36,8 @@ pub enum Job {
     Guard(Arc<str>),
     /// A KeyRevocation.
     Revocation(String),
+    /// The workloads of a namespace whose Secrets have a new value.
+    Restart(Arc<str>),
     /// The seal key.
     Key,
 }
@@ -131,6 +134,8 @@ pub struct Context {
     pending: Mutex<HashMap<Recount, (u64, Instant, usize)>>,
     /// Held by who writes down what a KeyRevocation is about to take away.
     pub revoking: tokio::sync::Mutex<()>,
+    /// What is known of restarts under way.
+    pub restarts: Restarts,
     /// What was seen beside the scan, and when: it stays until the next one.
     pub sightings: Mutex<Vec<(Timestamp, Violation)>>,
     /// The seal key.
@@ -166,6 +171,7 @@ impl Context {
             keys_changed: Notify::new(),
             pending: Mutex::default(),
             revoking: tokio::sync::Mutex::default(),
+            restarts: Restarts::default(),
             sightings: Mutex::default(),
             keys: RwLock::default(),
         }

@@ -18,6 +18,7 @@ pub mod pattern;
 pub mod policy;
 pub mod references;
 pub mod replication;
+pub mod restart;
 pub mod revoked;
 pub mod seal;
 pub mod second;

@@ -69,6 +69,7 @@ fn secret() -> SecretFacts {
         content: digests("content").current(),
         ignore: digests("ignore").current(),
         refresh_at: None,
+        restart: None,
     };
     SecretFacts {
         uid: "uid-of-secret".into(),
@@ -132,6 +133,7 @@ impl Situation {
             blocked: false,
             missing: false,
             mended: false,
+            restarted: None,
         };
         (self.change)(&mut observed);
         look(&observed)
