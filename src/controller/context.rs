@@ -8,6 +8,7 @@ use super::restart::Restarts;
 use crate::api::Reason;
 use crate::leader::Leadership;
 use crate::segmentation::governed::Governed;
+use crate::segmentation::max_age::current_versions;
 use crate::segmentation::seal::SealKeys;
 use crate::segmentation::violation::Violation;
 use crate::segmentation::world::ObjectName;
@@ -233,6 +234,8 @@ impl Context {
         }
         self.metrics.set_claims(&counts);
         let now = self.now();
+        let current = index.world.holdings().flat_map(|(_, held)| current_versions(held));
+        self.metrics.set_oldest_version(current.filter_map(|version| version.created).min().map(Timestamp::from));
         self.metrics.set_next_expiry(
             index.world.claims().filter_map(|claim| claim.ends).map(Timestamp::from).filter(|end| *end > now).min(),
         );

@@ -14,6 +14,7 @@ pub mod governed;
 pub mod guarantees;
 pub mod key;
 pub mod managed;
+pub mod max_age;
 pub mod pattern;
 pub mod policy;
 pub mod references;

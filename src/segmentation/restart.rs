@@ -5,7 +5,7 @@
 
 use super::seal::Digest;
 use super::second::Second;
-use super::world::KeyVersion;
+use super::world::{Holding, KeyVersion};
 
 /// Of a Secret whose ScopedSecret says `restart: Consumers`.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,11 +25,17 @@ pub struct Due {
     pub since: Second,
 }
 
-/// What an annotation says of these versions: the manager's ids, in the order of their keys. `edit` is the generation of the
+/// What an annotation says of what a Secret holds: the manager's ids, in the order of their keys. `edit` is the generation of the
 /// spec where that has changed the value, and not the manager.
-pub fn token(versions: &[KeyVersion], edit: Option<i64>) -> Box<str> {
-    let mut sorted: Vec<&KeyVersion> = versions.iter().collect();
-    sorted.sort_by(|a, b| (&a.key, &a.id).cmp(&(&b.key, &b.id)));
+pub fn token(held: &Holding, edit: Option<i64>) -> Box<str> {
+    let mut sorted: Vec<&KeyVersion> = held.versions.iter().collect();
+    if held.pinned {
+        sorted.sort_by(|a, b| (&a.key, &a.id).cmp(&(&b.key, &b.id)));
+    } else {
+        // Of a key that was rotated the version before may stand behind the current one for a while.
+        sorted.sort_by(|a, b| a.key.cmp(&b.key));
+        sorted.dedup_by(|later, first| later.key == first.key);
+    }
     let ids: Vec<String> = sorted.iter().map(|version| plain(&version.id)).collect();
     let edit = edit.map_or_else(String::new, |generation| format!("@{generation}"));
     format!("{}{edit}", ids.join("+")).into()
@@ -48,10 +54,16 @@ mod tests {
     #[test]
     fn one_key_is_its_version_id() {
         let version = |key: &str, id: &str| KeyVersion::undated(CanonicalKey::from_sealed(key), id);
-        let (a, b) = (version("aws:1:r:a", "v-1"), version("aws:1:r:b", "w=2,x"));
-        assert_eq!(&*token(std::slice::from_ref(&a), None), "v-1");
-        assert_eq!(&*token(std::slice::from_ref(&a), Some(3)), "v-1@3");
-        assert_eq!(&*token(&[b.clone(), a.clone()], None), "v-1+w_2_x");
-        assert_eq!(token(&[a.clone(), b.clone()], None), token(&[b, a], None));
+        let (a, b, old) = (version("aws:1:r:a", "v-1"), version("aws:1:r:b", "w=2,x"), version("aws:1:r:a", "v-0"));
+        let held = |versions: &[&KeyVersion], pinned: bool| {
+            let held = Holding::of_claim(&crate::segmentation::fixtures::claim("a", "a"), vec![]);
+            Holding { versions: versions.iter().map(|version| (*version).clone()).collect(), pinned, ..held }
+        };
+        assert_eq!(&*token(&held(&[&a], false), None), "v-1");
+        assert_eq!(&*token(&held(&[&a], false), Some(3)), "v-1@3");
+        assert_eq!(&*token(&held(&[&b, &a], false), None), "v-1+w_2_x");
+        assert_eq!(&*token(&held(&[&a, &b], false), None), "v-1+w_2_x");
+        assert_eq!(&*token(&held(&[&a, &old], false), None), "v-1", "while a rotation's overlap lasts");
+        assert_eq!(&*token(&held(&[&a, &old], true), None), "v-0+v-1");
     }
 }

@@ -36,6 +36,7 @@ pub struct Metrics {
     violations: Family<ViolationLabels, Gauge>,
     guard_missing: Family<RuleLabel, Gauge>,
     withdrawals_paused: Gauge,
+    oldest_version: Gauge,
     restarts: Counter,
     rollouts_stuck: Gauge,
     scan_duration: Gauge<f64, AtomicU64>,
@@ -113,6 +114,7 @@ impl Metrics {
             violations: Family::default(),
             guard_missing: Family::default(),
             withdrawals_paused: Gauge::default(),
+            oldest_version: Gauge::default(),
             restarts: Counter::default(),
             rollouts_stuck: Gauge::default(),
             scan_duration: Gauge::default(),
@@ -174,6 +176,11 @@ impl Metrics {
             "withdrawals_paused",
             "Secrets that would be withdrawn and wait for somebody's word; set by the leader",
             self.withdrawals_paused.clone(),
+        );
+        r.register(
+            "oldest_version_timestamp_seconds",
+            "When the oldest of the current versions that are projected was created, in Unix time; 0: not known",
+            self.oldest_version.clone(),
         );
         r.register("restarts", "Workloads restarted for a new value of a Secret", self.restarts.clone());
         r.register(
@@ -246,6 +253,11 @@ impl Metrics {
     /// When the next claim ends; 0: none does.
     pub fn set_next_expiry(&self, end: Option<jiff::Timestamp>) {
         self.next_expiry.set(end.map_or(0, jiff::Timestamp::as_second));
+    }
+
+    /// When the oldest of the projected current versions was created; 0: that is not known.
+    pub fn set_oldest_version(&self, created: Option<jiff::Timestamp>) {
+        self.oldest_version.set(created.map_or(0, jiff::Timestamp::as_second));
     }
 
     /// Whether the webhooks are configured in the API server.
@@ -341,6 +353,7 @@ mod tests {
         metrics.set_violations(&BTreeMap::from([(("Consumers".to_owned(), "ForeignConsumer".to_owned()), 3)]));
         metrics.set_guards_missing([("Consumers", true), ("Boundary", false)]);
         metrics.set_withdrawals_paused(12);
+        metrics.set_oldest_version(jiff::Timestamp::from_second(9).ok());
         metrics.restarted();
         metrics.set_rollouts_stuck(2);
         metrics.scanned(Some((jiff::Timestamp::from_second(7).unwrap(), Duration::from_millis(1500))));
@@ -359,6 +372,7 @@ mod tests {
             r#"scoped_secrets_guard_missing{rule="Consumers"} 1"#,
             r#"scoped_secrets_guard_missing{rule="Boundary"} 0"#,
             "scoped_secrets_withdrawals_paused 12",
+            "scoped_secrets_oldest_version_timestamp_seconds 9",
             "scoped_secrets_restarts_total 1",
             "scoped_secrets_rollouts_stuck 2",
             "scoped_secrets_scan_duration_seconds 1.5",

@@ -89,7 +89,7 @@ fn restarting(index: &Index, namespace: &str) -> Vec<Restarting> {
         let consumed = Consumed {
             secret: secret.name.to_string(),
             consumers: spec.consumers.into_iter().map(|consumer| consumer.service_account_name).collect(),
-            token: due.as_ref().map_or_else(|| token(&held.versions, None), |due| due.token.clone()).into(),
+            token: due.as_ref().map_or_else(|| token(held, None), |due| due.token.clone()).into(),
             due: due.as_ref().map(|due| due.since),
         };
         Some(Restarting { claim, due, consumed })

@@ -251,10 +251,10 @@ impl Work<'_> {
             (Some(old), None) => !contents.contains(&old.content),
             (None, None) => self.was_run_before(holding),
         };
-        let edited = old.is_some_and(|old| holding.versions.iter().eq(old.holding.versions.iter()));
+        let edited = old.is_some_and(|old| token(holding, None) == token(&old.holding, None));
         let edit = edited.then_some(self.record.generation);
         let due = if changed {
-            Some(Due { token: token(&holding.versions, edit), since: self.cx.now().into() })
+            Some(Due { token: token(holding, edit), since: self.cx.now().into() })
         } else {
             let over = self.cx.restarts.over(&self.name);
             known.and_then(|known| known.due.clone()).filter(|due| over.as_deref() != Some(&*due.token))
@@ -269,8 +269,7 @@ impl Work<'_> {
         let name = self.secret_name();
         let held = index.world.holding(&name).filter(|held| held.claim == self.name.name);
         let another = |held: &Holding| {
-            let known = held.versions.iter().all(KeyVersion::is_known);
-            known && held.versions.iter().ne(holding.versions.iter())
+            held.versions.iter().all(KeyVersion::is_known) && token(held, None) != token(holding, None)
         };
         held.is_some_and(|held| another(held)) || revocation::has_withdrawn(&index, &name, holding.keys())
     }
