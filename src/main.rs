@@ -9,6 +9,7 @@ use scoped_secrets::admission::breaches;
 use scoped_secrets::admission::certificate_keeper::Keeper;
 use scoped_secrets::admission::health::{self, Readiness};
 use scoped_secrets::admission::identities::Installation;
+use scoped_secrets::admission::recorded::recorded;
 use scoped_secrets::admission::review::{self, Route};
 use scoped_secrets::admission::rules::{claims, copies, other_operators, policies, rbac};
 use scoped_secrets::admission::server::{self, Limits, Transport};
@@ -208,6 +209,7 @@ async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
         },
         Route { path: RBAC_PATH, rule: rbac::RULE, kinds: rbac::KINDS, review: Arc::new(rbac::Rbac(cx.clone())) },
     ];
+    let routes = recorded(routes, &cx);
     let (routes, let_through) = breaches::told(routes);
     let told = tokio::spawn(breaches::tell(cx.clone(), let_through));
     let admission = review::router(routes, cell.clone(), metrics.clone());
@@ -225,7 +227,11 @@ async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
         guards: args.guard_interval,
         scan: args.scan_interval,
     };
-    let work = tokio::spawn(work(cx, leadership, synced_sender, synced, caches, args.seal_key_max_age, terms));
+    let recording = tokio::spawn({
+        let cx = cx.clone();
+        async move { cx.record.run(|| cx.now()).await }
+    });
+    let work = tokio::spawn(work(cx.clone(), leadership, synced_sender, synced, caches, args.seal_key_max_age, terms));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), namespace = args.namespace, "the operator starts");
 
     wait_for_signal().await?;
@@ -239,6 +245,8 @@ async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
         let _ = tokio::join!(elector, keeper, admission, probes);
     })
     .await;
+    recording.abort();
+    cx.record.close(cx.now());
     Ok(())
 }
 

@@ -15,6 +15,7 @@ use crate::segmentation::authorize::{Retention, retention};
 use crate::segmentation::seal::SealRecord;
 use crate::segmentation::verdict::Refusal;
 use crate::segmentation::world::{Holding, ObjectName};
+use crate::telemetry::record::{Happening, What};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -57,6 +58,7 @@ impl Work<'_> {
         self.memory.failure = None;
         self.cx.index_mut().remove_secret(&name);
         revocation::note_gone(self.cx, &name, held.as_deref());
+        record_withdrawal(self.cx, &name, Some(refusal.reason), held.as_deref());
         tracing::info!(namespace = %self.name.namespace, name = %self.name.name, rule = "Claims", reason = %refusal.reason, "a Secret was withdrawn");
         if let Some(held) = held {
             let rivals = self.cx.index().rivals(&name, &held);
@@ -68,6 +70,21 @@ impl Work<'_> {
         }
         Ok(())
     }
+}
+
+/// Into the record: which Secret went, why, and which versions were in it. No reason: its ScopedSecret is gone.
+fn record_withdrawal(cx: &Context, secret: &ObjectName, why: Option<Reason>, held: Option<&Holding>) {
+    let (what, rule) = match why {
+        Some(Reason::Expired) => (What::Expired, None),
+        Some(Reason::KeyRevoked) => (What::Revoked, None),
+        Some(_) => (What::Withdrawn, Some("Claims")),
+        None => (What::Withdrawn, None),
+    };
+    let mut happening = Happening::of(what).on("Secret", secret);
+    happening = rule.into_iter().fold(happening, Happening::rule);
+    happening = why.into_iter().fold(happening, Happening::reason);
+    let versions = held.into_iter().flat_map(|held| held.versions.iter());
+    cx.record(happening.versions(versions));
 }
 
 /// Reads policies and the namespace anew into the index: the caches may be behind.
@@ -153,6 +170,7 @@ async fn part_with_orphan(cx: &Context, secret: &ObjectName) -> Result<(), Failu
     });
     match api.delete(&secret.name, &params).await {
         Ok(_) => {
+            record_withdrawal(cx, secret, why, Some(&seal.holding));
             tracing::info!(namespace = %secret.namespace, name = %secret.name, "a Secret without its ScopedSecret was removed");
             cx.index_mut().remove_secret(secret);
             revocation::note_gone(cx, secret, Some(&seal.holding));
