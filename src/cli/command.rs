@@ -9,6 +9,7 @@ use super::report::{EXIT_CLEAN, EXIT_ERROR, Output, Report, json, sarif};
 use super::simulate::accounts::Accounts;
 use super::simulate::{Options, simulate};
 use super::trace::{self, TraceArgs};
+use super::verify_log::{self, VerifyLog};
 use super::why::{self, Why};
 use super::{files, names};
 use clap::{CommandFactory, Parser, Subcommand};
@@ -40,6 +41,7 @@ enum Verb {
     Trace(Box<TraceArgs>),
     Audit(Box<Audit>),
     Simulate(Simulate),
+    VerifyLog(Box<VerifyLog>),
     Completion(Completion),
     /// What the next word may be, for kubectl.
     #[command(name = "__complete", hide = true, disable_help_flag = true, disable_version_flag = true)]
@@ -119,6 +121,7 @@ pub fn run(
     };
     let colours = around.colours;
     let printed = match cli.verb {
+        Verb::VerifyLog(asked) => return verify_log::run(&asked, (around.clock)(), colours, stdin, out, err),
         Verb::Simulate(asked) => return run_simulate(asked, (around.clock)(), stdin, out, err),
         Verb::Completion(asked) => {
             completion::script(asked.shell, Cli::command(), out);

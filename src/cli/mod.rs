@@ -23,4 +23,5 @@ pub mod remote;
 pub mod report;
 pub mod simulate;
 pub mod trace;
+pub mod verify_log;
 pub mod why;
