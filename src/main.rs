@@ -1,7 +1,8 @@
 //! The operator: arguments, wiring, shutdown; nothing else.
 #![forbid(unsafe_code)]
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
+use jiff::Timestamp;
 use kube::runtime::events::Reporter;
 use kube::{Client, Config};
 use scoped_secrets::admission::ServingArgs;
@@ -18,6 +19,8 @@ use scoped_secrets::admission::webhook_configuration::{
     Endpoint, OTHER_OPERATORS_PATH, RBAC_PATH, SCOPED_SECRETS_PATH, SEGMENTATION_POLICIES_PATH, Wanted,
 };
 use scoped_secrets::api::{FIELD_MANAGER, GROUP};
+use scoped_secrets::cli::report::text::Colours;
+use scoped_secrets::cli::verify_log::{self, VerifyLog};
 use scoped_secrets::controller::context::{Context, Nature};
 use scoped_secrets::controller::providers::Providers;
 use scoped_secrets::controller::{self, keys, report, watch};
@@ -25,6 +28,7 @@ use scoped_secrets::leader::{self, Elector, LeaderArgs, Leadership};
 use scoped_secrets::segmentation::world::ObjectName;
 use scoped_secrets::telemetry::logs::{self, LogArgs};
 use scoped_secrets::telemetry::metrics::Metrics;
+use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -34,7 +38,7 @@ use tokio::sync::watch as channel;
 
 /// The Scoped Secrets operator: one Secret per workload, each in its own segment.
 #[derive(Debug, Parser)]
-#[command(name = "scoped-secrets", version, about, args_override_self = true)]
+#[command(name = "scoped-secrets", version, about, args_override_self = true, args_conflicts_with_subcommands = true)]
 struct Args {
     /// The operator's own namespace: its Lease, seal key, webhook certificate and stores' credentials are there.
     #[arg(long, env = "SCOPED_SECRETS_NAMESPACE", default_value = "scoped-secrets")]
@@ -62,6 +66,14 @@ struct Args {
     leader: LeaderArgs,
     #[command(flatten)]
     logs: LogArgs,
+    #[command(subcommand)]
+    task: Option<Task>,
+}
+
+/// What the program does instead of running as the operator.
+#[derive(Debug, Subcommand)]
+enum Task {
+    VerifyLog(Box<VerifyLog>),
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -92,6 +104,10 @@ const FAREWELL: Duration = Duration::from_secs(4);
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    if let Some(Task::VerifyLog(asked)) = &args.task {
+        let (mut stdin, mut out, mut err) = (io::stdin().lock(), io::stdout().lock(), io::stderr().lock());
+        return verify_log::run(asked, Timestamp::now(), Colours(false), &mut stdin, &mut out, &mut err).into();
+    }
     if let Err(error) = logs::init(&args.logs) {
         eprintln!("scoped-secrets: {error}");
         return ExitCode::from(2);
