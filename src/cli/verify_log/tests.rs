@@ -46,7 +46,7 @@ fn ask(folder: &Path, arguments: &[&str], stdin: &str, after: SignedDuration) ->
     let words = own.iter().map(OsString::from).chain(arguments.iter().map(named));
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let clock = || began() + after;
-    let around = Surroundings { clock: &clock, colours: Colours(false) };
+    let around = Surroundings { clock: &clock, colours: Colours(false), terminal: false };
     let code = command::run(words, &around, &mut stdin.as_bytes(), &mut out, &mut err);
     Told { code, out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap() }
 }

@@ -5,6 +5,7 @@ use super::write::mend;
 use super::{Work, write_failed};
 use crate::api::{Reason, ScopedSecret};
 use crate::controller::context::{Context, Job};
+use crate::controller::events::{self, Told};
 use crate::controller::guard;
 use crate::controller::index::{Index, SecretFacts, Withdrawal, secret_facts};
 use crate::controller::report::known::is_released;
@@ -14,6 +15,7 @@ use crate::controller::watch;
 use crate::segmentation::authorize::{Retention, retention};
 use crate::segmentation::seal::SealRecord;
 use crate::segmentation::verdict::Refusal;
+use crate::segmentation::violation::ObjectRef;
 use crate::segmentation::world::{Holding, ObjectName};
 use crate::telemetry::record::{Happening, What};
 use jiff::Timestamp;
@@ -148,7 +150,8 @@ async fn part_with_orphan(cx: &Context, secret: &ObjectName) -> Result<(), Failu
         facts = mended;
     }
     let judged = retention(secret, &seal.holding, &cx.index().world, cx.now());
-    let why = if let Retention::Withdraw(why) = judged { Some(why.reason) } else { None };
+    let refusal = if let Retention::Withdraw(why) = judged { Some(why) } else { None };
+    let why = refusal.as_ref().map(|refusal| refusal.reason);
     if why == Some(Reason::KeyRevoked) {
         revocation::list_first(cx, secret, Some(&seal.holding)).await;
     }
@@ -176,10 +179,28 @@ async fn part_with_orphan(cx: &Context, secret: &ObjectName) -> Result<(), Failu
             revocation::note_gone(cx, secret, Some(&seal.holding));
             let rivals = cx.index().rivals(secret, &seal.holding);
             cx.retry(rivals);
+            tell_of_orphan(cx, secret, &facts, refusal.as_ref()).await;
             Ok(())
         }
         Err(error) => Err(Failure::new(Reason::WriteFailed, brief(&error))),
     }
+}
+
+/// An event of the Secret itself: nobody else is there to tell.
+async fn tell_of_orphan(cx: &Context, secret: &ObjectName, facts: &SecretFacts, why: Option<&Refusal>) {
+    let about = ObjectRef {
+        api_version: "v1".into(),
+        kind: "Secret".into(),
+        namespace: Some(secret.namespace.clone()),
+        name: secret.name.to_string(),
+    };
+    let (type_, message) = match why {
+        Some(why) => (EventType::Warning, why.message.as_str()),
+        None => (EventType::Normal, "its ScopedSecret is gone, and so is what was projected for it"),
+    };
+    let reason = Reason::Withdrawn.as_str();
+    let told = Told { about: &about, uid: Some(&facts.uid), type_, reason, action: "Reconcile", message };
+    events::publish(cx, told).await;
 }
 
 /// Whether the withdrawal of a Secret that outlived its ScopedSecret waits for somebody's word.
