@@ -179,6 +179,13 @@ reasons! {
     ValueRepeated Refused: "The same hard-to-guess value stands in Secrets or ConfigMaps of several segments, by itself or inside a text.", "One credential was copied; a leak of one opens the others.", "Make a credential of its own for each, and rotate this one.";
     KeyShared Refused: "Several segments take the same key from the secrets manager.", "Their ExternalSecrets, or objects of another operator, name one key.", "Store a credential of its own for each under another key.";
     SecretInDefault Refused: "A Secret is in the namespace default.", "That namespace has no owner, and belongs to no segment.", "Move it to the namespace of the workload that uses it.";
+
+    // ---- what verify-log finds
+    RecordAltered Refused: "A line of the operator's record was altered or made up, or cannot be read.", "Somebody edited the log; or a collector cut, split, wrapped or escaped its lines.", "Take the log from where the operator wrote it (kubectl logs) and check that. If it says the same, treat it as tampering.";
+    RecordMoved Refused: "A line of the operator's record stands twice, or after later ones.", "Two logs were put together in the wrong order or with an overlap, or somebody edited the log.", "Give each log once, the oldest first.";
+    RecordMissing Refused: "Lines of the operator's record are missing.", "The log was rotated and an older part was not given, the log was full or gone while the operator wrote, or somebody removed them.", "Give the older logs too, the oldest first. If the lines are in none, treat it as tampering.";
+    RecordEndMissing Refused: "The operator's record stops without a closing line.", "The process was killed (a node that failed, memory, SIGKILL), the log was taken before now, or its end was cut off.", "Say with --until when the log was taken; compare with the restarts that Kubernetes tells of the pod.";
+    RecordKeyUnknown Refused: "Lines of the operator's record were signed under a generation of the seal key that is not at hand.", "The seal key was rotated twice or made anew since, or the lines are of another cluster, or made up.", "Give the key that was kept of that time with --key-file (verify-log --print-key prints it while it is there).";
 }
 
 impl std::fmt::Display for Reason {

@@ -181,21 +181,14 @@ impl Generation {
     }
 
     fn new(id: String, created: Timestamp, master: Zeroizing<[u8; 32]>) -> Result<Self, BrokenKeys> {
-        let derive_into = |purpose: &[u8], key: &mut [u8]| {
-            hkdf::Salt::new(hkdf::HKDF_SHA256, b"scopedsecrets.io")
-                .extract(&*master)
-                .expand(&[purpose], Length(key.len()))
-                .and_then(|okm| okm.fill(key))
-                .map_err(|_| BrokenKeys::Crypto)
-        };
         let derive = |purpose: &[u8]| {
             let mut key = Zeroizing::new([0; 32]);
-            derive_into(purpose, &mut *key).map(|()| key)
+            derive_into(&master, purpose, &mut *key).map(|()| key)
         };
         let mut marking = Zeroizing::new([0; MARKER_BYTES]);
-        derive_into(b"mark", &mut *marking)?;
+        derive_into(&master, b"mark", &mut *marking)?;
         let mut number = [0; 4];
-        derive_into(b"number", &mut number)?;
+        derive_into(&master, b"number", &mut number)?;
         let sealing = UnboundKey::new(&AES_256_GCM_SIV, &*derive(b"seal")?).map_err(|_| BrokenKeys::Crypto)?;
         Ok(Self {
             fingerprinting: hmac::Key::new(hmac::HMAC_SHA256, &*derive(b"fingerprint")?),
@@ -207,6 +200,12 @@ impl Generation {
             created,
             master,
         })
+    }
+
+    /// What signs the record of what happened; it opens no seal.
+    pub fn record_key(&self) -> Result<Zeroizing<[u8; 32]>, BrokenKeys> {
+        let mut key = Zeroizing::new([0; 32]);
+        derive_into(&self.master, b"record", &mut *key).map(|()| key)
     }
 
     fn fingerprint(&self, value: &[u8]) -> Fingerprint {
@@ -249,6 +248,11 @@ impl SealKeys {
     /// The generation that seals.
     pub fn current(&self) -> &Generation {
         &self.generations[0]
+    }
+
+    /// Each generation, the one that seals first.
+    pub fn generations(&self) -> impl Iterator<Item = &Generation> {
+        self.generations.iter()
     }
 
     /// Seals a record for one Secret.
@@ -422,6 +426,15 @@ impl SealKeys {
             Ok(Self { generations, kept_since: Timestamp::MIN })
         }
     }
+}
+
+/// Derives a key for one purpose.
+fn derive_into(master: &[u8; 32], purpose: &[u8], key: &mut [u8]) -> Result<(), BrokenKeys> {
+    hkdf::Salt::new(hkdf::HKDF_SHA256, b"scopedsecrets.io")
+        .extract(master)
+        .expand(&[purpose], Length(key.len()))
+        .and_then(|okm| okm.fill(key))
+        .map_err(|_| BrokenKeys::Crypto)
 }
 
 /// So many bytes derived from a key.
