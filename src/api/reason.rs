@@ -150,7 +150,7 @@ reasons! {
     TemplateMetadataNotAllowed Refused: "A label or annotation of the template is reserved; nothing was written.", "Other controllers act on it.", "Remove it.";
     TargetTypeInvalid Refused: "The Secret lacks a key that its type requires; nothing was written.", "Such as tls.crt and tls.key for kubernetes.io/tls.", "Add the key that the message names, or change target.type.";
     SecretTooLarge Refused: "The Secret would be larger than Kubernetes allows (1 MiB); nothing was written.", "Too many or too large values.", "Claim less in one ScopedSecret.";
-    ValueShared Refused: "Another segment holds the same value; the last good value stays.", "One credential was stored under keys of two segments.", "Give each segment a credential of its own in the manager.";
+    ValueShared Refused: "Another segment holds the same value, or one that stands inside what is projected; the last good value stays.", "One credential was stored under keys of two segments: as it is, in a larger text, or base64-coded; or it was written into a template.", "Give each segment a credential of its own in the manager.";
 
     // ---- the Secret
     TargetConflict Refused: "A Secret of that name exists and is not ours; it is untouched.", "Somebody else made it, or another ScopedSecret owns it.", "Choose another target.name, or delete that Secret first.";

@@ -152,6 +152,8 @@ struct Wire {
     m: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     w: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    o: String,
     s: String,
     x: String,
     i: String,
@@ -266,6 +268,7 @@ impl SealKeys {
             f: BASE64.encode(holding.fingerprints.iter().flat_map(|f| f.0).collect::<Vec<u8>>()),
             m: BASE64.encode(holding.marks.to_sealed()),
             w: BASE64.encode(holding.marks.weak_to_sealed()),
+            o: BASE64.encode(holding.marks.within_to_sealed()),
             s: BASE64.encode(record.spec.0),
             x: BASE64.encode(record.content.0),
             i: BASE64.encode(record.ignore.0),
@@ -317,11 +320,13 @@ impl SealKeys {
             fingerprints.chunks_exact(16).filter_map(|c| Some(Fingerprint(c.try_into().ok()?))).collect();
         let marks = BASE64.decode(&wire.m).map_err(|_| BrokenSeal::Invalid)?;
         let weak = BASE64.decode(&wire.w).map_err(|_| BrokenSeal::Invalid)?;
+        let within = BASE64.decode(&wire.o).map_err(|_| BrokenSeal::Invalid)?;
+        let marks = Marks::from_sealed(generation.number, &marks, fingerprints.len());
         let holding = Holding {
             claim: wire.c.into(),
             versions: versions.collect(),
             held_since: Timestamp::from_second(wire.h).map_err(|_| BrokenSeal::Invalid)?,
-            marks: Marks::from_sealed(generation.number, &marks, fingerprints.len()).with_weak(&weak),
+            marks: marks.with_weak(&weak).with_within(&within),
             fingerprints,
             retain: wire.r,
             ends: wire.e.map(|end| Second::from_unix(end).unwrap_or(Timestamp::MIN.into())),
@@ -364,7 +369,7 @@ impl SealKeys {
     pub fn sealed_prints(&self, prints: &[Print]) -> (Box<[Fingerprint]>, Marks) {
         let fingerprints: Box<[_]> = prints.iter().filter_map(|print| print.fingerprints.first().copied()).collect();
         let each = prints.iter().filter_map(|print| print.mark).collect();
-        (fingerprints, Marks { generation: self.current().number, each, weak: [].into() })
+        (fingerprints, Marks { generation: self.current().number, each, ..Marks::default() })
     }
 
     /// What made the marks of a generation; None: its key is gone.
@@ -467,7 +472,11 @@ mod tests {
             versions: [KeyVersion { key, id: "v1".into(), created: Second::from_unix(1_767_225_000) }].into(),
             held_since: Timestamp::from_second(1_767_225_600).unwrap(),
             fingerprints,
-            marks: Marks { weak: [keys(1).fingerprint(b"hunter2!")].into(), ..marks },
+            marks: Marks {
+                weak: [keys(1).fingerprint(b"hunter2!")].into(),
+                within: [keys(1).fingerprint(b"a value of somebody else")].into(),
+                ..marks
+            },
             retain: false,
             ends: Second::from_unix(1_767_229_200),
             consumed: true,
