@@ -23,6 +23,7 @@ pub mod digest;
 pub mod leader;
 pub mod projection;
 pub mod provider;
+pub mod rotation;
 pub mod segmentation;
 pub mod telemetry;
 pub mod yaml;
