@@ -24,6 +24,7 @@ pub mod leader;
 pub mod operator;
 pub mod projection;
 pub mod provider;
+pub mod rotation;
 pub mod segmentation;
 pub mod telemetry;
 pub mod yaml;

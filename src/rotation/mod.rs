@@ -1,0 +1,3 @@
+//! Rotation: each key on its own schedule. Pure.
+
+pub mod generate;
