@@ -69,7 +69,7 @@ reasons! {
     SegmentLabelMissing Refused: "The namespace lacks a segment label, or has it empty, so it belongs to no segment.", "The namespace was made without the labels that the policy names.", "Ask the platform team to set the label that the message names.";
     SegmentConflict Refused: "Several policies govern the namespace and disagree on what names its segment.", "Their segment.labels differ.", "Make segment.labels of the policies alike, or narrow a namespaceSelector.";
     KeyNotAllowed Refused: "No allow entry of the policy covers a key of this claim.", "The key belongs to another scope, or the policy does not list it.", "Claim a key that the policy's patterns give this namespace, or ask the platform team to allow it.";
-    ActionNotAllowed Refused: "The key may be read, but not in this way.", "versionStage or versionId needs the action ReadAnyVersion.", "Remove versionStage and versionId, or ask the platform team for ReadAnyVersion.";
+    ActionNotAllowed Refused: "The key may be read, but not in this way.", "versionStage and versionId need the action ReadAnyVersion, rotation the action Rotate or Generate.", "Remove versionStage and versionId, or rotation; or ask the platform team for the action that the message names.";
     InvalidKey Refused: "A key is not one exact name that Secrets Manager allows.", "A wildcard, an empty part, '.' or '..', a character outside the allowed set, or an incomplete ARN.", "Write the exact name as the manager shows it.";
     WrongRegion Refused: "A key's ARN is of another region than the store.", "A store reaches one region.", "Use a store of that region.";
     KeyClaimed Refused: "Another scope already owns a key of this claim.", "exclusiveKeys lets one scope own a key.", "Give this workload its own key in the manager, or delete the claim that owns this one.";
@@ -120,6 +120,21 @@ reasons! {
     RevocationComplete Fine: "Nothing holds a revoked version of the key any more.", "Its Secrets were taken away or have a newer version, and no pod runs that was started with an old one.", "Nothing to do.";
     SecretsRemain Waiting: "Secrets hold a revoked version of the key and are being taken away.", "The KeyRevocation is new, or the API server does not let a Secret be deleted.", "Wait; if it stays, see the ScopedSecrets and the operator's log.";
     PodsRemain Waiting: "Pods may still hold a revoked value.", "They were started while the Secret was there.", "Restart the workloads of the pods that status lists.";
+
+    // ---- rotation
+    RotationIdle Fine: "No rotation is due.", "The schedule's next time is ahead, and none was asked for.", "Nothing to do.";
+    Verified Fine: "The key was rotated, and what uses its Secret has the new value.", "The manager's current version is the one in the Secret, and the consumers run with it.", "Nothing to do.";
+    Requested Waiting: "A rotation has begun: the manager was asked for it.", "The schedule, rotate-at, a rollout, a change of a role or a grant asked for it.", "Wait; the manager makes the new value.";
+    Stored Waiting: "The new value is in the manager, and is about to be current there.", "A rotation is under way.", "Wait.";
+    Projected Waiting: "The Secret has the new value; its consumers do not run with it yet.", "A rotation is under way.", "Wait; the message says what the rollout waits for.";
+    RolledOut Waiting: "The consumers run with the new value, which is about to be looked at once more.", "A rotation is under way.", "Wait.";
+    RotationWaits Waiting: "A rotation is due, and waits.", "The key was rotated less than ten minutes ago, the manager rotates it at this moment, or the claim is not in sync.", "Wait; see the message.";
+    RotationFailed Waiting: "A rotation failed so far; it is tried again.", "The manager, or the function that it rotates the key by, did not do it.", "See the message, and the log of the manager's rotation function. The Secret keeps the value that the manager has as current.";
+    RotationTimedOut Waiting: "The manager has not finished a rotation in time.", "The function that it rotates the key by fails, or never finishes: the new version is still AWSPENDING.", "See that function's log. Once it is mended, the manager tries again by itself, or the message's command ends the attempt.";
+    PendingStuck Refused: "A version that is not this rotation's is AWSPENDING, so that none can begin.", "An earlier rotation, the manager's own or somebody's by hand, was never finished.", "Finish it, or take the label off it by the command in the message.";
+    RotationOwnedElsewhere Refused: "The key is not this claim's to rotate.", "Another claim rotates it, other claims read it (strategy Generate), or the manager rotates it by itself (strategy Generate).", "Rotate it in one place: remove spec.rotation here or there, or use strategy Provider where the manager rotates it.";
+    InvalidRotation Refused: "spec.rotation cannot be kept.", "It asks for what contradicts itself: several keys, a pinned version, an immutable Secret, an overlap that is longer than the schedule's interval.", "Correct what the message names.";
+    InvalidSchedule Refused: "The schedule of the rotation cannot be kept.", "The cron line cannot be read, never fires, or fires more often than every ten minutes; or the time zone is unknown.", "Write a schedule as the message says.";
 
     // ---- the store
     StoreNotFound Waiting: "The ScopedSecretStore does not exist.", "storeRef.name is misspelt, or the store is not there yet.", "Create the store, or correct storeRef.name.";

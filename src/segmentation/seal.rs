@@ -9,6 +9,7 @@
 use super::copies::{MARKER_BYTES, Mark, Marker, Marks};
 use super::fingerprint::Fingerprint;
 use super::key::CanonicalKey;
+use super::rotated::Rotated;
 use super::second::Second;
 use super::world::{Holding, KeyVersion, ObjectName};
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, Nonce, UnboundKey};
@@ -34,6 +35,8 @@ pub struct SealRecord {
     pub ignore: Digest,
     /// The refresh-at that was handled.
     pub refresh_at: Option<Box<str>>,
+    /// How far the rotations of its key are.
+    pub rotation: Option<Box<Rotated>>,
 }
 
 /// A keyed digest: for what must be compared but not revealed.
@@ -169,6 +172,8 @@ struct Wire {
     t: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     a: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    o: Option<Box<Rotated>>,
 }
 
 const NONCE_LEN: usize = 12;
@@ -278,6 +283,7 @@ impl SealKeys {
             p: holding.pinned,
             t: holding.target_type.as_deref().map(str::to_owned),
             a: record.refresh_at.as_deref().map(str::to_owned),
+            o: record.rotation.clone(),
         };
         let mut sealed = serde_json::to_vec(&wire).map_err(|_| BrokenKeys::Crypto)?;
         let current = self.current();
@@ -340,6 +346,7 @@ impl SealKeys {
             content: digest(&wire.x)?,
             ignore: digest(&wire.i)?,
             refresh_at: wire.a.map(Into::into),
+            rotation: wire.o,
         })
     }
 
@@ -489,6 +496,7 @@ mod tests {
             content: keys(1).digest(b"content"),
             ignore: keys(1).digest(b"ignore"),
             refresh_at: Some("now".into()),
+            rotation: None,
         }
     }
 
