@@ -6,6 +6,7 @@ use crate::admission::breaches;
 use crate::admission::certificate_keeper::Keeper;
 use crate::admission::health::{self, Readiness};
 use crate::admission::identities::Installation;
+use crate::admission::recorded::recorded;
 use crate::admission::review::{self, Route};
 use crate::admission::rules::{claims, copies, other_operators, policies, rbac};
 use crate::admission::server::{self, Limits, Transport};
@@ -198,6 +199,7 @@ pub async fn run(
         },
         Route { path: RBAC_PATH, rule: rbac::RULE, kinds: rbac::KINDS, review: Arc::new(rbac::Rbac(cx.clone())) },
     ];
+    let routes = recorded(routes, &cx);
     let (routes, let_through) = breaches::told(routes);
     let telling = tokio::spawn(breaches::tell(cx.clone(), let_through));
     let admission = review::router(routes, cell.clone(), metrics.clone());
@@ -215,7 +217,11 @@ pub async fn run(
         guards: args.guard_interval,
         scan: args.scan_interval,
     };
-    let work = tokio::spawn(work(cx, leadership, synced_sender, synced, caches, args.seal_key_max_age, terms));
+    let recording = tokio::spawn({
+        let cx = cx.clone();
+        async move { cx.record.run(|| cx.now()).await }
+    });
+    let work = tokio::spawn(work(cx.clone(), leadership, synced_sender, synced, caches, args.seal_key_max_age, terms));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), namespace = args.namespace, "the operator starts");
 
     told.await;
@@ -229,6 +235,8 @@ pub async fn run(
         let _ = tokio::join!(elector, keeper, admission, probes);
     })
     .await;
+    recording.abort();
+    cx.record.close(cx.now());
     Ok(())
 }
 

@@ -138,7 +138,7 @@ fn a_new_value_restarts_its_consumers_once() {
     scene.claim("db");
     scene.deploy("Deployment", "web", &["db"], json!({}));
     scene.deploy("Deployment", "other", &[], json!({}));
-    scene.rotated("db", "True", "RolledOut");
+    scene.rotated("db", "True", "Restarted");
     assert_eq!((scene.templates("web"), scene.restarted_for("deployment", "web")), (1, None));
 
     // Without the permission the Secret has its new value all the same, and the condition says what to grant.

@@ -13,6 +13,7 @@ use crate::segmentation::seal::SealKeys;
 use crate::segmentation::violation::Violation;
 use crate::segmentation::world::ObjectName;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::record::{Happening, Record};
 use jiff::Timestamp;
 use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
@@ -145,6 +146,8 @@ pub struct Context {
     pub restarts: Restarts,
     /// What was seen beside the scan, and when: it stays until the next one.
     pub sightings: Mutex<Vec<(Timestamp, Violation)>>,
+    /// What happened, for the log.
+    pub record: Record,
     /// The seal key.
     keys: RwLock<Option<Arc<SealKeys>>>,
 }
@@ -160,7 +163,14 @@ impl Context {
         leadership: Leadership,
         nature: Nature,
     ) -> Self {
+        let mut process = [0; 8];
+        if !(nature.random)(&mut process) {
+            // Two processes of one second would be taken for one, and each line of the second for one of the first.
+            process = (nature.now)().as_second().to_be_bytes();
+        }
+        let record = Record::new(process, reporter.instance.as_deref().unwrap_or_default());
         Self {
+            record,
             recorder: Recorder::new(client.clone(), reporter.clone()),
             reporter,
             client,
@@ -209,8 +219,14 @@ impl Context {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Writes down that something happened.
+    pub fn record(&self, happening: Happening) {
+        self.record.write(self.now(), happening);
+    }
+
     /// Takes a seal key into use.
     pub fn use_keys(&self, keys: SealKeys) {
+        self.record.use_keys(&keys, self.now());
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(keys));
     }
 

@@ -21,6 +21,7 @@ pub mod references;
 pub mod replication;
 pub mod restart;
 pub mod revoked;
+pub mod rotated;
 pub mod seal;
 pub mod second;
 pub mod segment;

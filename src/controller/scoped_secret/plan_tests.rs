@@ -70,6 +70,7 @@ fn secret() -> SecretFacts {
         ignore: digests("ignore").current(),
         refresh_at: None,
         restart: None,
+        rotation: None,
     };
     SecretFacts {
         uid: "uid-of-secret".into(),

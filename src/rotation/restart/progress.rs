@@ -128,7 +128,7 @@ impl Progress {
 
 /// Every consumer runs with what the Secret holds.
 pub fn over() -> Wanted {
-    Wanted::yes(Rotated, Reason::RolledOut, "no workload of a consumer has to be restarted for what the Secret holds")
+    Wanted::yes(Rotated, Reason::Restarted, "no workload of a consumer has to be restarted for what the Secret holds")
 }
 
 /// What is due has not been looked at yet.
