@@ -152,6 +152,7 @@ async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
         namespace: args.namespace.clone(),
         service: args.serving.webhook_service.clone(),
         url: args.serving.webhook_url.clone(),
+        timeout_seconds: args.serving.webhook_timeout,
     };
     let wanted = Wanted { endpoint, service_account: args.service_account.clone() };
     let reporter = Reporter { controller: format!("{GROUP}/{FIELD_MANAGER}"), instance: Some(pod) };
