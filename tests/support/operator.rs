@@ -109,13 +109,24 @@ impl Operator {
         operator
     }
 
+    /// Under an account of another name, in another namespace; the arguments tell it so.
+    pub fn start_as(cluster: &Cluster, namespace: &str, account: &str, arguments: &[&str]) -> Self {
+        let operator = Self::launch_as(cluster, namespace, account, arguments);
+        eventually("the operator is ready", Duration::from_secs(30), || operator.probe("/readyz"));
+        operator
+    }
+
     /// Starts one without waiting.
     pub fn launch(cluster: &Cluster, arguments: &[&str]) -> Self {
+        Self::launch_as(cluster, NAMESPACE, NAMESPACE, arguments)
+    }
+
+    fn launch_as(cluster: &Cluster, namespace: &str, account: &str, arguments: &[&str]) -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let log = cluster.dir.join(format!("operator-{number}.log"));
         let (webhook, metrics) = (free_port(), free_port());
-        let (kubeconfig, credential) = kubeconfig(cluster, number);
+        let (kubeconfig, credential) = kubeconfig(cluster, namespace, account, number);
         let file = File::create(&log).expect("the cluster's folder can be written");
         let child = Command::new(env!("CARGO_BIN_EXE_scoped-secrets"))
             .args([
@@ -247,8 +258,8 @@ impl Drop for Operator {
 }
 
 /// A kubeconfig with a token of the ServiceAccount's and nothing else, and the token's id.
-fn kubeconfig(cluster: &Cluster, number: usize) -> (PathBuf, String) {
-    let token = cluster.kubectl(&["create", "token", NAMESPACE, "-n", NAMESPACE, "--duration=2h"]);
+fn kubeconfig(cluster: &Cluster, namespace: &str, account: &str, number: usize) -> (PathBuf, String) {
+    let token = cluster.kubectl(&["create", "token", account, "-n", namespace, "--duration=2h"]);
     assert!(token.status.success(), "{}", String::from_utf8_lossy(&token.stderr));
     let token = String::from_utf8_lossy(&token.stdout).trim().to_owned();
     let admin = cluster.kubectl(&["config", "view", "--raw", "-o", "json"]);
@@ -257,7 +268,7 @@ fn kubeconfig(cluster: &Cluster, number: usize) -> (PathBuf, String) {
         "apiVersion": "v1", "kind": "Config", "current-context": "operator",
         "clusters": [{"name": "test", "cluster": admin["clusters"][0]["cluster"]}],
         "users": [{"name": "operator", "user": {"token": token}}],
-        "contexts": [{"name": "operator", "context": {"cluster": "test", "user": "operator", "namespace": NAMESPACE}}],
+        "contexts": [{"name": "operator", "context": {"cluster": "test", "user": "operator", "namespace": namespace}}],
     });
     let path = cluster.dir.join(format!("operator-{number}.kubeconfig"));
     std::fs::write(&path, config.to_string()).expect("the cluster's folder can be written");
