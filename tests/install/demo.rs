@@ -17,10 +17,8 @@ fn helm(cluster: &Cluster, arguments: &[&str]) -> String {
         .unwrap_or_else(|said| panic!("{arguments:?}: {said}"))
 }
 
-fn install(cluster: &Cluster) -> String {
-    let values = "demo.enabled=true,serviceAccount.name=keeper";
-    helm(cluster, &["install", "secrets", CHART, "--create-namespace", "--set", values])
-}
+const INSTALL: [&str; 6] =
+    ["install", "secrets", CHART, "--create-namespace", "--set", "demo.enabled=true,serviceAccount.name=keeper"];
 
 /// Mounts the demo's volume as the kubelet does: annotations of the pod become files.
 fn mount(cluster: &Cluster, folder: &Path) {
@@ -70,7 +68,7 @@ fn gone(cluster: &Cluster) {
 fn the_three_commands_of_a_newcomer() {
     let cluster = Cluster::start_with_pods();
     let folder = cluster.dir.canonicalize().unwrap().join("demo-values");
-    let notes = install(&cluster);
+    let notes = helm(&cluster, &INSTALL);
     for command in ["kubectl apply -f examples/quickstart.yaml", "kubectl get scopedsecrets -A", "-n demo-payments"] {
         assert!(notes.contains(command), "{command:?} is not in {notes}");
     }
@@ -96,10 +94,9 @@ fn the_three_commands_of_a_newcomer() {
     running.terminate();
 
     // The kinds stayed, so that the second time store and policy are the release's like all else. It is removed while claims live.
-    install(&cluster);
-    mount(&cluster, &folder);
+    // Helm would now wait for both to be ready, by kstatus: for an operator that reads the pods' volume.
+    online(Version::Four, &cluster, &[INSTALL.as_slice(), &["-n", NAMESPACE]].concat()).unwrap();
     let running = operator(&cluster, &folder);
-    helm(&cluster, &["upgrade", "secrets", CHART, "--reuse-values"]);
     drop(cluster.kubectl(&["apply", "-f", QUICKSTART]));
     eventually("it is there again", SOON, || {
         cluster.get_json("scopedsecret", "demo-payments", "orders-db").ok_or("not there")
