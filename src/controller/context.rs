@@ -17,7 +17,7 @@ use kube::runtime::events::{Recorder, Reporter};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 
 /// Something to reconcile.
@@ -48,12 +48,18 @@ pub struct Nature {
     pub now: Box<dyn Fn() -> Timestamp + Send + Sync>,
     /// Fills with random bytes; false if it cannot.
     pub random: Random,
+    /// How often a leader looks after the seal key and what has ended: timers run by another clock than ends.
+    pub housekeeping: Duration,
 }
 
 impl Nature {
     /// The machine's own.
     pub fn real() -> Self {
-        Self { now: Box::new(Timestamp::now), random: Box::new(|bytes| aws_lc_rs::rand::fill(bytes).is_ok()) }
+        Self {
+            now: Box::new(Timestamp::now),
+            random: Box::new(|bytes| aws_lc_rs::rand::fill(bytes).is_ok()),
+            housekeeping: Duration::from_secs(15),
+        }
     }
 }
 
@@ -84,7 +90,7 @@ pub struct Memory {
 }
 
 /// How long a count of withdrawals is good for.
-const RECOUNT: std::time::Duration = std::time::Duration::from_secs(10);
+const RECOUNT: Duration = Duration::from_secs(10);
 
 /// Which withdrawals are counted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
