@@ -51,7 +51,12 @@ pub(super) struct Started {
 
 impl Started {
     /// Free ports, a log of its own, and a token of the operator's ServiceAccount.
-    pub(super) fn prepare(cluster: &Cluster, namespace: &str, account: &str) -> Self {
+    pub(super) fn prepare(cluster: &Cluster) -> Self {
+        Self::prepare_as(cluster, NAMESPACE, NAMESPACE)
+    }
+
+    /// With a token of this account, in this namespace.
+    fn prepare_as(cluster: &Cluster, namespace: &str, account: &str) -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let (webhook, metrics) = (format!("127.0.0.1:{}", free_port()), format!("127.0.0.1:{}", free_port()));
@@ -162,7 +167,7 @@ impl Operator {
     }
 
     fn launch_as(cluster: &Cluster, namespace: &str, account: &str, arguments: &[&str]) -> Self {
-        let started = Started::prepare(cluster, namespace, account);
+        let started = Started::prepare_as(cluster, namespace, account);
         let file = File::create(&started.log).expect("the cluster's folder can be written");
         let child = Command::new(env!("CARGO_BIN_EXE_scoped-secrets"))
             .args(&started.flags)
