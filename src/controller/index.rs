@@ -9,6 +9,7 @@ use crate::api::policy::AcceptedViolations;
 use crate::api::{ACCEPT_VIOLATIONS_ANNOTATION, REFRESH_AT_ANNOTATION, Reason, SEAL_ANNOTATION, ScopedSecret};
 use crate::digest::sha256_hex;
 use crate::projection::carries_away;
+use crate::rotation::triggers::Triggers;
 use crate::segmentation::access::jurisdiction::{Jurisdiction, Jurisdictions};
 use crate::segmentation::access::{Access, RbacName};
 use crate::segmentation::authorize::{Retention, retention};
@@ -113,6 +114,8 @@ pub struct Index {
     pub world: World,
     /// Roles and bindings.
     pub access: Access,
+    /// Rotations that are asked for beside the schedule and rotate-at.
+    pub triggers: Triggers,
     /// Policies by name.
     pub policies: BTreeMap<String, PolicyFacts>,
     /// KeyRevocations by name.

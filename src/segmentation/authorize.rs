@@ -3,6 +3,7 @@
 //! Pure: no clock, no I/O. It answers from the [`World`] alone, and runs before any provider call.
 
 pub mod foreign;
+pub mod rotation;
 mod within;
 
 use super::fingerprint::Fingerprint;
@@ -297,7 +298,9 @@ fn taken_back(claim: &Claim, holding: &Holding, world: View<'_>, now: Timestamp)
     if !asked.iter().eq(held) || pinned != holding.pinned {
         return None;
     }
-    match permit(claim, world, now) {
+    // Who may not rotate a key any more may have read it all the same.
+    let reads = Claim { rotates: None, ..claim.clone() };
+    match permit(&reads, world, now) {
         Permit::Refused(refusal) if matches!(refusal.reason, Reason::KeyNotAllowed | Reason::ActionNotAllowed) => {
             Some(refusal)
         }
@@ -478,9 +481,12 @@ fn permit<'w>(claim: &Claim, world: View<'w>, now: Timestamp) -> Permit<'w> {
             }
             None => None,
         };
-        match scope.permits(&claim.store, &key, version, resolved.as_ref().map(|(realm, _)| *realm)) {
-            Ok(()) => {}
-            Err((reason, message)) => return refused(reason, message),
+        let reading = if *version == VersionAsked::Current { Action::Read } else { Action::ReadAnyVersion };
+        for action in [Some(reading), claim.rotates.map(rotation::action)].into_iter().flatten() {
+            let permitted = scope.permits(&claim.store, &key, action, resolved.as_ref().map(|(realm, _)| *realm));
+            if let Err((reason, message)) = permitted {
+                return refused(reason, message);
+            }
         }
         match (resolved, store) {
             (Some((_, (canonical, ask))), _) => {
@@ -571,7 +577,7 @@ impl Scope<'_> {
         &self,
         store: &str,
         key: &RemoteKey,
-        version: &VersionAsked,
+        needed: Action,
         realm: Option<&Realm>,
     ) -> Result<(), (Reason, String)> {
         let at = match key {
@@ -583,7 +589,6 @@ impl Scope<'_> {
             // With the account unknown an ARN may be the store's own: not refused for that.
             RemoteKey::Arn(_) => realm.is_none_or(|r| aws_place(r) == at),
         };
-        let needed = if *version == VersionAsked::Current { Action::Read } else { Action::ReadAnyVersion };
         let entries = || self.entries().filter(|e| e.store == store);
         let covering =
             |e: &&AllowEntry| e.patterns.iter().any(|p| p.covers(key.name(), Place { own, at }, self.binding()));
@@ -594,11 +599,19 @@ impl Scope<'_> {
         if covered.any(|entry| entry.may(needed)) {
             return Ok(());
         }
-        let text = format!(
-            "{} allows this key, but not by versionStage or versionId (action {needed:?}): remove them to read the current version",
-            self.policy_names()
-        );
-        Err((Reason::ActionNotAllowed, text))
+        let what = match needed {
+            Action::Read => "not to be read (action Read): ask for it",
+            Action::ReadAnyVersion => {
+                "not by versionStage or versionId (action ReadAnyVersion): remove them to read the current version"
+            }
+            Action::Rotate => {
+                "not to be rotated by the manager (action Rotate): remove spec.rotation, or ask for that action"
+            }
+            Action::Generate => {
+                "not to be given a value of the operator's making (action Generate): remove spec.rotation, or ask for that action"
+            }
+        };
+        Err((Reason::ActionNotAllowed, format!("{} allows this key, but {what}", self.policy_names())))
     }
 
     fn entries(&self) -> impl Iterator<Item = &AllowEntry> {

@@ -22,6 +22,7 @@ use super::revoked::{Revocation, Revocations};
 use super::second::Second;
 use crate::api::ScopedSecretSpec;
 use crate::api::policy::Governs;
+use crate::api::rotation::Strategy;
 use jiff::Timestamp;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -120,6 +121,8 @@ pub struct Claim {
     pub retain: bool,
     /// When it ends.
     pub ends: Option<Second>,
+    /// Who makes the new value, if it rotates its key.
+    pub rotates: Option<Strategy>,
     /// Each distinct (key, version) it names, in the order of the spec.
     pub asks: Box<[(Arc<str>, VersionAsked)]>,
 }
@@ -146,6 +149,7 @@ impl Claim {
             has_consumers: !spec.consumers.is_empty(),
             retain: spec.retain(),
             ends: spec.end(created).map(Second::from),
+            rotates: spec.rotation.as_ref().map(|rotation| rotation.strategy),
             asks: asks.into(),
             object,
         }
