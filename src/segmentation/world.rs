@@ -266,7 +266,11 @@ pub struct World {
     /// Ordered: those of one namespace are beside each other.
     holdings: BTreeMap<ObjectName, Arc<Holding>>,
     by_key: HashMap<CanonicalKey, OnKey>,
+    /// The keys that several Secrets hold.
+    contested: BTreeSet<CanonicalKey>,
     holdings_by_fingerprint: HashMap<Fingerprint, Few<ObjectName>>,
+    /// The values that several Secrets hold.
+    repeated: BTreeSet<Fingerprint>,
     holdings_by_weak: HashMap<Fingerprint, Few<ObjectName>>,
     marks: Arc<MarkIndex>,
 }
@@ -324,10 +328,18 @@ impl World {
     pub fn put_holding(&mut self, secret: ObjectName, holding: Arc<Holding>) {
         self.remove_holding(&secret);
         for key in holding.keys() {
-            self.by_key.entry(key.clone()).or_default().holdings.insert(secret.clone());
+            let holders = &mut self.by_key.entry(key.clone()).or_default().holdings;
+            holders.insert(secret.clone());
+            if holders.is_several() {
+                self.contested.insert(key.clone());
+            }
         }
         for fingerprint in &holding.fingerprints {
-            self.holdings_by_fingerprint.entry(*fingerprint).or_default().insert(secret.clone());
+            let holders = self.holdings_by_fingerprint.entry(*fingerprint).or_default();
+            holders.insert(secret.clone());
+            if holders.is_several() {
+                self.repeated.insert(*fingerprint);
+            }
         }
         for weak in &holding.marks.weak {
             self.holdings_by_weak.entry(*weak).or_default().insert(secret.clone());
@@ -344,12 +356,18 @@ impl World {
         let Some(old) = self.holdings.remove(secret) else { return };
         for key in old.keys() {
             self.forget(key, |on_key| on_key.holdings.remove(secret));
+            if self.by_key.get(key).is_none_or(|on_key| !on_key.holdings.is_several()) {
+                self.contested.remove(key);
+            }
         }
         for weak in &old.marks.weak {
             forget_holder(&mut self.holdings_by_weak, weak, secret);
         }
         for (i, fingerprint) in old.fingerprints.iter().enumerate() {
             forget_holder(&mut self.holdings_by_fingerprint, fingerprint, secret);
+            if self.holdings_by_fingerprint.get(fingerprint).is_none_or(|holders| !holders.is_several()) {
+                self.repeated.remove(fingerprint);
+            }
             let Some(mark) = old.marks.each.get(i) else { continue };
             // Who holds it under a seal from before there were marks does not keep it.
             if !self.holdings_with(fingerprint).any(|(_, other)| !other.marks.each.is_empty()) {
@@ -441,6 +459,21 @@ impl World {
     pub fn holdings_on(&self, key: &CanonicalKey) -> impl Iterator<Item = (&ObjectName, &Holding)> {
         let held = self.by_key.get(key).into_iter().flat_map(|on_key| on_key.holdings.iter());
         held.filter_map(|secret| self.held_by(secret))
+    }
+
+    /// Whether another Secret holds a key.
+    pub fn others_hold(&self, key: &CanonicalKey, secret: &ObjectName) -> bool {
+        self.by_key.get(key).is_some_and(|on_key| on_key.holdings.iter().any(|holder| holder != secret))
+    }
+
+    /// The keys that several Secrets hold.
+    pub fn contested(&self) -> impl Iterator<Item = &CanonicalKey> {
+        self.contested.iter()
+    }
+
+    /// The values that several Secrets hold.
+    pub fn repeated(&self) -> impl Iterator<Item = &Fingerprint> {
+        self.repeated.iter()
     }
 
     /// The sealed Secrets that hold a value with this fingerprint.

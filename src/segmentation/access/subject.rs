@@ -68,6 +68,18 @@ impl Subject {
         }
     }
 
+    /// As a policy would name it; None: that cannot be named.
+    pub fn declaration(&self) -> Option<SubjectRef> {
+        let (kind, name) = match self {
+            Self::User(name) => (SubjectKind::User, name.to_string()),
+            Self::Group(name) => (SubjectKind::Group, name.to_string()),
+            Self::Account(account) => (SubjectKind::ServiceAccount, format!("{}:{}", account.namespace, account.name)),
+            Self::AccountsOf(namespace) => (SubjectKind::Group, format!("system:serviceaccounts:{namespace}")),
+            Self::Others => return None,
+        };
+        Some(SubjectRef { kind, name })
+    }
+
     fn user(name: &str) -> Self {
         let account = name.strip_prefix("system:serviceaccount:").and_then(account);
         account.map_or_else(|| Self::User(name.into()), Self::Account)
@@ -172,6 +184,10 @@ mod tests {
         assert_eq!(bound("ServiceAccount", "app", None).unwrap(), Subject::Account(ObjectName::new("here", "app")));
         assert_eq!(bound("ServiceAccount", "app", Some("")).unwrap(), Subject::Account(ObjectName::new("here", "app")));
         assert_eq!(bound("Group", "system:serviceaccounts:there", None).unwrap(), Subject::AccountsOf("there".into()));
+        for subject in [account.clone(), Subject::User("ada".into()), Subject::AccountsOf("there".into())] {
+            let declared = subject.declaration().unwrap();
+            assert_eq!(Subject::declared(&declared).unwrap(), subject);
+        }
         for name in ["system:serviceaccount:", "system:serviceaccount:a", "system:serviceaccount:a:b:c", "ada"] {
             assert_eq!(bound("User", name, None).unwrap(), Subject::User(name.into()), "{name}");
         }
