@@ -109,6 +109,21 @@ fn role(kind: &str, name: &str, resource: &str) -> Value {
     json!({"apiVersion": format!("{RBAC}/v1"), "kind": kind, "metadata": {"name": name}, "rules": rules})
 }
 
+fn making(name: &str) -> Value {
+    let rules = json!([{"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]}]);
+    json!({"apiVersion": format!("{RBAC}/v1"), "kind": "ClusterRole", "metadata": {"name": name}, "rules": rules})
+}
+
+/// Reads Secrets of sixty names, and lets roles of sixty be bound.
+fn naming(name: &str) -> Value {
+    let names = |what: &str| (0..60).map(|i| format!("{what}-{i}")).collect::<Vec<_>>();
+    let rules = json!([
+        {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"], "resourceNames": names("chart")},
+        {"apiGroups": [RBAC], "resources": ["roles"], "verbs": ["bind"], "resourceNames": names("orders")},
+    ]);
+    json!({"apiVersion": format!("{RBAC}/v1"), "kind": "ClusterRole", "metadata": {"name": name}, "rules": rules})
+}
+
 fn binding(kind: &str, name: &str, role: &str, namespace: &str) -> Value {
     json!({
         "apiVersion": format!("{RBAC}/v1"), "kind": kind, "metadata": {"name": name},
@@ -121,10 +136,24 @@ fn binding(kind: &str, name: &str, role: &str, namespace: &str) -> Value {
 /// Secrets: those count if it ever does.
 fn fill_rbac(index: &mut Index) {
     let rules = |object: &Value| -> Rules { serde_json::from_value(object.clone()).unwrap() };
-    for (name, resource) in [("reader", "secrets"), ("viewer", "configmaps")] {
-        let rules = rules(&role("ClusterRole", name, resource));
+    for (name, object) in [
+        ("reader", role("ClusterRole", "reader", "secrets")),
+        ("viewer", role("ClusterRole", "viewer", "configmaps")),
+        ("maker", making("maker")),
+    ] {
+        let rules = rules(&object);
         index.access.put_cluster_role(RbacName::new(None, name), rules.role().clone(), rules.aggregation(None));
     }
+    // One who may create Secrets in every segment, and is a stranger in each.
+    for i in 0..SEGMENTS {
+        let bound: Bound = serde_json::from_value(binding("RoleBinding", "makes", "maker", "builder")).unwrap();
+        let namespace = format!("tenant-{i}-prod");
+        index.access.put_binding(RbacName::new(Some(&namespace), "makes"), bound.binding(Some(&namespace)));
+    }
+    let names = rules(&naming("names"));
+    index.access.put_cluster_role(RbacName::new(None, "names"), names.role().clone(), names.aggregation(None));
+    let bound: Bound = serde_json::from_value(binding("ClusterRoleBinding", "names", "names", "elsewhere")).unwrap();
+    index.access.put_binding(RbacName::new(None, "names"), bound.binding(None));
     for i in 0..COUNT {
         let (namespace, name) = (format!("tenant-{}-prod", i % SEGMENTS), format!("orders-{i}"));
         let own = rules(&role("Role", &name, "secrets"));
@@ -341,6 +370,8 @@ fn main() -> ExitCode {
         ("a cluster role that 10,000 bind", None, role("ClusterRole", "reader", "secrets")),
         ("a cluster role that 100 strangers have", None, role("ClusterRole", "viewer", "secrets")),
         ("a binding across the cluster", None, binding("ClusterRoleBinding", "new", "reader", "tenant-1-prod")),
+        ("one of who makes Secrets everywhere", None, binding("ClusterRoleBinding", "new", "names", "builder")),
+        ("a cluster role of names", None, naming("names")),
     ] {
         let body = review(RBAC, "v1", object["kind"].as_str().unwrap(), namespace, &object, None);
         bench.line(rbac::RULE, what, one, 500, &rule, &body);

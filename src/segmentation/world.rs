@@ -269,6 +269,8 @@ pub struct World {
     /// The keys that several Secrets hold.
     contested: BTreeSet<CanonicalKey>,
     holdings_by_fingerprint: HashMap<Fingerprint, Few<ObjectName>>,
+    /// How many claims and Secrets go by each name of a Secret.
+    names: HashMap<Arc<str>, u32>,
     /// The values that several Secrets hold.
     repeated: BTreeSet<Fingerprint>,
     holdings_by_weak: HashMap<Fingerprint, Few<ObjectName>>,
@@ -291,12 +293,14 @@ impl World {
         for key in self.canonical_keys(&claim) {
             self.by_key.entry(key).or_default().claims.insert(claim.object.clone());
         }
+        self.take_name(&claim.target);
         self.claims.insert(claim.object.clone(), claim.into());
     }
 
     /// Forgets a claim.
     pub fn remove_claim(&mut self, object: &ObjectName) {
         if let Some(old) = self.claims.remove(object) {
+            self.give_up_name(&old.target);
             for key in self.canonical_keys(&old) {
                 self.forget(&key, |on_key| on_key.claims.remove(object));
             }
@@ -348,12 +352,14 @@ impl World {
             let marks = Arc::make_mut(&mut self.marks);
             holding.marks.each.iter().for_each(|mark| marks.insert(holding.marks.generation, *mark));
         }
+        self.take_name(&secret.name);
         self.holdings.insert(secret, holding);
     }
 
     /// Forgets a sealed Secret.
     pub fn remove_holding(&mut self, secret: &ObjectName) {
         let Some(old) = self.holdings.remove(secret) else { return };
+        self.give_up_name(&secret.name);
         for key in old.keys() {
             self.forget(key, |on_key| on_key.holdings.remove(secret));
             if self.by_key.get(key).is_none_or(|on_key| !on_key.holdings.is_several()) {
@@ -374,6 +380,26 @@ impl World {
                 Arc::make_mut(&mut self.marks).remove(old.marks.generation, mark);
             }
         }
+    }
+
+    fn take_name(&mut self, name: &Arc<str>) {
+        match self.names.get_mut(name) {
+            Some(count) => *count += 1,
+            None => drop(self.names.insert(name.clone(), 1)),
+        }
+    }
+
+    fn give_up_name(&mut self, name: &Arc<str>) {
+        let Some(count) = self.names.get_mut(name) else { return };
+        *count -= 1;
+        if *count == 0 {
+            self.names.remove(name);
+        }
+    }
+
+    /// Whether a Secret of this name is, or will be, projected anywhere.
+    pub fn is_projected(&self, name: &str) -> bool {
+        self.names.contains_key(name)
     }
 
     fn forget(&mut self, key: &CanonicalKey, whom: impl FnOnce(&mut OnKey)) {
