@@ -20,6 +20,7 @@ pub mod policy;
 pub mod providers;
 pub mod queue;
 pub mod report;
+pub mod restart;
 pub mod revocation;
 pub mod scan;
 pub mod schedule;
@@ -55,9 +56,6 @@ pub async fn run(cx: Arc<Context>) {
     tokio::join!(work(cx.clone(), Lane::Urgent, failures.clone()), work(cx.clone(), Lane::Routine, failures),);
 }
 
-/// How often a leader looks after the seal key, the ends of exceptions, and counts claims.
-const HOUSEKEEPING: Duration = Duration::from_secs(15);
-
 /// What a leader does beside the queue, whenever it leads: looks at everything once, then keeps house.
 pub async fn lead(cx: &Context, mut leadership: Leadership, seal_key_max_age: Duration) {
     loop {
@@ -80,7 +78,7 @@ pub async fn lead(cx: &Context, mut leadership: Leadership, seal_key_max_age: Du
             tokio::select! {
                 // Lost, and perhaps regained: what was queued meanwhile is gone.
                 () = changed.changed() => break,
-                () = tokio::time::sleep(HOUSEKEEPING) => {}
+                () = tokio::time::sleep(cx.nature.housekeeping) => {}
             }
         }
         cx.reigns.store(false, Ordering::Release);
@@ -179,7 +177,8 @@ async fn perform(cx: &Context, job: &Job, leader: bool, failures: &Failures) {
         }
         Job::Guard(namespace) if leader => guard::reconcile(cx, namespace).await,
         Job::Revocation(name) if leader => revocation::reconcile(cx, name).await,
-        Job::Claim(_) | Job::Orphan(_) | Job::Policy(_) | Job::Guard(_) | Job::Revocation(_) => {}
+        Job::Restart(namespace) if leader => restart::reconcile(cx, namespace).await,
+        Job::Claim(_) | Job::Orphan(_) | Job::Policy(_) | Job::Guard(_) | Job::Revocation(_) | Job::Restart(_) => {}
         Job::Store(name) => {
             let before = failures.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied().unwrap_or(0);
             let outcome = store::reconcile(cx, name, before, leader).await;
@@ -208,6 +207,7 @@ pub fn take_over(cx: &Context) {
     for memory in cx.memory().values_mut() {
         **memory = Memory { verified: memory.verified, ..Memory::default() };
     }
+    cx.restarts.clear();
     cx.reigns.store(true, Ordering::Release);
     // What ended while nobody led, before anything else.
     end_what_is_over(cx);

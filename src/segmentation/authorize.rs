@@ -4,6 +4,8 @@
 
 pub mod foreign;
 mod retention;
+pub mod rotation;
+mod within;
 
 pub use retention::{Retention, Standing, retention};
 
@@ -22,6 +24,8 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Deref;
 use std::sync::Arc;
+
+pub use within::{foreign_within, holds_foreign};
 
 /// A world as its policies, or others in their place, judge it: so a change of policy is tried without making it.
 #[derive(Debug, Clone, Copy)]
@@ -166,19 +170,21 @@ pub struct Owner {
 /// The segments whose value, of this fingerprint, may not be in a namespace: none where its own segment holds it as well. The
 /// policies of each owner decide, wherever the copy lands; an exception of theirs is for that namespace, or for a key.
 pub fn owners(print: &Fingerprint, namespace: &str, world: &World, now: Timestamp) -> Vec<Owner> {
-    owners_among(world.holdings_with(print), namespace, world, now)
+    owners_among(world.holdings_with(print), namespace, world.into(), now, |_, _, _| false)
 }
 
 /// Likewise of a value that is easy to guess. What comes of it is the platform's alone.
 pub fn owners_of_weak(print: &Fingerprint, namespace: &str, world: &World, now: Timestamp) -> Vec<Owner> {
-    owners_among(world.holdings_with_weak(print), namespace, world, now)
+    owners_among(world.holdings_with_weak(print), namespace, world.into(), now, |_, _, _| false)
 }
 
+/// `lifts`: whether a policy over one of those Secrets lets its value be in the namespace, beside what every copy is let.
 fn owners_among<'w>(
     holdings: impl Iterator<Item = (&'w ObjectName, &'w Holding)>,
     namespace: &str,
-    world: &World,
+    world: View<'_>,
     now: Timestamp,
+    lifts: impl Fn(&Policy, &ObjectName, &Holding) -> bool,
 ) -> Vec<Owner> {
     let own = scope_of(namespace, world).ok().map(|scope| scope.segment);
     let mut found: BTreeMap<String, Mode> = BTreeMap::new();
@@ -196,8 +202,9 @@ fn owners_among<'w>(
         };
         let lifted = |policy: &Policy, key: Option<&str>| policy.lifts(ExceptedRule::Copies, key, &[namespace], now);
         let excepted = |policy: &Policy| {
-            let names = held.keys().flat_map(|key| [Some(key.as_str()), key.aws_parts().map(|(.., name)| name)]);
-            lifted(policy, None) || names.flatten().any(|name| lifted(policy, Some(name)))
+            lifted(policy, None)
+                || names_of_keys(held).any(|name| lifted(policy, Some(name)))
+                || lifts(policy, secret, held)
         };
         let judging = scope.policies.iter().filter(|p| p.unique_within == Within::Segment && !excepted(p));
         if let Some(answer) = judging.map(|p| p.answers(ModalRule::Copies, namespace, now)).max() {
@@ -206,6 +213,11 @@ fn owners_among<'w>(
         }
     }
     found.into_iter().map(|(segment, answer)| Owner { segment, answer }).collect()
+}
+
+/// The keys of a holding, as an exception may name them.
+fn names_of_keys(held: &Holding) -> impl Iterator<Item = &str> {
+    held.keys().flat_map(|key| [Some(key.as_str()), key.aws_parts().map(|(.., name)| name)]).flatten()
 }
 
 /// The policies over one namespace, taken together: allow is their union, rules and mode the strictest.
@@ -387,9 +399,11 @@ fn permit_in(claim: &Claim, scope: &Scope<'_>, world: View<'_>) -> Result<Vec<Au
             }
             None => None,
         };
-        match scope.permits(&claim.store, &key, version, resolved.as_ref().map(|(realm, _)| *realm)) {
-            Ok(()) => {}
-            Err((reason, message)) => return refused(reason, message),
+        for action in [Some(reading(version)), claim.rotates.map(rotation::action)].into_iter().flatten() {
+            let permitted = scope.permits(&claim.store, &key, action, resolved.as_ref().map(|(realm, _)| *realm));
+            if let Err((reason, message)) = permitted {
+                return refused(reason, message);
+            }
         }
         match (resolved, store) {
             (Some((_, (canonical, ask))), _) => {
@@ -480,28 +494,31 @@ impl Scope<'_> {
         &self,
         store: &str,
         key: &RemoteKey,
-        version: &VersionAsked,
+        needed: Action,
         realm: Option<&Realm>,
     ) -> Result<(), (Reason, String)> {
-        match self.covering(store, key, version, realm) {
-            Some(true) => Ok(()),
-            None => {
+        let what = match (self.covering(store, key, needed, realm), needed) {
+            (Some(true), _) => return Ok(()),
+            (None, _) => {
                 let entries = self.entries().filter(|e| e.store == store).count();
-                Err((Reason::KeyNotAllowed, self.not_allowed(store, key, is_own(key, realm), entries)))
+                return Err((Reason::KeyNotAllowed, self.not_allowed(store, key, is_own(key, realm), entries)));
             }
-            Some(false) => {
-                let text = format!(
-                    "{} allows this key, but not by versionStage or versionId (action {:?}): remove them to read the current version",
-                    self.policy_names(),
-                    needed(version)
-                );
-                Err((Reason::ActionNotAllowed, text))
+            (Some(false), Action::Read) => "not to be read (action Read): ask for it",
+            (Some(false), Action::ReadAnyVersion) => {
+                "not by versionStage or versionId (action ReadAnyVersion): remove them to read the current version"
             }
-        }
+            (Some(false), Action::Rotate) => {
+                "not to be rotated by the manager (action Rotate): remove spec.rotation, or ask for that action"
+            }
+            (Some(false), Action::Generate) => {
+                "not to be given a value of the operator's making (action Generate): remove spec.rotation, or ask for that action"
+            }
+        };
+        Err((Reason::ActionNotAllowed, format!("{} allows this key, but {what}", self.policy_names())))
     }
 
     /// None: no entry covers the key; else whether one that does allows the way.
-    fn covering(&self, store: &str, key: &RemoteKey, version: &VersionAsked, realm: Option<&Realm>) -> Option<bool> {
+    fn covering(&self, store: &str, key: &RemoteKey, needed: Action, realm: Option<&Realm>) -> Option<bool> {
         let at = match key {
             RemoteKey::Arn(arn) => Some((arn.region.as_str(), arn.account.as_str())),
             RemoteKey::Name(_) => realm.and_then(aws_place),
@@ -509,15 +526,15 @@ impl Scope<'_> {
         let place = Place { own: is_own(key, realm), at };
         let covers = |e: &&AllowEntry| e.patterns.iter().any(|p| p.covers(key.name(), place, self.binding()));
         let covering = self.entries().filter(|e| e.store == store).filter(covers);
-        covering.map(|entry| entry.may(needed(version))).reduce(|one, other| one || other)
+        covering.map(|entry| entry.may(needed)).reduce(|one, other| one || other)
     }
 
-    /// Whether an allow entry covers each key of a claim, in its store and way.
+    /// Whether an allow entry covers each key of a claim, to be read in its store and way.
     fn covers_all_of(&self, claim: &Claim, world: View<'_>) -> bool {
         let realm = world.stores.get(&*claim.store).and_then(StoreState::realm);
         claim.asks.iter().all(|(written, version)| {
             RemoteKey::parse(written)
-                .is_ok_and(|key| self.covering(&claim.store, &key, version, realm).is_some_and(|may| may))
+                .is_ok_and(|key| self.covering(&claim.store, &key, reading(version), realm).is_some_and(|may| may))
         })
     }
 
@@ -643,7 +660,7 @@ fn is_own(key: &RemoteKey, realm: Option<&Realm>) -> bool {
 }
 
 /// What a policy must allow for a version to be read.
-fn needed(version: &VersionAsked) -> Action {
+fn reading(version: &VersionAsked) -> Action {
     if *version == VersionAsked::Current { Action::Read } else { Action::ReadAnyVersion }
 }
 

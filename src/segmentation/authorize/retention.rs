@@ -122,7 +122,9 @@ impl<'w> Standing<'w> {
         if !asked.iter().eq(held) || pinned != holding.pinned {
             return None;
         }
-        let refused: Result<Vec<AuthorisedKey>, Unscoped> = permit_in(claim, scope, self.world);
+        // Who may not rotate a key any more may have read it all the same.
+        let reads = Claim { rotates: None, ..claim.clone() };
+        let refused: Result<Vec<AuthorisedKey>, Unscoped> = permit_in(&reads, scope, self.world);
         match refused {
             Err(Unscoped::Refused(refusal))
                 if matches!(refusal.reason, Reason::KeyNotAllowed | Reason::ActionNotAllowed) =>

@@ -130,7 +130,9 @@ fn listed(report: &Known, begins: &Begins<'_>) -> usize {
         begins.get(&modal.unwrap_or(0))
     };
     let of = |count: &ViolationCount| {
-        let never_refused = [Reason::GuardMissing, Reason::WeakValueCopied].iter().any(|r| count.reason == r.as_str());
+        let never_refused = [Reason::GuardMissing, Reason::WeakValueCopied, Reason::MaxAgeExceeded]
+            .iter()
+            .any(|r| count.reason == r.as_str());
         let Some(namespaces) = place(&count.rule).filter(|_| !never_refused) else { return 0 };
         if ALWAYS_ENFORCED.contains(&count.rule.as_str()) {
             return 0;
