@@ -228,9 +228,11 @@ fn observe_policy(cx: &Context, object: &DynamicObject, view: View) -> bool {
         accepted,
         resource_version,
     };
+    // Counting what it withdraws takes a while: others read meanwhile, and only this watch writes policies.
+    let serves = cx.index().acceptance_serves(&name, &compiled, &facts, cx.now());
     let mut index = cx.index_mut();
     let before = (index.world.policies.get(&name).cloned(), index.policies.get(&name).map(|f| f.accept.clone()));
-    index.observe_policy(&name, compiled, facts, cx.now());
+    index.put_policy(&name, compiled, facts, serves);
     let after = (index.world.policies.get(&name).cloned(), index.policies.get(&name).map(|f| f.accept.clone()));
     drop(index);
     cx.queue.add(Job::Policy(name), Lane::Urgent);

@@ -133,6 +133,8 @@ impl Reign {
                     self.seen.extend(scan.namespaces.iter().cloned());
                     self.failures = 0;
                     self.scan = Some(scan);
+                    // What a report says from now on is of one time.
+                    judge_access(cx, self);
                 }
                 Err(error) => {
                     tracing::warn!(error, "a scan of the cluster ended early; it is tried again");
@@ -243,6 +245,7 @@ fn observe_all(cx: &Context, reign: &Reign, now: Timestamp) -> BTreeMap<Arc<str>
             sighted.add(FoundBy::Scan, violation.clone());
         }
         observed.sighted = sighted.without(lifted);
+        observed.unscanned = observed.namespaces.iter().any(|namespace| !reign.seen.contains(namespace.as_str()));
         if let Some(scan) = &reign.scan {
             observed.scanned = Some(scan.found.get(segment).map(|tally| tally.without(lifted)).unwrap_or_default());
             // A segment that is newer than the scan was not scanned.
