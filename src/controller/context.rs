@@ -1,5 +1,6 @@
 //! What every part of the controller shares. Clock and randomness are fields, so that a simulator can own them.
 
+use super::after::Afters;
 use super::guard::Guards;
 use super::index::{Index, Revision};
 use super::providers::Providers;
@@ -40,6 +41,8 @@ pub enum Job {
     Revocation(String),
     /// The workloads of a namespace whose Secrets have a new value.
     Restart(Arc<str>),
+    /// What rotations come after.
+    After,
     /// The seal key.
     Key,
 }
@@ -144,6 +147,8 @@ pub struct Context {
     pub revoking: tokio::sync::Mutex<()>,
     /// What is known of restarts under way.
     pub restarts: Restarts,
+    /// What rotations come after, as it was last seen.
+    pub after: Afters,
     /// What was seen beside the scan, and when: it stays until the next one.
     pub sightings: Mutex<Vec<(Timestamp, Violation)>>,
     /// What happened, for the log.
@@ -189,6 +194,7 @@ impl Context {
             pending: Mutex::default(),
             revoking: tokio::sync::Mutex::default(),
             restarts: Restarts::default(),
+            after: Afters::default(),
             sightings: Mutex::default(),
             keys: RwLock::default(),
         }

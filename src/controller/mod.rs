@@ -10,6 +10,7 @@
 //!
 //! Every replica watches, so that admission answers from a warm index; only the leader acts.
 
+pub mod after;
 pub mod context;
 pub mod events;
 pub mod foreign;
@@ -178,7 +179,14 @@ async fn perform(cx: &Context, job: &Job, leader: bool, failures: &Failures) {
         Job::Guard(namespace) if leader => guard::reconcile(cx, namespace).await,
         Job::Revocation(name) if leader => revocation::reconcile(cx, name).await,
         Job::Restart(namespace) if leader => restart::reconcile(cx, namespace).await,
-        Job::Claim(_) | Job::Orphan(_) | Job::Policy(_) | Job::Guard(_) | Job::Revocation(_) | Job::Restart(_) => {}
+        Job::After if leader => after::reconcile(cx).await,
+        Job::Claim(_)
+        | Job::Orphan(_)
+        | Job::Policy(_)
+        | Job::Guard(_)
+        | Job::Revocation(_)
+        | Job::Restart(_)
+        | Job::After => {}
         Job::Store(name) => {
             let before = failures.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied().unwrap_or(0);
             let outcome = store::reconcile(cx, name, before, leader).await;
@@ -208,6 +216,7 @@ pub fn take_over(cx: &Context) {
         **memory = Memory { verified: memory.verified, ..Memory::default() };
     }
     cx.restarts.clear();
+    cx.after.clear();
     cx.reigns.store(true, Ordering::Release);
     // What ended while nobody led, before anything else.
     end_what_is_over(cx);
@@ -222,5 +231,6 @@ pub fn take_over(cx: &Context) {
     orphans.into_iter().for_each(|name| cx.queue.add(Job::Orphan(name), Lane::Routine));
     guard::queue_all(cx);
     revocation::queue(cx, |_| true);
+    cx.queue.add(Job::After, Lane::Routine);
     cx.queue.add(Job::Key, Lane::Urgent);
 }

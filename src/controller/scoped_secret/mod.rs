@@ -14,6 +14,7 @@ mod write;
 
 pub use withdraw::{is_paused, reconcile_orphan};
 
+use super::after;
 use super::context::{Context, Job, Memory};
 use super::guard;
 use super::index::{ClaimRecord, Index, SecretFacts, Withdrawal};
@@ -106,6 +107,7 @@ pub async fn reconcile(cx: &Context, name: &ObjectName) -> &'static str {
     guard::look(cx, &work.secret_name());
     work.report(&outcome).await;
     restart::look(cx, name, &work.secret_name(), &work.spec);
+    after::ask(cx, name, &work.secret_name(), &work.spec);
     outcome.reason().as_str()
 }
 
@@ -283,6 +285,9 @@ impl Work<'_> {
         });
         let known = held.is_some_and(|held| held.claim == self.name.name);
         let restarted = self.cx.restarts.over(&self.name);
+        let followed =
+            secret.as_ref().and_then(|secret| secret.seal.as_ref().ok()).map(|seal| seal.followed.as_deref());
+        let news = followed.is_some_and(|said| self.cx.after.news(&self.name, said).is_some());
         plan::decide(&Observed {
             name: &self.name.name,
             uid: &self.record.uid,
@@ -309,6 +314,7 @@ impl Work<'_> {
             missing: (known || self.record.status.secret().is_some()) && self.read.is_none() && !self.memory.searched,
             mended: self.mended,
             restarted: restarted.as_deref(),
+            news,
         })
     }
 
@@ -359,6 +365,7 @@ impl Work<'_> {
             missing: false,
             mended: true,
             restarted: None,
+            news: false,
         };
         plan::is_unchanged(&observed, grant, versions)
     }

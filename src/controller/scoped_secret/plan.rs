@@ -67,6 +67,8 @@ pub struct Observed<'a> {
     pub mended: bool,
     /// The restart that is over, by its token.
     pub restarted: Option<&'a str>,
+    /// Whether something was seen that the seal has to say: what a rotation comes after.
+    pub news: bool,
 }
 
 /// How far the SegmentGuard is, without which nothing is fetched.
@@ -290,7 +292,7 @@ fn mend(o: &Observed<'_>, secret: &SecretFacts) -> Mend {
     let form_right = form_is_right(o, held);
     let may_seal =
         matches!(o.verdict, Verdict::Allowed(_)) && secret.seal_is_current && o.spec_digests.contains(&seal.spec);
-    let seal = (!form_right || is_restarted(o, seal)) && may_seal;
+    let seal = (!form_right || o.news || is_restarted(o, seal)) && may_seal;
     let owner_right = secret.owner.as_deref() == (!o.spec.retain()).then_some(o.uid);
     Mend { owner: !owner_right && (seal || held.retain == o.spec.retain()), seal }
 }

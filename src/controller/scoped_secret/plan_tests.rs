@@ -71,6 +71,7 @@ fn secret() -> SecretFacts {
         refresh_at: None,
         restart: None,
         rotation: None,
+        followed: None,
     };
     SecretFacts {
         uid: "uid-of-secret".into(),
@@ -135,6 +136,7 @@ impl Situation {
             missing: false,
             mended: false,
             restarted: None,
+            news: false,
         };
         (self.change)(&mut observed);
         look(&observed)

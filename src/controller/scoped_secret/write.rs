@@ -101,6 +101,7 @@ impl Work<'_> {
             (held.retain, held.consumed) = (self.spec.retain(), !self.spec.consumers.is_empty());
             held.ends = self.ends();
             self.close_restart(&mut record);
+            self.follow(&mut record);
             let sealed = self.nonce().and_then(|nonce| self.keys.seal(&name, &record, nonce).ok());
             let sealed = sealed.ok_or_else(unsealable)?;
             secret.metadata.annotations.get_or_insert_default().insert(SEAL_ANNOTATION.into(), sealed);
@@ -177,14 +178,16 @@ impl Work<'_> {
             versions,
         };
         let restart = self.restart(&projection, &holding, old_seal.as_deref(), &contents);
-        let record = SealRecord {
+        let mut record = SealRecord {
             holding: Arc::new(holding),
             spec: self.spec_digests.current(),
             content: contents.current(),
             ignore: self.keys.digest(&projection::names_bytes(&grant.ignore)),
             refresh_at: self.record.refresh_at.clone(),
             restart: restart.map(Box::new),
+            followed: old_seal.as_ref().and_then(|old| old.followed.clone()),
         };
+        self.follow(&mut record);
         let same_content = old_seal.as_deref().is_some_and(|old| contents.contains(&old.content));
         let drifted = content == Content::Drifted;
         let before = self.reserve(grant, &prints.hard, &embedded, &record)?;
@@ -274,6 +277,15 @@ impl Work<'_> {
             held.versions.iter().all(KeyVersion::is_known) && token(held, None) != token(holding, None)
         };
         held.is_some_and(|held| another(held)) || revocation::has_withdrawn(&index, &name, holding.keys())
+    }
+
+    /// Notes in a seal what was seen of what its key is rotated after.
+    fn follow(&self, record: &mut SealRecord) {
+        let listed = self.spec.rotation.as_ref().is_some_and(|rotation| !rotation.after.is_empty());
+        if let Some(news) = self.cx.after.news(&self.name, record.followed.as_deref()) {
+            record.followed = Some(Box::new(news));
+        }
+        record.followed = record.followed.take().filter(|_| listed);
     }
 
     /// Notes in a seal that the restart is over, if it is.
