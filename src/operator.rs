@@ -142,6 +142,7 @@ pub async fn run(
         namespace: args.namespace.clone(),
         service: args.serving.webhook_service.clone(),
         url: args.serving.webhook_url.clone(),
+        timeout_seconds: args.serving.webhook_timeout,
     };
     let wanted = Wanted { endpoint, service_account: args.service_account.clone() };
     let reporter = Reporter { controller: format!("{GROUP}/{FIELD_MANAGER}"), instance: Some(pod) };
