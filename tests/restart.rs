@@ -229,7 +229,7 @@ fn a_new_value_restarts_its_consumers_once() {
 fn killed_at_every_write_it_restarts_once() {
     let (scene, clock) = (Scene::set_up(), Clock::default());
     scene.allow();
-    let gate = Gate::default();
+    let mut gate = Gate::default();
     let mut operator = Some(Operator::inside(&scene.cluster, &clock, &gate));
     scene.furnish();
     scene.claim("db");
@@ -243,26 +243,22 @@ fn killed_at_every_write_it_restarts_once() {
     let writes = gate.writes();
     println!("{writes:#?}");
     assert_eq!(gate.count_of("deployments"), 1);
-    drop(operator.take());
     let mut templates = 2;
-    for number in 0..writes.len() {
+    for number in (0..writes.len()).filter(|number| !writes[*number].contains("/events")) {
         for moment in [Moment::Before, Moment::After] {
-            let gate = Gate::default();
-            operator = Some(Operator::inside(&scene.cluster, &clock, &gate));
-            settles(&gate);
             let before = scene.version("db");
             gate.arm(number, moment);
             scene.renew("db", &format!("killed-{moment:?}-{number}"));
             assert!(gate.dies_within(SOON), "{moment:?} {number}: {:?}", gate.writes());
             drop(operator.take());
-            operator = Some(Operator::inside(&scene.cluster, &clock, &Gate::default()));
+            gate = Gate::default();
+            operator = Some(Operator::inside(&scene.cluster, &clock, &gate));
             scene.rolled_out("db", &before);
             templates += 1;
             assert_eq!(scene.templates("web"), templates, "killed {moment:?} write {number} of {writes:#?}");
             assert_eq!(scene.restarted_for("deployment", "web"), Some(scene.version("db")));
-            drop(operator.take());
+            settles(&gate);
         }
     }
-    let operator = operator.unwrap_or_else(|| Operator::inside(&scene.cluster, &clock, &Gate::default()));
-    all_is_well(&scene.cluster, &operator);
+    all_is_well(&scene.cluster, operator.as_ref().unwrap());
 }

@@ -185,6 +185,7 @@ impl Work<'_> {
             ignore: self.keys.digest(&projection::names_bytes(&grant.ignore)),
             refresh_at: self.record.refresh_at.clone(),
             restart: restart.map(Box::new),
+            rotation: old_seal.as_ref().and_then(|old| old.rotation.clone()),
             followed: old_seal.as_ref().and_then(|old| old.followed.clone()),
         };
         self.follow(&mut record);
