@@ -47,8 +47,8 @@ pub fn status(outcome: &Outcome, standing: Standing, old: &ScopedSecretStatus, n
         last_change_time: last_change.filter(|_| has_secret),
         secret_ref: standing.secret,
         remote_versions: standing.versions,
-        next_rotation_time: None,
         last_rotation_time: None,
+        next_rotation_time: None,
     }
 }
 
