@@ -186,7 +186,6 @@ impl Work<'_> {
             refresh_at: self.record.refresh_at.clone(),
             rotation: old_seal.as_deref().and_then(|old| old.rotation.clone()),
             restart: restart.map(Box::new),
-            rotation: old_seal.as_ref().and_then(|old| old.rotation.clone()),
             followed: old_seal.as_ref().and_then(|old| old.followed.clone()),
         };
         self.follow(&mut record);
