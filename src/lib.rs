@@ -22,6 +22,7 @@ pub mod cli;
 pub mod controller;
 pub mod digest;
 pub mod leader;
+pub mod operator;
 pub mod projection;
 pub mod provider;
 pub mod rotation;

@@ -154,6 +154,15 @@ reasons! {
     DecryptionFailed Waiting: "The manager could not decrypt the value.", "The KMS key is disabled, deleted, or not allowed.", "Platform team: check the KMS key.";
     RemoteInvalid Refused: "The manager refused the request as invalid.", "The name or version is of a form that it does not accept.", "Correct the key as the message says.";
 
+    RemoteChanged Waiting: "Somebody else changed which version of the key is current, while the operator rotated it.", "Two rotate one key: another cluster, a rotation function, or a person.", "Wait: the key is looked at again. Let only one rotate it.";
+    RemoteNotWritable Refused: "The key takes no new value through this store.", "It is a replica of another region's, or another AWS service keeps it.", "Rotate it where the message says.";
+    WriteDenied Waiting: "The secrets manager does not let the operator rotate this key.", "IAM, a resource policy, an endpoint policy or the rotation function's own policy denies it.", "Platform team: allow the action that the message names on the key.";
+    EncryptionFailed Waiting: "The manager could not encrypt the new value.", "The KMS key is disabled, deleted, or not allowed.", "Platform team: check the KMS key.";
+    VersionLimit Waiting: "The key has as many versions as the manager keeps.", "It was rotated very often.", "Wait until the manager has removed old versions, and rotate less often.";
+    RotationInProgress Waiting: "The manager's own rotation of the key is under way.", "It was begun by its schedule, by a person, or by the operator.", "Wait; if it does not end, see the logs of the key's rotation function.";
+    RotationNotConfigured Refused: "The manager has no rotation of its own for the key.", "No rotation function is configured there, and no AWS service keeps the key.", "Configure rotation in the manager, or use rotation.strategy: Generate.";
+    StoreReadOnly Refused: "Nothing can be rotated through this store.", "A file store is only read.", "Use a store of a secrets manager.";
+
     // ---- the projection
     PropertyMissing Refused: "The remote value has no such property; nothing was written.", "The property is misspelt or was removed.", "Correct the property of the secretKey that the message names.";
     PropertyInvalid Refused: "The property is an object, a list or null; nothing was written.", "Only strings, numbers and booleans become a value.", "Point at a value inside it, with a JSON pointer such as /database/password.";

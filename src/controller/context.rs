@@ -17,7 +17,7 @@ use kube::runtime::events::{Recorder, Reporter};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 
 /// Something to reconcile.
@@ -48,12 +48,18 @@ pub struct Nature {
     pub now: Box<dyn Fn() -> Timestamp + Send + Sync>,
     /// Fills with random bytes; false if it cannot.
     pub random: Random,
+    /// How often a leader looks after the seal key and what has ended: timers run by another clock than ends.
+    pub housekeeping: Duration,
 }
 
 impl Nature {
     /// The machine's own.
     pub fn real() -> Self {
-        Self { now: Box::new(Timestamp::now), random: Box::new(|bytes| aws_lc_rs::rand::fill(bytes).is_ok()) }
+        Self {
+            now: Box::new(Timestamp::now),
+            random: Box::new(|bytes| aws_lc_rs::rand::fill(bytes).is_ok()),
+            housekeeping: Duration::from_secs(15),
+        }
     }
 }
 
@@ -81,10 +87,12 @@ pub struct Memory {
     pub warned_of: Option<Timestamp>,
     /// The Secret was looked for under its name, and is not there.
     pub searched: bool,
+    /// Of its rotation, if it has one.
+    pub rotation: Option<Box<super::scoped_secret::rotation::Memory>>,
 }
 
 /// How long a count of withdrawals is good for.
-const RECOUNT: std::time::Duration = std::time::Duration::from_secs(10);
+const RECOUNT: Duration = Duration::from_secs(10);
 
 /// Which withdrawals are counted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -224,6 +232,14 @@ impl Context {
         self.metrics.set_next_expiry(
             index.world.claims().filter_map(|claim| claim.ends).map(Timestamp::from).filter(|end| *end > now).min(),
         );
+        // Of what was never rotated, since when its slots count.
+        let scheduled = index.secrets.values().filter_map(|secret| secret.seal.as_ref().ok()?.rotation.as_deref());
+        let rotated = scheduled.filter_map(|rotated| rotated.until.map(|until| rotated.at.unwrap_or(until)));
+        let oldest = rotated.min().map(Timestamp::from);
+        drop(index);
+        let next =
+            self.memory().values().filter_map(|memory| memory.rotation.as_ref()?.wake).filter(|at| *at > now).min();
+        self.metrics.set_rotations(next, oldest);
     }
 
     /// Whether this replica may write now. Asked before each write.

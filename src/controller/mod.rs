@@ -55,9 +55,6 @@ pub async fn run(cx: Arc<Context>) {
     tokio::join!(work(cx.clone(), Lane::Urgent, failures.clone()), work(cx.clone(), Lane::Routine, failures),);
 }
 
-/// How often a leader looks after the seal key, the ends of exceptions, and counts claims.
-const HOUSEKEEPING: Duration = Duration::from_secs(15);
-
 /// What a leader does beside the queue, whenever it leads: looks at everything once, then keeps house.
 pub async fn lead(cx: &Context, mut leadership: Leadership, seal_key_max_age: Duration) {
     loop {
@@ -80,7 +77,7 @@ pub async fn lead(cx: &Context, mut leadership: Leadership, seal_key_max_age: Du
             tokio::select! {
                 // Lost, and perhaps regained: what was queued meanwhile is gone.
                 () = changed.changed() => break,
-                () = tokio::time::sleep(HOUSEKEEPING) => {}
+                () = tokio::time::sleep(cx.nature.housekeeping) => {}
             }
         }
         cx.reigns.store(false, Ordering::Release);
@@ -102,8 +99,17 @@ fn end_what_is_over(cx: &Context) {
             None => over(held.ends).then(|| Job::Orphan(secret.clone())),
         }
     });
-    let jobs: Vec<Job> = standing.collect();
+    // The value before a rotation that is there for longer than it is to be.
+    let overlapping = index.secrets.iter().filter_map(|(secret, facts)| {
+        let seal = facts.seal.as_ref().ok()?;
+        let until = seal.rotation.as_ref()?.overlaps_until;
+        let name = ObjectName { namespace: secret.namespace.clone(), name: seal.holding.claim.clone() };
+        (over(until) && index.claims.contains_key(&name)).then_some(Job::Claim(name))
+    });
+    let mut jobs: Vec<Job> = standing.chain(overlapping).collect();
     drop(index);
+    let is_due = |memory: &Memory| memory.rotation.as_ref().and_then(|r| r.wake).is_some_and(|at| at <= now);
+    jobs.extend(cx.memory().iter().filter(|(_, memory)| is_due(memory)).map(|(name, _)| Job::Claim(name.clone())));
     jobs.into_iter().for_each(|job| cx.queue.add(job, Lane::Urgent));
 }
 

@@ -56,11 +56,20 @@ pub enum LogError {
 
 /// Sets up logging and the panic hook for the whole process, once.
 pub fn init(args: &LogArgs) -> Result<(), LogError> {
-    subscriber(args, std::io::stderr, std::io::stderr().is_terminal())?.try_init()?;
+    init_to(args, std::io::stderr, std::io::stderr().is_terminal())?;
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(place, "panic: {}", harmless(panic.payload()));
     }));
+    Ok(())
+}
+
+/// Sets up logging alone, with the lines going elsewhere.
+pub fn init_to<W>(args: &LogArgs, writer: W, ansi: bool) -> Result<(), LogError>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    subscriber(args, writer, ansi)?.try_init()?;
     Ok(())
 }
 

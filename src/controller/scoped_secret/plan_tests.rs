@@ -133,6 +133,8 @@ impl Situation {
             blocked: false,
             missing: false,
             mended: false,
+            overlap_over: false,
+            rotation_right: true,
         };
         (self.change)(&mut observed);
         look(&observed)

@@ -24,12 +24,30 @@ pub struct Standing {
     pub stale: bool,
     /// Whether what stands was projected from an earlier spec: it is nobody's last good value any more.
     pub outdated: bool,
+    /// How far its rotation is, if it has one.
+    pub rotation: Option<Rotation>,
+}
+
+/// What status says of a rotation.
+#[derive(Debug, Clone)]
+pub struct Rotation {
+    /// The condition Rotated.
+    pub condition: Wanted,
+    /// When it comes next by its schedule.
+    pub next: Option<Timestamp>,
+    /// When it last came.
+    pub last: Option<Timestamp>,
 }
 
 /// The status that an outcome deserves.
 pub fn status(outcome: &Outcome, standing: Standing, old: &ScopedSecretStatus, now: Timestamp) -> ScopedSecretStatus {
     let has_secret = standing.secret.is_some();
-    let conditions = conditions(outcome, &standing, old);
+    let mut conditions = conditions(outcome, &standing, old);
+    conditions.extend(standing.rotation.as_ref().map(|rotation| rotation.condition.clone()));
+    let time = |pick: fn(&Rotation) -> Option<Timestamp>| {
+        standing.rotation.as_ref().and_then(pick).map(whole_second).map(Time)
+    };
+    let (next_rotation_time, last_rotation_time) = (time(|r| r.next), time(|r| r.last));
     let unready = conditions.iter().find(|c| c.kind == Ready && c.status != Some(true));
     let reason = unready.map(|c| c.reason.as_str().to_owned());
     let last_change = standing.changed.map(|t| Time(whole_second(t))).or_else(|| old.last_change_time.clone());
@@ -42,6 +60,8 @@ pub fn status(outcome: &Outcome, standing: Standing, old: &ScopedSecretStatus, n
         last_change_time: last_change.filter(|_| has_secret),
         secret_ref: standing.secret,
         remote_versions: standing.versions,
+        next_rotation_time,
+        last_rotation_time,
     }
 }
 
@@ -196,12 +216,15 @@ pub fn transitions<'a>(old: &ScopedSecretStatus, new: &'a ScopedSecretStatus) ->
         let was = before(&condition.type_);
         let is = (condition.status.as_str(), condition.reason.as_str());
         let told = events.iter().any(|(_, reason, _)| *reason == is.1);
-        let tells = matches!(condition.type_.as_str(), "Ready" | "Authorized" | "Synced" | "Unique");
+        let tells = matches!(condition.type_.as_str(), "Ready" | "Authorized" | "Synced" | "Unique" | "Rotated");
+        // How far a rotation is comes as news, and not as a warning.
+        let gets_on =
+            matches!(condition.reason.as_str(), "Requested" | "Stored" | "Projected" | "RolledOut" | "RotationWaits");
         if was == Some(is) || told || !tells {
             continue;
         }
         match (was, is.0) {
-            (_, "False") => events.push((false, &condition.reason, &condition.message)),
+            (_, "False") => events.push((gets_on, &condition.reason, &condition.message)),
             (Some(("False", _)), "True") => events.push((true, &condition.reason, &condition.message)),
             _ => {}
         }
@@ -217,8 +240,16 @@ mod tests {
 
     fn of(outcome: &Outcome, has_secret: bool, stale: bool) -> ScopedSecretStatus {
         let secret = has_secret.then(|| SecretRef { name: "s".into(), uid: "u".into(), resource_version: "1".into() });
-        let standing =
-            Standing { generation: 3, segment: None, secret, versions: vec![], changed: None, stale, outdated: false };
+        let standing = Standing {
+            generation: 3,
+            segment: None,
+            secret,
+            versions: vec![],
+            changed: None,
+            stale,
+            outdated: false,
+            rotation: None,
+        };
         status(outcome, standing, &ScopedSecretStatus::default(), Timestamp::UNIX_EPOCH)
     }
 
@@ -286,6 +317,7 @@ mod tests {
             changed: None,
             stale: false,
             outdated: true,
+            rotation: None,
         };
         let outage = Outcome::Failed(Failure::new(Reason::RemoteMissing, "no such key"));
         let now = status(&outage, standing, &ScopedSecretStatus::default(), Timestamp::UNIX_EPOCH);
