@@ -95,6 +95,8 @@ pub struct Memory {
     pub warned_of: Option<Timestamp>,
     /// The Secret was looked for under its name, and is not there.
     pub searched: bool,
+    /// Of its rotation, if it has one.
+    pub rotation: Option<Box<super::scoped_secret::rotation::Memory>>,
 }
 
 /// How long a count of withdrawals is good for.
@@ -261,6 +263,14 @@ impl Context {
         self.metrics.set_next_expiry(
             index.world.claims().filter_map(|claim| claim.ends).map(Timestamp::from).filter(|end| *end > now).min(),
         );
+        // Of what was never rotated, since when its slots count.
+        let scheduled = index.secrets.values().filter_map(|secret| secret.seal.as_ref().ok()?.rotation.as_deref());
+        let rotated = scheduled.filter_map(|rotated| rotated.until.map(|until| rotated.at.unwrap_or(until)));
+        let oldest = rotated.min().map(Timestamp::from);
+        drop(index);
+        let next =
+            self.memory().values().filter_map(|memory| memory.rotation.as_ref()?.wake).filter(|at| *at > now).min();
+        self.metrics.set_rotations(next, oldest);
     }
 
     /// Whether this replica may write now. Asked before each write.

@@ -101,8 +101,17 @@ fn end_what_is_over(cx: &Context) {
             None => over(held.ends).then(|| Job::Orphan(secret.clone())),
         }
     });
-    let jobs: Vec<Job> = standing.collect();
+    // The value before a rotation that is there for longer than it is to be.
+    let overlapping = index.secrets.iter().filter_map(|(secret, facts)| {
+        let seal = facts.seal.as_ref().ok()?;
+        let until = seal.rotation.as_ref()?.overlaps_until;
+        let name = ObjectName { namespace: secret.namespace.clone(), name: seal.holding.claim.clone() };
+        (over(until) && index.claims.contains_key(&name)).then_some(Job::Claim(name))
+    });
+    let mut jobs: Vec<Job> = standing.chain(overlapping).collect();
     drop(index);
+    let is_due = |memory: &Memory| memory.rotation.as_ref().and_then(|r| r.wake).is_some_and(|at| at <= now);
+    jobs.extend(cx.memory().iter().filter(|(_, memory)| is_due(memory)).map(|(name, _)| Job::Claim(name.clone())));
     jobs.into_iter().for_each(|job| cx.queue.add(job, Lane::Urgent));
 }
 

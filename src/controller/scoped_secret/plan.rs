@@ -69,6 +69,10 @@ pub struct Observed<'a> {
     pub restarted: Option<&'a str>,
     /// Whether something was seen that the seal has to say: what a rotation comes after.
     pub news: bool,
+    /// Whether the Secret has the value before a rotation for longer than it is to.
+    pub overlap_over: bool,
+    /// Whether the seal says of the rotation what it is to say.
+    pub rotation_right: bool,
 }
 
 /// How far the SegmentGuard is, without which nothing is fetched.
@@ -132,6 +136,8 @@ pub enum Step {
     /// Put the Secret's metadata right, which needs no value: finalizers would keep it readable when it is withdrawn, other
     /// owners alive when its ScopedSecret is gone, replicators would carry it away, and without our label it is not watched.
     MendSecret(Mend),
+    /// Take the value before a rotation out of the Secret: its time is over, whether or not the manager answers.
+    EndOverlap,
     /// Wait for the SegmentGuard; nothing is said meanwhile.
     AwaitGuard,
     /// Take the Secret away, after a fresh look.
@@ -233,6 +239,12 @@ pub fn decide(o: &Observed<'_>) -> Step {
     }
     if let Some(why) = leaked.filter(|_| ours) {
         return Step::Withdraw(why);
+    }
+    if let Some((secret, Ownership::Ours)) = owned.filter(|_| o.overlap_over && !goes)
+        && secret.seal_is_current
+        && o.content != Content::Drifted
+    {
+        return Step::EndOverlap;
     }
     match o.verdict {
         Verdict::Undecided(refusal) => Step::Report(Outcome::Undecided(refusal.clone())),
@@ -371,7 +383,7 @@ fn is_up_to_date(o: &Observed<'_>, secret: &SecretFacts, grant: &Grant) -> bool 
             // What is written once is not refreshed, whoever asks.
             && (o.refresh_at.is_none() || o.spec.immutable() || seal.refresh_at.as_deref() == o.refresh_at)
     });
-    o.content == Content::Verified && owner_right && seal_right
+    o.content == Content::Verified && owner_right && seal_right && o.rotation_right && !o.overlap_over
 }
 
 /// Whether fetched versions leave nothing to write: with the values in hand an old seal is renewed, and one from before there

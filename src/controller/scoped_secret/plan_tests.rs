@@ -138,6 +138,8 @@ impl Situation {
             mended: false,
             restarted: None,
             news: false,
+            overlap_over: false,
+            rotation_right: true,
         };
         (self.change)(&mut observed);
         look(&observed)
