@@ -23,11 +23,10 @@ use crate::segmentation::followed::Followed;
 use crate::segmentation::world::ObjectName;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 use tokio::time::Instant;
 
-/// How often it is looked.
-const EVERY: Duration = Duration::from_secs(180);
+/// It is looked once in so many rounds of housekeeping: every three minutes.
+const ROUNDS: u32 = 12;
 
 /// What the seals of claims are to say, and which triggers are about to be settled. Losing it costs one look.
 #[derive(Default)]
@@ -130,7 +129,7 @@ pub async fn reconcile(cx: &Context) {
             }
         }
     }
-    cx.queue.add_at(Job::After, Instant::now() + EVERY);
+    cx.queue.add_at(Job::After, Instant::now() + cx.nature.housekeeping * ROUNDS);
 }
 
 /// Asks for the rotations that a seal says are due, and has it say so when they are done.
