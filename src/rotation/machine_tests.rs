@@ -6,7 +6,8 @@ use crate::rotation::schedule::Schedule;
 use crate::rotation::slot::Trigger;
 use crate::segmentation::key::CanonicalKey;
 use crate::segmentation::rotated::Rotated;
-use proptest::prelude::*;
+use proptest::prelude::{Just, ProptestConfig, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
+use proptest::strategy::Strategy as Arbitrary;
 use std::collections::{BTreeMap, BTreeSet};
 
 fn at(minute: i64) -> Timestamp {
@@ -61,7 +62,7 @@ type Versions = &'static [(&'static str, &'static [&'static str])];
 
 #[test]
 fn each_state_of_the_manager_has_one_next_step() {
-    use Strategy::*;
+    use Strategy::{Generate, Provider};
     const ONE: Versions = &[("old", &[CURRENT])];
     const TWO: Versions = &[("old", &[CURRENT]), ("older", &[PREVIOUS])];
     const PENDING_OURS: Versions = &[("old", &[CURRENT]), ("token", &[PENDING])];
@@ -369,7 +370,7 @@ enum Happening {
     FunctionEnds(bool),
 }
 
-fn happenings() -> impl Strategy_<Value = Vec<Happening>> {
+fn happenings() -> impl Arbitrary<Value = Vec<Happening>> {
     let one = prop_oneof![
         6 => Just(Happening::Step),
         3 => any::<bool>().prop_map(|after| Happening::Killed { after }),
@@ -379,8 +380,6 @@ fn happenings() -> impl Strategy_<Value = Vec<Happening>> {
     ];
     prop::collection::vec(one, 0..80)
 }
-
-use proptest::strategy::Strategy as Strategy_;
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]

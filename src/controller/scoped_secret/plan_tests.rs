@@ -152,6 +152,7 @@ impl Situation {
             Step::Report(outcome) => outcome.reason().as_str().into(),
             Step::ReadSecret => "read".into(),
             Step::AwaitGuard => "await".into(),
+            Step::EndOverlap => "end overlap".into(),
             Step::Withdraw(_) => "withdraw".into(),
             Step::Fetch(_) => "fetch".into(),
             Step::MendSecret(Mend { owner, seal }) => {
@@ -225,6 +226,22 @@ fn an_allowed_claim() {
             },
         ),
         ("asked to refresh", "fetch", Situation { change: |o| o.refresh_at = Some("now"), ..at_rest() }),
+        ("an overlap is over", "end overlap", Situation { change: |o| o.overlap_over = true, ..at_rest() }),
+        (
+            "an overlap is over, the manager away",
+            "end overlap",
+            Situation {
+                change: |o| o.overlap_over = true,
+                failure: Some(Failure::new(Reason::ProviderUnavailable, "down")),
+                ..at_rest()
+            },
+        ),
+        (
+            "an overlap is over, in what somebody changed",
+            "fetch",
+            Situation { change: |o| o.overlap_over = true, content: Content::Drifted, ..at_rest() },
+        ),
+        ("another schedule", "fetch", Situation { change: |o| o.rotation_right = false, ..at_rest() }),
         ("the spec changed", "fetch", Situation { change: |o| o.spec_digests = &OF_ANOTHER_SPEC, ..at_rest() }),
         ("written by somebody", "read", Situation { content: Content::Unread, ..at_rest() }),
         ("read, and not what was projected", "fetch", Situation { content: Content::Drifted, ..at_rest() }),
