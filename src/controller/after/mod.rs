@@ -79,9 +79,10 @@ struct Following {
     said: Option<Followed>,
 }
 
-/// Those whose Secret stands, by namespace.
-fn following(cx: &Context) -> BTreeMap<Arc<str>, Vec<Following>> {
+/// Those whose Secret stands, by namespace; None: no claim asks for it.
+fn following(cx: &Context) -> Option<BTreeMap<Arc<str>, Vec<Following>>> {
     let index = cx.index();
+    let mut asked = false;
     let mut all: BTreeMap<Arc<str>, Vec<Following>> = BTreeMap::new();
     for claim in index.world.claims().filter(|claim| claim.rotates.is_some()) {
         let name = &claim.object;
@@ -90,9 +91,13 @@ fn following(cx: &Context) -> BTreeMap<Arc<str>, Vec<Following>> {
             continue;
         };
         let after = spec.rotation.map(|rotation| rotation.after).unwrap_or_default();
+        if after.is_empty() {
+            continue;
+        }
+        asked = true;
         let secret = ObjectName { namespace: name.namespace.clone(), name: claim.target.clone() };
         let Some(seal) = index.secret(&secret).and_then(|facts| facts.seal.as_ref().ok()) else { continue };
-        if after.is_empty() || seal.holding.claim != name.name {
+        if seal.holding.claim != name.name {
             continue;
         }
         all.entry(name.namespace.clone()).or_default().push(Following {
@@ -103,15 +108,12 @@ fn following(cx: &Context) -> BTreeMap<Arc<str>, Vec<Following>> {
             said: seal.followed.as_deref().cloned(),
         });
     }
-    all
+    asked.then_some(all)
 }
 
 /// Looks at every namespace that has such a claim.
 pub async fn reconcile(cx: &Context) {
-    let all = following(cx);
-    if all.is_empty() {
-        return;
-    }
+    let Some(all) = following(cx) else { return };
     let mut cluster = look::Cluster::default();
     for (namespace, claims) in all {
         match look::look(cx, &namespace, &claims, &mut cluster).await {
