@@ -8,6 +8,7 @@
 
 use super::copies::{MARKER_BYTES, Mark, Marker, Marks, sealed_fingerprints};
 use super::fingerprint::Fingerprint;
+use super::followed::Followed;
 use super::key::CanonicalKey;
 use super::restart::{Due, Restart};
 use super::rotated::Rotated;
@@ -40,6 +41,8 @@ pub struct SealRecord {
     pub restart: Option<Box<Restart>>,
     /// How far the rotations of its key are.
     pub rotation: Option<Box<Rotated>>,
+    /// What those come after.
+    pub followed: Option<Box<Followed>>,
 }
 
 /// A keyed digest: for what must be compared but not revealed.
@@ -181,6 +184,8 @@ struct Wire {
     u: Option<(String, i64)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     q: Option<Box<Rotated>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    l: Option<Box<Followed>>,
 }
 
 const NONCE_LEN: usize = 12;
@@ -296,6 +301,7 @@ impl SealKeys {
                 .as_ref()
                 .and_then(|restart| restart.due.as_ref().map(|due| (due.token.to_string(), due.since.get()))),
             q: record.rotation.clone(),
+            l: record.followed.clone(),
         };
         let mut sealed = serde_json::to_vec(&wire).map_err(|_| BrokenKeys::Crypto)?;
         let current = self.current();
@@ -368,6 +374,7 @@ impl SealKeys {
             refresh_at: wire.a.map(Into::into),
             restart: restart.map(Box::new),
             rotation: wire.q,
+            followed: wire.l,
         })
     }
 
@@ -519,6 +526,13 @@ mod tests {
                 due: Second::from_unix(1_767_225_700).map(|since| Due { token: "v1".into(), since }),
             })),
             rotation: None,
+            followed: Some(Box::new(Followed {
+                templates: Some([("Deployment/web".into(), "a1".into())].into()),
+                roles: Some("b2".into()),
+                rollout: Some("then a1".into()),
+                rollout_at: Second::from_unix(1_767_225_700),
+                ..Followed::default()
+            })),
         }
     }
 

@@ -70,7 +70,7 @@ impl Work<'_> {
         };
         let ahead = |at: &Timestamp| *at > now;
         let ends = self.ends().map(Timestamp::from).into_iter().flat_map(|end| [end, warning_of(end, self.created())]);
-        let wake = wake.into_iter().chain(ends.filter(ahead)).min();
+        let wake = wake.into_iter().chain(ends.filter(ahead)).chain(self.rotation_wake()).min();
         let job = Job::Claim(self.name.clone());
         match wake {
             Some(at) => {
@@ -155,12 +155,15 @@ impl Work<'_> {
         let outdated = seal.is_some_and(|seal| !self.spec_digests.contains(&seal.spec));
         let versions = seal.map(|seal| self.remote_versions(seal)).unwrap_or_default();
         let rollout = seal.filter(|_| self.spec.restarts()).map(|seal| restart::condition(self.cx, &self.name, seal));
+        let rotation_seal = seal.cloned();
         let secret = standing.map(|s| {
             // A revision that was not verified is not vouched for.
             let verified = self.memory.verified == Some(s.revision());
             let resource_version = if verified { s.resource_version.to_string() } else { String::new() };
             SecretRef { name: secret_name.name.to_string(), uid: s.uid.to_string(), resource_version }
         });
+        let (next, last) = self.rotation_times(rotation_seal.as_deref());
+        let rotation = self.rotating.condition.clone().map(|condition| status::Rotation { condition, next, last });
         let stale = self.memory.last_good.is_some_and(|good| schedule::is_stale(good, self.interval(), now));
         let standing = status::Standing {
             generation: self.record.generation,
@@ -171,6 +174,7 @@ impl Work<'_> {
             stale,
             outdated,
             rollout,
+            rotation,
         };
         let new = status::status(outcome, standing, &old, now);
         if self.record.status.is(&new) {
@@ -279,6 +283,7 @@ pub(super) async fn broken(cx: &Context, name: &ObjectName, record: &ClaimRecord
         stale: false,
         outdated: false,
         rollout: None,
+        rotation: None,
     };
     let new = status::status(&outcome, standing, &ScopedSecretStatus::default(), cx.now());
     if !record.status.is(&new) {
