@@ -11,6 +11,7 @@
 pub mod due;
 pub mod generate;
 pub mod machine;
+pub mod restart;
 pub mod schedule;
 pub mod slot;
 pub mod triggers;

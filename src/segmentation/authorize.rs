@@ -4,6 +4,7 @@
 
 pub mod foreign;
 pub mod rotation;
+mod within;
 
 use super::fingerprint::Fingerprint;
 use super::key::{CanonicalKey, InvalidKey, Realm, RemoteKey};
@@ -20,6 +21,8 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Deref;
 use std::sync::Arc;
+
+pub use within::{foreign_within, holds_foreign};
 
 /// A world as its policies, or others in their place, judge it: so a change of policy is tried without making it.
 #[derive(Debug, Clone, Copy)]
@@ -164,19 +167,21 @@ pub struct Owner {
 /// The segments whose value, of this fingerprint, may not be in a namespace: none where its own segment holds it as well. The
 /// policies of each owner decide, wherever the copy lands; an exception of theirs is for that namespace, or for a key.
 pub fn owners(print: &Fingerprint, namespace: &str, world: &World, now: Timestamp) -> Vec<Owner> {
-    owners_among(world.holdings_with(print), namespace, world, now)
+    owners_among(world.holdings_with(print), namespace, world.into(), now, |_, _, _| false)
 }
 
 /// Likewise of a value that is easy to guess. What comes of it is the platform's alone.
 pub fn owners_of_weak(print: &Fingerprint, namespace: &str, world: &World, now: Timestamp) -> Vec<Owner> {
-    owners_among(world.holdings_with_weak(print), namespace, world, now)
+    owners_among(world.holdings_with_weak(print), namespace, world.into(), now, |_, _, _| false)
 }
 
+/// `lifts`: whether a policy over one of those Secrets lets its value be in the namespace, beside what every copy is let.
 fn owners_among<'w>(
     holdings: impl Iterator<Item = (&'w ObjectName, &'w Holding)>,
     namespace: &str,
-    world: &World,
+    world: View<'_>,
     now: Timestamp,
+    lifts: impl Fn(&Policy, &ObjectName, &Holding) -> bool,
 ) -> Vec<Owner> {
     let own = scope_of(namespace, world).ok().map(|scope| scope.segment);
     let mut found: BTreeMap<String, Mode> = BTreeMap::new();
@@ -194,8 +199,9 @@ fn owners_among<'w>(
         };
         let lifted = |policy: &Policy, key: Option<&str>| policy.lifts(ExceptedRule::Copies, key, &[namespace], now);
         let excepted = |policy: &Policy| {
-            let names = held.keys().flat_map(|key| [Some(key.as_str()), key.aws_parts().map(|(.., name)| name)]);
-            lifted(policy, None) || names.flatten().any(|name| lifted(policy, Some(name)))
+            lifted(policy, None)
+                || names_of_keys(held).any(|name| lifted(policy, Some(name)))
+                || lifts(policy, secret, held)
         };
         let judging = scope.policies.iter().filter(|p| p.unique_within == Within::Segment && !excepted(p));
         if let Some(answer) = judging.map(|p| p.answers(ModalRule::Copies, namespace, now)).max() {
@@ -204,6 +210,11 @@ fn owners_among<'w>(
         }
     }
     found.into_iter().map(|(segment, answer)| Owner { segment, answer }).collect()
+}
+
+/// The keys of a holding, as an exception may name them.
+fn names_of_keys(held: &Holding) -> impl Iterator<Item = &str> {
+    held.keys().flat_map(|key| [Some(key.as_str()), key.aws_parts().map(|(.., name)| name)]).flatten()
 }
 
 /// What becomes of values that were projected while their claim was allowed, now that it is refused.

@@ -272,6 +272,7 @@ pub struct World {
     by_key: HashMap<CanonicalKey, OnKey>,
     holdings_by_fingerprint: HashMap<Fingerprint, Few<ObjectName>>,
     holdings_by_weak: HashMap<Fingerprint, Few<ObjectName>>,
+    holdings_by_within: HashMap<Fingerprint, Few<ObjectName>>,
     marks: Arc<MarkIndex>,
 }
 
@@ -336,6 +337,9 @@ impl World {
         for weak in &holding.marks.weak {
             self.holdings_by_weak.entry(*weak).or_default().insert(secret.clone());
         }
+        for within in &holding.marks.within {
+            self.holdings_by_within.entry(*within).or_default().insert(secret.clone());
+        }
         if !holding.marks.each.is_empty() {
             let marks = Arc::make_mut(&mut self.marks);
             holding.marks.each.iter().for_each(|mark| marks.insert(holding.marks.generation, *mark));
@@ -351,6 +355,9 @@ impl World {
         }
         for weak in &old.marks.weak {
             forget_holder(&mut self.holdings_by_weak, weak, secret);
+        }
+        for within in &old.marks.within {
+            forget_holder(&mut self.holdings_by_within, within, secret);
         }
         for (i, fingerprint) in old.fingerprints.iter().enumerate() {
             forget_holder(&mut self.holdings_by_fingerprint, fingerprint, secret);
@@ -456,6 +463,12 @@ impl World {
     /// Those that hold a value with this fingerprint which is easy to guess.
     pub fn holdings_with_weak(&self, fingerprint: &Fingerprint) -> impl Iterator<Item = (&ObjectName, &Holding)> {
         let secrets = self.holdings_by_weak.get(fingerprint).into_iter().flat_map(Few::iter);
+        secrets.filter_map(|secret| self.held_by(secret))
+    }
+
+    /// Those in which such a value of another Secret is inside what they hold, as far as that was seen when they were written.
+    pub fn holdings_around(&self, fingerprint: &Fingerprint) -> impl Iterator<Item = (&ObjectName, &Holding)> {
+        let secrets = self.holdings_by_within.get(fingerprint).into_iter().flat_map(Few::iter);
         secrets.filter_map(|secret| self.held_by(secret))
     }
 

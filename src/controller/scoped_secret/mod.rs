@@ -4,6 +4,7 @@
 //! pure: `plan`, `status`, `draft`.
 
 pub mod draft;
+mod embedded;
 pub mod plan;
 mod report;
 pub mod rotation;
@@ -18,11 +19,12 @@ use super::context::{Context, Job, Memory};
 use super::guard;
 use super::index::{ClaimRecord, Index, SecretFacts, Withdrawal};
 use super::report as reports;
+use super::restart;
 use super::store::brief;
 use crate::api::duration;
 use crate::api::{DEFAULT_REFRESH_INTERVAL, Reason, ScopedSecretSpec};
 use crate::projection;
-use crate::segmentation::authorize::{Retention, authorize, retention, shared_value};
+use crate::segmentation::authorize::{Retention, authorize, holds_foreign, retention, shared_value};
 use crate::segmentation::rotated::Rotated;
 use crate::segmentation::seal::{Digests, SealKeys};
 use crate::segmentation::second::Second;
@@ -110,6 +112,7 @@ pub async fn reconcile(cx: &Context, name: &ObjectName) -> &'static str {
     }
     guard::look(cx, &work.secret_name());
     work.report(&outcome).await;
+    restart::look(cx, name, &work.secret_name(), &work.spec);
     outcome.reason().as_str()
 }
 
@@ -288,6 +291,7 @@ impl Work<'_> {
         });
         let known = held.is_some_and(|held| held.claim == self.name.name);
         let seal = secret.as_ref().and_then(|secret| secret.seal.as_deref().ok());
+        let restarted = self.cx.restarts.over(&self.name);
         plan::decide(&Observed {
             name: &self.name.name,
             uid: &self.record.uid,
@@ -315,6 +319,7 @@ impl Work<'_> {
             rotation_right: seal.is_none_or(|seal| rotation::carry::is_right(self.rotating.plan.as_ref(), seal, now)),
             missing: (known || self.record.status.secret().is_some()) && self.read.is_none() && !self.memory.searched,
             mended: self.mended,
+            restarted: restarted.as_deref(),
         })
     }
 
@@ -328,8 +333,9 @@ impl Work<'_> {
     /// Whether what stands breaks the uniqueness of values: policies and labels may have changed since it was written.
     fn shares_a_value(&self, index: &Index, verdict: &Verdict, secret: Option<&SecretFacts>) -> bool {
         let (Verdict::Allowed(grant), Some(Ok(seal))) = (verdict, secret.map(|s| &s.seal)) else { return false };
-        let prints = seal.holding.fingerprints.iter();
-        shared_value(&self.secret_name(), &grant.keys, prints, &index.world, self.cx.now())
+        let (name, prints, now) = (self.secret_name(), seal.holding.fingerprints.iter(), self.cx.now());
+        shared_value(&name, &grant.keys, prints, &index.world, now)
+            || holds_foreign(&name, &seal.holding, &index.world, now)
     }
 
     /// The observation after a fetch: only what says whether there is anything to write.
@@ -367,6 +373,7 @@ impl Work<'_> {
             overlap_over: false,
             rotation_right: secret
                 .is_none_or(|s| s.seal.as_ref().is_ok_and(|seal| seal.rotation.as_deref() == rotated)),
+            restarted: None,
         };
         plan::is_unchanged(&observed, grant, versions)
     }

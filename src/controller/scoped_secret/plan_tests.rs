@@ -69,6 +69,7 @@ fn secret() -> SecretFacts {
         content: digests("content").current(),
         ignore: digests("ignore").current(),
         refresh_at: None,
+        restart: None,
         rotation: None,
     };
     SecretFacts {
@@ -135,6 +136,7 @@ impl Situation {
             mended: false,
             overlap_over: false,
             rotation_right: true,
+            restarted: None,
         };
         (self.change)(&mut observed);
         look(&observed)

@@ -24,6 +24,8 @@ pub struct Standing {
     pub stale: bool,
     /// Whether what stands was projected from an earlier spec: it is nobody's last good value any more.
     pub outdated: bool,
+    /// How far the restart of its consumers is, where they are restarted.
+    pub rollout: Option<Wanted>,
     /// How far its rotation is, if it has one.
     pub rotation: Option<Rotation>,
 }
@@ -43,7 +45,10 @@ pub struct Rotation {
 pub fn status(outcome: &Outcome, standing: Standing, old: &ScopedSecretStatus, now: Timestamp) -> ScopedSecretStatus {
     let has_secret = standing.secret.is_some();
     let mut conditions = conditions(outcome, &standing, old);
-    conditions.extend(standing.rotation.as_ref().map(|rotation| rotation.condition.clone()));
+    // After those that are always there, before those that are there only while true.
+    let place = conditions.iter().position(|c| c.kind > Unique).unwrap_or(conditions.len());
+    let rotated = standing.rotation.as_ref().map(|rotation| rotation.condition.clone());
+    conditions.splice(place..place, rotated.or(standing.rollout.clone().filter(|_| has_secret)));
     let time = |pick: fn(&Rotation) -> Option<Timestamp>| {
         standing.rotation.as_ref().and_then(pick).map(whole_second).map(Time)
     };
@@ -216,7 +221,12 @@ pub fn transitions<'a>(old: &ScopedSecretStatus, new: &'a ScopedSecretStatus) ->
         let was = before(&condition.type_);
         let is = (condition.status.as_str(), condition.reason.as_str());
         let told = events.iter().any(|(_, reason, _)| *reason == is.1);
-        let tells = matches!(condition.type_.as_str(), "Ready" | "Authorized" | "Synced" | "Unique" | "Rotated");
+        let tells = match condition.type_.as_str() {
+            "Ready" | "Authorized" | "Synced" | "Unique" => true,
+            // That it goes on is no news.
+            "Rotated" => condition.reason != Reason::RollingOut.as_str(),
+            _ => false,
+        };
         // How far a rotation is comes as news, and not as a warning.
         let gets_on =
             matches!(condition.reason.as_str(), "Requested" | "Stored" | "Projected" | "RolledOut" | "RotationWaits");
@@ -249,6 +259,7 @@ mod tests {
             stale,
             outdated: false,
             rotation: None,
+            rollout: None,
         };
         status(outcome, standing, &ScopedSecretStatus::default(), Timestamp::UNIX_EPOCH)
     }
@@ -318,6 +329,7 @@ mod tests {
             stale: false,
             outdated: true,
             rotation: None,
+            rollout: None,
         };
         let outage = Outcome::Failed(Failure::new(Reason::RemoteMissing, "no such key"));
         let now = status(&outage, standing, &ScopedSecretStatus::default(), Timestamp::UNIX_EPOCH);
