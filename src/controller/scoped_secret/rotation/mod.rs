@@ -19,10 +19,9 @@ use crate::provider::Answer;
 use crate::provider::write::Description;
 use crate::rotation::Plan;
 use crate::rotation::due::Asked;
-use crate::rotation::machine::{self, Observed, Rollout, Step};
+use crate::rotation::machine::{self, Observed, Step};
 use crate::rotation::slot::Trigger;
 use crate::segmentation::authorize::{authorize, rotation::rotation as may_rotate};
-use crate::segmentation::rotated::Rotated;
 use crate::segmentation::seal::SealRecord;
 use crate::segmentation::verdict::{Grant, Verdict};
 use crate::segmentation::world::ObjectName;
@@ -155,7 +154,17 @@ impl Work<'_> {
                 let at = self.next_rotation(&seal, now);
                 return Ok(match refusal {
                     Some(refusal) => End::Told(Wanted::no(ConditionType::Rotated, refusal.reason, refusal.message), at),
-                    None => End::Told(self.at_rest(seal.rotation.as_deref()), at),
+                    None => {
+                        let wanted = self.at_rest(&seal);
+                        let rolled = memory
+                            .told
+                            .as_ref()
+                            .is_some_and(|told| told.status == Some(false) && is_rollout(told.reason));
+                        if rolled && wanted.reason == Reason::Verified {
+                            self.tell(Reason::RolledOut, "the consumers run with the new value").await;
+                        }
+                        End::Told(wanted, at)
+                    }
                 });
             };
             if let Some(refusal) = refusal {
@@ -282,35 +291,19 @@ impl Work<'_> {
         })
     }
 
-    /// How far the consumers are with what stands in the Secret.
-    fn rollout(&self) -> Rollout {
-        match self.restarting() {
-            None => Rollout::NotAsked,
-            Some(told) if told.status == Some(true) => Rollout::Done,
-            Some(told) if told.reason == Reason::RollingOut => Rollout::UnderWay(told.message),
-            Some(told) => Rollout::Stuck(told.message),
-        }
-    }
-
-    /// What is said of the consumers, where they are restarted.
-    fn restarting(&self) -> Option<Wanted> {
-        let seal = self.cx.index().secret(&self.secret_name())?.seal.as_ref().ok().cloned()?;
-        self.spec.restarts().then(|| restart::condition(self.cx, &self.name, &seal))
-    }
-
     /// What is said while nothing is due.
-    fn at_rest(&self, rotated: Option<&Rotated>) -> Wanted {
+    fn at_rest(&self, seal: &SealRecord) -> Wanted {
         let kind = ConditionType::Rotated;
-        if let Some(told) = self.restarting().filter(|told| told.status != Some(true)) {
-            return told;
-        }
-        match rotated.is_some_and(|rotated| rotated.at.is_some()) {
-            true => Wanted::yes(
-                kind,
-                Reason::Verified,
-                "the key was rotated, and its Secret has the value that is current in the manager",
-            ),
-            false => Wanted::yes(kind, Reason::RotationIdle, "no rotation is due"),
+        let rotated = seal.rotation.as_ref().is_some_and(|rotated| rotated.at.is_some());
+        let rollout = self.spec.restarts().then(|| restart::condition(self.cx, &self.name, seal));
+        match rollout.filter(|rollout| rollout.status != Some(true)) {
+            Some(on) if rotated && on.reason == Reason::RollingOut => Wanted::no(kind, Reason::Projected, on.message),
+            Some(held_up) => held_up,
+            None if rotated => {
+                let text = "the key was rotated, and what its Secret has is current in the manager";
+                Wanted::yes(kind, Reason::Verified, text)
+            }
+            None => Wanted::yes(kind, Reason::RotationIdle, "no rotation is due"),
         }
     }
 
@@ -348,6 +341,10 @@ fn waits(memory: &Memory, trigger: &Trigger, now: Timestamp) -> Option<End> {
     let near = at.duration_since(now) <= SignedDuration::from_hours(1);
     let told = memory.told.clone().filter(|_| near)?;
     Some(End::Told(told, Some(at)))
+}
+
+fn is_rollout(reason: Reason) -> bool {
+    matches!(reason, Reason::Projected | Reason::RollingOut | Reason::RolloutWaits | Reason::RolloutStuck)
 }
 
 /// A rotation was made that somebody asked for; who did keeps what it came from until then.
