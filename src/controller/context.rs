@@ -35,6 +35,8 @@ pub enum Job {
     Guard(Arc<str>),
     /// A KeyRevocation.
     Revocation(String),
+    /// What belongs to a SecretGrant: the name of its Role and RoleBinding.
+    Grant(ObjectName),
     /// The seal key.
     Key,
 }
@@ -131,6 +133,8 @@ pub struct Context {
     pending: Mutex<HashMap<Recount, (u64, Instant, usize)>>,
     /// Held by who writes down what a KeyRevocation is about to take away.
     pub revoking: tokio::sync::Mutex<()>,
+    /// Whether rule Grants is in force, as last looked at.
+    pub grants_guarded: Mutex<super::grant::Look>,
     /// What was seen beside the scan, and when: it stays until the next one.
     pub sightings: Mutex<Vec<(Timestamp, Violation)>>,
     /// The seal key.
@@ -166,6 +170,7 @@ impl Context {
             keys_changed: Notify::new(),
             pending: Mutex::default(),
             revoking: tokio::sync::Mutex::default(),
+            grants_guarded: Mutex::default(),
             sightings: Mutex::default(),
             keys: RwLock::default(),
         }

@@ -13,6 +13,7 @@
 pub mod context;
 pub mod events;
 pub mod foreign;
+pub mod grant;
 pub mod guard;
 pub mod index;
 pub mod keys;
@@ -29,6 +30,7 @@ pub mod seen_rbac;
 pub mod shares;
 pub mod store;
 pub mod watch;
+mod watch_grants;
 mod watch_rbac;
 
 use crate::leader::Leadership;
@@ -71,6 +73,7 @@ pub async fn lead(cx: &Context, mut leadership: Leadership, seal_key_max_age: Du
             cx.count_claims();
             settle_acceptances(cx);
             end_what_is_over(cx);
+            grant::keep_house(cx).await;
             let now = cx.now();
             if cx.index().world.exceptions_end_between(judged, now) {
                 watch::judge_all(cx);
@@ -102,7 +105,7 @@ fn end_what_is_over(cx: &Context) {
             None => over(held.ends).then(|| Job::Orphan(secret.clone())),
         }
     });
-    let jobs: Vec<Job> = standing.collect();
+    let jobs: Vec<Job> = standing.chain(grant::over(&index, now)).collect();
     drop(index);
     jobs.into_iter().for_each(|job| cx.queue.add(job, Lane::Urgent));
 }
@@ -179,7 +182,8 @@ async fn perform(cx: &Context, job: &Job, leader: bool, failures: &Failures) {
         }
         Job::Guard(namespace) if leader => guard::reconcile(cx, namespace).await,
         Job::Revocation(name) if leader => revocation::reconcile(cx, name).await,
-        Job::Claim(_) | Job::Orphan(_) | Job::Policy(_) | Job::Guard(_) | Job::Revocation(_) => {}
+        Job::Grant(handle) if leader => grant::reconcile(cx, handle).await,
+        Job::Claim(_) | Job::Orphan(_) | Job::Policy(_) | Job::Guard(_) | Job::Revocation(_) | Job::Grant(_) => {}
         Job::Store(name) => {
             let before = failures.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied().unwrap_or(0);
             let outcome = store::reconcile(cx, name, before, leader).await;
@@ -222,5 +226,6 @@ pub fn take_over(cx: &Context) {
     orphans.into_iter().for_each(|name| cx.queue.add(Job::Orphan(name), Lane::Routine));
     guard::queue_all(cx);
     revocation::queue(cx, |_| true);
+    grant::queue_all(cx);
     cx.queue.add(Job::Key, Lane::Urgent);
 }

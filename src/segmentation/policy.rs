@@ -5,10 +5,12 @@ use super::key::{CanonicalKey, RemoteKey};
 use super::pattern::{InvalidPattern, KeyPattern};
 use super::segment::Segment;
 use crate::api::NAMESPACE_NAME_LABEL;
+use crate::api::duration::{NotADuration, humanize, parse};
 use crate::api::policy::*;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The Secret types that every policy allows.
 pub const BUILT_IN_TYPES: [&str; 5] = [
@@ -21,6 +23,9 @@ pub const BUILT_IN_TYPES: [&str; 5] = [
 
 /// Properties that may be alike everywhere unless the policy says otherwise: they are not secrets.
 pub const DEFAULT_IGNORE: [&str; 5] = ["username", "host", "port", "dbname", "engine"];
+
+/// The longest that a grant may last unless the policy says otherwise.
+pub const DEFAULT_MAX_GRANT: Duration = Duration::from_secs(8 * 3600);
 
 /// The longest that an exception may last from when it is looked at.
 pub const EXCEPTION_LIMIT: SignedDuration = SignedDuration::from_hours(90 * 24);
@@ -51,6 +56,10 @@ pub struct Policy {
     pub target_types: BTreeSet<String>,
     /// Whether Retain is allowed.
     pub allow_retain: bool,
+    /// The longest that a grant may last.
+    pub max_grant: Duration,
+    /// Whether another user must approve each.
+    pub approval: Approval,
     /// Of which other operators objects are held to these rules.
     pub governs: BTreeSet<Governs>,
     /// Who may have powers over Secrets across the cluster.
@@ -88,6 +97,8 @@ pub enum InvalidPolicy {
     SelectorNotASegmentLabel(String),
     #[error("{place}: {why}")]
     Subject { place: &'static str, why: InvalidAccount },
+    #[error("rules.grants.maxTTL: {0}")]
+    MaxTtl(NotADuration),
 }
 
 impl Policy {
@@ -118,6 +129,9 @@ impl Policy {
             subject("exceptions", excepted)?;
         }
         let unique = rules.unique_values.unwrap_or_default();
+        let grants = rules.grants.unwrap_or_default();
+        let max_grant =
+            grants.max_ttl.as_deref().map_or(Ok(DEFAULT_MAX_GRANT), parse).map_err(InvalidPolicy::MaxTtl)?;
         Ok(Self {
             name: name.to_owned(),
             segment_labels,
@@ -133,6 +147,8 @@ impl Policy {
             require_consumers: rules.require_consumers.unwrap_or(true),
             target_types: rules.target_types.into_iter().collect(),
             allow_retain: rules.allow_retain.unwrap_or(false),
+            max_grant,
+            approval: grants.approval.unwrap_or_default(),
             governs: rules.governs.into_iter().collect(),
             readers,
             exceptions: spec.exceptions.clone(),
@@ -155,6 +171,7 @@ impl Policy {
                 .chain(self.target_types.iter().cloned())
                 .collect(),
             allow_retain: self.allow_retain,
+            grants: Some(GrantLimits { max_ttl: humanize(self.max_grant), approval: self.approval }),
         }
     }
 

@@ -32,6 +32,7 @@ pub struct Metrics {
     leader: Gauge,
     certificate_expiry: Gauge,
     next_expiry: Gauge,
+    grants_open: Gauge,
     webhook_configured: Gauge,
     violations: Family<ViolationLabels, Gauge>,
     guard_missing: Family<RuleLabel, Gauge>,
@@ -107,6 +108,7 @@ impl Metrics {
             leader: Gauge::default(),
             certificate_expiry: Gauge::default(),
             next_expiry: Gauge::default(),
+            grants_open: Gauge::default(),
             webhook_configured: Gauge::default(),
             violations: Family::default(),
             guard_missing: Family::default(),
@@ -166,6 +168,7 @@ impl Metrics {
             "1 for a rule of which a policy, a binding or the webhook configuration is gone or not as installed; set by the leader",
             self.guard_missing.clone(),
         );
+        r.register("grants_open", "SecretGrants that give access now; set by the leader", self.grants_open.clone());
         r.register(
             "withdrawals_paused",
             "Secrets that would be withdrawn and wait for somebody's word; set by the leader",
@@ -238,6 +241,11 @@ impl Metrics {
         self.next_expiry.set(end.map_or(0, jiff::Timestamp::as_second));
     }
 
+    /// How many grants give access.
+    pub fn set_grants_open(&self, count: usize) {
+        self.grants_open.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
     /// Whether the webhooks are configured in the API server.
     pub fn set_webhook_configured(&self, configured: bool) {
         self.webhook_configured.set(i64::from(configured));
@@ -264,6 +272,7 @@ impl Metrics {
         self.violations.clear();
         self.guard_missing.clear();
         self.withdrawals_paused.set(0);
+        self.grants_open.set(0);
     }
 
     /// How many withdrawals wait for somebody's word.
@@ -320,6 +329,7 @@ mod tests {
         metrics.set_violations(&BTreeMap::from([(("Consumers".to_owned(), "ForeignConsumer".to_owned()), 3)]));
         metrics.set_guards_missing([("Consumers", true), ("Boundary", false)]);
         metrics.set_withdrawals_paused(12);
+        metrics.set_grants_open(3);
         metrics.scanned(Some((jiff::Timestamp::from_second(7).unwrap(), Duration::from_millis(1500))));
         metrics.scanned(None);
         let text = metrics.encode();
@@ -336,6 +346,7 @@ mod tests {
             r#"scoped_secrets_guard_missing{rule="Consumers"} 1"#,
             r#"scoped_secrets_guard_missing{rule="Boundary"} 0"#,
             "scoped_secrets_withdrawals_paused 12",
+            "scoped_secrets_grants_open 3",
             "scoped_secrets_scan_duration_seconds 1.5",
             "scoped_secrets_scan_last_success_timestamp_seconds 7",
             "scoped_secrets_scan_failures_total 1",
