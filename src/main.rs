@@ -1,96 +1,44 @@
 //! The operator: arguments, wiring, shutdown; nothing else.
 #![forbid(unsafe_code)]
 
-use clap::Parser;
-use kube::runtime::events::Reporter;
+use clap::{Parser, Subcommand};
+use jiff::Timestamp;
 use kube::{Client, Config};
-use scoped_secrets::admission::ServingArgs;
-use scoped_secrets::admission::breaches;
-use scoped_secrets::admission::certificate_keeper::Keeper;
-use scoped_secrets::admission::health::{self, Readiness};
-use scoped_secrets::admission::identities::Installation;
-use scoped_secrets::admission::review::{self, Route};
-use scoped_secrets::admission::rules::{claims, copies, other_operators, policies, rbac};
-use scoped_secrets::admission::server::{self, Limits, Transport};
-use scoped_secrets::admission::tls::{CertificateCell, server_config};
-use scoped_secrets::admission::webhook_configuration::{
-    Endpoint, OTHER_OPERATORS_PATH, RBAC_PATH, SCOPED_SECRETS_PATH, SEGMENTATION_POLICIES_PATH, Wanted,
-};
-use scoped_secrets::api::{FIELD_MANAGER, GROUP};
-use scoped_secrets::controller::context::{Context, Nature};
-use scoped_secrets::controller::providers::Providers;
-use scoped_secrets::controller::{self, keys, report, watch};
-use scoped_secrets::leader::{self, Elector, LeaderArgs, Leadership};
-use scoped_secrets::segmentation::world::ObjectName;
+use scoped_secrets::cli::report::text::Colours;
+use scoped_secrets::cli::verify_log::{self, VerifyLog};
+use scoped_secrets::controller::context::Nature;
+use scoped_secrets::operator::{self, OperatorArgs, Surroundings};
 use scoped_secrets::telemetry::logs::{self, LogArgs};
-use scoped_secrets::telemetry::metrics::Metrics;
-use std::net::SocketAddr;
+use std::io;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
-use tokio::sync::watch as channel;
 
 /// The Scoped Secrets operator: one Secret per workload, each in its own segment.
 #[derive(Debug, Parser)]
-#[command(name = "scoped-secrets", version, about, args_override_self = true)]
+#[command(name = "scoped-secrets", version, about, args_override_self = true, args_conflicts_with_subcommands = true)]
 struct Args {
-    /// The operator's own namespace: its Lease, seal key, webhook certificate and stores' credentials are there.
-    #[arg(long, env = "SCOPED_SECRETS_NAMESPACE", default_value = "scoped-secrets")]
-    namespace: String,
-    /// The operator's ServiceAccount, in that namespace: admission does not review its own requests.
-    #[arg(long, env = "SCOPED_SECRETS_SERVICE_ACCOUNT", default_value = "scoped-secrets")]
-    service_account: String,
-    /// This replica's name, in the Lease and in events. Default: the environment's HOSTNAME.
-    #[arg(long, env = "SCOPED_SECRETS_POD_NAME")]
-    pod_name: Option<String>,
-    /// How old a seal key becomes before a new one is made (90d, 720h; 0s = never). Secrets are sealed anew as they are
-    /// refreshed.
-    #[arg(long, env = "SCOPED_SECRETS_SEAL_KEY_MAX_AGE", default_value = "90d", value_parser = duration)]
-    seal_key_max_age: Duration,
-    /// How often the leader looks whether the rules that the API server keeps are there as installed (30s, 10m). What is
-    /// missing is reported, and never put back.
-    #[arg(long, env = "SCOPED_SECRETS_GUARD_INTERVAL", default_value = "1m", value_parser = interval)]
-    guard_interval: Duration,
-    /// How often the leader scans the cluster for what got past admission (12h, 7d; 10s at least).
-    #[arg(long, env = "SCOPED_SECRETS_SCAN_INTERVAL", default_value = "24h", value_parser = scan_interval)]
-    scan_interval: Duration,
     #[command(flatten)]
-    serving: ServingArgs,
-    #[command(flatten)]
-    leader: LeaderArgs,
+    operator: OperatorArgs,
     #[command(flatten)]
     logs: LogArgs,
+    #[command(subcommand)]
+    task: Option<Task>,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
-    scoped_secrets::api::duration::parse(text).map_err(|e| e.to_string())
-}
-
-/// A duration between one second and a year.
-fn interval(text: &str) -> Result<Duration, String> {
-    let longest = Duration::from_secs(366 * 86_400);
-    match duration(text)? {
-        some if some < Duration::from_secs(1) => Err("write a second at least, such as 30s".into()),
-        some if some > longest => Err("write a year at most, such as 365d".into()),
-        some => Ok(some),
-    }
-}
-
-fn scan_interval(text: &str) -> Result<Duration, String> {
-    match interval(text)? {
-        some if some < Duration::from_secs(10) => Err("write 10s at least: a scan lists much of the cluster".into()),
-        some => Ok(some),
-    }
+/// What the program does instead of running as the operator.
+#[derive(Debug, Subcommand)]
+enum Task {
+    VerifyLog(Box<VerifyLog>),
 }
 
 const MAX_THREADS: usize = 4;
 
-/// For what is in flight when the process is told to stop.
-const FAREWELL: Duration = Duration::from_secs(4);
-
 fn main() -> ExitCode {
     let args = Args::parse();
+    if let Some(Task::VerifyLog(asked)) = &args.task {
+        let (mut stdin, mut out, mut err) = (io::stdin().lock(), io::stdout().lock(), io::stderr().lock());
+        return verify_log::run(asked, Timestamp::now(), Colours(false), &mut stdin, &mut out, &mut err).into();
+    }
     if let Err(error) = logs::init(&args.logs) {
         eprintln!("scoped-secrets: {error}");
         return ExitCode::from(2);
@@ -108,7 +56,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let ended = runtime.block_on(run(args));
+    let ended = runtime.block_on(run(args.operator));
     runtime.shutdown_timeout(Duration::from_millis(500));
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -119,178 +67,21 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
-    let terms = args.leader.terms()?;
-    let pod =
-        args.pod_name.clone().or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_else(|| "scoped-secrets".into());
+async fn run(args: OperatorArgs) -> Result<(), Box<dyn std::error::Error>> {
     let config = Config::infer().await?;
-    let client = Client::try_from(config.clone())?;
-    let metrics = Arc::new(Metrics::new());
-    let readiness = Readiness::default();
-    let (stopper, stop) = channel::channel(false);
-
-    // Probes and metrics first, so that a start that waits can be seen to wait.
-    let (caches, certificate) = (readiness.gate("caches"), readiness.gate("certificate"));
-    let plain = bind("--metrics-address", args.serving.metrics_address).await?;
-    let probes = health::router(readiness.clone(), metrics.clone());
-    let probes = tokio::spawn(server::serve(plain, Transport::Plain, probes, Limits::default(), stopped(stop.clone())));
-
-    // On a runtime and with a connection of its own: a busy controller must not lose the lease.
-    let alone = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let lease_client = {
-        let _guard = alone.enter();
-        Client::try_from(config)?
-    };
-    let (elector, leadership) =
-        Elector::new(lease_client, &args.namespace, leader::identity(&pod)?, terms, metrics.clone());
-    // The lease is handed over only after the work has stopped.
-    let (release, released) = channel::channel(false);
-    let elector = tokio::task::spawn_blocking(move || alone.block_on(elector.run(stopped(released))));
-
-    let cell = Arc::new(CertificateCell::default());
-    let endpoint = Endpoint {
-        namespace: args.namespace.clone(),
-        service: args.serving.webhook_service.clone(),
-        url: args.serving.webhook_url.clone(),
-    };
-    let wanted = Wanted { endpoint, service_account: args.service_account.clone() };
-    let reporter = Reporter { controller: format!("{GROUP}/{FIELD_MANAGER}"), instance: Some(pod) };
-    let providers = Providers::new(metrics.clone());
-    let cx = Arc::new(Context::new(
-        client,
-        reporter,
-        args.namespace.clone(),
-        providers,
-        metrics.clone(),
-        leadership.clone(),
-        Nature::real(),
-    ));
-
-    cx.index_mut().access.operator = ObjectName::new(&args.namespace, &args.service_account);
-
-    let governed = cx.governed.subscribe();
-    let keeper = Keeper::new(
-        cx.client.clone(),
-        wanted,
-        cell.clone(),
-        certificate,
-        governed,
-        leadership.clone(),
-        metrics.clone(),
-    );
-    let keeper = tokio::spawn(keeper.run(stopped(stop.clone())));
-
-    let https = bind("--webhook-address", args.serving.webhook_address).await?;
-    let routes = vec![
-        Route {
-            path: SCOPED_SECRETS_PATH,
-            rule: claims::RULE,
-            kinds: &[(GROUP, "ScopedSecret")],
-            review: Arc::new(claims::Claims(cx.clone())),
-        },
-        Route {
-            path: SEGMENTATION_POLICIES_PATH,
-            rule: policies::RULE,
-            kinds: &[(GROUP, "SegmentationPolicy")],
-            review: Arc::new(policies::Policies(cx.clone())),
-        },
-        Route {
-            path: OTHER_OPERATORS_PATH,
-            rule: other_operators::RULE,
-            kinds: other_operators::KINDS,
-            review: Arc::new(other_operators::OtherOperators(cx.clone())),
-        },
-        Route {
-            path: copies::PATH,
-            rule: copies::RULE,
-            kinds: &[("", "Secret"), ("", "ConfigMap")],
-            review: Arc::new(copies::Copies::new(cx.clone())),
-        },
-        Route { path: RBAC_PATH, rule: rbac::RULE, kinds: rbac::KINDS, review: Arc::new(rbac::Rbac(cx.clone())) },
-    ];
-    let (routes, let_through) = breaches::told(routes);
-    let told = tokio::spawn(breaches::tell(cx.clone(), let_through));
-    let admission = review::router(routes, cell.clone(), metrics.clone());
-    let admission = tokio::spawn(server::serve(
-        https,
-        Transport::Tls(server_config(cell)?),
-        admission,
-        Limits::default(),
-        stopped(stop.clone()),
-    ));
-
-    let (synced_sender, synced) = channel::channel(watch::Synced::default());
-    let terms = report::Terms {
-        installation: Installation { namespace: args.namespace.clone(), service_account: args.service_account.clone() },
-        guards: args.guard_interval,
-        scan: args.scan_interval,
-    };
-    let work = tokio::spawn(work(cx, leadership, synced_sender, synced, caches, args.seal_key_max_age, terms));
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), namespace = args.namespace, "the operator starts");
-
-    wait_for_signal().await?;
-    tracing::info!("the operator stops");
-    stopper.send_replace(true);
-    work.abort();
-    told.abort();
-    let _ = tokio::time::timeout(FAREWELL, async {
-        let _ = work.await;
-        release.send_replace(true);
-        let _ = tokio::join!(elector, keeper, admission, probes);
-    })
-    .await;
-    Ok(())
+    let connect = Box::new(move || Client::try_from(config.clone()));
+    let stop = signals()?;
+    operator::run(args, Surroundings { nature: Nature::real(), connect }, stop).await
 }
 
-async fn bind(flag: &str, address: SocketAddr) -> Result<TcpListener, String> {
-    TcpListener::bind(address).await.map_err(|error| format!("{flag} {address} cannot be listened on: {error}"))
-}
-
-/// The controller: seal key, watches, queue.
-async fn work(
-    cx: Arc<Context>,
-    leadership: Leadership,
-    synced_sender: channel::Sender<watch::Synced>,
-    mut synced: channel::Receiver<watch::Synced>,
-    caches: health::Gate,
-    seal_key_max_age: Duration,
-    terms: report::Terms,
-) {
-    // Without the key no seal says anything: it comes before the watches.
-    while let Err(error) = keys::ensure(&cx, leadership.leads()).await {
-        if !matches!(error, keys::KeyError::NotYet) {
-            tracing::warn!(%error, "waiting for the seal key");
-        }
-        let mut next = leadership.clone();
-        tokio::select! {
-            () = next.changed() => {}
-            () = tokio::time::sleep(Duration::from_secs(1)) => {}
-        }
-    }
-    let act = async {
-        // Nothing is decided from half a view.
-        if synced.wait_for(watch::Synced::all).await.is_ok() {
-            caches.set(true);
-            tokio::join!(
-                controller::run(cx.clone()),
-                controller::lead(&cx, leadership.clone(), seal_key_max_age),
-                report::run(cx.clone(), leadership.clone(), terms),
-            );
-        }
-    };
-    tokio::join!(watch::run(cx.clone(), synced_sender), act);
-}
-
-async fn stopped(mut stop: channel::Receiver<bool>) {
-    let _ = stop.wait_for(|stopped| *stopped).await;
-}
-
-async fn wait_for_signal() -> std::io::Result<()> {
+/// Ends when the process is told to stop.
+fn signals() -> std::io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }

@@ -16,6 +16,8 @@ pub enum ConditionType {
     Synced,
     /// No other segment holds the same value.
     Unique,
+    /// The last rotation is done, or none is due; there where the spec has one.
+    Rotated,
     /// Work is under way; it will be retried.
     Reconciling,
     /// Nothing will change until somebody changes something.
@@ -33,11 +35,12 @@ pub enum ConditionType {
 }
 
 impl ConditionType {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Ready,
         Self::Authorized,
         Self::Synced,
         Self::Unique,
+        Self::Rotated,
         Self::Reconciling,
         Self::Stalled,
         Self::Expired,
@@ -59,6 +62,7 @@ impl ConditionType {
             Self::Authorized => "Authorized",
             Self::Synced => "Synced",
             Self::Unique => "Unique",
+            Self::Rotated => "Rotated",
             Self::Reconciling => "Reconciling",
             Self::Stalled => "Stalled",
             Self::Expired => "Expired",

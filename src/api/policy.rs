@@ -190,7 +190,8 @@ pub struct Allow {
     /// whole part. A pattern speaks of the store's own account; another account's keys need its full ARN prefix.
     #[schemars(schema_with = "key_patterns_schema")]
     pub keys: Vec<String>,
-    /// What may be done with them: Read (AWSCURRENT) or ReadAnyVersion. Default: [Read].
+    /// What may be done with them: Read (AWSCURRENT), ReadAnyVersion, Rotate (the manager's own rotation) or Generate (the
+    /// operator stores a value of its making). Reading never implies writing. Default: [Read].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "set"))]
     pub actions: Vec<Action>,
@@ -217,6 +218,10 @@ pub enum Action {
     Read,
     /// Read any version, by stage or id.
     ReadAnyVersion,
+    /// Have the manager rotate it, by its own rotation.
+    Rotate,
+    /// Store a new value of the operator's making.
+    Generate,
 }
 
 /// Rules for claims.

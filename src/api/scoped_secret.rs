@@ -2,6 +2,7 @@
 
 use super::condition::{conditions_schema, time_schema};
 use super::duration;
+use super::rotation::Rotation;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::CustomResource;
@@ -26,6 +27,7 @@ use std::collections::BTreeMap;
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.reason", description = "Why it is not ready"),
     printcolumn(name = "Segment", type_ = "string", json_path = ".status.segment"),
     printcolumn(name = "Store", type_ = "string", json_path = ".spec.storeRef.name"),
+    printcolumn(name = "Next Rotation", type_ = "date", json_path = ".status.nextRotationTime", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[kube(derive = "PartialEq")]
@@ -36,7 +38,13 @@ use std::collections::BTreeMap;
     {"rule": "!(has(self.ttl) && has(self.expirationTime))",
      "message": "write ttl (from creation) or expirationTime (a point in time), not both"},
     {"rule": "(has(self.target) && has(self.target.name)) == (has(oldSelf.target) && has(oldSelf.target.name)) && (!has(self.target) || !has(self.target.name) || self.target.name == oldSelf.target.name)",
-     "message": "target.name is immutable: workloads refer to it; create another ScopedSecret with the new name and delete this one"}
+     "message": "target.name is immutable: workloads refer to it; create another ScopedSecret with the new name and delete this one"},
+    {"rule": "!has(self.rotation) || ((has(self.data) && size(self.data) > 0) ? (self.data.all(d, d.remoteRef.key == self.data[0].remoteRef.key) && (!has(self.dataFrom) || self.dataFrom.all(d, d.remoteRef.key == self.data[0].remoteRef.key))) : (!has(self.dataFrom) || self.dataFrom.all(d, d.remoteRef.key == self.dataFrom[0].remoteRef.key)))",
+     "message": "a ScopedSecret that rotates has exactly one remote key: write a ScopedSecret of its own for each key"},
+    {"rule": "!has(self.rotation) || ((!has(self.data) || self.data.all(d, !has(d.remoteRef.versionId) && (!has(d.remoteRef.versionStage) || d.remoteRef.versionStage == 'AWSCURRENT'))) && (!has(self.dataFrom) || self.dataFrom.all(d, !has(d.remoteRef.versionId) && (!has(d.remoteRef.versionStage) || d.remoteRef.versionStage == 'AWSCURRENT'))))",
+     "message": "a pinned version does not rotate: remove versionId and versionStage, or rotation"},
+    {"rule": "!has(self.rotation) || !has(self.target) || !has(self.target.immutable) || !self.target.immutable",
+     "message": "an immutable Secret cannot take a new value: remove target.immutable, or rotation"}
 ]))]
 pub struct ScopedSecretSpec {
     /// The ScopedSecretStore that holds the remote keys.
@@ -72,6 +80,10 @@ pub struct ScopedSecretSpec {
     /// What becomes of the Secret when this object is deleted. Retain needs a policy with allowRetain. Default: Delete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,
+    /// When the one remote key gets a new value, and who makes it. Needs the policy's action Rotate or Generate. Default: the
+    /// operator never rotates it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<Rotation>,
 }
 
 /// A ScopedSecretStore, by name.
@@ -231,7 +243,7 @@ pub enum DeletionPolicy {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ScopedSecretStatus {
-    /// Ready, Authorized, Synced, Unique; Reconciling, Stalled and Expired only while true.
+    /// Ready, Authorized, Synced, Unique, and Rotated where spec.rotation is set; Reconciling, Stalled and Expired only while true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions_schema")]
     pub conditions: Vec<Condition>,
@@ -260,6 +272,14 @@ pub struct ScopedSecretStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "time_schema")]
     pub last_change_time: Option<Time>,
+    /// When the key is rotated next by its schedule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "time_schema")]
+    pub next_rotation_time: Option<Time>,
+    /// When the key was last rotated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "time_schema")]
+    pub last_rotation_time: Option<Time>,
 }
 
 /// A Secret by name.

@@ -11,13 +11,14 @@ use crate::segmentation::seal::SealKeys;
 use crate::segmentation::violation::Violation;
 use crate::segmentation::world::ObjectName;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::record::{Happening, Record};
 use jiff::Timestamp;
 use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 
 /// Something to reconcile.
@@ -50,12 +51,18 @@ pub struct Nature {
     pub now: Box<dyn Fn() -> Timestamp + Send + Sync>,
     /// Fills with random bytes; false if it cannot.
     pub random: Random,
+    /// How often a leader looks after the seal key and what has ended: timers run by another clock than ends.
+    pub housekeeping: Duration,
 }
 
 impl Nature {
     /// The machine's own.
     pub fn real() -> Self {
-        Self { now: Box::new(Timestamp::now), random: Box::new(|bytes| aws_lc_rs::rand::fill(bytes).is_ok()) }
+        Self {
+            now: Box::new(Timestamp::now),
+            random: Box::new(|bytes| aws_lc_rs::rand::fill(bytes).is_ok()),
+            housekeeping: Duration::from_secs(15),
+        }
     }
 }
 
@@ -86,7 +93,7 @@ pub struct Memory {
 }
 
 /// How long a count of withdrawals is good for.
-const RECOUNT: std::time::Duration = std::time::Duration::from_secs(10);
+const RECOUNT: Duration = Duration::from_secs(10);
 
 /// Which withdrawals are counted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -137,6 +144,8 @@ pub struct Context {
     pub grants_guarded: Mutex<super::grant::Look>,
     /// What was seen beside the scan, and when: it stays until the next one.
     pub sightings: Mutex<Vec<(Timestamp, Violation)>>,
+    /// What happened, for the log.
+    pub record: Record,
     /// The seal key.
     keys: RwLock<Option<Arc<SealKeys>>>,
 }
@@ -152,7 +161,14 @@ impl Context {
         leadership: Leadership,
         nature: Nature,
     ) -> Self {
+        let mut process = [0; 8];
+        if !(nature.random)(&mut process) {
+            // Two processes of one second would be taken for one, and each line of the second for one of the first.
+            process = (nature.now)().as_second().to_be_bytes();
+        }
+        let record = Record::new(process, reporter.instance.as_deref().unwrap_or_default());
         Self {
+            record,
             recorder: Recorder::new(client.clone(), reporter.clone()),
             reporter,
             client,
@@ -201,8 +217,14 @@ impl Context {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Writes down that something happened.
+    pub fn record(&self, happening: Happening) {
+        self.record.write(self.now(), happening);
+    }
+
     /// Takes a seal key into use.
     pub fn use_keys(&self, keys: SealKeys) {
+        self.record.use_keys(&keys, self.now());
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(keys));
     }
 

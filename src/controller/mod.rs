@@ -57,9 +57,6 @@ pub async fn run(cx: Arc<Context>) {
     tokio::join!(work(cx.clone(), Lane::Urgent, failures.clone()), work(cx.clone(), Lane::Routine, failures),);
 }
 
-/// How often a leader looks after the seal key, the ends of exceptions, and counts claims.
-const HOUSEKEEPING: Duration = Duration::from_secs(15);
-
 /// What a leader does beside the queue, whenever it leads: looks at everything once, then keeps house.
 pub async fn lead(cx: &Context, mut leadership: Leadership, seal_key_max_age: Duration) {
     loop {
@@ -83,7 +80,7 @@ pub async fn lead(cx: &Context, mut leadership: Leadership, seal_key_max_age: Du
             tokio::select! {
                 // Lost, and perhaps regained: what was queued meanwhile is gone.
                 () = changed.changed() => break,
-                () = tokio::time::sleep(HOUSEKEEPING) => {}
+                () = tokio::time::sleep(cx.nature.housekeeping) => {}
             }
         }
         cx.reigns.store(false, Ordering::Release);

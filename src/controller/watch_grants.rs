@@ -13,7 +13,8 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::runtime::{WatchStreamExt, watcher::Config};
 use std::collections::BTreeSet;
 
-type Stored<'a> = (&'a dyn Fn(&Lent) -> bool, &'a dyn Fn(&ObjectName, Option<&str>));
+/// Whether something of a kind is known under a handle.
+type Stored = fn(&Lent) -> bool;
 
 /// SecretGrants.
 pub(super) async fn grants<S>(cx: &Context, stream: S, synced: impl Fn())
@@ -23,7 +24,7 @@ where
     let name = |object: &DynamicObject| Some((grant::handle_of(&object.metadata)?, None));
     let put = |object: &DynamicObject, view| grant::observe(cx, object, view);
     let gone = |handle: &ObjectName, _: Option<&str>| grant::gone(cx, handle);
-    keep(cx, "SecretGrant", stream, name, put, (&|lent: &Lent| lent.grant.is_some(), &gone), synced).await;
+    keep(cx, "SecretGrant", stream, name, put, |lent| lent.grant.is_some(), gone, synced).await;
 }
 
 fn ours() -> Config {
@@ -36,7 +37,7 @@ pub(super) async fn roles(cx: &Context, synced: impl Fn()) {
     let name = |object: &Role| Some((object_name(&object.metadata)?, object.metadata.uid.clone()));
     let put = |object: &Role, view| grant::observe_role(cx, object, view);
     let gone = |handle: &ObjectName, uid: Option<&str>| grant::role_gone(cx, handle, uid);
-    keep(cx, "Role of a grant", stream, name, put, (&|lent: &Lent| lent.role.is_some(), &gone), synced).await;
+    keep(cx, "Role of a grant", stream, name, put, |lent| lent.role.is_some(), gone, synced).await;
 }
 
 /// The RoleBindings of grants.
@@ -45,7 +46,7 @@ pub(super) async fn bindings(cx: &Context, synced: impl Fn()) {
     let name = |object: &RoleBinding| Some((object_name(&object.metadata)?, object.metadata.uid.clone()));
     let put = |object: &RoleBinding, view| grant::observe_binding(cx, object, view);
     let gone = |handle: &ObjectName, uid: Option<&str>| grant::binding_gone(cx, handle, uid);
-    keep(cx, "RoleBinding of a grant", stream, name, put, (&|lent: &Lent| lent.binding.is_some(), &gone), synced).await;
+    keep(cx, "RoleBinding of a grant", stream, name, put, |lent| lent.binding.is_some(), gone, synced).await;
 }
 
 /// Keeps the index as a watch sees it. What a full listing no longer has is gone.
@@ -55,7 +56,8 @@ async fn keep<K: Clone, S>(
     stream: S,
     name: impl Fn(&K) -> Option<(ObjectName, Option<String>)>,
     put: impl Fn(&K, View),
-    (stored, gone): Stored<'_>,
+    stored: Stored,
+    gone: impl Fn(&ObjectName, Option<&str>),
     synced: impl Fn(),
 ) where
     S: Stream<Item = Result<Event<K>, watcher::Error>>,

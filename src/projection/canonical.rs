@@ -71,6 +71,8 @@ pub fn spec_bytes(spec: &ScopedSecretSpec) -> Vec<u8> {
         deletion_policy: _,
         ttl: _,
         expiration_time: _,
+        // What it adds is decided at each write, and kept in the seal.
+        rotation: _,
     } = spec;
     let mut out = Canonical::default();
     out.text("scopedsecrets.io/spec/v1");

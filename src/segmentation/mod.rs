@@ -19,6 +19,7 @@ pub mod policy;
 pub mod references;
 pub mod replication;
 pub mod revoked;
+pub mod rotated;
 pub mod seal;
 pub mod second;
 pub mod segment;

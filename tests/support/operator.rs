@@ -1,6 +1,7 @@
 //! The operator as a user runs it: the built binary, with exactly the permissions of `deploy/`.
 
 use super::cluster::Cluster;
+use super::inside::Inside;
 use super::wait::eventually;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -20,9 +21,7 @@ pub const USER: &str = "system:serviceaccount:scoped-secrets:scoped-secrets";
 
 /// A running operator; killed when dropped.
 pub struct Operator {
-    child: Child,
-    /// Ends the operator when this process ends, however it does: one in a static is never dropped.
-    watchdog: Child,
+    process: Process,
     /// Everything it has logged, at trace level.
     pub log: PathBuf,
     /// Where /metrics is.
@@ -31,6 +30,47 @@ pub struct Operator {
     pub webhook: String,
     /// Its token's id, by which the audit log tells replicas apart.
     pub credential: String,
+}
+
+enum Process {
+    /// The built binary. The watchdog ends it when this process ends, however it does: one in a static is never dropped.
+    Child { child: Child, watchdog: Child },
+    /// In this process.
+    Inside(Inside),
+}
+
+/// What an operator is started with.
+pub(super) struct Started {
+    pub(super) log: PathBuf,
+    pub(super) kubeconfig: PathBuf,
+    pub(super) flags: Vec<String>,
+    metrics: String,
+    webhook: String,
+    credential: String,
+}
+
+impl Started {
+    /// Free ports, a log of its own, and a token of the operator's ServiceAccount.
+    pub(super) fn prepare(cluster: &Cluster) -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let (webhook, metrics) = (format!("127.0.0.1:{}", free_port()), format!("127.0.0.1:{}", free_port()));
+        let (kubeconfig, credential) = kubeconfig(cluster, number);
+        let name = format!("operator-{number}");
+        let url = format!("https://{webhook}");
+        let flags = [
+            ["--webhook-address", &webhook],
+            ["--metrics-address", &metrics],
+            ["--webhook-url", &url],
+            ["--pod-name", &name],
+            ["--lease-duration", "4s"],
+            ["--lease-renew-deadline", "3s"],
+            ["--lease-retry", "1s"],
+        ];
+        let flags = flags.concat().into_iter().map(str::to_owned).collect();
+        let log = cluster.dir.join(format!("{name}.log"));
+        Self { log, kubeconfig, flags, metrics, webhook, credential }
+    }
 }
 
 /// Applies `deploy/` without pods: CRDs, permissions, the webhook's registration, and the rules that the API server keeps,
@@ -112,39 +152,13 @@ impl Operator {
 
     /// Starts one without waiting.
     pub fn launch(cluster: &Cluster, arguments: &[&str]) -> Self {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let log = cluster.dir.join(format!("operator-{number}.log"));
-        let (webhook, metrics) = (free_port(), free_port());
-        let (kubeconfig, credential) = kubeconfig(cluster, number);
-        let file = File::create(&log).expect("the cluster's folder can be written");
+        let started = Started::prepare(cluster);
+        let file = File::create(&started.log).expect("the cluster's folder can be written");
         let child = Command::new(env!("CARGO_BIN_EXE_scoped-secrets"))
-            .args([
-                "--webhook-address",
-                &format!("127.0.0.1:{webhook}"),
-                "--metrics-address",
-                &format!("127.0.0.1:{metrics}"),
-            ])
-            .args([
-                "--webhook-url",
-                &format!("https://127.0.0.1:{webhook}"),
-                "--log-format",
-                "json",
-                "--log-level",
-                "trace",
-            ])
-            .args([
-                "--pod-name",
-                &format!("operator-{number}"),
-                "--lease-duration",
-                "4s",
-                "--lease-renew-deadline",
-                "3s",
-                "--lease-retry",
-                "1s",
-            ])
+            .args(&started.flags)
+            .args(["--log-format", "json", "--log-level", "trace"])
             .args(arguments)
-            .env("KUBECONFIG", kubeconfig)
+            .env("KUBECONFIG", &started.kubeconfig)
             .env("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
             .env("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI-ambient-EXAMPLEKEY")
             .env("AWS_EC2_METADATA_DISABLED", "true")
@@ -161,13 +175,29 @@ impl Operator {
             .stderr(Stdio::null())
             .spawn()
             .expect("sh is part of every POSIX system");
-        let (metrics, webhook) = (format!("127.0.0.1:{metrics}"), format!("127.0.0.1:{webhook}"));
-        Self { child, watchdog, log, metrics, webhook, credential }
+        Self::new(started, Process::Child { child, watchdog })
+    }
+
+    fn new(started: Started, process: Process) -> Self {
+        let Started { log, metrics, webhook, credential, .. } = started;
+        Self { process, log, metrics, webhook, credential }
+    }
+
+    pub(super) fn from_inside(started: Started, inside: Inside) -> Self {
+        Self::new(started, Process::Inside(inside))
+    }
+
+    /// The binary's process id.
+    fn id(&self) -> u32 {
+        match &self.process {
+            Process::Child { child, .. } => child.id(),
+            Process::Inside(_) => panic!("it is no process of its own"),
+        }
     }
 
     /// Bytes of memory of its own that it has (Linux: RssAnon).
     pub fn memory(&self) -> usize {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("it runs");
         let line = status.lines().find_map(|l| l.strip_prefix("RssAnon:")).expect("Linux tells");
         line.trim().trim_end_matches("kB").trim().parse::<usize>().expect("a number") * 1024
     }
@@ -206,7 +236,7 @@ impl Operator {
     }
 
     fn signal(&self, signal: &str) {
-        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
+        let sent = Command::new("kill").args([signal, &self.id().to_string()]).status();
         assert!(sent.is_ok_and(|s| s.success()), "kill is part of every POSIX system");
     }
 
@@ -224,26 +254,30 @@ impl Operator {
     pub fn terminate(mut self) -> Duration {
         let asked = std::time::Instant::now();
         self.signal("-TERM");
-        self.dismiss_watchdog();
-        let ended = self.child.wait().expect("it is our child");
+        let Process::Child { child, watchdog } = &mut self.process else { panic!("it is no process of its own") };
+        dismiss(watchdog);
+        let ended = child.wait().expect("it is our child");
         assert!(ended.success(), "{ended}: {}", self.logged());
         asked.elapsed()
     }
 }
 
-impl Operator {
-    /// Before its operator is waited for: after that the process id may be somebody else's.
-    fn dismiss_watchdog(&mut self) {
-        let _ = self.watchdog.kill();
-        let _ = self.watchdog.wait();
-    }
+/// Before its operator is waited for: after that the process id may be somebody else's.
+fn dismiss(watchdog: &mut Child) {
+    let _ = watchdog.kill();
+    let _ = watchdog.wait();
 }
 
 impl Drop for Operator {
     fn drop(&mut self) {
-        self.dismiss_watchdog();
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        match &mut self.process {
+            Process::Child { child, watchdog } => {
+                dismiss(watchdog);
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+            Process::Inside(inside) => inside.end(),
+        }
     }
 }
 

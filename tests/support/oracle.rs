@@ -29,8 +29,13 @@ pub fn all_is_well(cluster: &Cluster, operator: &Operator) {
 
 /// Waits until the cluster is at rest with every guarantee kept; ends the test with the breaches otherwise.
 pub fn guarantees_hold(cluster: &Cluster) {
+    guarantees_hold_at(cluster, Timestamp::now);
+}
+
+/// By another clock.
+pub fn guarantees_hold_at(cluster: &Cluster, now: impl Fn() -> Timestamp) {
     eventually("every guarantee holds", Duration::from_secs(20), || {
-        let found = observe(cluster);
+        let found = observe(cluster, now());
         if found.is_empty() { Ok(()) } else { Err(format!("{found:#?}")) }
     });
 }
@@ -40,7 +45,7 @@ fn list<K: DeserializeOwned>(cluster: &Cluster, kind: &str, parameters: &str) ->
     items.into_iter().map(|item| serde_json::from_value(item).expect("our kind")).collect()
 }
 
-fn observe(cluster: &Cluster) -> Vec<Breach> {
+fn observe(cluster: &Cluster, now: Timestamp) -> Vec<Breach> {
     let key = cluster.get_json("secret", NAMESPACE, "scoped-secrets-keys").expect("the seal key");
     let key: Secret = serde_json::from_value(key).expect("a Secret");
     let keys = SealKeys::from_stored(&key.data.expect("data")["generations"].0).expect("the seal key");
@@ -128,5 +133,5 @@ fn observe(cluster: &Cluster) -> Vec<Breach> {
                 .collect(),
         })
         .collect();
-    breaches(&world, &managed, &told, Timestamp::now())
+    breaches(&world, &managed, &told, now)
 }

@@ -11,6 +11,15 @@ pub const SOON: Duration = Duration::from_secs(30);
 /// Namespaces `payments-prod`, `payments-staging`, `billing-prod` and `plain` (without labels), the store `aws`, and the
 /// policy `tenants` (keys below TENANT/ENVIRONMENT).
 pub fn set_up(cluster: &Cluster, endpoint: &str) {
+    set_up_by(cluster, &store("aws", endpoint));
+}
+
+/// The same for an operator inside the test's process, which has no credentials of its own.
+pub fn set_up_inside(cluster: &Cluster, endpoint: &str) {
+    set_up_by(cluster, &keyed_store("aws", endpoint));
+}
+
+fn set_up_by(cluster: &Cluster, store: &str) {
     for (namespace, labels) in [
         ("payments-prod", "{tenant: payments, environment: prod}"),
         ("payments-staging", "{tenant: payments, environment: staging}"),
@@ -22,7 +31,7 @@ pub fn set_up(cluster: &Cluster, endpoint: &str) {
             &format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {namespace}, labels: {labels}}}\n"),
         );
     }
-    apply(cluster, &store("aws", endpoint));
+    apply(cluster, store);
     apply(cluster, POLICY);
     eventually("the store is ready", SOON, || ready(cluster, "scopedsecretstore", None, "aws"));
     eventually("the policy is ready", SOON, || ready(cluster, "segmentationpolicy", None, "tenants"));
@@ -32,6 +41,15 @@ pub fn set_up(cluster: &Cluster, endpoint: &str) {
 pub fn store(name: &str, endpoint: &str) -> String {
     format!(
         "apiVersion: scopedsecrets.io/v1alpha1\nkind: ScopedSecretStore\nmetadata: {{name: {name}}}\nspec: {{aws: {{region: eu-west-1, endpoint: \"{endpoint}\", auth: {{}}}}}}\n"
+    )
+}
+
+/// A store whose credentials are in a Secret of the operator's namespace, and that Secret.
+pub fn keyed_store(name: &str, endpoint: &str) -> String {
+    let store =
+        store(name, endpoint).replace("auth: {}", &format!("auth: {{secretRef: {{name: {name}-credentials}}}}"));
+    format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}-credentials, namespace: scoped-secrets}}\nstringData: {{accessKeyId: AKIAIOSFODNN7EXAMPLE, secretAccessKey: canary-of-the-store-kX9mQ2vL8nR5}}\n---\n{store}"
     )
 }
 

@@ -229,14 +229,9 @@ fn observe_claim(index: &Index, name: &ObjectName, now: Timestamp) -> Option<Cla
             Authorised::Refused(refusal) => Standing::Refused(refusal.reason),
             Authorised::Undecided(_) => Standing::Undecided,
         },
-        rotates: rotates(&spec),
+        rotates: spec.rotation.is_some(),
         revoked: revoked.map(|revocation| revocation.created).max(),
     })
-}
-
-/// Whether a ScopedSecret says how its value is rotated. No spec can yet: a grant with rotateAfter is refused.
-fn rotates(_: &ScopedSecretSpec) -> bool {
-    false
 }
 
 /// Looks at what belongs to one grant, and brings it to where it ought to be. The leader's.

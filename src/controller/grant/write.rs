@@ -4,6 +4,8 @@ use super::known::{Binding, Grant, Lent, Role, controller};
 use super::plan::{self, Guarded, Observed, Step, Verdict};
 use super::status::{self, Done};
 use super::{gone, guarded, is_labelled, limits, observe, observe_binding, observe_claim, observe_role};
+use crate::admission::rules::grants::RULE;
+use crate::api::reason::Nature;
 use crate::api::secret_grant::{GrantSubjectKind, SecretGrantSpec};
 use crate::api::{
     FIELD_MANAGER, GRANT_ANNOTATION, GRANT_UID_ANNOTATION, GRANTED_ANNOTATION, GRANTED_TO_ANNOTATION, GROUP,
@@ -11,10 +13,14 @@ use crate::api::{
 };
 use crate::controller::context::{Context, Job};
 use crate::controller::events::{self, Told};
+use crate::controller::queue::Lane;
 use crate::controller::store::brief;
 use crate::controller::watch::View;
+use crate::rotation::slot::Trigger;
+use crate::rotation::triggers::State;
 use crate::segmentation::violation::ObjectRef;
 use crate::segmentation::world::ObjectName;
+use crate::telemetry::record::{Happening, What};
 use jiff::Timestamp;
 use k8s_openapi::api::rbac::v1;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
@@ -133,7 +139,8 @@ impl Work<'_> {
         match verdict {
             Verdict::Open | Verdict::Closed(..) => end.map(until),
             Verdict::Unknown(..) => Some(end.map_or(LATER, until).min(LATER)),
-            Verdict::Over(..) => None,
+            // What is owed and was not taken is asked for again.
+            Verdict::Over(..) => self.lent.role.as_ref().map(|_| LATER),
         }
     }
 
@@ -225,7 +232,34 @@ impl Work<'_> {
                 self.lent.binding = Some(Binding::of(&written));
                 self.tell_granted().await;
             }
-            Step::Rotate => {}
+            Step::Rotate => self.rotate().await?,
+        }
+        Ok(())
+    }
+
+    /// Asks for the rotation that is owed; once it was made, the Role goes, and the debt with it. Which one it is follows from
+    /// the grant's uid, so that whoever comes after a crash asks for the same.
+    async fn rotate(&mut self) -> Result<(), Trouble> {
+        let Some((claim, uid)) = self.lent.role.as_ref().and_then(|r| Some((r.claim.clone()?, r.grant_uid.clone())))
+        else {
+            return Ok(());
+        };
+        let claim = ObjectName { namespace: self.handle.namespace.clone(), name: claim };
+        let trigger = Trigger::Grant(uid);
+        let state = self.cx.index().triggers.state(&claim, &trigger);
+        match state {
+            Some(State::Done) => {
+                let Some(role) = self.lent.role.take() else { return Ok(()) };
+                delete(&self.api::<v1::Role>(), &self.handle.name, &role.uid, &role.resource_version).await?;
+                super::role_gone(self.cx, self.handle, Some(&role.uid));
+                self.cx.index_mut().triggers.remove(&claim, &trigger);
+            }
+            Some(State::Pending) => {}
+            None => {
+                if self.cx.index_mut().triggers.add(&claim, trigger) {
+                    self.cx.queue.add(Job::Claim(claim), Lane::Urgent);
+                }
+            }
         }
         Ok(())
     }
@@ -303,6 +337,13 @@ impl Work<'_> {
         }
         let Some(spec) = &grant.spec else { return Ok(()) };
         let written = self.write_status(&grant, spec, &status).await?;
+        if let Verdict::Closed(reason, _) = verdict
+            && reason.nature() == Nature::Refused
+            && grant.status.reason != status.reason
+        {
+            let subject = spec.subject.to_string();
+            self.record(What::GrantRefused, &subject, |happening| happening.rule(RULE).reason(*reason));
+        }
         observe(self.cx, &written, View::Newest);
         self.lent.grant = Some(Grant::of(&written));
         Ok(())
@@ -337,6 +378,10 @@ impl Work<'_> {
         let spec = self.lent.grant.as_ref().and_then(|grant| grant.spec.as_ref());
         let (Some(grant), Some(spec)) = (self.grant_name(), spec) else { return };
         let text = format!("{} may read the Secret{until} (SecretGrant {grant:?})", spec.subject);
+        self.record(What::Granted, &spec.subject.to_string(), |happening| match self.with_observed(plan::term) {
+            Some((_, end)) => happening.until(end),
+            None => happening,
+        });
         self.tell(Reason::Granted, &text).await;
     }
 
@@ -344,8 +389,14 @@ impl Work<'_> {
         self.told = true;
         let (Verdict::Closed(reason, why) | Verdict::Over(reason, why)) = verdict else { return };
         let who = subject.unwrap_or_else(|| "its subject".to_owned());
+        self.record(What::GrantEnded, &who, |happening| happening.reason(*reason));
         let grant = self.grant_name().map(|name| format!(" (SecretGrant {name:?})")).unwrap_or_default();
         self.tell(Reason::GrantEnded, &format!("{who} may no longer read the Secret{grant}: {reason}: {why}")).await;
+    }
+
+    fn record(&self, what: What, subject: &str, more: impl FnOnce(Happening) -> Happening) {
+        let grant = ObjectName::new(&self.handle.namespace, &self.grant_name().unwrap_or_default());
+        self.cx.record(more(Happening::of(what).on("SecretGrant", &grant).to(subject)));
     }
 
     /// Events on the ScopedSecret and, while it is there, on the grant.

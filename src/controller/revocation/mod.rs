@@ -22,6 +22,7 @@ use crate::segmentation::key::{CanonicalKey, RemoteKey};
 use crate::segmentation::revoked::{Meant, Revocation, meant};
 use crate::segmentation::violation::ObjectRef;
 use crate::segmentation::world::{Holding, KeyVersion, ObjectName};
+use crate::telemetry::record::{Happening, What};
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::{Api, ApiResource, DynamicObject, PostParams};
@@ -97,8 +98,11 @@ pub fn gone(cx: &Context, name: &str) {
     let mut index = cx.index_mut();
     let lifted = affected(&index, name);
     index.world.put_revocation(name, None);
-    index.revocations.remove(name);
+    let known = index.revocations.remove(name);
     drop(index);
+    if let Some(known) = known.filter(|_| cx.leads()) {
+        record(cx, What::RevocationLifted, name, &known);
+    }
     cx.retry(claims_among(lifted));
 }
 
@@ -277,6 +281,12 @@ async fn write(cx: &Context, name: &str, known: &Known, status: &KeyRevocationSt
     let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
     match api.replace_status(name, &params, &object).await {
         Ok(written) => {
+            if known.status.conditions.is_empty() {
+                record(cx, What::KeyRevoked, name, known);
+            }
+            if known.status.completion_time.is_none() && status.completion_time.is_some() {
+                record(cx, What::RevocationComplete, name, known);
+            }
             observe(cx, &written, View::Newest);
             true
         }
@@ -287,6 +297,12 @@ async fn write(cx: &Context, name: &str, known: &Known, status: &KeyRevocationSt
             false
         }
     }
+}
+
+/// Into the record, with the key as the KeyRevocation names it.
+fn record(cx: &Context, what: What, name: &str, known: &Known) {
+    let key = known.spec.get("key").and_then(|key| key.as_str()).unwrap_or_default();
+    cx.record(Happening::of(what).cluster("KeyRevocation", name).key(key));
 }
 
 /// One event when it is over.

@@ -4,6 +4,7 @@
 //! pure: `plan`, `status`, `draft`.
 
 pub mod draft;
+mod embedded;
 pub mod plan;
 mod report;
 pub mod status;
@@ -22,7 +23,7 @@ use super::store::brief;
 use crate::api::duration;
 use crate::api::{DEFAULT_REFRESH_INTERVAL, Reason, ScopedSecretSpec};
 use crate::projection;
-use crate::segmentation::authorize::{Retention, authorize, retention, shared_value};
+use crate::segmentation::authorize::{Retention, authorize, holds_foreign, retention, shared_value};
 use crate::segmentation::seal::{Digests, SealKeys};
 use crate::segmentation::second::Second;
 use crate::segmentation::verdict::Verdict;
@@ -321,8 +322,9 @@ impl Work<'_> {
     /// Whether what stands breaks the uniqueness of values: policies and labels may have changed since it was written.
     fn shares_a_value(&self, index: &Index, verdict: &Verdict, secret: Option<&SecretFacts>) -> bool {
         let (Verdict::Allowed(grant), Some(Ok(seal))) = (verdict, secret.map(|s| &s.seal)) else { return false };
-        let prints = seal.holding.fingerprints.iter();
-        shared_value(&self.secret_name(), &grant.keys, prints, &index.world, self.cx.now())
+        let (name, prints, now) = (self.secret_name(), seal.holding.fingerprints.iter(), self.cx.now());
+        shared_value(&name, &grant.keys, prints, &index.world, now)
+            || holds_foreign(&name, &seal.holding, &index.world, now)
     }
 
     /// The observation after a fetch: only what says whether there is anything to write.

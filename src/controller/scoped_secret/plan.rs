@@ -382,7 +382,7 @@ pub fn is_unchanged(o: &Observed<'_>, grant: &Grant, versions: &[KeyVersion]) ->
 pub fn value_shared() -> Failure {
     Failure::new(
         Reason::ValueShared,
-        "one of the values is also held in another segment, and the policy keeps a value inside one segment (rules.uniqueValues): store a credential of its own for this segment in the manager; what was projected before, if anything, stays",
+        "one of the values, or what stands inside one, is also held in another segment, and the policy keeps a value inside one segment (rules.uniqueValues): store a credential of its own for this segment in the manager; what was projected before, if anything, stays",
     )
 }
 

@@ -69,6 +69,7 @@ fn secret() -> SecretFacts {
         content: digests("content").current(),
         ignore: digests("ignore").current(),
         refresh_at: None,
+        rotation: None,
     };
     SecretFacts {
         uid: "uid-of-secret".into(),

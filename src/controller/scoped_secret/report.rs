@@ -15,6 +15,7 @@ use crate::segmentation::seal::SealRecord;
 use crate::segmentation::verdict::Refusal;
 use crate::segmentation::violation::ObjectRef;
 use crate::segmentation::world::{Holding, KeyVersion, ObjectName};
+use crate::telemetry::record::{Happening, What};
 use jiff::{SignedDuration, Timestamp};
 use kube::api::DynamicObject;
 use kube::runtime::events::EventType;
@@ -174,10 +175,23 @@ impl Work<'_> {
             return;
         }
         if write_status(self.cx, &self.name, &self.record, &new).await {
+            self.record_refusal(&old, &new, now);
             for (good, reason, message) in status::transitions(&old, &new) {
                 let kind = if good { EventType::Normal } else { EventType::Warning };
                 publish(self.cx, &self.name, &self.record, kind, reason, message).await;
             }
+        }
+    }
+
+    /// Into the record, once: that policy does not allow it what it asks for.
+    fn record_refusal(&self, old: &ScopedSecretStatus, new: &ScopedSecretStatus, now: Timestamp) {
+        let refused = |status: &ScopedSecretStatus| {
+            let authorized = status.conditions.iter().find(|c| c.type_ == "Authorized" && c.status == "False");
+            authorized.and_then(|c| Reason::from_text(&c.reason))
+        };
+        if let Some(reason) = refused(new).filter(|reason| refused(old) != Some(*reason)) {
+            let claim = Happening::of(What::ClaimRefused).on("ScopedSecret", &self.name);
+            self.cx.record.deny(now, claim.rule("Claims").reason(reason));
         }
     }
 

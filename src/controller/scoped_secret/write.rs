@@ -1,6 +1,7 @@
 //! From an allowed claim to a written Secret: fetch, check, reserve, create or replace.
 
 use super::draft::{self, Draft};
+use super::embedded::Embedded;
 use super::plan::{Content, Failure, Mend, Ownership, ownership, value_shared};
 use super::{Work, not_leading, write_failed};
 use crate::api::{FIELD_MANAGER, Reason, SEAL_ANNOTATION};
@@ -11,7 +12,7 @@ use crate::controller::revocation;
 use crate::controller::store::brief;
 use crate::projection;
 use crate::provider::{Answer, Ask, VersionRef};
-use crate::segmentation::authorize::{authorize, shared_value};
+use crate::segmentation::authorize::{authorize, foreign_within, shared_value};
 use crate::segmentation::key::CanonicalKey;
 use crate::segmentation::seal::{Print, SealRecord};
 use crate::segmentation::verdict::{AuthorisedKey, Grant, Verdict};
@@ -157,9 +158,10 @@ impl Work<'_> {
             Failure::new(Reason::SecretTooLarge, text)
         })?;
         let old_seal = standing.as_ref().and_then(|s| s.seal.as_ref().ok().cloned());
+        let embedded = self.embedded(&projection, &prints.hard, standing.as_ref(), &versions).await?;
         let contents = draft::content_digests(&self.spec, &projection, &self.keys);
         let (fingerprints, mut marks) = self.keys.sealed_prints(&prints.hard);
-        marks.weak = prints.weak.into();
+        (marks.weak, marks.within) = (prints.weak.into(), embedded.remembered());
         let holding = Holding {
             claim: self.name.name.clone(),
             held_since: draft::held_since(old_seal.as_deref().map(|seal| &*seal.holding), &versions, self.cx.now()),
@@ -181,7 +183,7 @@ impl Work<'_> {
         };
         let same_content = old_seal.as_deref().is_some_and(|old| contents.contains(&old.content));
         let drifted = content == Content::Drifted;
-        let before = self.reserve(grant, &prints.hard, &record)?;
+        let before = self.reserve(grant, &prints.hard, &embedded, &record)?;
         let draft = Draft {
             secret: &secret_name,
             claim: &self.name.name,
@@ -293,7 +295,13 @@ impl Work<'_> {
 
     /// Takes the values' fingerprints into the index before they are written, unless another segment holds one: two
     /// writers in flight cannot both win. What the Secret held before.
-    fn reserve(&self, grant: &Grant, prints: &[Print], record: &SealRecord) -> Result<Option<Arc<Holding>>, Failure> {
+    fn reserve(
+        &self,
+        grant: &Grant,
+        prints: &[Print],
+        embedded: &Embedded<'_>,
+        record: &SealRecord,
+    ) -> Result<Option<Arc<Holding>>, Failure> {
         let secret_name = self.secret_name();
         let mut index = self.cx.index_mut();
         if shared_value(
@@ -304,6 +312,10 @@ impl Work<'_> {
             self.cx.now(),
         ) {
             return Err(value_shared());
+        }
+        let foreign = foreign_within(&secret_name, &record.holding, embedded.prints(), &index.world, self.cx.now());
+        if let Some(print) = foreign.first() {
+            return Err(embedded.refusal(print, &self.spec));
         }
         Ok(index.reserve(&secret_name, record.holding.clone()))
     }

@@ -1,0 +1,306 @@
+//! The operator inside the test's process: its clock is the test's, and it can be killed before and after any write.
+//!
+//! It is the same wiring as the binary's (`scoped_secrets::operator`), with the permissions of `deploy/` and nothing else. A
+//! kill is a crash: from that moment none of its requests goes out, no answer reaches it, and its runtime is taken away.
+
+use super::cluster::Cluster;
+use super::operator::{Operator, Started};
+use super::wait::eventually;
+use clap::Parser;
+use futures::future::{BoxFuture, pending};
+use http::{Method, Request, Response};
+use jiff::{SignedDuration, Timestamp};
+use kube::client::{Body, ClientBuilder};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use scoped_secrets::controller::context::Nature;
+use scoped_secrets::operator::{self, OperatorArgs, Surroundings};
+use scoped_secrets::telemetry::logs::{self, LogArgs, LogFormat};
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tower::{Layer, Service};
+
+/// The test's clock: the machine's, moved as the test likes.
+#[derive(Clone, Default)]
+pub struct Clock(Arc<Mutex<SignedDuration>>);
+
+impl Clock {
+    /// What it shows.
+    pub fn now(&self) -> Timestamp {
+        Timestamp::now() + *locked(&self.0)
+    }
+
+    /// How far it is ahead of the machine's.
+    pub fn moved(&self) -> SignedDuration {
+        *locked(&self.0)
+    }
+
+    /// Moves it; backwards if negative.
+    pub fn advance(&self, by: SignedDuration) {
+        let mut moved = locked(&self.0);
+        *moved = *moved + by;
+    }
+
+    fn nature(&self) -> Nature {
+        let clock = self.clone();
+        Nature { now: Box::new(move || clock.now()), housekeeping: Duration::from_millis(200), ..Nature::real() }
+    }
+}
+
+/// Which side of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// It never goes out.
+    Before,
+    /// It takes effect, and the operator never learns of it.
+    After,
+}
+
+/// Where an operator's writes pass: counts them, and kills it at one.
+#[derive(Clone, Default)]
+pub struct Gate(Arc<Doorway>);
+
+#[derive(Default)]
+struct Doorway {
+    state: Mutex<State>,
+    died: Condvar,
+    dead: AtomicBool,
+}
+
+#[derive(Default)]
+struct State {
+    writes: Vec<String>,
+    at: Option<(usize, Moment)>,
+}
+
+impl Gate {
+    /// One that kills its operator at the write of this number, from 0, reckoned from when it is [armed](Self::arm).
+    pub fn arm(&self, number: usize, moment: Moment) {
+        let mut state = locked(&self.0.state);
+        state.writes.clear();
+        state.at = Some((number, moment));
+    }
+
+    /// From now on writes are counted anew.
+    pub fn count(&self) {
+        locked(&self.0.state).writes.clear();
+    }
+
+    /// The writes that have passed: `PUT /api/v1/namespaces/payments-prod/secrets/orders-db`.
+    pub fn writes(&self) -> Vec<String> {
+        locked(&self.0.state).writes.clone()
+    }
+
+    /// How many of them were to objects of a kind.
+    pub fn count_of(&self, kind: &str) -> usize {
+        let part = format!("/{kind}");
+        self.writes().iter().filter(|write| write.contains(&format!("{part}/")) || write.ends_with(&part)).count()
+    }
+
+    /// Whether its operator was killed.
+    pub fn is_dead(&self) -> bool {
+        self.0.dead.load(Ordering::Acquire)
+    }
+
+    /// Kills its operator, from wherever: nothing goes in or out any more.
+    pub fn close(&self) {
+        self.0.dead.store(true, Ordering::Release);
+        self.0.died.notify_all();
+    }
+
+    /// Waits until its operator was killed; false if that took too long.
+    pub fn dies_within(&self, patience: Duration) -> bool {
+        let state = locked(&self.0.state);
+        let waited = self.0.died.wait_timeout_while(state, patience, |_| !self.is_dead());
+        drop(waited);
+        self.is_dead()
+    }
+
+    /// Notes a write about to be sent, or just done, and kills the operator if it is the one.
+    fn passes(&self, number: usize, moment: Moment) {
+        if locked(&self.0.state).at == Some((number, moment)) {
+            self.close();
+        }
+    }
+
+    /// Its number.
+    fn note(&self, request: &Request<Body>) -> usize {
+        let mut state = locked(&self.0.state);
+        state.writes.push(format!("{} {}", request.method(), request.uri().path()));
+        state.writes.len() - 1
+    }
+}
+
+/// Leases are the elector's: a process that dies there has not begun.
+fn is_write(request: &Request<Body>) -> bool {
+    ![Method::GET, Method::HEAD].contains(request.method()) && !request.uri().path().contains("/leases")
+}
+
+impl<S> Layer<S> for Gate {
+    type Service = Gated<S>;
+
+    fn layer(&self, inner: S) -> Gated<S> {
+        Gated { gate: self.clone(), inner }
+    }
+}
+
+/// A connection through a [`Gate`].
+#[derive(Clone)]
+pub struct Gated<S> {
+    gate: Gate,
+    inner: S,
+}
+
+impl<S, B> Service<Request<Body>> for Gated<S>
+where
+    S: Service<Request<Body>, Response = Response<B>>,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+    B: Send + 'static,
+{
+    type Response = Response<B>;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<Response<B>, S::Error>>;
+
+    fn poll_ready(&mut self, cx: &mut task::Context<'_>) -> task::Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let gate = self.gate.clone();
+        let write = is_write(&request).then(|| gate.note(&request));
+        write.inspect(|number| gate.passes(*number, Moment::Before));
+        if gate.is_dead() {
+            return Box::pin(pending());
+        }
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            let answer = answer.await;
+            write.inspect(|number| gate.passes(*number, Moment::After));
+            if gate.is_dead() { pending().await } else { answer }
+        })
+    }
+}
+
+/// A thread that runs an operator.
+pub struct Inside {
+    gate: Gate,
+    leave: Option<tokio::sync::oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Inside {
+    /// Crashes it.
+    pub fn end(&mut self) {
+        self.gate.close();
+        drop(self.leave.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+#[derive(Parser)]
+struct Flags {
+    #[command(flatten)]
+    operator: OperatorArgs,
+}
+
+impl Operator {
+    /// Starts one inside this process, by this clock and through this gate, and waits until it is ready.
+    pub fn inside(cluster: &Cluster, clock: &Clock, gate: &Gate) -> Self {
+        let operator = Self::launch_inside(cluster, clock, gate, &[]);
+        eventually("the operator is ready", Duration::from_secs(30), || operator.probe("/readyz"));
+        operator
+    }
+
+    /// Without waiting, and with more arguments.
+    pub fn launch_inside(cluster: &Cluster, clock: &Clock, gate: &Gate, arguments: &[&str]) -> Self {
+        let started = Started::prepare(cluster);
+        log_to(&started.log);
+        // Who died holding the lease is not waited for.
+        let lease = ["delete", "lease", "scoped-secrets", "-n", super::operator::NAMESPACE, "--ignore-not-found"];
+        cluster.kubectl(&lease);
+        let flags = started.flags.iter().map(String::as_str).chain(arguments.iter().copied());
+        let flags = Flags::try_parse_from(["scoped-secrets"].into_iter().chain(flags)).expect("the flags are right");
+        let (kubeconfig, clock, through) = (started.kubeconfig.clone(), clock.clone(), gate.clone());
+        let (leave, left) = tokio::sync::oneshot::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                let config = connection(&kubeconfig).await;
+                let connect = Box::new(move || connect(&config, &through));
+                let around = Surroundings { nature: clock.nature(), connect };
+                tokio::select! {
+                    ended = operator::run(flags.operator, around, pending()) => panic!("the operator ended: {ended:?}"),
+                    _ = left => {}
+                }
+            });
+            runtime.shutdown_background();
+        });
+        let inside = Inside { gate: gate.clone(), leave: Some(leave), thread: Some(thread) };
+        Self::from_inside(started, inside)
+    }
+}
+
+async fn connection(kubeconfig: &Path) -> Config {
+    let file = Kubeconfig::read_from(kubeconfig).expect("it was just written");
+    Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.expect("it was just written")
+}
+
+fn connect(config: &Config, gate: &Gate) -> Result<Client, kube::Error> {
+    Ok(ClientBuilder::try_from(config.clone())?.with_layer(gate).build())
+}
+
+/// The process has one subscriber; its lines go to the log of the operator that started last.
+fn log_to(log: &Path) {
+    static LINES: OnceLock<Lines> = OnceLock::new();
+    let file = File::create(log).expect("the cluster's folder can be written");
+    let lines = LINES.get_or_init(|| {
+        let lines = Lines(Arc::new(Mutex::new(None)));
+        let writer = lines.clone();
+        let level = LogArgs { log_format: LogFormat::Json, log_level: "trace".to_owned() };
+        logs::init_to(&level, move || writer.clone(), false).expect("nothing else logs here");
+        rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+        lines
+    });
+    *locked(&lines.0) = Some(file);
+}
+
+#[derive(Clone)]
+struct Lines(Arc<Mutex<Option<File>>>);
+
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        locked(&self.0).as_mut().map_or(Ok(line.len()), |file| file.write(line))
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits until a gate has seen no write for a while: what it was doing is done.
+pub fn settles(gate: &Gate) {
+    let (mut seen, mut since) = (gate.writes().len(), Instant::now());
+    let until = Instant::now() + Duration::from_secs(60);
+    while since.elapsed() < Duration::from_millis(800) {
+        assert!(Instant::now() < until, "the operator writes without end: {:?}", gate.writes());
+        std::thread::sleep(Duration::from_millis(50));
+        let now = gate.writes().len();
+        if now != seen {
+            (seen, since) = (now, Instant::now());
+        }
+    }
+}
