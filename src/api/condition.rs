@@ -16,7 +16,8 @@ pub enum ConditionType {
     Synced,
     /// No other segment holds the same value.
     Unique,
-    /// The last rotation is done, or none is due; there where the spec has one.
+    /// The last rotation is done, or none is due, and the consumers run with what the Secret holds; there where the spec has a
+    /// rotation, or restarts them.
     Rotated,
     /// Work is under way; it will be retried.
     Reconciling,

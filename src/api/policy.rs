@@ -237,6 +237,11 @@ pub struct Rules {
     /// Whether a ScopedSecret must name its consumers. Default: true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub require_consumers: Option<bool>,
+    /// How old the current version of a key may become, by the manager's date: `90d`, `720h`. Older is a violation, and takes
+    /// nothing away. Default: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32), extend("x-kubernetes-validations" = super::duration::validations("maxAge", None, 3650)))]
+    pub max_age: Option<String>,
     /// Secret types allowed beyond Opaque, tls, dockerconfigjson, basic-auth and ssh-auth.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "target_types_schema")]
@@ -481,6 +486,10 @@ pub struct EffectivePolicy {
     pub unique_values: EffectiveUniqueValues,
     /// Whether a ScopedSecret must name its consumers.
     pub require_consumers: bool,
+    /// How old the current version of a key may become; absent: as old as it likes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub max_age: Option<String>,
     /// Every Secret type that is allowed.
     #[schemars(schema_with = "effective_types_schema")]
     pub target_types: Vec<String>,

@@ -200,6 +200,14 @@ reasons! {
     Restored Fine: "A managed Secret had been changed or deleted and was put right.", "Somebody wrote to it past the guard.", "Change the ScopedSecret instead.";
     Updated Fine: "A new value was projected.", "The manager has a new version, or the spec changed.", "Nothing to do.";
 
+    // ---- restarts
+    Restarted Fine: "Every workload of a consumer runs with the value that the Secret holds.", "Nothing was to be restarted, or that is over.", "Nothing to do.";
+    RollingOut Waiting: "The Secret has a new value, and the workloads of its consumers are being restarted.", "spec.restart is Consumers, and the value has changed.", "Wait.";
+    RolloutWaits Waiting: "The Secret has a new value, and some workloads of its consumers are not restarted by themselves.", "A Deployment is paused, pods are replaced only when they are deleted (OnDelete, a partition), or somebody takes the annotation off again.", "Do what the message says of each workload, or leave it: pods that start later have the new value.";
+    RolloutStuck Waiting: "The Secret has a new value, and a workload that was restarted for it does not come to its end; some pods still run with the old value.", "Its new pods do not become available: they do not fit on a node, crash, or the new value does not work.", "kubectl rollout status and the events of the workload that the message names say why. It is looked at again by itself.";
+    MaxAgeExceeded Refused: "The current version of a key is older than the policy allows.", "It was not rotated in time: there is no rotation, or it fails.", "Store a new value under the key, or have it rotated (spec.rotation). Nothing is taken away for it.";
+    RestartNotAllowed Refused: "The Secret has a new value, and the operator may not restart workloads.", "That permission is off by default.", "Platform team: kubectl apply -f deploy/components/restart/rbac.yaml, or restart.enabled=true in the Helm chart. Else restart by kubectl rollout restart, or set spec.restart: None.";
+
     // ---- what the plugin finds: check
     CannotLook Refused: "Something could not be looked at, so nothing is said of it.", "RBAC does not let the reader of the plugin look at it.", "Ask for the verb and resource that the message names, or run the plugin as who has them.";
     KubernetesTooOld Refused: "The cluster is older than Kubernetes 1.30.", "ValidatingAdmissionPolicies with parameters are in admissionregistration.k8s.io/v1 from 1.30 on.", "Upgrade the cluster first.";

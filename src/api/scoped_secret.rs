@@ -37,6 +37,10 @@ use std::collections::BTreeMap;
      "message": "nothing is claimed: write at least one entry in data (one value) or dataFrom (every property of one key)"},
     {"rule": "!(has(self.ttl) && has(self.expirationTime))",
      "message": "write ttl (from creation) or expirationTime (a point in time), not both"},
+    {"rule": "!has(self.restart) || self.restart != 'Consumers' || (has(self.consumers) && size(self.consumers) > 0)",
+     "message": "restart: Consumers has nobody to restart: list the ServiceAccounts in consumers, or leave restart out"},
+    {"rule": "!has(self.restart) || self.restart != 'Consumers' || !has(self.target) || !has(self.target.immutable) || !self.target.immutable",
+     "message": "an immutable Secret never gets a new value, so that nobody would ever be restarted: write target.immutable: false, or leave restart out"},
     {"rule": "(has(self.target) && has(self.target.name)) == (has(oldSelf.target) && has(oldSelf.target.name)) && (!has(self.target) || !has(self.target.name) || self.target.name == oldSelf.target.name)",
      "message": "target.name is immutable: workloads refer to it; create another ScopedSecret with the new name and delete this one"},
     {"rule": "!has(self.rotation) || ((has(self.data) && size(self.data) > 0) ? (self.data.all(d, d.remoteRef.key == self.data[0].remoteRef.key) && (!has(self.dataFrom) || self.dataFrom.all(d, d.remoteRef.key == self.data[0].remoteRef.key))) : (!has(self.dataFrom) || self.dataFrom.all(d, d.remoteRef.key == self.dataFrom[0].remoteRef.key)))",
@@ -68,6 +72,11 @@ pub struct ScopedSecretSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), extend("x-kubernetes-validations" = duration::validations("refreshInterval", Some("only on change or on demand"), 365)))]
     pub refresh_interval: Option<String>,
+    /// What is restarted when the value changes: Consumers rolls the Deployments, StatefulSets and DaemonSets whose pods run under a
+    /// consumer and use the Secret, once a value. Jobs are left to finish. Needs the operator's permission to (off by default).
+    /// Default: None.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart: Option<RestartPolicy>,
     /// How long the claim lasts from its creation: `90s`, `12h` or whole days `30d`, at least 1s. At the end its Secret is
     /// taken away. Not with expirationTime. Default: no end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -239,11 +248,22 @@ pub enum DeletionPolicy {
     Retain,
 }
 
+/// What is restarted when the value of a Secret changes. Default: None.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RestartPolicy {
+    /// Nothing.
+    #[default]
+    None,
+    /// The workloads of the consumers that use it.
+    Consumers,
+}
+
 /// What the operator observed. It reports; nothing is decided from it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ScopedSecretStatus {
-    /// Ready, Authorized, Synced, Unique, and Rotated where spec.rotation is set; Reconciling, Stalled and Expired only while true.
+    /// Ready, Authorized, Synced, Unique; Rotated where spec.rotation is set or consumers are restarted; Reconciling, Stalled and
+    /// Expired only while true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions_schema")]
     pub conditions: Vec<Condition>,
@@ -331,6 +351,11 @@ impl ScopedSecretSpec {
     /// Whether the Secret is to be immutable.
     pub fn immutable(&self) -> bool {
         self.target.as_ref().and_then(|t| t.immutable).unwrap_or(false)
+    }
+
+    /// Whether its consumers are restarted when the value changes.
+    pub fn restarts(&self) -> bool {
+        self.restart == Some(RestartPolicy::Consumers) && !self.immutable() && !self.consumers.is_empty()
     }
 
     /// Whether the Secret outlives the ScopedSecret.

@@ -4,9 +4,11 @@ use super::guard::Guards;
 use super::index::{Index, Revision};
 use super::providers::Providers;
 use super::queue::{Lane, Queue};
+use super::restart::Restarts;
 use crate::api::Reason;
 use crate::leader::Leadership;
 use crate::segmentation::governed::Governed;
+use crate::segmentation::max_age::current_versions;
 use crate::segmentation::seal::SealKeys;
 use crate::segmentation::violation::Violation;
 use crate::segmentation::world::ObjectName;
@@ -38,6 +40,8 @@ pub enum Job {
     Revocation(String),
     /// What belongs to a SecretGrant: the name of its Role and RoleBinding.
     Grant(ObjectName),
+    /// The workloads of a namespace whose Secrets have a new value.
+    Restart(Arc<str>),
     /// The seal key.
     Key,
 }
@@ -142,6 +146,8 @@ pub struct Context {
     pub revoking: tokio::sync::Mutex<()>,
     /// Whether rule Grants is in force, as last looked at.
     pub grants_guarded: Mutex<super::grant::Look>,
+    /// What is known of restarts under way.
+    pub restarts: Restarts,
     /// What was seen beside the scan, and when: it stays until the next one.
     pub sightings: Mutex<Vec<(Timestamp, Violation)>>,
     /// What happened, for the log.
@@ -187,6 +193,7 @@ impl Context {
             pending: Mutex::default(),
             revoking: tokio::sync::Mutex::default(),
             grants_guarded: Mutex::default(),
+            restarts: Restarts::default(),
             sightings: Mutex::default(),
             keys: RwLock::default(),
         }
@@ -248,6 +255,8 @@ impl Context {
         }
         self.metrics.set_claims(&counts);
         let now = self.now();
+        let current = index.world.holdings().flat_map(|(_, held)| current_versions(held));
+        self.metrics.set_oldest_version(current.filter_map(|version| version.created).min().map(Timestamp::from));
         self.metrics.set_next_expiry(
             index.world.claims().filter_map(|claim| claim.ends).map(Timestamp::from).filter(|end| *end > now).min(),
         );

@@ -68,6 +68,7 @@ pub fn spec_bytes(spec: &ScopedSecretSpec) -> Vec<u8> {
         target,
         consumers: _,
         refresh_interval: _,
+        restart: _,
         deletion_policy: _,
         ttl: _,
         expiration_time: _,

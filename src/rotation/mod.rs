@@ -9,6 +9,7 @@
 //! A [slot](slot) is rotated once, however often the operator is killed: the version that its token names is the proof.
 
 pub mod generate;
+pub mod restart;
 pub mod schedule;
 pub mod slot;
 pub mod triggers;

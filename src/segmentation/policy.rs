@@ -5,7 +5,7 @@ use super::key::{CanonicalKey, RemoteKey};
 use super::pattern::{InvalidPattern, KeyPattern};
 use super::segment::Segment;
 use crate::api::NAMESPACE_NAME_LABEL;
-use crate::api::duration::{NotADuration, humanize, parse};
+use crate::api::duration::{self, NotADuration, humanize};
 use crate::api::policy::*;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,6 +52,8 @@ pub struct Policy {
     pub ignore: BTreeSet<String>,
     /// Whether consumers must be named.
     pub require_consumers: bool,
+    /// How old the current version of a key may become.
+    pub max_age: Option<MaxAge>,
     /// Types beyond the built-in ones.
     pub target_types: BTreeSet<String>,
     /// Whether Retain is allowed.
@@ -66,6 +68,15 @@ pub struct Policy {
     pub readers: Vec<Subject>,
     /// Rules lifted for a while.
     pub exceptions: Vec<Exception>,
+}
+
+/// How old a value may become; the strictest is the least.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MaxAge {
+    /// The time.
+    pub age: Duration,
+    /// As it is written.
+    pub text: String,
 }
 
 /// Keys of one store.
@@ -95,6 +106,8 @@ pub enum InvalidPolicy {
         "namespaceSelector uses the label {0:?}, which is not one of segment.labels nor kubernetes.io/metadata.name"
     )]
     SelectorNotASegmentLabel(String),
+    #[error("rules.maxAge: {0}")]
+    MaxAge(NotADuration),
     #[error("{place}: {why}")]
     Subject { place: &'static str, why: InvalidAccount },
     #[error("rules.grants.maxTTL: {0}")]
@@ -128,10 +141,12 @@ impl Policy {
         for excepted in spec.exceptions.iter().flat_map(|exception| &exception.subjects) {
             subject("exceptions", excepted)?;
         }
+        let max_age = rules.max_age.map(|text| Ok(MaxAge { age: duration::parse(&text)?, text }));
+        let max_age = max_age.transpose().map_err(InvalidPolicy::MaxAge)?;
         let unique = rules.unique_values.unwrap_or_default();
         let grants = rules.grants.unwrap_or_default();
         let max_grant =
-            grants.max_ttl.as_deref().map_or(Ok(DEFAULT_MAX_GRANT), parse).map_err(InvalidPolicy::MaxTtl)?;
+            grants.max_ttl.as_deref().map_or(Ok(DEFAULT_MAX_GRANT), duration::parse).map_err(InvalidPolicy::MaxTtl)?;
         Ok(Self {
             name: name.to_owned(),
             segment_labels,
@@ -145,6 +160,7 @@ impl Policy {
                 .ignore
                 .map_or_else(|| DEFAULT_IGNORE.map(String::from).into(), |list| list.into_iter().collect()),
             require_consumers: rules.require_consumers.unwrap_or(true),
+            max_age,
             target_types: rules.target_types.into_iter().collect(),
             allow_retain: rules.allow_retain.unwrap_or(false),
             max_grant,
@@ -165,6 +181,7 @@ impl Policy {
                 ignore: self.ignore.iter().cloned().collect(),
             },
             require_consumers: self.require_consumers,
+            max_age: self.max_age.as_ref().map(|limit| limit.text.clone()),
             target_types: BUILT_IN_TYPES
                 .iter()
                 .map(|t| (*t).to_owned())

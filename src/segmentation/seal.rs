@@ -9,6 +9,7 @@
 use super::copies::{MARKER_BYTES, Mark, Marker, Marks};
 use super::fingerprint::Fingerprint;
 use super::key::CanonicalKey;
+use super::restart::{Due, Restart};
 use super::rotated::Rotated;
 use super::second::Second;
 use super::world::{Holding, KeyVersion, ObjectName};
@@ -35,6 +36,8 @@ pub struct SealRecord {
     pub ignore: Digest,
     /// The refresh-at that was handled.
     pub refresh_at: Option<Box<str>>,
+    /// For which value its consumers are restarted, where they are.
+    pub restart: Option<Box<Restart>>,
     /// How far the rotations of its key are.
     pub rotation: Option<Box<Rotated>>,
 }
@@ -173,7 +176,11 @@ struct Wire {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     a: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    o: Option<Box<Rotated>>,
+    v: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    u: Option<(String, i64)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    q: Option<Box<Rotated>>,
 }
 
 const NONCE_LEN: usize = 12;
@@ -283,7 +290,12 @@ impl SealKeys {
             p: holding.pinned,
             t: holding.target_type.as_deref().map(str::to_owned),
             a: record.refresh_at.as_deref().map(str::to_owned),
-            o: record.rotation.clone(),
+            v: record.restart.as_ref().map(|restart| BASE64.encode(restart.data.0)),
+            u: record
+                .restart
+                .as_ref()
+                .and_then(|restart| restart.due.as_ref().map(|due| (due.token.to_string(), due.since.get()))),
+            q: record.rotation.clone(),
         };
         let mut sealed = serde_json::to_vec(&wire).map_err(|_| BrokenKeys::Crypto)?;
         let current = self.current();
@@ -326,6 +338,14 @@ impl SealKeys {
             fingerprints.chunks_exact(16).filter_map(|c| Some(Fingerprint(c.try_into().ok()?))).collect();
         let marks = BASE64.decode(&wire.m).map_err(|_| BrokenSeal::Invalid)?;
         let weak = BASE64.decode(&wire.w).map_err(|_| BrokenSeal::Invalid)?;
+        let due = wire.u.map(|(token, since)| Due {
+            token: token.into(),
+            since: Second::from_unix(since).unwrap_or(Timestamp::MAX.into()),
+        });
+        let restart = match wire.v {
+            Some(data) => Some(Restart { data: digest(&data)?, due }),
+            None => None,
+        };
         let within = BASE64.decode(&wire.o).map_err(|_| BrokenSeal::Invalid)?;
         let marks = Marks::from_sealed(generation.number, &marks, fingerprints.len());
         let holding = Holding {
@@ -346,7 +366,8 @@ impl SealKeys {
             content: digest(&wire.x)?,
             ignore: digest(&wire.i)?,
             refresh_at: wire.a.map(Into::into),
-            rotation: wire.o,
+            restart: restart.map(Box::new),
+            rotation: wire.q,
         })
     }
 
@@ -496,6 +517,10 @@ mod tests {
             content: keys(1).digest(b"content"),
             ignore: keys(1).digest(b"ignore"),
             refresh_at: Some("now".into()),
+            restart: Some(Box::new(Restart {
+                data: keys(1).digest(b"data"),
+                due: Second::from_unix(1_767_225_700).map(|since| Due { token: "v1".into(), since }),
+            })),
             rotation: None,
         }
     }

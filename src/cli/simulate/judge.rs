@@ -432,6 +432,7 @@ fn blamed(error: &InvalidPolicy, node: &Node) -> String {
         InvalidPolicy::SelectorNotASegmentLabel(_) => "spec.namespaceSelector".into(),
         InvalidPolicy::Subject { place, .. } => format!("spec.{place}"),
         InvalidPolicy::MaxTtl(_) => "spec.rules.grants.maxTTL".into(),
+        InvalidPolicy::MaxAge(_) => "spec.rules.maxAge".into(),
         InvalidPolicy::Pattern { entry, pattern, .. } => {
             let keys = node.get("spec").and_then(|s| s.get("allow")).and_then(Node::items);
             let keys = keys.and_then(|allow| allow.get(*entry)?.get("keys")?.items());

@@ -19,6 +19,7 @@ use super::grant;
 use super::guard;
 use super::index::{ClaimRecord, Index, SecretFacts, Withdrawal};
 use super::report as reports;
+use super::restart;
 use super::store::brief;
 use crate::api::duration;
 use crate::api::{DEFAULT_REFRESH_INTERVAL, Reason, ScopedSecretSpec};
@@ -108,6 +109,7 @@ pub async fn reconcile(cx: &Context, name: &ObjectName) -> &'static str {
     guard::look(cx, &work.secret_name());
     grant::look(cx, name);
     work.report(&outcome).await;
+    restart::look(cx, name, &work.secret_name(), &work.spec);
     outcome.reason().as_str()
 }
 
@@ -284,6 +286,7 @@ impl Work<'_> {
             (!may).then(|| Paused { count, report: releasing() })
         });
         let known = held.is_some_and(|held| held.claim == self.name.name);
+        let restarted = self.cx.restarts.over(&self.name);
         plan::decide(&Observed {
             name: &self.name.name,
             uid: &self.record.uid,
@@ -309,6 +312,7 @@ impl Work<'_> {
             blocked: self.memory.blocked,
             missing: (known || self.record.status.secret().is_some()) && self.read.is_none() && !self.memory.searched,
             mended: self.mended,
+            restarted: restarted.as_deref(),
         })
     }
 
@@ -358,6 +362,7 @@ impl Work<'_> {
             blocked: false,
             missing: false,
             mended: true,
+            restarted: None,
         };
         plan::is_unchanged(&observed, grant, versions)
     }

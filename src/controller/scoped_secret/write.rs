@@ -14,7 +14,8 @@ use crate::projection;
 use crate::provider::{Answer, Ask, VersionRef};
 use crate::segmentation::authorize::{authorize, foreign_within, shared_value};
 use crate::segmentation::key::CanonicalKey;
-use crate::segmentation::seal::{Print, SealRecord};
+use crate::segmentation::restart::{Due, Restart, token};
+use crate::segmentation::seal::{Digests, Print, SealRecord};
 use crate::segmentation::verdict::{AuthorisedKey, Grant, Verdict};
 use crate::segmentation::world::{Holding, KeyVersion, VersionAsked};
 use futures::future::join_all;
@@ -99,6 +100,7 @@ impl Work<'_> {
             let held = Arc::make_mut(&mut record.holding);
             (held.retain, held.consumed) = (self.spec.retain(), !self.spec.consumers.is_empty());
             held.ends = self.ends();
+            self.close_restart(&mut record);
             let sealed = self.nonce().and_then(|nonce| self.keys.seal(&name, &record, nonce).ok());
             let sealed = sealed.ok_or_else(unsealable)?;
             secret.metadata.annotations.get_or_insert_default().insert(SEAL_ANNOTATION.into(), sealed);
@@ -174,12 +176,14 @@ impl Work<'_> {
             target_type: Some(self.spec.target_type()).filter(|kind| *kind != "Opaque").map(Into::into),
             versions,
         };
+        let restart = self.restart(&projection, &holding, old_seal.as_deref(), &contents);
         let record = SealRecord {
             holding: Arc::new(holding),
             spec: self.spec_digests.current(),
             content: contents.current(),
             ignore: self.keys.digest(&projection::names_bytes(&grant.ignore)),
             refresh_at: self.record.refresh_at.clone(),
+            restart: restart.map(Box::new),
         };
         let same_content = old_seal.as_deref().is_some_and(|old| contents.contains(&old.content));
         let drifted = content == Content::Drifted;
@@ -229,6 +233,55 @@ impl Work<'_> {
             self.event(EventType::Normal, Reason::Updated, "the Secret has new content").await;
         }
         Ok(Progress::Done)
+    }
+
+    /// What the seal says of the restart of its consumers: due, if they have run with another value.
+    fn restart(
+        &self,
+        projection: &projection::Projection,
+        holding: &Holding,
+        old: Option<&SealRecord>,
+        contents: &Digests,
+    ) -> Option<Restart> {
+        if !self.spec.restarts() {
+            return None;
+        }
+        let data = draft::data_digests(projection, &self.keys);
+        let known = old.and_then(|old| old.restart.as_deref());
+        let changed = match (old, known) {
+            (_, Some(known)) => !data.contains(&known.data),
+            (Some(old), None) => !contents.contains(&old.content),
+            (None, None) => self.was_run_before(holding),
+        };
+        let edited = old.is_some_and(|old| token(holding, None) == token(&old.holding, None));
+        let edit = edited.then_some(self.record.generation);
+        let due = if changed {
+            Some(Due { token: token(holding, edit), since: self.cx.now().into() })
+        } else {
+            let over = self.cx.restarts.over(&self.name);
+            known.and_then(|known| known.due.clone()).filter(|due| over.as_deref() != Some(&*due.token))
+        };
+        Some(Restart { data: data.current(), due })
+    }
+
+    /// Whether pods may run with an earlier value of a Secret that is written anew: it was lost and had another version, or was
+    /// taken away for a revocation.
+    fn was_run_before(&self, holding: &Holding) -> bool {
+        let index = self.cx.index();
+        let name = self.secret_name();
+        let held = index.world.holding(&name).filter(|held| held.claim == self.name.name);
+        let another = |held: &Holding| {
+            held.versions.iter().all(KeyVersion::is_known) && token(held, None) != token(holding, None)
+        };
+        held.is_some_and(|held| another(held)) || revocation::has_withdrawn(&index, &name, holding.keys())
+    }
+
+    /// Notes in a seal that the restart is over, if it is.
+    fn close_restart(&self, record: &mut SealRecord) {
+        let over = self.cx.restarts.over(&self.name);
+        if let Some(restart) = &mut record.restart {
+            restart.due = restart.due.take().filter(|due| over.as_deref() != Some(&*due.token));
+        }
     }
 
     /// Lets others have the keys and values that this Secret no longer holds.
