@@ -104,6 +104,10 @@ reasons! {
     ReplicatedIn Refused: "A replicator would fill this Secret from another namespace, and the namespace is governed.", "An annotation names a Secret of another namespace as its source, or takes what any other namespace offers.", "Write a ScopedSecret with a key of this namespace's own.";
     CrossSegmentAccess Refused: "A role would let somebody of another segment, or everybody, at this namespace's Secrets.", "A RoleBinding gives it to a ServiceAccount of another segment or to a group such as system:authenticated, or the role it names gains such a power.", "Bind a ServiceAccount of this namespace's segment, or a role without that power. The platform team may list who has to read across segments in rules.readers of the policy.";
     ClusterWideAccess Refused: "A role would let somebody at the Secrets of every namespace.", "A ClusterRoleBinding gives it to somebody who is not in rules.readers of the policies.", "Bind the role in the namespaces that need it, or list the subject in rules.readers of every policy.";
+    GrantNotAllowed Refused: "Access to the Secret of this ScopedSecret is not yours to give, or the namespace has none to give.", "Whoever creates a SecretGrant needs the verb grant on the ScopedSecret, in a namespace that a policy governs.", "Ask the platform team for the verb grant on scopedsecrets.scopedsecrets.io with the ScopedSecret as resourceName, or have somebody create it who has it.";
+    GrantTooLong Refused: "The access would last longer than the policy allows.", "spec.ttl is longer than rules.grants.maxTTL of the policies over the namespace, the shortest of them.", "Write a ttl within what the message says, or ask the platform team.";
+    RequesterNotNamed Refused: "A grant that needs an approval says who asks for it, and nobody else; one that needs none says neither who asks nor who approves.", "requestedBy is not the user name of who creates it, approvedBy is there from the start, or one of them is there although the policy requires no approval.", "Write requestedBy as the message says, and leave approvedBy out: who approves sets it.";
+    ApprovalNotAllowed Refused: "This grant is not yours to approve.", "approvedBy is not the user name of who sets it, who sets it asked for the grant or is its subject, or lacks the verb approve on the ScopedSecret.", "Have somebody else approve it who has the verb approve on scopedsecrets.scopedsecrets.io with the ScopedSecret as resourceName.";
     RoleUnknown Waiting: "A role that a binding names is not known, so that what it would give cannot be told.", "It does not exist, or was created a moment ago.", "Create the role first, then the binding; try again.";
 
     // ---- objects of other operators
@@ -120,6 +124,15 @@ reasons! {
     RevocationComplete Fine: "Nothing holds a revoked version of the key any more.", "Its Secrets were taken away or have a newer version, and no pod runs that was started with an old one.", "Nothing to do.";
     SecretsRemain Waiting: "Secrets hold a revoked version of the key and are being taken away.", "The KeyRevocation is new, or the API server does not let a Secret be deleted.", "Wait; if it stays, see the ScopedSecrets and the operator's log.";
     PodsRemain Waiting: "Pods may still hold a revoked value.", "They were started while the Secret was there.", "Restart the workloads of the pods that status lists.";
+
+    // ---- grants
+    Granted Fine: "The subject may read the Secret.", "The grant is allowed, approved where that is required, and its time is not over.", "Nothing to do. To take the access back before its end, delete the SecretGrant.";
+    GrantEnded Fine: "The subject may no longer read the Secret.", "The grant's time is over, it was deleted, its key was revoked, or what it needs is gone.", "Create another SecretGrant if the access is still needed.";
+    GrantInvalid Refused: "The grant cannot be honoured as it is written.", "It got past admission: its subject, its ttl or who asked and approved cannot be.", "Delete it and create another; the message says what must be otherwise.";
+    AwaitsApproval Waiting: "The grant gives no access before somebody approves it.", "The policy requires that another user with the verb approve sets approvedBy.", "Have it approved: kubectl patch secretgrant NAME --type=merge -p '{\"spec\":{\"approvedBy\":\"THEIR-USER-NAME\"}}', as that user.";
+    ApprovalRequired Refused: "The policy requires an approval by now, and this grant was made without one.", "rules.grants.approval was changed after the grant was created.", "Delete it and create another, with requestedBy.";
+    SecretNotProjected Waiting: "There is no Secret to give access to.", "The ScopedSecret does not exist, or has no Secret now.", "See the ScopedSecret; once its Secret is there and the grant's time is not over, the access is given.";
+    RotationNotDeclared Refused: "The value cannot be rotated after the access, so none is given.", "rotateAfter is true, and the ScopedSecret has no spec.rotation.", "Add spec.rotation to the ScopedSecret, or create another grant without rotateAfter.";
 
     // ---- rotation
     RotationIdle Fine: "No rotation is due.", "The schedule's next time is ahead, and none was asked for.", "Nothing to do.";

@@ -39,6 +39,8 @@ pub enum Job {
     Guard(Arc<str>),
     /// A KeyRevocation.
     Revocation(String),
+    /// What belongs to a SecretGrant: the name of its Role and RoleBinding.
+    Grant(ObjectName),
     /// The workloads of a namespace whose Secrets have a new value.
     Restart(Arc<str>),
     /// What rotations come after.
@@ -147,6 +149,8 @@ pub struct Context {
     pending: Mutex<HashMap<Recount, (u64, Instant, usize)>>,
     /// Held by who writes down what a KeyRevocation is about to take away.
     pub revoking: tokio::sync::Mutex<()>,
+    /// Whether rule Grants is in force, as last looked at.
+    pub grants_guarded: Mutex<super::grant::Look>,
     /// What is known of restarts under way.
     pub restarts: Restarts,
     /// What rotations come after, as it was last seen.
@@ -195,6 +199,7 @@ impl Context {
             keys_changed: Notify::new(),
             pending: Mutex::default(),
             revoking: tokio::sync::Mutex::default(),
+            grants_guarded: Mutex::default(),
             restarts: Restarts::default(),
             after: Afters::default(),
             sightings: Mutex::default(),

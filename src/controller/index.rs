@@ -2,6 +2,7 @@
 //!
 //! The watches write it; admission and reconcile read it. Each write says which claims it may have changed.
 
+use super::grant::Grants;
 use super::report::known::Known;
 use super::revocation;
 use super::scoped_secret::told::Told;
@@ -124,6 +125,8 @@ pub struct Index {
     pub policies: BTreeMap<String, PolicyFacts>,
     /// KeyRevocations by name.
     pub revocations: BTreeMap<String, revocation::Known>,
+    /// SecretGrants, and what was made for them.
+    pub grants: Grants,
     /// SegmentationReports by name.
     pub reports: BTreeMap<String, Known>,
     /// ScopedSecrets. Boxed, like all that is kept of each: a table has up to two places for each entry.

@@ -14,6 +14,7 @@ pub mod after;
 pub mod context;
 pub mod events;
 pub mod foreign;
+pub mod grant;
 pub mod guard;
 pub mod index;
 pub mod keys;
@@ -31,6 +32,7 @@ pub mod seen_rbac;
 pub mod shares;
 pub mod store;
 pub mod watch;
+mod watch_grants;
 mod watch_rbac;
 
 use crate::leader::Leadership;
@@ -70,6 +72,7 @@ pub async fn lead(cx: &Context, mut leadership: Leadership, seal_key_max_age: Du
             cx.count_claims();
             settle_acceptances(cx);
             end_what_is_over(cx);
+            grant::keep_house(cx).await;
             let now = cx.now();
             if cx.index().world.exceptions_end_between(judged, now) {
                 watch::judge_all(cx);
@@ -108,7 +111,7 @@ fn end_what_is_over(cx: &Context) {
         let name = ObjectName { namespace: secret.namespace.clone(), name: seal.holding.claim.clone() };
         (over(until) && index.claims.contains_key(&name)).then_some(Job::Claim(name))
     });
-    let mut jobs: Vec<Job> = standing.chain(overlapping).collect();
+    let mut jobs: Vec<Job> = standing.chain(overlapping).chain(grant::over(&index, now)).collect();
     drop(index);
     let is_due = |memory: &Memory| memory.rotation.as_ref().and_then(|r| r.wake).is_some_and(|at| at <= now);
     jobs.extend(cx.memory().iter().filter(|(_, memory)| is_due(memory)).map(|(name, _)| Job::Claim(name.clone())));
@@ -187,6 +190,7 @@ async fn perform(cx: &Context, job: &Job, leader: bool, failures: &Failures) {
         }
         Job::Guard(namespace) if leader => guard::reconcile(cx, namespace).await,
         Job::Revocation(name) if leader => revocation::reconcile(cx, name).await,
+        Job::Grant(handle) if leader => grant::reconcile(cx, handle).await,
         Job::Restart(namespace) if leader => restart::reconcile(cx, namespace).await,
         Job::After if leader => after::reconcile(cx).await,
         Job::Claim(_)
@@ -195,7 +199,8 @@ async fn perform(cx: &Context, job: &Job, leader: bool, failures: &Failures) {
         | Job::Guard(_)
         | Job::Revocation(_)
         | Job::Restart(_)
-        | Job::After => {}
+        | Job::After
+        | Job::Grant(_) => {}
         Job::Store(name) => {
             let before = failures.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied().unwrap_or(0);
             let outcome = store::reconcile(cx, name, before, leader).await;
@@ -241,5 +246,6 @@ pub fn take_over(cx: &Context) {
     guard::queue_all(cx);
     revocation::queue(cx, |_| true);
     cx.queue.add(Job::After, Lane::Routine);
+    grant::queue_all(cx);
     cx.queue.add(Job::Key, Lane::Urgent);
 }

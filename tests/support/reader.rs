@@ -77,6 +77,7 @@ fn path(kind: &str, namespace: Option<Option<&str>>) -> String {
         "segmentguard" => ("apis/scopedsecrets.io/v1alpha1", "segmentguards", true),
         "scopedsecretstore" => ("apis/scopedsecrets.io/v1alpha1", "scopedsecretstores", false),
         "segmentationreport" => ("apis/scopedsecrets.io/v1alpha1", "segmentationreports", false),
+        "secretgrant" => ("apis/scopedsecrets.io/v1alpha1", "secretgrants", true),
         "keyrevocation" => ("apis/scopedsecrets.io/v1alpha1", "keyrevocations", false),
         "segmentationpolicy" | "segmentationpolicie" => {
             ("apis/scopedsecrets.io/v1alpha1", "segmentationpolicies", false)

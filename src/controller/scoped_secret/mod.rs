@@ -17,6 +17,7 @@ pub use withdraw::{is_paused, reconcile_orphan};
 
 use super::after;
 use super::context::{Context, Job, Memory};
+use super::grant;
 use super::guard;
 use super::index::{ClaimRecord, Index, SecretFacts, Withdrawal};
 use super::report as reports;
@@ -68,6 +69,7 @@ pub async fn reconcile(cx: &Context, name: &ObjectName) -> &'static str {
         cx.memory().remove(name);
         cx.queue.forget(&Job::Claim(name.clone()));
         guard::queue(cx, &name.namespace);
+        grant::look(cx, name);
         return SKIPPED;
     };
     let spec = record.spec.as_deref().and_then(|bytes| serde_json::from_slice::<ScopedSecretSpec>(bytes).ok());
@@ -98,6 +100,7 @@ pub async fn reconcile(cx: &Context, name: &ObjectName) -> &'static str {
     if work.record.deleting {
         work.part().await;
         guard::look(cx, &work.secret_name());
+        grant::look(cx, name);
         return SKIPPED;
     }
     work.recall();
@@ -112,6 +115,7 @@ pub async fn reconcile(cx: &Context, name: &ObjectName) -> &'static str {
         cx.memory().insert(name.clone(), work.memory.clone());
     }
     guard::look(cx, &work.secret_name());
+    grant::look(cx, name);
     work.report(&outcome).await;
     restart::look(cx, name, &work.secret_name(), &work.spec);
     after::ask(cx, name, &work.secret_name(), &work.spec);
