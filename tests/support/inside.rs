@@ -39,7 +39,7 @@ impl Clock {
     /// Moves it; backwards if negative.
     pub fn advance(&self, by: SignedDuration) {
         let mut moved = locked(&self.0);
-        *moved = *moved + by;
+        *moved += by;
     }
 
     fn nature(&self) -> Nature {
