@@ -41,7 +41,7 @@ shell_scripts := $(cluster_tools) examples/demo.sh .ci/run
 # The same settings as tests/cluster/tools.
 go_settings := GOWORK=off GOFLAGS= CGO_ENABLED=0
 
-## lint: formats, clippy, licences and banned crates, scripts, manifests; 1 min, and 5 more the first time
+## lint: formats, clippy, licences and banned crates, scripts, manifests, the chart; 1 min, and 6 more the first time
 lint:
 	@echo "lint: rustfmt"; cargo fmt --check
 	@echo "lint: clippy"; cargo clippy --quiet --locked --all-targets -- -D warnings
@@ -54,14 +54,16 @@ lint:
 	@echo "lint: Python"; PYTHONPYCACHEPREFIX=target/pycache python3 -m py_compile tests/cluster/emulator.py
 	@echo "lint: kustomizations"; for folder in deploy deploy/overlays/out-of-cluster; do \
 	  kubectl kustomize "$$folder" >/dev/null || exit; done
+	@helm=$$($(cluster_tools) ensure helm3) && echo "lint: chart" && \
+	  "$$helm/helm" lint --quiet --strict --kube-version 1.33.0 charts/scoped-secrets
 
 ## audit: known vulnerabilities in the dependencies, by today's list (needs the network)
 audit:
 	@deny=$$($(cluster_tools) ensure cargo-deny) && "$$deny/cargo-deny" --locked check advisories
 
-## generate: write crds/, deploy/base/guards/ and docs/reasons/ from the code
+## generate: write crds/, deploy/base/guards/, docs/reasons/ and of charts/ and deploy/ what follows from them
 generate:
-	@echo "generate: crds/, deploy/base/guards/ and docs/reasons/"
+	@echo "generate: crds/, deploy/base/guards/, docs/reasons/, charts/scoped-secrets/ and deploy/install.yaml"
 	@cargo run --quiet --locked --example generate
 
 help:

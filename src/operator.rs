@@ -17,6 +17,7 @@ use crate::admission::webhook_configuration::{
 use crate::api::{FIELD_MANAGER, GROUP};
 use crate::controller::context::{Context, Nature};
 use crate::controller::providers::Providers;
+use crate::controller::restart::AT_ONCE;
 use crate::controller::{self, keys, report, watch};
 use crate::leader::{self, Elector, LeaderArgs, Leadership};
 use crate::segmentation::world::ObjectName;
@@ -53,6 +54,10 @@ pub struct OperatorArgs {
     /// How often the leader scans the cluster for what got past admission (12h, 7d; 10s at least).
     #[arg(long, env = "SCOPED_SECRETS_SCAN_INTERVAL", default_value = "24h", value_parser = scan_interval)]
     pub scan_interval: Duration,
+    /// How many workloads of one namespace are restarted at once for Secrets with a new value (restart: Consumers). One whose
+    /// rollout is stuck keeps its place.
+    #[arg(long, env = "SCOPED_SECRETS_RESTARTS_AT_ONCE", default_value_t = AT_ONCE, value_parser = at_once)]
+    pub restarts_at_once: usize,
     /// Where it listens.
     #[command(flatten)]
     pub serving: ServingArgs,
@@ -72,6 +77,13 @@ fn interval(text: &str) -> Result<Duration, String> {
         some if some < Duration::from_secs(1) => Err("write a second at least, such as 30s".into()),
         some if some > longest => Err("write a year at most, such as 365d".into()),
         some => Ok(some),
+    }
+}
+
+fn at_once(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("write a number of workloads, 1 at least".into()),
+        Ok(some) => Ok(some),
     }
 }
 
@@ -130,6 +142,7 @@ pub async fn run(
         namespace: args.namespace.clone(),
         service: args.serving.webhook_service.clone(),
         url: args.serving.webhook_url.clone(),
+        timeout_seconds: args.serving.webhook_timeout,
     };
     let wanted = Wanted { endpoint, service_account: args.service_account.clone() };
     let reporter = Reporter { controller: format!("{GROUP}/{FIELD_MANAGER}"), instance: Some(pod) };
@@ -144,6 +157,7 @@ pub async fn run(
         around.nature,
     ));
 
+    cx.restarts.limit(args.restarts_at_once);
     cx.index_mut().access.operator = ObjectName::new(&args.namespace, &args.service_account);
 
     let governed = cx.governed.subscribe();

@@ -64,7 +64,12 @@ async fn replica(cluster: &Cluster, token: &str, terms: Terms, name: &str) -> Re
 
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = WebhookUrl::parse(&format!("https://{}", listener.local_addr().unwrap())).unwrap();
-    let endpoint = Endpoint { namespace: NAMESPACE.into(), service: "scoped-secrets-webhook".into(), url: Some(url) };
+    let endpoint = Endpoint {
+        namespace: NAMESPACE.into(),
+        service: "scoped-secrets-webhook".into(),
+        url: Some(url),
+        timeout_seconds: 2,
+    };
     let wanted = Wanted { endpoint, service_account: "scoped-secrets".into() };
     let (cell, readiness) = (Arc::new(CertificateCell::default()), Readiness::default());
     let governed = tokio::sync::watch::Sender::new(Some(Governed::default()));

@@ -44,6 +44,9 @@ pub struct ServingArgs {
     /// Name of the Service, in the operator's namespace, through which the API server reaches that server (port 443).
     #[arg(long, env = "SCOPED_SECRETS_WEBHOOK_SERVICE", default_value = "scoped-secrets-webhook")]
     pub webhook_service: String,
+    /// How long the API server waits for an answer of that server (1s to 30s).
+    #[arg(long, env = "SCOPED_SECRETS_WEBHOOK_TIMEOUT", default_value = "2s", value_parser = webhook_configuration::read_timeout)]
+    pub webhook_timeout: u8,
     /// Address of the HTTP server for /healthz, /readyz and /metrics.
     #[arg(long, env = "SCOPED_SECRETS_METRICS_ADDRESS", default_value = "0.0.0.0:8080")]
     pub metrics_address: SocketAddr,
@@ -73,7 +76,11 @@ mod tests {
         assert!(shell.leader.terms().is_ok());
         assert_eq!(shell.serving.webhook_address.port(), 9443);
         assert_eq!((shell.serving.metrics_address.port(), shell.log.log_level.as_str()), (8080, "info"));
+        assert_eq!(shell.serving.webhook_timeout, webhook_configuration::TIMEOUT_SECONDS);
         assert!(Shell::try_parse_from(["scoped-secrets", "--webhook-url", "http://a"]).is_err());
+        for timeout in ["0s", "31s", "1500ms", "2"] {
+            assert!(Shell::try_parse_from(["scoped-secrets", "--webhook-timeout", timeout]).is_err(), "{timeout}");
+        }
         assert!(Shell::try_parse_from(["scoped-secrets", "--log-level", "scoped_secrets=loud"]).is_err());
     }
 }

@@ -29,6 +29,17 @@ pub const SEGMENTATION_POLICIES_PATH: &str = "/admission/segmentationpolicies";
 /// Where roles and bindings are reviewed.
 pub const RBAC_PATH: &str = "/admission/rbac";
 
+/// How long the API server waits for an answer, unless it is told otherwise.
+pub const TIMEOUT_SECONDS: u8 = 2;
+
+/// Reads how long it waits: whole seconds, such as `2s`; the API server takes 1 to 30.
+pub fn read_timeout(text: &str) -> Result<u8, String> {
+    let wrong = || "write whole seconds from 1s to 30s, as the API server takes them".to_owned();
+    let duration = crate::api::duration::parse(text).map_err(|_| wrong())?;
+    let whole = duration.subsec_nanos() == 0 && (1..=30).contains(&duration.as_secs());
+    u8::try_from(duration.as_secs()).ok().filter(|_| whole).ok_or_else(wrong)
+}
+
 /// How the API server reaches the webhook.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
@@ -38,6 +49,8 @@ pub struct Endpoint {
     pub service: String,
     /// Instead of the Service.
     pub url: Option<WebhookUrl>,
+    /// How long it waits for an answer.
+    pub timeout_seconds: u8,
 }
 
 /// An https URL without path, and its host.
@@ -109,18 +122,18 @@ const COPIES: Entry = Entry {
     kinds: &[("", "v1", &["secrets", "configmaps"])],
     operations: &["CREATE", "UPDATE"],
     conditions: &[
-        // An update of nothing that is compared: owners, finalizers, the field managers. Nor of the metadata of a projected
-        // Secret, whose label nobody else can write: with the operator gone, it can be noted on.
+        // An update of nothing that is compared: owners, finalizers, the field managers. On a projected Secret, whose label
+        // nobody else can write, nothing so short that it is no value: with the operator gone, it can be noted on.
         (
             "something-changes",
             "request.operation != 'UPDATE' \
              || has(object.data) != has(oldObject.data) || (has(object.data) && object.data != oldObject.data) \
              || has(object.binaryData) != has(oldObject.binaryData) || (has(object.binaryData) && object.binaryData != oldObject.binaryData) \
-             || (!(request.resource.resource == 'secrets' && has(oldObject.metadata.labels) \
-                   && 'app.kubernetes.io/managed-by' in oldObject.metadata.labels \
-                   && oldObject.metadata.labels['app.kubernetes.io/managed-by'] == 'scoped-secrets') \
-                 && (has(object.metadata.labels) != has(oldObject.metadata.labels) || (has(object.metadata.labels) && object.metadata.labels != oldObject.metadata.labels) \
-                     || has(object.metadata.annotations) != has(oldObject.metadata.annotations) || (has(object.metadata.annotations) && object.metadata.annotations != oldObject.metadata.annotations)))",
+             || (request.resource.resource == 'secrets' && oldObject.metadata.?labels[?'app.kubernetes.io/managed-by'].orValue('') == 'scoped-secrets' \
+                 ? object.metadata.?labels.orValue({}).exists(k, (k.matches('[^/]{16}$') || size(object.metadata.labels[k]) >= 16) && oldObject.metadata.?labels[?k] != object.metadata.?labels[?k]) \
+                   || object.metadata.?annotations.orValue({}).exists(k, (k.matches('[^/]{16}$') || size(object.metadata.annotations[k]) >= 16) && oldObject.metadata.?annotations[?k] != object.metadata.?annotations[?k]) \
+                 : has(object.metadata.labels) != has(oldObject.metadata.labels) || (has(object.metadata.labels) && object.metadata.labels != oldObject.metadata.labels) \
+                   || has(object.metadata.annotations) != has(oldObject.metadata.annotations) || (has(object.metadata.annotations) && object.metadata.annotations != oldObject.metadata.annotations))",
         ),
         // Every namespace gets it at once, and no pod starts without.
         (
@@ -289,7 +302,7 @@ impl Wanted {
             "namespaceSelector": namespaces,
             "objectSelector": {},
             "sideEffects": "NoneOnDryRun",
-            "timeoutSeconds": 2,
+            "timeoutSeconds": self.endpoint.timeout_seconds,
             "admissionReviewVersions": ["v1"],
             "matchConditions": self.match_conditions(entry),
         })
@@ -370,7 +383,12 @@ mod tests {
 
     fn wanted(url: Option<&str>) -> Wanted {
         let url = url.map(|url| WebhookUrl::parse(url).unwrap());
-        let endpoint = Endpoint { namespace: "scoped-secrets".into(), service: "scoped-secrets-webhook".into(), url };
+        let endpoint = Endpoint {
+            namespace: "scoped-secrets".into(),
+            service: "scoped-secrets-webhook".into(),
+            url,
+            timeout_seconds: 2,
+        };
         Wanted { endpoint, service_account: "scoped-secrets".into() }
     }
 

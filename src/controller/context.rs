@@ -4,9 +4,11 @@ use super::guard::Guards;
 use super::index::{Index, Revision};
 use super::providers::Providers;
 use super::queue::{Lane, Queue};
+use super::restart::Restarts;
 use crate::api::Reason;
 use crate::leader::Leadership;
 use crate::segmentation::governed::Governed;
+use crate::segmentation::max_age::current_versions;
 use crate::segmentation::seal::SealKeys;
 use crate::segmentation::violation::Violation;
 use crate::segmentation::world::ObjectName;
@@ -36,6 +38,8 @@ pub enum Job {
     Guard(Arc<str>),
     /// A KeyRevocation.
     Revocation(String),
+    /// The workloads of a namespace whose Secrets have a new value.
+    Restart(Arc<str>),
     /// The seal key.
     Key,
 }
@@ -138,6 +142,8 @@ pub struct Context {
     pending: Mutex<HashMap<Recount, (u64, Instant, usize)>>,
     /// Held by who writes down what a KeyRevocation is about to take away.
     pub revoking: tokio::sync::Mutex<()>,
+    /// What is known of restarts under way.
+    pub restarts: Restarts,
     /// What was seen beside the scan, and when: it stays until the next one.
     pub sightings: Mutex<Vec<(Timestamp, Violation)>>,
     /// What happened, for the log.
@@ -182,6 +188,7 @@ impl Context {
             keys_changed: Notify::new(),
             pending: Mutex::default(),
             revoking: tokio::sync::Mutex::default(),
+            restarts: Restarts::default(),
             sightings: Mutex::default(),
             keys: RwLock::default(),
         }
@@ -243,6 +250,8 @@ impl Context {
         }
         self.metrics.set_claims(&counts);
         let now = self.now();
+        let current = index.world.holdings().flat_map(|(_, held)| current_versions(held));
+        self.metrics.set_oldest_version(current.filter_map(|version| version.created).min().map(Timestamp::from));
         self.metrics.set_next_expiry(
             index.world.claims().filter_map(|claim| claim.ends).map(Timestamp::from).filter(|end| *end > now).min(),
         );

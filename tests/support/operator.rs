@@ -52,10 +52,15 @@ pub(super) struct Started {
 impl Started {
     /// Free ports, a log of its own, and a token of the operator's ServiceAccount.
     pub(super) fn prepare(cluster: &Cluster) -> Self {
+        Self::prepare_as(cluster, NAMESPACE, NAMESPACE)
+    }
+
+    /// With a token of this account, in this namespace.
+    fn prepare_as(cluster: &Cluster, namespace: &str, account: &str) -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let (webhook, metrics) = (format!("127.0.0.1:{}", free_port()), format!("127.0.0.1:{}", free_port()));
-        let (kubeconfig, credential) = kubeconfig(cluster, number);
+        let (kubeconfig, credential) = kubeconfig(cluster, namespace, account, number);
         let name = format!("operator-{number}");
         let url = format!("https://{webhook}");
         let flags = [
@@ -149,9 +154,20 @@ impl Operator {
         operator
     }
 
+    /// Under an account of another name, in another namespace; the arguments tell it so.
+    pub fn start_as(cluster: &Cluster, namespace: &str, account: &str, arguments: &[&str]) -> Self {
+        let operator = Self::launch_as(cluster, namespace, account, arguments);
+        eventually("the operator is ready", Duration::from_secs(30), || operator.probe("/readyz"));
+        operator
+    }
+
     /// Starts one without waiting.
     pub fn launch(cluster: &Cluster, arguments: &[&str]) -> Self {
-        let started = Started::prepare(cluster);
+        Self::launch_as(cluster, NAMESPACE, NAMESPACE, arguments)
+    }
+
+    fn launch_as(cluster: &Cluster, namespace: &str, account: &str, arguments: &[&str]) -> Self {
+        let started = Started::prepare_as(cluster, namespace, account);
         let file = File::create(&started.log).expect("the cluster's folder can be written");
         let child = Command::new(env!("CARGO_BIN_EXE_scoped-secrets"))
             .args(&started.flags)
@@ -281,8 +297,8 @@ impl Drop for Operator {
 }
 
 /// A kubeconfig with a token of the ServiceAccount's and nothing else, and the token's id.
-fn kubeconfig(cluster: &Cluster, number: usize) -> (PathBuf, String) {
-    let token = cluster.kubectl(&["create", "token", NAMESPACE, "-n", NAMESPACE, "--duration=2h"]);
+fn kubeconfig(cluster: &Cluster, namespace: &str, account: &str, number: usize) -> (PathBuf, String) {
+    let token = cluster.kubectl(&["create", "token", account, "-n", namespace, "--duration=2h"]);
     assert!(token.status.success(), "{}", String::from_utf8_lossy(&token.stderr));
     let token = String::from_utf8_lossy(&token.stdout).trim().to_owned();
     let admin = cluster.kubectl(&["config", "view", "--raw", "-o", "json"]);
@@ -291,7 +307,7 @@ fn kubeconfig(cluster: &Cluster, number: usize) -> (PathBuf, String) {
         "apiVersion": "v1", "kind": "Config", "current-context": "operator",
         "clusters": [{"name": "test", "cluster": admin["clusters"][0]["cluster"]}],
         "users": [{"name": "operator", "user": {"token": token}}],
-        "contexts": [{"name": "operator", "context": {"cluster": "test", "user": "operator", "namespace": NAMESPACE}}],
+        "contexts": [{"name": "operator", "context": {"cluster": "test", "user": "operator", "namespace": namespace}}],
     });
     let path = cluster.dir.join(format!("operator-{number}.kubeconfig"));
     std::fs::write(&path, config.to_string()).expect("the cluster's folder can be written");

@@ -86,6 +86,7 @@ fn path(kind: &str, namespace: Option<Option<&str>>) -> String {
         "validatingwebhookconfiguration" => {
             ("apis/admissionregistration.k8s.io/v1", "validatingwebhookconfigurations", false)
         }
+        "validatingadmissionpolicy" => ("apis/admissionregistration.k8s.io/v1", "validatingadmissionpolicies", false),
         "validatingadmissionpolicybinding" => {
             ("apis/admissionregistration.k8s.io/v1", "validatingadmissionpolicybindings", false)
         }

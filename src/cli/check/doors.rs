@@ -3,7 +3,7 @@
 use super::installed::{Installed, SERVICE};
 use crate::admission::bundle::{Published, door};
 use crate::admission::rules::guards;
-use crate::admission::webhook_configuration::{CONFIGURATION, Endpoint, Wanted};
+use crate::admission::webhook_configuration::{CONFIGURATION, Endpoint, TIMEOUT_SECONDS, Wanted};
 use crate::api::{GROUP, Reason};
 use crate::cli::cluster::Seen;
 use crate::cli::report::{Finding, Outcome, Rule, Severity, Subject};
@@ -67,7 +67,8 @@ fn weakened(found: &Installed, live: &[&ValidatingWebhook], now: Timestamp) -> V
             said.push(format!("entry {}: {why}", entry.name));
         }
     }
-    let endpoint = Endpoint { namespace: place.clone(), service: SERVICE.to_owned(), url: None };
+    let endpoint =
+        Endpoint { namespace: place.clone(), service: SERVICE.to_owned(), url: None, timeout_seconds: TIMEOUT_SECONDS };
     let wanted = Wanted { endpoint, service_account: found.installation.service_account.clone() };
     let governed = found.observed.world.governed();
     let published = Published { ca_bundle: String::new(), door: String::new() };
@@ -77,7 +78,12 @@ fn weakened(found: &Installed, live: &[&ValidatingWebhook], now: Timestamp) -> V
             said.push(format!("entry {} is missing", entry.name));
             continue;
         };
-        let live = ValidatingWebhook { client_config: entry.client_config.clone(), ..(*live).clone() };
+        // Where it is and how long it is waited for each installation says for itself.
+        let live = ValidatingWebhook {
+            client_config: entry.client_config.clone(),
+            timeout_seconds: entry.timeout_seconds,
+            ..(*live).clone()
+        };
         let differing = differences(&entry, &live);
         if !differing.is_empty() {
             said.push(format!("entry {}: {} differ from what the operator writes", entry.name, differing.join(", ")));

@@ -128,7 +128,7 @@ pub(super) mod tests {
     use crate::admission::bundle::Published;
     use crate::admission::bundle::door;
     use crate::admission::rules::guards;
-    use crate::admission::webhook_configuration::{Endpoint, Wanted};
+    use crate::admission::webhook_configuration::{Endpoint, TIMEOUT_SECONDS, Wanted};
     use crate::cli::observed::build;
     use crate::cli::observed::tests::{facts, now};
     use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
@@ -155,7 +155,12 @@ pub(super) mod tests {
         let installation = Installation::default();
         let observed = build(facts(claims));
         let (ca_bundle, door) = authority();
-        let endpoint = Endpoint { namespace: installation.namespace.clone(), service: SERVICE.into(), url: None };
+        let endpoint = Endpoint {
+            namespace: installation.namespace.clone(),
+            service: SERVICE.into(),
+            url: None,
+            timeout_seconds: TIMEOUT_SECONDS,
+        };
         let wanted = Wanted { endpoint, service_account: installation.service_account.clone() };
         let entries = wanted.webhooks(&Published { ca_bundle, door }, &observed.world.governed().unwrap());
         let objects: Vec<Value> = guards(&installation).iter().flat_map(|guard| guard.objects()).collect();

@@ -2,12 +2,14 @@
 //!
 //! ```text
 //!   Cluster ──installed::look──► Installed ──judge──► Report       (kinds, operator, doors, objects: each pure)
+//!   Cluster ──knock::knock─────► Answers ────judge──► Report       (--doors)
 //!   Cluster ──pre::look────────► Ground ─────judge──► Report
 //! ```
 
 mod doors;
 mod installed;
 mod kinds;
+mod knock;
 mod objects;
 mod operator;
 mod pre;
@@ -31,11 +33,16 @@ use std::time::Duration;
 Examples:
   kubectl scoped-secrets check --pre
   kubectl apply --server-side -k deploy/ && kubectl scoped-secrets check --wait
+  kubectl scoped-secrets check --doors
   kubectl scoped-secrets check -n payments-prod -o json")]
 pub struct Check {
     /// Before an installation: can it be installed here, by you?
     #[arg(long)]
     pub pre: bool,
+    /// Only the doors: does the webhook answer, and does the API server keep its rules? By two dry runs that must be refused;
+    /// you must be allowed to create SegmentationPolicies, and Secrets in the operator's namespace.
+    #[arg(long, conflicts_with = "pre")]
+    pub doors: bool,
     /// Look again until it is clean, or --timeout is over.
     #[arg(long)]
     pub wait: bool,
@@ -45,6 +52,9 @@ pub struct Check {
     /// The operator's namespace.
     #[arg(long, value_name = "NAMESPACE", default_value = "scoped-secrets")]
     pub operator_namespace: String,
+    /// The operator's ServiceAccount in it.
+    #[arg(long, value_name = "NAME", default_value = "scoped-secrets")]
+    pub operator_service_account: String,
     /// How to print.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
@@ -77,9 +87,16 @@ pub async fn run(asked: &Check, clock: &dyn Fn() -> Timestamp) -> Result<Report,
 }
 
 async fn once(asked: &Check, cluster: &Cluster, clock: &dyn Fn() -> Timestamp) -> Result<Report, Failure> {
-    let installation = Installation { namespace: asked.operator_namespace.clone(), ..Installation::default() };
+    let installation = Installation {
+        namespace: asked.operator_namespace.clone(),
+        service_account: asked.operator_service_account.clone(),
+    };
     let mut outcome = if asked.pre {
         pre::judge(&pre::look(cluster, &installation).await?)
+    } else if asked.doors {
+        let mut outcome = Outcome::default();
+        knock::judge(&knock::knock(cluster, &installation).await?, &mut outcome);
+        outcome
     } else {
         let found = installed::look(cluster, installation).await?;
         let only = cluster.named.then_some(cluster.namespace.as_str());

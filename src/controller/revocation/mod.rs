@@ -222,6 +222,17 @@ fn covering(index: &Index, secret: &ObjectName, held: Option<&Holding>) -> BTree
     names.filter(|(name, version)| covers(name, version)).map(|(name, _)| name.clone()).collect()
 }
 
+/// Whether a revocation of one of these keys has taken this Secret away: pods may run with what it had.
+pub fn has_withdrawn<'k>(index: &Index, secret: &ObjectName, mut keys: impl Iterator<Item = &'k CanonicalKey>) -> bool {
+    let leaked = in_namespace(&secret.namespace, &secret.name);
+    keys.any(|key| {
+        let known = index.world.revocations.of_key(key).filter_map(|name| index.revocations.get(name));
+        known
+            .flat_map(|known| &known.status.withdrawn)
+            .any(|w| *w.namespace == leaked.namespace && *w.name == leaked.name)
+    })
+}
+
 fn look(index: &Index, name: &str) -> Option<(Known, Observed)> {
     let known = index.revocations.get(name)?.clone();
     let revocation = index.world.revocations.get(name)?;

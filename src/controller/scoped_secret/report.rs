@@ -7,8 +7,8 @@ use crate::api::{FIELD_MANAGER, GROUP, Reason, ScopedSecret};
 use crate::controller::context::{Context, Job};
 use crate::controller::events::{self, Told};
 use crate::controller::index::ClaimRecord;
-use crate::controller::schedule;
 use crate::controller::store::brief;
+use crate::controller::{restart, schedule};
 use crate::segmentation::authorize::segment_of;
 use crate::segmentation::key::{CanonicalKey, Realm, RemoteKey};
 use crate::segmentation::seal::SealRecord;
@@ -154,6 +154,7 @@ impl Work<'_> {
         let seal = standing.as_ref().and_then(|s| s.seal.as_ref().ok());
         let outdated = seal.is_some_and(|seal| !self.spec_digests.contains(&seal.spec));
         let versions = seal.map(|seal| self.remote_versions(seal)).unwrap_or_default();
+        let rollout = seal.filter(|_| self.spec.restarts()).map(|seal| restart::condition(self.cx, &self.name, seal));
         let secret = standing.map(|s| {
             // A revision that was not verified is not vouched for.
             let verified = self.memory.verified == Some(s.revision());
@@ -169,6 +170,7 @@ impl Work<'_> {
             changed: self.memory.last_change,
             stale,
             outdated,
+            rollout,
         };
         let new = status::status(outcome, standing, &old, now);
         if self.record.status.is(&new) {
@@ -268,9 +270,16 @@ pub(super) async fn broken(cx: &Context, name: &ObjectName, record: &ClaimRecord
     let text = "the spec cannot be understood: it got past the CRD's checks; correct it (kubectl explain scopedsecret.spec), what was projected before stays";
     let outcome = Outcome::Refused(Refusal::new(Reason::SpecInvalid, text));
     let generation = record.generation;
-    let (stale, outdated) = (false, false);
-    let standing =
-        status::Standing { generation, segment: None, secret: None, versions: vec![], changed: None, stale, outdated };
+    let standing = status::Standing {
+        generation,
+        segment: None,
+        secret: None,
+        versions: vec![],
+        changed: None,
+        stale: false,
+        outdated: false,
+        rollout: None,
+    };
     let new = status::status(&outcome, standing, &ScopedSecretStatus::default(), cx.now());
     if !record.status.is(&new) {
         write_status(cx, name, record, &new).await;

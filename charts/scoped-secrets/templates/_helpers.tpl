@@ -1,0 +1,76 @@
+{{/* Labels of every object. Ours win over commonLabels: the operator, and whoever breaks the glass, find objects by them. */}}
+{{- define "scoped-secrets.labels" -}}
+{{- $ours := dict
+  "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-")
+  "app.kubernetes.io/name" "scoped-secrets"
+  "app.kubernetes.io/instance" (.Release.Name | trunc 63 | trimSuffix "-")
+  "app.kubernetes.io/version" .Chart.AppVersion
+  "app.kubernetes.io/managed-by" .Release.Service
+  "app.kubernetes.io/part-of" "scoped-secrets" -}}
+{{- toYaml (merge $ours .Values.commonLabels) -}}
+{{- end -}}
+
+{{/* The pods of the Deployment. Without the release's name, as deploy/ has it: there is one operator in a cluster. */}}
+{{- define "scoped-secrets.selector" -}}
+app.kubernetes.io/name: scoped-secrets
+{{- end -}}
+
+{{- define "scoped-secrets.image" -}}
+{{- $tag := .Values.image.tag | default (printf "v%s" .Chart.AppVersion) -}}
+{{- .Values.image.repository -}}
+{{- if .Values.image.digest }}@{{ .Values.image.digest }}{{ else }}:{{ $tag }}{{ end -}}
+{{- end -}}
+
+{{- define "scoped-secrets.pullSecrets" -}}
+{{- with .Values.global.imagePullSecrets }}
+imagePullSecrets:
+{{- toYaml . | nindent 0 }}
+{{- end }}
+{{- end -}}
+
+{{/* Those of every container of ours: as the Pod Security Standard `restricted` wants them, and nothing to write to. */}}
+{{- define "scoped-secrets.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
+{{- define "scoped-secrets.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{/*
+Objects from a generated file, with our labels: dict "root" $ "text" TEXT "annotations" DICT.
+*/}}
+{{- define "scoped-secrets.objects" -}}
+{{- $root := .root -}}
+{{- $annotations := .annotations -}}
+{{- range splitList "\n---\n" .text }}
+{{- $object := fromYaml . }}
+{{- if hasKey $object "Error" }}{{ fail (printf "a generated file cannot be read: %s" $object.Error) }}{{ end }}
+{{- $labels := include "scoped-secrets.labels" $root | fromYaml }}
+{{- $_ := set $object.metadata "labels" (merge $labels ($object.metadata.labels | default dict)) }}
+{{- with $annotations }}{{ $_ := set $object.metadata "annotations" (merge (deepCopy .) ($object.metadata.annotations | default dict)) }}{{ end }}
+---
+{{ toYaml $object }}
+{{- end }}
+{{- end -}}
+
+{{/*
+Whether an object of a kind that another project brings is rendered: dict "root" $ "api" "GROUP/VERSION/KIND" "key" "serviceMonitor".
+Prints `true` or nothing.
+*/}}
+{{- define "scoped-secrets.foreign" -}}
+{{- $values := index .root.Values .key -}}
+{{- if $values.enabled -}}
+{{- if .root.Capabilities.APIVersions.Has .api -}}true
+{{- else if eq $values.onMissingCRD "Fail" -}}
+{{- fail (printf "%s.enabled is true, and this cluster has no %s: install what brings it, or set %s.onMissingCRD=Skip (with `helm template`: --api-versions %s)" .key .api .key .api) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,107 @@
+//! The three commands of a newcomer, with helm 4, in a namespace and under an account of other names.
+
+use super::helm::{CHART, Version, online};
+use super::support::cluster::Cluster;
+use super::support::operator::Operator;
+use super::support::tenants::{SOON, ready};
+use super::support::wait::eventually;
+use serde_json::Value;
+use std::path::Path;
+
+const NAMESPACE: &str = "elsewhere";
+const QUICKSTART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/quickstart.yaml");
+
+fn helm(cluster: &Cluster, arguments: &[&str]) -> String {
+    let within = ["-n", NAMESPACE, "--wait", "--timeout", "100s"];
+    online(Version::Four, cluster, &[arguments, &within].concat())
+        .unwrap_or_else(|said| panic!("{arguments:?}: {said}"))
+}
+
+const INSTALL: [&str; 6] =
+    ["install", "secrets", CHART, "--create-namespace", "--set", "demo.enabled=true,serviceAccount.name=keeper"];
+
+/// Mounts the demo's volume as the kubelet does: annotations of the pod become files.
+fn mount(cluster: &Cluster, folder: &Path) {
+    let deployment = cluster.get_json("deployment", NAMESPACE, "scoped-secrets").unwrap();
+    let template = &deployment["spec"]["template"];
+    for item in template["spec"]["volumes"][0]["downwardAPI"]["items"].as_array().unwrap() {
+        let field = item["fieldRef"]["fieldPath"].as_str().unwrap();
+        let annotation = field.strip_prefix("metadata.annotations['").unwrap().strip_suffix("']").unwrap();
+        let text = template["metadata"]["annotations"][annotation].as_str().unwrap();
+        let file = folder.join(item["path"].as_str().unwrap());
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, text).unwrap();
+    }
+}
+
+/// The operator on this machine, and the store where its files are here.
+fn operator(cluster: &Cluster, folder: &Path) -> Operator {
+    let arguments = ["--namespace", NAMESPACE, "--service-account", "keeper"];
+    let operator = Operator::start_as(cluster, NAMESPACE, "keeper", &arguments);
+    let patch = serde_json::json!({"spec": {"file": {"path": folder}}}).to_string();
+    let patched = cluster.kubectl(&["patch", "scopedsecretstore", "demo", "--type=merge", "-p", &patch]);
+    assert!(patched.status.success(), "{}", String::from_utf8_lossy(&patched.stderr));
+    for kind in ["scopedsecretstore", "segmentationpolicy"] {
+        eventually(&format!("{kind} demo is ready"), SOON, || ready(cluster, kind, None, "demo"));
+    }
+    operator
+}
+
+fn gone(cluster: &Cluster) {
+    for (kind, name) in [
+        ("scopedsecretstore", "demo"),
+        ("segmentationpolicy", "demo"),
+        ("namespace", "demo-payments"),
+        ("namespace", "demo-billing"),
+        ("validatingwebhookconfiguration", "scoped-secrets"),
+        ("validatingadmissionpolicy", "operator.scopedsecrets.io"),
+    ] {
+        eventually(&format!("no {kind} {name}"), SOON, || match cluster.get_json(kind, None, name) {
+            None => Ok(()),
+            Some(object) => Err(object.to_string()),
+        });
+    }
+    assert!(cluster.get_json("crd", None, "scopedsecrets.scopedsecrets.io").is_some());
+}
+
+#[test]
+fn the_three_commands_of_a_newcomer() {
+    let cluster = Cluster::start_with_pods();
+    let folder = cluster.dir.canonicalize().unwrap().join("demo-values");
+    let notes = helm(&cluster, &INSTALL);
+    for command in ["kubectl apply -f examples/quickstart.yaml", "kubectl get scopedsecrets -A", "-n demo-payments"] {
+        assert!(notes.contains(command), "{command:?} is not in {notes}");
+    }
+    mount(&cluster, &folder);
+    let running = operator(&cluster, &folder);
+    let refusal = eventually("one of the two is refused", SOON, || {
+        let output = cluster.kubectl(&["apply", "-f", QUICKSTART]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        if !output.status.success() && said.contains("KeyNotAllowed") { Ok(said) } else { Err(said) }
+    });
+    assert!(refusal.contains("tenant=billing") && refusal.contains("demo-billing/reporting"), "{refusal}");
+    let claim = eventually("the other one is projected", SOON, || {
+        ready(&cluster, "scopedsecret", Some("demo-payments"), "orders-db")
+    });
+    assert_eq!(claim["status"]["segment"], "payments/demo");
+    assert_eq!(cluster.get_json("scopedsecret", "demo-billing", "reporting"), None);
+    let data: Value = cluster.get_json("secret", "demo-payments", "orders-db").unwrap()["data"].clone();
+    assert!(data["username"].is_string() && data["password"].is_string());
+
+    // Hooks outlive a release unless it takes them away itself.
+    helm(&cluster, &["uninstall", "secrets"]);
+    gone(&cluster);
+    running.terminate();
+
+    // The kinds stayed, so that the second time store and policy are the release's like all else. It is removed while claims live.
+    // Helm would now wait for both to be ready, by kstatus: for an operator that reads the pods' volume.
+    online(Version::Four, &cluster, &[INSTALL.as_slice(), &["-n", NAMESPACE]].concat()).unwrap();
+    let running = operator(&cluster, &folder);
+    drop(cluster.kubectl(&["apply", "-f", QUICKSTART]));
+    eventually("it is there again", SOON, || {
+        cluster.get_json("scopedsecret", "demo-payments", "orders-db").ok_or("not there")
+    });
+    helm(&cluster, &["uninstall", "secrets"]);
+    gone(&cluster);
+    running.terminate();
+}

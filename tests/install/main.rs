@@ -1,0 +1,10 @@
+//! The chart and the manifests: what they render, and a release's life in a real cluster, by the real helm.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+
+mod demo;
+mod helm;
+mod manifests;
+mod release;
+mod rendered;
+#[path = "../support/mod.rs"]
+mod support;

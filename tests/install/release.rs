@@ -1,0 +1,257 @@
+//! The life of a release: installed, upgraded, rolled back, removed, and installed again, by helm 3. The operator has the token of
+//! the chart's ServiceAccount, and so exactly the permissions that the chart gives it.
+
+use super::helm::{CHART, Version, objects, online, template};
+use super::support::cluster::Cluster;
+use super::support::operator::Operator;
+use super::support::stub_manager::{Says, StubManager};
+use super::support::tenants::{SOON, apply, ready, scoped_secret, set_up};
+use super::support::wait::eventually;
+use serde_json::{Value, json};
+use std::process::Command;
+
+const NAMESPACE: &str = "scoped-secrets";
+const GUARDS: [&str; 2] = ["validatingadmissionpolicies", "validatingadmissionpolicybindings"];
+
+fn helm(cluster: &Cluster, arguments: &[&str]) -> String {
+    let within = ["-n", NAMESPACE, "--wait", "--timeout", "100s"];
+    online(Version::Three, cluster, &[arguments, &within].concat())
+        .unwrap_or_else(|said| panic!("{arguments:?}: {said}"))
+}
+
+fn kubectl(cluster: &Cluster, arguments: &[&str]) -> String {
+    let out = cluster.kubectl(arguments);
+    assert!(out.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8_lossy(&out.stdout).into_owned()
+}
+
+/// Names of what carries our label.
+fn ours(cluster: &Cluster, kind: &str) -> Vec<String> {
+    let all = kubectl(cluster, &["get", kind, "-A", "-l", "app.kubernetes.io/part-of=scoped-secrets", "-o", "name"]);
+    all.lines().map(str::to_owned).collect()
+}
+
+fn entries(cluster: &Cluster) -> Result<Value, String> {
+    let live = cluster.get_json("validatingwebhookconfiguration", None, "scoped-secrets").ok_or("no configuration")?;
+    if live["webhooks"].is_array() { Ok(live["webhooks"].clone()) } else { Err("no entries yet".to_owned()) }
+}
+
+/// What a write to the Secret would change.
+fn revision(cluster: &Cluster, name: &str) -> (Value, Value) {
+    let secret = cluster.get_json("secret", "payments-prod", name).unwrap_or_else(|| panic!("no Secret {name}"));
+    (secret["metadata"]["uid"].clone(), secret["metadata"]["resourceVersion"].clone())
+}
+
+fn both(cluster: &Cluster) -> [(Value, Value); 2] {
+    ["orders", "kept"].map(|name| {
+        eventually(&format!("{name} is ready"), SOON, || ready(cluster, "scopedsecret", Some("payments-prod"), name));
+        revision(cluster, name)
+    })
+}
+
+/// What the pod of `helm test` runs, under its account.
+fn helm_test(cluster: &Cluster) {
+    let hooks =
+        objects(&online(Version::Three, cluster, &["get", "hooks", "scoped-secrets", "-n", NAMESPACE]).unwrap());
+    let (pods, ground): (Vec<Value>, Vec<Value>) = hooks.into_iter().partition(|hook| hook["kind"] == "Pod");
+    for object in &ground {
+        apply(cluster, &object.to_string());
+    }
+    let [pod] = pods.as_slice() else { panic!("one pod tests a release: {pods:?}") };
+    let account = pod["spec"]["serviceAccountName"].as_str().unwrap();
+    let token = kubectl(cluster, &["create", "token", account, "-n", NAMESPACE]);
+    let admin: Value = serde_json::from_str(&kubectl(cluster, &["config", "view", "--raw", "-o", "json"])).unwrap();
+    let config = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "test",
+        "clusters": [{"name": "test", "cluster": admin["clusters"][0]["cluster"]}],
+        "users": [{"name": "test", "user": {"token": token.trim()}}],
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test", "namespace": NAMESPACE}}],
+    });
+    let path = cluster.dir.join("helm-test.kubeconfig");
+    std::fs::write(&path, config.to_string()).unwrap();
+    let container = &pod["spec"]["containers"][0];
+    assert_eq!(container["command"], json!(["kubectl-scoped_secrets"]));
+    let arguments = container["args"].as_array().unwrap().iter().map(|argument| argument.as_str().unwrap());
+    let output = Command::new(env!("CARGO_BIN_EXE_kubectl-scoped_secrets"))
+        .args(arguments)
+        .arg("--kubeconfig")
+        .arg(path)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("the webhook answers") && said.contains("the API server keeps the rules"), "{said}");
+    for object in &ground {
+        cluster.submit(&["delete", "-f", "-"], &object.to_string()).unwrap();
+    }
+}
+
+fn check(cluster: &Cluster, more: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_kubectl-scoped_secrets"))
+        .args(["check", "--kubeconfig"])
+        .arg(&cluster.kubeconfig)
+        .args(more)
+        .output()
+        .unwrap();
+    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn a_release_comes_changes_and_goes() {
+    let (cluster, stub) = (Cluster::start_with_pods(), StubManager::start());
+    helm(&cluster, &["install", "scoped-secrets", CHART, "--create-namespace"]);
+    let (code, said) = check(&cluster, &["--doors"]);
+    assert!(code == Some(1) && said.contains("the webhook was not asked"), "no operator runs yet: {said}");
+    let operator = Operator::start(&cluster);
+    eventually("the webhook is registered", SOON, || entries(&cluster));
+    helm_test(&cluster);
+
+    set_up(&cluster, &stub.endpoint);
+    kubectl(
+        &cluster,
+        &["patch", "segmentationpolicy", "tenants", "--type=merge", "-p", r#"{"spec":{"rules":{"allowRetain":true}}}"#],
+    );
+    for name in ["orders", "kept"] {
+        let key = format!("payments/prod/{name}");
+        stub.put(&key, Says::Text(format!("value-of-{name}-kX9mQ2vL8nR5wT3z")));
+        let retain = if name == "kept" { "\ndeletionPolicy: Retain" } else { "" };
+        let claim = format!("data: [{{secretKey: value, remoteRef: {{key: {key}}}}}]{retain}");
+        let claim = scoped_secret("payments-prod", name, &claim);
+        // The change of policy is a moment away.
+        eventually(&format!("{name} is taken"), SOON, || cluster.apply(&claim));
+    }
+    let secrets = both(&cluster);
+    let (code, said) = check(&cluster, &["--wait", "--timeout", "60s"]);
+    assert_eq!(code, Some(0), "{said}");
+
+    // What is the operator's own in the webhook configuration outlives an upgrade and a rollback; no Secret is written.
+    let registered = entries(&cluster).unwrap();
+    helm(
+        &cluster,
+        &["upgrade", "scoped-secrets", CHART, "--set", "commonLabels.team=platform,webhook.timeoutSeconds=5"],
+    );
+    let labelled =
+        |kind: &str, name: &str| cluster.get_json(kind, None, name).unwrap()["metadata"]["labels"]["team"].clone();
+    for (kind, name) in [
+        ("crd", "scopedsecrets.scopedsecrets.io"),
+        ("validatingadmissionpolicy", "boundary.scopedsecrets.io"),
+        ("validatingwebhookconfiguration", "scoped-secrets"),
+    ] {
+        assert_eq!(labelled(kind, name), "platform", "{kind}");
+    }
+    assert_eq!(entries(&cluster).unwrap(), registered);
+    assert_eq!(both(&cluster), secrets);
+    helm(&cluster, &["rollback", "scoped-secrets", "1"]);
+    assert_eq!(labelled("validatingadmissionpolicy", "boundary.scopedsecrets.io"), Value::Null);
+    assert_eq!(entries(&cluster).unwrap(), registered);
+    assert_eq!(both(&cluster), secrets);
+
+    // Removed while the operator is gone: nothing is left that holds anybody up.
+    operator.terminate();
+    helm(&cluster, &["uninstall", "scoped-secrets"]);
+    nothing_blocks(&cluster);
+    assert_eq!(["orders", "kept"].map(|name| revision(&cluster, name)), secrets);
+    assert_eq!(ours(&cluster, "customresourcedefinitions").len(), scoped_secrets::api::crds().len());
+
+    // A new release takes the kinds over, and goes on where the old one ended.
+    helm(&cluster, &["install", "scoped-secrets", CHART]);
+    let operator = Operator::start(&cluster);
+    eventually("the webhook is registered", SOON, || entries(&cluster));
+    helm_test(&cluster);
+    assert_eq!(both(&cluster), secrets);
+
+    // With crds.keep=false all of it goes, and the Secrets as their deletionPolicy says.
+    helm(&cluster, &["upgrade", "scoped-secrets", CHART, "--set", "crds.keep=false"]);
+    operator.terminate();
+    helm(&cluster, &["uninstall", "scoped-secrets"]);
+    nothing_blocks(&cluster);
+    eventually("the kinds go", SOON, || match ours(&cluster, "customresourcedefinitions") {
+        left if left.is_empty() => Ok(()),
+        left => Err(format!("{left:?}")),
+    });
+    // The garbage collector learns of kinds that went only every 30 s.
+    eventually("the Secret goes with its ScopedSecret", SOON * 3, || {
+        if cluster.get_json("secret", "payments-prod", "orders").is_none() { Ok(()) } else { Err("still there") }
+    });
+    assert_eq!(revision(&cluster, "kept").0, secrets[1].0);
+}
+
+/// No admission object of ours, no role, and governed namespaces are as free as others.
+fn nothing_blocks(cluster: &Cluster) {
+    for kind in GUARDS.into_iter().chain(["validatingwebhookconfigurations", "clusterroles", "clusterrolebindings"]) {
+        assert_eq!(ours(cluster, kind), [] as [&str; 0], "{kind}");
+    }
+    let forged = json!({
+        "apiVersion": "v1", "kind": "Secret",
+        "metadata": {"name": "forged", "namespace": "payments-prod", "labels": {"app.kubernetes.io/managed-by": "scoped-secrets"}},
+    });
+    let governed = json!({
+        "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "later", "labels": {"tenant": "payments", "environment": "prod"}},
+    });
+    for object in [forged, governed] {
+        eventually("the API server has forgotten the rules", SOON, || {
+            cluster.submit(&["create", "--dry-run=server", "-f", "-"], &object.to_string())
+        });
+    }
+}
+
+/// Every object of many sets of values is one that the API server takes, to the last field; and the pods may run where only
+/// restricted ones may.
+#[test]
+fn the_api_server_takes_every_object() {
+    let cluster = Cluster::start();
+    kubectl(&cluster, &["apply", "--server-side", "-k", concat!(env!("CARGO_MANIFEST_DIR"), "/crds")]);
+    kubectl(&cluster, &["wait", "--for=condition=Established", "--timeout=20s", "crd", "--all"]);
+    kubectl(&cluster, &["create", "namespace", "strict"]);
+    kubectl(&cluster, &["label", "namespace", "strict", "pod-security.kubernetes.io/enforce=restricted"]);
+    // No controller makes pods here, so that their accounts must be there.
+    for account in ["default", "scoped-secrets", "scoped-secrets-test", "mine"] {
+        drop(cluster.kubectl(&["create", "serviceaccount", account, "-n", "strict"]));
+    }
+    let peers = r#"networkPolicy.metricsFrom=[{"namespaceSelector":{"matchLabels":{"a":"b"}}}]"#;
+    let egress = r#"networkPolicy.egress=[{"ports":[{"port":443}]}]"#;
+    let spread = r#"topologySpreadConstraints=[{"maxSkew":1,"topologyKey":"zone","whenUnsatisfiable":"DoNotSchedule","labelSelector":{"matchLabels":{"x":"y"}}}]"#;
+    let sets: [&[&str]; 10] = [
+        &[],
+        &["--set", "demo.enabled=true"],
+        &["--set", "replicaCount=0,podDisruptionBudget.enabled=false,networkPolicy.enabled=false,resources=null"],
+        &["--set", "crds.enabled=false,rbac.create=false,serviceAccount.create=false,serviceAccount.name=mine"],
+        &["--set", "rbac.aggregateToView=false,rbac.aggregateToEdit=false,rbac.aggregateToAdmin=false"],
+        &[
+            "--set",
+            "webhook.url=https://10.0.0.1:9443,webhook.port=10250,webhook.timeoutSeconds=30,podDisruptionBudget.maxUnavailable=50%",
+        ],
+        &["--set-json", peers, "--set-json", egress, "--set-json", spread],
+        &[
+            "--set",
+            "global.imagePullSecrets[0].name=a,image.digest=sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef,priorityClassName=",
+        ],
+        &[
+            "--set",
+            "extraArgs={--log-level=debug,--scan-interval=12h},extraEnv[0].name=A,extraEnv[0].value=b,extraVolumes[0].name=v,extraVolumeMounts[0].name=v,extraVolumeMounts[0].mountPath=/v",
+            "--set-json",
+            r#"extraVolumes[0].emptyDir={}"#,
+        ],
+        &[
+            "--set",
+            "demo.enabled=true,podAnnotations.a=b,podLabels.c=d,commonLabels.e=f,serviceAccount.annotations.g=h,extraObjects[0].apiVersion=v1,extraObjects[0].kind=ConfigMap,extraObjects[0].metadata.name=i,extraObjects[0].metadata.namespace=strict,nodeSelector.j=k,tolerations[0].operator=Exists",
+        ],
+    ];
+    for values in sets {
+        let all = objects(&template("strict", values).unwrap_or_else(|error| panic!("{values:?}: {error}")));
+        for object in &all {
+            let submitted = cluster.submit(
+                &["apply", "--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict", "-f", "-"],
+                &object.to_string(),
+            );
+            submitted.unwrap_or_else(|refusal| panic!("{values:?}: {refusal}\n{object:#}"));
+        }
+        let deployment = all.iter().find(|object| object["kind"] == "Deployment").unwrap();
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "as-deployed", "namespace": "strict"},
+            "spec": deployment["spec"]["template"]["spec"],
+        });
+        let taken = cluster.submit(&["create", "--dry-run=server", "-f", "-"], &pod.to_string());
+        taken.unwrap_or_else(|refusal| panic!("{values:?}: {refusal}"));
+    }
+}

@@ -1,0 +1,266 @@
+//! What the chart renders, without a cluster.
+
+use super::helm::{CHART, by_name, objects, plain, template};
+use scoped_secrets::admission::identities::Installation;
+use scoped_secrets::admission::rules::guards;
+use scoped_secrets::api;
+use serde_json::{Value, json};
+
+fn rendered(namespace: &str, more: &[&str]) -> std::collections::BTreeMap<String, Value> {
+    by_name(objects(&template(namespace, more).unwrap_or_else(|error| panic!("{more:?}: {error}"))))
+}
+
+#[test]
+fn a_misspelt_or_impossible_value_is_refused() {
+    let table = [
+        ("replicaCont=2", "replicaCont"),
+        ("image.tga=v1", "tga"),
+        ("webhook.timeout=3", "timeout"),
+        ("global.imagePullSecret=a", "imagePullSecret"),
+        ("resources.request.cpu=1", "request"),
+        ("replicaCount=-1", "minimum"),
+        ("image.digest=latest", "digest"),
+        ("image.pullPolicy=Sometimes", "pullPolicy"),
+        ("webhook.timeoutSeconds=31", "timeoutSeconds"),
+        ("webhook.url=http://a", "url"),
+        ("webhook.url=https://a/path", "url"),
+        ("webhook.port=8080", "port"),
+        ("serviceAccount.name=It's", "name"),
+        ("rbac.create=perhaps", "create"),
+        ("podDisruptionBudget.maxUnavailable=half", "maxUnavailable"),
+        ("extraEnv[0].nam=A", "extraEnv"),
+        ("serviceMonitor.onMissingCRD=Perhaps", "onMissingCRD"),
+        ("commonLabels.number=1", "commonLabels"),
+    ];
+    for (set, says) in table {
+        match template("scoped-secrets", &["--set", set]) {
+            Err(refusal) => assert!(refusal.contains(says) && refusal.contains("schema"), "{set}: {refusal}"),
+            Ok(_) => panic!("{set} was taken"),
+        }
+    }
+}
+
+#[test]
+fn an_old_cluster_is_told_so() {
+    let refusal = template("scoped-secrets", &["--kube-version", "1.32.9"]).unwrap_err();
+    assert!(refusal.contains(">=1.33-0"), "{refusal}");
+    for version in ["1.33.1-eks-1234", "1.34.0-gke.100"] {
+        template("scoped-secrets", &["--kube-version", version]).unwrap_or_else(|error| panic!("{version}: {error}"));
+    }
+}
+
+/// What the operator itself compares with what is installed.
+#[test]
+fn the_rules_speak_of_the_releases_own_account() {
+    let live = rendered("elsewhere", &["--set", "serviceAccount.name=keeper"]);
+    let installation = Installation { namespace: "elsewhere".into(), service_account: "keeper".into() };
+    for object in guards(&installation).iter().flat_map(|guard| guard.objects()) {
+        let name = format!("{} -/{}", object["kind"].as_str().unwrap(), object["metadata"]["name"].as_str().unwrap());
+        assert_eq!(live[&name]["spec"], object["spec"], "{name}");
+    }
+    let bindings = ["ClusterRoleBinding -/scoped-secrets", "RoleBinding elsewhere/scoped-secrets"];
+    for binding in bindings {
+        let account = json!([{"kind": "ServiceAccount", "name": "keeper", "namespace": "elsewhere"}]);
+        assert_eq!(live[binding]["subjects"], account, "{binding}");
+    }
+    let pod = &live["Deployment elsewhere/scoped-secrets"]["spec"]["template"]["spec"];
+    assert_eq!(pod["serviceAccountName"], "keeper");
+    assert!(!live.contains_key("Namespace -/elsewhere"), "helm --create-namespace does that");
+}
+
+#[test]
+fn the_kinds_are_the_codes_own() {
+    let kinds = |more: &[&str]| {
+        let all = rendered("scoped-secrets", more);
+        all.into_values().filter(|object| object["kind"] == "CustomResourceDefinition").collect::<Vec<_>>()
+    };
+    let all = kinds(&[]);
+    assert_eq!(all.len(), api::crds().len());
+    for crd in api::crds() {
+        let expected = plain(serde_json::to_value(&crd).unwrap());
+        let found = all.iter().find(|found| found["metadata"]["name"] == expected["metadata"]["name"]).unwrap();
+        assert_eq!(found["spec"], expected["spec"]);
+        assert_eq!(found["metadata"]["annotations"]["helm.sh/resource-policy"], "keep");
+    }
+    assert!(kinds(&["--set", "crds.keep=false"]).iter().all(|crd| crd["metadata"]["annotations"].is_null()));
+    assert!(kinds(&["--set", "crds.enabled=false"]).is_empty());
+}
+
+#[test]
+fn each_value_is_where_it_belongs() {
+    type Row<'a> = (&'a [&'a str], &'a str, &'a str, Value);
+    let (deployment, container) = ("Deployment scoped-secrets/scoped-secrets", "/spec/template/spec/containers/0");
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let by_digest = format!("image.digest={digest}");
+    let at = |path: &str| format!("{container}{path}");
+    let (image, args, requests) = (at("/image"), at("/args"), at("/resources/requests/cpu"));
+    let table: [Row; 14] = [
+        (&["replicaCount=3"], deployment, "/spec/replicas", json!(3)),
+        (&["image.tag=v9"], deployment, &image, json!("ghcr.io/scoped-secrets/scoped-secrets:v9")),
+        (
+            &[&by_digest, "image.tag=v9"],
+            deployment,
+            &image,
+            json!(format!("ghcr.io/scoped-secrets/scoped-secrets@{digest}")),
+        ),
+        (
+            &["global.imagePullSecrets[0].name=registry"],
+            deployment,
+            "/spec/template/spec/imagePullSecrets",
+            json!([{"name": "registry"}]),
+        ),
+        (&["extraArgs={--log-level=debug}"], deployment, &args, json!(["--log-level=debug"])),
+        (&["resources.requests.cpu=1"], deployment, &requests, json!(1)),
+        (&["priorityClassName=high"], deployment, "/spec/template/spec/priorityClassName", json!("high")),
+        (&["nodeSelector.disk=ssd"], deployment, "/spec/template/spec/nodeSelector", json!({"disk": "ssd"})),
+        (
+            &["tolerations[0].operator=Exists"],
+            deployment,
+            "/spec/template/spec/tolerations",
+            json!([{"operator": "Exists"}]),
+        ),
+        (
+            &["extraVolumes[0].name=a", "extraVolumes[0].emptyDir.medium=Memory"],
+            deployment,
+            "/spec/template/spec/volumes/0/name",
+            json!("a"),
+        ),
+        (
+            &["podLabels.app\\.kubernetes\\.io/name=other"],
+            deployment,
+            "/spec/template/metadata/labels/app.kubernetes.io~1name",
+            json!("scoped-secrets"),
+        ),
+        (
+            &["commonLabels.team=a", "commonLabels.app\\.kubernetes\\.io/part-of=b"],
+            "ValidatingAdmissionPolicy -/boundary.scopedsecrets.io",
+            "/metadata/labels/team",
+            json!("a"),
+        ),
+        (
+            &["commonLabels.app\\.kubernetes\\.io/part-of=b"],
+            "ValidatingAdmissionPolicyBinding -/boundary.scopedsecrets.io",
+            "/metadata/labels/app.kubernetes.io~1part-of",
+            json!("scoped-secrets"),
+        ),
+        (
+            &["podDisruptionBudget.maxUnavailable=50%"],
+            "PodDisruptionBudget scoped-secrets/scoped-secrets",
+            "/spec/maxUnavailable",
+            json!("50%"),
+        ),
+    ];
+    for (sets, object, path, expected) in table {
+        let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
+        let all = rendered("scoped-secrets", &sets);
+        let object = all.get(object).unwrap_or_else(|| panic!("{sets:?}: no {object}"));
+        assert_eq!(object.pointer(path), Some(&expected), "{sets:?}: {path}");
+    }
+    let all = rendered(
+        "scoped-secrets",
+        &["--set", "webhook.url=https://10.0.0.1:9443,webhook.port=9444,webhook.timeoutSeconds=7"],
+    );
+    let container = &all[deployment]["spec"]["template"]["spec"]["containers"][0];
+    let value =
+        |name: &str| container["env"].as_array().unwrap().iter().find(|e| e["name"] == name).unwrap()["value"].clone();
+    assert_eq!(value("SCOPED_SECRETS_WEBHOOK_URL"), "https://10.0.0.1:9443");
+    assert_eq!(value("SCOPED_SECRETS_WEBHOOK_ADDRESS"), "0.0.0.0:9444");
+    assert_eq!(value("SCOPED_SECRETS_WEBHOOK_TIMEOUT"), "7s");
+    assert_eq!(container["ports"][0]["containerPort"], 9444);
+}
+
+/// No container of ours, tests included, is laxer than another.
+#[test]
+fn every_container_is_locked_up() {
+    let all = rendered("scoped-secrets", &[]);
+    let specs = all.values().filter_map(|object| match object["kind"].as_str() {
+        Some("Deployment") => Some(&object["spec"]["template"]["spec"]),
+        Some("Pod") => Some(&object["spec"]),
+        _ => None,
+    });
+    let specs: Vec<&Value> = specs.collect();
+    assert_eq!(specs.len(), 2, "the operator and the test");
+    for spec in specs {
+        assert_eq!(spec["securityContext"]["runAsNonRoot"], true);
+        assert_eq!(spec["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+        for container in spec["containers"].as_array().unwrap() {
+            let context = &container["securityContext"];
+            assert_eq!(context["readOnlyRootFilesystem"], true);
+            assert_eq!(context["allowPrivilegeEscalation"], false);
+            assert_eq!(context["capabilities"], json!({"drop": ["ALL"]}));
+            assert!(container["resources"]["requests"]["memory"].is_string());
+        }
+    }
+}
+
+/// No role for people reads Secrets, and none of the chart's reaches the operator's pods by their labels.
+#[test]
+fn what_people_get_is_of_our_own_kinds() {
+    let all = rendered("scoped-secrets", &[]);
+    for role in ["view", "edit", "admin"] {
+        let object = &all[&format!("ClusterRole -/scoped-secrets-{role}")];
+        assert_eq!(object["metadata"]["labels"][format!("rbac.authorization.k8s.io/aggregate-to-{role}")], "true");
+        for rule in object["rules"].as_array().unwrap() {
+            assert_eq!(rule["apiGroups"], json!(["scopedsecrets.io"]), "{role}");
+            let writes = rule["verbs"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|v| !["get", "list", "watch"].contains(&v.as_str().unwrap()));
+            assert_eq!(writes, role != "view", "{role}");
+        }
+        let set = format!("rbac.aggregateTo{}{}=false", role[..1].to_uppercase(), &role[1..]);
+        let without = rendered("scoped-secrets", &["--set", &set]);
+        assert!(!without.contains_key(&format!("ClusterRole -/scoped-secrets-{role}")), "{set}");
+        assert_eq!(without.len(), all.len() - 1, "{set}");
+    }
+    let selector = &all["Deployment scoped-secrets/scoped-secrets"]["spec"]["selector"]["matchLabels"];
+    let test = &all["Pod scoped-secrets/scoped-secrets-test"]["metadata"]["labels"];
+    assert!(
+        selector.as_object().unwrap().iter().any(|(key, value)| test[key] != *value),
+        "the Service would send it reviews"
+    );
+}
+
+#[test]
+fn what_another_project_brings_is_skipped_or_missed() {
+    let api = "monitoring.coreos.com/v1/ServiceMonitor";
+    let refusal = template("scoped-secrets", &["--set", "serviceMonitor.enabled=true"]).unwrap_err();
+    assert!(refusal.contains(api) && refusal.contains("onMissingCRD=Skip"), "{refusal}");
+    let skipped =
+        rendered("scoped-secrets", &["--set", "serviceMonitor.enabled=true,serviceMonitor.onMissingCRD=Skip"]);
+    assert_eq!(skipped, rendered("scoped-secrets", &[]));
+    let there = rendered(
+        "scoped-secrets",
+        &["--set", "serviceMonitor.enabled=true,serviceMonitor.labels.release=kps", "--api-versions", api],
+    );
+    let monitor = &there["ServiceMonitor scoped-secrets/scoped-secrets"];
+    assert_eq!(monitor["metadata"]["labels"]["release"], "kps");
+    let service = &there["Service scoped-secrets/scoped-secrets-metrics"];
+    for (key, value) in monitor["spec"]["selector"]["matchLabels"].as_object().unwrap() {
+        assert_eq!(service["metadata"]["labels"][key], *value, "the Service is found by {key}");
+    }
+    assert_eq!(service["spec"]["ports"][0]["name"], monitor["spec"]["endpoints"][0]["port"]);
+}
+
+#[test]
+fn extra_objects_are_templates() {
+    let values = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("extra.yaml");
+    let text = "extraObjects:\n- {apiVersion: v1, kind: ConfigMap, metadata: {name: '{{ .Release.Name }}-a', namespace: b}}\n- |\n  apiVersion: v1\n  kind: ConfigMap\n  metadata: {name: text, namespace: '{{ .Release.Namespace }}'}\n";
+    std::fs::write(&values, text).unwrap();
+    let all = rendered("here", &["--values", values.to_str().unwrap()]);
+    assert!(all.contains_key("ConfigMap b/scoped-secrets-a") && all.contains_key("ConfigMap here/text"));
+}
+
+/// Artifact Hub, and whoever looks for a version: all from Cargo.toml.
+#[test]
+fn the_charts_metadata_is_the_packages() {
+    let text = std::fs::read_to_string(format!("{CHART}/Chart.yaml")).unwrap();
+    let chart: Value = serde_saphyr::from_str(&text).unwrap();
+    assert_eq!(chart["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(chart["appVersion"], env!("CARGO_PKG_VERSION"));
+    let kinds: Vec<Value> =
+        serde_saphyr::from_str(chart["annotations"]["artifacthub.io/crds"].as_str().unwrap()).unwrap();
+    assert_eq!(kinds.len(), api::crds().len());
+    assert!(kinds.iter().all(|kind| !kind["description"].as_str().unwrap().is_empty()));
+}
