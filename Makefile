@@ -37,7 +37,7 @@ bench:
 	@echo "bench: what each guard adds to a write; 2 min"; cargo bench --quiet --locked --profile dev --bench guards
 	@echo "bench: reviews by rule; building optimised"; cargo bench --quiet --locked --bench admission
 
-shell_scripts := $(cluster_tools) examples/demo.sh .ci/run
+shell_scripts := $(cluster_tools) examples/demo.sh image/build .ci/run
 # The same settings as tests/cluster/tools.
 go_settings := GOWORK=off GOFLAGS= CGO_ENABLED=0
 
@@ -52,7 +52,7 @@ lint:
 	  { [ -z "$$badly" ] || { echo "not as gofmt writes it: $$badly" >&2; exit 1; }; } && \
 	  $(go_settings) go vet -C tests/cluster/testcluster ./...
 	@echo "lint: Python"; PYTHONPYCACHEPREFIX=target/pycache python3 -m py_compile tests/cluster/emulator.py
-	@echo "lint: kustomizations"; for folder in deploy deploy/overlays/out-of-cluster; do \
+	@echo "lint: kustomizations"; for folder in deploy deploy/overlays/*/; do \
 	  kubectl kustomize "$$folder" >/dev/null || exit; done
 	@helm=$$($(cluster_tools) ensure helm3) && echo "lint: chart" && \
 	  "$$helm/helm" lint --quiet --strict --kube-version 1.33.0 charts/scoped-secrets
