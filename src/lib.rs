@@ -8,6 +8,7 @@
 //!    admission         controller            cli            (doors: all ask the same question)
 //!        │                 │ plan (pure) ─► act
 //!        │                 ├── provider      secrets managers; know nothing of Kubernetes
+//!        │                 ├── rotation      when a key is rotated, and what is next then (pure)
 //!        │                 └── projection    remote values -> the content of one Secret (pure)
 //!        └── answers from the controller's index, in memory
 //! ```
@@ -24,6 +25,7 @@ pub mod leader;
 pub mod operator;
 pub mod projection;
 pub mod provider;
+pub mod rotation;
 pub mod segmentation;
 pub mod telemetry;
 pub mod yaml;

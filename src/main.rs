@@ -1,28 +1,44 @@
 //! The operator: arguments, wiring, shutdown; nothing else.
 #![forbid(unsafe_code)]
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
+use jiff::Timestamp;
 use kube::{Client, Config};
+use scoped_secrets::cli::report::text::Colours;
+use scoped_secrets::cli::verify_log::{self, VerifyLog};
 use scoped_secrets::controller::context::Nature;
 use scoped_secrets::operator::{self, OperatorArgs, Surroundings};
 use scoped_secrets::telemetry::logs::{self, LogArgs};
+use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
 /// The Scoped Secrets operator: one Secret per workload, each in its own segment.
 #[derive(Debug, Parser)]
-#[command(name = "scoped-secrets", version, about, args_override_self = true)]
+#[command(name = "scoped-secrets", version, about, args_override_self = true, args_conflicts_with_subcommands = true)]
 struct Args {
     #[command(flatten)]
     operator: OperatorArgs,
     #[command(flatten)]
     logs: LogArgs,
+    #[command(subcommand)]
+    task: Option<Task>,
+}
+
+/// What the program does instead of running as the operator.
+#[derive(Debug, Subcommand)]
+enum Task {
+    VerifyLog(Box<VerifyLog>),
 }
 
 const MAX_THREADS: usize = 4;
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    if let Some(Task::VerifyLog(asked)) = &args.task {
+        let (mut stdin, mut out, mut err) = (io::stdin().lock(), io::stdout().lock(), io::stderr().lock());
+        return verify_log::run(asked, Timestamp::now(), Colours(false), &mut stdin, &mut out, &mut err).into();
+    }
     if let Err(error) = logs::init(&args.logs) {
         eprintln!("scoped-secrets: {error}");
         return ExitCode::from(2);

@@ -6,6 +6,7 @@ use crate::admission::breaches;
 use crate::admission::certificate_keeper::Keeper;
 use crate::admission::health::{self, Readiness};
 use crate::admission::identities::Installation;
+use crate::admission::recorded::recorded;
 use crate::admission::review::{self, Route};
 use crate::admission::rules::{claims, copies, other_operators, policies, rbac};
 use crate::admission::server::{self, Limits, Transport};
@@ -16,6 +17,7 @@ use crate::admission::webhook_configuration::{
 use crate::api::{FIELD_MANAGER, GROUP};
 use crate::controller::context::{Context, Nature};
 use crate::controller::providers::Providers;
+use crate::controller::restart::AT_ONCE;
 use crate::controller::{self, keys, report, watch};
 use crate::leader::{self, Elector, LeaderArgs, Leadership};
 use crate::segmentation::world::ObjectName;
@@ -52,6 +54,10 @@ pub struct OperatorArgs {
     /// How often the leader scans the cluster for what got past admission (12h, 7d; 10s at least).
     #[arg(long, env = "SCOPED_SECRETS_SCAN_INTERVAL", default_value = "24h", value_parser = scan_interval)]
     pub scan_interval: Duration,
+    /// How many workloads of one namespace are restarted at once for Secrets with a new value (restart: Consumers). One whose
+    /// rollout is stuck keeps its place.
+    #[arg(long, env = "SCOPED_SECRETS_RESTARTS_AT_ONCE", default_value_t = AT_ONCE, value_parser = at_once)]
+    pub restarts_at_once: usize,
     /// Where it listens.
     #[command(flatten)]
     pub serving: ServingArgs,
@@ -71,6 +77,13 @@ fn interval(text: &str) -> Result<Duration, String> {
         some if some < Duration::from_secs(1) => Err("write a second at least, such as 30s".into()),
         some if some > longest => Err("write a year at most, such as 365d".into()),
         some => Ok(some),
+    }
+}
+
+fn at_once(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("write a number of workloads, 1 at least".into()),
+        Ok(some) => Ok(some),
     }
 }
 
@@ -144,6 +157,7 @@ pub async fn run(
         around.nature,
     ));
 
+    cx.restarts.limit(args.restarts_at_once);
     cx.index_mut().access.operator = ObjectName::new(&args.namespace, &args.service_account);
 
     let governed = cx.governed.subscribe();
@@ -186,6 +200,7 @@ pub async fn run(
         },
         Route { path: RBAC_PATH, rule: rbac::RULE, kinds: rbac::KINDS, review: Arc::new(rbac::Rbac(cx.clone())) },
     ];
+    let routes = recorded(routes, &cx);
     let (routes, let_through) = breaches::told(routes);
     let telling = tokio::spawn(breaches::tell(cx.clone(), let_through));
     let admission = review::router(routes, cell.clone(), metrics.clone());
@@ -203,7 +218,11 @@ pub async fn run(
         guards: args.guard_interval,
         scan: args.scan_interval,
     };
-    let work = tokio::spawn(work(cx, leadership, synced_sender, synced, caches, args.seal_key_max_age, terms));
+    let recording = tokio::spawn({
+        let cx = cx.clone();
+        async move { cx.record.run(|| cx.now()).await }
+    });
+    let work = tokio::spawn(work(cx.clone(), leadership, synced_sender, synced, caches, args.seal_key_max_age, terms));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), namespace = args.namespace, "the operator starts");
 
     told.await;
@@ -217,6 +236,8 @@ pub async fn run(
         let _ = tokio::join!(elector, keeper, admission, probes);
     })
     .await;
+    recording.abort();
+    cx.record.close(cx.now());
     Ok(())
 }
 

@@ -94,6 +94,8 @@ fn secret(i: u32, keys: &SealKeys) -> (ObjectName, ObjectMeta) {
         content: keys.digest(&i.to_be_bytes()),
         ignore: keys.digest(b"ignore"),
         refresh_at: None,
+        restart: None,
+        rotation: None,
     };
     let nonce = u128::from(i).to_be_bytes()[4..].try_into().expect("12 bytes");
     let metadata = ObjectMeta {

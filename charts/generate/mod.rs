@@ -23,7 +23,10 @@ pub fn write(root: &Path) -> io::Result<()> {
     fs::write(chart.join("Chart.yaml"), metadata()?)?;
     copy_kinds(&root.join("crds"), &chart.join("files/crds"))?;
     write_guards(&chart.join("files/guards"))?;
-    fs::write(chart.join("templates/_rules.tpl"), roles::template(&root.join("deploy/base"))?)?;
+    fs::write(
+        chart.join("templates/_rules.tpl"),
+        roles::template(&[root.join("deploy/base"), root.join("deploy/components/restart")])?,
+    )?;
     write_values(&chart)?;
     fs::write(root.join("deploy/install.yaml"), manifest::install(&root.join("deploy"))?)?;
     let replacements = yaml(&elsewhere::replacements().map_err(io::Error::other)?)?;

@@ -22,6 +22,7 @@ pub mod guard;
 pub mod health;
 pub mod identities;
 mod lanes;
+pub mod recorded;
 pub mod review;
 pub mod rules;
 pub mod server;

@@ -16,6 +16,9 @@ pub enum ConditionType {
     Synced,
     /// No other segment holds the same value.
     Unique,
+    /// The last rotation is done, or none is due, and the consumers run with what the Secret holds; there where the spec has a
+    /// rotation, or restarts them.
+    Rotated,
     /// Work is under way; it will be retried.
     Reconciling,
     /// Nothing will change until somebody changes something.
@@ -33,11 +36,12 @@ pub enum ConditionType {
 }
 
 impl ConditionType {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Ready,
         Self::Authorized,
         Self::Synced,
         Self::Unique,
+        Self::Rotated,
         Self::Reconciling,
         Self::Stalled,
         Self::Expired,
@@ -59,6 +63,7 @@ impl ConditionType {
             Self::Authorized => "Authorized",
             Self::Synced => "Synced",
             Self::Unique => "Unique",
+            Self::Rotated => "Rotated",
             Self::Reconciling => "Reconciling",
             Self::Stalled => "Stalled",
             Self::Expired => "Expired",

@@ -7,6 +7,7 @@ pub mod duration;
 pub mod key_revocation;
 pub mod policy;
 pub mod reason;
+pub mod rotation;
 mod schema;
 pub mod scoped_secret;
 pub mod segment_guard;
@@ -16,6 +17,7 @@ pub mod store;
 pub use key_revocation::{KeyRevocation, KeyRevocationSpec, KeyRevocationStatus};
 pub use policy::{SegmentationPolicy, SegmentationPolicySpec, SegmentationPolicyStatus};
 pub use reason::Reason;
+pub use rotation::Rotation;
 pub use scoped_secret::{ScopedSecret, ScopedSecretSpec, ScopedSecretStatus};
 pub use segment_guard::{SegmentGuard, SegmentGuardSpec};
 pub use segmentation_report::{SegmentationReport, SegmentationReportSpec, SegmentationReportStatus};
@@ -36,6 +38,8 @@ pub const MANAGED_BY: &str = "scoped-secrets";
 pub const SEAL_ANNOTATION: &str = "scopedsecrets.io/seal";
 /// On a ScopedSecret: any new value refreshes once.
 pub const REFRESH_AT_ANNOTATION: &str = "scopedsecrets.io/refresh-at";
+/// On a ScopedSecret: any new value rotates its key once.
+pub const ROTATE_AT_ANNOTATION: &str = "scopedsecrets.io/rotate-at";
 /// On a policy: how many violations a change may cause. On a report: how many withdrawals that wait may go on.
 pub const ACCEPT_VIOLATIONS_ANNOTATION: &str = "scopedsecrets.io/accept-violations";
 /// On a workload's pod template: which content of its Secrets its pods were last restarted for.

@@ -190,7 +190,8 @@ pub struct Allow {
     /// whole part. A pattern speaks of the store's own account; another account's keys need its full ARN prefix.
     #[schemars(schema_with = "key_patterns_schema")]
     pub keys: Vec<String>,
-    /// What may be done with them: Read (AWSCURRENT) or ReadAnyVersion. Default: [Read].
+    /// What may be done with them: Read (AWSCURRENT), ReadAnyVersion, Rotate (the manager's own rotation) or Generate (the
+    /// operator stores a value of its making). Reading never implies writing. Default: [Read].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "set"))]
     pub actions: Vec<Action>,
@@ -217,6 +218,10 @@ pub enum Action {
     Read,
     /// Read any version, by stage or id.
     ReadAnyVersion,
+    /// Have the manager rotate it, by its own rotation.
+    Rotate,
+    /// Store a new value of the operator's making.
+    Generate,
 }
 
 /// Rules for claims.
@@ -232,6 +237,11 @@ pub struct Rules {
     /// Whether a ScopedSecret must name its consumers. Default: true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub require_consumers: Option<bool>,
+    /// How old the current version of a key may become, by the manager's date: `90d`, `720h`. Older is a violation, and takes
+    /// nothing away. Default: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32), extend("x-kubernetes-validations" = super::duration::validations("maxAge", None, 3650)))]
+    pub max_age: Option<String>,
     /// Secret types allowed beyond Opaque, tls, dockerconfigjson, basic-auth and ssh-auth.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "target_types_schema")]
@@ -427,6 +437,10 @@ pub struct EffectivePolicy {
     pub unique_values: EffectiveUniqueValues,
     /// Whether a ScopedSecret must name its consumers.
     pub require_consumers: bool,
+    /// How old the current version of a key may become; absent: as old as it likes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub max_age: Option<String>,
     /// Every Secret type that is allowed.
     #[schemars(schema_with = "effective_types_schema")]
     pub target_types: Vec<String>,

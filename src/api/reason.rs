@@ -69,7 +69,7 @@ reasons! {
     SegmentLabelMissing Refused: "The namespace lacks a segment label, or has it empty, so it belongs to no segment.", "The namespace was made without the labels that the policy names.", "Ask the platform team to set the label that the message names.";
     SegmentConflict Refused: "Several policies govern the namespace and disagree on what names its segment.", "Their segment.labels differ.", "Make segment.labels of the policies alike, or narrow a namespaceSelector.";
     KeyNotAllowed Refused: "No allow entry of the policy covers a key of this claim.", "The key belongs to another scope, or the policy does not list it.", "Claim a key that the policy's patterns give this namespace, or ask the platform team to allow it.";
-    ActionNotAllowed Refused: "The key may be read, but not in this way.", "versionStage or versionId needs the action ReadAnyVersion.", "Remove versionStage and versionId, or ask the platform team for ReadAnyVersion.";
+    ActionNotAllowed Refused: "The key may be read, but not in this way.", "versionStage and versionId need the action ReadAnyVersion, rotation the action Rotate or Generate.", "Remove versionStage and versionId, or rotation; or ask the platform team for the action that the message names.";
     InvalidKey Refused: "A key is not one exact name that Secrets Manager allows.", "A wildcard, an empty part, '.' or '..', a character outside the allowed set, or an incomplete ARN.", "Write the exact name as the manager shows it.";
     WrongRegion Refused: "A key's ARN is of another region than the store.", "A store reaches one region.", "Use a store of that region.";
     KeyClaimed Refused: "Another scope already owns a key of this claim.", "exclusiveKeys lets one scope own a key.", "Give this workload its own key in the manager, or delete the claim that owns this one.";
@@ -121,6 +121,21 @@ reasons! {
     SecretsRemain Waiting: "Secrets hold a revoked version of the key and are being taken away.", "The KeyRevocation is new, or the API server does not let a Secret be deleted.", "Wait; if it stays, see the ScopedSecrets and the operator's log.";
     PodsRemain Waiting: "Pods may still hold a revoked value.", "They were started while the Secret was there.", "Restart the workloads of the pods that status lists.";
 
+    // ---- rotation
+    RotationIdle Fine: "No rotation is due.", "The schedule's next time is ahead, and none was asked for.", "Nothing to do.";
+    Verified Fine: "The key was rotated, and what uses its Secret has the new value.", "The manager's current version is the one in the Secret, and the consumers run with it.", "Nothing to do.";
+    Requested Waiting: "A rotation has begun: the manager was asked for it.", "The schedule, rotate-at, a rollout, a change of a role or a grant asked for it.", "Wait; the manager makes the new value.";
+    Stored Waiting: "The new value is in the manager, and is about to be current there.", "A rotation is under way.", "Wait.";
+    Projected Waiting: "The Secret has the new value; its consumers do not run with it yet.", "A rotation is under way.", "Wait; the message says what the rollout waits for.";
+    RolledOut Waiting: "The consumers run with the new value, which is about to be looked at once more.", "A rotation is under way.", "Wait.";
+    RotationWaits Waiting: "A rotation is due, and waits.", "The key was rotated less than ten minutes ago, the manager rotates it at this moment, or the claim is not in sync.", "Wait; see the message.";
+    RotationFailed Waiting: "A rotation failed so far; it is tried again.", "The manager, or the function that it rotates the key by, did not do it.", "See the message, and the log of the manager's rotation function. The Secret keeps the value that the manager has as current.";
+    RotationTimedOut Waiting: "The manager has not finished a rotation in time.", "The function that it rotates the key by fails, or never finishes: the new version is still AWSPENDING.", "See that function's log. Once it is mended, the manager tries again by itself, or the message's command ends the attempt.";
+    PendingStuck Refused: "A version that is not this rotation's is AWSPENDING, so that none can begin.", "An earlier rotation, the manager's own or somebody's by hand, was never finished.", "Finish it, or take the label off it by the command in the message.";
+    RotationOwnedElsewhere Refused: "The key is not this claim's to rotate.", "Another claim rotates it, other claims read it (strategy Generate), or the manager rotates it by itself (strategy Generate).", "Rotate it in one place: remove spec.rotation here or there, or use strategy Provider where the manager rotates it.";
+    InvalidRotation Refused: "spec.rotation cannot be kept.", "It asks for what contradicts itself: several keys, a pinned version, an immutable Secret, an overlap that is longer than the schedule's interval.", "Correct what the message names.";
+    InvalidSchedule Refused: "The schedule of the rotation cannot be kept.", "The cron line cannot be read, never fires, or fires more often than every ten minutes; or the time zone is unknown.", "Write a schedule as the message says.";
+
     // ---- the store
     StoreNotFound Waiting: "The ScopedSecretStore does not exist.", "storeRef.name is misspelt, or the store is not there yet.", "Create the store, or correct storeRef.name.";
     StoreInvalid Refused: "The store cannot be used as it is written.", "Its path, endpoint or role is wrong, or its credentials Secret lacks a key.", "Platform team: correct the store as its message says.";
@@ -139,6 +154,15 @@ reasons! {
     DecryptionFailed Waiting: "The manager could not decrypt the value.", "The KMS key is disabled, deleted, or not allowed.", "Platform team: check the KMS key.";
     RemoteInvalid Refused: "The manager refused the request as invalid.", "The name or version is of a form that it does not accept.", "Correct the key as the message says.";
 
+    RemoteChanged Waiting: "Somebody else changed which version of the key is current, while the operator rotated it.", "Two rotate one key: another cluster, a rotation function, or a person.", "Wait: the key is looked at again. Let only one rotate it.";
+    RemoteNotWritable Refused: "The key takes no new value through this store.", "It is a replica of another region's, or another AWS service keeps it.", "Rotate it where the message says.";
+    WriteDenied Waiting: "The secrets manager does not let the operator rotate this key.", "IAM, a resource policy, an endpoint policy or the rotation function's own policy denies it.", "Platform team: allow the action that the message names on the key.";
+    EncryptionFailed Waiting: "The manager could not encrypt the new value.", "The KMS key is disabled, deleted, or not allowed.", "Platform team: check the KMS key.";
+    VersionLimit Waiting: "The key has as many versions as the manager keeps.", "It was rotated very often.", "Wait until the manager has removed old versions, and rotate less often.";
+    RotationInProgress Waiting: "The manager's own rotation of the key is under way.", "It was begun by its schedule, by a person, or by the operator.", "Wait; if it does not end, see the logs of the key's rotation function.";
+    RotationNotConfigured Refused: "The manager has no rotation of its own for the key.", "No rotation function is configured there, and no AWS service keeps the key.", "Configure rotation in the manager, or use rotation.strategy: Generate.";
+    StoreReadOnly Refused: "Nothing can be rotated through this store.", "A file store is only read.", "Use a store of a secrets manager.";
+
     // ---- the projection
     PropertyMissing Refused: "The remote value has no such property; nothing was written.", "The property is misspelt or was removed.", "Correct the property of the secretKey that the message names.";
     PropertyInvalid Refused: "The property is an object, a list or null; nothing was written.", "Only strings, numbers and booleans become a value.", "Point at a value inside it, with a JSON pointer such as /database/password.";
@@ -150,7 +174,7 @@ reasons! {
     TemplateMetadataNotAllowed Refused: "A label or annotation of the template is reserved; nothing was written.", "Other controllers act on it.", "Remove it.";
     TargetTypeInvalid Refused: "The Secret lacks a key that its type requires; nothing was written.", "Such as tls.crt and tls.key for kubernetes.io/tls.", "Add the key that the message names, or change target.type.";
     SecretTooLarge Refused: "The Secret would be larger than Kubernetes allows (1 MiB); nothing was written.", "Too many or too large values.", "Claim less in one ScopedSecret.";
-    ValueShared Refused: "Another segment holds the same value; the last good value stays.", "One credential was stored under keys of two segments.", "Give each segment a credential of its own in the manager.";
+    ValueShared Refused: "Another segment holds the same value, or one that stands inside what is projected; the last good value stays.", "One credential was stored under keys of two segments: as it is, in a larger text, or base64-coded; or it was written into a template.", "Give each segment a credential of its own in the manager.";
 
     // ---- the Secret
     TargetConflict Refused: "A Secret of that name exists and is not ours; it is untouched.", "Somebody else made it, or another ScopedSecret owns it.", "Choose another target.name, or delete that Secret first.";
@@ -162,6 +186,14 @@ reasons! {
     Withdrawn Refused: "The Secret was taken away, because the claim is no longer allowed.", "A policy, a label or a store changed.", "See the reason of Authorized.";
     Restored Fine: "A managed Secret had been changed or deleted and was put right.", "Somebody wrote to it past the guard.", "Change the ScopedSecret instead.";
     Updated Fine: "A new value was projected.", "The manager has a new version, or the spec changed.", "Nothing to do.";
+
+    // ---- restarts
+    Restarted Fine: "Every workload of a consumer runs with the value that the Secret holds.", "Nothing was to be restarted, or that is over.", "Nothing to do.";
+    RollingOut Waiting: "The Secret has a new value, and the workloads of its consumers are being restarted.", "spec.restart is Consumers, and the value has changed.", "Wait.";
+    RolloutWaits Waiting: "The Secret has a new value, and some workloads of its consumers are not restarted by themselves.", "A Deployment is paused, pods are replaced only when they are deleted (OnDelete, a partition), or somebody takes the annotation off again.", "Do what the message says of each workload, or leave it: pods that start later have the new value.";
+    RolloutStuck Waiting: "The Secret has a new value, and a workload that was restarted for it does not come to its end; some pods still run with the old value.", "Its new pods do not become available: they do not fit on a node, crash, or the new value does not work.", "kubectl rollout status and the events of the workload that the message names say why. It is looked at again by itself.";
+    MaxAgeExceeded Refused: "The current version of a key is older than the policy allows.", "It was not rotated in time: there is no rotation, or it fails.", "Store a new value under the key, or have it rotated (spec.rotation). Nothing is taken away for it.";
+    RestartNotAllowed Refused: "The Secret has a new value, and the operator may not restart workloads.", "That permission is off by default.", "Platform team: kubectl apply -f deploy/components/restart/rbac.yaml, or restart.enabled=true in the Helm chart. Else restart by kubectl rollout restart, or set spec.restart: None.";
 
     // ---- what the plugin finds: check
     CannotLook Refused: "Something could not be looked at, so nothing is said of it.", "RBAC does not let the reader of the plugin look at it.", "Ask for the verb and resource that the message names, or run the plugin as who has them.";
@@ -179,6 +211,13 @@ reasons! {
     ValueRepeated Refused: "The same hard-to-guess value stands in Secrets or ConfigMaps of several segments, by itself or inside a text.", "One credential was copied; a leak of one opens the others.", "Make a credential of its own for each, and rotate this one.";
     KeyShared Refused: "Several segments take the same key from the secrets manager.", "Their ExternalSecrets, or objects of another operator, name one key.", "Store a credential of its own for each under another key.";
     SecretInDefault Refused: "A Secret is in the namespace default.", "That namespace has no owner, and belongs to no segment.", "Move it to the namespace of the workload that uses it.";
+
+    // ---- what verify-log finds
+    RecordAltered Refused: "A line of the operator's record was altered or made up, or cannot be read.", "Somebody edited the log; or a collector cut, split, wrapped or escaped its lines.", "Take the log from where the operator wrote it (kubectl logs) and check that. If it says the same, treat it as tampering.";
+    RecordMoved Refused: "A line of the operator's record stands twice, or after later ones.", "Two logs were put together in the wrong order or with an overlap, or somebody edited the log.", "Give each log once, the oldest first.";
+    RecordMissing Refused: "Lines of the operator's record are missing.", "The log was rotated and an older part was not given, the log was full or gone while the operator wrote, or somebody removed them.", "Give the older logs too, the oldest first. If the lines are in none, treat it as tampering.";
+    RecordEndMissing Refused: "The operator's record stops without a closing line.", "The process was killed (a node that failed, memory, SIGKILL), the log was taken before now, or its end was cut off.", "Say with --until when the log was taken; compare with the restarts that Kubernetes tells of the pod.";
+    RecordKeyUnknown Refused: "Lines of the operator's record were signed under a generation of the seal key that is not at hand.", "The seal key was rotated twice or made anew since, or the lines are of another cluster, or made up.", "Give the key that was kept of that time with --key-file (verify-log --print-key prints it while it is there).";
 }
 
 impl std::fmt::Display for Reason {

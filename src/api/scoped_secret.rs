@@ -2,6 +2,7 @@
 
 use super::condition::{conditions_schema, time_schema};
 use super::duration;
+use super::rotation::Rotation;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::CustomResource;
@@ -26,6 +27,7 @@ use std::collections::BTreeMap;
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.reason", description = "Why it is not ready"),
     printcolumn(name = "Segment", type_ = "string", json_path = ".status.segment"),
     printcolumn(name = "Store", type_ = "string", json_path = ".spec.storeRef.name"),
+    printcolumn(name = "Next Rotation", type_ = "date", json_path = ".status.nextRotationTime", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[kube(derive = "PartialEq")]
@@ -35,8 +37,18 @@ use std::collections::BTreeMap;
      "message": "nothing is claimed: write at least one entry in data (one value) or dataFrom (every property of one key)"},
     {"rule": "!(has(self.ttl) && has(self.expirationTime))",
      "message": "write ttl (from creation) or expirationTime (a point in time), not both"},
+    {"rule": "!has(self.restart) || self.restart != 'Consumers' || (has(self.consumers) && size(self.consumers) > 0)",
+     "message": "restart: Consumers has nobody to restart: list the ServiceAccounts in consumers, or leave restart out"},
+    {"rule": "!has(self.restart) || self.restart != 'Consumers' || !has(self.target) || !has(self.target.immutable) || !self.target.immutable",
+     "message": "an immutable Secret never gets a new value, so that nobody would ever be restarted: write target.immutable: false, or leave restart out"},
     {"rule": "(has(self.target) && has(self.target.name)) == (has(oldSelf.target) && has(oldSelf.target.name)) && (!has(self.target) || !has(self.target.name) || self.target.name == oldSelf.target.name)",
-     "message": "target.name is immutable: workloads refer to it; create another ScopedSecret with the new name and delete this one"}
+     "message": "target.name is immutable: workloads refer to it; create another ScopedSecret with the new name and delete this one"},
+    {"rule": "!has(self.rotation) || ((has(self.data) && size(self.data) > 0) ? (self.data.all(d, d.remoteRef.key == self.data[0].remoteRef.key) && (!has(self.dataFrom) || self.dataFrom.all(d, d.remoteRef.key == self.data[0].remoteRef.key))) : (!has(self.dataFrom) || self.dataFrom.all(d, d.remoteRef.key == self.dataFrom[0].remoteRef.key)))",
+     "message": "a ScopedSecret that rotates has exactly one remote key: write a ScopedSecret of its own for each key"},
+    {"rule": "!has(self.rotation) || ((!has(self.data) || self.data.all(d, !has(d.remoteRef.versionId) && (!has(d.remoteRef.versionStage) || d.remoteRef.versionStage == 'AWSCURRENT'))) && (!has(self.dataFrom) || self.dataFrom.all(d, !has(d.remoteRef.versionId) && (!has(d.remoteRef.versionStage) || d.remoteRef.versionStage == 'AWSCURRENT'))))",
+     "message": "a pinned version does not rotate: remove versionId and versionStage, or rotation"},
+    {"rule": "!has(self.rotation) || !has(self.target) || !has(self.target.immutable) || !self.target.immutable",
+     "message": "an immutable Secret cannot take a new value: remove target.immutable, or rotation"}
 ]))]
 pub struct ScopedSecretSpec {
     /// The ScopedSecretStore that holds the remote keys.
@@ -60,6 +72,11 @@ pub struct ScopedSecretSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), extend("x-kubernetes-validations" = duration::validations("refreshInterval", Some("only on change or on demand"), 365)))]
     pub refresh_interval: Option<String>,
+    /// What is restarted when the value changes: Consumers rolls the Deployments, StatefulSets and DaemonSets whose pods run under a
+    /// consumer and use the Secret, once a value. Jobs are left to finish. Needs the operator's permission to (off by default).
+    /// Default: None.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart: Option<RestartPolicy>,
     /// How long the claim lasts from its creation: `90s`, `12h` or whole days `30d`, at least 1s. At the end its Secret is
     /// taken away. Not with expirationTime. Default: no end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -72,6 +89,10 @@ pub struct ScopedSecretSpec {
     /// What becomes of the Secret when this object is deleted. Retain needs a policy with allowRetain. Default: Delete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,
+    /// When the one remote key gets a new value, and who makes it. Needs the policy's action Rotate or Generate. Default: the
+    /// operator never rotates it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<Rotation>,
 }
 
 /// A ScopedSecretStore, by name.
@@ -227,11 +248,22 @@ pub enum DeletionPolicy {
     Retain,
 }
 
+/// What is restarted when the value of a Secret changes. Default: None.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RestartPolicy {
+    /// Nothing.
+    #[default]
+    None,
+    /// The workloads of the consumers that use it.
+    Consumers,
+}
+
 /// What the operator observed. It reports; nothing is decided from it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ScopedSecretStatus {
-    /// Ready, Authorized, Synced, Unique; Reconciling, Stalled and Expired only while true.
+    /// Ready, Authorized, Synced, Unique; Rotated where spec.rotation is set or consumers are restarted; Reconciling, Stalled and
+    /// Expired only while true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions_schema")]
     pub conditions: Vec<Condition>,
@@ -260,6 +292,14 @@ pub struct ScopedSecretStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "time_schema")]
     pub last_change_time: Option<Time>,
+    /// When the key is rotated next by its schedule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "time_schema")]
+    pub next_rotation_time: Option<Time>,
+    /// When the key was last rotated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "time_schema")]
+    pub last_rotation_time: Option<Time>,
 }
 
 /// A Secret by name.
@@ -311,6 +351,11 @@ impl ScopedSecretSpec {
     /// Whether the Secret is to be immutable.
     pub fn immutable(&self) -> bool {
         self.target.as_ref().and_then(|t| t.immutable).unwrap_or(false)
+    }
+
+    /// Whether its consumers are restarted when the value changes.
+    pub fn restarts(&self) -> bool {
+        self.restart == Some(RestartPolicy::Consumers) && !self.immutable() && !self.consumers.is_empty()
     }
 
     /// Whether the Secret outlives the ScopedSecret.

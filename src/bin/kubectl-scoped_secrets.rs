@@ -9,7 +9,8 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let colours = Colours(io::stdout().is_terminal() && !no_color);
-    let around = Surroundings { clock: &jiff::Timestamp::now, colours };
+    let terminal = io::stdin().is_terminal();
+    let around = Surroundings { clock: &jiff::Timestamp::now, colours, terminal };
     let (mut stdin, mut out, mut err) = (io::stdin().lock(), io::stdout().lock(), io::stderr().lock());
     command::run(std::env::args_os(), &around, &mut stdin, &mut out, &mut err).into()
 }

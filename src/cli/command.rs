@@ -1,14 +1,21 @@
 //! The command line: what is asked, read, printed, and the exit code (0 clean, 1 findings, 2 error).
 
+use super::approve::{self, Approve};
 use super::audit::{self, Audit};
+use super::change::Talk;
 use super::check::{self, Check};
 use super::cluster::{self, ClusterArgs, Failure};
 use super::completion::{self, ASKED_AS, Candidates, Completion};
+use super::grant::{self, Grant};
+use super::refresh::{self, Refresh};
 use super::report::text::{self, Colours};
 use super::report::{EXIT_CLEAN, EXIT_ERROR, Output, Report, json, sarif};
+use super::revoke::{self, Revoke};
+use super::rotate::{self, Rotate};
 use super::simulate::accounts::Accounts;
 use super::simulate::{Options, simulate};
 use super::trace::{self, TraceArgs};
+use super::verify_log::{self, VerifyLog};
 use super::why::{self, Why};
 use super::{files, names};
 use clap::{CommandFactory, Parser, Subcommand};
@@ -39,7 +46,13 @@ enum Verb {
     Why(Box<Why>),
     Trace(Box<TraceArgs>),
     Audit(Box<Audit>),
+    Refresh(Box<Refresh>),
+    Rotate(Box<Rotate>),
+    Grant(Box<Grant>),
+    Approve(Box<Approve>),
+    Revoke(Box<Revoke>),
     Simulate(Simulate),
+    VerifyLog(Box<VerifyLog>),
     Completion(Completion),
     /// What the next word may be, for kubectl.
     #[command(name = "__complete", hide = true, disable_help_flag = true, disable_version_flag = true)]
@@ -93,6 +106,8 @@ pub struct Surroundings<'a> {
     pub clock: &'a dyn Fn() -> Timestamp,
     /// Whether to print in colour.
     pub colours: Colours,
+    /// Whether somebody at a terminal can be asked.
+    pub terminal: bool,
 }
 
 /// Runs the plugin and returns its exit code.
@@ -119,6 +134,22 @@ pub fn run(
     };
     let colours = around.colours;
     let printed = match cli.verb {
+        Verb::VerifyLog(asked) => return verify_log::run(&asked, (around.clock)(), colours, stdin, out, err),
+        Verb::Refresh(asked) => {
+            return changed(cluster::run(refresh::run(&asked, around, &mut Talk { stdin, out, err })), err);
+        }
+        Verb::Rotate(asked) => {
+            return changed(cluster::run(rotate::run(&asked, around, &mut Talk { stdin, out, err })), err);
+        }
+        Verb::Grant(asked) => {
+            return changed(cluster::run(grant::run(&asked, around, &mut Talk { stdin, out, err })), err);
+        }
+        Verb::Approve(asked) => {
+            return changed(cluster::run(approve::run(&asked, around, &mut Talk { stdin, out, err })), err);
+        }
+        Verb::Revoke(asked) => {
+            return changed(cluster::run(revoke::run(&asked, around, &mut Talk { stdin, out, err })), err);
+        }
         Verb::Simulate(asked) => return run_simulate(asked, (around.clock)(), stdin, out, err),
         Verb::Completion(asked) => {
             completion::script(asked.shell, Cli::command(), out);
@@ -160,6 +191,11 @@ pub fn run(
         Ok((text, code)) => print(&text, code, out, err),
         Err(failure) => fail(err, &[failure.to_string()]),
     }
+}
+
+/// How a change ended: it told all but what went wrong.
+fn changed(ended: Result<u8, Failure>, err: &mut dyn Write) -> u8 {
+    ended.unwrap_or_else(|failure| fail(err, &[failure.to_string()]))
 }
 
 /// A report of a live cluster, in which warnings count.
@@ -264,7 +300,7 @@ mod tests {
     fn ask(arguments: &[&str], stdin: &str) -> (u8, String, String) {
         let arguments = ["kubectl-scoped_secrets"].iter().chain(arguments).map(OsString::from);
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let around = Surroundings { clock: &|| Timestamp::UNIX_EPOCH, colours: Colours(false) };
+        let around = Surroundings { clock: &|| Timestamp::UNIX_EPOCH, colours: Colours(false), terminal: false };
         let code = run(arguments, &around, &mut stdin.as_bytes(), &mut out, &mut err);
         (code, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
     }
@@ -306,6 +342,21 @@ mod tests {
             (&["audit", "-f", "/dev/null"], 2, "no SegmentationPolicy"),
             (&["audit", "--kubeconfig", "/no/such/file"], 2, "kubeconfig"),
             (&["completion", "tcsh"], 2, "powershell"),
+            (&["refresh"], 2, "SCOPEDSECRET"),
+            (&["refresh", "a", "--timeout", "1m"], 2, "--wait"),
+            (&["refresh", "a", "--dry-run=client"], 2, "server"),
+            (&["refresh", "a", "-o", "sarif"], 2, "json"),
+            (&["rotate", "--help"], 0, "spec.rotation"),
+            (&["rotate", "a", "--kubeconfig", "/no/such/file"], 2, "kubeconfig"),
+            (&["grant", "a", "--to", "group/dev", "--ttl", "1h", "--reason", "r"], 2, "user/NAME"),
+            (&["grant", "a", "--to", "user/ada", "--ttl", "soon", "--reason", "r"], 2, "--ttl"),
+            (&["grant", "a", "--to", "user/ada", "--ttl", "1h"], 2, "--reason"),
+            (&["approve"], 2, "GRANT"),
+            (&["revoke"], 2, "--key"),
+            (&["revoke", "a", "--key", "b"], 2, "cannot be used with"),
+            (&["revoke", "--key", "b", "--store", "s"], 2, "--reason"),
+            (&["revoke", "--key", "b", "--reason", "r"], 2, "--store"),
+            (&["verify-log"], 2, "FILE"),
         ] {
             let (found, out, err) = ask(arguments, "");
             assert_eq!(found, code, "{arguments:?}: {out}{err}");
@@ -354,7 +405,7 @@ mod tests {
         assert!(!completed(&[""]).contains("__complete"));
         let asked = [ASKED_AS, "au"].map(OsString::from);
         let mut out = Vec::new();
-        let around = Surroundings { clock: &|| Timestamp::UNIX_EPOCH, colours: Colours(false) };
+        let around = Surroundings { clock: &|| Timestamp::UNIX_EPOCH, colours: Colours(false), terminal: false };
         assert_eq!(run(asked, &around, &mut "".as_bytes(), &mut out, &mut Vec::new()), 0);
         assert_eq!(String::from_utf8(out).unwrap(), "audit\n:4\n");
     }

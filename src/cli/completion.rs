@@ -104,8 +104,9 @@ pub fn candidates(command: &Command, words: &[String]) -> Candidates {
             starting(argument.get_possible_values().iter().map(|v| v.get_name().to_owned()).collect())
         }
         Some(_) => match at.get_name() {
-            "why" => Candidates::Names("scopedsecrets"),
+            "why" | "refresh" | "rotate" | "revoke" | "grant" => Candidates::Names("scopedsecrets"),
             "trace" => Candidates::Names("pods"),
+            "approve" => Candidates::Names("secretgrants"),
             _ => Candidates::Files,
         },
         None if at.get_name() == "simulate" => Candidates::Files,

@@ -9,18 +9,27 @@
 //!   audit:    Sighted ────judge─► Report ─┼─► text, json, sarif; 0 clean, 1 findings, 2 error
 //!   why:      Observed ─authorize► Answer ┤
 //!   trace:    Chain ────────────► Trace  ─┘
+//!   refresh, rotate, grant, approve, revoke: Sight ► Plan ─► shown, asked, written, waited for (change)
+//!   verify-log: lines ──────────► Report
 //! ```
 
+pub mod approve;
 pub mod audit;
+pub mod change;
 pub mod check;
 pub mod cluster;
 pub mod command;
 pub mod completion;
 mod files;
+pub mod grant;
 mod names;
 pub mod observed;
+pub mod refresh;
 pub mod remote;
 pub mod report;
+pub mod revoke;
+pub mod rotate;
 pub mod simulate;
 pub mod trace;
+pub mod verify_log;
 pub mod why;

@@ -17,6 +17,7 @@ pub async fn of(resource: &str, args: &ClusterArgs, start: &str) -> Result<Vec<S
         let client = cluster.client.clone();
         let (kind, namespaced) = match resource {
             "scopedsecrets" => (ApiResource::erase::<ScopedSecret>(&()), true),
+            "secretgrants" => (super::change::look::kind("SecretGrant"), true),
             "scopedsecretstores" => (ApiResource::erase::<ScopedSecretStore>(&()), false),
             "namespaces" => (ApiResource::erase::<Namespace>(&()), false),
             _ => (ApiResource::erase::<Pod>(&()), true),

@@ -4,13 +4,16 @@ use super::guard::Guards;
 use super::index::{Index, Revision};
 use super::providers::Providers;
 use super::queue::{Lane, Queue};
+use super::restart::Restarts;
 use crate::api::Reason;
 use crate::leader::Leadership;
 use crate::segmentation::governed::Governed;
+use crate::segmentation::max_age::current_versions;
 use crate::segmentation::seal::SealKeys;
 use crate::segmentation::violation::Violation;
 use crate::segmentation::world::ObjectName;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::record::{Happening, Record};
 use jiff::Timestamp;
 use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
@@ -35,6 +38,8 @@ pub enum Job {
     Guard(Arc<str>),
     /// A KeyRevocation.
     Revocation(String),
+    /// The workloads of a namespace whose Secrets have a new value.
+    Restart(Arc<str>),
     /// The seal key.
     Key,
 }
@@ -137,8 +142,12 @@ pub struct Context {
     pending: Mutex<HashMap<Recount, (u64, Instant, usize)>>,
     /// Held by who writes down what a KeyRevocation is about to take away.
     pub revoking: tokio::sync::Mutex<()>,
+    /// What is known of restarts under way.
+    pub restarts: Restarts,
     /// What was seen beside the scan, and when: it stays until the next one.
     pub sightings: Mutex<Vec<(Timestamp, Violation)>>,
+    /// What happened, for the log.
+    pub record: Record,
     /// The seal key.
     keys: RwLock<Option<Arc<SealKeys>>>,
 }
@@ -154,7 +163,14 @@ impl Context {
         leadership: Leadership,
         nature: Nature,
     ) -> Self {
+        let mut process = [0; 8];
+        if !(nature.random)(&mut process) {
+            // Two processes of one second would be taken for one, and each line of the second for one of the first.
+            process = (nature.now)().as_second().to_be_bytes();
+        }
+        let record = Record::new(process, reporter.instance.as_deref().unwrap_or_default());
         Self {
+            record,
             recorder: Recorder::new(client.clone(), reporter.clone()),
             reporter,
             client,
@@ -172,6 +188,7 @@ impl Context {
             keys_changed: Notify::new(),
             pending: Mutex::default(),
             revoking: tokio::sync::Mutex::default(),
+            restarts: Restarts::default(),
             sightings: Mutex::default(),
             keys: RwLock::default(),
         }
@@ -202,8 +219,14 @@ impl Context {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Writes down that something happened.
+    pub fn record(&self, happening: Happening) {
+        self.record.write(self.now(), happening);
+    }
+
     /// Takes a seal key into use.
     pub fn use_keys(&self, keys: SealKeys) {
+        self.record.use_keys(&keys, self.now());
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(keys));
     }
 
@@ -227,6 +250,8 @@ impl Context {
         }
         self.metrics.set_claims(&counts);
         let now = self.now();
+        let current = index.world.holdings().flat_map(|(_, held)| current_versions(held));
+        self.metrics.set_oldest_version(current.filter_map(|version| version.created).min().map(Timestamp::from));
         self.metrics.set_next_expiry(
             index.world.claims().filter_map(|claim| claim.ends).map(Timestamp::from).filter(|end| *end > now).min(),
         );

@@ -9,6 +9,7 @@ use crate::api::policy::AcceptedViolations;
 use crate::api::{ACCEPT_VIOLATIONS_ANNOTATION, REFRESH_AT_ANNOTATION, Reason, SEAL_ANNOTATION, ScopedSecret};
 use crate::digest::sha256_hex;
 use crate::projection::carries_away;
+use crate::rotation::triggers::Triggers;
 use crate::segmentation::access::jurisdiction::{Jurisdiction, Jurisdictions};
 use crate::segmentation::access::{Access, RbacName};
 use crate::segmentation::authorize::{Retention, retention};
@@ -113,6 +114,8 @@ pub struct Index {
     pub world: World,
     /// Roles and bindings.
     pub access: Access,
+    /// Rotations that are asked for beside the schedule and rotate-at.
+    pub triggers: Triggers,
     /// Policies by name.
     pub policies: BTreeMap<String, PolicyFacts>,
     /// KeyRevocations by name.
@@ -390,10 +393,11 @@ impl Index {
     }
 
     /// The claims that are judged otherwise once a Secret no longer holds this: those on its keys, and those whose Secrets
-    /// share one of its values.
+    /// share one of its values, or have one inside.
     pub fn rivals(&self, secret: &ObjectName, held: &Holding) -> Vec<ObjectName> {
         let on_keys = held.keys().flat_map(|key| self.world.claims_on(key)).map(|claim| &claim.object);
-        let sharing = held.fingerprints.iter().flat_map(|print| self.world.holdings_with(print));
+        let holders = |print| self.world.holdings_with(print).chain(self.world.holdings_around(print));
+        let sharing = held.fingerprints.iter().flat_map(holders);
         let sharing = sharing.filter(|(other, _)| *other != secret).flat_map(|(other, _)| self.claims_for(other));
         on_keys.chain(sharing).cloned().collect::<BTreeSet<_>>().into_iter().collect()
     }

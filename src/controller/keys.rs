@@ -16,7 +16,8 @@ use std::time::Duration;
 
 /// The Secret's name.
 pub const KEY_SECRET: &str = "scoped-secrets-keys";
-const KEY_FIELD: &str = "generations";
+/// The key of its data.
+pub const KEY_FIELD: &str = "generations";
 
 /// Why there is no seal key.
 #[derive(Debug, thiserror::Error)]

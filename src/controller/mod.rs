@@ -20,6 +20,7 @@ pub mod policy;
 pub mod providers;
 pub mod queue;
 pub mod report;
+pub mod restart;
 pub mod revocation;
 pub mod scan;
 pub mod schedule;
@@ -176,7 +177,8 @@ async fn perform(cx: &Context, job: &Job, leader: bool, failures: &Failures) {
         }
         Job::Guard(namespace) if leader => guard::reconcile(cx, namespace).await,
         Job::Revocation(name) if leader => revocation::reconcile(cx, name).await,
-        Job::Claim(_) | Job::Orphan(_) | Job::Policy(_) | Job::Guard(_) | Job::Revocation(_) => {}
+        Job::Restart(namespace) if leader => restart::reconcile(cx, namespace).await,
+        Job::Claim(_) | Job::Orphan(_) | Job::Policy(_) | Job::Guard(_) | Job::Revocation(_) | Job::Restart(_) => {}
         Job::Store(name) => {
             let before = failures.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied().unwrap_or(0);
             let outcome = store::reconcile(cx, name, before, leader).await;
@@ -205,6 +207,7 @@ pub fn take_over(cx: &Context) {
     for memory in cx.memory().values_mut() {
         **memory = Memory { verified: memory.verified, ..Memory::default() };
     }
+    cx.restarts.clear();
     cx.reigns.store(true, Ordering::Release);
     // What ended while nobody led, before anything else.
     end_what_is_over(cx);

@@ -6,7 +6,7 @@ use crate::api::Reason;
 use crate::api::store::{AwsStore, ScopedSecretStoreSpec};
 use crate::provider::aws::{Auth, Aws, AwsTarget, StaticCredentials};
 use crate::provider::file::FileStore;
-use crate::provider::{CallObserver, FetchError, Provider, SecretBytes};
+use crate::provider::{CallObserver, FetchError, Provider, SecretBytes, WriteError};
 use crate::segmentation::key::Realm;
 use crate::segmentation::seal::SealKeys;
 use crate::segmentation::world::StoreState;
@@ -316,5 +316,21 @@ pub fn fetch_reason(error: &FetchError) -> Reason {
         FetchError::TooLarge => Reason::RemoteTooLarge,
         FetchError::Incomplete => Reason::RemoteIncomplete,
         FetchError::PathForbidden { .. } => Reason::StoreInvalid,
+    }
+}
+
+/// The reason of a failed write, in the registry's words.
+pub fn write_reason(error: &WriteError) -> Reason {
+    match error {
+        WriteError::Call(FetchError::AccessDenied { .. }) | WriteError::FunctionUnusable => Reason::WriteDenied,
+        WriteError::Call(error) => fetch_reason(error),
+        WriteError::RotationInProgress => Reason::RotationInProgress,
+        WriteError::RotationNotConfigured => Reason::RotationNotConfigured,
+        WriteError::StageMoved => Reason::RemoteChanged,
+        WriteError::VersionLimit => Reason::VersionLimit,
+        WriteError::EncryptionFailure => Reason::EncryptionFailed,
+        WriteError::NotWritable { .. } => Reason::RemoteNotWritable,
+        WriteError::AnotherSecret => Reason::RemoteIdentityMismatch,
+        WriteError::ReadOnlyStore => Reason::StoreReadOnly,
     }
 }

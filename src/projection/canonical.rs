@@ -68,9 +68,12 @@ pub fn spec_bytes(spec: &ScopedSecretSpec) -> Vec<u8> {
         target,
         consumers: _,
         refresh_interval: _,
+        restart: _,
         deletion_policy: _,
         ttl: _,
         expiration_time: _,
+        // What it adds is decided at each write, and kept in the seal.
+        rotation: _,
     } = spec;
     let mut out = Canonical::default();
     out.text("scopedsecrets.io/spec/v1");

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 /// Why a text gives no value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum JsonFault {
+pub(crate) enum JsonFault {
     /// The text, or what a pointer walks through, is not JSON.
     NotJson,
     /// The top level is neither an object nor, for a pointer, an array.
@@ -85,7 +85,7 @@ pub(super) fn members(text: &str) -> Result<Members<'_>, JsonFault> {
 }
 
 /// The property of that exact top-level name or, with a leading `/`, at that JSON pointer (RFC 6901).
-pub(super) fn find<'a>(text: &'a str, property: &str) -> Result<&'a RawValue, JsonFault> {
+pub(crate) fn find<'a>(text: &'a str, property: &str) -> Result<&'a RawValue, JsonFault> {
     let Some(pointer) = property.strip_prefix('/') else {
         let found = members(text)?.into_iter().find(|(name, _)| name == property);
         return found.map(|(_, raw)| raw).ok_or(JsonFault::Missing);
@@ -102,6 +102,19 @@ pub(super) fn find<'a>(text: &'a str, property: &str) -> Result<&'a RawValue, Js
         found = Some(next.ok_or(JsonFault::Missing)?);
     }
     found.ok_or(JsonFault::Missing)
+}
+
+/// What is before and after a part that was [found](find) in a text.
+pub(crate) fn around<'a>(text: &'a str, part: &RawValue) -> (&'a str, &'a str) {
+    // A part is borrowed from its text, so that its address tells where it begins.
+    let begin = (part.get().as_ptr() as usize).saturating_sub(text.as_ptr() as usize).min(text.len());
+    let end = (begin + part.get().len()).min(text.len());
+    (text.get(..begin).unwrap_or_default(), text.get(end..).unwrap_or_default())
+}
+
+/// Whether it is JSON of any kind.
+pub(crate) fn is_json(text: &str) -> bool {
+    serde_json::from_str::<&RawValue>(text).is_ok()
 }
 
 /// An index as RFC 6901 writes it: no sign, no leading zero; `-` (after the last) never exists in a value that is read.

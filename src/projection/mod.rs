@@ -10,7 +10,7 @@
 //! never a property that only the remote has.
 
 mod canonical;
-mod json;
+pub(crate) mod json;
 mod language;
 mod metadata;
 mod secret;

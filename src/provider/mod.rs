@@ -5,6 +5,7 @@
 //!
 //! ```text
 //!   Ask ──► Provider ──► Aws ──► Batcher ──► BatchGetSecretValue, GetSecretValue
+//!                   │       └──► DescribeSecret and what rotation writes, a call each
 //!                   └──► FileStore ──► one regular file below one directory
 //! ```
 //!
@@ -16,6 +17,7 @@ pub mod batcher;
 mod error;
 pub mod file;
 mod value;
+pub mod write;
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,6 +27,7 @@ use futures::future::BoxFuture;
 
 pub use error::FetchError;
 pub use value::{RemoteValue, SecretBytes};
+pub use write::{Description, Put, WriteError};
 
 /// The largest value that is accepted, in bytes: the quota of AWS Secrets Manager ("Secret value size").
 pub const MAX_VALUE_BYTES: usize = 65_536;
@@ -113,12 +116,38 @@ pub struct Identity {
 /// A secrets manager, connected with one identity.
 pub trait Provider: Send + Sync + 'static {
     /// Fetches one version of one key. Asks that are made close together share calls; equal asks in flight share the
-    /// answer, which may then have been read a moment before the later of them was made: after a write, look at the
-    /// answer's version. Dropping the future gives the ask up without hurting the others.
+    /// answer, which may then have been read a moment before the later of them was made. Not so after a write of this
+    /// provider: what is asked for once its future has ended is read anew. The manager itself may still lag behind, and
+    /// others write, too: look at the answer's version. Dropping the future gives the ask up without hurting the others.
     fn fetch(&self, ask: Ask) -> BoxFuture<'_, Result<Arc<Answer>, FetchError>>;
 
     /// Whose secrets these are. At most one call to the manager, none where the account was configured; not cached.
     fn identity(&self) -> BoxFuture<'_, Result<Identity, FetchError>>;
+
+    /// What versions a secret has, and who rotates it. One call, which gives no value. `id` is a name or a full ARN; the
+    /// [answer's](Description::id) account and region are the caller's to compare with what was authorised, before he writes.
+    fn describe(&self, id: String) -> BoxFuture<'_, Result<Description, FetchError>>;
+
+    /// Stores a value as the version that `token` names (32 to 64 characters), labelled `AWSPENDING`; the label leaves any other
+    /// version that has it, so look for [one](Description::unfinished) first. Nobody reads the value until it is promoted.
+    /// Repeated with the same value nothing changes.
+    ///
+    /// This and the other writes name the secret by its full ARN, and make one call each. After an error that is
+    /// [`Unavailable`](FetchError::Unavailable) the write may have been made: describe, or repeat it.
+    fn put_pending(&self, arn: String, token: String, value: RemoteValue) -> BoxFuture<'_, Result<Put, WriteError>>;
+
+    /// Brings a stored version into use: `AWSCURRENT` moves from exactly `from` to `to`, and `AWSPREVIOUS` to `from`. If it is
+    /// on neither, nothing changes ([`StageMoved`](WriteError::StageMoved)). `from` is `None` only where no version is current.
+    fn promote(&self, arn: String, from: Option<String>, to: String) -> BoxFuture<'_, Result<(), WriteError>>;
+
+    /// Takes `AWSPENDING` off a version. For versions of [`put_pending`](Self::put_pending): a manager that finds its own
+    /// rotation's label gone takes the rotation for unfinished.
+    fn clear_pending(&self, arn: String, version: String) -> BoxFuture<'_, Result<(), WriteError>>;
+
+    /// Lets the manager begin the rotation that it has for this secret; the version that comes of it is the one that `token`
+    /// names. It only begins: [describe](Self::describe) says when `AWSCURRENT` has moved. Of a secret whose rotation was
+    /// switched off this switches it on again: look at [`rotation_enabled`](Description::rotation_enabled) first.
+    fn rotate(&self, arn: String, token: String) -> BoxFuture<'_, Result<(), WriteError>>;
 }
 
 /// Told of every call to a manager, for metrics. Learns no names.

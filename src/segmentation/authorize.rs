@@ -3,6 +3,8 @@
 //! Pure: no clock, no I/O. It answers from the [`World`] alone, and runs before any provider call.
 
 pub mod foreign;
+pub mod rotation;
+mod within;
 
 use super::fingerprint::Fingerprint;
 use super::key::{CanonicalKey, InvalidKey, Realm, RemoteKey};
@@ -19,6 +21,8 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Deref;
 use std::sync::Arc;
+
+pub use within::{foreign_within, holds_foreign};
 
 /// A world as its policies, or others in their place, judge it: so a change of policy is tried without making it.
 #[derive(Debug, Clone, Copy)]
@@ -163,19 +167,21 @@ pub struct Owner {
 /// The segments whose value, of this fingerprint, may not be in a namespace: none where its own segment holds it as well. The
 /// policies of each owner decide, wherever the copy lands; an exception of theirs is for that namespace, or for a key.
 pub fn owners(print: &Fingerprint, namespace: &str, world: &World, now: Timestamp) -> Vec<Owner> {
-    owners_among(world.holdings_with(print), namespace, world, now)
+    owners_among(world.holdings_with(print), namespace, world.into(), now, |_, _, _| false)
 }
 
 /// Likewise of a value that is easy to guess. What comes of it is the platform's alone.
 pub fn owners_of_weak(print: &Fingerprint, namespace: &str, world: &World, now: Timestamp) -> Vec<Owner> {
-    owners_among(world.holdings_with_weak(print), namespace, world, now)
+    owners_among(world.holdings_with_weak(print), namespace, world.into(), now, |_, _, _| false)
 }
 
+/// `lifts`: whether a policy over one of those Secrets lets its value be in the namespace, beside what every copy is let.
 fn owners_among<'w>(
     holdings: impl Iterator<Item = (&'w ObjectName, &'w Holding)>,
     namespace: &str,
-    world: &World,
+    world: View<'_>,
     now: Timestamp,
+    lifts: impl Fn(&Policy, &ObjectName, &Holding) -> bool,
 ) -> Vec<Owner> {
     let own = scope_of(namespace, world).ok().map(|scope| scope.segment);
     let mut found: BTreeMap<String, Mode> = BTreeMap::new();
@@ -193,8 +199,9 @@ fn owners_among<'w>(
         };
         let lifted = |policy: &Policy, key: Option<&str>| policy.lifts(ExceptedRule::Copies, key, &[namespace], now);
         let excepted = |policy: &Policy| {
-            let names = held.keys().flat_map(|key| [Some(key.as_str()), key.aws_parts().map(|(.., name)| name)]);
-            lifted(policy, None) || names.flatten().any(|name| lifted(policy, Some(name)))
+            lifted(policy, None)
+                || names_of_keys(held).any(|name| lifted(policy, Some(name)))
+                || lifts(policy, secret, held)
         };
         let judging = scope.policies.iter().filter(|p| p.unique_within == Within::Segment && !excepted(p));
         if let Some(answer) = judging.map(|p| p.answers(ModalRule::Copies, namespace, now)).max() {
@@ -203,6 +210,11 @@ fn owners_among<'w>(
         }
     }
     found.into_iter().map(|(segment, answer)| Owner { segment, answer }).collect()
+}
+
+/// The keys of a holding, as an exception may name them.
+fn names_of_keys(held: &Holding) -> impl Iterator<Item = &str> {
+    held.keys().flat_map(|key| [Some(key.as_str()), key.aws_parts().map(|(.., name)| name)]).flatten()
 }
 
 /// What becomes of values that were projected while their claim was allowed, now that it is refused.
@@ -286,7 +298,9 @@ fn taken_back(claim: &Claim, holding: &Holding, world: View<'_>, now: Timestamp)
     if !asked.iter().eq(held) || pinned != holding.pinned {
         return None;
     }
-    match permit(claim, world, now) {
+    // Who may not rotate a key any more may have read it all the same.
+    let reads = Claim { rotates: None, ..claim.clone() };
+    match permit(&reads, world, now) {
         Permit::Refused(refusal) if matches!(refusal.reason, Reason::KeyNotAllowed | Reason::ActionNotAllowed) => {
             Some(refusal)
         }
@@ -467,9 +481,12 @@ fn permit<'w>(claim: &Claim, world: View<'w>, now: Timestamp) -> Permit<'w> {
             }
             None => None,
         };
-        match scope.permits(&claim.store, &key, version, resolved.as_ref().map(|(realm, _)| *realm)) {
-            Ok(()) => {}
-            Err((reason, message)) => return refused(reason, message),
+        let reading = if *version == VersionAsked::Current { Action::Read } else { Action::ReadAnyVersion };
+        for action in [Some(reading), claim.rotates.map(rotation::action)].into_iter().flatten() {
+            let permitted = scope.permits(&claim.store, &key, action, resolved.as_ref().map(|(realm, _)| *realm));
+            if let Err((reason, message)) = permitted {
+                return refused(reason, message);
+            }
         }
         match (resolved, store) {
             (Some((_, (canonical, ask))), _) => {
@@ -560,7 +577,7 @@ impl Scope<'_> {
         &self,
         store: &str,
         key: &RemoteKey,
-        version: &VersionAsked,
+        needed: Action,
         realm: Option<&Realm>,
     ) -> Result<(), (Reason, String)> {
         let at = match key {
@@ -572,7 +589,6 @@ impl Scope<'_> {
             // With the account unknown an ARN may be the store's own: not refused for that.
             RemoteKey::Arn(_) => realm.is_none_or(|r| aws_place(r) == at),
         };
-        let needed = if *version == VersionAsked::Current { Action::Read } else { Action::ReadAnyVersion };
         let entries = || self.entries().filter(|e| e.store == store);
         let covering =
             |e: &&AllowEntry| e.patterns.iter().any(|p| p.covers(key.name(), Place { own, at }, self.binding()));
@@ -583,11 +599,19 @@ impl Scope<'_> {
         if covered.any(|entry| entry.may(needed)) {
             return Ok(());
         }
-        let text = format!(
-            "{} allows this key, but not by versionStage or versionId (action {needed:?}): remove them to read the current version",
-            self.policy_names()
-        );
-        Err((Reason::ActionNotAllowed, text))
+        let what = match needed {
+            Action::Read => "not to be read (action Read): ask for it",
+            Action::ReadAnyVersion => {
+                "not by versionStage or versionId (action ReadAnyVersion): remove them to read the current version"
+            }
+            Action::Rotate => {
+                "not to be rotated by the manager (action Rotate): remove spec.rotation, or ask for that action"
+            }
+            Action::Generate => {
+                "not to be given a value of the operator's making (action Generate): remove spec.rotation, or ask for that action"
+            }
+        };
+        Err((Reason::ActionNotAllowed, format!("{} allows this key, but {what}", self.policy_names())))
     }
 
     fn entries(&self) -> impl Iterator<Item = &AllowEntry> {

@@ -1,7 +1,7 @@
 //! What a change of one policy would break of what lives under the policies. Pure, and only over the namespaces that the
 //! policy selects before or after.
 
-use super::authorize::{Retention, View, authorize, retention, segment_of, shared_value};
+use super::authorize::{Retention, View, authorize, holds_foreign, retention, segment_of, shared_value};
 use super::policy::Policy;
 use super::segment::Segment;
 use super::verdict::Verdict;
@@ -86,16 +86,22 @@ impl Change<'_> {
     }
 
     /// The rules are the strictest of both sides, so that the later one may be in a namespace that the policy does not select. Hardly
-    /// any value has two holders: only those are asked about.
+    /// any value has two holders, or is inside another Secret: only those are asked about.
     fn sharing(&self, touched: &[&Arc<str>], world: &World) -> BTreeSet<ObjectName> {
-        let own = touched.iter().flat_map(|namespace| world.holdings_in(namespace));
-        let prints = own.flat_map(|(_, held)| &held.fingerprints);
-        let shared = prints.filter(|print| world.holdings_with(print).nth(1).is_some());
-        let holders: BTreeMap<&ObjectName, &Holding> = shared.flat_map(|print| world.holdings_with(print)).collect();
+        let own = || touched.iter().flat_map(|namespace| world.holdings_in(namespace));
+        let prints = || own().flat_map(|(_, held)| &held.fingerprints);
+        let shared = prints().filter(|print| world.holdings_with(print).nth(1).is_some());
+        let around = prints().flat_map(|print| world.holdings_around(print));
+        let around = around.chain(own().filter(|(_, held)| !held.marks.within.is_empty()));
+        let holders: BTreeMap<&ObjectName, &Holding> =
+            shared.flat_map(|print| world.holdings_with(print)).chain(around).collect();
         let begins = |(secret, held): &(&ObjectName, &Holding)| {
             let name = ObjectName { namespace: secret.namespace.clone(), name: held.claim.clone() };
             let shares = |view: View<'_>| match world.claim(&name).map(|claim| authorize(claim, view, self.now)) {
-                Some(Verdict::Allowed(grant)) => shared_value(secret, &grant.keys, &held.fingerprints, view, self.now),
+                Some(Verdict::Allowed(grant)) => {
+                    shared_value(secret, &grant.keys, &held.fingerprints, view, self.now)
+                        || holds_foreign(secret, held, view, self.now)
+                }
                 _ => false,
             };
             shares(self.after) && !shares(self.before)
@@ -198,6 +204,27 @@ mod tests {
         let found = broken(&world, "tenants", Some(TENANTS));
         assert_eq!(found.sharing, [ObjectName::new("billing-prod", "orders")].into(), "the later one");
         assert_eq!((found.stranded.len(), found.count()), (0, 1));
+        assert_eq!(broken(&world, "tenants", Some(&lax)).count(), 0);
+    }
+
+    #[test]
+    fn values_inside_what_another_segment_projects() {
+        let lax = format!("{TENANTS}rules: {{uniqueValues: {{within: None}}}}");
+        let mut world = World::with_tenants().under([policy("tenants", &lax)]);
+        for (namespace, key) in [("payments-prod", "payments/prod/db"), ("billing-prod", "billing/prod/db")] {
+            world.holds(claim(namespace, "orders").of(key), at(1));
+            let secret = ObjectName::new(namespace, "orders");
+            let mut held = (**world.holding(&secret).unwrap()).clone();
+            let print = [Fingerprint([7; 16])].into();
+            if namespace == "payments-prod" {
+                held.fingerprints = print
+            } else {
+                held.marks.within = print
+            }
+            world.put_holding(secret, held.into());
+        }
+        let found = broken(&world, "tenants", Some(TENANTS));
+        assert_eq!(found.sharing, [ObjectName::new("billing-prod", "orders")].into());
         assert_eq!(broken(&world, "tenants", Some(&lax)).count(), 0);
     }
 

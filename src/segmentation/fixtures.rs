@@ -85,6 +85,7 @@ pub fn claim(namespace: &str, name: &str) -> Claim {
         has_consumers: true,
         retain: false,
         ends: None,
+        rotates: None,
         asks: [].into(),
     }
 }
@@ -93,6 +94,12 @@ impl Claim {
     /// Names a key.
     pub fn of(mut self, key: &str) -> Self {
         self.asks = self.asks.iter().cloned().chain([(key.into(), VersionAsked::Current)]).collect();
+        self
+    }
+
+    /// Rotates its key.
+    pub fn rotating(mut self, strategy: crate::api::rotation::Strategy) -> Self {
+        self.rotates = Some(strategy);
         self
     }
 

@@ -122,6 +122,18 @@ fn one_segment(world: &World, told: &[Told], now: Timestamp) -> Vec<Breach> {
                 found.push(breach(3, a, format!("it shares a value with {b}")));
             }
         }
+        for (b, theirs) in held.marks.within.iter().flat_map(|f| world.holdings_with(f)) {
+            let (names, keys) = ([&*a.namespace, &*b.namespace], || theirs.keys().chain(held.keys()));
+            let lifted = |policy: &Arc<Policy>| {
+                let keys = keys().filter_map(|key| key.aws_parts().map(|(_, _, name)| name));
+                let copies = policy.lifts(ExceptedRule::Copies, None, &names[..1], now);
+                keys.map(Some).chain([None]).any(|k| policy.lifts(ExceptedRule::UniqueValues, k, &names, now)) || copies
+            };
+            let judged = policies(world, b).any(|p| p.unique_within == Within::Segment && !lifted(p));
+            if judged && segment(world, a) != segment(world, b) && !says_so(a, held) {
+                found.push(breach(3, a, format!("it has a value of {b} inside")));
+            }
+        }
     }
     found
 }

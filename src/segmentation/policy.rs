@@ -5,10 +5,12 @@ use super::key::{CanonicalKey, RemoteKey};
 use super::pattern::{InvalidPattern, KeyPattern};
 use super::segment::Segment;
 use crate::api::NAMESPACE_NAME_LABEL;
+use crate::api::duration::{self, NotADuration};
 use crate::api::policy::*;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The Secret types that every policy allows.
 pub const BUILT_IN_TYPES: [&str; 5] = [
@@ -47,6 +49,8 @@ pub struct Policy {
     pub ignore: BTreeSet<String>,
     /// Whether consumers must be named.
     pub require_consumers: bool,
+    /// How old the current version of a key may become.
+    pub max_age: Option<MaxAge>,
     /// Types beyond the built-in ones.
     pub target_types: BTreeSet<String>,
     /// Whether Retain is allowed.
@@ -57,6 +61,15 @@ pub struct Policy {
     pub readers: Vec<Subject>,
     /// Rules lifted for a while.
     pub exceptions: Vec<Exception>,
+}
+
+/// How old a value may become; the strictest is the least.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MaxAge {
+    /// The time.
+    pub age: Duration,
+    /// As it is written.
+    pub text: String,
 }
 
 /// Keys of one store.
@@ -86,6 +99,8 @@ pub enum InvalidPolicy {
         "namespaceSelector uses the label {0:?}, which is not one of segment.labels nor kubernetes.io/metadata.name"
     )]
     SelectorNotASegmentLabel(String),
+    #[error("rules.maxAge: {0}")]
+    MaxAge(NotADuration),
     #[error("{place}: {why}")]
     Subject { place: &'static str, why: InvalidAccount },
 }
@@ -117,6 +132,8 @@ impl Policy {
         for excepted in spec.exceptions.iter().flat_map(|exception| &exception.subjects) {
             subject("exceptions", excepted)?;
         }
+        let max_age = rules.max_age.map(|text| Ok(MaxAge { age: duration::parse(&text)?, text }));
+        let max_age = max_age.transpose().map_err(InvalidPolicy::MaxAge)?;
         let unique = rules.unique_values.unwrap_or_default();
         Ok(Self {
             name: name.to_owned(),
@@ -131,6 +148,7 @@ impl Policy {
                 .ignore
                 .map_or_else(|| DEFAULT_IGNORE.map(String::from).into(), |list| list.into_iter().collect()),
             require_consumers: rules.require_consumers.unwrap_or(true),
+            max_age,
             target_types: rules.target_types.into_iter().collect(),
             allow_retain: rules.allow_retain.unwrap_or(false),
             governs: rules.governs.into_iter().collect(),
@@ -149,6 +167,7 @@ impl Policy {
                 ignore: self.ignore.iter().cloned().collect(),
             },
             require_consumers: self.require_consumers,
+            max_age: self.max_age.as_ref().map(|limit| limit.text.clone()),
             target_types: BUILT_IN_TYPES
                 .iter()
                 .map(|t| (*t).to_owned())

@@ -9,6 +9,8 @@
 use super::copies::{MARKER_BYTES, Mark, Marker, Marks};
 use super::fingerprint::Fingerprint;
 use super::key::CanonicalKey;
+use super::restart::{Due, Restart};
+use super::rotated::Rotated;
 use super::second::Second;
 use super::world::{Holding, KeyVersion, ObjectName};
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, Nonce, UnboundKey};
@@ -34,6 +36,10 @@ pub struct SealRecord {
     pub ignore: Digest,
     /// The refresh-at that was handled.
     pub refresh_at: Option<Box<str>>,
+    /// For which value its consumers are restarted, where they are.
+    pub restart: Option<Box<Restart>>,
+    /// How far the rotations of its key are.
+    pub rotation: Option<Box<Rotated>>,
 }
 
 /// A keyed digest: for what must be compared but not revealed.
@@ -152,6 +158,8 @@ struct Wire {
     m: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     w: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    o: String,
     s: String,
     x: String,
     i: String,
@@ -167,6 +175,12 @@ struct Wire {
     t: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     a: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    v: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    u: Option<(String, i64)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    q: Option<Box<Rotated>>,
 }
 
 const NONCE_LEN: usize = 12;
@@ -181,21 +195,14 @@ impl Generation {
     }
 
     fn new(id: String, created: Timestamp, master: Zeroizing<[u8; 32]>) -> Result<Self, BrokenKeys> {
-        let derive_into = |purpose: &[u8], key: &mut [u8]| {
-            hkdf::Salt::new(hkdf::HKDF_SHA256, b"scopedsecrets.io")
-                .extract(&*master)
-                .expand(&[purpose], Length(key.len()))
-                .and_then(|okm| okm.fill(key))
-                .map_err(|_| BrokenKeys::Crypto)
-        };
         let derive = |purpose: &[u8]| {
             let mut key = Zeroizing::new([0; 32]);
-            derive_into(purpose, &mut *key).map(|()| key)
+            derive_into(&master, purpose, &mut *key).map(|()| key)
         };
         let mut marking = Zeroizing::new([0; MARKER_BYTES]);
-        derive_into(b"mark", &mut *marking)?;
+        derive_into(&master, b"mark", &mut *marking)?;
         let mut number = [0; 4];
-        derive_into(b"number", &mut number)?;
+        derive_into(&master, b"number", &mut number)?;
         let sealing = UnboundKey::new(&AES_256_GCM_SIV, &*derive(b"seal")?).map_err(|_| BrokenKeys::Crypto)?;
         Ok(Self {
             fingerprinting: hmac::Key::new(hmac::HMAC_SHA256, &*derive(b"fingerprint")?),
@@ -207,6 +214,12 @@ impl Generation {
             created,
             master,
         })
+    }
+
+    /// What signs the record of what happened; it opens no seal.
+    pub fn record_key(&self) -> Result<Zeroizing<[u8; 32]>, BrokenKeys> {
+        let mut key = Zeroizing::new([0; 32]);
+        derive_into(&self.master, b"record", &mut *key).map(|()| key)
     }
 
     fn fingerprint(&self, value: &[u8]) -> Fingerprint {
@@ -251,6 +264,11 @@ impl SealKeys {
         &self.generations[0]
     }
 
+    /// Each generation, the one that seals first.
+    pub fn generations(&self) -> impl Iterator<Item = &Generation> {
+        self.generations.iter()
+    }
+
     /// Seals a record for one Secret.
     pub fn seal(&self, secret: &ObjectName, record: &SealRecord, nonce: [u8; NONCE_LEN]) -> Result<String, BrokenKeys> {
         let holding = &record.holding;
@@ -262,6 +280,7 @@ impl SealKeys {
             f: BASE64.encode(holding.fingerprints.iter().flat_map(|f| f.0).collect::<Vec<u8>>()),
             m: BASE64.encode(holding.marks.to_sealed()),
             w: BASE64.encode(holding.marks.weak_to_sealed()),
+            o: BASE64.encode(holding.marks.within_to_sealed()),
             s: BASE64.encode(record.spec.0),
             x: BASE64.encode(record.content.0),
             i: BASE64.encode(record.ignore.0),
@@ -271,6 +290,12 @@ impl SealKeys {
             p: holding.pinned,
             t: holding.target_type.as_deref().map(str::to_owned),
             a: record.refresh_at.as_deref().map(str::to_owned),
+            v: record.restart.as_ref().map(|restart| BASE64.encode(restart.data.0)),
+            u: record
+                .restart
+                .as_ref()
+                .and_then(|restart| restart.due.as_ref().map(|due| (due.token.to_string(), due.since.get()))),
+            q: record.rotation.clone(),
         };
         let mut sealed = serde_json::to_vec(&wire).map_err(|_| BrokenKeys::Crypto)?;
         let current = self.current();
@@ -313,11 +338,21 @@ impl SealKeys {
             fingerprints.chunks_exact(16).filter_map(|c| Some(Fingerprint(c.try_into().ok()?))).collect();
         let marks = BASE64.decode(&wire.m).map_err(|_| BrokenSeal::Invalid)?;
         let weak = BASE64.decode(&wire.w).map_err(|_| BrokenSeal::Invalid)?;
+        let due = wire.u.map(|(token, since)| Due {
+            token: token.into(),
+            since: Second::from_unix(since).unwrap_or(Timestamp::MAX.into()),
+        });
+        let restart = match wire.v {
+            Some(data) => Some(Restart { data: digest(&data)?, due }),
+            None => None,
+        };
+        let within = BASE64.decode(&wire.o).map_err(|_| BrokenSeal::Invalid)?;
+        let marks = Marks::from_sealed(generation.number, &marks, fingerprints.len());
         let holding = Holding {
             claim: wire.c.into(),
             versions: versions.collect(),
             held_since: Timestamp::from_second(wire.h).map_err(|_| BrokenSeal::Invalid)?,
-            marks: Marks::from_sealed(generation.number, &marks, fingerprints.len()).with_weak(&weak),
+            marks: marks.with_weak(&weak).with_within(&within),
             fingerprints,
             retain: wire.r,
             ends: wire.e.map(|end| Second::from_unix(end).unwrap_or(Timestamp::MIN.into())),
@@ -331,6 +366,8 @@ impl SealKeys {
             content: digest(&wire.x)?,
             ignore: digest(&wire.i)?,
             refresh_at: wire.a.map(Into::into),
+            restart: restart.map(Box::new),
+            rotation: wire.q,
         })
     }
 
@@ -360,7 +397,7 @@ impl SealKeys {
     pub fn sealed_prints(&self, prints: &[Print]) -> (Box<[Fingerprint]>, Marks) {
         let fingerprints: Box<[_]> = prints.iter().filter_map(|print| print.fingerprints.first().copied()).collect();
         let each = prints.iter().filter_map(|print| print.mark).collect();
-        (fingerprints, Marks { generation: self.current().number, each, weak: [].into() })
+        (fingerprints, Marks { generation: self.current().number, each, ..Marks::default() })
     }
 
     /// What made the marks of a generation; None: its key is gone.
@@ -424,6 +461,15 @@ impl SealKeys {
     }
 }
 
+/// Derives a key for one purpose.
+fn derive_into(master: &[u8; 32], purpose: &[u8], key: &mut [u8]) -> Result<(), BrokenKeys> {
+    hkdf::Salt::new(hkdf::HKDF_SHA256, b"scopedsecrets.io")
+        .extract(master)
+        .expand(&[purpose], Length(key.len()))
+        .and_then(|okm| okm.fill(key))
+        .map_err(|_| BrokenKeys::Crypto)
+}
+
 /// So many bytes derived from a key.
 struct Length(usize);
 
@@ -454,7 +500,11 @@ mod tests {
             versions: [KeyVersion { key, id: "v1".into(), created: Second::from_unix(1_767_225_000) }].into(),
             held_since: Timestamp::from_second(1_767_225_600).unwrap(),
             fingerprints,
-            marks: Marks { weak: [keys(1).fingerprint(b"hunter2!")].into(), ..marks },
+            marks: Marks {
+                weak: [keys(1).fingerprint(b"hunter2!")].into(),
+                within: [keys(1).fingerprint(b"a value of somebody else")].into(),
+                ..marks
+            },
             retain: false,
             ends: Second::from_unix(1_767_229_200),
             consumed: true,
@@ -467,6 +517,11 @@ mod tests {
             content: keys(1).digest(b"content"),
             ignore: keys(1).digest(b"ignore"),
             refresh_at: Some("now".into()),
+            restart: Some(Box::new(Restart {
+                data: keys(1).digest(b"data"),
+                due: Second::from_unix(1_767_225_700).map(|since| Due { token: "v1".into(), since }),
+            })),
+            rotation: None,
         }
     }
 

@@ -1,12 +1,13 @@
 //! Points in time of which there are many in memory.
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::num::NonZeroI64;
 
 /// A point in time, in whole seconds. An optional one takes a third of a [`Timestamp`]'s memory; the first second of 1970 is
 /// taken for the second.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Second(NonZeroI64);
 
 impl Second {

@@ -22,6 +22,7 @@ use super::revoked::{Revocation, Revocations};
 use super::second::Second;
 use crate::api::ScopedSecretSpec;
 use crate::api::policy::Governs;
+use crate::api::rotation::Strategy;
 use jiff::Timestamp;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -120,6 +121,8 @@ pub struct Claim {
     pub retain: bool,
     /// When it ends.
     pub ends: Option<Second>,
+    /// Who makes the new value, if it rotates its key.
+    pub rotates: Option<Strategy>,
     /// Each distinct (key, version) it names, in the order of the spec.
     pub asks: Box<[(Arc<str>, VersionAsked)]>,
 }
@@ -146,6 +149,7 @@ impl Claim {
             has_consumers: !spec.consumers.is_empty(),
             retain: spec.retain(),
             ends: spec.end(created).map(Second::from),
+            rotates: spec.rotation.as_ref().map(|rotation| rotation.strategy),
             asks: asks.into(),
             object,
         }
@@ -268,6 +272,7 @@ pub struct World {
     by_key: HashMap<CanonicalKey, OnKey>,
     holdings_by_fingerprint: HashMap<Fingerprint, Few<ObjectName>>,
     holdings_by_weak: HashMap<Fingerprint, Few<ObjectName>>,
+    holdings_by_within: HashMap<Fingerprint, Few<ObjectName>>,
     marks: Arc<MarkIndex>,
 }
 
@@ -332,6 +337,9 @@ impl World {
         for weak in &holding.marks.weak {
             self.holdings_by_weak.entry(*weak).or_default().insert(secret.clone());
         }
+        for within in &holding.marks.within {
+            self.holdings_by_within.entry(*within).or_default().insert(secret.clone());
+        }
         if !holding.marks.each.is_empty() {
             let marks = Arc::make_mut(&mut self.marks);
             holding.marks.each.iter().for_each(|mark| marks.insert(holding.marks.generation, *mark));
@@ -347,6 +355,9 @@ impl World {
         }
         for weak in &old.marks.weak {
             forget_holder(&mut self.holdings_by_weak, weak, secret);
+        }
+        for within in &old.marks.within {
+            forget_holder(&mut self.holdings_by_within, within, secret);
         }
         for (i, fingerprint) in old.fingerprints.iter().enumerate() {
             forget_holder(&mut self.holdings_by_fingerprint, fingerprint, secret);
@@ -452,6 +463,12 @@ impl World {
     /// Those that hold a value with this fingerprint which is easy to guess.
     pub fn holdings_with_weak(&self, fingerprint: &Fingerprint) -> impl Iterator<Item = (&ObjectName, &Holding)> {
         let secrets = self.holdings_by_weak.get(fingerprint).into_iter().flat_map(Few::iter);
+        secrets.filter_map(|secret| self.held_by(secret))
+    }
+
+    /// Those in which such a value of another Secret is inside what they hold, as far as that was seen when they were written.
+    pub fn holdings_around(&self, fingerprint: &Fingerprint) -> impl Iterator<Item = (&ObjectName, &Holding)> {
+        let secrets = self.holdings_by_within.get(fingerprint).into_iter().flat_map(Few::iter);
         secrets.filter_map(|secret| self.held_by(secret))
     }
 

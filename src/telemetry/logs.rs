@@ -3,14 +3,19 @@
 //! At debug and trace, HTTP and AWS crates print requests, responses and frames; kube-client prints the whole body of an
 //! answer that it cannot decode, at *warn*. So the user's filter is joined (and) with a fixed one: our own crate may
 //! say everything (its types that hold values have no `Debug`), all others start at info, kube-client at error.
+//!
+//! The record of what happened ([`super::record`]) passes by all of that, in lines of its own making: no level turns it off.
 
+use super::record::line::TARGET;
+use jiff::Timestamp;
 use std::fmt;
-use std::io::IsTerminal;
-use tracing::Subscriber;
+use std::io::{IsTerminal, Write};
+use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
+use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::{EnvFilter, FilterExt, ParseError, Targets};
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 /// How and how much the operator logs.
@@ -20,7 +25,8 @@ pub struct LogArgs {
     #[arg(long, env = "SCOPED_SECRETS_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
     /// What to log: off, error, warn, info, debug or trace, or directives such as "info,scoped_secrets::admission=debug".
-    /// Other crates never log below info, whatever stands here, because some of them would print request bodies.
+    /// Other crates never log below info, whatever stands here, because some of them would print request bodies. The record
+    /// of what happened (target scoped_secrets::record) is always written.
     #[arg(long, env = "SCOPED_SECRETS_LOG_LEVEL", default_value = "info", value_parser = check_level)]
     pub log_level: String,
 }
@@ -67,7 +73,7 @@ pub fn init(args: &LogArgs) -> Result<(), LogError> {
 /// Sets up logging alone, with the lines going elsewhere.
 pub fn init_to<W>(args: &LogArgs, writer: W, ansi: bool) -> Result<(), LogError>
 where
-    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+    W: for<'w> MakeWriter<'w> + Clone + Send + Sync + 'static,
 {
     subscriber(args, writer, ansi)?.try_init()?;
     Ok(())
@@ -84,20 +90,54 @@ fn lid() -> Targets {
         .with_default(LevelFilter::INFO)
         .with_target("kube_client", LevelFilter::ERROR)
         .with_target("scoped_secrets", LevelFilter::TRACE)
+        .with_target(TARGET, LevelFilter::OFF)
+}
+
+/// Writes the lines of the record as they are; in text, after a time, a level and the target, as every line has them.
+struct RecordLines<W> {
+    writer: W,
+    format: LogFormat,
+}
+
+struct Line(String);
+
+impl Visit for Line {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "line" {
+            self.0.push_str(value);
+        }
+    }
+
+    fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
+}
+
+impl<S: Subscriber, W: for<'w> MakeWriter<'w> + 'static> Layer<S> for RecordLines<W> {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut line = Line(match self.format {
+            LogFormat::Text => format!("{:.6}  INFO {TARGET}: ", Timestamp::now()),
+            LogFormat::Json => String::new(),
+        });
+        event.record(&mut line);
+        line.0.push('\n');
+        // If the log is gone, so is the line: its number is missing then.
+        let _ = self.writer.make_writer().write_all(line.0.as_bytes());
+    }
 }
 
 fn subscriber<W>(args: &LogArgs, writer: W, ansi: bool) -> Result<impl Subscriber + Send + Sync + use<W>, LogError>
 where
-    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+    W: for<'w> MakeWriter<'w> + Clone + Send + Sync + 'static,
 {
     let filter = EnvFilter::builder().parse(&args.log_level)?.and(lid());
+    let record = RecordLines { writer: writer.clone(), format: args.log_format };
+    let record = record.with_filter(Targets::new().with_target(TARGET, LevelFilter::INFO));
     let lines =
         tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(ansi && args.log_format == LogFormat::Text);
     let lines = match args.log_format {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
-    Ok(tracing_subscriber::registry().with(lines.with_filter(filter)))
+    Ok(tracing_subscriber::registry().with(lines.with_filter(filter)).with(record))
 }
 
 fn check_level(text: &str) -> Result<String, ParseError> {
@@ -168,6 +208,26 @@ mod tests {
         let some = logged("info", LogFormat::Json);
         assert!(!some.contains("ours") && some.contains(r#""message":"theirs""#), "{some}");
         assert_eq!(logged("off", LogFormat::Text), "");
+    }
+
+    #[test]
+    fn no_level_turns_the_record_off_and_it_is_written_as_it_is() {
+        for level in ["off", "error", "info,scoped_secrets::record=off", "trace"] {
+            for format in [LogFormat::Text, LogFormat::Json] {
+                let sink = Sink::default();
+                let writer = sink.clone();
+                let args = LogArgs { log_format: format, log_level: level.to_owned() };
+                let subscriber = subscriber(&args, move || writer.clone(), false).unwrap();
+                let line = r#"{"record":1,"x":"a\"b"}"#;
+                tracing::subscriber::with_default(subscriber, || tracing::info!(target: TARGET, line));
+                let text = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+                let before = text.strip_suffix(&format!("{line}\n")).unwrap();
+                match format {
+                    LogFormat::Text => assert!(before.ends_with("Z  INFO scoped_secrets::record: "), "{text}"),
+                    LogFormat::Json => assert_eq!(before, "", "{level}"),
+                }
+            }
+        }
     }
 
     #[test]

@@ -36,6 +36,9 @@ pub struct Metrics {
     violations: Family<ViolationLabels, Gauge>,
     guard_missing: Family<RuleLabel, Gauge>,
     withdrawals_paused: Gauge,
+    oldest_version: Gauge,
+    restarts: Counter,
+    rollouts_stuck: Gauge,
     scan_duration: Gauge<f64, AtomicU64>,
     scan_success: Gauge,
     scan_failures: Counter,
@@ -111,6 +114,9 @@ impl Metrics {
             violations: Family::default(),
             guard_missing: Family::default(),
             withdrawals_paused: Gauge::default(),
+            oldest_version: Gauge::default(),
+            restarts: Counter::default(),
+            rollouts_stuck: Gauge::default(),
             scan_duration: Gauge::default(),
             scan_success: Gauge::default(),
             scan_failures: Counter::default(),
@@ -170,6 +176,17 @@ impl Metrics {
             "withdrawals_paused",
             "Secrets that would be withdrawn and wait for somebody's word; set by the leader",
             self.withdrawals_paused.clone(),
+        );
+        r.register(
+            "oldest_version_timestamp_seconds",
+            "When the oldest of the current versions that are projected was created, in Unix time; 0: not known",
+            self.oldest_version.clone(),
+        );
+        r.register("restarts", "Workloads restarted for a new value of a Secret", self.restarts.clone());
+        r.register(
+            "rollouts_stuck",
+            "Workloads that were restarted for a new value and do not come to their end; set by the leader",
+            self.rollouts_stuck.clone(),
         );
         r.register("scan_duration_seconds", "How long the last scan of the cluster took", self.scan_duration.clone());
         r.register(
@@ -238,6 +255,11 @@ impl Metrics {
         self.next_expiry.set(end.map_or(0, jiff::Timestamp::as_second));
     }
 
+    /// When the oldest of the projected current versions was created; 0: that is not known.
+    pub fn set_oldest_version(&self, created: Option<jiff::Timestamp>) {
+        self.oldest_version.set(created.map_or(0, jiff::Timestamp::as_second));
+    }
+
     /// Whether the webhooks are configured in the API server.
     pub fn set_webhook_configured(&self, configured: bool) {
         self.webhook_configured.set(i64::from(configured));
@@ -264,6 +286,17 @@ impl Metrics {
         self.violations.clear();
         self.guard_missing.clear();
         self.withdrawals_paused.set(0);
+        self.rollouts_stuck.set(0);
+    }
+
+    /// A workload was restarted for a new value.
+    pub fn restarted(&self) {
+        self.restarts.inc();
+    }
+
+    /// How many of those do not come to their end.
+    pub fn set_rollouts_stuck(&self, count: usize) {
+        self.rollouts_stuck.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// How many withdrawals wait for somebody's word.
@@ -320,6 +353,9 @@ mod tests {
         metrics.set_violations(&BTreeMap::from([(("Consumers".to_owned(), "ForeignConsumer".to_owned()), 3)]));
         metrics.set_guards_missing([("Consumers", true), ("Boundary", false)]);
         metrics.set_withdrawals_paused(12);
+        metrics.set_oldest_version(jiff::Timestamp::from_second(9).ok());
+        metrics.restarted();
+        metrics.set_rollouts_stuck(2);
         metrics.scanned(Some((jiff::Timestamp::from_second(7).unwrap(), Duration::from_millis(1500))));
         metrics.scanned(None);
         let text = metrics.encode();
@@ -336,6 +372,9 @@ mod tests {
             r#"scoped_secrets_guard_missing{rule="Consumers"} 1"#,
             r#"scoped_secrets_guard_missing{rule="Boundary"} 0"#,
             "scoped_secrets_withdrawals_paused 12",
+            "scoped_secrets_oldest_version_timestamp_seconds 9",
+            "scoped_secrets_restarts_total 1",
+            "scoped_secrets_rollouts_stuck 2",
             "scoped_secrets_scan_duration_seconds 1.5",
             "scoped_secrets_scan_last_success_timestamp_seconds 7",
             "scoped_secrets_scan_failures_total 1",

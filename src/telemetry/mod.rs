@@ -1,4 +1,6 @@
-//! What the operator tells its operators: logs and metrics. Neither ever holds a value, a fingerprint, a key or a tenant.
+//! What the operator tells its operators: logs, the record of what happened, and metrics. None ever holds a value or a fingerprint;
+//! metrics, which others may read, no key and no tenant either.
 
 pub mod logs;
 pub mod metrics;
+pub mod record;

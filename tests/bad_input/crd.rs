@@ -73,6 +73,8 @@ fn policies() {
             "ExclusiveKeys",
         ),
         (with("mode: \"Off\""), "Enforce"),
+        (with("rules: {maxAge: 0s}"), "maxAge is between 1s and 3650d"),
+        (with("rules: {maxAge: quarterly}"), "maxAge is written in Go's form"),
         (object("SegmentationPolicy", "refused", "segment: {labels: []}"), "segment.labels"),
     ] {
         bed().refuses(&yaml, &[says]);
@@ -119,6 +121,12 @@ fn scoped_secrets() {
         (also("target: {type: bootstrap.kubernetes.io/token}"), "this type is the cluster's own"),
         (also("target: {name: Upper}"), "target.name"),
         (also("deletionPolicy: Keep"), "Retain"),
+        (also("restart: Pods"), "Consumers"),
+        (also("restart: Consumers"), "restart: Consumers has nobody to restart: list the ServiceAccounts in consumers"),
+        (
+            also("restart: Consumers\nconsumers: [{serviceAccountName: a}]\ntarget: {immutable: true}"),
+            "an immutable Secret never gets a new value",
+        ),
     ] {
         bed().refuses(&yaml, &[says]);
     }

@@ -119,6 +119,7 @@ fn the_core_refuses_what_got_past_the_crd() {
         for (key, _) in BAD {
             let claim = Claim {
                 ends: None,
+                rotates: None,
                 object: ObjectName::new("keys", "db"),
                 uid: "uid".into(),
                 created: Timestamp::UNIX_EPOCH,

@@ -103,6 +103,18 @@ fn everybody_else_feels_nothing() {
         ("something else", DRY, at("billing-prod", json!({"a": "the quick brown fox jumps over"})), false),
         ("easy to guess", DRY, at("billing-prod", json!({"a": WEAK, "b": format!("pin={WEAK}")})), false),
         ("ignored by name", DRY, at("billing-prod", json!({"a": "canary-orders-service-account"})), false),
+        (
+            "a note on a projected Secret",
+            "annotate --dry-run=server secret invoices -n billing-prod example.com/note=this-tells-nothing-to-anybody",
+            String::new(),
+            false,
+        ),
+        (
+            "a copy noted on it",
+            &format!("annotate --dry-run=server secret invoices -n billing-prod example.com/note=see:{VALUE}"),
+            String::new(),
+            true,
+        ),
         ("nearly a megabyte of decoys", DRY, at("billing-prod", json!({"a": decoys})), false),
         (
             "a name of 253 characters",

@@ -5,6 +5,7 @@
 mod answers;
 mod forms;
 mod outage;
+mod projections;
 #[path = "../support/mod.rs"]
 mod support;
 

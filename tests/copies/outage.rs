@@ -24,6 +24,10 @@ fn without_the_webhook_only_what_it_must_see_waits() {
     for namespace in ["plain", "kube-system", "default", NAMESPACE] {
         scene.hold(&[("not governed", DRY, at(namespace), false)]);
     }
+    let note = |note: &str| format!("annotate --dry-run=server secret orders -n payments-prod example.com/note={note}");
+    let told = scene.submit(&note("long-enough-to-be-a-value"), "").expect_err("nobody can say");
+    assert!(told.contains("failed calling webhook"), "{told}");
+    scene.hold(&[("a note on a projected Secret that is no value", &note("short"), String::new(), false)]);
     // What changes nothing that is compared needs no review, nor does a deletion.
     let owned = json!({"metadata": {"finalizers": ["example.com/held"]}}).to_string();
     let free = json!({"metadata": {"finalizers": null}}).to_string();

@@ -32,12 +32,32 @@ fn without_the_charts_own(mut object: Value) -> Value {
     object
 }
 
+/// A kustomization beside the tests' other files, with these lines; ROOT/ stands for the repository.
+fn own(name: &str, files: &[(&str, &str)], lines: &str) -> BTreeMap<String, Value> {
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::create_dir_all(&folder).unwrap();
+    // Kustomize takes relative paths alone.
+    let up = "../".repeat(folder.components().count() - 1);
+    let lines = lines.replace("ROOT/", &format!("{up}{}/", ROOT.trim_start_matches('/')));
+    let begin = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n";
+    std::fs::write(folder.join("kustomization.yaml"), format!("{begin}{lines}")).unwrap();
+    for (file, text) in files {
+        std::fs::write(folder.join(file), text).unwrap();
+    }
+    by_name(objects(&kubectl(&["kustomize", folder.to_str().unwrap()])))
+}
+
 #[test]
 fn kustomize_renders_what_the_chart_does() {
-    let chart = by_name(objects(&template("scoped-secrets", &["--no-hooks"]).unwrap()));
+    is_the_same(kustomized("deploy"), &[]);
+    let with_restart = own("restart", &[], "resources: [ROOT/deploy]\ncomponents: [ROOT/deploy/components/restart]\n");
+    is_the_same(with_restart, &["--set", "restart.enabled=true"]);
+}
+
+fn is_the_same(mut deploy: BTreeMap<String, Value>, values: &[&str]) {
+    let chart = by_name(objects(&template("scoped-secrets", &[&["--no-hooks"], values].concat()).unwrap()));
     let chart: BTreeMap<String, Value> =
         chart.into_iter().map(|(name, object)| (name, without_the_charts_own(object))).collect();
-    let mut deploy = kustomized("deploy");
     deploy.remove("Namespace -/scoped-secrets").expect("helm --create-namespace makes it");
     for object in deploy.values_mut() {
         object["metadata"]["labels"].as_object_mut().unwrap().remove("app.kubernetes.io/name");
@@ -110,17 +130,17 @@ spec:
 
 #[test]
 fn names_follow_a_prefix() {
-    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("names");
-    std::fs::create_dir_all(&folder).unwrap();
-    // Kustomize takes relative paths alone.
-    let up = "../".repeat(folder.components().count() - 1);
-    let component = format!("{up}{}", ROOT.trim_start_matches('/'));
-    let kustomization = format!(
-        "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamePrefix: one-\nresources: [team.yaml]\ncomponents: [{component}/deploy/components/names]\npatches:\n- patch: |-\n    apiVersion: apps/v1\n    kind: Deployment\n    metadata: {{name: web, namespace: team}}\n    spec: {{template: {{spec: {{containers: [{{name: web, tty: true}}]}}}}}}\n"
-    );
-    std::fs::write(folder.join("team.yaml"), TEAM).unwrap();
-    std::fs::write(folder.join("kustomization.yaml"), kustomization).unwrap();
-    let all = by_name(objects(&kubectl(&["kustomize", folder.to_str().unwrap()])));
+    let lines = "namePrefix: one-
+resources: [team.yaml]
+components: [ROOT/deploy/components/names]
+patches:
+- patch: |-
+    apiVersion: apps/v1
+    kind: Deployment
+    metadata: {name: web, namespace: team}
+    spec: {template: {spec: {containers: [{name: web, tty: true}]}}}
+";
+    let all = own("names", &[("team.yaml", TEAM)], lines);
     let at = |name: &str, path: &str| {
         let object = all.get(name).unwrap_or_else(|| panic!("no {name} in {:?}", all.keys()));
         object.pointer(path).unwrap_or_else(|| panic!("{name}: no {path}")).clone()

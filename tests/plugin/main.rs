@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
 mod broken;
+mod changes;
 mod few_rights;
 mod healthy;
 #[path = "../support/mod.rs"]
@@ -24,7 +25,7 @@ const VALUE: &str = "canary-orders-kX9mQ2vL8nR5wT3z1pQ";
 /// whose pod `web` uses it.
 struct Scene {
     cluster: Cluster,
-    _stub: StubManager,
+    stub: StubManager,
     operator: Operator,
 }
 
@@ -40,7 +41,7 @@ fn scene() -> Scene {
     apply(&cluster, &scoped_secret("payments-prod", "orders", &whole("payments/prod/db")));
     eventually("it is projected", SOON, || ready(&cluster, "scopedsecret", Some("payments-prod"), "orders"));
     apply(&cluster, &pod("payments-prod", "web", "orders", "orders").to_string());
-    Scene { cluster, _stub: stub, operator }
+    Scene { cluster, stub, operator }
 }
 
 fn whole(key: &str) -> String {

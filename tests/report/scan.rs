@@ -120,6 +120,11 @@ fn what_enforce_would_refuse_is_listed_in_mode_audit() {
         ok(cluster, &["create", "serviceaccount", account, "-n", "payments-prod"]);
     }
     apply(cluster, FOREIGN);
+    // What another segment projects has had the value inside for longer: it stays, and is told.
+    scene.stub.put("billing/prod/bill", Says::Text("jdbc:canary-orders-kX9mQ2vL8nR5wT3z1pQ@db/orders".into()));
+    let bill = crate::claim("bill").replace("payments", "billing");
+    apply(cluster, &bill);
+    eventually("it is projected", SOON, || ready(cluster, "scopedsecret", Some("billing-prod"), "bill"));
     // A pod that is older than the claim stops nothing in this mode, and is told at once.
     scene.project("orders");
     // Easy to guess: refused nowhere, and told here alone.
@@ -132,6 +137,7 @@ fn what_enforce_would_refuse_is_listed_in_mode_audit() {
     let told: BTreeSet<String> = [
         "Claims KeyNotAllowed ScopedSecret stray",
         "Copies ValueCopied ConfigMap leaked",
+        "Copies ValueCopied Secret bill",
         "Copies WeakValueCopied ConfigMap guessed",
         "Consumers ForeignConsumer CronJob nightly",
         "Consumers ForeignConsumer Deployment web",
@@ -150,7 +156,7 @@ fn what_enforce_would_refuse_is_listed_in_mode_audit() {
     assert_eq!(scene.stub.asked("billing/prod/db"), 0);
     assert_eq!(
         (&report["status"]["total"], reason(&report["status"], "Clean").as_str()),
-        (&10.into(), "ViolationsFound")
+        (&11.into(), "ViolationsFound")
     );
     assert!(report["status"]["lastScanTime"].is_string(), "{report}");
     let messages = report["status"]["violations"].to_string();
@@ -194,6 +200,7 @@ fn what_enforce_would_refuse_is_listed_in_mode_audit() {
 
     // Mended, all of it; the scan sees that.
     ok(cluster, &["delete", "scopedsecret", "stray", "-n", "payments-prod"]);
+    ok(cluster, &["delete", "scopedsecret", "bill", "-n", "billing-prod"]);
     ok(
         cluster,
         &[

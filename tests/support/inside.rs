@@ -36,10 +36,15 @@ impl Clock {
         Timestamp::now() + *locked(&self.0)
     }
 
+    /// How far it is ahead of the machine's.
+    pub fn moved(&self) -> SignedDuration {
+        *locked(&self.0)
+    }
+
     /// Moves it; backwards if negative.
     pub fn advance(&self, by: SignedDuration) {
         let mut moved = locked(&self.0);
-        *moved = *moved + by;
+        *moved += by;
     }
 
     fn nature(&self) -> Nature {
@@ -290,7 +295,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub fn settles(gate: &Gate) {
     let (mut seen, mut since) = (gate.writes().len(), Instant::now());
     let until = Instant::now() + Duration::from_secs(60);
-    while since.elapsed() < Duration::from_millis(1500) {
+    while since.elapsed() < Duration::from_millis(800) {
         assert!(Instant::now() < until, "the operator writes without end: {:?}", gate.writes());
         std::thread::sleep(Duration::from_millis(50));
         let now = gate.writes().len();

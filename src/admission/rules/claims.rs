@@ -10,7 +10,8 @@ use crate::api::{Reason, ScopedSecret};
 use crate::controller::context::Context;
 use crate::controller::index::{Index, claim_of};
 use crate::projection;
-use crate::segmentation::authorize::authorize;
+use crate::rotation;
+use crate::segmentation::authorize::{authorize, rotation::rotation as may_rotate};
 use crate::segmentation::verdict::Verdict;
 use crate::segmentation::world::{Claim, ObjectName};
 use jiff::Timestamp;
@@ -36,6 +37,17 @@ fn end_is_past(request: &AdmissionRequest<DynamicObject>, claim: &ScopedSecret, 
     let end = |object: &ScopedSecret| object.spec.end(object.metadata.creation_timestamp.as_ref().map_or(now, |t| t.0));
     let old = request.old_object.clone().and_then(|old| old.try_parse::<ScopedSecret>().ok());
     end(claim).is_some_and(|at| at <= now) && old.is_none_or(|old| end(&old) != end(claim))
+}
+
+/// The rotation that a request writes, if it is new: one that stays as it was, on the keys that it was on, does no harm.
+fn has_new_rotation(request: &AdmissionRequest<DynamicObject>, claim: &ScopedSecret) -> bool {
+    let old = request.old_object.clone().and_then(|old| old.try_parse::<ScopedSecret>().ok());
+    let same = |old: &ScopedSecret| {
+        let (old, new) = (&old.spec, &claim.spec);
+        (&old.rotation, &old.store_ref, &old.data, &old.data_from, &old.target)
+            == (&new.rotation, &new.store_ref, &new.data, &new.data_from, &new.target)
+    };
+    claim.spec.rotation.is_some() && !old.is_some_and(|old| same(&old))
 }
 
 /// The answer to a request. Pure.
@@ -73,6 +85,14 @@ pub fn judge(request: &AdmissionRequest<DynamicObject>, index: &Index, now: Time
     }
     if let Err(error) = projection::check_spec(&claim.spec) {
         return deny(request, RULE, error.reason, &error.message);
+    }
+    if has_new_rotation(request, &claim) {
+        if let Err(error) = rotation::plan(&claim.spec) {
+            return deny(request, RULE, error.reason, &error.message);
+        }
+        if let (Verdict::Allowed(_), Some(refusal)) = (&verdict, may_rotate(&asked, &index.world, now)) {
+            return deny(request, RULE, refusal.reason, &refusal.message);
+        }
     }
     match verdict {
         Verdict::Allowed(_) => admit(request),

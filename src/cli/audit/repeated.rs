@@ -23,8 +23,8 @@ pub fn judge(sighted: &Sighted, scopes: &Scopes, here: Option<&str>, now: Timest
     let mut copies: BTreeMap<(&'static str, &ObjectName), Copy<'_>> = BTreeMap::new();
     for (print, sites) in &values.places {
         let apart: BTreeSet<Scope> = sites.iter().map(|site| scopes.of(&site.object.namespace)).collect();
-        let (projected, others): (Vec<&Site>, Vec<&Site>) = sites.iter().partition(|site| is_projected(site, world));
-        // Where the operator projected each, the guarantee says so.
+        let (projected, others): (Vec<&Site>, Vec<&Site>) = sites.iter().partition(|site| holds(site, print, world));
+        // Where the operator projected each whole, the guarantee says so.
         if apart.len() < 2 || others.is_empty() {
             continue;
         }
@@ -68,9 +68,9 @@ fn in_default(sighted: &Sighted, outcome: &mut Outcome) {
     outcome.find(Severity::Warning, Rule::ManagedSecrets, Reason::SecretInDefault, subject, message);
 }
 
-/// Whether it is a Secret that a ScopedSecret projects.
-fn is_projected(site: &Site, world: &World) -> bool {
-    site.kind == "Secret" && world.holding(&site.object).is_some()
+/// Whether it is a Secret of which a ScopedSecret projects this value, whole; it may be inside another that one projects.
+fn holds(site: &Site, print: &Fingerprint, world: &World) -> bool {
+    site.kind == "Secret" && world.holding(&site.object).is_some_and(|held| held.fingerprints.contains(print))
 }
 
 /// The segments whose projected value may not be there, by their own policies.
@@ -197,6 +197,21 @@ mod tests {
         ];
         let both = [secret("payments-prod/a", "p", HARD), secret("billing-prod/b", "p", HARD)];
         assert_eq!(found(&claims, &both, &[]), []);
+    }
+
+    #[test]
+    fn a_value_inside_what_another_projects_is_a_copy() {
+        let claims = [
+            claim("payments-prod", "a", "payments/prod/a", 1, true),
+            claim("billing-prod", "b", "billing/prod/b", 1, true),
+        ];
+        let url = secret("billing-prod/b", "url", &format!("postgres://app:{HARD}@db/orders"));
+        let both = [secret("payments-prod/a", "p", HARD), url];
+        let copied = [(Severity::Error, Reason::ValueCopied, "Secret billing-prod/b".to_owned())];
+        assert_eq!(found(&claims, &both, &[]), copied);
+        let home = [claims[0].clone(), claim("payments-prod", "b", "payments/prod/b", 1, true)];
+        let url = secret("payments-prod/b", "url", &format!("postgres://app:{HARD}@db/orders"));
+        assert_eq!(found(&home, &[both[0].clone(), url], &[]), []);
     }
 
     #[test]

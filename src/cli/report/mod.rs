@@ -95,6 +95,8 @@ rules! {
     Installation,
     /// What the reader may look at.
     Permissions,
+    /// The record of what happened must be whole.
+    Record,
     /// Another rule, as a denial names it.
     Other,
 }

@@ -9,7 +9,8 @@ use super::schema::nearest;
 use super::yaml::{Node, Place};
 use crate::api::{Reason, ScopedSecretSpec, ScopedSecretStoreSpec, SegmentationPolicySpec};
 use crate::projection;
-use crate::segmentation::authorize::authorize;
+use crate::rotation;
+use crate::segmentation::authorize::{authorize, rotation::rotation as may_rotate};
 use crate::segmentation::pattern::KeyPattern;
 use crate::segmentation::policy::{EXCEPTION_LIMIT, InvalidPolicy, Policy};
 use crate::segmentation::verdict::{Refusal, Verdict};
@@ -216,6 +217,13 @@ impl<'a> Bench<'a> {
 
     /// What the projection refuses whatever the values are. The claim is judged all the same.
     fn check_projection(&mut self, object: &Object, spec: &ScopedSecretSpec) {
+        if let Err(refused) = rotation::plan(spec) {
+            let field = if refused.reason == Reason::InvalidSchedule { "schedule" } else { "overlap" };
+            let at = object.node.place_of(&format!("spec.rotation.{field}"));
+            let mut finding = object.finding(Severity::Error, Rule::Claims, refused.reason, at, refused.message);
+            finding.fix = Some(refused.reason.fix().into());
+            self.findings.push(finding);
+        }
         let Err(refused) = projection::check_spec(spec) else { return };
         let path =
             if refused.reason == Reason::TargetTypeInvalid { "spec.target.type" } else { "spec.target.template" };
@@ -285,7 +293,15 @@ impl<'a> Bench<'a> {
             }
             let refusal = match authorize(&claim, &self.world, self.now) {
                 Verdict::Allowed(grant) => {
-                    self.tally.allowed += 1;
+                    if let Some(refusal) = may_rotate(&claim, &self.world, self.now) {
+                        let at = object.node.place_of("spec.rotation");
+                        let mut finding =
+                            object.finding(Severity::Error, Rule::Claims, refusal.reason, at, refusal.message);
+                        finding.fix = Some(refusal.reason.fix().into());
+                        self.findings.push(finding);
+                    } else {
+                        self.tally.allowed += 1;
+                    }
                     let keys = grant.keys.into_iter().map(|key| key.canonical).collect();
                     granted.push(Granted { object, claim, keys, consumers });
                     continue;
@@ -415,6 +431,7 @@ fn blamed(error: &InvalidPolicy, node: &Node) -> String {
         InvalidPolicy::PlaceholderNotASegmentLabel { entry, .. } => format!("spec.allow[{entry}].keys"),
         InvalidPolicy::SelectorNotASegmentLabel(_) => "spec.namespaceSelector".into(),
         InvalidPolicy::Subject { place, .. } => format!("spec.{place}"),
+        InvalidPolicy::MaxAge(_) => "spec.rules.maxAge".into(),
         InvalidPolicy::Pattern { entry, pattern, .. } => {
             let keys = node.get("spec").and_then(|s| s.get("allow")).and_then(Node::items);
             let keys = keys.and_then(|allow| allow.get(*entry)?.get("keys")?.items());

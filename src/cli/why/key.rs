@@ -40,6 +40,7 @@ pub fn answer(observed: &Observed, namespace: &str, store: &str, key: &str, now:
         has_consumers: true,
         retain: false,
         ends: None,
+        rotates: None,
         asks: [(key.into(), VersionAsked::Current)].into(),
     };
     let about = Subject::cluster(&format!("key {key} of store {store} in namespace"), namespace);

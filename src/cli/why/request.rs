@@ -10,6 +10,7 @@ use crate::cli::report::{Rule, Severity, Subject};
 use crate::cli::simulate::crd::Crds;
 use crate::cli::simulate::schema::Weight;
 use crate::projection;
+use crate::rotation;
 use crate::segmentation::world::{Claim, ObjectName};
 use crate::yaml::{Node, compose, split};
 use jiff::Timestamp;
@@ -62,6 +63,9 @@ async fn scoped_secret(cluster: &Cluster, node: &Arc<Node>, now: Timestamp) -> R
         Err(error) => return Ok(invalid(error.to_string(), Reason::SpecInvalid)),
     };
     if let Err(error) = projection::check_spec(&object.spec) {
+        return Ok(invalid(error.message, error.reason));
+    }
+    if let Err(error) = rotation::plan(&object.spec) {
         return Ok(invalid(error.message, error.reason));
     }
     let mut observed = observe(cluster, &namespace).await?;

@@ -11,6 +11,7 @@ use crate::api::segmentation_report::{ExceptionInForce, FoundBy, ViolatingObject
 use crate::api::{GROUP, Reason};
 use crate::controller::index::{ClaimRecord, Index, SecretFacts};
 use crate::segmentation::authorize::{Retention, foreign, is_excepted, retention};
+use crate::segmentation::max_age::{TooOld, too_old};
 use crate::segmentation::policy::Policy;
 use crate::segmentation::seal::BrokenSeal;
 use crate::segmentation::verdict::Refusal;
@@ -50,6 +51,9 @@ pub fn found(
         if is_forged(index, name, facts) {
             add(&name.namespace, &|segment| forged(segment, name));
         }
+    }
+    for old in too_old(&index.world, now) {
+        add(&old.secret.namespace, &|segment| aged(index, segment, &old));
     }
     for (name, held) in
         index.world.holdings().filter(|(name, held)| held.retain && index.claims_for(name).next().is_none())
@@ -109,6 +113,27 @@ fn claims(segment: &Arc<str>, rule: &'static str, reason: Reason, name: &ObjectN
         reason,
         object: object(&format!("{GROUP}/v1alpha1"), "ScopedSecret", name),
         message: format!("{} {} Its status says more.", reason.meaning(), reason.fix()),
+    }
+}
+
+/// A value that is older than the policy allows. The text is the same every day, so that a report is written once for it.
+fn aged(index: &Index, segment: &Arc<str>, old: &TooOld<'_>) -> Violation {
+    let claimed = index.claims.contains_key(&old.claim);
+    let key = old.version.key.aws_parts().map_or(old.version.key.as_str(), |(_, _, name)| name);
+    Violation {
+        segment: segment.clone(),
+        rule: crate::admission::rules::claims::RULE,
+        reason: Reason::MaxAgeExceeded,
+        object: match claimed {
+            true => object(&format!("{GROUP}/v1alpha1"), "ScopedSecret", &old.claim),
+            false => object("v1", "Secret", old.secret),
+        },
+        message: format!(
+            "the current version of key {key:?} was created at {}, and rules.maxAge of the policy is {}. {}",
+            old.created,
+            old.limit.text,
+            Reason::MaxAgeExceeded.fix()
+        ),
     }
 }
 

@@ -172,3 +172,25 @@ fn an_exception_lifts_a_rule_where_it_says() {
         assert_eq!(is_lifted(&index, rule, &pod(namespace), now()), lifted, "{rule} {namespace:?}");
     }
 }
+
+#[test]
+fn a_value_that_is_too_old_is_told_and_by_the_same_words_every_day() {
+    let mut index = index();
+    let aged = [policy("tenants", &format!("{TENANTS}\nrules: {{maxAge: 30d}}"))];
+    index.world.policies = aged.into_iter().collect();
+    index.world.holds(claim("payments-prod", "db").of("payments/prod/db"), now());
+    told(&mut index, "payments-prod", "db", "Authorized", "True", "Allowed");
+    let secret = crate::segmentation::world::ObjectName::new("payments-prod", "db");
+    let mut held = (**index.world.holding(&secret).unwrap()).clone();
+    held.versions[0].created = crate::segmentation::second::Second::from_unix(now().as_second() - 31 * 86_400);
+    index.world.put_holding(secret, held.into());
+    let rows = all(&index);
+    assert!(rows.contains(&"payments/prod: Claims MaxAgeExceeded db".to_owned()), "{rows:?}");
+    let message = |later: i64| {
+        let at = now() + jiff::SignedDuration::from_hours(later);
+        let all = found(&index, &[], &[], &|_, _, _| true, at);
+        all["payments/prod"].watched.listed()[0].2.to_owned()
+    };
+    assert_eq!(message(0), message(500));
+    assert!(message(0).contains("\"payments/prod/db\" was created at 2025-12-01T00:00:00Z"), "{}", message(0));
+}

@@ -22,6 +22,7 @@ use crate::segmentation::key::{CanonicalKey, RemoteKey};
 use crate::segmentation::revoked::{Meant, Revocation, meant};
 use crate::segmentation::violation::ObjectRef;
 use crate::segmentation::world::{Holding, KeyVersion, ObjectName};
+use crate::telemetry::record::{Happening, What};
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::{Api, ApiResource, DynamicObject, PostParams};
@@ -97,8 +98,11 @@ pub fn gone(cx: &Context, name: &str) {
     let mut index = cx.index_mut();
     let lifted = affected(&index, name);
     index.world.put_revocation(name, None);
-    index.revocations.remove(name);
+    let known = index.revocations.remove(name);
     drop(index);
+    if let Some(known) = known.filter(|_| cx.leads()) {
+        record(cx, What::RevocationLifted, name, &known);
+    }
     cx.retry(claims_among(lifted));
 }
 
@@ -218,6 +222,17 @@ fn covering(index: &Index, secret: &ObjectName, held: Option<&Holding>) -> BTree
     names.filter(|(name, version)| covers(name, version)).map(|(name, _)| name.clone()).collect()
 }
 
+/// Whether a revocation of one of these keys has taken this Secret away: pods may run with what it had.
+pub fn has_withdrawn<'k>(index: &Index, secret: &ObjectName, mut keys: impl Iterator<Item = &'k CanonicalKey>) -> bool {
+    let leaked = in_namespace(&secret.namespace, &secret.name);
+    keys.any(|key| {
+        let known = index.world.revocations.of_key(key).filter_map(|name| index.revocations.get(name));
+        known
+            .flat_map(|known| &known.status.withdrawn)
+            .any(|w| *w.namespace == leaked.namespace && *w.name == leaked.name)
+    })
+}
+
 fn look(index: &Index, name: &str) -> Option<(Known, Observed)> {
     let known = index.revocations.get(name)?.clone();
     let revocation = index.world.revocations.get(name)?;
@@ -277,6 +292,12 @@ async fn write(cx: &Context, name: &str, known: &Known, status: &KeyRevocationSt
     let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
     match api.replace_status(name, &params, &object).await {
         Ok(written) => {
+            if known.status.conditions.is_empty() {
+                record(cx, What::KeyRevoked, name, known);
+            }
+            if known.status.completion_time.is_none() && status.completion_time.is_some() {
+                record(cx, What::RevocationComplete, name, known);
+            }
             observe(cx, &written, View::Newest);
             true
         }
@@ -287,6 +308,12 @@ async fn write(cx: &Context, name: &str, known: &Known, status: &KeyRevocationSt
             false
         }
     }
+}
+
+/// Into the record, with the key as the KeyRevocation names it.
+fn record(cx: &Context, what: What, name: &str, known: &Known) {
+    let key = known.spec.get("key").and_then(|key| key.as_str()).unwrap_or_default();
+    cx.record(Happening::of(what).cluster("KeyRevocation", name).key(key));
 }
 
 /// One event when it is over.

@@ -22,6 +22,9 @@ pub(super) async fn walk(walk: &mut Walk<'_>) -> Result<(), ScanError> {
     pages::each_large::<Secret>(cx, "Secret", |page| {
         each(page, "Secret", |secret| {
             if is_managed(walk, &secret.metadata) {
+                // It holds its own values, which are compared whenever its claim is looked at; others' may be inside.
+                let copies = compare(walk, "Secret", &secret);
+                walk.add(copies);
                 return;
             }
             let namespace = secret.metadata.namespace.as_deref().unwrap_or_default();

@@ -92,6 +92,14 @@ pub fn content_digests(spec: &ScopedSecretSpec, projection: &Projection, keys: &
     ))
 }
 
+/// The digests of what consumers read, and no more: without labels, and without values from before a rotation, which come and go
+/// by themselves.
+pub fn data_digests(projection: &Projection, keys: &SealKeys) -> Digests {
+    let data = projection.data.iter().map(|(k, v)| (k.as_str(), v.expose()));
+    let current = data.filter(|(key, _)| !key.starts_with("previous."));
+    keys.digests(&content_bytes("", false, current, std::iter::empty(), std::iter::empty()))
+}
+
 /// The digests of a Secret as it was read, looking only at the labels and annotations that the spec sets.
 pub fn read_digests(spec: &ScopedSecretSpec, secret: &Secret, keys: &SealKeys) -> Digests {
     let template = spec.target.as_ref().and_then(|t| t.template.as_ref());

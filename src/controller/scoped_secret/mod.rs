@@ -4,6 +4,7 @@
 //! pure: `plan`, `status`, `draft`.
 
 pub mod draft;
+mod embedded;
 pub mod plan;
 mod report;
 pub mod status;
@@ -17,11 +18,12 @@ use super::context::{Context, Job, Memory};
 use super::guard;
 use super::index::{ClaimRecord, Index, SecretFacts, Withdrawal};
 use super::report as reports;
+use super::restart;
 use super::store::brief;
 use crate::api::duration;
 use crate::api::{DEFAULT_REFRESH_INTERVAL, Reason, ScopedSecretSpec};
 use crate::projection;
-use crate::segmentation::authorize::{Retention, authorize, retention, shared_value};
+use crate::segmentation::authorize::{Retention, authorize, holds_foreign, retention, shared_value};
 use crate::segmentation::seal::{Digests, SealKeys};
 use crate::segmentation::second::Second;
 use crate::segmentation::verdict::Verdict;
@@ -103,6 +105,7 @@ pub async fn reconcile(cx: &Context, name: &ObjectName) -> &'static str {
     }
     guard::look(cx, &work.secret_name());
     work.report(&outcome).await;
+    restart::look(cx, name, &work.secret_name(), &work.spec);
     outcome.reason().as_str()
 }
 
@@ -279,6 +282,7 @@ impl Work<'_> {
             (!may).then(|| Paused { count, report: releasing() })
         });
         let known = held.is_some_and(|held| held.claim == self.name.name);
+        let restarted = self.cx.restarts.over(&self.name);
         plan::decide(&Observed {
             name: &self.name.name,
             uid: &self.record.uid,
@@ -304,6 +308,7 @@ impl Work<'_> {
             blocked: self.memory.blocked,
             missing: (known || self.record.status.secret().is_some()) && self.read.is_none() && !self.memory.searched,
             mended: self.mended,
+            restarted: restarted.as_deref(),
         })
     }
 
@@ -317,8 +322,9 @@ impl Work<'_> {
     /// Whether what stands breaks the uniqueness of values: policies and labels may have changed since it was written.
     fn shares_a_value(&self, index: &Index, verdict: &Verdict, secret: Option<&SecretFacts>) -> bool {
         let (Verdict::Allowed(grant), Some(Ok(seal))) = (verdict, secret.map(|s| &s.seal)) else { return false };
-        let prints = seal.holding.fingerprints.iter();
-        shared_value(&self.secret_name(), &grant.keys, prints, &index.world, self.cx.now())
+        let (name, prints, now) = (self.secret_name(), seal.holding.fingerprints.iter(), self.cx.now());
+        shared_value(&name, &grant.keys, prints, &index.world, now)
+            || holds_foreign(&name, &seal.holding, &index.world, now)
     }
 
     /// The observation after a fetch: only what says whether there is anything to write.
@@ -352,6 +358,7 @@ impl Work<'_> {
             blocked: false,
             missing: false,
             mended: true,
+            restarted: None,
         };
         plan::is_unchanged(&observed, grant, versions)
     }

@@ -65,6 +65,8 @@ pub struct Observed<'a> {
     pub missing: bool,
     /// Whether its metadata was put right a moment ago.
     pub mended: bool,
+    /// The restart that is over, by its token.
+    pub restarted: Option<&'a str>,
 }
 
 /// How far the SegmentGuard is, without which nothing is fetched.
@@ -141,7 +143,7 @@ pub enum Step {
 pub struct Mend {
     /// Its owner is written anew: restored from a backup, or its deletionPolicy is another.
     pub owner: bool,
-    /// Its seal is, with what the spec says of consumers, deletionPolicy and the end now.
+    /// Its seal is, with what the spec says of consumers, deletionPolicy and the end now, and with a restart that is over.
     pub seal: bool,
 }
 
@@ -288,9 +290,15 @@ fn mend(o: &Observed<'_>, secret: &SecretFacts) -> Mend {
     let form_right = form_is_right(o, held);
     let may_seal =
         matches!(o.verdict, Verdict::Allowed(_)) && secret.seal_is_current && o.spec_digests.contains(&seal.spec);
-    let seal = !form_right && may_seal;
+    let seal = (!form_right || is_restarted(o, seal)) && may_seal;
     let owner_right = secret.owner.as_deref() == (!o.spec.retain()).then_some(o.uid);
     Mend { owner: !owner_right && (seal || held.retain == o.spec.retain()), seal }
+}
+
+/// Whether the restart that the seal says is due is over.
+fn is_restarted(o: &Observed<'_>, seal: &SealRecord) -> bool {
+    let due = seal.restart.as_ref().and_then(|restart| restart.due.as_ref());
+    due.is_some_and(|due| o.restarted == Some(&*due.token))
 }
 
 /// Whether the seal says of consumers, deletionPolicy and the end what the spec says.
@@ -382,7 +390,7 @@ pub fn is_unchanged(o: &Observed<'_>, grant: &Grant, versions: &[KeyVersion]) ->
 pub fn value_shared() -> Failure {
     Failure::new(
         Reason::ValueShared,
-        "one of the values is also held in another segment, and the policy keeps a value inside one segment (rules.uniqueValues): store a credential of its own for this segment in the manager; what was projected before, if anything, stays",
+        "one of the values, or what stands inside one, is also held in another segment, and the policy keeps a value inside one segment (rules.uniqueValues): store a credential of its own for this segment in the manager; what was projected before, if anything, stays",
     )
 }
 

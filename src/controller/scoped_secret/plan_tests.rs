@@ -69,6 +69,8 @@ fn secret() -> SecretFacts {
         content: digests("content").current(),
         ignore: digests("ignore").current(),
         refresh_at: None,
+        restart: None,
+        rotation: None,
     };
     SecretFacts {
         uid: "uid-of-secret".into(),
@@ -132,6 +134,7 @@ impl Situation {
             blocked: false,
             missing: false,
             mended: false,
+            restarted: None,
         };
         (self.change)(&mut observed);
         look(&observed)

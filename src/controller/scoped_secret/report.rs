@@ -7,14 +7,15 @@ use crate::api::{FIELD_MANAGER, GROUP, Reason, ScopedSecret};
 use crate::controller::context::{Context, Job};
 use crate::controller::events::{self, Told};
 use crate::controller::index::ClaimRecord;
-use crate::controller::schedule;
 use crate::controller::store::brief;
+use crate::controller::{restart, schedule};
 use crate::segmentation::authorize::segment_of;
 use crate::segmentation::key::{CanonicalKey, Realm, RemoteKey};
 use crate::segmentation::seal::SealRecord;
 use crate::segmentation::verdict::Refusal;
 use crate::segmentation::violation::ObjectRef;
 use crate::segmentation::world::{Holding, KeyVersion, ObjectName};
+use crate::telemetry::record::{Happening, What};
 use jiff::{SignedDuration, Timestamp};
 use kube::api::DynamicObject;
 use kube::runtime::events::EventType;
@@ -153,6 +154,7 @@ impl Work<'_> {
         let seal = standing.as_ref().and_then(|s| s.seal.as_ref().ok());
         let outdated = seal.is_some_and(|seal| !self.spec_digests.contains(&seal.spec));
         let versions = seal.map(|seal| self.remote_versions(seal)).unwrap_or_default();
+        let rollout = seal.filter(|_| self.spec.restarts()).map(|seal| restart::condition(self.cx, &self.name, seal));
         let secret = standing.map(|s| {
             // A revision that was not verified is not vouched for.
             let verified = self.memory.verified == Some(s.revision());
@@ -168,16 +170,30 @@ impl Work<'_> {
             changed: self.memory.last_change,
             stale,
             outdated,
+            rollout,
         };
         let new = status::status(outcome, standing, &old, now);
         if self.record.status.is(&new) {
             return;
         }
         if write_status(self.cx, &self.name, &self.record, &new).await {
+            self.record_refusal(&old, &new, now);
             for (good, reason, message) in status::transitions(&old, &new) {
                 let kind = if good { EventType::Normal } else { EventType::Warning };
                 publish(self.cx, &self.name, &self.record, kind, reason, message).await;
             }
+        }
+    }
+
+    /// Into the record, once: that policy does not allow it what it asks for.
+    fn record_refusal(&self, old: &ScopedSecretStatus, new: &ScopedSecretStatus, now: Timestamp) {
+        let refused = |status: &ScopedSecretStatus| {
+            let authorized = status.conditions.iter().find(|c| c.type_ == "Authorized" && c.status == "False");
+            authorized.and_then(|c| Reason::from_text(&c.reason))
+        };
+        if let Some(reason) = refused(new).filter(|reason| refused(old) != Some(*reason)) {
+            let claim = Happening::of(What::ClaimRefused).on("ScopedSecret", &self.name);
+            self.cx.record.deny(now, claim.rule("Claims").reason(reason));
         }
     }
 
@@ -254,9 +270,16 @@ pub(super) async fn broken(cx: &Context, name: &ObjectName, record: &ClaimRecord
     let text = "the spec cannot be understood: it got past the CRD's checks; correct it (kubectl explain scopedsecret.spec), what was projected before stays";
     let outcome = Outcome::Refused(Refusal::new(Reason::SpecInvalid, text));
     let generation = record.generation;
-    let (stale, outdated) = (false, false);
-    let standing =
-        status::Standing { generation, segment: None, secret: None, versions: vec![], changed: None, stale, outdated };
+    let standing = status::Standing {
+        generation,
+        segment: None,
+        secret: None,
+        versions: vec![],
+        changed: None,
+        stale: false,
+        outdated: false,
+        rollout: None,
+    };
     let new = status::status(&outcome, standing, &ScopedSecretStatus::default(), cx.now());
     if !record.status.is(&new) {
         write_status(cx, name, record, &new).await;

@@ -24,12 +24,17 @@ pub struct Standing {
     pub stale: bool,
     /// Whether what stands was projected from an earlier spec: it is nobody's last good value any more.
     pub outdated: bool,
+    /// How far the restart of its consumers is, where they are restarted.
+    pub rollout: Option<Wanted>,
 }
 
 /// The status that an outcome deserves.
 pub fn status(outcome: &Outcome, standing: Standing, old: &ScopedSecretStatus, now: Timestamp) -> ScopedSecretStatus {
     let has_secret = standing.secret.is_some();
-    let conditions = conditions(outcome, &standing, old);
+    let mut conditions = conditions(outcome, &standing, old);
+    // After those that are always there, before those that are there only while true.
+    let place = conditions.iter().position(|c| c.kind > Unique).unwrap_or(conditions.len());
+    conditions.splice(place..place, standing.rollout.clone().filter(|_| has_secret));
     let unready = conditions.iter().find(|c| c.kind == Ready && c.status != Some(true));
     let reason = unready.map(|c| c.reason.as_str().to_owned());
     let last_change = standing.changed.map(|t| Time(whole_second(t))).or_else(|| old.last_change_time.clone());
@@ -196,7 +201,12 @@ pub fn transitions<'a>(old: &ScopedSecretStatus, new: &'a ScopedSecretStatus) ->
         let was = before(&condition.type_);
         let is = (condition.status.as_str(), condition.reason.as_str());
         let told = events.iter().any(|(_, reason, _)| *reason == is.1);
-        let tells = matches!(condition.type_.as_str(), "Ready" | "Authorized" | "Synced" | "Unique");
+        let tells = match condition.type_.as_str() {
+            "Ready" | "Authorized" | "Synced" | "Unique" => true,
+            // That it goes on is no news.
+            "Rotated" => condition.reason != Reason::RollingOut.as_str(),
+            _ => false,
+        };
         if was == Some(is) || told || !tells {
             continue;
         }
@@ -217,8 +227,16 @@ mod tests {
 
     fn of(outcome: &Outcome, has_secret: bool, stale: bool) -> ScopedSecretStatus {
         let secret = has_secret.then(|| SecretRef { name: "s".into(), uid: "u".into(), resource_version: "1".into() });
-        let standing =
-            Standing { generation: 3, segment: None, secret, versions: vec![], changed: None, stale, outdated: false };
+        let standing = Standing {
+            generation: 3,
+            segment: None,
+            secret,
+            versions: vec![],
+            changed: None,
+            stale,
+            outdated: false,
+            rollout: None,
+        };
         status(outcome, standing, &ScopedSecretStatus::default(), Timestamp::UNIX_EPOCH)
     }
 
@@ -286,6 +304,7 @@ mod tests {
             changed: None,
             stale: false,
             outdated: true,
+            rollout: None,
         };
         let outage = Outcome::Failed(Failure::new(Reason::RemoteMissing, "no such key"));
         let now = status(&outage, standing, &ScopedSecretStatus::default(), Timestamp::UNIX_EPOCH);

@@ -5,6 +5,7 @@ use super::write::mend;
 use super::{Work, write_failed};
 use crate::api::{Reason, ScopedSecret};
 use crate::controller::context::{Context, Job};
+use crate::controller::events::{self, Told};
 use crate::controller::guard;
 use crate::controller::index::{Index, SecretFacts, Withdrawal, secret_facts};
 use crate::controller::report::known::is_released;
@@ -14,7 +15,9 @@ use crate::controller::watch;
 use crate::segmentation::authorize::{Retention, retention};
 use crate::segmentation::seal::SealRecord;
 use crate::segmentation::verdict::Refusal;
+use crate::segmentation::violation::ObjectRef;
 use crate::segmentation::world::{Holding, ObjectName};
+use crate::telemetry::record::{Happening, What};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -57,6 +60,7 @@ impl Work<'_> {
         self.memory.failure = None;
         self.cx.index_mut().remove_secret(&name);
         revocation::note_gone(self.cx, &name, held.as_deref());
+        record_withdrawal(self.cx, &name, Some(refusal.reason), held.as_deref());
         tracing::info!(namespace = %self.name.namespace, name = %self.name.name, rule = "Claims", reason = %refusal.reason, "a Secret was withdrawn");
         if let Some(held) = held {
             let rivals = self.cx.index().rivals(&name, &held);
@@ -68,6 +72,21 @@ impl Work<'_> {
         }
         Ok(())
     }
+}
+
+/// Into the record: which Secret went, why, and which versions were in it. No reason: its ScopedSecret is gone.
+fn record_withdrawal(cx: &Context, secret: &ObjectName, why: Option<Reason>, held: Option<&Holding>) {
+    let (what, rule) = match why {
+        Some(Reason::Expired) => (What::Expired, None),
+        Some(Reason::KeyRevoked) => (What::Revoked, None),
+        Some(_) => (What::Withdrawn, Some("Claims")),
+        None => (What::Withdrawn, None),
+    };
+    let mut happening = Happening::of(what).on("Secret", secret);
+    happening = rule.into_iter().fold(happening, Happening::rule);
+    happening = why.into_iter().fold(happening, Happening::reason);
+    let versions = held.into_iter().flat_map(|held| held.versions.iter());
+    cx.record(happening.versions(versions));
 }
 
 /// Reads policies and the namespace anew into the index: the caches may be behind.
@@ -131,7 +150,8 @@ async fn part_with_orphan(cx: &Context, secret: &ObjectName) -> Result<(), Failu
         facts = mended;
     }
     let judged = retention(secret, &seal.holding, &cx.index().world, cx.now());
-    let why = if let Retention::Withdraw(why) = judged { Some(why.reason) } else { None };
+    let refusal = if let Retention::Withdraw(why) = judged { Some(why) } else { None };
+    let why = refusal.as_ref().map(|refusal| refusal.reason);
     if why == Some(Reason::KeyRevoked) {
         revocation::list_first(cx, secret, Some(&seal.holding)).await;
     }
@@ -153,15 +173,34 @@ async fn part_with_orphan(cx: &Context, secret: &ObjectName) -> Result<(), Failu
     });
     match api.delete(&secret.name, &params).await {
         Ok(_) => {
+            record_withdrawal(cx, secret, why, Some(&seal.holding));
             tracing::info!(namespace = %secret.namespace, name = %secret.name, "a Secret without its ScopedSecret was removed");
             cx.index_mut().remove_secret(secret);
             revocation::note_gone(cx, secret, Some(&seal.holding));
             let rivals = cx.index().rivals(secret, &seal.holding);
             cx.retry(rivals);
+            tell_of_orphan(cx, secret, &facts, refusal.as_ref()).await;
             Ok(())
         }
         Err(error) => Err(Failure::new(Reason::WriteFailed, brief(&error))),
     }
+}
+
+/// An event of the Secret itself: nobody else is there to tell.
+async fn tell_of_orphan(cx: &Context, secret: &ObjectName, facts: &SecretFacts, why: Option<&Refusal>) {
+    let about = ObjectRef {
+        api_version: "v1".into(),
+        kind: "Secret".into(),
+        namespace: Some(secret.namespace.clone()),
+        name: secret.name.to_string(),
+    };
+    let (type_, message) = match why {
+        Some(why) => (EventType::Warning, why.message.as_str()),
+        None => (EventType::Normal, "its ScopedSecret is gone, and so is what was projected for it"),
+    };
+    let reason = Reason::Withdrawn.as_str();
+    let told = Told { about: &about, uid: Some(&facts.uid), type_, reason, action: "Reconcile", message };
+    events::publish(cx, told).await;
 }
 
 /// Whether the withdrawal of a Secret that outlived its ScopedSecret waits for somebody's word.

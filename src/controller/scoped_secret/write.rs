@@ -1,6 +1,7 @@
 //! From an allowed claim to a written Secret: fetch, check, reserve, create or replace.
 
 use super::draft::{self, Draft};
+use super::embedded::Embedded;
 use super::plan::{Content, Failure, Mend, Ownership, ownership, value_shared};
 use super::{Work, not_leading, write_failed};
 use crate::api::{FIELD_MANAGER, Reason, SEAL_ANNOTATION};
@@ -11,9 +12,10 @@ use crate::controller::revocation;
 use crate::controller::store::brief;
 use crate::projection;
 use crate::provider::{Answer, Ask, VersionRef};
-use crate::segmentation::authorize::{authorize, shared_value};
+use crate::segmentation::authorize::{authorize, foreign_within, shared_value};
 use crate::segmentation::key::CanonicalKey;
-use crate::segmentation::seal::{Print, SealRecord};
+use crate::segmentation::restart::{Due, Restart, token};
+use crate::segmentation::seal::{Digests, Print, SealRecord};
 use crate::segmentation::verdict::{AuthorisedKey, Grant, Verdict};
 use crate::segmentation::world::{Holding, KeyVersion, VersionAsked};
 use futures::future::join_all;
@@ -98,6 +100,7 @@ impl Work<'_> {
             let held = Arc::make_mut(&mut record.holding);
             (held.retain, held.consumed) = (self.spec.retain(), !self.spec.consumers.is_empty());
             held.ends = self.ends();
+            self.close_restart(&mut record);
             let sealed = self.nonce().and_then(|nonce| self.keys.seal(&name, &record, nonce).ok());
             let sealed = sealed.ok_or_else(unsealable)?;
             secret.metadata.annotations.get_or_insert_default().insert(SEAL_ANNOTATION.into(), sealed);
@@ -157,9 +160,10 @@ impl Work<'_> {
             Failure::new(Reason::SecretTooLarge, text)
         })?;
         let old_seal = standing.as_ref().and_then(|s| s.seal.as_ref().ok().cloned());
+        let embedded = self.embedded(&projection, &prints.hard, standing.as_ref(), &versions).await?;
         let contents = draft::content_digests(&self.spec, &projection, &self.keys);
         let (fingerprints, mut marks) = self.keys.sealed_prints(&prints.hard);
-        marks.weak = prints.weak.into();
+        (marks.weak, marks.within) = (prints.weak.into(), embedded.remembered());
         let holding = Holding {
             claim: self.name.name.clone(),
             held_since: draft::held_since(old_seal.as_deref().map(|seal| &*seal.holding), &versions, self.cx.now()),
@@ -172,16 +176,18 @@ impl Work<'_> {
             target_type: Some(self.spec.target_type()).filter(|kind| *kind != "Opaque").map(Into::into),
             versions,
         };
+        let restart = self.restart(&projection, &holding, old_seal.as_deref(), &contents);
         let record = SealRecord {
             holding: Arc::new(holding),
             spec: self.spec_digests.current(),
             content: contents.current(),
             ignore: self.keys.digest(&projection::names_bytes(&grant.ignore)),
             refresh_at: self.record.refresh_at.clone(),
+            restart: restart.map(Box::new),
         };
         let same_content = old_seal.as_deref().is_some_and(|old| contents.contains(&old.content));
         let drifted = content == Content::Drifted;
-        let before = self.reserve(grant, &prints.hard, &record)?;
+        let before = self.reserve(grant, &prints.hard, &embedded, &record)?;
         let draft = Draft {
             secret: &secret_name,
             claim: &self.name.name,
@@ -227,6 +233,55 @@ impl Work<'_> {
             self.event(EventType::Normal, Reason::Updated, "the Secret has new content").await;
         }
         Ok(Progress::Done)
+    }
+
+    /// What the seal says of the restart of its consumers: due, if they have run with another value.
+    fn restart(
+        &self,
+        projection: &projection::Projection,
+        holding: &Holding,
+        old: Option<&SealRecord>,
+        contents: &Digests,
+    ) -> Option<Restart> {
+        if !self.spec.restarts() {
+            return None;
+        }
+        let data = draft::data_digests(projection, &self.keys);
+        let known = old.and_then(|old| old.restart.as_deref());
+        let changed = match (old, known) {
+            (_, Some(known)) => !data.contains(&known.data),
+            (Some(old), None) => !contents.contains(&old.content),
+            (None, None) => self.was_run_before(holding),
+        };
+        let edited = old.is_some_and(|old| token(holding, None) == token(&old.holding, None));
+        let edit = edited.then_some(self.record.generation);
+        let due = if changed {
+            Some(Due { token: token(holding, edit), since: self.cx.now().into() })
+        } else {
+            let over = self.cx.restarts.over(&self.name);
+            known.and_then(|known| known.due.clone()).filter(|due| over.as_deref() != Some(&*due.token))
+        };
+        Some(Restart { data: data.current(), due })
+    }
+
+    /// Whether pods may run with an earlier value of a Secret that is written anew: it was lost and had another version, or was
+    /// taken away for a revocation.
+    fn was_run_before(&self, holding: &Holding) -> bool {
+        let index = self.cx.index();
+        let name = self.secret_name();
+        let held = index.world.holding(&name).filter(|held| held.claim == self.name.name);
+        let another = |held: &Holding| {
+            held.versions.iter().all(KeyVersion::is_known) && token(held, None) != token(holding, None)
+        };
+        held.is_some_and(|held| another(held)) || revocation::has_withdrawn(&index, &name, holding.keys())
+    }
+
+    /// Notes in a seal that the restart is over, if it is.
+    fn close_restart(&self, record: &mut SealRecord) {
+        let over = self.cx.restarts.over(&self.name);
+        if let Some(restart) = &mut record.restart {
+            restart.due = restart.due.take().filter(|due| over.as_deref() != Some(&*due.token));
+        }
     }
 
     /// Lets others have the keys and values that this Secret no longer holds.
@@ -293,7 +348,13 @@ impl Work<'_> {
 
     /// Takes the values' fingerprints into the index before they are written, unless another segment holds one: two
     /// writers in flight cannot both win. What the Secret held before.
-    fn reserve(&self, grant: &Grant, prints: &[Print], record: &SealRecord) -> Result<Option<Arc<Holding>>, Failure> {
+    fn reserve(
+        &self,
+        grant: &Grant,
+        prints: &[Print],
+        embedded: &Embedded<'_>,
+        record: &SealRecord,
+    ) -> Result<Option<Arc<Holding>>, Failure> {
         let secret_name = self.secret_name();
         let mut index = self.cx.index_mut();
         if shared_value(
@@ -304,6 +365,10 @@ impl Work<'_> {
             self.cx.now(),
         ) {
             return Err(value_shared());
+        }
+        let foreign = foreign_within(&secret_name, &record.holding, embedded.prints(), &index.world, self.cx.now());
+        if let Some(print) = foreign.first() {
+            return Err(embedded.refusal(print, &self.spec));
         }
         Ok(index.reserve(&secret_name, record.holding.clone()))
     }

@@ -8,7 +8,7 @@ use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
 
-use crate::provider::FetchError;
+use crate::provider::{FetchError, WriteError};
 
 const EXPIRED: FetchError =
     FetchError::CredentialsInvalid { what: "they have expired; renew them where they come from" };
@@ -64,6 +64,50 @@ where
         }
         _ => FetchError::unavailable("the call failed"),
     }
+}
+
+/// What a failed write means.
+pub(super) fn of_write<E>(error: &SdkError<E, HttpResponse>, action: &'static str) -> WriteError
+where
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+{
+    let service = error.as_service_error();
+    service
+        .and_then(|service| of_write_code(service.code()?, service.message()))
+        .unwrap_or_else(|| of_call(error, action).into())
+}
+
+/// What an error code means of a write alone. Secrets Manager has few codes: most is in the text.
+fn of_write_code(code: &str, message: Option<&str>) -> Option<WriteError> {
+    let message = message.unwrap_or_default().to_ascii_lowercase();
+    let says = |text: &str| message.contains(text);
+    let invalid = matches!(code, "InvalidRequestException" | "InvalidParameterException");
+    let denied = matches!(code, "AccessDenied" | "AccessDeniedException");
+    let missing = code == "ResourceNotFoundException";
+    Some(match code {
+        "LimitExceededException" => WriteError::VersionLimit,
+        "EncryptionFailure" | "EncryptionFailureException" => WriteError::EncryptionFailure,
+        _ if denied && says("kms") => FetchError::AccessDenied { action: "kms:GenerateDataKey and kms:Decrypt" }.into(),
+        _ if (denied || missing) && says("lambda") => WriteError::FunctionUnusable,
+        _ if missing && says("version") => {
+            FetchError::VersionMissing { hint: "somebody has removed it meanwhile; the secret is looked at again" }
+                .into()
+        }
+        _ if invalid && says("rotation") && (says("complete") || says("in progress") || says("pending")) => {
+            WriteError::RotationInProgress
+        }
+        _ if invalid && (says("no lambda") || says("rotation is not") || says("rotation isn't")) => {
+            WriteError::RotationNotConfigured
+        }
+        _ if invalid && says("replica") => {
+            WriteError::NotWritable { why: "it is a replica; use a store of its primary region" }
+        }
+        _ if invalid && (says("managed by") || says("owned by") || says("owning service")) => {
+            WriteError::NotWritable { why: "another AWS service keeps it; rotate it with strategy: Provider, or there" }
+        }
+        _ if invalid && (says("removefromversionid") || says("staging label")) => WriteError::StageMoved,
+        _ => return None,
+    })
 }
 
 /// What an error code means; codes of Secrets Manager, of STS, and those common to all of AWS.
@@ -234,6 +278,49 @@ mod tests {
             let error = of_code(code, Some(message), Some(status), "secretsmanager:GetSecretValue");
             assert_eq!(error.reason(), reason, "{code:?} {message} {status}");
             assert!(message.is_empty() || !error.to_string().contains(message), "passes on what AWS wrote: {error}");
+        }
+    }
+
+    #[test]
+    fn a_refused_write_says_what_to_do() {
+        let attached = "The parameter RemoveFromVersionId can't be empty. Staging label AWSCURRENT is currently attached to \
+                        version 1, so you must explicitly reference that version in RemoveFromVersionId.";
+        for (code, message, reason) in [
+            ("LimitExceededException", "You've reached the maximum number of versions.", "VersionLimit"),
+            ("EncryptionFailure", "", "EncryptionFailed"),
+            ("AccessDeniedException", "Access to KMS is not allowed", "WriteDenied"),
+            ("AccessDeniedException", "Secrets Manager cannot invoke the specified Lambda function.", "WriteDenied"),
+            ("ResourceNotFoundException", "The Lambda function does not exist.", "WriteDenied"),
+            ("ResourceNotFoundException", "can't find the specified secret version: 1", "RemoteVersionMissing"),
+            (
+                "InvalidRequestException",
+                "A previous rotation isn't complete. That rotation will be reattempted.",
+                "RotationInProgress",
+            ),
+            (
+                "InvalidRequestException",
+                "No Lambda rotation function ARN is associated with this secret.",
+                "RotationNotConfigured",
+            ),
+            ("InvalidRequestException", "Operation not permitted on a replica secret.", "RemoteNotWritable"),
+            ("InvalidRequestException", "The secret is managed by rds.", "RemoteNotWritable"),
+            ("InvalidParameterException", attached, "RemoteChanged"),
+        ] {
+            let error = of_write_code(code, Some(message)).unwrap();
+            assert_eq!(error.reason(), reason, "{code} {message}");
+            assert!(message.is_empty() || !error.to_string().contains(message), "passes on what AWS wrote: {error}");
+        }
+        // The rest is as for a fetch.
+        for (code, message) in [
+            ("ResourceNotFoundException", "Secrets Manager can't find the specified secret."),
+            (
+                "InvalidRequestException",
+                "You tried to perform the operation on a secret that's currently marked deleted.",
+            ),
+            ("AccessDeniedException", "User: x is not authorized to perform: y on resource: z"),
+            ("ThrottlingException", "Rate exceeded"),
+        ] {
+            assert_eq!(of_write_code(code, Some(message)), None, "{code} {message}");
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! No retries of the SDK's own (the caller backs off, and counts), 3 s to connect, 10 s for a call. Needs
 //! `secretsmanager:GetSecretValue` on the keys and, to ask for twenty of them at once,
-//! `secretsmanager:BatchGetSecretValue` on `*`; without the latter every key costs a call.
+//! `secretsmanager:BatchGetSecretValue` on `*`; without the latter every key costs a call. Rotation needs
+//! `secretsmanager:DescribeSecret`, and `RotateSecret` or `PutSecretValue` and `UpdateSecretVersionStage`, besides.
 
 mod endpoint;
 mod errors;
@@ -10,6 +11,7 @@ mod session;
 mod source;
 #[cfg(test)]
 mod tests;
+mod write;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,10 +20,12 @@ use aws_config::{AppName, BehaviorVersion, Region, SdkConfig, retry::RetryConfig
 use aws_sdk_secretsmanager::config::{Credentials, SharedCredentialsProvider, SharedIdentityCache};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
 use super::batcher::Batcher;
-use super::{Answer, Ask, CallObserver, FetchError, Identity, Provider, SecretBytes};
+use super::{
+    Answer, Ask, CallObserver, Description, FetchError, Identity, Provider, Put, RemoteValue, SecretBytes, WriteError,
+};
 use session::{Role, Session};
 use source::Source;
 
@@ -72,6 +76,9 @@ pub struct AwsTarget {
 /// Secrets Manager in one region, as one identity.
 pub struct Aws {
     batcher: Batcher<Source>,
+    /// For the calls that are not batched, so many at a time.
+    source: Source,
+    turns: Semaphore,
     session: Arc<Session>,
     region: String,
     account_id: Option<String>,
@@ -83,6 +90,9 @@ struct Patience {
     connect: Duration,
     operation: Duration,
 }
+
+/// Descriptions and writes under way at a time: thousands of rotations may be due at once.
+const UNBATCHED_AT_ONCE: usize = 4;
 
 const PATIENCE: Patience = Patience { connect: Duration::from_secs(3), operation: Duration::from_secs(10) };
 
@@ -125,8 +135,9 @@ impl Aws {
             observer,
         });
         let client = client(&base, &region, endpoint, patience);
-        let batcher = Batcher::new(Source { client, session: Arc::clone(&session) });
-        Aws { batcher, session, region, account_id }
+        let source = Source { client, session: Arc::clone(&session) };
+        let batcher = Batcher::new(source.clone());
+        Aws { batcher, source, turns: Semaphore::new(UNBATCHED_AT_ONCE), session, region, account_id }
     }
 
     async fn ask_who_we_are(&self) -> Result<Identity, FetchError> {
@@ -155,6 +166,40 @@ impl Provider for Aws {
             }
             None => self.ask_who_we_are().boxed(),
         }
+    }
+
+    fn describe(&self, id: String) -> BoxFuture<'_, Result<Description, FetchError>> {
+        async move {
+            let _turn = self.turns.acquire().await;
+            self.source.describe(&id).await
+        }
+        .boxed()
+    }
+
+    fn put_pending(&self, arn: String, token: String, value: RemoteValue) -> BoxFuture<'_, Result<Put, WriteError>> {
+        async move { self.write(self.source.put_pending(&arn, &token, value)).await }.boxed()
+    }
+
+    fn promote(&self, arn: String, from: Option<String>, to: String) -> BoxFuture<'_, Result<(), WriteError>> {
+        async move { self.write(self.source.promote(&arn, from, &to)).await }.boxed()
+    }
+
+    fn clear_pending(&self, arn: String, version: String) -> BoxFuture<'_, Result<(), WriteError>> {
+        async move { self.write(self.source.clear_pending(&arn, &version)).await }.boxed()
+    }
+
+    fn rotate(&self, arn: String, token: String) -> BoxFuture<'_, Result<(), WriteError>> {
+        async move { self.write(self.source.rotate(&arn, &token)).await }.boxed()
+    }
+}
+
+impl Aws {
+    /// Makes a write when it is its turn. Whatever becomes of it (refused, timed out, given up by the caller), what is asked
+    /// for afterwards is not answered with what was read before it.
+    async fn write<T>(&self, call: impl Future<Output = Result<T, WriteError>>) -> Result<T, WriteError> {
+        let _turn = self.turns.acquire().await;
+        let _anew = self.batcher.anew_after();
+        call.await
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, OnceCell};
 use tokio::time::Instant;
 
 use super::errors;
-use crate::provider::{Call, CallObserver, FetchError};
+use crate::provider::{Call, CallObserver, FetchError, WriteError};
 
 /// How long an assumed role's credentials are asked to last: AWS's default, the least maximum that a role can have,
 /// and the most that a role assumed from another role gets ("role chaining").
@@ -88,23 +88,49 @@ impl Session {
     }
 
     /// Makes a call, tells the observer of it, and forgets credentials that turned out to be no good.
-    pub(super) async fn observed<T>(
+    pub(super) async fn observed<T, E: Failed>(
         &self,
         operation: &'static str,
         keys: usize,
-        call: impl Future<Output = Result<T, FetchError>>,
-    ) -> Result<T, FetchError> {
+        call: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
         let begun = Instant::now();
         let result = call.await;
-        let outcome = result.as_ref().map_or_else(FetchError::reason, |_| "Ok");
+        let outcome = result.as_ref().map_or_else(E::reason, |_| "Ok");
         self.observer.called(Call { operation, keys, outcome, elapsed: begun.elapsed() });
-        if matches!(result, Err(FetchError::CredentialsInvalid { .. }))
+        if result.as_ref().is_err_and(E::credentials_invalid)
             // Not while they are being renewed.
             && let Ok(mut assumed) = self.assumed.try_lock()
         {
             *assumed = None;
         }
         result
+    }
+}
+
+/// What is looked at when a call has failed.
+pub(super) trait Failed {
+    fn reason(&self) -> &'static str;
+    fn credentials_invalid(&self) -> bool;
+}
+
+impl Failed for FetchError {
+    fn reason(&self) -> &'static str {
+        FetchError::reason(self)
+    }
+
+    fn credentials_invalid(&self) -> bool {
+        matches!(self, FetchError::CredentialsInvalid { .. })
+    }
+}
+
+impl Failed for WriteError {
+    fn reason(&self) -> &'static str {
+        WriteError::reason(self)
+    }
+
+    fn credentials_invalid(&self) -> bool {
+        matches!(self, WriteError::Call(error) if error.credentials_invalid())
     }
 }
 

@@ -15,6 +15,7 @@ use crate::provider::batcher::{BatchSource, Page};
 use crate::provider::{Answer, Ask, FetchError, RemoteValue, SecretBytes, VersionRef};
 
 /// Secrets Manager, seen by one identity in one region.
+#[derive(Clone)]
 pub(super) struct Source {
     pub(super) client: Client,
     pub(super) session: Arc<Session>,
@@ -80,7 +81,7 @@ impl BatchSource for Source {
 
 impl Source {
     /// An assumed role's credentials are given to each call; others are the client's own.
-    async fn identity(&self) -> Result<Builder, FetchError> {
+    pub(super) async fn identity(&self) -> Result<Builder, FetchError> {
         let mut identity = Builder::new();
         if let Some(credentials) = self.session.assumed().await? {
             identity = identity.credentials_provider(credentials);
@@ -137,9 +138,14 @@ fn answer(entry: Entry) -> Result<Answer, Unusable> {
         (None, Some(binary)) => RemoteValue::Binary(binary),
         (None, None) => return Err(Unusable::Empty),
     };
-    let created =
-        entry.created.and_then(|at| jiff::Timestamp::new(at.secs(), i32::try_from(at.subsec_nanos()).ok()?).ok());
-    Ok(Answer { id, name, version_id, stages: entry.stages.unwrap_or_default(), created, value })
+    let (stages, created) = (entry.stages.unwrap_or_default(), timestamp(entry.created));
+    Ok(Answer { id, name, version_id, stages, created, value })
+}
+
+/// A date of AWS's; `None` if it is none that there can be.
+pub(super) fn timestamp(at: Option<DateTime>) -> Option<jiff::Timestamp> {
+    let at = at?;
+    jiff::Timestamp::new(at.secs(), i32::try_from(at.subsec_nanos()).ok()?).ok()
 }
 
 /// The key, as it was asked, and why it failed on its own.

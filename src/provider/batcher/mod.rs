@@ -5,6 +5,9 @@
 //! one key is bisected (see `resolve`), and that key is asked alone until it succeeds, so that the search is paid once.
 //! Cost: n asks at once are ⌈n / 20⌉ calls, four at a time.
 //!
+//! A write ends an era: asks that are made after it share no flight with those from before, whatever key it was of, since one
+//! key has two names. What still waits to be sent is read after the write in any case.
+//!
 //! Needs a tokio runtime when a fetch is first polled. The work runs in tasks of its own, so that whoever gives up
 //! waiting takes nothing from the others; an ask that nobody waits for any more is dropped before it is sent.
 
@@ -78,6 +81,27 @@ impl<S: BatchSource> Batcher<S> {
         let answer = self.desk.join(ask);
         answer.await.unwrap_or_else(|_| Err(interrupted()))
     }
+
+    /// To be held during a write: once it is dropped, nothing that was read before is handed out to whoever asks then.
+    pub fn anew_after(&self) -> AnewAfter<'_> {
+        AnewAfter(&self.desk.queue)
+    }
+}
+
+/// Ends an era of a [`Batcher`] when it is dropped.
+pub struct AnewAfter<'a>(&'a Mutex<Queue>);
+
+impl Drop for AnewAfter<'_> {
+    fn drop(&mut self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).begin_anew();
+    }
+}
+
+/// An ask under way: equal asks of one era share it.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Flight {
+    ask: Ask,
+    era: u64,
 }
 
 /// Where asks wait and answers are handed out. Invariant: a key in `waiting` has a flight, and every flight is either
@@ -90,8 +114,11 @@ struct Desk<S> {
 
 #[derive(Default)]
 struct Queue {
-    flights: HashMap<Ask, Vec<oneshot::Sender<Outcome>>>,
-    waiting: Vec<Ask>,
+    flights: HashMap<Flight, Vec<oneshot::Sender<Outcome>>>,
+    /// Not sent yet, and so always of this era.
+    waiting: Vec<Flight>,
+    /// How many writes there have been.
+    era: u64,
     /// Keys that make a whole call fail: until they succeed by themselves, or, if they already do, until then.
     alone: HashMap<String, Option<Instant>>,
     batching_refused_until: Option<Instant>,
@@ -118,23 +145,35 @@ impl Queue {
         }
     }
 
+    fn begin_anew(&mut self) {
+        self.era += 1;
+        for flight in &mut self.waiting {
+            let waiters = self.flights.remove(flight);
+            flight.era = self.era;
+            if let Some(waiters) = waiters {
+                self.flights.insert(flight.clone(), waiters);
+            }
+        }
+    }
+
     /// Takes what is to be sent now: only full batches if there is reason to be patient. The second says whether anything
     /// waits on.
-    fn take_batches(&mut self, patient: bool) -> (Vec<Ask>, bool) {
-        let mut asks = self.collect();
+    fn take_batches(&mut self, patient: bool) -> (Vec<Flight>, bool) {
+        let mut flights = self.collect();
         if patient {
-            self.waiting = asks.split_off(asks.len() / BATCH_LIMIT * BATCH_LIMIT);
+            self.waiting = flights.split_off(flights.len() / BATCH_LIMIT * BATCH_LIMIT);
         }
-        (asks, !self.waiting.is_empty())
+        (flights, !self.waiting.is_empty())
     }
 
     /// Takes what waits and is still wanted.
-    fn collect(&mut self) -> Vec<Ask> {
+    fn collect(&mut self) -> Vec<Flight> {
         let mut waiting = std::mem::take(&mut self.waiting);
-        waiting.retain(|ask| {
-            let wanted = self.flights.get(ask).is_some_and(|waiters| waiters.iter().any(|waiter| !waiter.is_closed()));
+        waiting.retain(|flight| {
+            let waiters = self.flights.get(flight);
+            let wanted = waiters.is_some_and(|waiters| waiters.iter().any(|waiter| !waiter.is_closed()));
             if !wanted {
-                self.flights.remove(ask);
+                self.flights.remove(flight);
             }
             wanted
         });
@@ -146,20 +185,21 @@ impl<S: BatchSource> Desk<S> {
     fn join(self: &Arc<Self>, ask: Ask) -> oneshot::Receiver<Outcome> {
         let (waiter, answer) = oneshot::channel();
         let mut queue = self.queue();
-        if let Some(waiters) = queue.flights.get_mut(&ask) {
+        let flight = Flight { ask, era: queue.era };
+        if let Some(waiters) = queue.flights.get_mut(&flight) {
             waiters.push(waiter);
             return answer;
         }
-        queue.flights.insert(ask.clone(), vec![waiter]);
-        if !queue.may_batch(&ask, Instant::now()) {
-            let trip = Trip { desk: Arc::clone(self), open: vec![ask] };
+        queue.flights.insert(flight.clone(), vec![waiter]);
+        if !queue.may_batch(&flight.ask, Instant::now()) {
+            let trip = Trip { desk: Arc::clone(self), open: vec![flight] };
             tokio::spawn(trip.alone());
             return answer;
         }
         if queue.waiting.is_empty() {
             tokio::spawn(Arc::clone(self).depart());
         }
-        queue.waiting.push(ask);
+        queue.waiting.push(flight);
         answer
     }
 
@@ -170,13 +210,13 @@ impl<S: BatchSource> Desk<S> {
             let busy = self.calls.available_permits() < CALLS_AT_ONCE;
             let mut queue = self.queue();
             let patient = is_patient(busy, queue.waiting.len() > seen, since.elapsed());
-            let (asks, waiting) = queue.take_batches(patient);
+            let (flights, waiting) = queue.take_batches(patient);
             seen = queue.waiting.len();
             drop(queue);
-            if !asks.is_empty() {
+            if !flights.is_empty() {
                 since = Instant::now();
             }
-            for open in asks.chunks(BATCH_LIMIT) {
+            for open in flights.chunks(BATCH_LIMIT) {
                 let trip = Trip { desk: Arc::clone(&self), open: open.to_vec() };
                 tokio::spawn(trip.together());
             }
@@ -198,8 +238,8 @@ impl<S> Desk<S> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn settle(&self, ask: &Ask, outcome: Outcome) {
-        let waiters = self.queue().flights.remove(ask).unwrap_or_default();
+    fn settle(&self, flight: &Flight, outcome: Outcome) {
+        let waiters = self.queue().flights.remove(flight).unwrap_or_default();
         for waiter in waiters {
             // Whoever gave up waiting does not mind.
             let _ = waiter.send(outcome.clone());
@@ -211,22 +251,27 @@ impl<S> Desk<S> {
 /// rather than leaving its waiters, and everybody who joins them, waiting for ever.
 struct Trip<S> {
     desk: Arc<Desk<S>>,
-    open: Vec<Ask>,
+    open: Vec<Flight>,
 }
 
 impl<S> Trip<S> {
+    /// The asks that are not answered yet; no two are equal, since all were sent in one era.
+    fn asks(&self) -> Vec<Ask> {
+        self.open.iter().map(|flight| flight.ask.clone()).collect()
+    }
+
     /// Hands an outcome out once: a second one could reach a later flight of the same ask.
     fn settle(&mut self, ask: &Ask, outcome: Outcome) {
-        if let Some(at) = self.open.iter().position(|open| open == ask) {
-            self.open.swap_remove(at);
-            self.desk.settle(ask, outcome);
+        if let Some(at) = self.open.iter().position(|open| open.ask == *ask) {
+            let flight = self.open.swap_remove(at);
+            self.desk.settle(&flight, outcome);
         }
     }
 
     /// Fails what is still open.
     fn give_up(&mut self, error: &FetchError) {
-        for ask in std::mem::take(&mut self.open) {
-            self.desk.settle(&ask, Err(error.clone()));
+        for flight in std::mem::take(&mut self.open) {
+            self.desk.settle(&flight, Err(error.clone()));
         }
     }
 }

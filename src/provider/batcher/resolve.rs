@@ -58,7 +58,7 @@ impl Bisection {
 impl<S: BatchSource> Trip<S> {
     /// Asks for each key by itself.
     pub(super) async fn alone(mut self) {
-        for ask in self.open.clone() {
+        for ask in self.asks() {
             let outcome = self.desk.single(&ask).await;
             if outcome.is_ok() && ask.version == VersionRef::Current {
                 self.desk.queue().succeeded_alone(&ask.id);
@@ -70,7 +70,7 @@ impl<S: BatchSource> Trip<S> {
     /// Asks for all keys in as few calls as can be.
     pub(super) async fn together(mut self) {
         let mut bisection = Bisection::default();
-        let mut groups = vec![Group { asks: self.open.clone(), left_out: false }];
+        let mut groups = vec![Group { asks: self.asks(), left_out: false }];
         while let Some(group) = groups.pop() {
             let failure = if bisection.begun && group.asks.len() == 1 {
                 self.suspect(&group.asks[0], &mut bisection).await
@@ -106,7 +106,8 @@ impl<S: BatchSource> Trip<S> {
                 self.settle(ask, Err(error));
             }
         }
-        let rest: Vec<Ask> = group.asks.iter().filter(|ask| self.open.contains(ask)).cloned().collect();
+        let rest: Vec<Ask> =
+            group.asks.iter().filter(|ask| self.open.iter().any(|open| open.ask == **ask)).cloned().collect();
         if rest.is_empty() {
             return Vec::new();
         }

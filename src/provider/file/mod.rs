@@ -14,7 +14,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::{Answer, Ask, FetchError, Identity, Provider, RemoteValue, VersionRef};
+use super::{Answer, Ask, Description, FetchError, Identity, Provider, Put, RemoteValue, VersionRef, WriteError};
 use path::Root;
 
 type Digest = dyn Fn(&[u8]) -> String + Send + Sync;
@@ -74,4 +74,29 @@ impl Provider for FileStore {
         let nobody = Identity { account: String::new(), region: String::new(), principal: None };
         std::future::ready(Ok(nobody)).boxed()
     }
+
+    fn describe(&self, _: String) -> BoxFuture<'_, Result<Description, FetchError>> {
+        let what = "a file store keeps no versions and rotates nothing; use a store of a secrets manager";
+        std::future::ready(Err(FetchError::invalid(what))).boxed()
+    }
+
+    fn put_pending(&self, _: String, _: String, _: RemoteValue) -> BoxFuture<'_, Result<Put, WriteError>> {
+        read_only()
+    }
+
+    fn promote(&self, _: String, _: Option<String>, _: String) -> BoxFuture<'_, Result<(), WriteError>> {
+        read_only()
+    }
+
+    fn clear_pending(&self, _: String, _: String) -> BoxFuture<'_, Result<(), WriteError>> {
+        read_only()
+    }
+
+    fn rotate(&self, _: String, _: String) -> BoxFuture<'_, Result<(), WriteError>> {
+        read_only()
+    }
+}
+
+fn read_only<T: Send + 'static>() -> BoxFuture<'static, Result<T, WriteError>> {
+    std::future::ready(Err(WriteError::ReadOnlyStore)).boxed()
 }

@@ -141,3 +141,17 @@ async fn a_root_has_one_name() {
         assert_eq!(error, Some("PathForbidden"), "{}", root.display());
     }
 }
+
+#[tokio::test]
+async fn a_directory_is_only_read() {
+    let disk = disk();
+    let store = FileStore::open(&disk.path().join("root"), |_| String::new()).unwrap();
+    let (key, token) = ("team/prod/db".to_owned(), "token".to_owned());
+    assert_eq!(store.describe(key.clone()).await.unwrap_err().reason(), "InvalidRequest");
+    let value = RemoteValue::from_bytes(b"new".to_vec());
+    assert_eq!(store.put_pending(key.clone(), token.clone(), value).await, Err(WriteError::ReadOnlyStore));
+    assert_eq!(store.promote(key.clone(), None, token.clone()).await, Err(WriteError::ReadOnlyStore));
+    assert_eq!(store.clear_pending(key.clone(), token.clone()).await, Err(WriteError::ReadOnlyStore));
+    assert_eq!(store.rotate(key, token).await, Err(WriteError::ReadOnlyStore));
+    assert_eq!(fs::read(disk.path().join("root/team/prod/db.json")).unwrap(), br#"{"password":"hunter2"}"#);
+}

@@ -33,6 +33,11 @@ impl<'o> Place<'o> {
         Self { key: None, ..self }
     }
 
+    /// The key under which it is; None where the name of a key is meant.
+    pub fn key(&self) -> Option<&'o str> {
+        self.key
+    }
+
     /// Whether it is a value of the object's own data.
     pub fn is_data(self) -> bool {
         !self.is_name() && !self.field.starts_with("metadata.")
@@ -113,6 +118,12 @@ impl<'o> Content<'o> {
         coded: bool,
     ) -> Self {
         pairs.into_iter().for_each(|(key, value)| self.add(field, key, value.as_bytes(), coded));
+        self
+    }
+
+    /// And of pairs whose values are bytes.
+    pub fn with_bytes(mut self, field: &'static str, pairs: impl IntoIterator<Item = (&'o str, &'o [u8])>) -> Self {
+        pairs.into_iter().for_each(|(key, value)| self.add(field, key, value, false));
         self
     }
 

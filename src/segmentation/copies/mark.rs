@@ -26,6 +26,8 @@ pub struct Marks {
     pub each: Box<[Mark]>,
     /// Fingerprints of values that are easy to guess: only compared whole, and only for the platform's report.
     pub weak: Box<[Fingerprint]>,
+    /// Fingerprints of values of other Secrets that were inside what this one holds, and might be, when it was written.
+    pub within: Box<[Fingerprint]>,
 }
 
 /// Bytes of a mark in a seal.
@@ -94,18 +96,32 @@ impl Marks {
         let chunks = bytes.as_chunks::<SEALED>().0;
         let each =
             if chunks.len() == fingerprints { chunks.iter().map(Mark::from_sealed).collect() } else { [].into() };
-        Self { generation, each, weak: [].into() }
+        Self { generation, each, ..Self::default() }
     }
 
     /// With the fingerprints of weak values, as they were sealed.
     pub fn with_weak(self, bytes: &[u8]) -> Self {
-        Self { weak: bytes.as_chunks::<16>().0.iter().copied().map(Fingerprint).collect(), ..self }
+        Self { weak: fingerprints(bytes), ..self }
+    }
+
+    /// With the fingerprints of values inside, as they were sealed.
+    pub fn with_within(self, bytes: &[u8]) -> Self {
+        Self { within: fingerprints(bytes), ..self }
     }
 
     /// Those as they are sealed.
     pub fn weak_to_sealed(&self) -> Vec<u8> {
         self.weak.iter().flat_map(|print| print.0).collect()
     }
+
+    /// Those of values inside, as they are sealed.
+    pub fn within_to_sealed(&self) -> Vec<u8> {
+        self.within.iter().flat_map(|print| print.0).collect()
+    }
+}
+
+fn fingerprints(sealed: &[u8]) -> Box<[Fingerprint]> {
+    sealed.as_chunks::<16>().0.iter().copied().map(Fingerprint).collect()
 }
 
 impl Marker {
@@ -239,8 +255,10 @@ mod tests {
     #[test]
     fn a_mark_survives_its_seal() {
         let each = [marker(1).mark(b"a value of enough bytes").unwrap(), marker(1).mark(&[7; 300]).unwrap()];
-        let marks = Marks { generation: 9, each: each.into(), weak: [Fingerprint([7; 16])].into() };
-        assert_eq!(Marks::from_sealed(9, &marks.to_sealed(), 2).with_weak(&marks.weak_to_sealed()), marks);
+        let (weak, within) = ([Fingerprint([7; 16])].into(), [Fingerprint([8; 16]), Fingerprint([9; 16])].into());
+        let marks = Marks { generation: 9, each: each.into(), weak, within };
+        let opened = Marks::from_sealed(9, &marks.to_sealed(), 2);
+        assert_eq!(opened.with_weak(&marks.weak_to_sealed()).with_within(&marks.within_to_sealed()), marks);
         assert_eq!(Marks::from_sealed(9, &[], 2), Marks { generation: 9, ..Marks::default() });
         assert_eq!(Marks::from_sealed(9, &marks.to_sealed()[1..], 2).each.len(), 0);
     }

@@ -30,7 +30,7 @@ pub use content::{Content, Place, SHORTEST};
 pub use forms::dedented;
 pub use index::MarkIndex;
 pub use mark::{MARKER_BYTES, Mark, Marker, Marks};
-pub use scan::{Owners, RULE, Scan, scan};
+pub use scan::{Owners, RULE, Scan, scan, values_in};
 pub use search::{Exhausted, Search};
 
 /// Bytes of the window by which a value is looked for; nothing shorter is.

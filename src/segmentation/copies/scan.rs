@@ -8,7 +8,7 @@ use crate::segmentation::authorize::Owner;
 use crate::segmentation::fingerprint::Fingerprint;
 use crate::segmentation::seal::SealKeys;
 use crate::segmentation::violation::{ObjectRef, Violation};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::ControlFlow;
 
 /// The rule's name.
@@ -90,6 +90,22 @@ pub fn scan(
         }));
     }
     Scan { violations, exhausted }
+}
+
+/// Every value in an object. One that takes too long to compare has those that were found until then.
+pub fn values_in(content: &Content<'_>, marks: &MarkIndex, keys: &SealKeys) -> HashSet<Fingerprint> {
+    let mut all = HashSet::new();
+    let mut search = Search::new(marks, keys, content.len(), 1);
+    for (_, text) in content.texts() {
+        let looked = search.look(&text, &mut |print| {
+            all.insert(*print);
+            ControlFlow::Continue(())
+        });
+        if looked.is_err() {
+            break;
+        }
+    }
+    all
 }
 
 /// The first of the places; none by its name where the name of a key is itself a value.

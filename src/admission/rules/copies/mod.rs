@@ -16,7 +16,7 @@ use crate::api::policy::{ModalRule, Mode, Within};
 use crate::controller::context::Context;
 use crate::controller::index::Index;
 use crate::segmentation::authorize::{Governance, governance, owners, segment_of};
-use crate::segmentation::copies::{Content, Exhausted, MarkIndex, Place, Search};
+use crate::segmentation::copies::{Content, Exhausted, MarkIndex, Place, Search, values_in};
 use crate::segmentation::fingerprint::Fingerprint;
 use crate::segmentation::seal::SealKeys;
 use crate::segmentation::world::PolicyState;
@@ -157,22 +157,6 @@ fn worst<'o>(
         }
     }
     Ok(worst)
-}
-
-/// Every value in an object. One that takes too long to compare has none: then all of the new one counts.
-fn values_in(content: &Content<'_>, marks: &MarkIndex, keys: &SealKeys) -> HashSet<Fingerprint> {
-    let mut all = HashSet::new();
-    let mut search = Search::new(marks, keys, content.len(), 1);
-    for (_, text) in content.texts() {
-        let looked = search.look(&text, &mut |print| {
-            all.insert(*print);
-            ControlFlow::Continue(())
-        });
-        if looked.is_err() {
-            break;
-        }
-    }
-    all
 }
 
 fn answer(request: &AdmissionRequest<DynamicObject>, mode: Mode, reason: Reason, text: &str) -> AdmissionResponse {

@@ -4,3 +4,4 @@ mod identities;
 mod logs;
 mod server;
 mod values;
+mod writes;

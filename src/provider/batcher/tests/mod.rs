@@ -288,6 +288,67 @@ async fn a_value_over_the_quota_is_refused() {
     assert_eq!(batcher.fetch(Ask::current("65537")).await.unwrap_err(), FetchError::TooLarge);
 }
 
+#[tokio::test]
+async fn after_a_write_the_value_is_read_anew_and_who_asked_before_keeps_his_answer() {
+    let manager = Manager::new().held();
+    let batcher = Arc::new(manager.batcher());
+    let fetch = |key: &'static str| {
+        let batcher = Arc::clone(&batcher);
+        tokio::spawn(async move { batcher.fetch(Ask::current(key)).await })
+    };
+    let before = fetch("team/a");
+    until(|| manager.0.batches.load(Ordering::SeqCst) == 1).await;
+    // The first read has the old value, and is still on its way.
+    drop(batcher.anew_after());
+    // Under the key's other name, too.
+    let (after, otherwise) = (fetch("team/a"), fetch("arn:team/a"));
+    until(|| manager.0.batches.load(Ordering::SeqCst) == 2).await;
+    assert_eq!(batcher.desk.queue().flights.len(), 3);
+    manager.0.open.add_permits(1);
+    let old = before.await.unwrap().unwrap();
+    assert_eq!(batcher.desk.queue().flights.len(), 2, "the first answer is for those who asked before the write");
+    manager.release();
+    let (new, same) = (after.await.unwrap().unwrap(), otherwise.await.unwrap().unwrap());
+    assert!(!Arc::ptr_eq(&old, &new) && !Arc::ptr_eq(&old, &same));
+    assert_eq!(manager.calls(), (2, 0));
+    assert!(batcher.desk.queue().flights.is_empty());
+}
+
+#[tokio::test]
+async fn what_waits_to_be_sent_is_shared_over_a_write() {
+    let manager = Manager::new();
+    let batcher = manager.batcher();
+    let mut before = std::pin::pin!(batcher.fetch(Ask::current("team/a")));
+    assert!(before.as_mut().now_or_never().is_none());
+    drop(batcher.anew_after());
+    let (before, after) = tokio::join!(before, batcher.fetch(Ask::current("team/a")));
+    assert!(Arc::ptr_eq(&before.unwrap(), &after.unwrap()), "it was read once, after the write");
+    assert_eq!(manager.calls(), (1, 0));
+}
+
+#[tokio::test]
+async fn a_version_asked_alone_is_read_anew_after_a_write() {
+    let manager = Manager::new().held();
+    let batcher = Arc::new(manager.batcher());
+    let pending = Ask { id: "team/a".to_owned(), version: VersionRef::Stage("AWSPENDING".to_owned()) };
+    let fetch = || {
+        let (batcher, ask) = (Arc::clone(&batcher), pending.clone());
+        tokio::spawn(async move { batcher.fetch(ask).await })
+    };
+    let before = fetch();
+    until(|| manager.0.singles.load(Ordering::SeqCst) == 1).await;
+    let shared = fetch();
+    drop(batcher.anew_after());
+    let after = fetch();
+    until(|| manager.0.singles.load(Ordering::SeqCst) == 2).await;
+    manager.release();
+    for fetched in [before, shared, after] {
+        // The manager here labels nothing AWSPENDING.
+        assert_eq!(fetched.await.unwrap().unwrap_err(), FetchError::IdentityMismatch);
+    }
+    assert_eq!(manager.calls().1, 2);
+}
+
 /// Waits for a condition that other tasks bring about.
 async fn until(condition: impl Fn() -> bool) {
     let wait = async {

@@ -1,0 +1,143 @@
+//! Approve what another user asked for: `kubectl scoped-secrets approve`, by `spec.approvedBy` of a SecretGrant.
+
+use super::change::look::{self, kind, who_am_i};
+use super::change::plan::Plan;
+use super::change::wait::Wait;
+use super::change::write::Write;
+use super::change::{ChangeArgs, Talk, carry_out};
+use super::cluster::Failure;
+use super::command::Surroundings;
+use super::grant::progress;
+use super::report::Subject;
+use crate::api::duration;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+/// Approve a SecretGrant that another user asked for.
+///
+/// It sets spec.approvedBy to your own user name, once, for which you need the verb patch on secretgrants and the verb approve on the
+/// ScopedSecret. What is approved is what was shown: if the SecretGrant is another by then, nothing is written.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Exit code: 0 done, 1 not done in the end (--wait), or the answer was no, 2 error.
+
+Examples:
+  kubectl scoped-secrets approve orders-x7k2p -n payments-prod
+  kubectl scoped-secrets approve orders-x7k2p -n payments-prod --yes --wait")]
+pub struct Approve {
+    /// The SecretGrant.
+    #[arg(value_name = "GRANT")]
+    pub name: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub change: ChangeArgs,
+}
+
+/// Shows, asks, writes, waits.
+pub async fn run(asked: &Approve, around: &Surroundings<'_>, talk: &mut Talk<'_>) -> Result<u8, Failure> {
+    let cluster = asked.change.connect().await?;
+    let grant = look::get(&cluster, &kind("SecretGrant"), &asked.name).await?;
+    let grant = serde_json::to_value(&grant).unwrap_or_default();
+    let plan = plan(&grant, &who_am_i(&cluster).await?, (around.clock)())?;
+    let name = asked.name.clone();
+    let wait = |_: &Value| Wait { kind: "SecretGrant", namespaced: true, name, judge: Box::new(progress) };
+    carry_out(&asked.change, &cluster, around, plan, wait, talk).await
+}
+
+/// What will happen, if this user approves it. Pure.
+fn plan(grant: &Value, user: &str, now: Timestamp) -> Result<Plan, Failure> {
+    let text = |path: &str| grant.pointer(path).and_then(Value::as_str).unwrap_or_default();
+    let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
+    let about = Subject::namespaced("SecretGrant", namespace, name);
+    let refuse = |why: String| Err(Failure::Usage(format!("{about} {why}")));
+    let (by, asks) = (text("/spec/approvedBy"), text("/spec/requestedBy"));
+    if !by.is_empty() {
+        return refuse(format!("was approved already, by {by}"));
+    }
+    if asks.is_empty() {
+        return refuse("needs no approval: nobody asks for one in it (spec.requestedBy)".to_owned());
+    }
+    if asks == user {
+        return refuse(format!("was asked for by you ({user}): another user approves it"));
+    }
+    if grant.pointer("/metadata/deletionTimestamp").is_some() {
+        return refuse("is being deleted".to_owned());
+    }
+    let (kind, subject) = (text("/spec/subject/kind"), text("/spec/subject/name"));
+    let (secret, ttl) = (text("/spec/scopedSecretRef/name"), text("/spec/ttl"));
+    let rotates = grant.pointer("/spec/rotateAfter") == Some(&Value::Bool(true));
+    let end = duration::parse(ttl).ok().and_then(|length| now.checked_add(length).ok());
+    let until = end.map_or(String::new(), |end| format!(", until {end:.0}"));
+    let mut happens = vec![
+        format!("{kind} {subject} may read the Secret of ScopedSecret {secret}, and no other, for {ttl}{until}"),
+        "at its end, or when the SecretGrant is deleted, the access is taken back".to_owned(),
+    ];
+    if rotates {
+        happens.push("then the key is rotated, since somebody has seen the value".to_owned());
+    }
+    let patch = json!({
+        "metadata": {"uid": text("/metadata/uid"), "resourceVersion": text("/metadata/resourceVersion")},
+        "spec": {"approvedBy": user},
+    });
+    Ok(Plan {
+        verb: "approve",
+        facts: vec![
+            ("asked by", asks.to_owned()),
+            ("for", format!("{kind} {subject}")),
+            ("secret", format!("that of ScopedSecret {secret}")),
+            ("ttl", ttl.to_owned()),
+            ("why", text("/spec/reason").to_owned()),
+            ("approved by", format!("{user} (you)")),
+        ],
+        about,
+        happens,
+        notes: vec!["an approval cannot be taken back; deleting the SecretGrant takes the access back".to_owned()],
+        write: Write::Patch { kind: "SecretGrant", name: name.to_owned(), patch },
+        done: "SecretGrant {name} was approved".to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grant(change: impl FnOnce(&mut Value)) -> Value {
+        let mut grant = json!({
+            "metadata": {"name": "orders-x7k2p", "namespace": "payments-prod", "uid": "u", "resourceVersion": "7"},
+            "spec": {"scopedSecretRef": {"name": "orders"}, "subject": {"kind": "User", "name": "ada@example.com"}, "ttl": "30m",
+                "reason": "INC-123", "requestedBy": "ada@example.com", "rotateAfter": true},
+        });
+        change(&mut grant);
+        grant
+    }
+
+    fn now() -> Timestamp {
+        "2026-11-26T03:00:00Z".parse().unwrap()
+    }
+
+    #[test]
+    fn what_is_approved_is_what_was_shown() {
+        let made = plan(&grant(|_| ()), "bob@example.com", now()).unwrap();
+        let patch =
+            json!({"metadata": {"uid": "u", "resourceVersion": "7"}, "spec": {"approvedBy": "bob@example.com"}});
+        assert_eq!(made.write, Write::Patch { kind: "SecretGrant", name: "orders-x7k2p".into(), patch });
+        assert!(made.happens[0].contains("ScopedSecret orders, and no other, for 30m, until 2026-11-26T03:30:00Z"));
+        assert!(made.happens[2].contains("rotated"));
+        assert!(made.facts.contains(&("why", "INC-123".into())));
+    }
+
+    #[test]
+    fn who_asked_does_not_approve_and_nobody_approves_twice() {
+        for (grant, user, part) in [
+            (grant(|_| ()), "ada@example.com", "another user"),
+            (grant(|g| g["spec"]["approvedBy"] = "carol".into()), "bob", "approved already, by carol"),
+            (grant(|g| drop(g["spec"].as_object_mut().unwrap().remove("requestedBy"))), "bob", "needs no approval"),
+            (grant(|g| g["metadata"]["deletionTimestamp"] = "2026-11-26T03:00:00Z".into()), "bob", "being deleted"),
+        ] {
+            let refusal = plan(&grant, user, now()).unwrap_err().to_string();
+            assert!(
+                refusal.starts_with("SecretGrant payments-prod/orders-x7k2p") && refusal.contains(part),
+                "{refusal}"
+            );
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Rotate now: `kubectl scoped-secrets rotate`, by the annotation `scopedsecrets.io/rotate-at`.
+
+use super::change::effects::Effects;
+use super::change::look::{self, Sight};
+use super::change::plan::Plan;
+use super::change::wait::{Progress, Wait, condition, told};
+use super::change::write::Write;
+use super::change::{ChangeArgs, Talk, carry_out};
+use super::cluster::Failure;
+use super::command::Surroundings;
+use super::report::Subject;
+use super::why::covering;
+use crate::api::Reason;
+use crate::api::reason::Nature;
+use jiff::Timestamp;
+use kube::ResourceExt;
+use serde_json::Value;
+
+/// Have a key rotated now, instead of at its next time.
+///
+/// The ScopedSecret must have spec.rotation, and the policy allow it. It sets the annotation scopedsecrets.io/rotate-at of the
+/// ScopedSecret, for which you need the verb patch on it. A key is rotated at most every ten minutes.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Exit code: 0 done, 1 not done in the end (--wait), or the answer was no, 2 error.
+
+Examples:
+  kubectl scoped-secrets rotate orders -n payments-prod --dry-run
+  kubectl scoped-secrets rotate orders -n payments-prod --yes --wait --timeout 10m")]
+pub struct Rotate {
+    /// The ScopedSecret.
+    #[arg(value_name = "SCOPEDSECRET")]
+    pub name: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub change: ChangeArgs,
+}
+
+/// Shows, asks, writes, waits.
+pub async fn run(asked: &Rotate, around: &Surroundings<'_>, talk: &mut Talk<'_>) -> Result<u8, Failure> {
+    let cluster = asked.change.connect().await?;
+    let sight = look::look(&cluster, &asked.name).await?;
+    let plan = plan(&sight, (around.clock)())?;
+    let before = serde_json::to_value(&sight.object).unwrap_or_default();
+    let name = asked.name.clone();
+    let wait = |_: &Value| Wait {
+        kind: "ScopedSecret",
+        namespaced: true,
+        name,
+        judge: Box::new(move |now| progress(&before, now)),
+    };
+    carry_out(&asked.change, &cluster, around, plan, wait, talk).await
+}
+
+/// What will happen. Pure.
+fn plan(sight: &Sight, now: Timestamp) -> Result<Plan, Failure> {
+    let claim = &sight.claim;
+    let (name, namespace) = (claim.name_any(), claim.namespace().unwrap_or_default());
+    let about = Subject::namespaced("ScopedSecret", &namespace, &name);
+    let Some(rotation) = sight.spec().get("rotation") else {
+        let text = format!(
+            "{about} has no spec.rotation: write one, with strategy: Provider (the manager's own rotation) or Generate (the operator makes the value)"
+        );
+        return Err(Failure::Usage(text));
+    };
+    let effects = &sight.effects;
+    let mut facts = effects.facts();
+    facts.push(("strategy", text(rotation, "/strategy").to_owned()));
+    if let Some(next) = sight.object.data.pointer("/status/nextRotationTime").and_then(Value::as_str) {
+        facts.push(("next", format!("{next}, by its schedule")));
+    }
+    let mut notes = Vec::new();
+    let needed = if text(rotation, "/strategy") == "Generate" { "Generate" } else { "Rotate" };
+    let key = effects.keys.first().map_or("", |remote| remote.key.as_str());
+    let allowed = covering(&sight.observed, &namespace, &claim.spec.store_ref.name, key);
+    if !allowed.is_empty() && !allowed.iter().any(|entry| entry.actions.iter().any(|action| action == needed)) {
+        notes
+            .push(format!("no policy allows the action {needed} on this key here: the operator is going to refuse it"));
+    }
+    if let Some(unready) = &effects.unready {
+        notes.push(format!("it is not ready now: {unready}"));
+    }
+    if !effects.sharers.is_empty() {
+        notes.push(format!(
+            "the key is claimed by others, too, which get the new value: {}",
+            effects.shared().join(", ")
+        ));
+    }
+    Ok(Plan {
+        verb: "rotate",
+        about,
+        facts,
+        happens: happens(effects, rotation, key),
+        notes,
+        write: Write::annotate(&name, claim.metadata.uid.as_deref(), "scopedsecrets.io/rotate-at", &now.to_string()),
+        done: "the operator was told to rotate it".to_owned(),
+    })
+}
+
+fn happens(effects: &Effects, rotation: &Value, key: &str) -> Vec<String> {
+    let makes = match text(rotation, "/strategy") {
+        "Generate" => {
+            let property = text(rotation, "/generate/property");
+            let part = if property.is_empty() { String::new() } else { format!(" (its property {property})") };
+            format!("the operator generates a new value and stores it in the manager under {key}{part}")
+        }
+        _ => format!("the manager's own rotation of {key} is started, and makes the new value"),
+    };
+    let overlap = match text(rotation, "/overlap") {
+        "" => "the value before is then gone from the Secret: what still has it must take the new one".to_owned(),
+        overlap => format!("the value before stays readable for {overlap}, as previous.<secretKey>"),
+    };
+    vec![
+        makes,
+        format!("the Secret {} gets the new value; {overlap}", effects.secret),
+        format!("then {}", effects.pods_take_it()),
+    ]
+}
+
+fn text<'v>(object: &'v Value, path: &str) -> &'v str {
+    object.pointer(path).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Pure. What the condition said before says nothing of this rotation.
+fn progress(before: &Value, now: Option<&Value>) -> Progress {
+    let Some(now) = now else { return Progress::Bad("the ScopedSecret was deleted".to_owned()) };
+    let versions = |object: &Value| object.pointer("/status/remoteVersions").cloned();
+    let rotated = condition(now, "Rotated");
+    let open = || Progress::Open(told(now, "Rotated"));
+    match rotated {
+        Some(("True", ..)) if versions(now) != versions(before) => {
+            Progress::Done("rotated: the Secret has a new version".to_owned())
+        }
+        Some(("False", reason, _)) if condition(before, "Rotated") != rotated => {
+            let refused = Reason::from_text(reason).is_some_and(|reason| reason.nature() == Nature::Refused);
+            if refused { Progress::Bad(told(now, "Rotated")) } else { open() }
+        }
+        _ => open(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::change::effects::tests::effects;
+    use serde_json::json;
+
+    #[test]
+    fn what_a_rotation_does_is_said_by_strategy_and_overlap() {
+        let effects = effects(|own| own["spec"]["restart"] = "Consumers".into());
+        let generate = json!({"strategy": "Generate", "generate": {"property": "password"}, "overlap": "1h"});
+        let told = happens(&effects, &generate, "payments/prod/db").join("\n");
+        for part in
+            ["generates a new value", "payments/prod/db (its property password)", "readable for 1h", "are rolled"]
+        {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+        let told = happens(&effects, &json!({"strategy": "Provider"}), "payments/prod/db").join("\n");
+        assert!(
+            told.contains("the manager's own rotation of payments/prod/db") && told.contains("is then gone"),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn how_far_a_rotation_is() {
+        let object = |version: &str, rotated: Option<(&str, &str)>| {
+            let conditions: Vec<Value> = rotated
+                .iter()
+                .map(|(s, r)| json!({"type": "Rotated", "status": s, "reason": r, "message": "m"}))
+                .collect();
+            json!({"status": {"conditions": conditions, "remoteVersions": [{"key": "k", "versionId": version}]}})
+        };
+        let before = object("v1", Some(("True", "Ready")));
+        let at = |now: &Value| progress(&before, Some(now));
+        assert!(matches!(at(&before), Progress::Open(_)));
+        assert!(matches!(at(&object("v1", Some(("False", "Pending")))), Progress::Open(_)));
+        assert!(matches!(at(&object("v2", Some(("True", "Ready")))), Progress::Done(_)));
+        assert!(matches!(at(&object("v1", Some(("False", "ActionNotAllowed")))), Progress::Bad(_)));
+        assert!(matches!(at(&object("v1", None)), Progress::Open(_)));
+        let failed = object("v1", Some(("False", "ActionNotAllowed")));
+        assert!(matches!(progress(&failed, Some(&failed)), Progress::Open(_)), "that was said of the one before");
+    }
+}

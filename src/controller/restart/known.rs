@@ -1,0 +1,156 @@
+//! What this process knows of restarts under way. Losing it costs one look at each namespace that has one.
+
+use crate::api::condition::Wanted;
+use crate::rotation::restart::workload::{Kind, Named, Rollout, Workload};
+use crate::rotation::restart::{Progress, progress};
+use crate::segmentation::restart::Due;
+use crate::segmentation::world::ObjectName;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// So many workloads of a namespace are restarted at once, unless the operator was told otherwise.
+pub const AT_ONCE: usize = 3;
+
+/// What Kubernetes gives a Deployment unless it says otherwise; the other kinds have no such limit of their own.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Restarts under way.
+pub struct Restarts {
+    at_once: AtomicUsize,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// By ScopedSecret: for which value, and how far.
+    claims: HashMap<ObjectName, (Box<str>, How)>,
+    workloads: HashMap<(Arc<str>, Named), Seen>,
+}
+
+/// A workload that is followed.
+struct Seen {
+    uid: String,
+    /// The annotation that this process wrote.
+    wrote: Option<String>,
+    /// When it wrote it, or saw the workload first.
+    since: Instant,
+}
+
+/// How far the restart for one ScopedSecret is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum How {
+    /// As far as was seen.
+    Seen(Progress),
+    /// The operator lacks this verb.
+    NotAllowed(&'static str),
+}
+
+impl Default for Restarts {
+    fn default() -> Self {
+        Self { at_once: AtomicUsize::new(AT_ONCE), known: Mutex::default() }
+    }
+}
+
+impl Restarts {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// So many workloads of a namespace are restarted at once; one at least.
+    pub fn limit(&self, at_once: usize) {
+        self.at_once.store(at_once.max(1), Ordering::Relaxed);
+    }
+
+    pub(super) fn at_once(&self) -> usize {
+        self.at_once.load(Ordering::Relaxed)
+    }
+
+    /// The restart of a ScopedSecret's consumers that is over, by its token, until the seal says so.
+    pub fn over(&self, claim: &ObjectName) -> Option<Box<str>> {
+        let known = self.known();
+        let (token, how) = known.claims.get(claim)?;
+        matches!(how, How::Seen(progress) if progress.is_over()).then(|| token.clone())
+    }
+
+    /// What is said of a restart that is due.
+    pub(super) fn condition(&self, claim: &ObjectName, due: &Due) -> Wanted {
+        match self.known().claims.get(claim).filter(|(token, _)| *token == due.token) {
+            Some((_, How::Seen(progress))) => progress.condition(),
+            Some((_, How::NotAllowed(verb))) => progress::not_allowed(verb),
+            None => progress::begun(),
+        }
+    }
+
+    /// Whether this restart is being followed.
+    pub(super) fn follows(&self, claim: &ObjectName, due: &Due) -> bool {
+        self.known().claims.get(claim).is_some_and(|(token, _)| *token == due.token)
+    }
+
+    /// Takes down how far a restart is; whether that is news.
+    pub(super) fn tell(&self, claim: &ObjectName, due: &Due, how: How) -> bool {
+        let new = (due.token.clone(), how);
+        self.known().claims.insert(claim.clone(), new.clone()).is_none_or(|old| old != new)
+    }
+
+    /// Nothing is due any more.
+    pub(super) fn forget(&self, claim: &ObjectName) {
+        self.known().claims.remove(claim);
+    }
+
+    /// Another reign: what was known may be old.
+    pub fn clear(&self) {
+        *self.known() = Known::default();
+    }
+
+    /// So many workloads do not come to their end.
+    pub(super) fn stuck(&self) -> usize {
+        let known = self.known();
+        let stuck = known.claims.iter().filter_map(|(claim, (_, how))| match how {
+            How::Seen(progress) => Some(progress.stuck().map(move |named| (&claim.namespace, named))),
+            How::NotAllowed(_) => None,
+        });
+        stuck.flatten().collect::<BTreeSet<_>>().len()
+    }
+
+    /// Takes down that a workload was annotated.
+    pub(super) fn annotated(&self, namespace: &Arc<str>, workload: &Workload, value: &str, now: Instant) {
+        let seen = Seen { uid: workload.uid.clone(), wrote: Some(value.to_owned()), since: now };
+        self.known().workloads.insert((namespace.clone(), workload.named.clone()), seen);
+    }
+
+    /// Of these workloads those from which somebody took the annotation off again, and those that take longer than a rollout
+    /// may. Who has no limit of its own is given [`PATIENCE`] from when it was first seen.
+    pub(super) fn judge(
+        &self,
+        namespace: &Arc<str>,
+        workloads: &[Workload],
+        now: Instant,
+    ) -> (BTreeSet<Named>, BTreeSet<Named>) {
+        let (mut reverted, mut overdue) = (BTreeSet::new(), BTreeSet::new());
+        let mut known = self.known();
+        for workload in workloads {
+            let new = || Seen { uid: workload.uid.clone(), wrote: None, since: now };
+            let seen = known.workloads.entry((namespace.clone(), workload.named.clone())).or_insert_with(new);
+            if seen.uid != workload.uid {
+                *seen = new();
+            }
+            if seen.wrote.is_some() && seen.wrote != workload.restarted_for {
+                reverted.insert(workload.named.clone());
+            }
+            let limited = workload.named.kind == Kind::Deployment;
+            if !limited && workload.rollout == Rollout::Rolling && now.duration_since(seen.since) > PATIENCE {
+                overdue.insert(workload.named.clone());
+            }
+        }
+        (reverted, overdue)
+    }
+
+    /// Nothing is under way in a namespace.
+    pub(super) fn done(&self, namespace: &str) {
+        let mut known = self.known();
+        known.workloads.retain(|(place, _), _| **place != *namespace);
+    }
+}

@@ -1,0 +1,261 @@
+//! Restarts the consumers of Secrets with a new value, where their ScopedSecrets say so.
+//!
+//! ```text
+//!   the seal says due ─► Job::Restart(namespace) ─► list its workloads ─► plan ─► annotate ─┐ again, while
+//!                              ▲                                            └─► how far ─────┤ anything is open
+//!                              └────────────────────────────────────────────────────────────┘
+//!   over ─► Job::Claim ─► the seal says so ─► status
+//! ```
+//!
+//! Workloads are not watched: a namespace is looked at, page by page, while a restart is due in it. All that are due are planned at
+//! once, so that a workload with two new values is restarted once.
+
+mod known;
+
+pub use known::{AT_ONCE, Restarts};
+
+use super::context::{Context, Job};
+use super::index::Index;
+use super::queue::Lane;
+use super::store::brief;
+use crate::api::condition::Wanted;
+use crate::api::{FIELD_MANAGER, RESTARTED_FOR_ANNOTATION, ScopedSecretSpec};
+use crate::rotation::restart::workload::{Kind, Running, Workload};
+use crate::rotation::restart::{Consumed, Observed, is_concerned, plan, progress};
+use crate::segmentation::restart::{Due, token};
+use crate::segmentation::seal::SealRecord;
+use crate::segmentation::world::ObjectName;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::Pod;
+use known::How;
+use kube::Resource;
+use kube::api::{Api, ListParams, Patch, PatchParams};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long until a rollout under way is looked at again.
+const SOON: Duration = Duration::from_secs(3);
+/// How long until one is that waits for somebody.
+const LATER: Duration = Duration::from_secs(30);
+
+/// What is said of the restart of a ScopedSecret's consumers.
+pub fn condition(cx: &Context, claim: &ObjectName, seal: &SealRecord) -> Wanted {
+    match due(seal) {
+        Some(due) => cx.restarts.condition(claim, due),
+        None => progress::over(),
+    }
+}
+
+fn due(seal: &SealRecord) -> Option<&Due> {
+    seal.restart.as_ref()?.due.as_ref()
+}
+
+/// Queues the namespace of a ScopedSecret if a restart is due that nobody follows yet.
+pub fn look(cx: &Context, claim: &ObjectName, secret: &ObjectName, spec: &ScopedSecretSpec) {
+    let seal = cx.index().secret(secret).and_then(|facts| facts.seal.as_ref().ok().cloned());
+    match seal.as_deref().and_then(due).filter(|_| spec.restarts()) {
+        Some(due) if cx.restarts.follows(claim, due) => {}
+        Some(_) => cx.queue.add(Job::Restart(claim.namespace.clone()), Lane::Urgent),
+        None => cx.restarts.forget(claim),
+    }
+}
+
+/// A ScopedSecret whose consumers are restarted, with what is due.
+struct Restarting {
+    claim: ObjectName,
+    due: Option<Due>,
+    consumed: Consumed,
+}
+
+/// Those of a namespace whose Secret stands.
+fn restarting(index: &Index, namespace: &str) -> Vec<Restarting> {
+    let held = index.world.holdings_in(namespace);
+    held.filter_map(|(secret, held)| {
+        let seal = index.secret(secret)?.seal.as_ref().ok()?;
+        seal.restart.as_ref()?;
+        let claim = ObjectName { namespace: secret.namespace.clone(), name: held.claim.clone() };
+        let record = index.claims.get(&claim).filter(|record| !record.deleting)?;
+        let spec: ScopedSecretSpec = serde_json::from_slice(record.spec.as_deref()?).ok()?;
+        if !spec.restarts() || spec.target_name(&claim.name) != &*secret.name {
+            return None;
+        }
+        let due = due(seal).cloned();
+        let consumed = Consumed {
+            secret: secret.name.to_string(),
+            consumers: spec.consumers.into_iter().map(|consumer| consumer.service_account_name).collect(),
+            token: due.as_ref().map_or_else(|| token(held, None), |due| due.token.clone()).into(),
+            due: due.as_ref().map(|due| due.since),
+        };
+        Some(Restarting { claim, due, consumed })
+    })
+    .collect()
+}
+
+/// Why a look at a namespace ended early.
+enum Ended {
+    /// The operator lacks this verb.
+    NotAllowed(&'static str),
+    /// It is tried again.
+    Failed(kube::Error),
+}
+
+fn ended(verb: &'static str) -> impl Fn(kube::Error) -> Ended {
+    move |error| match error {
+        // Not what an admission policy says, which may be about one workload alone.
+        kube::Error::Api(status)
+            if status.code == 403 && status.message.contains(&format!("cannot {verb} resource")) =>
+        {
+            Ended::NotAllowed(verb)
+        }
+        other => Ended::Failed(other),
+    }
+}
+
+/// Looks at the workloads of a namespace and restarts those whose turn it is.
+pub async fn reconcile(cx: &Context, namespace: &Arc<str>) {
+    let all = restarting(&cx.index(), namespace);
+    let consumed: Vec<Consumed> = all.iter().map(|restarting| restarting.consumed.clone()).collect();
+    if all.iter().all(|restarting| restarting.due.is_none()) {
+        cx.restarts.done(namespace);
+        cx.metrics.set_rollouts_stuck(cx.restarts.stuck());
+        return;
+    }
+    let again = |wait| cx.queue.add_at(Job::Restart(namespace.clone()), Instant::now() + wait);
+    let (hows, wait) = match act(cx, namespace, consumed).await {
+        Ok(mut progress) => {
+            let soon = progress.values().any(|progress| !progress.is_over() && !progress.is_held());
+            let how = |r: &Restarting| progress.remove(&r.consumed.secret).map(How::Seen);
+            (all.iter().map(how).collect::<Vec<_>>(), if soon { SOON } else { LATER })
+        }
+        Err(Ended::NotAllowed(verb)) => (all.iter().map(|_| Some(How::NotAllowed(verb))).collect(), LATER),
+        Err(Ended::Failed(error)) => {
+            tracing::warn!(%namespace, error = %brief(&error), "the consumers of a new value were not restarted; it is tried again");
+            return again(SOON);
+        }
+    };
+    let mut open = false;
+    for (restarting, how) in all.iter().zip(hows) {
+        let (Some(due), Some(how)) = (&restarting.due, how) else { continue };
+        open |= !matches!(&how, How::Seen(progress) if progress.is_over());
+        if cx.restarts.tell(&restarting.claim, due, how) {
+            cx.queue.add(Job::Claim(restarting.claim.clone()), Lane::Urgent);
+        }
+    }
+    cx.metrics.set_rollouts_stuck(cx.restarts.stuck());
+    if open {
+        again(wait);
+    }
+}
+
+async fn act(
+    cx: &Context,
+    namespace: &Arc<str>,
+    consumed: Vec<Consumed>,
+) -> Result<BTreeMap<String, progress::Progress>, Ended> {
+    let workloads = workloads(cx, namespace, &consumed).await?;
+    let (reverted, overdue) = cx.restarts.judge(namespace, &workloads, Instant::now());
+    let mut observed =
+        Observed { consumed, workloads, overdue, reverted, old_pods: None, at_once: cx.restarts.at_once() };
+    let mut planned = plan(&observed);
+    if planned.progress.values().any(|progress| !progress.held.is_empty()) {
+        observed.old_pods = Some(old_pods(cx, namespace, &observed.consumed).await?);
+        planned = plan(&observed);
+    }
+    for (place, value) in &planned.annotate {
+        let workload = &observed.workloads[*place];
+        match annotate(cx, namespace, workload, value).await {
+            Ok(false) => break,
+            Ok(true) => {
+                cx.restarts.annotated(namespace, workload, value, Instant::now());
+                cx.metrics.restarted();
+                tracing::info!(%namespace, workload = %workload.named, "a consumer of a new value is restarted");
+            }
+            // It has changed, or is gone: it is looked at again.
+            Err(kube::Error::Api(status)) if [404, 409].contains(&status.code) => {}
+            Err(error) => match ended("patch")(error) {
+                Ended::Failed(error) => {
+                    tracing::warn!(%namespace, workload = %workload.named, error = %brief(&error), "a consumer of a new value was not restarted; it is tried again");
+                    planned.progress.values_mut().for_each(|progress| progress.refuse(&workload.named));
+                }
+                not_allowed => return Err(not_allowed),
+            },
+        }
+    }
+    Ok(planned.progress)
+}
+
+/// The workloads of a namespace that use a Secret that is due.
+async fn workloads(cx: &Context, namespace: &str, consumed: &[Consumed]) -> Result<Vec<Workload>, Ended> {
+    let mut found = Vec::new();
+    let mut take = |workload: Option<Workload>| found.extend(workload.filter(|w| is_concerned(consumed, w)));
+    each::<Deployment>(cx, namespace, |object| take(Workload::of_deployment(object))).await?;
+    each::<StatefulSet>(cx, namespace, |object| take(Workload::of_stateful_set(object))).await?;
+    each::<DaemonSet>(cx, namespace, |object| take(Workload::of_daemon_set(object))).await?;
+    Ok(found)
+}
+
+/// The pods that were started before what is due, by Secret.
+async fn old_pods(
+    cx: &Context,
+    namespace: &str,
+    consumed: &[Consumed],
+) -> Result<BTreeMap<String, BTreeSet<String>>, Ended> {
+    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    each::<Pod>(cx, namespace, |pod| {
+        let Some(running) = Running::of(pod) else { return };
+        for consumed in consumed.iter().filter(|consumed| consumed.is_older(&running)) {
+            found.entry(consumed.secret.clone()).or_default().insert(running.name.clone());
+        }
+    })
+    .await?;
+    Ok(found)
+}
+
+/// Everything of a kind in a namespace, page by page.
+async fn each<K>(cx: &Context, namespace: &str, mut look: impl FnMut(&K)) -> Result<(), Ended>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+{
+    let api: Api<K> = Api::namespaced(cx.client.clone(), namespace);
+    let mut token = None;
+    loop {
+        let params = ListParams { limit: Some(50), continue_token: token, ..ListParams::default() };
+        let page = api.list(&params).await.map_err(ended("list"))?;
+        page.items.iter().for_each(&mut look);
+        token = page.metadata.continue_.filter(|next| !next.is_empty());
+        if token.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+/// Writes the annotation on exactly the revision that was observed; false if another replica leads by now.
+async fn annotate(cx: &Context, namespace: &str, workload: &Workload, value: &str) -> Result<bool, kube::Error> {
+    if !cx.leads() {
+        return Ok(false);
+    }
+    let patch = json!({
+        "metadata": {"uid": workload.uid, "resourceVersion": workload.resource_version},
+        "spec": {"template": {"metadata": {"annotations": {RESTARTED_FOR_ANNOTATION: value}}}},
+    });
+    match workload.named.kind {
+        Kind::Deployment => write::<Deployment>(cx, namespace, &workload.named.name, &patch).await,
+        Kind::StatefulSet => write::<StatefulSet>(cx, namespace, &workload.named.name, &patch).await,
+        Kind::DaemonSet => write::<DaemonSet>(cx, namespace, &workload.named.name, &patch).await,
+    }
+}
+
+async fn write<K>(cx: &Context, namespace: &str, name: &str, patch: &serde_json::Value) -> Result<bool, kube::Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+{
+    let api: Api<K> = Api::namespaced(cx.client.clone(), namespace);
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+    api.patch_metadata(name, &params, &Patch::Merge(patch)).await.map(|_| true)
+}

@@ -1,0 +1,184 @@
+//! `restart: Consumers`: which workloads are restarted now, which wait, which are done, and which are stuck. Pure.
+//!
+//! ```text
+//!   seals: what is due ─┐
+//!   workloads, paged ───┼──► plan ──► annotate these now (so many at once) ──► Kubernetes rolls them out
+//!   pods, if it is held ┘       └───► Progress of each ScopedSecret ──► Rotated; over: the seal says so
+//! ```
+//!
+//! Nothing is remembered: a template that has the annotation was restarted, whoever did it. So a plan that is made anew after a
+//! crash restarts nothing twice.
+
+pub mod annotation;
+pub mod progress;
+pub mod workload;
+
+pub use progress::{Held, Progress};
+
+use crate::segmentation::second::Second;
+use annotation::RestartedFor;
+use std::collections::{BTreeMap, BTreeSet};
+use workload::{Named, Replaces, Rollout, Running, Workload};
+
+/// A Secret of a ScopedSecret that says `restart: Consumers`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Consumed {
+    /// The Secret's name.
+    pub secret: String,
+    /// Its consumers' ServiceAccounts.
+    pub consumers: Vec<String>,
+    /// By what its content is known.
+    pub token: String,
+    /// Since when its consumers are to be restarted, if they are.
+    pub due: Option<Second>,
+}
+
+impl Consumed {
+    /// Whether pods under this account that name these Secrets use it.
+    fn is_used(&self, account: &str, secrets: &BTreeSet<String>) -> bool {
+        secrets.contains(&self.secret) && self.consumers.iter().any(|consumer| consumer == account)
+    }
+
+    fn is_used_by(&self, workload: &Workload) -> bool {
+        self.is_used(&workload.account, &workload.secrets)
+    }
+
+    /// Whether a pod was started before the Secret had what it has now. In the same second it may have been.
+    pub fn is_older(&self, pod: &Running) -> bool {
+        let before = self.due.is_some_and(|since| Second::from(pod.started) <= since);
+        before
+            && self.is_used(&pod.account, &pod.secrets)
+            && !RestartedFor::read(pod.restarted_for.as_deref(), &[self]).has(self)
+    }
+}
+
+/// What is observed of one namespace.
+#[derive(Debug, Clone, Default)]
+pub struct Observed {
+    /// Every Secret whose consumers are restarted, due or not.
+    pub consumed: Vec<Consumed>,
+    /// The workloads that use one that is due.
+    pub workloads: Vec<Workload>,
+    /// Those whose rollout has taken longer than one may.
+    pub overdue: BTreeSet<Named>,
+    /// Those from which somebody has taken the annotation off again: they are not annotated a second time.
+    pub reverted: BTreeSet<Named>,
+    /// Pods that are older than what is due; None: they were not looked at.
+    pub old_pods: Option<BTreeMap<String, BTreeSet<String>>>,
+    /// So many are in flight at most.
+    pub at_once: usize,
+}
+
+/// What is to be done in one namespace.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The annotations to write now, by the place of the workload among those observed.
+    pub annotate: Vec<(usize, String)>,
+    /// How far it is with each Secret that is due.
+    pub progress: BTreeMap<String, Progress>,
+}
+
+/// How a workload stands to one Secret.
+enum Stands {
+    Done,
+    Rolling,
+    Held(Held),
+    /// Its template does not say yet that it was restarted.
+    Unmarked,
+}
+
+fn stands(observed: &Observed, workload: &Workload, known: &RestartedFor, consumed: &Consumed) -> Stands {
+    if workload.rollout == Rollout::Empty {
+        return Stands::Done;
+    }
+    let no_old_pods = || {
+        let old = observed.old_pods.as_ref().map(|all| all.get(&consumed.secret));
+        old.is_some_and(|pods| pods.is_none_or(BTreeSet::is_empty))
+    };
+    if !known.has(consumed) {
+        return match workload.replaces {
+            Replaces::Paused if no_old_pods() => Stands::Done,
+            Replaces::Paused => Stands::Held(Held::Paused),
+            _ if !observed.reverted.contains(&workload.named) => Stands::Unmarked,
+            _ if no_old_pods() => Stands::Done,
+            _ => Stands::Held(Held::Reverted),
+        };
+    }
+    match (&workload.rollout, workload.replaces) {
+        (Rollout::Done | Rollout::Empty, _) => Stands::Done,
+        (_, Replaces::Paused) => Stands::Held(Held::Paused),
+        (_, Replaces::OnDelete | Replaces::Partition) if no_old_pods() => Stands::Done,
+        (_, Replaces::OnDelete) => Stands::Held(Held::OnDelete),
+        (_, Replaces::Partition) => Stands::Held(Held::Partition),
+        (Rollout::Stuck, _) => Stands::Held(Held::Stuck),
+        (Rollout::Rolling, _) if observed.overdue.contains(&workload.named) => Stands::Held(Held::Stuck),
+        (Rollout::Rolling, _) => Stands::Rolling,
+    }
+}
+
+/// Plans one namespace. One whose rollout is stuck keeps its place among those in flight: a value that does not work must not
+/// take everything down.
+pub fn plan(observed: &Observed) -> Plan {
+    let mut plan = Plan::default();
+    for due in observed.consumed.iter().filter(|consumed| consumed.due.is_some()) {
+        let pods = observed.old_pods.as_ref().and_then(|all| all.get(&due.secret)).cloned();
+        plan.progress.insert(due.secret.clone(), Progress { pods: pods.unwrap_or_default(), ..Progress::default() });
+    }
+    let mut unmarked: Vec<(usize, Vec<&Consumed>)> = Vec::new();
+    let mut in_flight = BTreeSet::new();
+    for (place, workload) in observed.workloads.iter().enumerate() {
+        let uses: Vec<&Consumed> = observed.consumed.iter().filter(|c| c.is_used_by(workload)).collect();
+        let known = RestartedFor::read(workload.restarted_for.as_deref(), &uses);
+        let mut missing = Vec::new();
+        for due in uses.into_iter().filter(|consumed| consumed.due.is_some()) {
+            let Some(progress) = plan.progress.get_mut(&due.secret) else { continue };
+            let named = workload.named.clone();
+            match stands(observed, workload, &known, due) {
+                Stands::Done => progress.done += 1,
+                Stands::Rolling => {
+                    in_flight.insert(place);
+                    progress.rolling.insert(named);
+                }
+                Stands::Held(held) => {
+                    if held == Held::Stuck {
+                        in_flight.insert(place);
+                    }
+                    progress.held.insert(named, held);
+                }
+                Stands::Unmarked => missing.push(due),
+            }
+        }
+        if !missing.is_empty() {
+            unmarked.push((place, missing));
+        }
+    }
+    // One that rolls already is not one more in flight.
+    unmarked.sort_by_key(|(place, _)| (!in_flight.contains(place), observed.workloads[*place].named.clone()));
+    for (place, missing) in unmarked {
+        let workload = &observed.workloads[place];
+        let by_hand = workload.replaces == Replaces::OnDelete;
+        let now = by_hand || in_flight.contains(&place) || in_flight.len() < observed.at_once;
+        for due in &missing {
+            let Some(progress) = plan.progress.get_mut(&due.secret) else { continue };
+            if now { &mut progress.rolling } else { &mut progress.queued }.insert(workload.named.clone());
+        }
+        if !now {
+            continue;
+        }
+        if !by_hand {
+            in_flight.insert(place);
+        }
+        let uses: Vec<&Consumed> = observed.consumed.iter().filter(|c| c.is_used_by(workload)).collect();
+        let known = RestartedFor::read(workload.restarted_for.as_deref(), &uses);
+        plan.annotate.push((place, known.with(&missing, &uses)));
+    }
+    plan
+}
+
+/// Whether a workload uses a Secret that is due.
+pub fn is_concerned(consumed: &[Consumed], workload: &Workload) -> bool {
+    consumed.iter().any(|consumed| consumed.due.is_some() && consumed.is_used_by(workload))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,136 @@
+//! Why a key is rotated, and the one version that comes of it.
+//!
+//! A trigger has a slot: a text that is the same whoever works it out, and whenever. The slot and the canonical key give a
+//! `ClientRequestToken`, which the manager takes for the id of the version that it makes. So whether a slot was rotated is
+//! asked of the manager, and asking twice makes one version.
+
+use crate::segmentation::key::CanonicalKey;
+use crate::segmentation::second::Second;
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use std::fmt;
+
+/// Why a key is rotated. What is in it must be the same after a restart: it names the version.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Trigger {
+    /// The annotation rotate-at has a new value: this one.
+    OnDemand(Box<str>),
+    /// A SecretGrant with rotateAfter has ended: its uid.
+    Grant(Box<str>),
+    /// A consumer's workload rolled out a new pod template: which workload, and which template.
+    Rollout(Box<str>),
+    /// The RBAC of a consumer changed: which state of it.
+    RoleChange(Box<str>),
+    /// The schedule: the time that its cron line names, before jitter.
+    Schedule(Second),
+}
+
+/// The slot: what the token is made from.
+impl fmt::Display for Trigger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OnDemand(value) => write!(f, "rotate-at {value}"),
+            Self::Grant(uid) => write!(f, "grant {uid}"),
+            Self::Rollout(id) => write!(f, "rollout {id}"),
+            Self::RoleChange(id) => write!(f, "role-change {id}"),
+            Self::Schedule(time) => write!(f, "schedule {time}"),
+        }
+    }
+}
+
+impl Trigger {
+    /// What it is, in a word for users and metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::OnDemand(_) => "OnDemand",
+            Self::Grant(_) => "Grant",
+            Self::Rollout(_) => "Rollout",
+            Self::RoleChange(_) => "RoleChange",
+            Self::Schedule(_) => "Schedule",
+        }
+    }
+
+    /// The token of this slot of a key, and the id of the version that it makes.
+    pub fn token(&self, key: &CanonicalKey) -> Token {
+        Token::new(&format!("{}\n{self}", key.as_str()))
+    }
+}
+
+/// A `ClientRequestToken`: a UUID of version 5, and the id of the version that is made with it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(Box<str>);
+
+/// The namespace of our UUIDs: that of `https://scopedsecrets.io/rotation` among URLs (RFC 9562, appendix A).
+const NAMESPACE: [u8; 16] =
+    [0x9c, 0x0a, 0xdb, 0xae, 0xf9, 0xe6, 0x59, 0xa9, 0x9b, 0xfa, 0x8e, 0x80, 0x7d, 0x61, 0x9c, 0xd5];
+
+impl Token {
+    /// A UUID of version 5 (RFC 9562, 5.5), which is by SHA-1: names, not secrets.
+    fn new(name: &str) -> Self {
+        Self(uuid_v5(&NAMESPACE, name).into())
+    }
+
+    /// As the manager takes it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn uuid_v5(namespace: &[u8; 16], name: &str) -> String {
+    let hashed = digest(&SHA1_FOR_LEGACY_USE_ONLY, &[namespace, name.as_bytes()].concat());
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hashed.as_ref()[..16]);
+    bytes[6] = (bytes[6] & 0x0f) | 0x50;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    let hex = |range: std::ops::Range<usize>| bytes[range].iter().map(|b| format!("{b:02x}")).collect::<String>();
+    [hex(0..4), hex(4..6), hex(6..8), hex(8..10), hex(10..16)].join("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The namespace for URLs (RFC 9562, appendix A).
+    const URL: [u8; 16] =
+        [0x6b, 0xa7, 0xb8, 0x11, 0x9d, 0xad, 0x11, 0xd1, 0x80, 0xb4, 0x00, 0xc0, 0x4f, 0xd4, 0x30, 0xc8];
+
+    #[test]
+    fn uuids_are_of_version_5() {
+        // The example of RFC 9562, A.4, with its namespace for DNS names.
+        let dns = {
+            let mut dns = URL;
+            dns[3] = 0x10;
+            dns
+        };
+        assert_eq!(uuid_v5(&dns, "www.example.com"), "2ed6657d-e927-568b-95e1-2665a8aea6a2");
+        let own: String = NAMESPACE.iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(uuid_v5(&URL, "https://scopedsecrets.io/rotation").replace('-', ""), own);
+    }
+
+    #[test]
+    fn a_slot_of_a_key_is_one_token_for_ever() {
+        let key = CanonicalKey::from_sealed("aws:123456789012:eu-west-1:payments/prod/db");
+        let other = CanonicalKey::from_sealed("aws:123456789012:eu-west-1:payments/prod/dc");
+        let at = |second| Trigger::Schedule(Second::from_unix(second).unwrap());
+        assert_eq!(at(1_767_225_600).to_string(), "schedule 2026-01-01T00:00:00Z");
+        let all = [
+            at(1_767_225_600).token(&key),
+            at(1_767_225_601).token(&key),
+            at(1_767_225_600).token(&other),
+            Trigger::OnDemand("a".into()).token(&key),
+            Trigger::Grant("a".into()).token(&key),
+            Trigger::Rollout("a".into()).token(&key),
+            Trigger::RoleChange("a".into()).token(&key),
+        ];
+        assert_eq!(all[0].as_str(), "f447a21c-7fbb-579f-8b1e-9a5aa2bf85c3", "else an update rotates everything anew");
+        for (i, token) in all.iter().enumerate() {
+            assert_eq!(token.as_str().len(), 36);
+            assert!(all[..i].iter().all(|earlier| earlier != token), "{i}");
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Who may rotate a key: one claim, and with strategy Generate only one that nobody else reads. Whoever may not keeps what he
+//! reads: this is asked beside the verdict, and never decides what is fetched.
+
+use super::{Permit, View, permit};
+use crate::api::Reason;
+use crate::api::policy::Action;
+use crate::api::rotation::Strategy;
+use crate::segmentation::key::CanonicalKey;
+use crate::segmentation::verdict::Refusal;
+use crate::segmentation::world::{Claim, Holding, ObjectName};
+use jiff::Timestamp;
+
+/// What a policy must allow for a strategy.
+pub(super) fn action(strategy: Strategy) -> Action {
+    match strategy {
+        Strategy::Provider => Action::Rotate,
+        Strategy::Generate => Action::Generate,
+    }
+}
+
+/// So many other claims of a key are looked at; with more it is not this claim's to rotate.
+const LIMIT: usize = 128;
+
+/// Why a claim may not rotate its key now, beside what [`super::authorize`] says; None: it may, or does not ask to.
+pub fn rotation<'w>(claim: &Claim, world: impl Into<View<'w>>, now: Timestamp) -> Option<Refusal> {
+    let world = world.into();
+    let strategy = claim.rotates?;
+    let keys = world.canonical_keys(claim);
+    let refused = |text: String| Some(Refusal::new(Reason::RotationOwnedElsewhere, text));
+    if keys.len() > 1 {
+        let text =
+            "a ScopedSecret that rotates has exactly one remote key: write a ScopedSecret of its own for each key";
+        return Some(Refusal::new(Reason::InvalidRotation, text));
+    }
+    // Where the account is not known, nothing is granted at all.
+    let key = keys.first()?;
+    if key.is_file() {
+        let text = "a directory of files cannot be rotated: remove spec.rotation, or use a store of a secrets manager";
+        return Some(Refusal::new(Reason::InvalidRotation, text));
+    }
+    let others = world.claims_on(key).filter(|other| other.object != claim.object);
+    for (count, other) in others.enumerate() {
+        let whose = || whose(claim, other);
+        let rivals = other.rotates.is_some() && goes_first(other, claim, key, world);
+        if !rivals && strategy == Strategy::Provider {
+            continue;
+        }
+        if count >= LIMIT || may_have(other, world, now) {
+            return match (rivals, strategy) {
+                (true, _) => refused(format!(
+                    "the key is rotated by {} already, and one rotates it: remove spec.rotation here or there",
+                    whose()
+                )),
+                (false, _) => refused(format!(
+                    "{} reads the key as well, and with strategy Generate it is one claim's alone: give each a key of its own, or use strategy Provider",
+                    whose()
+                )),
+            };
+        }
+    }
+    let held = world.holdings_on(key).find(|(secret, held)| {
+        let own = *secret.namespace == *claim.object.namespace && held.claim == claim.object.name;
+        strategy == Strategy::Generate && !own && world.claim(&owner(secret, held)).is_none()
+    });
+    held.and_then(|(secret, _)| {
+        let whose = if *secret.namespace == *claim.object.namespace {
+            format!("the retained Secret {:?} of this namespace", &*secret.name)
+        } else {
+            "a retained Secret of another namespace".to_owned()
+        };
+        refused(format!(
+            "{whose} holds the key as well, and with strategy Generate it is one claim's alone: delete that Secret, or use strategy Provider"
+        ))
+    })
+}
+
+fn owner(secret: &ObjectName, held: &Holding) -> ObjectName {
+    ObjectName { namespace: secret.namespace.clone(), name: held.claim.clone() }
+}
+
+/// Of two that rotate a key, who has held it for longer, then the older.
+fn goes_first(one: &Claim, other: &Claim, key: &CanonicalKey, world: View<'_>) -> bool {
+    let since = |claim: &Claim| {
+        let held = world.holding_of(claim).filter(|held| held.keys().any(|held| held == key));
+        held.map_or(Timestamp::MAX, |held| held.held_since)
+    };
+    (since(one), one.created, &one.uid) < (since(other), other.created, &other.uid)
+}
+
+/// Whether policy lets a claim have its keys, as far as that can be told: who may not is in nobody's way.
+fn may_have(claim: &Claim, world: View<'_>, now: Timestamp) -> bool {
+    !matches!(permit(claim, world, now), Permit::Refused(_))
+}
+
+/// Names the other claim only inside the claim's own namespace.
+fn whose(claim: &Claim, other: &Claim) -> String {
+    if other.object.namespace == claim.object.namespace {
+        format!("ScopedSecret {:?} of this namespace", &*other.object.name)
+    } else {
+        "a claim of another namespace".to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segmentation::authorize::authorize;
+    use crate::segmentation::fixtures::{TENANTS, at, claim, policy};
+    use crate::segmentation::verdict::Verdict;
+    use crate::segmentation::world::World;
+
+    fn world(actions: &str, exclusive: &str) -> World {
+        World::with_tenants().under([policy(
+            "tenants",
+            &format!("{TENANTS}  actions: {actions}\nrules: {{exclusiveKeys: {exclusive}}}\n"),
+        )])
+    }
+
+    fn told(claim: &Claim, world: &World) -> Option<(Reason, String)> {
+        rotation(claim, world, at(2_000_000)).map(|refusal| (refusal.reason, refusal.message))
+    }
+
+    #[test]
+    fn reading_implies_no_writing_and_one_way_of_writing_no_other() {
+        for (actions, strategy, allowed) in [
+            ("[Read]", Strategy::Provider, false),
+            ("[Read]", Strategy::Generate, false),
+            ("[ReadAnyVersion]", Strategy::Generate, false),
+            ("[Read, Rotate]", Strategy::Provider, true),
+            ("[Read, Rotate]", Strategy::Generate, false),
+            ("[Read, Generate]", Strategy::Generate, true),
+            ("[Read, Generate]", Strategy::Provider, false),
+            ("[Generate]", Strategy::Generate, false),
+        ] {
+            let mut world = world(actions, "Namespace");
+            let claim = claim("payments-prod", "orders").of("payments/prod/db").rotating(strategy);
+            world.put_claim(claim.clone());
+            match authorize(&claim, &world, at(2_000_000)) {
+                Verdict::Allowed(_) => assert!(allowed, "{actions} {strategy:?}"),
+                Verdict::Refused(refusal) => {
+                    assert!(!allowed, "{actions} {strategy:?}: {refusal:?}");
+                    assert_eq!(refusal.reason, Reason::ActionNotAllowed);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn one_rotates_a_key_and_generates_only_what_nobody_else_reads() {
+        let mut world = world("[Read, Rotate, Generate]", "Segment");
+        let reader = claim("payments-prod-2", "reader").of("payments/prod/db").created_at(1_500_000);
+        let outsider =
+            claim("billing-prod", "outsider").of("payments/prod/db").rotating(Strategy::Generate).created_at(1);
+        let generating = claim("payments-prod", "orders").of("payments/prod/db").rotating(Strategy::Generate);
+        let rotating = claim("payments-prod", "orders").of("payments/prod/db").rotating(Strategy::Provider);
+        world.put_claim(outsider);
+        assert_eq!(told(&generating, &world), None, "who may not have the key is in nobody's way");
+        world.put_claim(reader.clone());
+        let (reason, text) = told(&generating, &world).unwrap();
+        assert_eq!(reason, Reason::RotationOwnedElsewhere);
+        assert!(text.contains("another namespace") && !text.contains("prod-2") && !text.contains("reader"), "{text}");
+        assert_eq!(told(&rotating, &world), None, "the manager's own rotation is meant for many readers");
+        assert_eq!(told(&reader, &world), None);
+        // The elder of two rotates.
+        world.put_claim(reader.rotating(Strategy::Provider));
+        world.put_claim(rotating.clone());
+        assert_eq!(told(&rotating, &world), None);
+        let younger = world.claim(&ObjectName::new("payments-prod-2", "reader")).unwrap().clone();
+        assert_eq!(told(&younger, &world).unwrap().0, Reason::RotationOwnedElsewhere);
+        // But not before who has held it.
+        world.holds(younger.clone(), at(1_600_000));
+        assert_eq!(told(&younger, &world), None);
+        assert!(told(&rotating, &world).is_some());
+        let neighbour = claim("payments-prod", "other").of("payments/prod/db");
+        world.remove_claim(&younger.object);
+        world.put_claim(neighbour);
+        assert!(told(&generating, &world).unwrap().1.contains("ScopedSecret \"other\" of this namespace"));
+    }
+}

@@ -1,0 +1,88 @@
+//! The verbs that change something: shown first, refused in words, done and waited for; and the record that they leave.
+
+use super::*;
+use std::fs;
+
+const TEAM: [&str; 2] = ["--as", "system:serviceaccount:payments-prod:orders"];
+const NEW: &str = "canary-orders-tR7wQ4zN9cV2xK6mB1s";
+
+#[test]
+fn a_change_is_shown_first_and_the_record_of_it_is_whole() {
+    let scene = scene();
+    let (cluster, stub) = (&scene.cluster, &scene.stub);
+    let here = ["-n", "payments-prod"];
+    let ask = |arguments: &[&str]| plugin(cluster, &[arguments, &here[..]].concat());
+
+    // Nobody is asked where there is no terminal, and a dry run changes nothing.
+    let shown = ask(&["refresh", "orders"]).says(2, &["what will happen", "used by", "pod web", "--yes"]);
+    assert!(shown.out.contains("payments/prod/db at version"), "{}", shown.out);
+    ask(&["refresh", "orders", "--dry-run"]).says(0, &["the API server would take it"]);
+    let annotation = |key: &str| {
+        let object = kubectl(cluster, &["get", "scopedsecret", "orders", "-n", "payments-prod", "-o", "json"]);
+        let object: Value = serde_json::from_str(&object).unwrap();
+        object["metadata"]["annotations"][key].as_str().map(str::to_owned)
+    };
+    assert_eq!(annotation("scopedsecrets.io/refresh-at"), None);
+
+    // Done, and waited for: without and with a new value.
+    ask(&["refresh", "orders", "--yes", "--wait"]).says(0, &["no newer version"]);
+    stub.put("payments/prod/db", Says::Text(NEW.into()));
+    let json = ask(&["refresh", "orders", "-y", "--wait", "-o", "json"]).says(0, &[]).json();
+    assert_eq!((&json["end"], &json["verb"]), (&"Done".into(), &"refresh".into()));
+    assert_eq!(secret_value(cluster, "payments-prod", "orders", "value").as_deref(), Some(NEW));
+    assert!(annotation("scopedsecrets.io/refresh-at").is_some());
+
+    // Refused in words.
+    ask(&["refresh", "order", "-y"]).says(2, &["there is none; is \"orders\" meant?"]);
+    ask(&["rotate", "orders", "-y"]).says(2, &["has no spec.rotation"]);
+    let refused = plugin(cluster, &[&["refresh", "orders", "-y"][..], &here, &TEAM].concat());
+    refused.says(2, &["you may not get scopedsecrets.scopedsecrets.io in namespace payments-prod"]);
+    let key = ["revoke", "--key", "payments/prod/db", "--reason", "INC-1"];
+    plugin(cluster, &[&key[..], &["--store", "awz"]].concat()).says(2, &["is \"aws\" meant?"]);
+
+    // A leak: the Secret goes, the pod that had it is named, and a second time says so.
+    let revoke = [&key[..], &["--store", "aws"]].concat();
+    let revoked = plugin(cluster, &[&revoke[..], &["--yes", "--wait"]].concat());
+    revoked.says(1, &["claimed by", "ScopedSecret payments-prod/orders", "its Secrets are gone", "payments-prod/web"]);
+    assert_eq!(secret_value(cluster, "payments-prod", "orders", "value"), None);
+    plugin(cluster, &[&revoke[..], &["--yes"]].concat()).says(2, &["revoked already, by KeyRevocation", "--again"]);
+
+    // What was refused at admission is in the record, too.
+    let stolen = scoped_secret("billing-prod", "stolen", &whole("payments/prod/db"));
+    cluster.submit(&["create", "-f", "-"], &stolen).unwrap_err();
+    the_record_is_whole(&scene);
+}
+
+fn the_record_is_whole(scene: &Scene) {
+    let (cluster, operator) = (&scene.cluster, &scene.operator);
+    let is = |line: &str, parts: &[&str]| parts.iter().all(|part| line.contains(part));
+    for parts in [
+        &["\"what\":\"Revoked\"", "\"kind\":\"Secret\"", "\"name\":\"orders\"", "payments/prod/db", "KeyRevoked"][..],
+        &["\"what\":\"KeyRevoked\"", "\"kind\":\"KeyRevocation\"", "payments/prod/db"],
+        &[
+            "\"what\":\"Denied\"",
+            "\"name\":\"stolen\"",
+            "\"rule\":\"Claims\"",
+            "\"reason\":\"KeyNotAllowed\"",
+            "\"by\":",
+        ],
+    ] {
+        eventually("the record has it", SOON, || match operator.logged().lines().any(|line| is(line, parts)) {
+            true => Ok(()),
+            false => Err(format!("{parts:?}")),
+        });
+    }
+    let log = operator.logged();
+    let kept = cluster.dir.join("kept.log");
+    let verify = |lines: &str| {
+        fs::write(&kept, lines).unwrap();
+        plugin(cluster, &["verify-log", kept.to_str().unwrap()])
+    };
+    verify(&log).says(0, &["clean", "genuine lines", "not found by this"]);
+    let revoked = |line: &&str| is(line, &["\"what\":\"Revoked\""]);
+    let without: Vec<&str> = log.lines().filter(|line| !revoked(line)).collect();
+    verify(&without.join("\n")).says(1, &["RecordMissing"]);
+    verify(&log.replace("\"what\":\"Revoked\"", "\"what\":\"Expired\"")).says(1, &["RecordAltered"]);
+    let refused = plugin(cluster, &[&["verify-log", kept.to_str().unwrap()][..], &TEAM].concat());
+    refused.says(2, &["you may not get the Secret scoped-secrets-keys", "--key-file"]);
+}

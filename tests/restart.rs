@@ -1,0 +1,268 @@
+//! `restart: Consumers`: when a value changes, who uses it is rolled out once, and never for anything else.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+
+mod support;
+
+use serde_json::{Value, json};
+use std::sync::atomic::{AtomicU32, Ordering};
+use support::cluster::Cluster;
+use support::inside::{Clock, Gate, Moment, settles};
+use support::operator::{Operator, install};
+use support::oracle::all_is_well;
+use support::stub_manager::{Says, StubManager};
+use support::tenants::*;
+use support::wait::eventually;
+
+const NAMESPACE: &str = "payments-prod";
+const ANNOTATION: &str = "scopedsecrets.io/restarted-for";
+const PERMISSION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/components/restart/rbac.yaml");
+/// Under what the claims' consumers run.
+const ACCOUNT: &str = "shop";
+
+struct Scene {
+    cluster: Cluster,
+    stub: StubManager,
+}
+
+impl Scene {
+    fn set_up() -> Self {
+        let scene = Self { cluster: Cluster::start_with_pods(), stub: StubManager::start() };
+        install(&scene.cluster);
+        scene
+    }
+
+    fn furnish(&self) {
+        set_up(&self.cluster, &self.stub.endpoint);
+        self.kubectl(&format!("create serviceaccount {ACCOUNT} -n {NAMESPACE}"));
+    }
+
+    fn allow(&self) {
+        self.kubectl(&format!("apply -f {PERMISSION}"));
+    }
+
+    fn kubectl(&self, words: &str) -> String {
+        let words: Vec<&str> = words.split(' ').collect();
+        let out = self.cluster.kubectl(&words);
+        assert!(out.status.success(), "{words:?}: {}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8_lossy(&out.stdout).into_owned()
+    }
+
+    /// The manager has a new version of a key.
+    fn put(&self, name: &str, value: &str) {
+        self.stub.put(&format!("payments/prod/{name}"), Says::Text(format!("canary-{value}-kX9mQ2vL8nR5wT3z")));
+    }
+
+    fn claim(&self, name: &str) {
+        self.put(name, &format!("{name}-first"));
+        let yaml = format!(
+            "apiVersion: scopedsecrets.io/v1alpha1\nkind: ScopedSecret\nmetadata: {{name: {name}, namespace: {NAMESPACE}}}\nspec:\n  storeRef: {{name: aws}}\n  consumers: [{{serviceAccountName: {ACCOUNT}}}]\n  data: [{{secretKey: value, remoteRef: {{key: payments/prod/{name}}}}}]\n  restart: Consumers\n"
+        );
+        eventually("it may be claimed", SOON, || self.cluster.apply(&yaml));
+        eventually("it is ready", SOON, || ready(&self.cluster, "scopedsecret", Some(NAMESPACE), name));
+    }
+
+    /// A new version, asked for at once.
+    fn renew(&self, name: &str, value: &str) {
+        static TURN: AtomicU32 = AtomicU32::new(0);
+        self.put(name, value);
+        let turn = TURN.fetch_add(1, Ordering::Relaxed);
+        self.kubectl(&format!(
+            "annotate scopedsecret {name} -n {NAMESPACE} scopedsecrets.io/refresh-at=t{turn} --overwrite"
+        ));
+    }
+
+    /// A workload whose pods read these Secrets, rolled out.
+    fn deploy(&self, kind: &str, name: &str, secrets: &[&str], more: Value) {
+        let from: Vec<Value> = secrets.iter().map(|name| json!({"secretRef": {"name": name}})).collect();
+        let container = json!({"name": "app", "image": "app", "envFrom": from});
+        let pods = json!({
+            "serviceAccountName": ACCOUNT, "automountServiceAccountToken": false, "containers": [container],
+            "terminationGracePeriodSeconds": 0,
+        });
+        let mut spec = json!({
+            "replicas": 1, "selector": {"matchLabels": {"app": name}},
+            "template": {"metadata": {"labels": {"app": name}}, "spec": pods},
+        });
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let metadata = json!({"name": name, "namespace": NAMESPACE});
+        let object = json!({"apiVersion": "apps/v1", "kind": kind, "metadata": metadata, "spec": spec});
+        eventually("it may be deployed", SOON, || self.cluster.apply(&object.to_string()));
+        let kind = kind.to_lowercase();
+        eventually(&format!("{name} is rolled out"), SOON, || {
+            let object = self.cluster.get_json(&kind, NAMESPACE, name).ok_or("none")?;
+            let right = object["status"]["availableReplicas"] == 1 && object["status"]["updatedReplicas"] == 1;
+            if right { Ok(()) } else { Err(object["status"].to_string()) }
+        });
+    }
+
+    /// The annotation on the template.
+    fn restarted_for(&self, kind: &str, name: &str) -> Option<String> {
+        let object = self.cluster.get_json(kind, NAMESPACE, name).expect("it is there");
+        object["spec"]["template"]["metadata"]["annotations"][ANNOTATION].as_str().map(str::to_owned)
+    }
+
+    /// So many templates a Deployment has had.
+    fn templates(&self, name: &str) -> usize {
+        let sets = self.cluster.list_json("replicasets", &format!("?labelSelector=app={name}"));
+        sets.len()
+    }
+
+    /// The version that stands in the Secret.
+    fn version(&self, name: &str) -> String {
+        let claim = self.cluster.get_json("scopedsecret", NAMESPACE, name).unwrap();
+        claim["status"]["remoteVersions"][0]["versionId"].as_str().unwrap().to_owned()
+    }
+
+    fn rotated(&self, name: &str, status: &str, reason: &str) -> String {
+        let object = becomes(&self.cluster, NAMESPACE, name, "Rotated", status, reason);
+        assert_eq!(condition(&object, "Ready").unwrap()["status"], "True", "{}", object["status"]);
+        condition(&object, "Rotated").unwrap()["message"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits until a claim holds another version than this one and its consumers run with it.
+    fn rolled_out(&self, name: &str, before: &str) {
+        eventually(&format!("{name} is rolled out"), SOON * 2, || {
+            let claim = self.cluster.get_json("scopedsecret", NAMESPACE, name).ok_or("none")?;
+            let rotated = condition(&claim, "Rotated").cloned().unwrap_or_default();
+            let right = claim["status"]["remoteVersions"][0]["versionId"] != before && rotated["status"] == "True";
+            if right { Ok(()) } else { Err(claim["status"].to_string()) }
+        });
+    }
+}
+
+#[test]
+fn a_new_value_restarts_its_consumers_once() {
+    let scene = Scene::set_up();
+    let mut operator = Operator::start_with(&scene.cluster, &["--restarts-at-once", "2"]);
+    scene.furnish();
+    scene.claim("db");
+    scene.deploy("Deployment", "web", &["db"], json!({}));
+    scene.deploy("Deployment", "other", &[], json!({}));
+    scene.rotated("db", "True", "Restarted");
+    assert_eq!((scene.templates("web"), scene.restarted_for("deployment", "web")), (1, None));
+
+    // Without the permission the Secret has its new value all the same, and the condition says what to grant.
+    let first = scene.version("db");
+    scene.renew("db", "db-second");
+    let told = scene.rotated("db", "False", "RestartNotAllowed");
+    for part in ["lacks the verb patch", "kubectl apply -f deploy/components/restart/rbac.yaml", "restart.enabled=true"]
+    {
+        assert!(told.contains(part), "{part:?} is missing in {told:?}");
+    }
+    assert_ne!(scene.version("db"), first);
+    assert_eq!(scene.templates("web"), 1);
+
+    // With it the workload is rolled out, once.
+    scene.allow();
+    scene.rolled_out("db", &first);
+    let second = scene.version("db");
+    assert_eq!((scene.templates("web"), scene.restarted_for("deployment", "web")), (2, Some(second.clone())));
+    assert_eq!(scene.templates("other"), 1, "it does not use the Secret");
+
+    // Not when the operator starts anew, nor for a new version of the same value.
+    operator.terminate();
+    operator = Operator::start_with(&scene.cluster, &["--restarts-at-once", "2"]);
+    scene.renew("db", "db-second");
+    scene.rolled_out("db", &second);
+    assert_eq!((scene.templates("web"), scene.restarted_for("deployment", "web")), (2, Some(second)));
+
+    // A paused one waits, and says so.
+    scene.kubectl(&format!("rollout pause deployment/web -n {NAMESPACE}"));
+    let before = scene.version("db");
+    scene.renew("db", "db-third");
+    let told = scene.rotated("db", "False", "RolloutWaits");
+    assert!(told.contains("Deployment \"web\" is paused"), "{told}");
+    assert!(told.contains("pods that still run with the old value: web-"), "{told}");
+    assert_eq!(scene.templates("web"), 2);
+    scene.kubectl(&format!("rollout resume deployment/web -n {NAMESPACE}"));
+    scene.rolled_out("db", &before);
+    assert_eq!(scene.templates("web"), 3);
+
+    // One workload that uses two, and one whose pods somebody deletes.
+    scene.claim("api");
+    scene.deploy("Deployment", "both", &["db", "api"], json!({"progressDeadlineSeconds": 2}));
+    let by_hand = json!({"serviceName": "set", "updateStrategy": {"type": "OnDelete"}});
+    scene.deploy("StatefulSet", "set", &["api"], by_hand);
+    let before = scene.version("api");
+    scene.renew("api", "api-second");
+    let told = scene.rotated("api", "False", "RolloutWaits");
+    assert!(told.contains("StatefulSet \"set\" has strategy OnDelete") && told.contains("set-0"), "{told}");
+    scene.kubectl(&format!("delete pod set-0 -n {NAMESPACE} --wait=true"));
+    scene.rolled_out("api", &before);
+    assert_eq!((scene.templates("both"), scene.restarted_for("deployment", "both")), (2, Some(scene.version("api"))));
+
+    // No more than two at once: new pods find no node, which is told with the pods that are old.
+    for name in ["a", "b"] {
+        scene.deploy("Deployment", name, &["db"], json!({"progressDeadlineSeconds": 2}));
+    }
+    scene.kubectl("cordon kwok-0");
+    let before = scene.version("db");
+    scene.renew("db", "db-fourth");
+    let told = scene.rotated("db", "False", "RolloutStuck");
+    for part in [
+        "does not come to an end",
+        "later, so that not all restart at once: ",
+        "pods that still run with the old value: ",
+    ] {
+        assert!(told.contains(part), "{part:?} is missing in {told:?}");
+    }
+    let now = scene.version("db");
+    let marked = |name: &&&str| scene.restarted_for("deployment", name).is_some_and(|value| value.contains(&now));
+    let all = ["a", "b", "both", "web"];
+    assert_eq!(all.iter().filter(marked).count(), 2, "{told}");
+    eventually("it is counted", SOON, || match operator.metric("scoped_secrets_rollouts_stuck") {
+        Ok(2.0) => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    operator.kill();
+    operator = Operator::start_with(&scene.cluster, &["--restarts-at-once", "2"]);
+    scene.kubectl("uncordon kwok-0");
+    scene.rolled_out("db", &before);
+    assert_eq!(all.map(|name| scene.templates(name)), [2, 2, 3, 4]);
+    let named = format!("api={},db={now}", scene.version("api"));
+    assert_eq!(scene.restarted_for("deployment", "both"), Some(named));
+    assert_eq!(operator.metric("scoped_secrets_rollouts_stuck"), Ok(0.0));
+    all_is_well(&scene.cluster, &operator);
+}
+
+#[test]
+fn killed_at_every_write_it_restarts_once() {
+    let (scene, clock) = (Scene::set_up(), Clock::default());
+    scene.allow();
+    let gate = Gate::default();
+    let mut operator = Some(Operator::inside(&scene.cluster, &clock, &gate));
+    scene.furnish();
+    scene.claim("db");
+    scene.deploy("Deployment", "web", &["db"], json!({"revisionHistoryLimit": 100}));
+    let before = scene.version("db");
+    settles(&gate);
+    gate.count();
+    scene.renew("db", "undisturbed");
+    scene.rolled_out("db", &before);
+    settles(&gate);
+    let writes = gate.writes();
+    println!("{writes:#?}");
+    assert_eq!(gate.count_of("deployments"), 1);
+    drop(operator.take());
+    let mut templates = 2;
+    for number in 0..writes.len() {
+        for moment in [Moment::Before, Moment::After] {
+            let gate = Gate::default();
+            operator = Some(Operator::inside(&scene.cluster, &clock, &gate));
+            settles(&gate);
+            let before = scene.version("db");
+            gate.arm(number, moment);
+            scene.renew("db", &format!("killed-{moment:?}-{number}"));
+            assert!(gate.dies_within(SOON), "{moment:?} {number}: {:?}", gate.writes());
+            drop(operator.take());
+            operator = Some(Operator::inside(&scene.cluster, &clock, &Gate::default()));
+            scene.rolled_out("db", &before);
+            templates += 1;
+            assert_eq!(scene.templates("web"), templates, "killed {moment:?} write {number} of {writes:#?}");
+            assert_eq!(scene.restarted_for("deployment", "web"), Some(scene.version("db")));
+            drop(operator.take());
+        }
+    }
+    let operator = operator.unwrap_or_else(|| Operator::inside(&scene.cluster, &clock, &Gate::default()));
+    all_is_well(&scene.cluster, &operator);
+}
