@@ -47,6 +47,8 @@ pub fn status(outcome: &Outcome, standing: Standing, old: &ScopedSecretStatus, n
         last_change_time: last_change.filter(|_| has_secret),
         secret_ref: standing.secret,
         remote_versions: standing.versions,
+        last_rotation_time: None,
+        next_rotation_time: None,
     }
 }
 

@@ -183,6 +183,7 @@ impl Work<'_> {
             content: contents.current(),
             ignore: self.keys.digest(&projection::names_bytes(&grant.ignore)),
             refresh_at: self.record.refresh_at.clone(),
+            rotation: old_seal.as_deref().and_then(|old| old.rotation.clone()),
             restart: restart.map(Box::new),
         };
         let same_content = old_seal.as_deref().is_some_and(|old| contents.contains(&old.content));
