@@ -49,16 +49,17 @@ fn own(name: &str, files: &[(&str, &str)], lines: &str) -> BTreeMap<String, Valu
 
 #[test]
 fn kustomize_renders_what_the_chart_does() {
-    is_the_same(kustomized("deploy"), &[]);
+    is_the_same(kustomized("deploy"), "scoped-secrets", &[]);
+    is_the_same(kustomized("deploy/overlays/elsewhere"), "elsewhere", &[]);
     let with_restart = own("restart", &[], "resources: [ROOT/deploy]\ncomponents: [ROOT/deploy/components/restart]\n");
-    is_the_same(with_restart, &["--set", "restart.enabled=true"]);
+    is_the_same(with_restart, "scoped-secrets", &["--set", "restart.enabled=true"]);
 }
 
-fn is_the_same(mut deploy: BTreeMap<String, Value>, values: &[&str]) {
-    let chart = by_name(objects(&template("scoped-secrets", &[&["--no-hooks"], values].concat()).unwrap()));
+fn is_the_same(mut deploy: BTreeMap<String, Value>, namespace: &str, values: &[&str]) {
+    let chart = by_name(objects(&template(namespace, &[&["--no-hooks"], values].concat()).unwrap()));
     let chart: BTreeMap<String, Value> =
         chart.into_iter().map(|(name, object)| (name, without_the_charts_own(object))).collect();
-    deploy.remove("Namespace -/scoped-secrets").expect("helm --create-namespace makes it");
+    deploy.remove(&format!("Namespace -/{namespace}")).expect("helm --create-namespace makes it");
     for object in deploy.values_mut() {
         object["metadata"]["labels"].as_object_mut().unwrap().remove("app.kubernetes.io/name");
     }
