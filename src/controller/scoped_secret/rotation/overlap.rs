@@ -83,6 +83,8 @@ impl Work<'_> {
             held.marks.each = kept.iter().map(|i| held.marks.each[*i].clone()).collect();
         }
         held.fingerprints = kept.iter().map(|i| held.fingerprints[*i]).collect();
-        held.marks.weak = held.marks.weak.iter().filter(|weak| prints.contains(weak)).copied().collect();
+        let weak: Vec<Fingerprint> = held.marks.weak().iter().filter(|weak| prints.contains(weak)).copied().collect();
+        let within = held.marks.within().to_vec();
+        held.marks = std::mem::take(&mut held.marks).beside(&weak, &within);
     }
 }
