@@ -42,19 +42,6 @@ pub struct Observed<'a> {
     pub stored_before: bool,
 }
 
-/// How far the consumers are with the version that stands in the Secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Rollout {
-    /// Nobody restarts them.
-    NotAsked,
-    /// They are being restarted; what is waited for.
-    UnderWay(String),
-    /// A rollout does not get on; which pods still have the old value.
-    Stuck(String),
-    /// All run with it.
-    Done,
-}
-
 /// The next step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {

@@ -19,7 +19,7 @@ use crate::provider::Answer;
 use crate::provider::write::Description;
 use crate::rotation::Plan;
 use crate::rotation::due::Asked;
-use crate::rotation::machine::{self, Observed, Rollout, Step};
+use crate::rotation::machine::{self, Observed, Step};
 use crate::rotation::slot::Trigger;
 use crate::segmentation::authorize::{authorize, rotation::rotation as may_rotate};
 use crate::segmentation::rotated::Rotated;
@@ -282,16 +282,6 @@ impl Work<'_> {
         })
     }
 
-    /// How far the consumers are with what stands in the Secret.
-    fn rollout(&self) -> Rollout {
-        match self.restarting() {
-            None => Rollout::NotAsked,
-            Some(told) if told.status == Some(true) => Rollout::Done,
-            Some(told) if told.reason == Reason::RollingOut => Rollout::UnderWay(told.message),
-            Some(told) => Rollout::Stuck(told.message),
-        }
-    }
-
     /// What is said of the consumers, where they are restarted.
     fn restarting(&self) -> Option<Wanted> {
         let seal = self.cx.index().secret(&self.secret_name())?.seal.as_ref().ok().cloned()?;
@@ -301,16 +291,18 @@ impl Work<'_> {
     /// What is said while nothing is due.
     fn at_rest(&self, rotated: Option<&Rotated>) -> Wanted {
         let kind = ConditionType::Rotated;
-        if let Some(told) = self.restarting().filter(|told| told.status != Some(true)) {
-            return told;
-        }
-        match rotated.is_some_and(|rotated| rotated.at.is_some()) {
-            true => Wanted::yes(
+        let told = self.restarting().filter(|told| told.status != Some(true));
+        match (told, rotated.is_some_and(|rotated| rotated.at.is_some())) {
+            (Some(told), true) if told.reason == Reason::RollingOut => {
+                Wanted::no(kind, Reason::Projected, told.message)
+            }
+            (Some(told), _) => told,
+            (None, true) => Wanted::yes(
                 kind,
                 Reason::Verified,
                 "the key was rotated, and its Secret has the value that is current in the manager",
             ),
-            false => Wanted::yes(kind, Reason::RotationIdle, "no rotation is due"),
+            (None, false) => Wanted::yes(kind, Reason::RotationIdle, "no rotation is due"),
         }
     }
 
