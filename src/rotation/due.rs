@@ -93,8 +93,11 @@ impl Rotated {
     pub fn handled(mut self, trigger: &Trigger, schedule: Option<&Schedule>) -> Self {
         match trigger {
             Trigger::Schedule(slot) => {
-                self.rule = schedule.map(|schedule| schedule.rule().into());
-                self.until = Some(*slot);
+                let rule = schedule.map(|schedule| schedule.rule());
+                // What is known of this schedule already is never taken back.
+                let until = self.until.filter(|_| self.rule.as_deref() == rule);
+                self.until = Some(until.map_or(*slot, |until| until.max(*slot)));
+                self.rule = rule.map(Into::into);
             }
             Trigger::OnDemand(value) => self.rotate_at = Some(value.clone()),
             // Whoever asked keeps what it came from.
@@ -141,6 +144,8 @@ mod tests {
             assert_eq!(due(&plan, Some(&handled), None, now), None, "no clock brings it again: {now}");
         }
         assert_eq!(due(&plan, None, None, "2026-02-03T00:00:00Z"), None, "reckoned from the first write on");
+        let again = handled.clone().handled(&Trigger::Schedule(at("2026-01-04T03:00:00Z").into()), schedule);
+        assert_eq!(again, handled, "an earlier one takes nothing back");
     }
 
     #[test]

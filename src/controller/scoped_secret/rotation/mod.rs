@@ -23,7 +23,7 @@ use crate::rotation::machine::{self, Observed, Step};
 use crate::rotation::slot::Trigger;
 use crate::segmentation::authorize::{authorize, rotation::rotation as may_rotate};
 use crate::segmentation::seal::SealRecord;
-use crate::segmentation::verdict::{Grant, Verdict};
+use crate::segmentation::verdict::{Grant, Refusal, Verdict};
 use crate::segmentation::world::ObjectName;
 use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
@@ -80,6 +80,7 @@ struct Hand {
     described: Option<Description>,
     current: Option<Arc<Answer>>,
     stored_before: bool,
+    cleared: bool,
     /// How often it was projected: a manager may be a moment behind itself.
     projected: usize,
 }
@@ -153,7 +154,7 @@ impl Work<'_> {
                 memory.trigger = None;
                 let at = self.next_rotation(&seal, now);
                 return Ok(match refusal {
-                    Some(refusal) => End::Told(Wanted::no(ConditionType::Rotated, refusal.reason, refusal.message), at),
+                    Some(refusal) => refused(refusal, now),
                     None => {
                         let wanted = self.at_rest(&seal);
                         let rolled = memory
@@ -168,7 +169,7 @@ impl Work<'_> {
                 });
             };
             if let Some(refusal) = refusal {
-                return Ok(End::Told(Wanted::no(ConditionType::Rotated, refusal.reason, refusal.message), None));
+                return Ok(refused(refusal, now));
             }
             if let Some(wait) = waits(memory, &trigger, now) {
                 return Ok(wait);
@@ -220,7 +221,7 @@ impl Work<'_> {
         (seal.holding.claim == self.name.name && grant.keys.len() == 1).then_some((grant, seal))
     }
 
-    fn may_not_rotate(&self) -> Option<crate::segmentation::verdict::Refusal> {
+    fn may_not_rotate(&self) -> Option<Refusal> {
         let index = self.cx.index();
         may_rotate(index.world.claim(&self.name)?, &index.world, self.cx.now())
     }
@@ -288,6 +289,7 @@ impl Work<'_> {
             described: hand.described.as_ref(),
             fetched: hand.current.as_ref().map(|answer| answer.created),
             stored_before: hand.stored_before,
+            cleared: hand.cleared,
         })
     }
 
@@ -332,6 +334,12 @@ impl Work<'_> {
         let rotation = self.memory.rotation.as_ref().and_then(|memory| memory.wake);
         [overlap, rotation].into_iter().flatten().min()
     }
+}
+
+/// Others may go away, or be changed, unseen by this claim: it is looked at again in a minute.
+fn refused(refusal: Refusal, now: Timestamp) -> End {
+    let at = now.checked_add(SignedDuration::from_mins(1)).ok();
+    End::Told(Wanted::no(ConditionType::Rotated, refusal.reason, refusal.message), at)
 }
 
 /// One that failed, or waits, is left alone until its time; another one is not.

@@ -102,7 +102,13 @@ impl Work<'_> {
                 }
                 self.tell(Reason::Stored, "the new value is current in the manager, and about to be projected").await;
             }
-            Step::ClearPending(version) => manager.clear_pending(arn, version).await.map_err(failed)?,
+            Step::ClearPending(version) => {
+                // The rotation is done but for this label, which the next one takes along.
+                hand.cleared = true;
+                if let Err(error) = manager.clear_pending(arn, version).await {
+                    tracing::debug!(namespace = %self.name.namespace, name = %self.name.name, reason = error.reason(), "AWSPENDING stays on the current version");
+                }
+            }
             Step::Rotate => match manager.rotate(arn, token).await {
                 Ok(()) | Err(WriteError::RotationInProgress) => {}
                 Err(error) => return Err(failed(error)),
