@@ -8,6 +8,7 @@
 //!
 //! A [slot](slot) is rotated once, however often the operator is killed: the version that its token names is the proof.
 
+pub mod after;
 pub mod due;
 pub mod generate;
 pub mod machine;

@@ -33,6 +33,7 @@ pub struct Metrics {
     leader: Gauge,
     certificate_expiry: Gauge,
     next_expiry: Gauge,
+    grants_open: Gauge,
     webhook_configured: Gauge,
     violations: Family<ViolationLabels, Gauge>,
     guard_missing: Family<RuleLabel, Gauge>,
@@ -121,6 +122,7 @@ impl Metrics {
             leader: Gauge::default(),
             certificate_expiry: Gauge::default(),
             next_expiry: Gauge::default(),
+            grants_open: Gauge::default(),
             webhook_configured: Gauge::default(),
             violations: Family::default(),
             guard_missing: Family::default(),
@@ -149,7 +151,7 @@ impl Metrics {
         // The encoder adds _total to counters and _info to infos.
         r.register(
             "admission_breaches",
-            "Reviews that found a breach, by rule, reason and the mode that it was answered by",
+            "Breaches that a review found, or the scan where the API server keeps a rule alone, by rule, reason and the mode that they were answered by",
             self.breaches.clone(),
         );
         r.register(
@@ -186,6 +188,7 @@ impl Metrics {
             "1 for a rule of which a policy, a binding or the webhook configuration is gone or not as installed; set by the leader",
             self.guard_missing.clone(),
         );
+        r.register("grants_open", "SecretGrants that give access now; set by the leader", self.grants_open.clone());
         r.register(
             "withdrawals_paused",
             "Secrets that would be withdrawn and wait for somebody's word; set by the leader",
@@ -238,7 +241,7 @@ impl Metrics {
         self.admission.get_or_create(&AdmissionLabels { rule, allowed }).observe(took.as_secs_f64());
     }
 
-    /// A review found a breach: its reason, one of the registry, and the mode by which it was answered.
+    /// A review, or the scan, found a breach: its reason, one of the registry, and the mode by which it was answered.
     pub fn breached(&self, rule: &'static str, reason: &str, answer: &'static str) {
         self.breaches.get_or_create(&BreachLabels { rule, reason: reason.to_owned(), answer }).inc();
     }
@@ -284,6 +287,16 @@ impl Metrics {
         self.next_expiry.set(end.map_or(0, jiff::Timestamp::as_second));
     }
 
+    /// How many grants give access.
+    pub fn set_grants_open(&self, count: usize) {
+        self.grants_open.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// When the oldest of the projected current versions was created; 0: that is not known.
+    pub fn set_oldest_version(&self, created: Option<jiff::Timestamp>) {
+        self.oldest_version.set(created.map_or(0, jiff::Timestamp::as_second));
+    }
+
     /// A rotation was made, or failed for a reason of the registry.
     pub fn rotated(&self, strategy: Strategy, trigger: &'static str, outcome: &'static str) {
         let strategy = match strategy {
@@ -297,11 +310,6 @@ impl Metrics {
     pub fn set_rotations(&self, next: Option<jiff::Timestamp>, oldest: Option<jiff::Timestamp>) {
         self.next_rotation.set(next.map_or(0, jiff::Timestamp::as_second));
         self.oldest_rotation.set(oldest.map_or(0, jiff::Timestamp::as_second));
-    }
-
-    /// When the oldest of the projected current versions was created; 0: that is not known.
-    pub fn set_oldest_version(&self, created: Option<jiff::Timestamp>) {
-        self.oldest_version.set(created.map_or(0, jiff::Timestamp::as_second));
     }
 
     /// Whether the webhooks are configured in the API server.
@@ -330,6 +338,7 @@ impl Metrics {
         self.violations.clear();
         self.guard_missing.clear();
         self.withdrawals_paused.set(0);
+        self.grants_open.set(0);
         self.rollouts_stuck.set(0);
     }
 
@@ -397,6 +406,7 @@ mod tests {
         metrics.set_violations(&BTreeMap::from([(("Consumers".to_owned(), "ForeignConsumer".to_owned()), 3)]));
         metrics.set_guards_missing([("Consumers", true), ("Boundary", false)]);
         metrics.set_withdrawals_paused(12);
+        metrics.set_grants_open(3);
         metrics.set_oldest_version(jiff::Timestamp::from_second(9).ok());
         metrics.restarted();
         metrics.set_rollouts_stuck(2);
@@ -416,6 +426,7 @@ mod tests {
             r#"scoped_secrets_guard_missing{rule="Consumers"} 1"#,
             r#"scoped_secrets_guard_missing{rule="Boundary"} 0"#,
             "scoped_secrets_withdrawals_paused 12",
+            "scoped_secrets_grants_open 3",
             "scoped_secrets_oldest_version_timestamp_seconds 9",
             "scoped_secrets_restarts_total 1",
             "scoped_secrets_rollouts_stuck 2",

@@ -15,7 +15,9 @@ mod write;
 
 pub use withdraw::{is_paused, reconcile_orphan};
 
+use super::after;
 use super::context::{Context, Job, Memory};
+use super::grant;
 use super::guard;
 use super::index::{ClaimRecord, Index, SecretFacts, Withdrawal};
 use super::report as reports;
@@ -68,6 +70,7 @@ pub async fn reconcile(cx: &Context, name: &ObjectName) -> &'static str {
         cx.index_mut().triggers.forget(name);
         cx.queue.forget(&Job::Claim(name.clone()));
         guard::queue(cx, &name.namespace);
+        grant::look(cx, name);
         return SKIPPED;
     };
     let spec = record.spec.as_deref().and_then(|bytes| serde_json::from_slice::<ScopedSecretSpec>(bytes).ok());
@@ -98,6 +101,7 @@ pub async fn reconcile(cx: &Context, name: &ObjectName) -> &'static str {
     if work.record.deleting {
         work.part().await;
         guard::look(cx, &work.secret_name());
+        grant::look(cx, name);
         return SKIPPED;
     }
     work.recall();
@@ -112,8 +116,10 @@ pub async fn reconcile(cx: &Context, name: &ObjectName) -> &'static str {
         cx.memory().insert(name.clone(), work.memory.clone());
     }
     guard::look(cx, &work.secret_name());
+    grant::look(cx, name);
     work.report(&outcome).await;
     restart::look(cx, name, &work.secret_name(), &work.spec);
+    after::ask(cx, name, &work.secret_name(), &work.spec);
     outcome.reason().as_str()
 }
 
@@ -291,8 +297,11 @@ impl Work<'_> {
             (!may).then(|| Paused { count, report: releasing() })
         });
         let known = held.is_some_and(|held| held.claim == self.name.name);
-        let seal = secret.as_ref().and_then(|secret| secret.seal.as_deref().ok());
         let restarted = self.cx.restarts.over(&self.name);
+        let followed =
+            secret.as_ref().and_then(|secret| secret.seal.as_ref().ok()).map(|seal| seal.followed.as_deref());
+        let news = followed.is_some_and(|said| self.cx.after.news(&self.name, said).is_some());
+        let seal = secret.as_ref().and_then(|secret| secret.seal.as_deref().ok());
         plan::decide(&Observed {
             name: &self.name.name,
             uid: &self.record.uid,
@@ -321,6 +330,7 @@ impl Work<'_> {
             missing: (known || self.record.status.secret().is_some()) && self.read.is_none() && !self.memory.searched,
             mended: self.mended,
             restarted: restarted.as_deref(),
+            news,
         })
     }
 
@@ -371,10 +381,11 @@ impl Work<'_> {
             blocked: false,
             missing: false,
             mended: true,
+            restarted: None,
+            news: false,
             overlap_over: false,
             rotation_right: secret
                 .is_none_or(|s| s.seal.as_ref().is_ok_and(|seal| seal.rotation.as_deref() == rotated)),
-            restarted: None,
         };
         plan::is_unchanged(&observed, grant, versions)
     }

@@ -65,12 +65,14 @@ pub struct Observed<'a> {
     pub missing: bool,
     /// Whether its metadata was put right a moment ago.
     pub mended: bool,
+    /// The restart that is over, by its token.
+    pub restarted: Option<&'a str>,
+    /// Whether something was seen that the seal has to say: what a rotation comes after.
+    pub news: bool,
     /// Whether the Secret has the value before a rotation for longer than it is to.
     pub overlap_over: bool,
     /// Whether the seal says of the rotation what it is to say.
     pub rotation_right: bool,
-    /// The restart that is over, by its token.
-    pub restarted: Option<&'a str>,
 }
 
 /// How far the SegmentGuard is, without which nothing is fetched.
@@ -302,7 +304,7 @@ fn mend(o: &Observed<'_>, secret: &SecretFacts) -> Mend {
     let form_right = form_is_right(o, held);
     let may_seal =
         matches!(o.verdict, Verdict::Allowed(_)) && secret.seal_is_current && o.spec_digests.contains(&seal.spec);
-    let seal = (!form_right || is_restarted(o, seal)) && may_seal;
+    let seal = (!form_right || o.news || is_restarted(o, seal)) && may_seal;
     let owner_right = secret.owner.as_deref() == (!o.spec.retain()).then_some(o.uid);
     Mend { owner: !owner_right && (seal || held.retain == o.spec.retain()), seal }
 }

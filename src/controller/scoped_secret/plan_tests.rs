@@ -4,6 +4,7 @@ use super::*;
 use crate::controller::index::SecretFacts;
 use crate::segmentation::fixtures::now;
 use crate::segmentation::key::CanonicalKey;
+use crate::segmentation::restart::{Due, Restart};
 use crate::segmentation::seal::{Generation, SealKeys};
 use crate::segmentation::segment::Segment;
 use crate::segmentation::verdict::AuthorisedKey;
@@ -71,6 +72,7 @@ fn secret() -> SecretFacts {
         refresh_at: None,
         restart: None,
         rotation: None,
+        followed: None,
     };
     SecretFacts {
         uid: "uid-of-secret".into(),
@@ -134,9 +136,10 @@ impl Situation {
             blocked: false,
             missing: false,
             mended: false,
+            restarted: None,
+            news: false,
             overlap_over: false,
             rotation_right: true,
-            restarted: None,
         };
         (self.change)(&mut observed);
         look(&observed)
@@ -172,6 +175,16 @@ fn holding(change: impl FnOnce(&mut Holding)) -> Option<SecretFacts> {
         change(&mut held);
         seal.holding = held.into();
         facts.seal = Ok(seal.into());
+    })
+}
+
+/// With consumers that have to be restarted for v2.
+fn restarting() -> Option<SecretFacts> {
+    sealed(|facts| {
+        let Ok(seal) = &facts.seal else { return };
+        let due = Some(Due { token: "v2".into(), since: now().into() });
+        let restart = Some(Box::new(Restart { data: digests("data").current(), due }));
+        facts.seal = Ok(SealRecord { restart, ..(**seal).clone() }.into());
     })
 }
 
@@ -251,6 +264,18 @@ fn an_allowed_claim() {
         ),
         ("it holds other keys", "fetch", Situation { secret: holding(|h| h.versions = [].into()), ..at_rest() }),
         ("its deletionPolicy changed", "mend+seal", Situation { secret: holding(|h| h.retain = true), ..at_rest() }),
+        ("its consumers are being restarted", "Ready", Situation { secret: restarting(), ..at_rest() }),
+        (
+            "that is over",
+            "mend+seal",
+            Situation { secret: restarting(), change: |o| o.restarted = Some("v2"), ..at_rest() },
+        ),
+        (
+            "an earlier one is over",
+            "Ready",
+            Situation { secret: restarting(), change: |o| o.restarted = Some("v1"), ..at_rest() },
+        ),
+        ("its consumers have rolled out", "mend+seal", Situation { change: |o| o.news = true, ..at_rest() }),
         ("its consumers went", "mend+seal", Situation { secret: holding(|h| h.consumed = true), ..at_rest() }),
         (
             "its deletionPolicy changed, and its seal is of the key before",

@@ -45,10 +45,11 @@ pub struct Rotation {
 pub fn status(outcome: &Outcome, standing: Standing, old: &ScopedSecretStatus, now: Timestamp) -> ScopedSecretStatus {
     let has_secret = standing.secret.is_some();
     let mut conditions = conditions(outcome, &standing, old);
-    // After those that are always there, before those that are there only while true.
-    let place = conditions.iter().position(|c| c.kind > Unique).unwrap_or(conditions.len());
+    // After those that are always there, before those that are there only while true. A rotation says what its rollout does.
     let rotated = standing.rotation.as_ref().map(|rotation| rotation.condition.clone());
-    conditions.splice(place..place, rotated.or(standing.rollout.clone().filter(|_| has_secret)));
+    let rotated = rotated.or_else(|| standing.rollout.clone().filter(|_| has_secret));
+    let place = conditions.iter().position(|c| c.kind > Unique).unwrap_or(conditions.len());
+    conditions.splice(place..place, rotated);
     let time = |pick: fn(&Rotation) -> Option<Timestamp>| {
         standing.rotation.as_ref().and_then(pick).map(whole_second).map(Time)
     };
@@ -258,8 +259,8 @@ mod tests {
             changed: None,
             stale,
             outdated: false,
-            rotation: None,
             rollout: None,
+            rotation: None,
         };
         status(outcome, standing, &ScopedSecretStatus::default(), Timestamp::UNIX_EPOCH)
     }
@@ -328,8 +329,8 @@ mod tests {
             changed: None,
             stale: false,
             outdated: true,
-            rotation: None,
             rollout: None,
+            rotation: None,
         };
         let outage = Outcome::Failed(Failure::new(Reason::RemoteMissing, "no such key"));
         let now = status(&outage, standing, &ScopedSecretStatus::default(), Timestamp::UNIX_EPOCH);

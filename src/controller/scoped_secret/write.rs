@@ -102,6 +102,7 @@ impl Work<'_> {
             (held.retain, held.consumed) = (self.spec.retain(), !self.spec.consumers.is_empty());
             held.ends = self.ends();
             self.close_restart(&mut record);
+            self.follow(&mut record);
             let sealed = self.nonce().and_then(|nonce| self.keys.seal(&name, &record, nonce).ok());
             let sealed = sealed.ok_or_else(unsealable)?;
             secret.metadata.annotations.get_or_insert_default().insert(SEAL_ANNOTATION.into(), sealed);
@@ -173,8 +174,8 @@ impl Work<'_> {
         })?;
         let embedded = self.embedded(&projection, &prints.hard, standing.as_ref(), &versions).await?;
         let contents = draft::content_digests(&self.spec, &projection, &self.keys);
-        let (fingerprints, mut marks) = self.keys.sealed_prints(&prints.hard);
-        (marks.weak, marks.within) = (prints.weak.into(), embedded.remembered());
+        let (fingerprints, marks) = self.keys.sealed_prints(&prints.hard);
+        let marks = marks.beside(&prints.weak, &embedded.remembered());
         let holding = Holding {
             claim: self.name.name.clone(),
             held_since: draft::held_since(old_seal.as_deref().map(|seal| &*seal.holding), &versions, self.cx.now()),
@@ -188,7 +189,7 @@ impl Work<'_> {
             versions,
         };
         let restart = self.restart(&projection, &holding, old_seal.as_deref(), &contents);
-        let record = SealRecord {
+        let mut record = SealRecord {
             holding: Arc::new(holding),
             spec: self.spec_digests.current(),
             content: contents.current(),
@@ -196,7 +197,9 @@ impl Work<'_> {
             refresh_at: self.record.refresh_at.clone(),
             rotation: carried.rotated,
             restart: restart.map(Box::new),
+            followed: old_seal.as_ref().and_then(|old| old.followed.clone()),
         };
+        self.follow(&mut record);
         let same_content = old_seal.as_deref().is_some_and(|old| contents.contains(&old.content));
         let drifted = content == Content::Drifted;
         let before = self.reserve(grant, &prints.hard, &embedded, &record)?;
@@ -286,6 +289,15 @@ impl Work<'_> {
             held.versions.iter().all(KeyVersion::is_known) && token(held, None) != token(holding, None)
         };
         held.is_some_and(|held| another(held)) || revocation::has_withdrawn(&index, &name, holding.keys())
+    }
+
+    /// Notes in a seal what was seen of what its key is rotated after.
+    fn follow(&self, record: &mut SealRecord) {
+        let listed = self.spec.rotation.as_ref().is_some_and(|rotation| !rotation.after.is_empty());
+        if let Some(news) = self.cx.after.news(&self.name, record.followed.as_deref()) {
+            record.followed = Some(Box::new(news));
+        }
+        record.followed = record.followed.take().filter(|_| listed);
     }
 
     /// Notes in a seal that the restart is over, if it is.

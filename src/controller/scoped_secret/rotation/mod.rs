@@ -13,8 +13,9 @@ use super::write::Progress;
 use crate::api::Reason;
 use crate::api::condition::{ConditionType, Wanted};
 use crate::api::rotation::{After, Strategy};
-use crate::controller::context::Context;
-use crate::controller::{restart, schedule};
+use crate::controller::context::{Context, Job};
+use crate::controller::queue::Lane;
+use crate::controller::{grant, restart, schedule};
 use crate::provider::Answer;
 use crate::provider::write::Description;
 use crate::rotation::Plan;
@@ -25,6 +26,7 @@ use crate::segmentation::authorize::{authorize, rotation::rotation as may_rotate
 use crate::segmentation::seal::SealRecord;
 use crate::segmentation::verdict::{Grant, Refusal, Verdict};
 use crate::segmentation::world::ObjectName;
+use crate::telemetry::record::{Happening, What};
 use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
 
@@ -127,6 +129,11 @@ impl Work<'_> {
                 (Wanted::no(ConditionType::Rotated, Reason::Stored, text), Outcome::Failed(failure))
             }
             Err(failure) => {
+                let news = memory.told.as_ref().is_none_or(|told| told.reason != failure.reason);
+                if news && failure.reason != Reason::RotationWaits {
+                    let happening = Happening::of(What::RotationFailed).on("ScopedSecret", &self.name);
+                    self.cx.record(happening.reason(failure.reason));
+                }
                 memory.failures = before.saturating_add(1);
                 let wait = schedule::backoff(&self.record.uid, memory.failures, LONGEST_WAIT, true);
                 let at = SignedDuration::try_from(wait).ok().and_then(|wait| now.checked_add(wait).ok());
@@ -358,6 +365,8 @@ fn is_rollout(reason: Reason) -> bool {
 /// A rotation was made that somebody asked for; who did keeps what it came from until then.
 fn settled(cx: &Context, claim: &ObjectName, trigger: &Trigger) {
     cx.index_mut().triggers.done(claim, trigger);
+    grant::look(cx, claim);
+    cx.queue.add(Job::Claim(claim.clone()), Lane::Routine);
 }
 
 /// For messages.
