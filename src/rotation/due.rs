@@ -21,8 +21,11 @@ pub struct Asked<'a> {
     pub pending: &'a [Trigger],
 }
 
-/// So many slots back a rotation may have begun that was never finished.
-const BACK: usize = 16;
+/// So many slots back a rotation may have begun that was never finished: a month of the most frequent schedule.
+const BACK: usize = 5_000;
+
+/// Likewise, where it is not known up to when they are handled.
+const BACK_UNKNOWN: usize = 16;
 
 impl Asked<'_> {
     /// What the key is rotated for first.
@@ -69,10 +72,14 @@ impl Asked<'_> {
         let on_demand = handled.into_iter().chain(self.rotate_at.map(Into::into)).map(Trigger::OnDemand);
         let mut all: Vec<Trigger> = on_demand.chain(self.pending.iter().cloned()).collect();
         if let Some(schedule) = &self.plan.schedule {
+            let until = self.until(schedule);
             let mut at = now;
-            for _ in 0..BACK {
+            for _ in 0..until.map_or(BACK_UNKNOWN, |_| BACK) {
                 let Some(slot) = schedule.latest(at) else { break };
                 all.push(Trigger::Schedule(slot.into()));
+                if until.is_some_and(|until| Second::from(slot) <= until) {
+                    break;
+                }
                 let Ok(before) = slot.checked_sub(jiff::SignedDuration::from_secs(1)) else { break };
                 at = before;
             }
@@ -93,8 +100,11 @@ impl Rotated {
     pub fn handled(mut self, trigger: &Trigger, schedule: Option<&Schedule>) -> Self {
         match trigger {
             Trigger::Schedule(slot) => {
-                self.rule = schedule.map(|schedule| schedule.rule().into());
-                self.until = Some(*slot);
+                let rule = schedule.map(|schedule| schedule.rule());
+                // What is known of this schedule already is never taken back.
+                let until = self.until.filter(|_| self.rule.as_deref() == rule);
+                self.until = Some(until.map_or(*slot, |until| until.max(*slot)));
+                self.rule = rule.map(Into::into);
             }
             Trigger::OnDemand(value) => self.rotate_at = Some(value.clone()),
             // Whoever asked keeps what it came from.
@@ -141,6 +151,8 @@ mod tests {
             assert_eq!(due(&plan, Some(&handled), None, now), None, "no clock brings it again: {now}");
         }
         assert_eq!(due(&plan, None, None, "2026-02-03T00:00:00Z"), None, "reckoned from the first write on");
+        let again = handled.clone().handled(&Trigger::Schedule(at("2026-01-04T03:00:00Z").into()), schedule);
+        assert_eq!(again, handled, "an earlier one takes nothing back");
     }
 
     #[test]
@@ -190,6 +202,8 @@ mod tests {
         assert_eq!(next("2026-01-03T00:00:00Z"), at("2026-01-04T03:00:00Z"));
         assert_eq!(next("2026-01-04T03:00:00Z"), at("2026-01-04T03:00:00Z"), "until its jitter is over");
         assert_eq!(next("2026-01-04T05:00:00Z"), at("2026-01-11T03:00:00Z"));
-        assert_eq!(asked.earlier(at("2026-01-14T00:00:00Z")).len(), BACK);
+        assert_eq!(asked.earlier(at("2026-01-14T00:00:00Z")).len(), 3, "back to what is handled");
+        let unknown = Asked { sealed: None, ..asked };
+        assert_eq!(unknown.earlier(at("2026-01-14T00:00:00Z")).len(), BACK_UNKNOWN);
     }
 }

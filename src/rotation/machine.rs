@@ -40,6 +40,8 @@ pub struct Observed<'a> {
     pub fetched: Option<Option<Timestamp>>,
     /// The manager said that the token's version was made before.
     pub stored_before: bool,
+    /// AWSPENDING was taken off, or that was tried: what is left of it does no harm.
+    pub cleared: bool,
 }
 
 /// The next step.
@@ -86,7 +88,8 @@ pub enum Step {
 
 /// The next step.
 pub fn next(o: &Observed<'_>) -> Step {
-    if let Some(wait) = o.last.and_then(|last| floor(last, o.now)) {
+    // One whose version is in the Secret is only to be settled.
+    if let Some(wait) = o.last.filter(|_| o.held != o.token).and_then(|last| floor(last, o.now)) {
         return wait;
     }
     let Some(seen) = o.described else { return Step::Describe };
@@ -97,9 +100,7 @@ pub fn next(o: &Observed<'_>) -> Step {
     }
     if current == Some(o.token) {
         return match seen.version_at(PENDING) {
-            Some(pending) if pending == o.token && o.strategy == Strategy::Generate => {
-                Step::ClearPending(pending.to_owned())
-            }
+            Some(pending) if o.is_in_midst(seen) => Step::ClearPending(pending.to_owned()),
             _ if o.held == o.token => Step::Settled,
             _ => Step::Project,
         };
@@ -124,7 +125,8 @@ impl Observed<'_> {
     /// Whether the label of the version that was just made current is still to be taken off.
     fn is_in_midst(&self, seen: &Description) -> bool {
         let current = seen.version_at(CURRENT);
-        self.strategy == Strategy::Generate && current == Some(self.token) && seen.version_at(PENDING) == current
+        let labelled = current == Some(self.token) && seen.version_at(PENDING) == current;
+        self.strategy == Strategy::Generate && labelled && !self.cleared
     }
 }
 

@@ -47,6 +47,7 @@ fn observed<'a>(strategy: Strategy, seen: Option<&'a Description>) -> Observed<'
         described: seen,
         fetched: None,
         stored_before: false,
+        cleared: false,
     }
 }
 
@@ -89,6 +90,17 @@ fn each_state_of_the_manager_has_one_next_step() {
         ("what a manager leaves behind", Generate, LEFTOVER, as_is, "FetchCurrent"),
         ("promoted", Generate, MOVED, as_is, "ClearPending"),
         ("cleared", Generate, DONE, as_is, "Project"),
+        ("that could not be cleared", Generate, MOVED, |o, _| o.cleared = true, "Project"),
+        (
+            "projected a moment ago",
+            Generate,
+            DONE,
+            |o, _| {
+                o.held = "token";
+                o.last = Some(at(99));
+            },
+            "Settled",
+        ),
         ("projected", Generate, DONE, |o, _| o.held = "token", "Settled"),
         ("superseded", Generate, SUPERSEDED, as_is, "Project"),
         ("superseded, projected", Generate, SUPERSEDED, |o, _| o.held = "newer", "Settled"),
@@ -301,6 +313,7 @@ impl Operator {
             described: self.described.as_ref(),
             fetched: self.fetched,
             stored_before: self.stored_before,
+            cleared: false,
         });
         if killed == Some(false) {
             self.restart();

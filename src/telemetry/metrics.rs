@@ -219,7 +219,7 @@ impl Metrics {
         );
         r.register(
             "next_rotation_timestamp_seconds",
-            "When the next key is rotated by its schedule, in Unix time; 0: none is",
+            "When the next rotation is due, or tried again, in Unix time; 0: none is",
             self.next_rotation.clone(),
         );
         r.register(

@@ -67,6 +67,7 @@ pub async fn reconcile(cx: &Context, name: &ObjectName) -> &'static str {
     let Some(keys) = cx.keys() else { return SKIPPED };
     let Some(record) = cx.index().claims.get(name).cloned() else {
         cx.memory().remove(name);
+        cx.index_mut().triggers.forget(name);
         cx.queue.forget(&Job::Claim(name.clone()));
         guard::queue(cx, &name.namespace);
         grant::look(cx, name);

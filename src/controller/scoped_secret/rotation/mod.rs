@@ -13,8 +13,9 @@ use super::write::Progress;
 use crate::api::Reason;
 use crate::api::condition::{ConditionType, Wanted};
 use crate::api::rotation::{After, Strategy};
-use crate::controller::context::Context;
-use crate::controller::{restart, schedule};
+use crate::controller::context::{Context, Job};
+use crate::controller::queue::Lane;
+use crate::controller::{grant, restart, schedule};
 use crate::provider::Answer;
 use crate::provider::write::Description;
 use crate::rotation::Plan;
@@ -23,8 +24,9 @@ use crate::rotation::machine::{self, Observed, Step};
 use crate::rotation::slot::Trigger;
 use crate::segmentation::authorize::{authorize, rotation::rotation as may_rotate};
 use crate::segmentation::seal::SealRecord;
-use crate::segmentation::verdict::{Grant, Verdict};
+use crate::segmentation::verdict::{Grant, Refusal, Verdict};
 use crate::segmentation::world::ObjectName;
+use crate::telemetry::record::{Happening, What};
 use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
 
@@ -80,6 +82,7 @@ struct Hand {
     described: Option<Description>,
     current: Option<Arc<Answer>>,
     stored_before: bool,
+    cleared: bool,
     /// How often it was projected: a manager may be a moment behind itself.
     projected: usize,
 }
@@ -126,6 +129,11 @@ impl Work<'_> {
                 (Wanted::no(ConditionType::Rotated, Reason::Stored, text), Outcome::Failed(failure))
             }
             Err(failure) => {
+                let news = memory.told.as_ref().is_none_or(|told| told.reason != failure.reason);
+                if news && failure.reason != Reason::RotationWaits {
+                    let happening = Happening::of(What::RotationFailed).on("ScopedSecret", &self.name);
+                    self.cx.record(happening.reason(failure.reason));
+                }
                 memory.failures = before.saturating_add(1);
                 let wait = schedule::backoff(&self.record.uid, memory.failures, LONGEST_WAIT, true);
                 let at = SignedDuration::try_from(wait).ok().and_then(|wait| now.checked_add(wait).ok());
@@ -153,7 +161,7 @@ impl Work<'_> {
                 memory.trigger = None;
                 let at = self.next_rotation(&seal, now);
                 return Ok(match refusal {
-                    Some(refusal) => End::Told(Wanted::no(ConditionType::Rotated, refusal.reason, refusal.message), at),
+                    Some(refusal) => refused(refusal, now),
                     None => {
                         let wanted = self.at_rest(&seal);
                         let rolled = memory
@@ -168,7 +176,7 @@ impl Work<'_> {
                 });
             };
             if let Some(refusal) = refusal {
-                return Ok(End::Told(Wanted::no(ConditionType::Rotated, refusal.reason, refusal.message), None));
+                return Ok(refused(refusal, now));
             }
             if let Some(wait) = waits(memory, &trigger, now) {
                 return Ok(wait);
@@ -220,7 +228,7 @@ impl Work<'_> {
         (seal.holding.claim == self.name.name && grant.keys.len() == 1).then_some((grant, seal))
     }
 
-    fn may_not_rotate(&self) -> Option<crate::segmentation::verdict::Refusal> {
+    fn may_not_rotate(&self) -> Option<Refusal> {
         let index = self.cx.index();
         may_rotate(index.world.claim(&self.name)?, &index.world, self.cx.now())
     }
@@ -288,6 +296,7 @@ impl Work<'_> {
             described: hand.described.as_ref(),
             fetched: hand.current.as_ref().map(|answer| answer.created),
             stored_before: hand.stored_before,
+            cleared: hand.cleared,
         })
     }
 
@@ -334,6 +343,12 @@ impl Work<'_> {
     }
 }
 
+/// Others may go away, or be changed, unseen by this claim: it is looked at again in a minute.
+fn refused(refusal: Refusal, now: Timestamp) -> End {
+    let at = now.checked_add(SignedDuration::from_mins(1)).ok();
+    End::Told(Wanted::no(ConditionType::Rotated, refusal.reason, refusal.message), at)
+}
+
 /// One that failed, or waits, is left alone until its time; another one is not.
 fn waits(memory: &Memory, trigger: &Trigger, now: Timestamp) -> Option<End> {
     let at = memory.retry_at.filter(|at| *at > now && memory.trigger.as_ref() == Some(trigger))?;
@@ -350,6 +365,8 @@ fn is_rollout(reason: Reason) -> bool {
 /// A rotation was made that somebody asked for; who did keeps what it came from until then.
 fn settled(cx: &Context, claim: &ObjectName, trigger: &Trigger) {
     cx.index_mut().triggers.done(claim, trigger);
+    grant::look(cx, claim);
+    cx.queue.add(Job::Claim(claim.clone()), Lane::Routine);
 }
 
 /// For messages.

@@ -15,6 +15,8 @@ use crate::rotation::slot::Trigger;
 use crate::segmentation::key::CanonicalKey;
 use crate::segmentation::seal::SealRecord;
 use crate::segmentation::verdict::Grant;
+use crate::segmentation::world::KeyVersion;
+use crate::telemetry::record::{Happening, What};
 use kube::api::Api;
 use std::sync::Arc;
 
@@ -83,6 +85,13 @@ impl Work<'_> {
         }
         let failed = |error: WriteError| Failure::new(write_reason(&error), self.named(grant, &error));
         match step {
+            Step::Put | Step::Rotate => {
+                let begun = KeyVersion::undated(key.canonical.clone(), token.as_str());
+                self.cx.record(Happening::of(What::RotationBegun).on("ScopedSecret", &self.name).versions([&begun]));
+            }
+            _ => {}
+        }
+        match step {
             Step::Put => {
                 let Some(current) = hand.current.take() else { return Ok(()) };
                 let recipe = self.rotating.plan.as_ref().and_then(|plan| plan.recipe.as_ref());
@@ -102,7 +111,13 @@ impl Work<'_> {
                 }
                 self.tell(Reason::Stored, "the new value is current in the manager, and about to be projected").await;
             }
-            Step::ClearPending(version) => manager.clear_pending(arn, version).await.map_err(failed)?,
+            Step::ClearPending(version) => {
+                // The rotation is done but for this label, which the next one takes along.
+                hand.cleared = true;
+                if let Err(error) = manager.clear_pending(arn, version).await {
+                    tracing::debug!(namespace = %self.name.namespace, name = %self.name.name, reason = error.reason(), "AWSPENDING stays on the current version");
+                }
+            }
             Step::Rotate => match manager.rotate(arn, token).await {
                 Ok(()) | Err(WriteError::RotationInProgress) => {}
                 Err(error) => return Err(failed(error)),
@@ -169,7 +184,8 @@ impl Work<'_> {
         let token = trigger.token(&grant.keys[0].canonical);
         if matches!(progress, Progress::Done) && wanted.as_deref() == Some(token.as_str()) {
             self.cx.metrics.rotated(self.strategy(), trigger.kind(), "Rotated");
-            tracing::info!(namespace = %self.name.namespace, name = %self.name.name, trigger = trigger.kind(), version = %token, "a key was rotated");
+            let made = KeyVersion::undated(grant.keys[0].canonical.clone(), token.as_str());
+            self.cx.record(Happening::of(What::Rotated).on("ScopedSecret", &self.name).versions([&made]));
         }
         Ok(progress)
     }
