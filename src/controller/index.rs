@@ -2,11 +2,14 @@
 //!
 //! The watches write it; admission and reconcile read it. Each write says which claims it may have changed.
 
+use super::grant::Grants;
 use super::report::known::Known;
 use super::revocation;
 use super::scoped_secret::told::Told;
 use crate::api::policy::AcceptedViolations;
-use crate::api::{ACCEPT_VIOLATIONS_ANNOTATION, REFRESH_AT_ANNOTATION, Reason, SEAL_ANNOTATION, ScopedSecret};
+use crate::api::{
+    ACCEPT_VIOLATIONS_ANNOTATION, REFRESH_AT_ANNOTATION, ROTATE_AT_ANNOTATION, Reason, SEAL_ANNOTATION, ScopedSecret,
+};
 use crate::digest::sha256_hex;
 use crate::projection::carries_away;
 use crate::rotation::triggers::Triggers;
@@ -38,6 +41,8 @@ pub struct ClaimRecord {
     pub spec: Option<Box<[u8]>>,
     /// The annotation refresh-at.
     pub refresh_at: Option<Box<str>>,
+    /// The annotation rotate-at.
+    pub rotate_at: Option<Box<str>>,
     /// Whether it is being deleted.
     pub deleting: bool,
     /// What its status says.
@@ -120,6 +125,8 @@ pub struct Index {
     pub policies: BTreeMap<String, PolicyFacts>,
     /// KeyRevocations by name.
     pub revocations: BTreeMap<String, revocation::Known>,
+    /// SecretGrants, and what was made for them.
+    pub grants: Grants,
     /// SegmentationReports by name.
     pub reports: BTreeMap<String, Known>,
     /// ScopedSecrets. Boxed, like all that is kept of each: a table has up to two places for each entry.
@@ -170,6 +177,7 @@ impl Index {
                 resource_version: object.metadata.resource_version.clone().unwrap_or_default(),
                 spec: spec.map(Vec::into_boxed_slice),
                 refresh_at: annotation(&object.metadata, REFRESH_AT_ANNOTATION).map(remembered),
+                rotate_at: annotation(&object.metadata, ROTATE_AT_ANNOTATION).map(remembered),
                 deleting: object.metadata.deletion_timestamp.is_some(),
                 status: object.status.as_ref().map(Told::of).unwrap_or_default(),
             }),
@@ -189,6 +197,7 @@ impl Index {
                 resource_version: metadata.resource_version.clone().unwrap_or_default(),
                 spec: None,
                 refresh_at: None,
+                rotate_at: None,
                 deleting: metadata.deletion_timestamp.is_some(),
                 status,
             }),
@@ -691,7 +700,7 @@ pub fn annotation<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
 const REMEMBERED: usize = 64;
 
 /// An annotation that acts once whenever its value is new: any text, of which a long one is known by its digest.
-fn remembered(text: &str) -> Box<str> {
+pub fn remembered(text: &str) -> Box<str> {
     if text.len() <= REMEMBERED {
         return text.into();
     }

@@ -12,18 +12,19 @@ pub use retention::{Retention, Standing, retention};
 use super::fingerprint::Fingerprint;
 use super::key::{CanonicalKey, InvalidKey, Realm, RemoteKey};
 use super::pattern::{Binding, Place};
-use super::policy::{AllowEntry, BUILT_IN_TYPES, Policy};
+use super::policy::{AllowEntry, BUILT_IN_TYPES, DEFAULT_MAX_GRANT, Policy};
 use super::second::Second;
 use super::segment::Segment;
 use super::verdict::{AuthorisedKey, Grant, Refusal, Verdict};
 use super::world::{Claim, Holding, ObjectName, PolicyState, StoreState, VersionAsked, World};
 use crate::api::Reason;
-use crate::api::policy::{Action, ExceptedRule, Exclusivity, ModalRule, Mode, Within};
+use crate::api::policy::{Action, Approval, ExceptedRule, Exclusivity, ModalRule, Mode, Within};
 use jiff::Timestamp;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use within::{foreign_within, holds_foreign};
 
@@ -92,6 +93,10 @@ pub enum Governance {
         consumers: Mode,
         /// Likewise of rule Replication.
         replication: Mode,
+        /// The longest that a grant may last: the shortest of the policies.
+        max_grant: Duration,
+        /// Whether grants need an approval: if one of the policies says so.
+        approval: Approval,
     },
     /// It is in no segment.
     Ungoverned,
@@ -108,6 +113,8 @@ pub fn governance(namespace: &str, world: &World, now: Timestamp) -> Governance 
                 mode: scope.mode(),
                 consumers: strictest(ModalRule::Consumers).unwrap_or_default(),
                 replication: strictest(ModalRule::Replication).unwrap_or_default(),
+                max_grant: scope.policies.iter().map(|p| p.max_grant).min().unwrap_or(DEFAULT_MAX_GRANT),
+                approval: scope.policies.iter().map(|p| p.approval).max().unwrap_or_default(),
             }
         }
         Err(Unscoped::Refused(_)) => Governance::Ungoverned,

@@ -196,6 +196,7 @@ fn selects(state: &PolicyState, namespace: &str, labels: &BTreeMap<String, Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::segmentation::copies::Marks;
     use crate::segmentation::fingerprint::Fingerprint;
     use crate::segmentation::fixtures::*;
     use crate::segmentation::world::{Claim, VersionAsked};
@@ -276,11 +277,11 @@ mod tests {
             world.holds(claim(namespace, "orders").of(key), at(1));
             let secret = ObjectName::new(namespace, "orders");
             let mut held = (**world.holding(&secret).unwrap()).clone();
-            let print = [Fingerprint([7; 16])].into();
+            let print = [Fingerprint([7; 16])];
             if namespace == "payments-prod" {
-                held.fingerprints = print
+                held.fingerprints = print.into();
             } else {
-                held.marks.within = print
+                held.marks = Marks::default().beside(&[], &print);
             }
             world.put_holding(secret, held.into());
         }

@@ -5,7 +5,7 @@ use super::key::{CanonicalKey, RemoteKey};
 use super::pattern::{InvalidPattern, KeyPattern};
 use super::segment::Segment;
 use crate::api::NAMESPACE_NAME_LABEL;
-use crate::api::duration::{self, NotADuration};
+use crate::api::duration::{self, NotADuration, humanize};
 use crate::api::policy::*;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +23,9 @@ pub const BUILT_IN_TYPES: [&str; 5] = [
 
 /// Properties that may be alike everywhere unless the policy says otherwise: they are not secrets.
 pub const DEFAULT_IGNORE: [&str; 5] = ["username", "host", "port", "dbname", "engine"];
+
+/// The longest that a grant may last unless the policy says otherwise.
+pub const DEFAULT_MAX_GRANT: Duration = Duration::from_secs(8 * 3600);
 
 /// The longest that an exception may last from when it is looked at.
 pub const EXCEPTION_LIMIT: SignedDuration = SignedDuration::from_hours(90 * 24);
@@ -55,6 +58,10 @@ pub struct Policy {
     pub target_types: BTreeSet<String>,
     /// Whether Retain is allowed.
     pub allow_retain: bool,
+    /// The longest that a grant may last.
+    pub max_grant: Duration,
+    /// Whether another user must approve each.
+    pub approval: Approval,
     /// Of which other operators objects are held to these rules.
     pub governs: BTreeSet<Governs>,
     /// Who may have powers over Secrets across the cluster.
@@ -103,6 +110,8 @@ pub enum InvalidPolicy {
     MaxAge(NotADuration),
     #[error("{place}: {why}")]
     Subject { place: &'static str, why: InvalidAccount },
+    #[error("rules.grants.maxTTL: {0}")]
+    MaxTtl(NotADuration),
 }
 
 impl Policy {
@@ -135,6 +144,9 @@ impl Policy {
         let max_age = rules.max_age.map(|text| Ok(MaxAge { age: duration::parse(&text)?, text }));
         let max_age = max_age.transpose().map_err(InvalidPolicy::MaxAge)?;
         let unique = rules.unique_values.unwrap_or_default();
+        let grants = rules.grants.unwrap_or_default();
+        let max_grant =
+            grants.max_ttl.as_deref().map_or(Ok(DEFAULT_MAX_GRANT), duration::parse).map_err(InvalidPolicy::MaxTtl)?;
         Ok(Self {
             name: name.to_owned(),
             segment_labels,
@@ -151,6 +163,8 @@ impl Policy {
             max_age,
             target_types: rules.target_types.into_iter().collect(),
             allow_retain: rules.allow_retain.unwrap_or(false),
+            max_grant,
+            approval: grants.approval.unwrap_or_default(),
             governs: rules.governs.into_iter().collect(),
             readers,
             exceptions: spec.exceptions.clone(),
@@ -185,6 +199,7 @@ impl Policy {
             report_only: self.report_only.iter().copied().collect(),
             readers: self.readers.iter().filter_map(Subject::declaration).collect(),
             governs: self.governs.iter().copied().collect(),
+            grants: Some(GrantLimits { max_ttl: humanize(self.max_grant), approval: self.approval }),
         }
     }
 

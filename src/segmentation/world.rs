@@ -350,10 +350,10 @@ impl World {
                 self.repeated.insert(*fingerprint);
             }
         }
-        for weak in &holding.marks.weak {
+        for weak in holding.marks.weak() {
             self.holdings_by_weak.entry(*weak).or_default().insert(secret.clone());
         }
-        for within in &holding.marks.within {
+        for within in holding.marks.within() {
             self.holdings_by_within.entry(*within).or_default().insert(secret.clone());
         }
         if !holding.marks.each.is_empty() {
@@ -374,10 +374,10 @@ impl World {
                 self.contested.remove(key);
             }
         }
-        for weak in &old.marks.weak {
+        for weak in old.marks.weak() {
             forget_holder(&mut self.holdings_by_weak, weak, secret);
         }
-        for within in &old.marks.within {
+        for within in old.marks.within() {
             forget_holder(&mut self.holdings_by_within, within, secret);
         }
         for (i, fingerprint) in old.fingerprints.iter().enumerate() {

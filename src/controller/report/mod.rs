@@ -12,6 +12,7 @@
 mod found;
 pub mod guards;
 pub mod known;
+mod news;
 pub mod plan;
 mod tally;
 
@@ -331,6 +332,7 @@ async fn write(cx: &Context, name: &str, report: &Known, status: &SegmentationRe
         Ok(written) => {
             observe(cx, &written, View::Newest);
             tell(cx, name, report, status).await;
+            news::tell(cx, &report.status, status).await;
         }
         // Somebody annotated it, or it is gone: the event is on the way.
         Err(kube::Error::Api(status)) if [404, 409].contains(&status.code) => {}
