@@ -11,7 +11,7 @@
 //! bindings can lift them, which RBAC alone can refuse.
 
 use crate::api::policy::Mode;
-use crate::api::segment_guard::lowered_label;
+use crate::api::segment_guard::{SEGMENT_GUARD, lowered_label};
 use crate::api::{GROUP, MODE_LABEL, Reason};
 use serde_json::{Value, json};
 
@@ -43,6 +43,8 @@ pub enum Parameter {
     /// The SegmentGuard of the request's namespace; without one all is allowed. Its labels say how a breach is answered: the
     /// rule follows the mode.
     SegmentGuard,
+    /// The same, and without one all is refused. The rule follows no mode.
+    OwnSegmentGuard,
 }
 
 /// One thing that must hold.
@@ -116,7 +118,7 @@ impl Guard {
         let kind = match self.parameter {
             Parameter::Nothing => None,
             Parameter::Each(kind) => Some(kind),
-            Parameter::SegmentGuard => Some("SegmentGuard"),
+            Parameter::SegmentGuard | Parameter::OwnSegmentGuard => Some("SegmentGuard"),
         };
         if let Some(kind) = kind {
             spec["paramKind"] = json!({"apiVersion": format!("{GROUP}/v1alpha1"), "kind": kind});
@@ -142,6 +144,7 @@ impl Guard {
             Parameter::Nothing => vec![self.binding(&self.name(), &["Deny"], None)],
             Parameter::Each(_) => vec![self.binding(&self.name(), &["Deny"], Some(json!({})))],
             Parameter::SegmentGuard => self.bindings_by_mode(),
+            Parameter::OwnSegmentGuard => vec![self.binding_by_name(SEGMENT_GUARD)],
         }
     }
 
@@ -170,6 +173,13 @@ impl Guard {
             self.binding(&format!("{}-{suffix}.{GROUP}", self.slug()), actions, Some(selector))
         })
         .collect()
+    }
+
+    /// What must be known is known by name, and without it nothing passes.
+    fn binding_by_name(&self, parameter: &str) -> Value {
+        let mut binding = self.binding(&self.name(), &["Deny"], None);
+        binding["spec"]["paramRef"] = json!({"name": parameter, "parameterNotFoundAction": "Deny"});
+        binding
     }
 
     fn binding(&self, name: &str, actions: &[&str], parameters: Option<Value>) -> Value {

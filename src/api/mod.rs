@@ -10,6 +10,7 @@ pub mod reason;
 pub mod rotation;
 mod schema;
 pub mod scoped_secret;
+pub mod secret_grant;
 pub mod segment_guard;
 pub mod segmentation_report;
 pub mod store;
@@ -19,6 +20,7 @@ pub use policy::{SegmentationPolicy, SegmentationPolicySpec, SegmentationPolicyS
 pub use reason::Reason;
 pub use rotation::Rotation;
 pub use scoped_secret::{ScopedSecret, ScopedSecretSpec, ScopedSecretStatus};
+pub use secret_grant::{SecretGrant, SecretGrantSpec, SecretGrantStatus};
 pub use segment_guard::{SegmentGuard, SegmentGuardSpec};
 pub use segmentation_report::{SegmentationReport, SegmentationReportSpec, SegmentationReportStatus};
 pub use store::{ScopedSecretStore, ScopedSecretStoreSpec, ScopedSecretStoreStatus};
@@ -42,6 +44,16 @@ pub const REFRESH_AT_ANNOTATION: &str = "scopedsecrets.io/refresh-at";
 pub const ROTATE_AT_ANNOTATION: &str = "scopedsecrets.io/rotate-at";
 /// On a policy: how many violations a change may cause. On a report: how many withdrawals that wait may go on.
 pub const ACCEPT_VIOLATIONS_ANNOTATION: &str = "scopedsecrets.io/accept-violations";
+/// On the Role of a grant: the grant's name.
+pub const GRANT_ANNOTATION: &str = "scopedsecrets.io/grant";
+/// On the Role of a grant: the grant's uid.
+pub const GRANT_UID_ANNOTATION: &str = "scopedsecrets.io/grant-uid";
+/// On the Role of a grant: since when the grant's time runs.
+pub const GRANTED_ANNOTATION: &str = "scopedsecrets.io/granted";
+/// On the Role of a grant: who may read, for what is told when it ends.
+pub const GRANTED_TO_ANNOTATION: &str = "scopedsecrets.io/granted-to";
+/// On the Role of a grant with rotateAfter: the value is owed a rotation once the access has ended.
+pub const ROTATE_AFTER_ANNOTATION: &str = "scopedsecrets.io/rotate-after";
 /// On a workload's pod template: which content of its Secrets its pods were last restarted for.
 pub const RESTARTED_FOR_ANNOTATION: &str = "scopedsecrets.io/restarted-for";
 /// On a SegmentGuard: how a breach is answered in its namespace.
@@ -60,6 +72,7 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         SegmentGuard::crd(),
         SegmentationReport::crd(),
         KeyRevocation::crd(),
+        SecretGrant::crd(),
     ]
     .map(schema::finish)
     .into()

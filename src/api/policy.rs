@@ -249,6 +249,9 @@ pub struct Rules {
     /// Whether deletionPolicy Retain is allowed. Default: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow_retain: Option<bool>,
+    /// Time-bound access by SecretGrants. Default: at most 8h, without approval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grants: Option<GrantRules>,
     /// Objects of other operators that are held to the same rules (rule OtherOperators): which keys they may name. Several
     /// policies over one namespace: the union. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -258,6 +261,52 @@ pub struct Rules {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["kind", "name"]))]
     pub readers: Vec<SubjectRef>,
+}
+
+/// What SecretGrants may give.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GrantRules {
+    /// The longest that a grant may last: `30m`, `8h` or whole days `1d`. Several policies over one namespace: the shortest.
+    /// Default: 8h.
+    #[serde(default, rename = "maxTTL", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32), extend("x-kubernetes-validations" = super::duration::validations("maxTTL", None, 365)))]
+    pub max_ttl: Option<String>,
+    /// Whether another user with the verb approve must approve each grant. Default: None.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Approval>,
+}
+
+/// Whether another user must approve a grant; the order is from lax to strict. Default: None.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum Approval {
+    /// Whoever has the verb grant gives access alone.
+    #[default]
+    None,
+    /// Another user with the verb approve sets approvedBy.
+    Required,
+}
+
+impl Approval {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "None",
+            Self::Required => "Required",
+        }
+    }
+}
+
+/// What grants may give, defaults filled in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GrantLimits {
+    /// The longest that a grant may last.
+    #[serde(rename = "maxTTL")]
+    #[schemars(length(max = 32))]
+    pub max_ttl: String,
+    /// Whether another user with the verb approve must approve each grant.
+    pub approval: Approval,
 }
 
 /// Objects of other operators that a policy holds to its rules.
@@ -446,6 +495,36 @@ pub struct EffectivePolicy {
     pub target_types: Vec<String>,
     /// Whether deletionPolicy Retain is allowed.
     pub allow_retain: bool,
+    /// What each allow entry lets be done with its keys, in their order.
+    #[serde(default)]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
+    pub actions: Vec<EffectiveActions>,
+    /// Rules that are only reported.
+    #[serde(default)]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "set"))]
+    pub report_only: Vec<ModalRule>,
+    /// Who may have powers over Secrets across the cluster.
+    #[serde(default)]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
+    pub readers: Vec<SubjectRef>,
+    /// Of which other operators objects are held to the rules.
+    #[serde(default)]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "set"))]
+    pub governs: Vec<Governs>,
+    /// What SecretGrants may give.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grants: Option<GrantLimits>,
+}
+
+/// What an allow entry lets be done, defaults filled in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EffectiveActions {
+    /// The store.
+    #[schemars(length(max = 253))]
+    pub store: String,
+    /// What may be done with its keys.
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "set"))]
+    pub actions: Vec<Action>,
 }
 
 fn effective_types_schema(_: &mut SchemaGenerator) -> Schema {

@@ -14,7 +14,7 @@ pub fn finish(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
         root.required = Some(vec!["spec".into()]);
         if let Some(status) = root.properties.as_mut().and_then(|p| p.get_mut("status")) {
             status.default = Some(JSON(json!({"observedGeneration": -1})));
-            let decides = crd.spec.names.kind == "KeyRevocation";
+            let decides = ["KeyRevocation", "SecretGrant"].contains(&crd.spec.names.kind.as_str());
             let text = if decides { "only it writes" } else { "It reports; nothing is decided from it" };
             let observed = if decides { "What the operator observed, and" } else { "What the operator observed." };
             status.description = Some(format!("{observed} {text}."));

@@ -8,6 +8,7 @@
 //! ([`lowered_label`]): it takes the guard out of that rule's bindings for the mode, and into the one for the lower mode. So the
 //! mode's label alone always says how every other rule is answered, and a guard without more is complete.
 
+use super::policy::GrantLimits;
 use kube::CustomResource;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,9 @@ pub struct SegmentGuardSpec {
     #[serde(default)]
     #[schemars(schema_with = "targets_schema")]
     pub targets: BTreeMap<String, Vec<String>>,
+    /// What SecretGrants may give here, by the policies over the namespace; absent: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grants: Option<GrantLimits>,
 }
 
 fn targets_schema(_: &mut SchemaGenerator) -> Schema {

@@ -9,12 +9,12 @@ use super::report;
 use super::revocation;
 use super::scoped_secret::told::Told;
 use super::seen_claim::SeenClaim;
-use super::{foreign, guard};
-use super::{keys, providers::declared_realm, watch_rbac};
+use super::{foreign, grant, guard};
+use super::{keys, providers::declared_realm, watch_grants, watch_rbac};
 use crate::api::segment_guard::SEGMENT_GUARD;
 use crate::api::{
-    KeyRevocation, MANAGED_BY, MANAGED_BY_LABEL, ScopedSecret, ScopedSecretStore, SegmentGuard, SegmentGuardSpec,
-    SegmentationPolicy, SegmentationReport,
+    KeyRevocation, MANAGED_BY, MANAGED_BY_LABEL, ScopedSecret, ScopedSecretStore, SecretGrant, SegmentGuard,
+    SegmentGuardSpec, SegmentationPolicy, SegmentationReport,
 };
 use crate::segmentation::policy::Policy;
 use crate::segmentation::world::ObjectName;
@@ -35,7 +35,7 @@ use tokio::sync::watch;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Synced(BTreeSet<&'static str>);
 
-const WATCHES: [&str; 13] = [
+const WATCHES: [&str; 16] = [
     "revocations",
     "policies",
     "stores",
@@ -44,6 +44,9 @@ const WATCHES: [&str; 13] = [
     "claims",
     "guards",
     "reports",
+    "grants",
+    "grants' roles",
+    "grants' bindings",
     "own",
     "roles",
     "clusterroles",
@@ -75,6 +78,9 @@ pub async fn run(cx: Arc<Context>, synced: watch::Sender<Synced>) {
         guards(&cx, done("guards")),
         reports(&cx, done("reports")),
         revocations(&cx, done("revocations")),
+        watch_grants::grants(&cx, objects::<SecretGrant>(&cx), done("grants")),
+        watch_grants::roles(&cx, done("grants' roles")),
+        watch_grants::bindings(&cx, done("grants' bindings")),
         own_secrets(&cx, done("own")),
         watch_rbac::roles::<Role>(&cx, "Role", false, done("roles")),
         watch_rbac::roles::<ClusterRole>(&cx, "ClusterRole", true, done("clusterroles")),
@@ -228,9 +234,11 @@ fn observe_policy(cx: &Context, object: &DynamicObject, view: View) -> bool {
         accepted,
         resource_version,
     };
+    // Counting what it withdraws takes a while: others read meanwhile, and only this watch writes policies.
+    let serves = cx.index().acceptance_serves(&name, &compiled, &facts, cx.now());
     let mut index = cx.index_mut();
     let before = (index.world.policies.get(&name).cloned(), index.policies.get(&name).map(|f| f.accept.clone()));
-    index.observe_policy(&name, compiled, facts, cx.now());
+    index.put_policy(&name, compiled, facts, serves);
     let after = (index.world.policies.get(&name).cloned(), index.policies.get(&name).map(|f| f.accept.clone()));
     drop(index);
     cx.queue.add(Job::Policy(name), Lane::Urgent);
@@ -268,6 +276,7 @@ pub(super) fn judge_all(cx: &Context) {
     cx.requeue_claims(|_| true, Lane::Urgent);
     requeue_orphans(cx, |_| true);
     guard::queue_all(cx);
+    grant::queue_all(cx);
     cx.publish_governed();
 }
 
@@ -410,11 +419,9 @@ async fn claims(cx: &Context, synced: impl Fn()) {
 fn observe_claim(cx: &Context, object: SeenClaim, view: View) {
     let SeenClaim { metadata, spec, status } = object;
     let Some(name) = object_name(&metadata) else { return };
-    let before = cx
-        .index()
-        .claims
-        .get(&name)
-        .map(|r| (r.uid.clone(), r.generation, r.refresh_at.clone(), r.deleting, r.status.clone()));
+    let before = cx.index().claims.get(&name).map(|r| {
+        (r.uid.clone(), r.generation, (r.refresh_at.clone(), r.rotate_at.clone()), r.deleting, r.status.clone())
+    });
     let revision = metadata.resource_version.as_deref().unwrap_or_default();
     let mut index = cx.index_mut();
     let same_uid = before.as_ref().is_some_and(|(uid, ..)| Some(&**uid) == metadata.uid.as_deref());
@@ -432,10 +439,9 @@ fn observe_claim(cx: &Context, object: SeenClaim, view: View) {
         Some(spec) => index.put_claim(&ScopedSecret { metadata, spec, status }),
         None => index.put_broken_claim(&metadata, status.as_ref().map(Told::of).unwrap_or_default()),
     }
-    let after = index
-        .claims
-        .get(&name)
-        .map(|r| (r.uid.clone(), r.generation, r.refresh_at.clone(), r.deleting, r.status.clone()));
+    let after = index.claims.get(&name).map(|r| {
+        (r.uid.clone(), r.generation, (r.refresh_at.clone(), r.rotate_at.clone()), r.deleting, r.status.clone())
+    });
     drop(index);
     let edited = before.as_ref().map(|b| b.1) != after.as_ref().map(|a| a.1);
     if before != after {

@@ -5,7 +5,7 @@ use super::key::{CanonicalKey, RemoteKey};
 use super::pattern::{InvalidPattern, KeyPattern};
 use super::segment::Segment;
 use crate::api::NAMESPACE_NAME_LABEL;
-use crate::api::duration::{self, NotADuration};
+use crate::api::duration::{self, NotADuration, humanize};
 use crate::api::policy::*;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +23,9 @@ pub const BUILT_IN_TYPES: [&str; 5] = [
 
 /// Properties that may be alike everywhere unless the policy says otherwise: they are not secrets.
 pub const DEFAULT_IGNORE: [&str; 5] = ["username", "host", "port", "dbname", "engine"];
+
+/// The longest that a grant may last unless the policy says otherwise.
+pub const DEFAULT_MAX_GRANT: Duration = Duration::from_secs(8 * 3600);
 
 /// The longest that an exception may last from when it is looked at.
 pub const EXCEPTION_LIMIT: SignedDuration = SignedDuration::from_hours(90 * 24);
@@ -55,6 +58,10 @@ pub struct Policy {
     pub target_types: BTreeSet<String>,
     /// Whether Retain is allowed.
     pub allow_retain: bool,
+    /// The longest that a grant may last.
+    pub max_grant: Duration,
+    /// Whether another user must approve each.
+    pub approval: Approval,
     /// Of which other operators objects are held to these rules.
     pub governs: BTreeSet<Governs>,
     /// Who may have powers over Secrets across the cluster.
@@ -103,6 +110,8 @@ pub enum InvalidPolicy {
     MaxAge(NotADuration),
     #[error("{place}: {why}")]
     Subject { place: &'static str, why: InvalidAccount },
+    #[error("rules.grants.maxTTL: {0}")]
+    MaxTtl(NotADuration),
 }
 
 impl Policy {
@@ -135,6 +144,9 @@ impl Policy {
         let max_age = rules.max_age.map(|text| Ok(MaxAge { age: duration::parse(&text)?, text }));
         let max_age = max_age.transpose().map_err(InvalidPolicy::MaxAge)?;
         let unique = rules.unique_values.unwrap_or_default();
+        let grants = rules.grants.unwrap_or_default();
+        let max_grant =
+            grants.max_ttl.as_deref().map_or(Ok(DEFAULT_MAX_GRANT), duration::parse).map_err(InvalidPolicy::MaxTtl)?;
         Ok(Self {
             name: name.to_owned(),
             segment_labels,
@@ -151,6 +163,8 @@ impl Policy {
             max_age,
             target_types: rules.target_types.into_iter().collect(),
             allow_retain: rules.allow_retain.unwrap_or(false),
+            max_grant,
+            approval: grants.approval.unwrap_or_default(),
             governs: rules.governs.into_iter().collect(),
             readers,
             exceptions: spec.exceptions.clone(),
@@ -174,12 +188,78 @@ impl Policy {
                 .chain(self.target_types.iter().cloned())
                 .collect(),
             allow_retain: self.allow_retain,
+            actions: self
+                .allow
+                .iter()
+                .map(|entry| EffectiveActions {
+                    store: entry.store.clone(),
+                    actions: entry.actions.iter().copied().collect(),
+                })
+                .collect(),
+            report_only: self.report_only.iter().copied().collect(),
+            readers: self.readers.iter().filter_map(Subject::declaration).collect(),
+            governs: self.governs.iter().copied().collect(),
+            grants: Some(GrantLimits { max_ttl: humanize(self.max_grant), approval: self.approval }),
         }
     }
 
     /// Whether its selector picks a namespace. An absent selector picks all.
     pub fn selects(&self, namespace: &str, labels: &BTreeMap<String, String>) -> bool {
         selects(&self.selector, namespace, labels)
+    }
+
+    /// Whether what stands is judged alike under another policy in its place. How a violation is answered, who reads, and what is
+    /// held to the rules beyond our own kinds, takes no Secret away.
+    pub fn judges_as(&self, other: &Self) -> bool {
+        self.selects_as(other)
+            && self.allow == other.allow
+            && self.unique_within == other.unique_within
+            && self.require_consumers == other.require_consumers
+            && self.target_types == other.target_types
+            && self.allow_retain == other.allow_retain
+            && self.shares_as(other)
+    }
+
+    /// Whether as many may share one key, and one value.
+    fn shares_as(&self, other: &Self) -> bool {
+        // A value inside another Secret is a copy, too.
+        let rules = [ExceptedRule::ExclusiveKeys, ExceptedRule::UniqueValues, ExceptedRule::Copies];
+        let lift = |e: &&Exception| rules.contains(&e.rule);
+        self.exclusive_keys == other.exclusive_keys
+            && self.exceptions.iter().filter(lift).eq(other.exceptions.iter().filter(lift))
+    }
+
+    /// The allow entries that another policy has not: what may be lost where that one stands in its place.
+    pub fn allowed_beyond(&self, other: &Self) -> Vec<AllowEntry> {
+        if self.allow == other.allow {
+            return Vec::new();
+        }
+        let known: BTreeMap<(&str, String), BTreeSet<Action>> = other
+            .allow
+            .iter()
+            .flat_map(|entry| entry.patterns.iter().map(move |p| ((&*entry.store, p.to_string()), &entry.actions)))
+            .fold(BTreeMap::new(), |mut all, (key, actions)| {
+                all.entry(key).or_insert_with(BTreeSet::new).extend(actions.iter().copied());
+                all
+            });
+        let beyond = |entry: &AllowEntry| {
+            let had = |p: &&KeyPattern| {
+                known.get(&(&*entry.store, p.to_string())).is_some_and(|had| entry.actions.is_subset(had))
+            };
+            let patterns: Vec<KeyPattern> = entry.patterns.iter().filter(|p| !had(p)).cloned().collect();
+            (!patterns.is_empty()).then(|| AllowEntry { patterns, ..entry.clone() })
+        };
+        self.allow.iter().filter_map(beyond).collect()
+    }
+
+    /// Whether it picks the same namespaces as another, and puts them in the same segments.
+    pub fn selects_as(&self, other: &Self) -> bool {
+        self.selector == other.selector && self.segment_labels == other.segment_labels
+    }
+
+    /// Whether it governs a namespace: it picks it, and finds its segment.
+    pub fn governs_namespace(&self, namespace: &str, labels: &BTreeMap<String, String>) -> bool {
+        self.selects(namespace, labels) && self.segment(labels).is_ok()
     }
 
     /// The segment of a namespace with these labels, or the label that is missing or empty.

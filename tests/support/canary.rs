@@ -44,7 +44,7 @@ pub fn scan(cluster: &Cluster, operator: &Operator, canaries: &[&str]) {
     look("/metrics", &operator.probe("/metrics").expect("it serves metrics"));
 }
 
-const PLACES: [&str; 8] = [
+const PLACES: [&str; 9] = [
     "/api/v1/events",
     "/apis/events.k8s.io/v1/events",
     "/apis/scopedsecrets.io/v1alpha1/scopedsecrets",
@@ -53,6 +53,7 @@ const PLACES: [&str; 8] = [
     "/apis/scopedsecrets.io/v1alpha1/segmentationreports",
     "/apis/scopedsecrets.io/v1alpha1/segmentguards",
     "/apis/scopedsecrets.io/v1alpha1/keyrevocations",
+    "/apis/scopedsecrets.io/v1alpha1/secretgrants",
 ];
 
 /// The lines of a log in which these canaries were not looked for yet: a cluster that serves many stories has long logs.

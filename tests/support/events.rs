@@ -10,12 +10,17 @@ use super::wait::eventually;
 
 /// How often each reason was told about a ScopedSecret.
 pub fn told(cluster: &Cluster, namespace: &str, name: &str) -> BTreeMap<String, u64> {
+    told_of(cluster, namespace, "ScopedSecret", name)
+}
+
+/// How often each reason was told about an object.
+pub fn told_of(cluster: &Cluster, namespace: &str, kind: &str, name: &str) -> BTreeMap<String, u64> {
     let out = cluster.kubectl(&["get", "events.events.k8s.io", "-n", namespace, "-o", "json"]);
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     let list: Value = serde_json::from_slice(&out.stdout).expect("kubectl prints JSON");
     let mut counts = BTreeMap::new();
     for event in list["items"].as_array().into_iter().flatten() {
-        if event["regarding"]["kind"] == "ScopedSecret" && event["regarding"]["name"] == name {
+        if event["regarding"]["kind"] == kind && event["regarding"]["name"] == name {
             let reason = event["reason"].as_str().unwrap_or_default().to_owned();
             *counts.entry(reason).or_default() += event["series"]["count"].as_u64().unwrap_or(1);
         }

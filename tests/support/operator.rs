@@ -91,6 +91,7 @@ pub fn install(cluster: &Cluster) {
         "crd/segmentguards.scopedsecrets.io",
         "crd/segmentationreports.scopedsecrets.io",
         "crd/keyrevocations.scopedsecrets.io",
+        "crd/secretgrants.scopedsecrets.io",
     ];
     for crd in crds {
         let ready = cluster.kubectl(&["wait", "--for=condition=Established", "--timeout=20s", crd]);

@@ -7,6 +7,7 @@
 //! - its deletion, one by one or by collection;
 //! - the creation or change of any other Secret so that it looks managed: a forged or moved seal is worthless to the operator
 //!   anyway, but nobody should have to find out;
+//! - the same of Roles and RoleBindings: those of grants have our label and a SecretGrant or ScopedSecret as controller;
 //! - the status of our kinds, and the kinds that only the operator writes.
 //!
 //! What passes: a write that changes none of that (a migration of storage or a rotation of the encryption key rewrites every
@@ -54,7 +55,7 @@ pub(super) fn managed(object: &str) -> String {
   || {object}.metadata.?annotations[?'{SEAL_ANNOTATION}'].hasValue()
   || {})",
         labelled(object),
-        controlled_by(object, &["ScopedSecret"])
+        controlled_by(object, &["ScopedSecret", "SecretGrant"])
     )
 }
 
@@ -73,7 +74,7 @@ fn same_of_ours(field: &str) -> String {
 /// An update that leaves alone all that is the operator's.
 fn unchanged() -> String {
     let same = |field: &str| format!("object.?{field} == oldObject.?{field}\n&& ");
-    let content: String = ["data", "type", "immutable", "spec"].map(same).concat();
+    let content: String = ["data", "type", "immutable", "spec", "rules", "roleRef", "subjects"].map(same).concat();
     format!(
         "request.operation == 'UPDATE' && variables.subresource == ''
 && {content}object.metadata.?ownerReferences == oldObject.metadata.?ownerReferences
@@ -98,8 +99,12 @@ const DELETE: &str = "\
 'only the operator takes away a Secret that a ScopedSecret projects: delete '
 + (size(variables.owner) > 0 ? 'ScopedSecret \"' + variables.owner[0] + '\"' : 'its ScopedSecret') + ' instead, and it goes with it'
 ";
+const GRANT: &str = "\
+'only the operator writes the Role and the RoleBinding of a grant: delete the SecretGrant, which takes the access back at once'
+";
 const FORGED: &str = "\
-'the label app.kubernetes.io/managed-by: scoped-secrets, the annotation scopedsecrets.io/seal and a ScopedSecret as controller are only on Secrets that the operator writes: leave them out, or write a ScopedSecret, which projects its Secret itself (after a restore, too)'
+'the label app.kubernetes.io/managed-by: scoped-secrets, the annotation scopedsecrets.io/seal and a ScopedSecret or SecretGrant as controller are only on what the operator writes: leave them out, or write '
++ (variables.grant ? 'a SecretGrant' : 'a ScopedSecret, which projects its Secret itself (after a restore, too)')
 ";
 const OWN: &str = "\
 'only the operator writes its seal key and its certificate: delete it if it must be made anew, or, to put back a backup, create it as a cluster-admin where there is none'
@@ -123,6 +128,11 @@ pub fn guard(installation: &Installation) -> Guard {
                 "resources": ["secrets"], "scope": "Namespaced",
             }),
             json!({
+                "apiGroups": ["rbac.authorization.k8s.io"], "apiVersions": ["*"],
+                "operations": ["CREATE", "UPDATE", "DELETE"],
+                "resources": ["roles", "rolebindings"], "scope": "Namespaced",
+            }),
+            json!({
                 "apiGroups": [GROUP], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE", "DELETE"],
                 "resources": OPERATORS_KINDS, "scope": "*",
             }),
@@ -142,8 +152,8 @@ pub fn guard(installation: &Installation) -> Guard {
             (
                 "is-or-becomes-the-operators",
                 format!(
-                    "request.resource.group != ''
-|| request.namespace == '{}' && (object != null ? object : oldObject).metadata.name in {own_secrets}
+                    "request.resource.group == '{GROUP}'
+|| request.resource.group == '' && request.namespace == '{}' && (object != null ? object : oldObject).metadata.name in {own_secrets}
 || {}
 || {}",
                     installation.namespace,
@@ -154,8 +164,9 @@ pub fn guard(installation: &Installation) -> Guard {
         ],
         variables: vec![
             ("secret", "request.resource.group == ''".to_owned()),
-            ("was", format!("variables.secret && {}", managed("oldObject"))),
-            ("is", format!("variables.secret && {}", managed("object"))),
+            ("grant", "request.resource.group == 'rbac.authorization.k8s.io'".to_owned()),
+            ("was", format!("(variables.secret || variables.grant) && {}", managed("oldObject"))),
+            ("is", format!("(variables.secret || variables.grant) && {}", managed("object"))),
             (
                 "own",
                 format!(
@@ -163,7 +174,7 @@ pub fn guard(installation: &Installation) -> Guard {
                     installation.namespace
                 ),
             ),
-            ("ownKind", "!variables.secret && variables.subresource == ''".to_owned()),
+            ("ownKind", format!("request.resource.group == '{GROUP}' && variables.subresource == ''")),
             ("unchanged", unchanged()),
             ("ending", "namespaceObject != null && has(namespaceObject.metadata.deletionTimestamp)".to_owned()),
             ("owner", OWNER.to_owned()),
@@ -172,12 +183,12 @@ pub fn guard(installation: &Installation) -> Guard {
             Validation {
                 holds: "!variables.was || request.operation != 'UPDATE' || variables.unchanged".to_owned(),
                 reason: Reason::SecretManaged,
-                says: CHANGE.to_owned(),
+                says: format!("(variables.grant ? {} : {})", GRANT.trim(), CHANGE.trim()),
             },
             Validation {
                 holds: "!variables.was || request.operation != 'DELETE' || variables.ending".to_owned(),
                 reason: Reason::SecretManaged,
-                says: DELETE.to_owned(),
+                says: format!("(variables.grant ? {} : {})", GRANT.trim(), DELETE.trim()),
             },
             Validation {
                 holds: "variables.was || !variables.is".to_owned(),

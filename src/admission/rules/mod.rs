@@ -11,6 +11,7 @@
 //! | [`operator`] | what the operator's own account is not for | guard |
 //! | [`boundary`] | who may not, moving a namespace into or out of a segment | guard |
 //! | [`consumers`] | a pod, a workload or a ServiceAccount that references a projected Secret and is no consumer's | guard, by the mode |
+//! | [`grants`] | access to a projected Secret that whoever asks may not give, or approve | guard |
 //! | [`replication`] | annotations by which a replicator would carry a Secret across a boundary | guard, by the mode |
 //!
 //! A guard ([`super::guard`]) needs no index and holds with the operator gone.
@@ -19,6 +20,7 @@ pub mod boundary;
 pub mod claims;
 pub mod consumers;
 pub mod copies;
+pub mod grants;
 pub mod managed_secrets;
 pub mod operator;
 pub mod other_operators;
@@ -39,6 +41,7 @@ pub fn guards(installation: &Installation) -> Vec<Guard> {
         operator::guard(installation),
         boundary::guard(),
         consumers::guard(),
+        grants::guard(),
         replication::guard(),
     ]
 }

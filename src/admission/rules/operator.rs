@@ -8,7 +8,7 @@
 //! |-|-|
 //! | Secrets | created with our label; changed and deleted if they are managed, the label never taken off; its own two in its own namespace. None that authenticates somebody: Kubernetes itself would fill a token into it |
 //! | our own kinds | every status; all of the kinds that only the operator writes; KeyRevocations are created |
-//! | Roles, RoleBindings | those of grants: with our label, a SecretGrant or ScopedSecret as controller, and no ClusterRole behind them |
+//! | Roles, RoleBindings | those of grants: with our label, a SecretGrant or ScopedSecret as controller, no ClusterRole behind them, no power but to get named Secrets, and nobody of another namespace. They are deleted whatever became of the label |
 //! | workloads | updates that change one pod-template annotation, [`RESTARTED_FOR_ANNOTATION`], and nothing else |
 //! | webhook configurations | updates of its own |
 //! | Leases, Events, access reviews | RBAC decides. A review stores nothing |
@@ -89,7 +89,11 @@ fn managed_secret(installation: &Installation) -> String {
 fn grant() -> String {
     format!(
         "variables.what in ['rbac.authorization.k8s.io/roles', 'rbac.authorization.k8s.io/rolebindings']
-&& variables.objects.all(o, {} && {} && o.?roleRef.?kind.orValue('Role') == 'Role')",
+&& (request.operation == 'DELETE' && ({})
+  || variables.objects.all(o, {} && {} && o.?roleRef.?kind.orValue('Role') == 'Role'
+    && o.?rules.orValue([]).all(r, r.verbs == ['get'] && r.?resources.orValue([]) == ['secrets'] && size(r.?resourceNames.orValue([])) > 0)
+    && o.?subjects.orValue([]).all(s, s.kind == 'User' ? !s.name.startsWith('system:') : s.kind == 'ServiceAccount' && s.?namespace.orValue('') == variables.place)))",
+        managed("oldObject"),
         labelled("o"),
         controlled_by("o", &["SecretGrant", "ScopedSecret"])
     )

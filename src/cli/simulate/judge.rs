@@ -431,6 +431,7 @@ fn blamed(error: &InvalidPolicy, node: &Node) -> String {
         InvalidPolicy::PlaceholderNotASegmentLabel { entry, .. } => format!("spec.allow[{entry}].keys"),
         InvalidPolicy::SelectorNotASegmentLabel(_) => "spec.namespaceSelector".into(),
         InvalidPolicy::Subject { place, .. } => format!("spec.{place}"),
+        InvalidPolicy::MaxTtl(_) => "spec.rules.grants.maxTTL".into(),
         InvalidPolicy::MaxAge(_) => "spec.rules.maxAge".into(),
         InvalidPolicy::Pattern { entry, pattern, .. } => {
             let keys = node.get("spec").and_then(|s| s.get("allow")).and_then(Node::items);

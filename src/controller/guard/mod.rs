@@ -211,7 +211,7 @@ fn object(content: Content, resource_version: Option<String>) -> SegmentGuard {
             resource_version,
             ..ObjectMeta::default()
         },
-        spec: SegmentGuardSpec { targets: content.targets },
+        spec: SegmentGuardSpec { targets: content.targets, grants: content.grants },
     }
 }
 
@@ -221,7 +221,7 @@ pub fn seen(metadata: &ObjectMeta, spec: SegmentGuardSpec) -> Known {
     Known {
         uid: metadata.uid.clone().unwrap_or_default(),
         resource_version: metadata.resource_version.clone().unwrap_or_default(),
-        content: Content { labels, targets: spec.targets },
+        content: Content { labels, targets: spec.targets, grants: spec.grants },
         there: metadata.deletion_timestamp.is_none(),
     }
 }

@@ -9,20 +9,23 @@
 //! A target is in the guard from before its first provider call until its Secret is gone.
 
 use crate::api::MODE_LABEL;
-use crate::api::policy::Mode;
+use crate::api::duration::humanize;
+use crate::api::policy::{GrantLimits, Mode};
 use crate::api::segment_guard::lowered_label;
 use crate::segmentation::authorize::Governance;
 use std::collections::BTreeMap;
 
 pub use crate::segmentation::consumers::{Claimant, Standing, Target, consumers};
 
-/// The content of a guard: its labels and targets.
+/// The content of a guard.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Content {
     /// How breaches are answered.
     pub labels: BTreeMap<String, String>,
     /// The projected Secrets, each with its consumers.
     pub targets: BTreeMap<String, Vec<String>>,
+    /// What grants may give.
+    pub grants: Option<GrantLimits>,
 }
 
 /// What is observed of a namespace.
@@ -68,13 +71,13 @@ pub fn plan(o: &Observed<'_>) -> Plan {
         // What policy no longer says, or does not say now, is as it was.
         o.known.map(|known| &known.labels).filter(|l| l.contains_key(MODE_LABEL)).cloned().unwrap_or_else(strictest)
     });
-    let wanted = Content { labels, targets };
+    let wanted = Content { labels, targets, grants: grants(o) };
     if o.there && o.known == Some(&wanted) { Plan::Leave } else { Plan::Write(wanted) }
 }
 
 /// The labels that say how breaches are answered, where policy says it.
 fn labels(governance: Governance) -> Option<BTreeMap<String, String>> {
-    let Governance::Governed { mode, consumers, replication } = governance else { return None };
+    let Governance::Governed { mode, consumers, replication, .. } = governance else { return None };
     let mut labels = BTreeMap::from([(MODE_LABEL.to_owned(), mode.as_str().to_owned())]);
     for (rule, answer) in [("consumers", consumers), ("replication", replication)] {
         if answer < mode {
@@ -82,6 +85,17 @@ fn labels(governance: Governance) -> Option<BTreeMap<String, String>> {
         }
     }
     Some(labels)
+}
+
+/// What grants may give, as policy says it; while that is not known, as it was.
+fn grants(o: &Observed<'_>) -> Option<GrantLimits> {
+    match o.governance {
+        Governance::Governed { max_grant, approval, .. } => {
+            Some(GrantLimits { max_ttl: humanize(max_grant), approval })
+        }
+        Governance::Ungoverned => None,
+        Governance::Unknown => o.known.and_then(|known| known.grants.clone()),
+    }
 }
 
 fn strictest() -> BTreeMap<String, String> {

@@ -1,7 +1,10 @@
 //! What a namespace's guard ought to be, situation by situation.
 
 use super::*;
+use crate::api::policy::Approval;
 use crate::segmentation::fixtures::now;
+use crate::segmentation::policy::DEFAULT_MAX_GRANT;
+use std::time::Duration;
 
 fn list(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
@@ -62,13 +65,19 @@ fn who_may_reference_a_secret() {
     }
 }
 
-const GOVERNED: Governance =
-    Governance::Governed { mode: Mode::Enforce, consumers: Mode::Enforce, replication: Mode::Enforce };
+const GOVERNED: Governance = Governance::Governed {
+    mode: Mode::Enforce,
+    consumers: Mode::Enforce,
+    replication: Mode::Enforce,
+    max_grant: DEFAULT_MAX_GRANT,
+    approval: Approval::None,
+};
 
 fn content(mode: &str, targets: &[(&str, &[&str])]) -> Content {
     Content {
         labels: BTreeMap::from([(MODE_LABEL.to_owned(), mode.to_owned())]),
         targets: targets.iter().map(|(name, consumers)| ((*name).to_owned(), list(consumers))).collect(),
+        grants: Some(GrantLimits { max_ttl: "8h".into(), approval: Approval::None }),
     }
 }
 
@@ -90,6 +99,21 @@ fn what_is_done_about_a_guard() {
     let right = content("Enforce", &[("orders", &["orders"])]);
     let (empty, audit) = (content("Enforce", &[]), content("Audit", &[("orders", &["orders"])]));
     let bare = Content { labels: BTreeMap::new(), ..right.clone() };
+    let (strict, ended) = (
+        Governance::Governed {
+            mode: Mode::Enforce,
+            consumers: Mode::Enforce,
+            replication: Mode::Enforce,
+            max_grant: Duration::from_secs(5400),
+            approval: Approval::Required,
+        },
+        Content { grants: None, ..audit.clone() },
+    );
+    let nothing = Content { grants: None, ..right.clone() };
+    let stricter = Content {
+        grants: Some(GrantLimits { max_ttl: "1h30m".into(), approval: Approval::Required }),
+        ..right.clone()
+    };
     let write = |content: &Content| Plan::Write(content.clone());
     let table = [
         ("governed, and nothing claimed", observed(GOVERNED, None, vec![]), write(&empty)),
@@ -104,11 +128,17 @@ fn what_is_done_about_a_guard() {
         ("never governed", observed(Governance::Ungoverned, None, vec![claim(Refused)]), Plan::Leave),
         (
             "not governed, and its Secret waits to be withdrawn",
-            observed(Governance::Ungoverned, Some(&audit), vec![has(Refused)]),
+            observed(Governance::Ungoverned, Some(&ended), vec![has(Refused)]),
             Plan::Leave,
         ),
+        (
+            "not governed any more: nothing is granted",
+            observed(Governance::Ungoverned, Some(&audit), vec![has(Refused)]),
+            write(&ended),
+        ),
+        ("grants may give less", observed(strict, Some(&right), vec![has(Allowed)]), write(&stricter)),
         ("policies unknown", observed(Governance::Unknown, Some(&audit), vec![has(Undecided)]), Plan::Leave),
-        ("policies unknown, and no guard", observed(Governance::Unknown, None, vec![has(Undecided)]), write(&right)),
+        ("policies unknown, and no guard", observed(Governance::Unknown, None, vec![has(Undecided)]), write(&nothing)),
         (
             "policies unknown, label gone",
             observed(Governance::Unknown, Some(&bare), vec![has(Undecided)]),
@@ -139,7 +169,13 @@ fn a_namespace_with_a_claim_has_a_guard() {
 
 #[test]
 fn a_rule_that_is_answered_by_less_has_a_label_of_its_own() {
-    let lowered = Governance::Governed { mode: Mode::Enforce, consumers: Mode::Audit, replication: Mode::Warn };
+    let lowered = Governance::Governed {
+        mode: Mode::Enforce,
+        consumers: Mode::Audit,
+        replication: Mode::Warn,
+        max_grant: DEFAULT_MAX_GRANT,
+        approval: Approval::None,
+    };
     let claim = ("orders", claimed(vec![claimant(Standing::Allowed, &["orders"], "a")]));
     let Plan::Write(written) = plan(&observed(lowered, None, vec![claim])) else { panic!("it is written") };
     let labels: Vec<_> = written.labels.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();

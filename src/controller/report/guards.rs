@@ -3,11 +3,13 @@
 //! Looked at by the leader every now and then, by two small lists. What is missing is told, on every report and in a metric,
 //! and never put back: somebody may have broken the glass.
 
+use crate::admission::guard::Guard;
 use crate::admission::identities::Installation;
 use crate::admission::rules::{REVIEWED, guards};
 use crate::admission::webhook_configuration::CONFIGURATION;
 use crate::api::Reason;
 use crate::segmentation::violation::{ObjectRef, Violation};
+use jiff::Timestamp;
 use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding, ValidatingWebhookConfiguration,
 };
@@ -99,6 +101,37 @@ fn differences(wanted: &Value, live: &Value) -> BTreeSet<String> {
     all.filter(|field| wanted.get(field) != live.get(field)).collect()
 }
 
+/// Since when a rule has been kept as it was installed, by the API server's clock; None: it is not.
+pub async fn in_force(client: &Client, guard: &Guard) -> Result<Option<Timestamp>, kube::Error> {
+    let mut since = None;
+    for object in guard.objects() {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        let found = match object["kind"].as_str() {
+            Some("ValidatingAdmissionPolicy") => one::<ValidatingAdmissionPolicy>(client, name).await?,
+            _ => one::<ValidatingAdmissionPolicyBinding>(client, name).await?,
+        };
+        match found {
+            Some((spec, created)) if differences(&object["spec"], &spec).is_empty() => since = since.max(created),
+            _ => return Ok(None),
+        }
+    }
+    Ok(since)
+}
+
+/// The spec of one that is not being deleted, and when it was created.
+async fn one<K>(client: &Client, name: &str) -> Result<Option<(Value, Option<Timestamp>)>, kube::Error>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Serialize + Debug,
+{
+    let found = Api::<K>::all(client.clone()).get_opt(name).await?;
+    let found = found.filter(|object| object.meta().deletion_timestamp.is_none());
+    Ok(found.map(|object| (spec_of(&object), object.meta().creation_timestamp.as_ref().map(|time| time.0))))
+}
+
+fn spec_of<K: Serialize>(object: &K) -> Value {
+    serde_json::to_value(object).map(|mut value| value["spec"].take()).unwrap_or_default()
+}
+
 /// Reads what is there. Lists by our label, and looks by name for what that does not show: somebody may have taken it off.
 pub async fn look(client: &Client, installation: &Installation) -> Result<Vec<Missing>, kube::Error> {
     let mut live = Live::new();
@@ -115,10 +148,7 @@ where
 {
     let api: Api<K> = Api::all(client.clone());
     let kind = K::kind(&()).into_owned();
-    let keep = |object: &K| {
-        let spec = serde_json::to_value(object).map(|mut value| value["spec"].take()).unwrap_or_default();
-        ((K::kind(&()).into_owned(), object.name_any()), spec)
-    };
+    let keep = |object: &K| ((K::kind(&()).into_owned(), object.name_any()), spec_of(object));
     let ours = ListParams::default().labels("app.kubernetes.io/part-of=scoped-secrets");
     live.extend(api.list(&ours).await?.items.iter().map(keep));
     let wanted = guards(installation).into_iter().flat_map(|guard| guard.objects());

@@ -1,0 +1,248 @@
+//! What is kept of SecretGrants, and of the Roles and RoleBindings that were made for them.
+//!
+//! A grant's Role and RoleBinding have one name, which follows from the grant's name and uid: the *handle*. All that belongs to one
+//! grant is found by it, whichever of the three is left.
+
+use crate::api::secret_grant::{GrantSubject, GrantSubjectKind};
+use crate::api::{
+    GRANT_ANNOTATION, GRANT_UID_ANNOTATION, GRANTED_ANNOTATION, GRANTED_TO_ANNOTATION, ROTATE_AFTER_ANNOTATION,
+    SecretGrant, SecretGrantSpec, SecretGrantStatus,
+};
+use crate::digest::sha256_hex;
+use crate::segmentation::world::ObjectName;
+use jiff::Timestamp;
+use k8s_openapi::api::rbac::v1;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::ResourceExt;
+use kube::api::DynamicObject;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A SecretGrant as it was last seen.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Grant {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its uid.
+    pub uid: Box<str>,
+    /// Its resourceVersion.
+    pub resource_version: Box<str>,
+    /// metadata.generation.
+    pub generation: i64,
+    /// Its creationTimestamp.
+    pub created: Timestamp,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+    /// None: it cannot be understood.
+    pub spec: Option<SecretGrantSpec>,
+    /// What its status says.
+    pub status: SecretGrantStatus,
+}
+
+impl Grant {
+    /// What is kept of an object.
+    pub fn of(object: &DynamicObject) -> Self {
+        let metadata = &object.metadata;
+        // Status may be what an older version wrote; it only ever shortens.
+        let status = object.data.get("status").and_then(|status| serde_json::from_value(status.clone()).ok());
+        Self {
+            name: metadata.name.as_deref().unwrap_or_default().into(),
+            uid: metadata.uid.as_deref().unwrap_or_default().into(),
+            resource_version: metadata.resource_version.as_deref().unwrap_or_default().into(),
+            generation: metadata.generation.unwrap_or(0),
+            created: object.creation_timestamp().map_or(Timestamp::MAX, |made| made.0),
+            deleting: metadata.deletion_timestamp.is_some(),
+            spec: object.clone().try_parse::<SecretGrant>().ok().map(|grant| grant.spec),
+            status: status.unwrap_or_default(),
+        }
+    }
+}
+
+/// The Role of a grant, as it was last seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Role {
+    /// Its uid.
+    pub uid: Box<str>,
+    /// Its resourceVersion.
+    pub resource_version: Box<str>,
+    /// The uid of the ScopedSecret that owns it.
+    pub owner: Option<Box<str>>,
+    /// The ScopedSecret's name.
+    pub claim: Option<Arc<str>>,
+    /// The Secret that it lets be read, if that is all that it gives.
+    pub secret: Option<Box<str>>,
+    /// The grant's name, as it notes it.
+    pub grant: Box<str>,
+    /// The grant's uid, as it notes it.
+    pub grant_uid: Box<str>,
+    /// Who may read, as it notes it.
+    pub subject: Box<str>,
+    /// Since when the grant's time runs: as it notes it, but never later than it was made, by the API server's clock.
+    pub granted: Timestamp,
+    /// Whether the value is owed a rotation once the access has ended.
+    pub rotate_after: bool,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+}
+
+impl Role {
+    /// What is kept of an object.
+    pub fn of(object: &v1::Role) -> Self {
+        let metadata = &object.metadata;
+        let note = |key: &str| metadata.annotations.as_ref().and_then(|all| all.get(key)).map(String::as_str);
+        let made = metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |time| time.0);
+        let noted = note(GRANTED_ANNOTATION).and_then(|text| text.parse().ok()).unwrap_or(Timestamp::MAX);
+        let owner = controller(metadata, "ScopedSecret");
+        Self {
+            uid: metadata.uid.as_deref().unwrap_or_default().into(),
+            resource_version: metadata.resource_version.as_deref().unwrap_or_default().into(),
+            owner: owner.map(|(_, uid)| uid.into()),
+            claim: owner.map(|(name, _)| name.into()),
+            secret: readable(object).map(Into::into),
+            grant: note(GRANT_ANNOTATION).unwrap_or_default().into(),
+            grant_uid: note(GRANT_UID_ANNOTATION).unwrap_or_default().into(),
+            subject: note(GRANTED_TO_ANNOTATION).unwrap_or_default().into(),
+            granted: made.min(noted),
+            rotate_after: note(ROTATE_AFTER_ANNOTATION) == Some("true"),
+            deleting: metadata.deletion_timestamp.is_some(),
+        }
+    }
+}
+
+/// The one Secret that a Role lets be read, and nothing else.
+fn readable(role: &v1::Role) -> Option<&str> {
+    let [rule] = role.rules.as_deref()? else { return None };
+    let only = |list: &Option<Vec<String>>, text: &str| list.as_deref().is_some_and(|list| list == [text]);
+    let plain = rule.verbs == ["get"] && only(&rule.api_groups, "") && only(&rule.resources, "secrets");
+    match rule.resource_names.as_deref() {
+        Some([name]) if plain => Some(name),
+        _ => None,
+    }
+}
+
+/// The RoleBinding of a grant, as it was last seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binding {
+    /// Its uid.
+    pub uid: Box<str>,
+    /// Its resourceVersion.
+    pub resource_version: Box<str>,
+    /// The uid of the grant that owns it.
+    pub owner: Option<Box<str>>,
+    /// The Role that it gives; None: something else.
+    pub role: Option<Box<str>>,
+    /// To whom, if that is one subject as a grant has it.
+    pub subject: Option<GrantSubject>,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+}
+
+impl Binding {
+    /// What is kept of an object.
+    pub fn of(object: &v1::RoleBinding) -> Self {
+        let metadata = &object.metadata;
+        let subject = match object.subjects.as_deref() {
+            Some([one]) => granted_to(one, metadata.namespace.as_deref().unwrap_or_default()),
+            _ => None,
+        };
+        Self {
+            uid: metadata.uid.as_deref().unwrap_or_default().into(),
+            resource_version: metadata.resource_version.as_deref().unwrap_or_default().into(),
+            owner: controller(metadata, "SecretGrant").map(|(_, uid)| uid.into()),
+            role: Some(&object.role_ref).filter(|role| role.kind == "Role").map(|role| role.name.as_str().into()),
+            subject,
+            deleting: metadata.deletion_timestamp.is_some(),
+        }
+    }
+}
+
+fn granted_to(subject: &v1::Subject, namespace: &str) -> Option<GrantSubject> {
+    let kind = match (subject.kind.as_str(), subject.namespace.as_deref()) {
+        ("User", _) => GrantSubjectKind::User,
+        ("ServiceAccount", Some(of)) if of == namespace => GrantSubjectKind::ServiceAccount,
+        _ => return None,
+    };
+    Some(GrantSubject { kind, name: subject.name.clone() })
+}
+
+/// Name and uid of the object of a kind of ours that controls this one.
+pub fn controller<'m>(metadata: &'m ObjectMeta, kind: &str) -> Option<(&'m str, &'m str)> {
+    let owners = metadata.owner_references.as_deref().unwrap_or_default();
+    let ours = owners.iter().find(|owner| {
+        owner.controller == Some(true) && owner.kind == kind && owner.api_version.starts_with("scopedsecrets.io/")
+    });
+    ours.map(|owner| (owner.name.as_str(), owner.uid.as_str()))
+}
+
+/// So many bytes of a grant's name are in its handle, so that the whole is no longer than a label.
+const SHOWN: usize = 46;
+
+/// The name of a grant's Role and RoleBinding: two grants have two, whatever their names.
+pub fn handle(namespace: &str, grant: &str, uid: &str) -> ObjectName {
+    let shown = &grant[..grant.floor_char_boundary(SHOWN)];
+    let shown = shown.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+    ObjectName::new(namespace, &format!("grant-{shown}-{}", &sha256_hex(uid.as_bytes())[..10]))
+}
+
+/// What is known under one handle.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Lent {
+    /// The SecretGrant.
+    pub grant: Option<Grant>,
+    /// Its Role.
+    pub role: Option<Role>,
+    /// Its RoleBinding.
+    pub binding: Option<Binding>,
+    /// Whether what no watch shows was looked for: somebody may have taken our label off.
+    pub searched: bool,
+}
+
+impl Lent {
+    /// The ScopedSecret that it is about.
+    pub fn claim(&self) -> Option<&str> {
+        let named = self.grant.as_ref().and_then(|grant| grant.spec.as_ref()).map(|spec| &*spec.scoped_secret_ref.name);
+        named.or_else(|| self.role.as_ref().and_then(|role| role.claim.as_deref()))
+    }
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub struct Grants(BTreeMap<ObjectName, Box<Lent>>);
+
+impl Grants {
+    /// What is known under a handle.
+    pub fn get(&self, handle: &ObjectName) -> Option<&Lent> {
+        self.0.get(handle).map(|lent| &**lent)
+    }
+
+    /// Changes what is known under a handle; true if it is otherwise now.
+    pub fn change(&mut self, handle: &ObjectName, change: impl FnOnce(&mut Lent)) -> bool {
+        let before = self.0.get(handle).cloned().unwrap_or_default();
+        let mut after = before.clone();
+        change(&mut after);
+        let changed = *before != *after;
+        if after.grant.is_none() && after.role.is_none() && after.binding.is_none() {
+            self.0.remove(handle);
+        } else if changed {
+            self.0.insert(handle.clone(), after);
+        }
+        changed
+    }
+
+    /// All.
+    pub fn iter(&self) -> impl Iterator<Item = (&ObjectName, &Lent)> {
+        self.0.iter().map(|(handle, lent)| (handle, &**lent))
+    }
+
+    /// Those about a ScopedSecret.
+    pub fn about(&self, claim: &ObjectName) -> impl Iterator<Item = &ObjectName> {
+        let first = ObjectName { namespace: claim.namespace.clone(), name: "".into() };
+        let here = self.0.range(first..).take_while(|(handle, _)| handle.namespace == claim.namespace);
+        here.filter(|(_, lent)| lent.claim() == Some(&*claim.name)).map(|(handle, _)| handle)
+    }
+
+    /// How many give access now.
+    pub fn open(&self) -> usize {
+        self.0.values().filter(|lent| lent.binding.is_some()).count()
+    }
+}

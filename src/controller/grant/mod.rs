@@ -1,0 +1,250 @@
+//! SecretGrants: gives access to one projected Secret for a while, and takes it back.
+//!
+//! ```text
+//!   SecretGrant ─┐
+//!   Role ────────┼─► Grants (by handle) ─► plan (pure) ─► write: RoleBinding, Role ─► status
+//!   RoleBinding ─┘        ▲
+//!   ScopedSecret, policy, revocation, rule Grants
+//! ```
+//!
+//! The Role, by resourceName and with the verb get alone, is owned by the ScopedSecret, the RoleBinding by the grant. What takes
+//! access away deletes the RoleBinding first. The Role of a grant with rotateAfter is the debt of it: it outlives the grant, and
+//! goes when the value has been rotated.
+//!
+//! No grant is honoured while rule Grants is not in force, or that is not younger than it: nobody was asked. So deleting the
+//! guard's binding takes away what stands within [`LOOK`].
+
+pub mod known;
+pub mod plan;
+mod status;
+mod write;
+
+pub use known::{Grants, handle};
+
+use super::context::{Context, Job};
+use super::index::{Index, object_name};
+use super::queue::Lane;
+use super::report::guards;
+use super::store::brief;
+use super::watch::View;
+use crate::admission::rules::grants as rule;
+use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, ScopedSecretSpec};
+use crate::segmentation::authorize::{Governance, authorize, governance};
+use crate::segmentation::key::CanonicalKey;
+use crate::segmentation::verdict::Verdict as Authorised;
+use crate::segmentation::world::ObjectName;
+use jiff::Timestamp;
+use k8s_openapi::api::rbac::v1;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use known::{Binding, Grant, Lent, Role};
+use kube::ResourceExt;
+use kube::api::DynamicObject;
+use plan::{Claim, Guarded, Limits, Observed, Standing};
+use std::collections::BTreeSet;
+use std::sync::PoisonError;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How often the leader looks whether rule Grants is in force while anything is granted.
+pub const LOOK: Duration = Duration::from_secs(15);
+
+/// Rule Grants as it was last looked at.
+pub type Look = Option<(Instant, Guarded)>;
+
+/// Takes a SecretGrant into the index.
+pub fn observe(cx: &Context, object: &DynamicObject, view: View) {
+    let seen = Grant::of(object);
+    let handle = handle(&object.namespace().unwrap_or_default(), &seen.name, &seen.uid);
+    put(cx, &handle, |lent| {
+        let older = |known: &Grant| view.is_passed_over(&seen.resource_version, &known.resource_version);
+        if !lent.grant.as_ref().is_some_and(older) {
+            lent.grant = Some(seen);
+        }
+    });
+}
+
+/// Takes a Role of ours into the index.
+pub fn observe_role(cx: &Context, object: &v1::Role, view: View) {
+    let Some(handle) = object_name(&object.metadata) else { return };
+    let seen = Role::of(object);
+    put(cx, &handle, |lent| {
+        let older = |known: &Role| {
+            known.uid == seen.uid && view.is_passed_over(&seen.resource_version, &known.resource_version)
+        };
+        if !lent.role.as_ref().is_some_and(older) {
+            lent.role = Some(seen);
+        }
+    });
+}
+
+/// Takes a RoleBinding of ours into the index.
+pub fn observe_binding(cx: &Context, object: &v1::RoleBinding, view: View) {
+    let Some(handle) = object_name(&object.metadata) else { return };
+    let seen = Binding::of(object);
+    put(cx, &handle, |lent| {
+        let older = |known: &Binding| {
+            known.uid == seen.uid && view.is_passed_over(&seen.resource_version, &known.resource_version)
+        };
+        if !lent.binding.as_ref().is_some_and(older) {
+            lent.binding = Some(seen);
+        }
+    });
+}
+
+/// The handle of a SecretGrant.
+pub fn handle_of(metadata: &ObjectMeta) -> Option<ObjectName> {
+    Some(handle(metadata.namespace.as_deref()?, metadata.name.as_deref()?, metadata.uid.as_deref()?))
+}
+
+/// A SecretGrant is gone.
+pub fn gone(cx: &Context, handle: &ObjectName) {
+    put(cx, handle, |lent| lent.grant = None);
+}
+
+/// A Role is gone: this one, or whichever was known.
+pub fn role_gone(cx: &Context, handle: &ObjectName, uid: Option<&str>) {
+    put(cx, handle, |lent| lent.role = lent.role.take().filter(|known| uid.is_some_and(|uid| *known.uid != *uid)));
+}
+
+/// A RoleBinding is gone: this one, or whichever was known.
+pub fn binding_gone(cx: &Context, handle: &ObjectName, uid: Option<&str>) {
+    put(cx, handle, |lent| {
+        lent.binding = lent.binding.take().filter(|known| uid.is_some_and(|uid| *known.uid != *uid));
+    });
+}
+
+/// Changes what is known under a handle; it is looked at if that makes a difference.
+fn put(cx: &Context, handle: &ObjectName, change: impl FnOnce(&mut Lent)) {
+    let changed = cx.index_mut().grants.change(handle, change);
+    if changed {
+        queue(cx, handle);
+    }
+}
+
+fn queue(cx: &Context, handle: &ObjectName) {
+    cx.queue.add(Job::Grant(handle.clone()), Lane::Urgent);
+}
+
+/// The grants about a ScopedSecret are looked at: something about it changed.
+pub fn look(cx: &Context, claim: &ObjectName) {
+    let handles: Vec<ObjectName> = cx.index().grants.about(claim).cloned().collect();
+    handles.iter().for_each(|handle| queue(cx, handle));
+}
+
+/// All are looked at.
+pub fn queue_all(cx: &Context) {
+    let handles: Vec<ObjectName> = cx.index().grants.iter().map(|(handle, _)| handle.clone()).collect();
+    handles.iter().for_each(|handle| queue(cx, handle));
+}
+
+/// Those whose end has come and that still stand: timers run by another clock than ends.
+pub fn over(index: &Index, now: Timestamp) -> Vec<Job> {
+    let ends = |handle: &ObjectName, lent: &Lent| {
+        let unjudged = observed(handle, lent, None, Guarded::Unknown, Limits::Unknown, now);
+        plan::term(&unjudged).is_some_and(|(_, end)| end <= now)
+    };
+    let standing = index.grants.iter().filter(|(handle, lent)| lent.binding.is_some() && ends(handle, lent));
+    standing.map(|(handle, _)| Job::Grant(handle.clone())).collect()
+}
+
+/// What a leader does every now and then: while anything is granted, rule Grants is looked at.
+pub async fn keep_house(cx: &Context) {
+    let open = cx.index().grants.open();
+    cx.metrics.set_grants_open(open);
+    if open > 0 {
+        let before = last_look(cx).map(|(_, guarded)| guarded);
+        if before != Some(guarded(cx, Duration::ZERO).await) {
+            queue_all(cx);
+        }
+    }
+}
+
+fn last_look(cx: &Context) -> Look {
+    *cx.grants_guarded.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether rule Grants is in force, as it was seen at most so long ago.
+async fn guarded(cx: &Context, age: Duration) -> Guarded {
+    if let Some((at, known)) = last_look(cx)
+        && at.elapsed() < age
+    {
+        return known;
+    }
+    let seen = match guards::in_force(&cx.client, &rule::guard()).await {
+        Ok(since) => since.map_or(Guarded::Missing, Guarded::Since),
+        Err(error) => {
+            tracing::warn!(error = %brief(&error), "rule Grants could not be looked at: nothing new is granted meanwhile");
+            Guarded::Unknown
+        }
+    };
+    *cx.grants_guarded.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), seen));
+    seen
+}
+
+fn observed<'a>(
+    handle: &'a ObjectName,
+    lent: &'a Lent,
+    claim: Option<&'a Claim>,
+    guarded: Guarded,
+    limits: Limits,
+    now: Timestamp,
+) -> Observed<'a> {
+    Observed { lent, handle: &handle.name, approved: None, claim, guarded, limits, now }
+}
+
+fn limits(index: &Index, namespace: &str, now: Timestamp) -> Limits {
+    match governance(namespace, &index.world, now) {
+        Governance::Governed { max_grant, approval, .. } => Limits::Governed { max: max_grant, approval },
+        Governance::Ungoverned => Limits::Ungoverned,
+        Governance::Unknown => Limits::Unknown,
+    }
+}
+
+/// What is known of the ScopedSecret of this name.
+fn observe_claim(index: &Index, name: &ObjectName, now: Timestamp) -> Option<Claim> {
+    let record = index.claims.get(name).filter(|record| !record.deleting)?;
+    let claim = index.world.claim(name)?;
+    let spec = record.spec.as_deref().and_then(|bytes| serde_json::from_slice::<ScopedSecretSpec>(bytes).ok())?;
+    let secret = ObjectName { namespace: name.namespace.clone(), name: claim.target.clone() };
+    let facts = index.secret(&secret).filter(|facts| !facts.deleting);
+    let ours = facts.filter(|facts| {
+        let sealed = facts.seal.as_ref().is_ok_and(|seal| seal.holding.claim == name.name);
+        facts.owner.as_deref().map_or(sealed, |owner| owner == &*record.uid)
+    });
+    let held = index.world.holding(&secret);
+    let keys: BTreeSet<CanonicalKey> = index
+        .world
+        .canonical_keys(claim)
+        .into_iter()
+        .chain(held.iter().flat_map(|held| held.keys().cloned()))
+        .collect();
+    let revocations = &index.world.revocations;
+    let revoked = keys.iter().flat_map(|key| revocations.of_key(key)).filter_map(|name| revocations.get(name));
+    Some(Claim {
+        uid: record.uid.to_string(),
+        secret: claim.target.to_string(),
+        stands: ours.is_some(),
+        standing: match authorize(claim, &index.world, now) {
+            Authorised::Allowed(_) => Standing::Allowed,
+            Authorised::Refused(refusal) => Standing::Refused(refusal.reason),
+            Authorised::Undecided(_) => Standing::Undecided,
+        },
+        rotates: spec.rotation.is_some(),
+        revoked: revoked.map(|revocation| revocation.created).max(),
+    })
+}
+
+/// Looks at what belongs to one grant, and brings it to where it ought to be. The leader's.
+pub async fn reconcile(cx: &Context, handle: &ObjectName) {
+    let Some(lent) = cx.index().grants.get(handle).cloned() else {
+        return cx.queue.forget(&Job::Grant(handle.clone()));
+    };
+    // Only who may give access must know whether that was asked.
+    let guarded = if lent.grant.is_some() { guarded(cx, LOOK).await } else { Guarded::Unknown };
+    write::Work { cx, handle, lent, guarded, approved: None, told: false }.run().await;
+}
+
+/// Whether an object carries our label.
+pub fn is_labelled(metadata: &ObjectMeta) -> bool {
+    metadata.labels.as_ref().and_then(|labels| labels.get(MANAGED_BY_LABEL)).is_some_and(|value| value == MANAGED_BY)
+}

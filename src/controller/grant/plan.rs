@@ -1,0 +1,334 @@
+//! Whether a grant gives access, and what is to be done about that. Pure.
+//!
+//! ```text
+//!   grant ─ policy's limits ─ rule Grants ─ ScopedSecret ─ revocations ─► judge ─► Verdict ─┐
+//!   Role, RoleBinding as they stand ────────────────────────────────────────────────────────┴─► steps
+//! ```
+//!
+//! Since when a grant's time runs: its creationTimestamp; where it was approved, the approval. When that was is what the request
+//! that set `approvedBy` left in managedFields, but never later than when the operator first honoured it, which its Role notes
+//! (and whose own creationTimestamp is the API server's), and, once the Role is gone, its status. Each of them only ever
+//! shortens: who forges or loses one gains no time by it.
+
+use super::known::{Grant, Lent, Role};
+use crate::api::Reason;
+use crate::api::duration::{humanize, parse};
+use crate::api::policy::Approval;
+use crate::api::secret_grant::{GrantSubject, GrantSubjectKind};
+use jiff::{SignedDuration, Timestamp};
+use std::time::Duration;
+
+/// What the API server takes at most to keep a new rule. A grant that is not younger than that was perhaps asked by nobody.
+pub const SETTLES: SignedDuration = SignedDuration::from_secs(2);
+
+/// Whether rule Grants is in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guarded {
+    /// As it was installed, since then.
+    Since(Timestamp),
+    /// Its policy or its binding is not there, or not as it was installed.
+    Missing,
+    /// That could not be looked at.
+    Unknown,
+}
+
+/// What policy lets grants give in the namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limits {
+    /// The policies over it agree.
+    Governed {
+        /// The longest.
+        max: Duration,
+        /// Whether another user must approve.
+        approval: Approval,
+    },
+    /// No policy governs it.
+    Ungoverned,
+    /// That cannot be told now.
+    Unknown,
+}
+
+/// What is known of the ScopedSecret that a grant names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// Its uid.
+    pub uid: String,
+    /// Its Secret.
+    pub secret: String,
+    /// Whether that stands, and is the claim's.
+    pub stands: bool,
+    /// What the authoriser says.
+    pub standing: Standing,
+    /// Whether it says how it is rotated.
+    pub rotates: bool,
+    /// When one of its keys was last revoked.
+    pub revoked: Option<Timestamp>,
+}
+
+/// What the authoriser says of a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Allowed.
+    Allowed,
+    /// Not allowed.
+    Refused(Reason),
+    /// Not known now.
+    Undecided,
+}
+
+/// Everything that decides about one handle.
+#[derive(Debug, Clone)]
+pub struct Observed<'a> {
+    /// The grant, its Role and its RoleBinding.
+    pub lent: &'a Lent,
+    /// The handle's name.
+    pub handle: &'a str,
+    /// When it was approved, as a fresh read told; None: not read.
+    pub approved: Option<Timestamp>,
+    /// The ScopedSecret.
+    pub claim: Option<&'a Claim>,
+    /// Rule Grants.
+    pub guarded: Guarded,
+    /// What policy says.
+    pub limits: Limits,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// Whether the subject may read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It may.
+    Open,
+    /// It may not now. That may change while its time runs.
+    Closed(Reason, String),
+    /// It may not any more.
+    Over(Reason, String),
+    /// That cannot be told now: what stands stays, and nothing is given.
+    Unknown(Reason, String),
+}
+
+/// Since when a grant's time runs, and until when; None where that is not known, since it was not honoured yet.
+pub fn term(o: &Observed<'_>) -> Option<(Timestamp, Timestamp)> {
+    let grant = o.lent.grant.as_ref()?;
+    let spec = grant.spec.as_ref()?;
+    let noted = grant.status.start_time.as_ref().map(|time| time.0);
+    let start = match spec.approved_by {
+        None => spec.requested_by.is_none().then_some(grant.created),
+        Some(_) => [o.lent.role.as_ref().map(|role| role.granted), noted, o.approved].into_iter().flatten().min(),
+    }?
+    .max(grant.created);
+    let ttl = SignedDuration::try_from(parse(&spec.ttl).ok()?).ok()?;
+    Some((start, start.checked_add(ttl).unwrap_or(Timestamp::MAX)))
+}
+
+/// Whether the subject may read.
+pub fn judge(o: &Observed<'_>) -> Verdict {
+    let closed = |reason, text: &str| Verdict::Closed(reason, text.to_owned());
+    let Some(grant) = o.lent.grant.as_ref().filter(|grant| !grant.deleting) else {
+        return Verdict::Over(Reason::GrantEnded, "the SecretGrant was deleted".to_owned());
+    };
+    let Some(spec) = &grant.spec else {
+        return closed(Reason::GrantInvalid, "its spec cannot be understood: delete it and create another");
+    };
+    let term = term(o);
+    if let Some((_, end)) = term.filter(|(_, end)| *end <= o.now) {
+        return Verdict::Over(
+            Reason::Expired,
+            format!("its time is over since {end}: create another if the access is still needed"),
+        );
+    }
+    match o.guarded {
+        Guarded::Unknown => {
+            let text = "whether rule Grants is in force could not be looked at; it is tried again";
+            return Verdict::Unknown(Reason::Pending, text.to_owned());
+        }
+        Guarded::Missing => {
+            let text = "rule Grants is not kept at admission, so that nobody was asked who may give access: the platform team applies deploy/ again; create the grant again afterwards";
+            return closed(Reason::GuardMissing, text);
+        }
+        Guarded::Since(since) if grant.created.duration_since(since) <= SETTLES => {
+            let text = "it was created before rule Grants was in force, so that nobody was asked who may give access: delete it and create it again";
+            return closed(Reason::GuardMissing, text);
+        }
+        Guarded::Since(_) => {}
+    }
+    let (max, approval) = match o.limits {
+        Limits::Governed { max, approval } => (max, approval),
+        Limits::Ungoverned => {
+            return closed(
+                Reason::NoPolicy,
+                "no SegmentationPolicy governs this namespace, so that there is no Secret to give access to",
+            );
+        }
+        Limits::Unknown => {
+            return Verdict::Unknown(
+                Reason::PolicyUnknown,
+                "the policies over this namespace are not known now; nothing new is given until they are".to_owned(),
+            );
+        }
+    };
+    if let Some(why) = invalid(grant, max, approval) {
+        return why;
+    }
+    let Some(claim) = o.claim.filter(|claim| claim.stands) else {
+        let text = format!("ScopedSecret {:?} has no Secret now, or is not there", spec.scoped_secret_ref.name);
+        return closed(Reason::SecretNotProjected, &text);
+    };
+    let start = term.map_or(o.now, |(start, _)| start);
+    if claim.revoked.is_some_and(|at| at.as_second() >= start.as_second()) {
+        return Verdict::Over(
+            Reason::KeyRevoked,
+            "a key of the ScopedSecret was revoked since: create another if the access is still needed".to_owned(),
+        );
+    }
+    match claim.standing {
+        Standing::Refused(reason) => {
+            return closed(reason, "the ScopedSecret is not allowed what it claims: see its conditions");
+        }
+        Standing::Undecided => {
+            return Verdict::Unknown(
+                Reason::PolicyUnknown,
+                "whether the ScopedSecret is allowed is not known now; nothing new is given until it is".to_owned(),
+            );
+        }
+        Standing::Allowed => {}
+    }
+    if spec.rotate_after == Some(true) && !claim.rotates {
+        return closed(
+            Reason::RotationNotDeclared,
+            "rotateAfter needs spec.rotation on the ScopedSecret, or its value could not be rotated: add it, or create another grant without rotateAfter",
+        );
+    }
+    Verdict::Open
+}
+
+/// What admission refuses, looked at again: it can be bypassed, and policy changes.
+fn invalid(grant: &Grant, max: Duration, approval: Approval) -> Option<Verdict> {
+    let spec = grant.spec.as_ref()?;
+    let closed = |reason, text: String| Some(Verdict::Closed(reason, text));
+    if !is_nameable(&spec.subject) {
+        let text = "its subject is neither a User that does not begin with system:, nor a ServiceAccount of this namespace by its bare name: delete it and create another";
+        return closed(Reason::GrantInvalid, text.to_owned());
+    }
+    match parse(&spec.ttl) {
+        Err(why) => return closed(Reason::GrantInvalid, format!("ttl: {why}")),
+        Ok(ttl) if ttl.is_zero() => {
+            return closed(Reason::GrantInvalid, "ttl is nothing: delete it and create another".to_owned());
+        }
+        Ok(ttl) if ttl > max => {
+            let text = format!(
+                "ttl {} is longer than the policy allows: delete it and create another with {} at most",
+                spec.ttl,
+                humanize(max)
+            );
+            return closed(Reason::GrantTooLong, text);
+        }
+        Ok(_) => {}
+    }
+    match (&spec.requested_by, &spec.approved_by) {
+        (None, None) if approval == Approval::Required => {
+            let text = "the policy requires an approval by now: delete it and create another with requestedBy";
+            closed(Reason::ApprovalRequired, text.to_owned())
+        }
+        (None, None) => None,
+        (Some(_), None) => {
+            let text = "another user with the verb approve on the ScopedSecret sets approvedBy";
+            closed(Reason::AwaitsApproval, text.to_owned())
+        }
+        (Some(asked), Some(approved))
+            if asked != approved && (spec.subject.kind != GrantSubjectKind::User || spec.subject.name != *approved) =>
+        {
+            None
+        }
+        (_, Some(_)) => {
+            let text = "approvedBy is who asked for it or its subject, or nobody asked: delete it and create another, which somebody else approves";
+            closed(Reason::GrantInvalid, text.to_owned())
+        }
+    }
+}
+
+fn is_nameable(subject: &GrantSubject) -> bool {
+    match subject.kind {
+        GrantSubjectKind::User => !subject.name.is_empty() && !subject.name.starts_with("system:"),
+        GrantSubjectKind::ServiceAccount => {
+            let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+            !subject.name.is_empty() && subject.name.chars().all(plain)
+        }
+    }
+}
+
+/// Something to do, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// The RoleBinding goes: exactly the one that was seen.
+    DeleteBinding,
+    /// The Role goes likewise.
+    DeleteRole,
+    /// The Role is made; the grant's time runs since then.
+    CreateRole(Timestamp),
+    /// The RoleBinding is made.
+    CreateBinding,
+    /// The value is owed a rotation: the Role stays until that is done.
+    Rotate,
+}
+
+/// What is to be done.
+pub fn steps(o: &Observed<'_>, verdict: &Verdict) -> Vec<Step> {
+    let Lent { grant, role, binding, .. } = o.lent;
+    let mut steps = Vec::new();
+    match verdict {
+        Verdict::Unknown(..) => {}
+        Verdict::Open => {
+            let (Some(grant), Some(claim)) = (grant, o.claim) else { return steps };
+            let right = binding.as_ref().is_some_and(|binding| is_right_binding(o, grant, binding));
+            if binding.is_some() && !right {
+                steps.push(Step::DeleteBinding);
+            }
+            let fits = role.as_ref().is_some_and(|role| is_right_role(grant, claim, role));
+            if role.is_some() && !fits {
+                steps.push(Step::DeleteRole);
+            }
+            if !fits {
+                steps.push(Step::CreateRole(term(o).map_or(o.now, |(start, _)| start)));
+            }
+            if !right {
+                steps.push(Step::CreateBinding);
+            }
+        }
+        Verdict::Closed(..) | Verdict::Over(..) => {
+            if binding.is_some() {
+                steps.push(Step::DeleteBinding);
+            }
+            let over = matches!(verdict, Verdict::Over(..));
+            match role {
+                Some(role) if role.rotate_after && over => steps.push(Step::Rotate),
+                // Its debt outlives whatever stands in the way of the grant now.
+                Some(role) if role.rotate_after => {}
+                Some(_) => steps.push(Step::DeleteRole),
+                None => {}
+            }
+        }
+    }
+    steps
+}
+
+fn is_right_role(grant: &Grant, claim: &Claim, role: &Role) -> bool {
+    let owes = grant.spec.as_ref().is_some_and(|spec| spec.rotate_after == Some(true));
+    !role.deleting
+        && role.owner.as_deref() == Some(&*claim.uid)
+        && role.secret.as_deref() == Some(&*claim.secret)
+        && *role.grant_uid == *grant.uid
+        && role.rotate_after == owes
+}
+
+fn is_right_binding(o: &Observed<'_>, grant: &Grant, binding: &super::known::Binding) -> bool {
+    !binding.deleting
+        && binding.owner.as_deref() == Some(&*grant.uid)
+        && binding.role.as_deref() == Some(o.handle)
+        && binding.subject.as_ref() == grant.spec.as_ref().map(|spec| &spec.subject)
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

@@ -1,0 +1,355 @@
+//! Whether a grant gives access, situation by situation, and what is done about it.
+
+use super::super::known::{Binding, Role, handle};
+use super::*;
+use crate::api::secret_grant::{ScopedSecretRef, SecretGrantSpec};
+use crate::segmentation::fixtures::at;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+const HOUR: i64 = 3600;
+/// When grants are created here; the rule has been in force since long before.
+const MADE: i64 = 1_000_000;
+
+fn grant(change: impl FnOnce(&mut SecretGrantSpec)) -> Grant {
+    let mut spec = SecretGrantSpec {
+        scoped_secret_ref: ScopedSecretRef { name: "orders".into() },
+        subject: GrantSubject { kind: GrantSubjectKind::User, name: "ada".into() },
+        ttl: "1h".into(),
+        reason: "INC-1".into(),
+        rotate_after: None,
+        requested_by: None,
+        approved_by: None,
+    };
+    change(&mut spec);
+    Grant {
+        name: "ada".into(),
+        uid: "g".into(),
+        resource_version: "1".into(),
+        generation: 1,
+        created: at(MADE),
+        deleting: false,
+        spec: Some(spec),
+        status: crate::api::SecretGrantStatus::default(),
+    }
+}
+
+fn approved(spec: &mut SecretGrantSpec) {
+    (spec.requested_by, spec.approved_by) = (Some("eve".into()), Some("bob".into()));
+}
+
+fn role(granted: i64) -> Role {
+    Role {
+        uid: "r".into(),
+        resource_version: "1".into(),
+        owner: Some("c".into()),
+        claim: Some("orders".into()),
+        secret: Some("orders-db".into()),
+        grant: "ada".into(),
+        grant_uid: "g".into(),
+        subject: "User \"ada\"".into(),
+        granted: at(granted),
+        rotate_after: false,
+        deleting: false,
+    }
+}
+
+fn binding() -> Binding {
+    Binding {
+        uid: "b".into(),
+        resource_version: "1".into(),
+        owner: Some("g".into()),
+        role: Some("grant-ada".into()),
+        subject: Some(GrantSubject { kind: GrantSubjectKind::User, name: "ada".into() }),
+        deleting: false,
+    }
+}
+
+fn lent(grant: Grant) -> Lent {
+    Lent { grant: Some(grant), ..Lent::default() }
+}
+
+fn given(grant: Grant) -> Lent {
+    Lent { role: Some(role(MADE)), binding: Some(binding()), ..lent(grant) }
+}
+
+/// What is around a grant; each case changes one thing of it.
+struct Around {
+    claim: Option<Claim>,
+    guarded: Guarded,
+    limits: Limits,
+    now: i64,
+    approved: Option<i64>,
+}
+
+fn around() -> Around {
+    Around {
+        claim: Some(Claim {
+            uid: "c".into(),
+            secret: "orders-db".into(),
+            stands: true,
+            standing: Standing::Allowed,
+            rotates: false,
+            revoked: None,
+        }),
+        guarded: Guarded::Since(at(0)),
+        limits: Limits::Governed { max: Duration::from_secs(8 * 3600), approval: Approval::None },
+        now: MADE + 60,
+        approved: None,
+    }
+}
+
+fn required() -> Limits {
+    Limits::Governed { max: Duration::from_secs(8 * 3600), approval: Approval::Required }
+}
+
+impl Around {
+    fn with(change: impl FnOnce(&mut Self)) -> Self {
+        let mut around = around();
+        change(&mut around);
+        around
+    }
+
+    fn claim(change: impl FnOnce(&mut Claim)) -> Self {
+        around().changed(change)
+    }
+
+    fn changed(mut self, change: impl FnOnce(&mut Claim)) -> Self {
+        if let Some(claim) = &mut self.claim {
+            change(claim);
+        }
+        self
+    }
+
+    fn look<'a>(&'a self, lent: &'a Lent) -> Observed<'a> {
+        Observed {
+            lent,
+            handle: "grant-ada",
+            approved: self.approved.map(at),
+            claim: self.claim.as_ref(),
+            guarded: self.guarded,
+            limits: self.limits,
+            now: at(self.now),
+        }
+    }
+
+    fn told(&self, lent: &Lent) -> String {
+        match judge(&self.look(lent)) {
+            Verdict::Open => "Open".into(),
+            Verdict::Closed(reason, _) => format!("Closed {reason}"),
+            Verdict::Over(reason, _) => format!("Over {reason}"),
+            Verdict::Unknown(reason, _) => format!("Unknown {reason}"),
+        }
+    }
+
+    fn steps(&self, lent: &Lent) -> Vec<Step> {
+        let observed = self.look(lent);
+        steps(&observed, &judge(&observed))
+    }
+}
+
+#[test]
+fn who_gets_access() {
+    let plain = || lent(grant(|_| ()));
+    let asked = |change: fn(&mut SecretGrantSpec)| lent(grant(change));
+    let deleting = Lent { grant: Some(Grant { deleting: true, ..grant(|_| ()) }), ..Lent::default() };
+    let table: Vec<(&str, Lent, Around, &str)> = vec![
+        ("all is well", plain(), around(), "Open"),
+        ("its last second", plain(), Around::with(|a| a.now = MADE + HOUR - 1), "Open"),
+        ("its end", plain(), Around::with(|a| a.now = MADE + HOUR), "Over Expired"),
+        ("deleted", Lent { role: Some(role(MADE)), ..Lent::default() }, around(), "Over GrantEnded"),
+        ("being deleted", deleting, around(), "Over GrantEnded"),
+        ("nobody was asked", plain(), Around::with(|a| a.guarded = Guarded::Missing), "Closed GuardMissing"),
+        (
+            "nobody was asked then",
+            plain(),
+            Around::with(|a| a.guarded = Guarded::Since(at(MADE + 9))),
+            "Closed GuardMissing",
+        ),
+        (
+            "perhaps nobody was asked",
+            plain(),
+            Around::with(|a| a.guarded = Guarded::Since(at(MADE - 2))),
+            "Closed GuardMissing",
+        ),
+        ("somebody was asked", plain(), Around::with(|a| a.guarded = Guarded::Since(at(MADE - 3))), "Open"),
+        ("not known who was asked", plain(), Around::with(|a| a.guarded = Guarded::Unknown), "Unknown Pending"),
+        ("ungoverned", plain(), Around::with(|a| a.limits = Limits::Ungoverned), "Closed NoPolicy"),
+        ("policy unknown", plain(), Around::with(|a| a.limits = Limits::Unknown), "Unknown PolicyUnknown"),
+        ("too long", asked(|s| s.ttl = "9h".into()), around(), "Closed GrantTooLong"),
+        ("no duration", asked(|s| s.ttl = "soon".into()), around(), "Closed GrantInvalid"),
+        ("no time", asked(|s| s.ttl = "0s".into()), Around::with(|a| a.now = MADE - 1), "Closed GrantInvalid"),
+        ("system:masters", asked(|s| s.subject.name = "system:masters".into()), around(), "Closed GrantInvalid"),
+        (
+            "an account of another namespace",
+            asked(|s| s.subject.name = "system:serviceaccount:other:x".into()),
+            around(),
+            "Closed GrantInvalid",
+        ),
+        (
+            "an account that names a namespace",
+            asked(|s| s.subject = GrantSubject { kind: GrantSubjectKind::ServiceAccount, name: "other:x".into() }),
+            around(),
+            "Closed GrantInvalid",
+        ),
+        ("no ScopedSecret", plain(), Around::with(|a| a.claim = None), "Closed SecretNotProjected"),
+        ("no Secret", plain(), Around::claim(|c| c.stands = false), "Closed SecretNotProjected"),
+        (
+            "refused",
+            plain(),
+            Around::claim(|c| c.standing = Standing::Refused(Reason::KeyNotAllowed)),
+            "Closed KeyNotAllowed",
+        ),
+        ("undecided", plain(), Around::claim(|c| c.standing = Standing::Undecided), "Unknown PolicyUnknown"),
+        ("revoked since", plain(), Around::claim(|c| c.revoked = Some(at(MADE + 5))), "Over KeyRevoked"),
+        ("revoked before", plain(), Around::claim(|c| c.revoked = Some(at(MADE - 5))), "Open"),
+        ("no way to rotate", asked(|s| s.rotate_after = Some(true)), around(), "Closed RotationNotDeclared"),
+        ("a way to rotate", asked(|s| s.rotate_after = Some(true)), Around::claim(|c| c.rotates = true), "Open"),
+        ("an approval is required by now", plain(), Around::with(|a| a.limits = required()), "Closed ApprovalRequired"),
+        (
+            "it waits",
+            asked(|s| s.requested_by = Some("eve".into())),
+            Around::with(|a| a.limits = required()),
+            "Closed AwaitsApproval",
+        ),
+        (
+            "it waits for ever",
+            asked(|s| s.requested_by = Some("eve".into())),
+            Around::with(|a| {
+                a.limits = required();
+                a.now = MADE + 99 * HOUR;
+            }),
+            "Closed AwaitsApproval",
+        ),
+        ("approved", asked(approved), Around::with(|a| a.limits = required()), "Open"),
+        (
+            "approved by oneself",
+            asked(|s| (s.requested_by, s.approved_by) = (Some("eve".into()), Some("eve".into()))),
+            Around::with(|a| a.limits = required()),
+            "Closed GrantInvalid",
+        ),
+        (
+            "approved by its subject",
+            asked(|s| (s.requested_by, s.approved_by) = (Some("eve".into()), Some("ada".into()))),
+            Around::with(|a| a.limits = required()),
+            "Closed GrantInvalid",
+        ),
+        (
+            "approved, and asked by nobody",
+            asked(|s| s.approved_by = Some("bob".into())),
+            Around::with(|a| a.limits = required()),
+            "Closed GrantInvalid",
+        ),
+    ];
+    for (what, lent, around, expected) in table {
+        assert_eq!(around.told(&lent), expected, "{what}");
+    }
+}
+
+/// Of an approved grant the time runs from the approval; every note of it only shortens.
+#[test]
+fn since_when_the_time_of_an_approved_grant_runs() {
+    let term = |lent: &Lent, approved: Option<i64>| {
+        let around = Around::with(|a| (a.limits, a.approved) = (required(), approved));
+        term(&around.look(lent)).map(|(start, end)| (start.as_second() - MADE, end.as_second() - start.as_second()))
+    };
+    let mut known = lent(grant(approved));
+    assert_eq!(term(&known, None), None, "not honoured yet");
+    assert_eq!(term(&known, Some(MADE + 50)), Some((50, HOUR)));
+    assert_eq!(term(&known, Some(MADE - 50)), Some((0, HOUR)), "nobody approves what is not there");
+    known.role = Some(role(MADE + 40));
+    assert_eq!(term(&known, Some(MADE + 50)), Some((40, HOUR)));
+    if let Some(grant) = &mut known.grant {
+        grant.status.start_time = Some(Time(at(MADE + 30)));
+    }
+    assert_eq!(term(&known, None), Some((30, HOUR)));
+    known.role = None;
+    assert_eq!(term(&known, Some(MADE + 5 * HOUR)), Some((30, HOUR)), "its Role is gone, and it is over all the same");
+    let ended = Around::with(|a| (a.limits, a.now) = (required(), MADE + 2 * HOUR));
+    assert_eq!(ended.told(&known), "Over Expired");
+}
+
+#[test]
+fn what_is_done() {
+    use Step::{CreateBinding, CreateRole, DeleteBinding, DeleteRole, Rotate};
+    let plain = || grant(|_| ());
+    let over = || Around::with(|a| a.now = MADE + HOUR);
+    let owed = |binding: Option<Binding>| Lent {
+        role: Some(Role { rotate_after: true, ..role(MADE) }),
+        binding,
+        ..lent(grant(|s| s.rotate_after = Some(true)))
+    };
+    let rotates = || Around::claim(|c| c.rotates = true);
+    let other = |change: fn(&mut Binding)| {
+        let mut binding = binding();
+        change(&mut binding);
+        Lent { binding: Some(binding), ..given(plain()) }
+    };
+    let table: Vec<(&str, Lent, Around, Vec<Step>)> = vec![
+        ("new", lent(plain()), around(), vec![CreateRole(at(MADE)), CreateBinding]),
+        ("killed between the two", Lent { binding: None, ..given(plain()) }, around(), vec![CreateBinding]),
+        ("all is there", given(plain()), around(), vec![]),
+        ("over", given(plain()), over(), vec![DeleteBinding, DeleteRole]),
+        ("over, and killed between the two", Lent { binding: None, ..given(plain()) }, over(), vec![DeleteRole]),
+        ("over, and all is gone", lent(plain()), over(), vec![]),
+        (
+            "deleted, and its RoleBinding with it",
+            Lent { grant: None, binding: None, ..given(plain()) },
+            around(),
+            vec![DeleteRole],
+        ),
+        (
+            "the rule is lifted",
+            given(plain()),
+            Around::with(|a| a.guarded = Guarded::Missing),
+            vec![DeleteBinding, DeleteRole],
+        ),
+        ("it cannot be told", given(plain()), Around::with(|a| a.guarded = Guarded::Unknown), vec![]),
+        (
+            "it cannot be told, and it is over",
+            given(plain()),
+            Around::with(|a| {
+                a.guarded = Guarded::Unknown;
+                a.now = MADE + HOUR;
+            }),
+            vec![DeleteBinding, DeleteRole],
+        ),
+        ("somebody else is bound", other(|b| b.subject = None), around(), vec![DeleteBinding, CreateBinding]),
+        ("to another Role", other(|b| b.role = Some("admin".into())), around(), vec![DeleteBinding, CreateBinding]),
+        ("of another grant", other(|b| b.owner = None), around(), vec![DeleteBinding, CreateBinding]),
+        (
+            "another Secret",
+            Lent { role: Some(Role { secret: Some("other".into()), ..role(MADE) }), ..given(plain()) },
+            around(),
+            vec![DeleteRole, CreateRole(at(MADE))],
+        ),
+        (
+            "the ScopedSecret was made again",
+            Lent { role: Some(Role { owner: Some("before".into()), ..role(MADE) }), ..given(plain()) },
+            around(),
+            vec![DeleteRole, CreateRole(at(MADE))],
+        ),
+        ("owed once it ends", owed(Some(binding())), rotates(), vec![]),
+        ("owed", owed(Some(binding())), Around::with(|a| a.now = MADE + HOUR), vec![DeleteBinding, Rotate]),
+        ("owed, and the grant is gone", Lent { grant: None, ..owed(None) }, around(), vec![Rotate]),
+        (
+            "owed, and closed for now",
+            owed(Some(binding())),
+            Around::with(|a| a.guarded = Guarded::Missing),
+            vec![DeleteBinding],
+        ),
+    ];
+    for (what, lent, around, expected) in table {
+        assert_eq!(around.steps(&lent), expected, "{what}");
+    }
+}
+
+#[test]
+fn a_handle_is_no_longer_than_a_label_and_one_for_each_grant() {
+    let long = "a".repeat(253);
+    let (a, b) = (handle("n", &long, "1"), handle("n", &long, "2"));
+    assert_eq!((a.name.len(), b.name.len()), (63, 63));
+    assert_ne!(a, b);
+    let dotted = handle("n", &format!("{}.x", "a".repeat(45)), "1");
+    assert!(!dotted.name.contains(".-"), "{dotted}");
+    assert_eq!(handle("n", "ada", "1").name.len(), "grant-ada-0123456789".len());
+}

@@ -1,0 +1,499 @@
+//! What is done about one grant: RoleBinding and Role are made and taken away, and it is told.
+
+use super::known::{Binding, Grant, Lent, Role, controller};
+use super::plan::{self, Guarded, Observed, Step, Verdict};
+use super::status::{self, Done};
+use super::{gone, guarded, is_labelled, limits, observe, observe_binding, observe_claim, observe_role};
+use crate::admission::rules::grants::RULE;
+use crate::api::reason::Nature;
+use crate::api::secret_grant::{GrantSubjectKind, SecretGrantSpec};
+use crate::api::{
+    FIELD_MANAGER, GRANT_ANNOTATION, GRANT_UID_ANNOTATION, GRANTED_ANNOTATION, GRANTED_TO_ANNOTATION, GROUP,
+    MANAGED_BY, MANAGED_BY_LABEL, ROTATE_AFTER_ANNOTATION, Reason, SecretGrant, SecretGrantStatus,
+};
+use crate::controller::context::{Context, Job};
+use crate::controller::events::{self, Told};
+use crate::controller::queue::Lane;
+use crate::controller::store::brief;
+use crate::controller::watch::View;
+use crate::rotation::slot::Trigger;
+use crate::rotation::triggers::State;
+use crate::segmentation::violation::ObjectRef;
+use crate::segmentation::world::ObjectName;
+use crate::telemetry::record::{Happening, What};
+use jiff::Timestamp;
+use k8s_openapi::api::rbac::v1;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, PostParams, Preconditions};
+use kube::runtime::events::EventType;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::time::Duration;
+
+/// How long until something that failed is tried again.
+const AGAIN: Duration = Duration::from_secs(5);
+/// How long until what cannot be told is looked at again.
+const LATER: Duration = Duration::from_secs(30);
+
+/// One grant while it is worked on.
+pub(super) struct Work<'c> {
+    pub cx: &'c Context,
+    pub handle: &'c ObjectName,
+    pub lent: Lent,
+    pub guarded: Guarded,
+    /// When it was approved, as the fresh read told.
+    pub approved: Option<Timestamp>,
+    /// Whether its end was told in this run.
+    pub told: bool,
+}
+
+/// Something did not go as it ought to.
+enum Trouble {
+    /// It is looked at anew: what was seen is not what is there.
+    Behind,
+    /// The API server said no, or nothing.
+    Failed(kube::Error),
+}
+
+impl From<kube::Error> for Trouble {
+    fn from(error: kube::Error) -> Self {
+        match &error {
+            kube::Error::Api(status) if [404, 409].contains(&status.code) => Self::Behind,
+            _ => Self::Failed(error),
+        }
+    }
+}
+
+impl Work<'_> {
+    pub async fn run(mut self) {
+        let again = match self.bring_about().await {
+            Ok(again) => again,
+            Err(Trouble::Behind) => Some(AGAIN),
+            Err(Trouble::Failed(error)) => {
+                tracing::warn!(grant = %self.handle, error = %brief(&error), "a grant was not given or taken back as it ought to be; it is tried again");
+                Some(AGAIN)
+            }
+        };
+        if let Some(wait) = again {
+            self.cx.queue.add_at(Job::Grant(self.handle.clone()), tokio::time::Instant::now() + wait);
+        }
+    }
+
+    /// Does what is to be done; when to look again.
+    async fn bring_about(&mut self) -> Result<Option<Duration>, Trouble> {
+        self.search().await?;
+        let (mut verdict, mut steps) = self.decide();
+        if steps.is_empty() {
+            self.report(&verdict).await?;
+            return Ok(self.next(&verdict));
+        }
+        // Nothing is given, and nothing that ends for good is taken, on what may be an old view.
+        if self.read_anew(&verdict).await? {
+            (verdict, steps) = self.decide();
+        }
+        let last = |step: &Step| matches!(step, Step::DeleteRole) && verdict != Verdict::Open;
+        for step in steps.iter().filter(|step| !last(step)) {
+            self.act(*step, &verdict).await?;
+        }
+        // The Role of an approved grant goes when its status says since when its time runs.
+        self.report(&verdict).await?;
+        for step in steps.iter().filter(|step| last(step)) {
+            self.act(*step, &verdict).await?;
+        }
+        Ok(self.next(&verdict))
+    }
+
+    fn decide(&self) -> (Verdict, Vec<Step>) {
+        self.with_observed(|observed| {
+            let verdict = plan::judge(observed);
+            let steps = plan::steps(observed, &verdict);
+            (verdict, steps)
+        })
+    }
+
+    fn with_observed<T>(&self, f: impl FnOnce(&Observed<'_>) -> T) -> T {
+        let now = self.cx.now();
+        let (claim, limits) = {
+            let index = self.cx.index();
+            let named = self.lent.claim().map(|name| ObjectName::new(&self.handle.namespace, name));
+            (named.and_then(|name| observe_claim(&index, &name, now)), limits(&index, &self.handle.namespace, now))
+        };
+        f(&Observed {
+            lent: &self.lent,
+            handle: &self.handle.name,
+            approved: self.approved,
+            claim: claim.as_ref(),
+            guarded: self.guarded,
+            limits,
+            now,
+        })
+    }
+
+    /// When to look again: at its end, or soon where something cannot be told.
+    fn next(&self, verdict: &Verdict) -> Option<Duration> {
+        let end = self.with_observed(plan::term).map(|(_, end)| end);
+        let until = |end: Timestamp| Duration::try_from(end.duration_since(self.cx.now())).unwrap_or_default();
+        match verdict {
+            Verdict::Open | Verdict::Closed(..) => end.map(until),
+            Verdict::Unknown(..) => Some(end.map_or(LATER, until).min(LATER)),
+            // What is owed and was not taken is asked for again.
+            Verdict::Over(..) => self.lent.role.as_ref().map(|_| LATER),
+        }
+    }
+
+    /// Once a process: a RoleBinding that lost our label past the guard is seen by no watch.
+    async fn search(&mut self) -> Result<(), Trouble> {
+        if self.lent.searched || self.lent.binding.is_some() {
+            return Ok(());
+        }
+        if let Some(found) = self.api::<v1::RoleBinding>().get_opt(&self.handle.name).await?.filter(is_ours) {
+            self.lent.binding = Some(Binding::of(&found));
+        }
+        self.lent.searched = true;
+        self.cx.index_mut().grants.change(self.handle, |lent| lent.searched = true);
+        Ok(())
+    }
+
+    /// Reads the grant anew, and the rule that it needs; true if that was called for.
+    async fn read_anew(&mut self, verdict: &Verdict) -> Result<bool, Trouble> {
+        let Some(name) = self.grant_name() else { return Ok(false) };
+        match verdict {
+            Verdict::Open => self.guarded = guarded(self.cx, Duration::ZERO).await,
+            Verdict::Over(..) => {}
+            Verdict::Closed(..) | Verdict::Unknown(..) => return Ok(false),
+        }
+        let found = grants(self.cx, &self.handle.namespace).get_opt(&name).await?;
+        let uid = self.lent.grant.as_ref().map(|grant| grant.uid.clone());
+        let uid = uid.or_else(|| self.lent.role.as_ref().map(|role| role.grant_uid.clone()));
+        let found = found.filter(|object| object.metadata.uid.as_deref() == uid.as_deref());
+        match &found {
+            Some(object) => observe(self.cx, object, View::Newest),
+            None => gone(self.cx, self.handle),
+        }
+        self.approved = found.as_ref().map(|object| approved(&object.metadata).unwrap_or_else(|| self.cx.now()));
+        self.approved = self.approved.map(|at| at.min(self.cx.now()));
+        self.lent.grant = found.as_ref().map(Grant::of);
+        Ok(true)
+    }
+
+    fn grant_name(&self) -> Option<String> {
+        let noted = self.lent.role.as_ref().map(|role| role.grant.to_string());
+        self.lent.grant.as_ref().map(|grant| grant.name.to_string()).or(noted).filter(|name| !name.is_empty())
+    }
+
+    fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+    {
+        Api::namespaced(self.cx.client.clone(), &self.handle.namespace)
+    }
+
+    async fn act(&mut self, step: Step, verdict: &Verdict) -> Result<(), Trouble> {
+        if !self.cx.leads() {
+            return Err(Trouble::Behind);
+        }
+        match step {
+            Step::DeleteBinding => {
+                let Some(binding) = self.lent.binding.take() else { return Ok(()) };
+                let result =
+                    delete(&self.api::<v1::RoleBinding>(), &self.handle.name, &binding.uid, &binding.resource_version)
+                        .await;
+                super::binding_gone(self.cx, self.handle, Some(&binding.uid));
+                result?;
+                if *verdict != Verdict::Open {
+                    let subject = binding.subject.map(|subject| subject.to_string());
+                    self.tell_end(verdict, subject).await;
+                }
+            }
+            Step::DeleteRole => {
+                let Some(role) = self.lent.role.take() else { return Ok(()) };
+                let result =
+                    delete(&self.api::<v1::Role>(), &self.handle.name, &role.uid, &role.resource_version).await;
+                super::role_gone(self.cx, self.handle, Some(&role.uid));
+                result?;
+                // Its RoleBinding went with the grant.
+                if matches!(verdict, Verdict::Over(..)) && !self.told {
+                    self.tell_end(verdict, Some(role.subject.to_string())).await;
+                }
+            }
+            Step::CreateRole(since) => {
+                let Some(role) = self.role(since) else { return Ok(()) };
+                let written = create(&self.api::<v1::Role>(), &role).await?;
+                observe_role(self.cx, &written, View::Newest);
+                self.lent.role = Some(Role::of(&written));
+            }
+            Step::CreateBinding => {
+                let Some(binding) = self.binding() else { return Ok(()) };
+                let written = create(&self.api::<v1::RoleBinding>(), &binding).await?;
+                observe_binding(self.cx, &written, View::Newest);
+                self.lent.binding = Some(Binding::of(&written));
+                self.tell_granted().await;
+            }
+            Step::Rotate => self.rotate().await?,
+        }
+        Ok(())
+    }
+
+    /// Asks for the rotation that is owed; once it was made, the Role goes, and the debt with it. Which one it is follows from
+    /// the grant's uid, so that whoever comes after a crash asks for the same.
+    async fn rotate(&mut self) -> Result<(), Trouble> {
+        let Some((claim, uid)) = self.lent.role.as_ref().and_then(|r| Some((r.claim.clone()?, r.grant_uid.clone())))
+        else {
+            return Ok(());
+        };
+        let claim = ObjectName { namespace: self.handle.namespace.clone(), name: claim };
+        let trigger = Trigger::Grant(uid);
+        let state = self.cx.index().triggers.state(&claim, &trigger);
+        match state {
+            Some(State::Done) => {
+                let Some(role) = self.lent.role.take() else { return Ok(()) };
+                delete(&self.api::<v1::Role>(), &self.handle.name, &role.uid, &role.resource_version).await?;
+                super::role_gone(self.cx, self.handle, Some(&role.uid));
+                self.cx.index_mut().triggers.remove(&claim, &trigger);
+            }
+            Some(State::Pending) => {}
+            None => {
+                if self.cx.index_mut().triggers.add(&claim, trigger) {
+                    self.cx.queue.add(Job::Claim(claim), Lane::Urgent);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn role(&self, since: Timestamp) -> Option<v1::Role> {
+        let grant = self.lent.grant.as_ref()?;
+        let spec = grant.spec.as_ref()?;
+        let claim = self.with_observed(|observed| observed.claim.cloned())?;
+        let owner = owner("ScopedSecret", &spec.scoped_secret_ref.name, &claim.uid);
+        let mut notes = BTreeMap::from([
+            (GRANT_ANNOTATION.to_owned(), grant.name.to_string()),
+            (GRANT_UID_ANNOTATION.to_owned(), grant.uid.to_string()),
+            (GRANTED_ANNOTATION.to_owned(), since.to_string()),
+            (GRANTED_TO_ANNOTATION.to_owned(), spec.subject.to_string()),
+        ]);
+        if spec.rotate_after == Some(true) {
+            notes.insert(ROTATE_AFTER_ANNOTATION.to_owned(), "true".to_owned());
+        }
+        Some(v1::Role {
+            metadata: ObjectMeta { annotations: Some(notes), ..self.metadata(owner) },
+            rules: Some(vec![v1::PolicyRule {
+                api_groups: Some(vec![String::new()]),
+                resources: Some(vec!["secrets".to_owned()]),
+                resource_names: Some(vec![claim.secret]),
+                verbs: vec!["get".to_owned()],
+                ..v1::PolicyRule::default()
+            }]),
+        })
+    }
+
+    fn binding(&self) -> Option<v1::RoleBinding> {
+        let grant = self.lent.grant.as_ref()?;
+        let subject = &grant.spec.as_ref()?.subject;
+        let account = subject.kind == GrantSubjectKind::ServiceAccount;
+        Some(v1::RoleBinding {
+            metadata: self.metadata(owner("SecretGrant", &grant.name, &grant.uid)),
+            role_ref: v1::RoleRef { api_group: RBAC.into(), kind: "Role".into(), name: self.handle.name.to_string() },
+            subjects: Some(vec![v1::Subject {
+                api_group: (!account).then(|| RBAC.to_owned()),
+                kind: subject.kind.as_str().to_owned(),
+                name: subject.name.clone(),
+                namespace: account.then(|| self.handle.namespace.to_string()),
+            }]),
+        })
+    }
+
+    fn metadata(&self, owner: OwnerReference) -> ObjectMeta {
+        ObjectMeta {
+            name: Some(self.handle.name.to_string()),
+            namespace: Some(self.handle.namespace.to_string()),
+            labels: Some([(MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned())].into()),
+            owner_references: Some(vec![owner]),
+            ..ObjectMeta::default()
+        }
+    }
+
+    /// Writes the status if it changed.
+    async fn report(&mut self, verdict: &Verdict) -> Result<(), Trouble> {
+        let Some(grant) = self.lent.grant.clone().filter(|grant| !grant.deleting) else { return Ok(()) };
+        let (term, secret) =
+            self.with_observed(|observed| (plan::term(observed), observed.claim.map(|claim| claim.secret.clone())));
+        let stands = self.lent.role.is_some() && self.lent.binding.is_some();
+        // Of an approved grant that gives no access the time does not run yet.
+        let runs = stands || grant.status.start_time.is_some() || matches!(verdict, Verdict::Over(..));
+        let unapproved = grant.spec.as_ref().is_some_and(|spec| spec.approved_by.is_none());
+        let done = Done {
+            verdict,
+            handle: stands.then_some(&*self.handle.name),
+            secret: secret.as_deref(),
+            term: term.filter(|_| runs || unapproved),
+        };
+        let status = status::status(&grant, &done, self.cx.now());
+        if status == grant.status {
+            return Ok(());
+        }
+        let Some(spec) = &grant.spec else { return Ok(()) };
+        let written = self.write_status(&grant, spec, &status).await?;
+        if let Verdict::Closed(reason, _) = verdict
+            && reason.nature() == Nature::Refused
+            && grant.status.reason != status.reason
+        {
+            let subject = spec.subject.to_string();
+            self.record(What::GrantRefused, &subject, |happening| happening.rule(RULE).reason(*reason));
+        }
+        observe(self.cx, &written, View::Newest);
+        self.lent.grant = Some(Grant::of(&written));
+        Ok(())
+    }
+
+    async fn write_status(
+        &self,
+        grant: &Grant,
+        spec: &SecretGrantSpec,
+        status: &SecretGrantStatus,
+    ) -> Result<DynamicObject, Trouble> {
+        if !self.cx.leads() {
+            return Err(Trouble::Behind);
+        }
+        let object = json!({
+            "apiVersion": format!("{GROUP}/v1alpha1"),
+            "kind": "SecretGrant",
+            "metadata": {
+                "name": &*grant.name, "namespace": &*self.handle.namespace,
+                "uid": &*grant.uid, "resourceVersion": &*grant.resource_version,
+            },
+            "spec": spec,
+            "status": status,
+        });
+        let object: DynamicObject =
+            serde_json::from_value(object).map_err(|error| Trouble::Failed(kube::Error::SerdeError(error)))?;
+        Ok(grants(self.cx, &self.handle.namespace).replace_status(&grant.name, &params(), &object).await?)
+    }
+
+    async fn tell_granted(&self) {
+        let until = self.with_observed(plan::term).map(|(_, end)| format!(" until {end:.0}")).unwrap_or_default();
+        let spec = self.lent.grant.as_ref().and_then(|grant| grant.spec.as_ref());
+        let (Some(grant), Some(spec)) = (self.grant_name(), spec) else { return };
+        let text = format!("{} may read the Secret{until} (SecretGrant {grant:?})", spec.subject);
+        self.record(What::Granted, &spec.subject.to_string(), |happening| match self.with_observed(plan::term) {
+            Some((_, end)) => happening.until(end),
+            None => happening,
+        });
+        self.tell(Reason::Granted, &text).await;
+    }
+
+    async fn tell_end(&mut self, verdict: &Verdict, subject: Option<String>) {
+        self.told = true;
+        let (Verdict::Closed(reason, why) | Verdict::Over(reason, why)) = verdict else { return };
+        let who = subject.unwrap_or_else(|| "its subject".to_owned());
+        self.record(What::GrantEnded, &who, |happening| happening.reason(*reason));
+        let grant = self.grant_name().map(|name| format!(" (SecretGrant {name:?})")).unwrap_or_default();
+        self.tell(Reason::GrantEnded, &format!("{who} may no longer read the Secret{grant}: {reason}: {why}")).await;
+    }
+
+    fn record(&self, what: What, subject: &str, more: impl FnOnce(Happening) -> Happening) {
+        let grant = ObjectName::new(&self.handle.namespace, &self.grant_name().unwrap_or_default());
+        self.cx.record(more(Happening::of(what).on("SecretGrant", &grant).to(subject)));
+    }
+
+    /// Events on the ScopedSecret and, while it is there, on the grant.
+    async fn tell(&self, reason: Reason, message: &str) {
+        let on = |kind: &str, name: &str| ObjectRef {
+            api_version: format!("{GROUP}/v1alpha1"),
+            kind: kind.to_owned(),
+            namespace: Some(self.handle.namespace.clone()),
+            name: name.to_owned(),
+        };
+        let claim = self.lent.claim().map(str::to_owned);
+        let uid = self.with_observed(|observed| observed.claim.map(|claim| claim.uid.clone()));
+        let claim = claim.map(|name| (on("ScopedSecret", &name), uid));
+        let grant = self.lent.grant.as_ref().map(|g| (on("SecretGrant", &g.name), Some(g.uid.to_string())));
+        for (about, uid) in claim.into_iter().chain(grant) {
+            let told = Told {
+                about: &about,
+                uid: uid.as_deref(),
+                type_: EventType::Normal,
+                reason: reason.as_str(),
+                action: "Grant",
+                message,
+            };
+            events::publish(self.cx, told).await;
+        }
+    }
+}
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+
+fn grants(cx: &Context, namespace: &str) -> Api<DynamicObject> {
+    Api::namespaced_with(cx.client.clone(), namespace, &ApiResource::erase::<SecretGrant>(&()))
+}
+
+fn params() -> PostParams {
+    PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() }
+}
+
+fn owner(kind: &str, name: &str, uid: &str) -> OwnerReference {
+    OwnerReference {
+        api_version: format!("{GROUP}/v1alpha1"),
+        kind: kind.to_owned(),
+        name: name.to_owned(),
+        uid: uid.to_owned(),
+        controller: Some(true),
+        block_owner_deletion: None,
+    }
+}
+
+/// Whether the operator wrote it, as far as marks tell.
+fn is_ours<K: kube::Resource<DynamicType = ()>>(object: &K) -> bool {
+    let metadata = object.meta();
+    is_labelled(metadata) || ["ScopedSecret", "SecretGrant"].iter().any(|kind| controller(metadata, kind).is_some())
+}
+
+/// Creates an object. One of that name that is ours and that no watch shows (it lost our label) goes first.
+async fn create<K>(api: &Api<K>, object: &K) -> Result<K, Trouble>
+where
+    K: kube::Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
+{
+    match api.create(&params(), object).await {
+        Err(kube::Error::Api(status)) if status.code == 409 => {
+            let name = object.meta().name.as_deref().unwrap_or_default();
+            let Some(found) = api.get_opt(name).await?.filter(is_ours) else { return Err(Trouble::Behind) };
+            let meta = found.meta();
+            let (uid, version) = (meta.uid.as_deref(), meta.resource_version.as_deref());
+            delete(api, name, uid.unwrap_or_default(), version.unwrap_or_default()).await?;
+            Ok(api.create(&params(), object).await?)
+        }
+        written => Ok(written?),
+    }
+}
+
+/// Deletes exactly what was seen; that it is gone already is as good.
+async fn delete<K>(api: &Api<K>, name: &str, uid: &str, resource_version: &str) -> Result<(), Trouble>
+where
+    K: Clone + Debug + DeserializeOwned,
+{
+    let same = Preconditions { uid: Some(uid.to_owned()), resource_version: Some(resource_version.to_owned()) };
+    match api.delete(name, &DeleteParams::default().preconditions(same)).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        other => Ok(drop(other?)),
+    }
+}
+
+/// When `approvedBy` was set, as the API server noted it for whoever wrote it. Whoever rewrites that gains nothing: it only
+/// ever shortens.
+fn approved(metadata: &ObjectMeta) -> Option<Timestamp> {
+    let sets = |entry: &&k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry| {
+        entry.fields_v1.as_ref().is_some_and(|fields| fields.0["f:spec"].get("f:approvedBy").is_some())
+    };
+    metadata
+        .managed_fields
+        .iter()
+        .flatten()
+        .filter(sets)
+        .filter_map(|entry| entry.time.as_ref())
+        .map(|time| time.0)
+        .min()
+}

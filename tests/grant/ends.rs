@@ -1,0 +1,192 @@
+//! Access that was lent is taken back: at its end, on delete, on revocation, and where what it needs is gone.
+
+use crate::support::canary;
+use crate::support::operator::{install, lift};
+use crate::support::oracle::guarantees_hold_at;
+use crate::support::tenants::*;
+use crate::support::wait::eventually;
+use crate::{ADA, BOB, LEAD, NAMESPACE, Scene, grant};
+use jiff::SignedDuration;
+
+#[test]
+fn whatever_was_lent_is_taken_back() {
+    let mut scene = Scene::set_up();
+
+    // Its time is over.
+    scene.lends("timed", "");
+    scene.can_read(ADA, "orders");
+    scene.clock.advance(SignedDuration::from_mins(31));
+    scene.is_closed("timed", "Expired");
+    scene.is_gone("timed");
+    scene.cannot_read(ADA, "orders");
+    scene.told("ScopedSecret", "orders", "GrantEnded");
+
+    // It is deleted. Of the clock's half hour a new grant has that much less.
+    scene.lends("deleted", "ttl: 2h");
+    scene.can_read(ADA, "orders");
+    scene.as_user(LEAD, "delete secretgrant deleted -n payments-prod", "").unwrap();
+    scene.is_gone("deleted");
+    scene.cannot_read(ADA, "orders");
+
+    // It ends, and another is deleted, while no operator is there; whoever comes next sees to it first.
+    scene.lends("missed", "ttl: 1h");
+    scene.lends("left", "ttl: 2h");
+    scene.kill();
+    scene.as_user(LEAD, "delete secretgrant left -n payments-prod", "").unwrap();
+    scene.clock.advance(SignedDuration::from_mins(40));
+    scene.start();
+    scene.is_closed("missed", "Expired");
+    scene.is_gone("missed");
+    scene.is_gone("left");
+    scene.cannot_read(ADA, "orders");
+
+    // It ends while the API server is away.
+    scene.lends("away", "ttl: 4h");
+    scene.cluster.kill_apiserver();
+    scene.clock.advance(SignedDuration::from_hours(3));
+    scene.cluster.start_apiserver();
+    scene.is_closed("away", "Expired");
+    scene.is_gone("away");
+
+    // Nobody but the operator touches what it gave, whoever it is; what got past is put right.
+    scene.lends("held", "ttl: 6h");
+    let handle = scene.lent("rolebindings").remove(0);
+    for line in [
+        format!("delete rolebinding {handle} -n {NAMESPACE}"),
+        format!("delete role {handle} -n {NAMESPACE}"),
+        format!("label role {handle} -n {NAMESPACE} app.kubernetes.io/managed-by-"),
+        format!("annotate role {handle} -n {NAMESPACE} scopedsecrets.io/granted=2030-01-01T00:00:00Z --overwrite"),
+    ] {
+        let words: Vec<&str> = line.split(' ').collect();
+        let told = scene.cluster.submit(&words, "");
+        assert!(
+            told.as_ref().is_err_and(|text| text.contains("rule ManagedSecrets, SecretManaged")),
+            "{line}: {told:?}"
+        );
+    }
+    let forged = scene.cluster.get_json("rolebinding", NAMESPACE, &handle).unwrap();
+    let forged = forged.to_string().replace(&handle, "forged").replace(ADA, "mallory@example.com");
+    let told = scene.cluster.submit(&["create", "-f", "-"], &forged);
+    assert!(told.as_ref().is_err_and(|text| text.contains("rule ManagedSecrets, ReservedMetadata")), "{told:?}");
+
+    // The key is revoked.
+    apply(
+        &scene.cluster,
+        "apiVersion: scopedsecrets.io/v1alpha1\nkind: KeyRevocation\nmetadata: {name: leak}\nspec: {storeRef: {name: aws}, key: payments/prod/orders, reason: seen in a build log}\n",
+    );
+    eventually("it is taken back", SOON, || {
+        let standing = scene.lent("rolebindings");
+        if standing.is_empty() { Ok(()) } else { Err(standing) }
+    });
+    scene.is_gone("held");
+    eventually("it is lifted", SOON, || scene.cluster.submit(&["delete", "keyrevocation", "leak"], ""));
+    eventually("it is projected again", SOON, || ready(&scene.cluster, "scopedsecret", Some(NAMESPACE), "orders"));
+    scene.as_user(LEAD, "delete secretgrant held -n payments-prod", "").unwrap();
+
+    // Nobody is asked any more who may give access: what stands goes, and what comes is not honoured, nor ever will be.
+    scene.lends("guarded", "ttl: 6h");
+    scene.can_read(ADA, "orders");
+    lift(&scene.cluster, "grants");
+    scene.is_closed("guarded", "GuardMissing");
+    scene.is_gone("guarded");
+    scene.cannot_read(ADA, "orders");
+    eventually("nobody asks", SOON, || {
+        scene.as_user(
+            ADA,
+            "create -f -",
+            &grant("sneaked", "ttl: 6h\nsubject: {kind: User, name: mallory@example.com}"),
+        )
+    });
+    scene.is_closed("sneaked", "GuardMissing");
+    install(&scene.cluster);
+    eventually("it is asked again", SOON, || match scene.as_user(ADA, "create -f -", &grant("asked", "")) {
+        Err(refusal) if refusal.contains("rule Grants, GrantNotAllowed") => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    eventually("the rule is seen to be in force", SOON, || {
+        let text = scene.grant("sneaked")["status"].to_string();
+        if text.contains("before rule Grants was in force") { Ok(()) } else { Err(text) }
+    });
+    assert!(!scene.reads("mallory@example.com", "orders"));
+    // A rule that is a moment old may have missed what came with it.
+    eventually("a new grant is honoured", SOON, || {
+        let _ = scene.as_user(LEAD, "delete secretgrant again -n payments-prod --ignore-not-found", "");
+        scene.as_user(LEAD, "create -f -", &grant("again", "ttl: 6h"))?;
+        scene
+            .cluster
+            .submit(&["wait", "--for=condition=Ready", "--timeout=3s", "secretgrant/again", "-n", NAMESPACE], "")
+    });
+
+    // Its ScopedSecret is gone.
+    scene.can_read(ADA, "orders");
+    scene.cluster.submit(&["delete", "scopedsecret", "orders", "-n", NAMESPACE], "").unwrap();
+    scene.is_closed("again", "SecretNotProjected");
+    scene.is_gone("again");
+    scene.cannot_read(ADA, "orders");
+
+    guarantees_hold_at(&scene.cluster, || scene.clock.now());
+    canary::scan(&scene.cluster, scene.operator.as_ref().unwrap(), &[canary::CANARY]);
+}
+
+/// Where an approval is required the time runs from it, whoever was away, and ends once.
+#[test]
+fn what_needs_an_approval_waits_for_it() {
+    let mut scene = Scene::set_up();
+    scene.limit("maxTTL: 8h, approval: Required");
+    let asked = format!("ttl: 1h\nrequestedBy: {LEAD}");
+    scene.as_user(LEAD, "create -f -", &grant("ada", &asked)).unwrap();
+    scene.is_closed("ada", "AwaitsApproval");
+    // However long it waits.
+    scene.clock.advance(SignedDuration::from_hours(5));
+    assert!(!scene.reads(ADA, "orders"));
+    let approve = |by: &str, says: &str| {
+        let patch = format!(r#"{{"spec":{{"approvedBy":"{says}"}}}}"#);
+        scene.as_user(by, &format!("patch secretgrant ada -n payments-prod --type=merge -p {patch}"), "")
+    };
+    for (by, says) in [(LEAD, LEAD), (LEAD, BOB), (ADA, ADA), (ADA, BOB), (BOB, LEAD)] {
+        let told = approve(by, says);
+        assert!(
+            told.as_ref().is_err_and(|text| text.contains("rule Grants, ApprovalNotAllowed")),
+            "{by} as {says}: {told:?}"
+        );
+    }
+    // The machine's clock says when; the operator's is five hours ahead: its time is over before it was seen.
+    approve(BOB, BOB).unwrap();
+    scene.is_closed("ada", "Expired");
+    let told = approve(BOB, LEAD);
+    assert!(told.as_ref().is_err_and(|text| text.contains("approvedBy is set once")), "{told:?}");
+
+    scene.as_user(LEAD, "create -f -", &grant("eve", &asked.replace("1h", "8h"))).unwrap();
+    let patch = format!(r#"{{"spec":{{"approvedBy":"{BOB}"}}}}"#);
+    scene.as_user(BOB, &format!("patch secretgrant eve -n payments-prod --type=merge -p {patch}"), "").unwrap();
+    scene.is_open("eve");
+    scene.can_read(ADA, "orders");
+    let (start, end) = term(&scene, "eve");
+    // Who takes the note away gains no time.
+    scene.kill();
+    lift(&scene.cluster, "managed-secrets");
+    let handle = scene.lent("roles").remove(0);
+    scene.cluster.submit(&["delete", "role", &handle, "-n", NAMESPACE], "").unwrap();
+    scene.clock.advance(SignedDuration::from_mins(30));
+    scene.start();
+    eventually("it is given again", SOON, || if scene.lent("roles").is_empty() { Err("no Role") } else { Ok(()) });
+    scene.can_read(ADA, "orders");
+    assert_eq!(term(&scene, "eve"), (start, end));
+    scene.clock.advance(SignedDuration::from_hours(3));
+    scene.is_closed("eve", "Expired");
+    scene.is_gone("eve");
+    // It is over for good, whoever starts.
+    scene.kill();
+    scene.start();
+    scene.is_closed("eve", "Expired");
+    assert!(scene.lent("roles").is_empty() && scene.lent("rolebindings").is_empty());
+
+    // Without an approval none is honoured, even if it was made before one was required.
+    scene.limit("maxTTL: 30m, approval: None");
+    guarantees_hold_at(&scene.cluster, || scene.clock.now());
+}
+
+fn term(scene: &Scene, name: &str) -> (String, String) {
+    let status = scene.grant(name)["status"].clone();
+    (status["startTime"].to_string(), status["expirationTime"].to_string())
+}
