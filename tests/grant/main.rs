@@ -189,7 +189,11 @@ impl Scene {
         for kind in ["rolebindings", "roles"] {
             eventually(&format!("the {kind} of {name} go"), SOON, || {
                 let standing = self.lent(kind);
-                if standing.iter().any(|found| found.starts_with(&handle)) { Err(format!("{standing:?}")) } else { Ok(()) }
+                if standing.iter().any(|found| found.starts_with(&handle)) {
+                    Err(format!("{standing:?}"))
+                } else {
+                    Ok(())
+                }
             });
         }
     }
