@@ -478,7 +478,8 @@ where
     let same = Preconditions { uid: Some(uid.to_owned()), resource_version: Some(resource_version.to_owned()) };
     match api.delete(name, &DeleteParams::default().preconditions(same)).await {
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        other => Ok(drop(other?)),
+        Err(error) => Err(error.into()),
+        Ok(_) => Ok(()),
     }
 }
 

@@ -80,7 +80,7 @@ impl Work<'_> {
         let kept: Vec<usize> =
             (0..held.fingerprints.len()).filter(|i| prints.contains(&held.fingerprints[*i])).collect();
         if marked {
-            held.marks.each = kept.iter().map(|i| held.marks.each[*i].clone()).collect();
+            held.marks.each = kept.iter().map(|i| held.marks.each[*i]).collect();
         }
         held.fingerprints = kept.iter().map(|i| held.fingerprints[*i]).collect();
         let weak: Vec<Fingerprint> = held.marks.weak().iter().filter(|weak| prints.contains(weak)).copied().collect();
