@@ -17,9 +17,9 @@ demo-down:
 	@examples/demo.sh down
 
 # What the tests run; their first line says how long each takes to build.
-test_tools := control-plane testcluster kwok emulator
+test_tools := control-plane testcluster kwok emulator helm3 helm4
 
-## test: everything, on a real control plane; 35 min on two cores, and 15 more the first time
+## test: everything, on a real control plane; 35 min on two cores, and 20 more the first time
 # The test runner has the last word: nothing is printed after it.
 test:
 	@set -e; for tool in $(test_tools); do $(cluster_tools) ensure $$tool >/dev/null; done
@@ -37,7 +37,7 @@ bench:
 	@echo "bench: what each guard adds to a write; 2 min"; cargo bench --quiet --locked --profile dev --bench guards
 	@echo "bench: reviews by rule; building optimised"; cargo bench --quiet --locked --bench admission
 
-shell_scripts := $(cluster_tools) examples/demo.sh .ci/run
+shell_scripts := $(cluster_tools) examples/demo.sh image/build .ci/run
 # The same settings as tests/cluster/tools.
 go_settings := GOWORK=off GOFLAGS= CGO_ENABLED=0
 
@@ -52,7 +52,7 @@ lint:
 	  { [ -z "$$badly" ] || { echo "not as gofmt writes it: $$badly" >&2; exit 1; }; } && \
 	  $(go_settings) go vet -C tests/cluster/testcluster ./...
 	@echo "lint: Python"; PYTHONPYCACHEPREFIX=target/pycache python3 -m py_compile tests/cluster/emulator.py
-	@echo "lint: kustomizations"; for folder in deploy deploy/overlays/out-of-cluster; do \
+	@echo "lint: kustomizations"; for folder in deploy deploy/overlays/*/; do \
 	  kubectl kustomize "$$folder" >/dev/null || exit; done
 	@helm=$$($(cluster_tools) ensure helm3) && echo "lint: chart" && \
 	  "$$helm/helm" lint --quiet --strict --kube-version 1.33.0 charts/scoped-secrets

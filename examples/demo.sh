@@ -19,7 +19,9 @@ root=$PWD
 STORE=${STORE:-aws} KEEP=${KEEP:-} YES=${YES:-} WEBHOOK_HOST=${WEBHOOK_HOST:-}
 KUBECTL=${KUBECTL:-kubectl}
 operator_namespace=scoped-secrets
-installation=deploy/overlays/out-of-cluster
+chart=charts/scoped-secrets
+# No pods: the operator runs on this machine. What the demo brings it takes away again, the kinds, too.
+chart_values=replicaCount=0,crds.keep=false
 patience=60 # seconds for anything that must come true; it is looked at five times a second
 
 dir=       # of this run: kubeconfigs, logs, process ids; below .demo/, for the owner's eyes
@@ -79,6 +81,8 @@ build() {
   long 300 cargo build --locked "$loud"
   operator=${CARGO_TARGET_DIR:-target}/debug/scoped-secrets
   [[ -x $operator ]] || fail "cargo build made no $operator"
+  say "Helm, for the chart. The first time about 70 s."
+  ensure helm3 && helm=$built/helm
   if [[ ! -f $dir/existing ]]; then
     say "A control plane: etcd, kube-apiserver, kube-controller-manager. The first time about 5 min, then none."
     ensure testcluster && testcluster=$built/testcluster
@@ -127,10 +131,10 @@ start_manager() {
 }
 
 start_operator() {
-  say "CRDs, permissions and the webhook's registration, but no pods: the operator runs on this machine."
-  command_line kubectl apply --server-side -k "$installation"
-  kubectl apply --server-side -k "$installation" >"$dir/installed"
-  printf '    %s objects\n' "$(wc -l <"$dir/installed" | tr -d ' ')"
+  say "By the chart: CRDs, permissions, rules and the webhook's registration, but no pods: the operator runs on this machine."
+  command_line helm install scoped-secrets "$chart" --namespace "$operator_namespace" --create-namespace --set "$chart_values"
+  quietly helm install scoped-secrets "$chart" --namespace "$operator_namespace" --create-namespace --set "$chart_values"
+  printf '    %s objects\n' "$(helm get manifest scoped-secrets --namespace "$operator_namespace" | grep -c '^kind: ')"
   quietly kubectl wait --for=condition=Established --timeout="${patience}s" crd/scopedsecrets.scopedsecrets.io \
     crd/scopedsecretstores.scopedsecrets.io crd/segmentationpolicies.scopedsecrets.io
   if [[ -z $admission ]]; then
@@ -139,7 +143,7 @@ start_operator() {
     show kubectl delete validatingwebhookconfiguration scoped-secrets
   fi
 
-  say "It gets the token of its ServiceAccount, and so exactly the permissions of $installation."
+  say "It gets the token of its ServiceAccount, and so exactly the permissions that the chart gives it."
   write_operator_kubeconfig
   local metrics webhook address=127.0.0.1
   metrics=$(free_port)
@@ -333,6 +337,11 @@ kubectl() {
   command "$KUBECTL" --kubeconfig "$dir/kubeconfig" --cache-dir "$dir/cache" "$@"
 }
 
+helm() {
+  HELM_CACHE_HOME=$dir/helm HELM_CONFIG_HOME=$dir/helm HELM_DATA_HOME=$dir/helm \
+    command "$helm" --kubeconfig "$dir/kubeconfig" "$@"
+}
+
 apply_stdin() { kubectl apply --server-side -f - 2>&1 | indented || fail "the API server did not take it"; }
 
 apply_example() {
@@ -425,14 +434,14 @@ look_at_existing_cluster() {
   command "$KUBECTL" config view --raw --minify --flatten >"$dir/kubeconfig" || fail "KUBECONFIG=$KUBECONFIG cannot be read"
   server=$(kubectl config view -o 'jsonpath={.clusters[0].cluster.server}')
   kubectl get --raw /readyz --request-timeout=10s >/dev/null || fail "the cluster of KUBECONFIG, $server, does not answer"
-  found=$(kubectl get -k "$installation" --ignore-not-found -o name) || fail "it cannot be told what $server holds already"
+  found=$(kubectl get -k deploy --ignore-not-found -o name) || fail "it cannot be told what $server holds already"
   [[ -z $found ]] || fail "Scoped Secrets, or a part of it, is in $server already, and stays as it is: $(echo $found)"
   suffix=-${dir##*-}
   cat <<TEXT
 ${bold}KUBECONFIG is set, so the demo uses that cluster:${plain} $server
-It makes there, and takes away in the end, the $(kubectl kustomize "$installation" | grep -c '^kind: ') objects of $installation (CRDs, the namespace
-$operator_namespace, a ClusterRole and its binding, a webhook configuration, and ValidatingAdmissionPolicies with their bindings), a store and a
-policy, and the namespaces payments-prod$suffix, payments-staging$suffix, billing-prod$suffix and billing-staging$suffix: the policy
+It makes there, and takes away in the end, the objects of $chart (CRDs, the namespace $operator_namespace,
+ClusterRoles and a binding, a webhook configuration, and ValidatingAdmissionPolicies with their bindings), a store and a policy,
+and the namespaces payments-prod$suffix, payments-staging$suffix, billing-prod$suffix and billing-staging$suffix: the policy
 governs no others. The operator runs on this machine.
 TEXT
   if [[ -z $YES ]]; then
@@ -455,7 +464,9 @@ remove_from_existing_cluster() {
   # Its kinds are gone if the installation never came so far.
   kubectl delete segmentationpolicy/tenants scopedsecretstore/main --ignore-not-found >/dev/null 2>&1 || true
   stop operator
-  kubectl delete -k "$installation" --ignore-not-found --timeout=60s >/dev/null
+  ensure helm3 && helm=$built/helm
+  helm uninstall scoped-secrets --namespace "$operator_namespace" --ignore-not-found --timeout 60s >/dev/null || return
+  kubectl delete namespace "$operator_namespace" --ignore-not-found --timeout=60s >/dev/null
 }
 
 # --- processes ---

@@ -33,7 +33,7 @@ struct Flow {
     ended: fn(&Scene, &str) -> Result<(), String>,
 }
 
-const FLOWS: [Flow; 3] = [
+const FLOWS: [Flow; 4] = [
     Flow {
         name: "project",
         begin: |scene, name| scene.stores(name),
@@ -82,6 +82,32 @@ const FLOWS: [Flow; 3] = [
             let revocation = scene.cluster.get_json("keyrevocation", None, name).ok_or("it is gone")?;
             let complete = condition(&revocation, "Complete").is_some_and(|c| c["status"] == "True");
             complete.then_some(()).ok_or_else(|| revocation["status"].to_string())
+        },
+    },
+    Flow {
+        name: "rotate",
+        begin: |scene, name| {
+            let rotates = format!("{POLICY}    actions: [Read, Generate]\n");
+            apply(&scene.cluster, &rotates);
+            scene.stores(name);
+            scene.claims(name, "rotation: {strategy: Generate}\n");
+            eventually("it is projected", SOON, || scene.is_projected(name));
+            eventually("and at rest", SOON, || scene.says(name, "Rotated", "True", "RotationIdle"));
+        },
+        trigger: |scene, name| {
+            let words = ["annotate", "scopedsecret", name, "-n", NAMESPACE, "scopedsecrets.io/rotate-at=now"];
+            assert!(scene.cluster.kubectl(&words).status.success());
+        },
+        ended: |scene, name| {
+            scene.says(name, "Rotated", "True", "Verified")?;
+            scene.is_projected(name)?;
+            let versions = scene.stub.versions(&key(name));
+            let current = versions.iter().find(|v| v.stages.iter().any(|stage| stage == "AWSCURRENT"));
+            let Some(Says::Text(value)) = current.map(|version| &version.says) else {
+                return Err(format!("{versions:?}"));
+            };
+            let same = secret_value(&scene.cluster, NAMESPACE, name, "value").as_ref() == Some(value);
+            (same && versions.len() == 2).then_some(()).ok_or_else(|| format!("{versions:?}"))
         },
     },
 ];

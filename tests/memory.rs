@@ -96,6 +96,7 @@ fn secret(i: u32, keys: &SealKeys) -> (ObjectName, ObjectMeta) {
         refresh_at: None,
         restart: None,
         rotation: None,
+        followed: None,
     };
     let nonce = u128::from(i).to_be_bytes()[4..].try_into().expect("12 bytes");
     let metadata = ObjectMeta {

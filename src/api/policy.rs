@@ -495,9 +495,36 @@ pub struct EffectivePolicy {
     pub target_types: Vec<String>,
     /// Whether deletionPolicy Retain is allowed.
     pub allow_retain: bool,
+    /// What each allow entry lets be done with its keys, in their order.
+    #[serde(default)]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
+    pub actions: Vec<EffectiveActions>,
+    /// Rules that are only reported.
+    #[serde(default)]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "set"))]
+    pub report_only: Vec<ModalRule>,
+    /// Who may have powers over Secrets across the cluster.
+    #[serde(default)]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
+    pub readers: Vec<SubjectRef>,
+    /// Of which other operators objects are held to the rules.
+    #[serde(default)]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "set"))]
+    pub governs: Vec<Governs>,
     /// What SecretGrants may give.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grants: Option<GrantLimits>,
+}
+
+/// What an allow entry lets be done, defaults filled in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EffectiveActions {
+    /// The store.
+    #[schemars(length(max = 253))]
+    pub store: String,
+    /// What may be done with its keys.
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "set"))]
+    pub actions: Vec<Action>,
 }
 
 fn effective_types_schema(_: &mut SchemaGenerator) -> Schema {

@@ -87,7 +87,7 @@ pub struct SegmentationReportStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "names_schema")]
     pub namespaces: Vec<String>,
-    /// When the cluster was last scanned. A scan that changed nothing is noted once a day; the metric
+    /// When the segment was last scanned; not set while one of its namespaces has not been. A scan that changed nothing is noted once a day; the metric
     /// scoped_secrets_scan_last_success_timestamp_seconds has each.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "time_schema")]

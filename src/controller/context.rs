@@ -1,5 +1,6 @@
 //! What every part of the controller shares. Clock and randomness are fields, so that a simulator can own them.
 
+use super::after::Afters;
 use super::guard::Guards;
 use super::index::{Index, Revision};
 use super::providers::Providers;
@@ -42,6 +43,8 @@ pub enum Job {
     Grant(ObjectName),
     /// The workloads of a namespace whose Secrets have a new value.
     Restart(Arc<str>),
+    /// What rotations come after.
+    After,
     /// The seal key.
     Key,
 }
@@ -94,6 +97,8 @@ pub struct Memory {
     pub warned_of: Option<Timestamp>,
     /// The Secret was looked for under its name, and is not there.
     pub searched: bool,
+    /// Of its rotation, if it has one.
+    pub rotation: Option<Box<super::scoped_secret::rotation::Memory>>,
 }
 
 /// How long a count of withdrawals is good for.
@@ -148,6 +153,8 @@ pub struct Context {
     pub grants_guarded: Mutex<super::grant::Look>,
     /// What is known of restarts under way.
     pub restarts: Restarts,
+    /// What rotations come after, as it was last seen.
+    pub after: Afters,
     /// What was seen beside the scan, and when: it stays until the next one.
     pub sightings: Mutex<Vec<(Timestamp, Violation)>>,
     /// What happened, for the log.
@@ -194,6 +201,7 @@ impl Context {
             revoking: tokio::sync::Mutex::default(),
             grants_guarded: Mutex::default(),
             restarts: Restarts::default(),
+            after: Afters::default(),
             sightings: Mutex::default(),
             keys: RwLock::default(),
         }
@@ -260,6 +268,14 @@ impl Context {
         self.metrics.set_next_expiry(
             index.world.claims().filter_map(|claim| claim.ends).map(Timestamp::from).filter(|end| *end > now).min(),
         );
+        // Of what was never rotated, since when its slots count.
+        let scheduled = index.secrets.values().filter_map(|secret| secret.seal.as_ref().ok()?.rotation.as_deref());
+        let rotated = scheduled.filter_map(|rotated| rotated.until.map(|until| rotated.at.unwrap_or(until)));
+        let oldest = rotated.min().map(Timestamp::from);
+        drop(index);
+        let next =
+            self.memory().values().filter_map(|memory| memory.rotation.as_ref()?.wake).filter(|at| *at > now).min();
+        self.metrics.set_rotations(next, oldest);
     }
 
     /// Whether this replica may write now. Asked before each write.

@@ -7,13 +7,15 @@ use super::report::known::Known;
 use super::revocation;
 use super::scoped_secret::told::Told;
 use crate::api::policy::AcceptedViolations;
-use crate::api::{ACCEPT_VIOLATIONS_ANNOTATION, REFRESH_AT_ANNOTATION, Reason, SEAL_ANNOTATION, ScopedSecret};
+use crate::api::{
+    ACCEPT_VIOLATIONS_ANNOTATION, REFRESH_AT_ANNOTATION, ROTATE_AT_ANNOTATION, Reason, SEAL_ANNOTATION, ScopedSecret,
+};
 use crate::digest::sha256_hex;
 use crate::projection::carries_away;
 use crate::rotation::triggers::Triggers;
 use crate::segmentation::access::jurisdiction::{Jurisdiction, Jurisdictions};
 use crate::segmentation::access::{Access, RbacName};
-use crate::segmentation::authorize::{Retention, retention};
+use crate::segmentation::authorize::{Retention, View, retention};
 use crate::segmentation::few::Few;
 use crate::segmentation::policy::Policy;
 use crate::segmentation::seal::{BrokenSeal, SealKeys, SealRecord};
@@ -39,6 +41,8 @@ pub struct ClaimRecord {
     pub spec: Option<Box<[u8]>>,
     /// The annotation refresh-at.
     pub refresh_at: Option<Box<str>>,
+    /// The annotation rotate-at.
+    pub rotate_at: Option<Box<str>>,
     /// Whether it is being deleted.
     pub deleting: bool,
     /// What its status says.
@@ -173,6 +177,7 @@ impl Index {
                 resource_version: object.metadata.resource_version.clone().unwrap_or_default(),
                 spec: spec.map(Vec::into_boxed_slice),
                 refresh_at: annotation(&object.metadata, REFRESH_AT_ANNOTATION).map(remembered),
+                rotate_at: annotation(&object.metadata, ROTATE_AT_ANNOTATION).map(remembered),
                 deleting: object.metadata.deletion_timestamp.is_some(),
                 status: object.status.as_ref().map(Told::of).unwrap_or_default(),
             }),
@@ -192,6 +197,7 @@ impl Index {
                 resource_version: metadata.resource_version.clone().unwrap_or_default(),
                 spec: None,
                 refresh_at: None,
+                rotate_at: None,
                 deleting: metadata.deletion_timestamp.is_some(),
                 status,
             }),
@@ -444,17 +450,6 @@ impl Index {
         }
     }
 
-    /// Records a policy, compiled or not.
-    fn put_policy(&mut self, name: &str, policy: Result<Policy, String>, facts: PolicyFacts) {
-        let state = match policy {
-            Ok(policy) => PolicyState::Known(Arc::new(policy)),
-            Err(why) => PolicyState::Unknown(why),
-        };
-        self.causes += 1;
-        self.world.policies.insert(name.to_owned(), state);
-        self.policies.insert(name.to_owned(), facts);
-    }
-
     /// Forgets a policy. Its accept-violations speaks for its deletion.
     pub fn remove_policy(&mut self, name: &str) {
         self.causes += 1;
@@ -517,13 +512,7 @@ impl Index {
 
     /// The Secrets that policy wants taken away now.
     pub fn withdrawals(&self, now: Timestamp) -> usize {
-        self.world
-            .holdings()
-            .filter(|(name, held)| match retention(name, held, &self.world, now) {
-                Retention::Withdraw(why) => !why.reason.is_an_end(),
-                Retention::Keep | Retention::Unknown(_) => false,
-            })
-            .count()
+        withdrawals((&self.world).into(), now)
     }
 
     /// Whether so many withdrawals may go ahead: few may, many only if somebody accepted that number for this change. Where
@@ -565,17 +554,34 @@ impl Index {
         self.policies.get(name).map_or(Acceptance::Fresh, |policy| self.acceptance(name, policy, value))
     }
 
-    /// Records a policy as it was observed. An acceptance that comes with it serves if there is something to withdraw.
-    pub fn observe_policy(&mut self, name: &str, policy: Result<Policy, String>, facts: PolicyFacts, now: Timestamp) {
+    /// Whether what a policy accepts, as it comes, has something to withdraw: more than without it, or what waits already. Looks at
+    /// every holding, and changes nothing: see [`Self::put_policy`].
+    pub fn acceptance_serves(
+        &self,
+        name: &str,
+        policy: &Result<Policy, String>,
+        facts: &PolicyFacts,
+        now: Timestamp,
+    ) -> bool {
         let known = self.policies.get(name).and_then(|policy| policy.accept.as_ref());
-        let accept = facts.accept.clone().filter(|accept| self.secrets_synced && known != Some(accept));
-        let before = accept.as_ref().map(|_| self.withdrawals(now));
-        self.put_policy(name, policy, facts);
-        let Some((accept, before)) = accept.zip(before) else { return };
-        let paused = before > pause_threshold(self.world.holdings().count());
-        if paused || self.withdrawals(now) > before {
+        if !self.secrets_synced || facts.accept.is_none() || facts.accept.as_ref() == known {
+            return false;
+        }
+        let before = self.withdrawals(now);
+        let mut policies = self.world.policies.clone();
+        policies.insert(name.to_owned(), state_of(policy.clone()));
+        let after = || withdrawals(View::under(&self.world, &policies), now);
+        before > pause_threshold(self.world.holdings().count()) || after() > before
+    }
+
+    /// Records a policy, compiled or not; `serves`: what its annotation accepts has something to withdraw.
+    pub fn put_policy(&mut self, name: &str, policy: Result<Policy, String>, facts: PolicyFacts, serves: bool) {
+        self.causes += 1;
+        if let Some(accept) = facts.accept.clone().filter(|_| serves) {
             self.acceptances.insert(name.to_owned(), (accept, Acceptance::Serving));
         }
+        self.world.policies.insert(name.to_owned(), state_of(policy));
+        self.policies.insert(name.to_owned(), facts);
     }
 
     /// Once nothing is left to withdraw, what was accepted for a change is over with it: the policies that it was on, and how
@@ -617,6 +623,23 @@ impl Index {
         self.acceptances.extend(settled.over);
         names
     }
+}
+
+/// A policy as far as it is known.
+fn state_of(policy: Result<Policy, String>) -> PolicyState {
+    match policy {
+        Ok(policy) => PolicyState::Known(Arc::new(policy)),
+        Err(why) => PolicyState::Unknown(why),
+    }
+}
+
+/// The Secrets that policies want taken away; ends are not their word.
+fn withdrawals(view: View<'_>, now: Timestamp) -> usize {
+    let withdrawn = |(name, held): &(&ObjectName, &Holding)| match retention(name, held, view, now) {
+        Retention::Withdraw(why) => !why.reason.is_an_end(),
+        Retention::Keep | Retention::Unknown(_) => false,
+    };
+    view.holdings().filter(withdrawn).count()
 }
 
 /// What [`Index::settled_acceptances`] found.
@@ -677,7 +700,7 @@ pub fn annotation<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
 const REMEMBERED: usize = 64;
 
 /// An annotation that acts once whenever its value is new: any text, of which a long one is known by its digest.
-fn remembered(text: &str) -> Box<str> {
+pub fn remembered(text: &str) -> Box<str> {
     if text.len() <= REMEMBERED {
         return text.into();
     }

@@ -37,6 +37,7 @@ fn sealed(name: &ObjectName, held: &str, since: i64, made: i64) -> ObjectMeta {
         refresh_at: None,
         restart: None,
         rotation: None,
+        followed: None,
     };
     let label = (crate::api::MANAGED_BY_LABEL.to_owned(), crate::api::MANAGED_BY.to_owned());
     let seal = (SEAL_ANNOTATION.to_owned(), keys.seal(name, &record, [7; 12]).unwrap());

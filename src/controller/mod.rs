@@ -10,6 +10,7 @@
 //!
 //! Every replica watches, so that admission answers from a warm index; only the leader acts.
 
+pub mod after;
 pub mod context;
 pub mod events;
 pub mod foreign;
@@ -103,8 +104,17 @@ fn end_what_is_over(cx: &Context) {
             None => over(held.ends).then(|| Job::Orphan(secret.clone())),
         }
     });
-    let jobs: Vec<Job> = standing.chain(grant::over(&index, now)).collect();
+    // The value before a rotation that is there for longer than it is to be.
+    let overlapping = index.secrets.iter().filter_map(|(secret, facts)| {
+        let seal = facts.seal.as_ref().ok()?;
+        let until = seal.rotation.as_ref()?.overlaps_until;
+        let name = ObjectName { namespace: secret.namespace.clone(), name: seal.holding.claim.clone() };
+        (over(until) && index.claims.contains_key(&name)).then_some(Job::Claim(name))
+    });
+    let mut jobs: Vec<Job> = standing.chain(overlapping).chain(grant::over(&index, now)).collect();
     drop(index);
+    let is_due = |memory: &Memory| memory.rotation.as_ref().and_then(|r| r.wake).is_some_and(|at| at <= now);
+    jobs.extend(cx.memory().iter().filter(|(_, memory)| is_due(memory)).map(|(name, _)| Job::Claim(name.clone())));
     jobs.into_iter().for_each(|job| cx.queue.add(job, Lane::Urgent));
 }
 
@@ -182,12 +192,14 @@ async fn perform(cx: &Context, job: &Job, leader: bool, failures: &Failures) {
         Job::Revocation(name) if leader => revocation::reconcile(cx, name).await,
         Job::Grant(handle) if leader => grant::reconcile(cx, handle).await,
         Job::Restart(namespace) if leader => restart::reconcile(cx, namespace).await,
+        Job::After if leader => after::reconcile(cx).await,
         Job::Claim(_)
         | Job::Orphan(_)
         | Job::Policy(_)
         | Job::Guard(_)
         | Job::Revocation(_)
         | Job::Restart(_)
+        | Job::After
         | Job::Grant(_) => {}
         Job::Store(name) => {
             let before = failures.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied().unwrap_or(0);
@@ -218,6 +230,7 @@ pub fn take_over(cx: &Context) {
         **memory = Memory { verified: memory.verified, ..Memory::default() };
     }
     cx.restarts.clear();
+    cx.after.clear();
     cx.reigns.store(true, Ordering::Release);
     // What ended while nobody led, before anything else.
     end_what_is_over(cx);
@@ -232,6 +245,7 @@ pub fn take_over(cx: &Context) {
     orphans.into_iter().for_each(|name| cx.queue.add(Job::Orphan(name), Lane::Routine));
     guard::queue_all(cx);
     revocation::queue(cx, |_| true);
+    cx.queue.add(Job::After, Lane::Routine);
     grant::queue_all(cx);
     cx.queue.add(Job::Key, Lane::Urgent);
 }

@@ -30,6 +30,9 @@ use crate::segmentation::world::VersionAsked;
 pub use canonical::{content_bytes, names_bytes, spec_bytes};
 pub use source::names_of;
 
+/// What the keys of the value before a rotation begin with.
+pub const PREVIOUS: &str = "previous.";
+
 /// What was fetched, by the key as written in the spec and the version asked for.
 pub type Fetched<'a> = &'a dyn Fn(&str, &VersionAsked) -> Option<&'a RemoteValue>;
 
@@ -79,6 +82,20 @@ impl ProjectionError {
 ///
 /// The first thing that is wrong, in the order of the spec: metadata, data, dataFrom, templates, type, size.
 pub fn project(spec: &ScopedSecretSpec, fetched: Fetched<'_>) -> Result<Projection, ProjectionError> {
+    project_with(spec, fetched, None)
+}
+
+/// Likewise, with the value before a rotation as `previous.<secretKey>`. What of that cannot be had, or has no room, is left
+/// out: it holds up no new value.
+///
+/// # Errors
+///
+/// Those of [`project`].
+pub fn project_with(
+    spec: &ScopedSecretSpec,
+    fetched: Fetched<'_>,
+    previous: Option<Fetched<'_>>,
+) -> Result<Projection, ProjectionError> {
     let template = template(spec);
     if let Some(template) = template {
         metadata::check(template)?;
@@ -104,6 +121,9 @@ pub fn project(spec: &ScopedSecretSpec, fetched: Fetched<'_>) -> Result<Projecti
             let rendered = template::render(text, &variables).map_err(|refused| template_failed(key, &refused))?;
             content.add(key, rendered, Named::ByUser)?;
         }
+    }
+    if let Some(previous) = previous {
+        content.add_previous(spec, previous, &mut compared);
     }
     secret::check_values(spec.target_type(), |key| content.data.get(key).map(SecretBytes::expose))?;
     let bytes: usize = content.data.values().map(|value| value.expose().len()).sum();
@@ -193,6 +213,39 @@ impl Content {
         self.data.insert(name.to_owned(), value);
         Ok(())
     }
+}
+
+impl Content {
+    fn add_previous(&mut self, spec: &ScopedSecretSpec, previous: Fetched<'_>, compared: &mut Vec<Compared>) {
+        let mut room = secret::MAX_BYTES.saturating_sub(self.data.values().map(|value| value.expose().len()).sum());
+        let mut add = |name: &str, value: SecretBytes, mut comparable: Vec<Compared>| {
+            let name = format!("{PREVIOUS}{name}");
+            let fits = name.len() <= secret::MAX_KEY_BYTES
+                && self.data.len() < secret::MAX_KEYS
+                && value.expose().len() <= room;
+            if fits {
+                room -= value.expose().len();
+                self.data.insert(name, value);
+                compared.append(&mut comparable);
+            }
+        };
+        for item in &spec.data {
+            if let Ok((value, comparable)) = source::of_item(item, previous) {
+                add(&item.secret_key, value, comparable);
+            }
+        }
+        for (index, item) in spec.data_from.iter().enumerate() {
+            for (name, value, comparable) in source::of_whole(index, item, previous).unwrap_or_default() {
+                add(&name, value, vec![comparable]);
+            }
+        }
+    }
+}
+
+/// Every value in bytes that [`project`] may have compared: they themselves, and the texts inside of a JSON document.
+pub fn values_in(bytes: &[u8]) -> impl Iterator<Item = SecretBytes> {
+    let value = RemoteValue::from_bytes(bytes.to_vec());
+    source::compared_whole(&value).into_iter().map(|compared| compared.value)
 }
 
 fn duplicate(key: &str) -> ProjectionError {

@@ -10,13 +10,15 @@ use crate::api::reason::Reason;
 
 /// The most that a Secret's values may hold together, in bytes (MaxSecretSize).
 pub(super) const MAX_BYTES: usize = 1_048_576;
+/// The longest key that a Secret can have, in bytes.
+pub(super) const MAX_KEY_BYTES: usize = 253;
 /// The most keys that we write.
 pub(super) const MAX_KEYS: usize = 512;
 
 /// Whether a Secret can have this key and we may write it (IsConfigMapKey; `previous.` is reserved).
 pub(super) fn is_key(key: &str) -> bool {
     !key.is_empty()
-        && key.len() <= 253
+        && key.len() <= MAX_KEY_BYTES
         && key.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
         && key != "."
         && !key.starts_with("..")

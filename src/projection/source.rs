@@ -127,7 +127,7 @@ fn empty(here: &str, what: &str) -> ProjectionError {
 
 /// A whole value is compared as it is; of a JSON document also the strings inside it, so that a password is found whether
 /// it is projected alone or with its document.
-fn compared_whole(value: &RemoteValue) -> Vec<Compared> {
+pub(super) fn compared_whole(value: &RemoteValue) -> Vec<Compared> {
     let text = value.expose_text().unwrap_or_default();
     let is_document = text.trim_start().starts_with(['{', '[', '"']);
     let leaves = if is_document { json::string_leaves(text.trim_start(), LEAF_DEPTH, MAX_LEAVES) } else { Vec::new() };

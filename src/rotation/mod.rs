@@ -8,14 +8,18 @@
 //!
 //! A [slot](slot) is rotated once, however often the operator is killed: the version that its token names is the proof.
 
+pub mod after;
+pub mod due;
 pub mod generate;
+pub mod machine;
 pub mod restart;
 pub mod schedule;
 pub mod slot;
 pub mod triggers;
 
-use crate::api::rotation::{MAX_LENGTH, MIN_LENGTH, Rotation, Strategy};
+use crate::api::rotation::{CharacterClass, Generate, Rotation, Strategy};
 use crate::api::{Reason, ScopedSecretSpec, duration};
+use generate::{Class, GenerateError, Recipe};
 use jiff::SignedDuration;
 use schedule::Schedule;
 use std::collections::BTreeSet;
@@ -37,6 +41,26 @@ pub struct Plan {
     pub schedule: Option<Schedule>,
     /// How long the value before stays.
     pub overlap: Option<SignedDuration>,
+    /// How the operator makes the value; None: it does not.
+    pub recipe: Option<Recipe>,
+}
+
+/// How long a generated value is unless the spec says otherwise.
+const LENGTH: u32 = 32;
+
+fn recipe(generate: &Generate) -> Result<Recipe, GenerateError> {
+    let class = |class: &CharacterClass| match class {
+        CharacterClass::Lower => Class::Lower,
+        CharacterClass::Upper => Class::Upper,
+        CharacterClass::Digits => Class::Digits,
+        CharacterClass::Symbols => Class::Symbols,
+    };
+    let include: Vec<Class> = match &generate.include[..] {
+        [] => vec![Class::Lower, Class::Upper, Class::Digits],
+        some => some.iter().map(class).collect(),
+    };
+    let length = usize::try_from(generate.length.unwrap_or(LENGTH)).unwrap_or(usize::MAX);
+    Recipe::new(length, &include, generate.exclude.as_deref().unwrap_or_default())
 }
 
 /// Reads `spec.rotation`; None: there is none. What the CRD's rules check is checked again: admission can be bypassed.
@@ -63,12 +87,13 @@ pub fn plan(spec: &ScopedSecretSpec) -> Result<Option<Plan>, InvalidRotation> {
             "rotation.generate is for strategy Generate: with strategy Provider the manager's own rotation makes the value; remove it",
         );
     }
-    if generate.and_then(|generate| generate.length).is_some_and(|length| !(MIN_LENGTH..=MAX_LENGTH).contains(&length))
-    {
-        return invalid(&format!(
-            "rotation.generate.length is between {MIN_LENGTH} and {MAX_LENGTH}: write one of these"
-        ));
-    }
+    let recipe = match rotation.strategy {
+        Strategy::Provider => None,
+        Strategy::Generate => match recipe(&generate.cloned().unwrap_or_default()) {
+            Ok(recipe) => Some(recipe),
+            Err(error) => return invalid(&format!("rotation.{error}")),
+        },
+    };
     let schedule = schedule_of(rotation)
         .map_err(|error| InvalidRotation { reason: Reason::InvalidSchedule, message: error.to_string() })?;
     let overlap = match rotation.overlap.as_deref().map(duration::parse).transpose() {
@@ -84,7 +109,7 @@ pub fn plan(spec: &ScopedSecretSpec) -> Result<Option<Plan>, InvalidRotation> {
             duration::humanize(interval)
         ));
     }
-    Ok(Some(Plan { schedule, overlap }))
+    Ok(Some(Plan { schedule, overlap, recipe }))
 }
 
 fn schedule_of(rotation: &Rotation) -> Result<Option<Schedule>, schedule::InvalidSchedule> {
@@ -147,7 +172,7 @@ mod tests {
             (
                 "{strategy: Generate, generate: {length: 8}}",
                 "",
-                "InvalidRotation: rotation.generate.length is between 16 and 1024",
+                "InvalidRotation: rotation.generate.length is 8: write 16 to 1024",
             ),
             (
                 "{strategy: Provider, timeZone: UTC}",

@@ -3,8 +3,11 @@
 //! Pure: no clock, no I/O. It answers from the [`World`] alone, and runs before any provider call.
 
 pub mod foreign;
+mod retention;
 pub mod rotation;
 mod within;
+
+pub use retention::{Retention, Standing, retention};
 
 use super::fingerprint::Fingerprint;
 use super::key::{CanonicalKey, InvalidKey, Realm, RemoteKey};
@@ -224,100 +227,6 @@ fn names_of_keys(held: &Holding) -> impl Iterator<Item = &str> {
     held.keys().flat_map(|key| [Some(key.as_str()), key.aws_parts().map(|(.., name)| name)]).flatten()
 }
 
-/// What becomes of values that were projected while their claim was allowed, now that it is refused.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Retention {
-    /// Its keys are still allowed here (the claim was edited, or breaks a rule of form): the last good value stays.
-    Keep,
-    /// Policy does not allow its keys any more.
-    Withdraw(Refusal),
-    /// That cannot be told now.
-    Unknown(Refusal),
-}
-
-/// Judges what a Secret holds, key by key, whatever its claim says by now.
-pub fn retention<'w>(secret: &ObjectName, holding: &Holding, world: impl Into<View<'w>>, now: Timestamp) -> Retention {
-    let world = world.into();
-    if is_over(holding.ends, now) {
-        return Retention::Withdraw(expired(holding.ends));
-    }
-    // Likewise a leak.
-    if holding.versions.iter().any(|version| world.revocations.revoke(version)) {
-        let text = "the Secret held a version of a key that was revoked: it is projected again once the manager has a newer one";
-        return Retention::Withdraw(Refusal::new(Reason::KeyRevoked, text));
-    }
-    let scope = match scope_of(&secret.namespace, world) {
-        Ok(scope) => scope,
-        Err(Unscoped::Refused(refusal)) => return Retention::Withdraw(refusal),
-        Err(Unscoped::Undecided(refusal)) => return Retention::Unknown(refusal),
-    };
-    let claim = ObjectName { namespace: secret.namespace.clone(), name: holding.claim.clone() };
-    let form = Form {
-        has_consumers: holding.consumed,
-        // Without its claim it is judged by its keys.
-        retain: holding.retain && world.claim(&claim).is_some(),
-        target_type: holding.target_type.as_deref(),
-    };
-    if let Some((reason, message)) = scope.breach_of_form(&form) {
-        return Retention::Withdraw(Refusal { mode: scope.mode(), ..Refusal::new(reason, message) });
-    }
-    let needed = if holding.pinned { Action::ReadAnyVersion } else { Action::Read };
-    for key in holding.keys() {
-        match scope.permits_canonical(key, needed, world) {
-            Coverage::Covered => {}
-            Coverage::Unknown => return Retention::Unknown(Refusal::new(Reason::AccountUnknown, STORE_UNKNOWN)),
-            Coverage::Not => {
-                let text = format!(
-                    "{} no longer allows this namespace the key that its Secret holds, or not in this way; ask for another key, or for an allow entry",
-                    scope.policy_names()
-                );
-                return Retention::Withdraw(Refusal::new(Reason::KeyNotAllowed, text));
-            }
-        }
-        // Since when it has held the key is not known: nothing is taken for that.
-        let rivals = world.holdings_on(key).filter(|_| holding.held_since != Timestamp::MAX);
-        for (rival_secret, rival) in rivals {
-            if rival_secret == secret || !scope.excludes(key, key.as_str(), &secret.namespace, rival_secret, world, now)
-            {
-                continue;
-            }
-            let earlier = (rival.held_since, rival_secret) < (holding.held_since, secret);
-            if earlier && rival_is_permitted(rival_secret, key, world) {
-                return Retention::Withdraw(Refusal::new(
-                    Reason::KeyClaimed,
-                    "another scope has owned this key for longer, and the policy lets one scope own a key",
-                ));
-            }
-        }
-    }
-    match world.claim(&claim).and_then(|claim| taken_back(claim, holding, world, now)) {
-        Some(refusal) => Retention::Withdraw(refusal),
-        None => Retention::Keep,
-    }
-}
-
-/// A claim that asks for exactly what its Secret holds was not edited: if it is refused that, a policy took it back, even where
-/// another store would still be allowed the same key.
-fn taken_back(claim: &Claim, holding: &Holding, world: View<'_>, now: Timestamp) -> Option<Refusal> {
-    let asked: BTreeSet<CanonicalKey> = world.canonical_keys(claim).into_iter().collect();
-    let held: BTreeSet<&CanonicalKey> = holding.keys().collect();
-    let pinned = claim.asks.iter().any(|(_, version)| *version != VersionAsked::Current);
-    if !asked.iter().eq(held) || pinned != holding.pinned {
-        return None;
-    }
-    // Who may not rotate a key any more may have read it all the same.
-    let reads = Claim { rotates: None, ..claim.clone() };
-    match permit(&reads, world, now) {
-        Permit::Refused(refusal) if matches!(refusal.reason, Reason::KeyNotAllowed | Reason::ActionNotAllowed) => {
-            Some(refusal)
-        }
-        _ => None,
-    }
-}
-
-const STORE_UNKNOWN: &str =
-    "the store that reaches this key is gone, or its account is not known now; nothing is withdrawn until it is";
-
 /// The policies over one namespace, taken together: allow is their union, rules and mode the strictest.
 pub(super) struct Scope<'w> {
     pub(super) segment: Segment,
@@ -333,7 +242,7 @@ struct Form<'a> {
     target_type: Option<&'a str>,
 }
 
-/// Why a namespace is in no segment.
+/// Why a namespace is in no segment, or a claim has no keys in it.
 pub(super) enum Unscoped {
     Refused(Refusal),
     Undecided(Refusal),
@@ -463,8 +372,17 @@ fn permit<'w>(claim: &Claim, world: View<'w>, now: Timestamp) -> Permit<'w> {
         Err(Unscoped::Refused(refusal)) => return Permit::Refused(refusal),
         Err(Unscoped::Undecided(refusal)) => return Permit::Undecided(refusal),
     };
+    match permit_in(claim, &scope, world) {
+        Ok(keys) => Permit::Granted(scope, keys),
+        Err(Unscoped::Refused(refusal)) => Permit::Refused(refusal),
+        Err(Unscoped::Undecided(refusal)) => Permit::Undecided(refusal),
+    }
+}
+
+/// What the policies over a claim's namespace say, whoever else asks.
+fn permit_in(claim: &Claim, scope: &Scope<'_>, world: View<'_>) -> Result<Vec<AuthorisedKey>, Unscoped> {
     let mode = scope.mode();
-    let refused = |reason, message: String| Permit::Refused(Refusal { reason, message, mode });
+    let refused = |reason, message: String| Err(Unscoped::Refused(Refusal { reason, message, mode }));
     let form =
         Form { has_consumers: claim.has_consumers, retain: claim.retain, target_type: claim.target_type.as_deref() };
     if let Some((reason, message)) = scope.breach_of_form(&form) {
@@ -488,8 +406,7 @@ fn permit<'w>(claim: &Claim, world: View<'w>, now: Timestamp) -> Permit<'w> {
             }
             None => None,
         };
-        let reading = if *version == VersionAsked::Current { Action::Read } else { Action::ReadAnyVersion };
-        for action in [Some(reading), claim.rotates.map(rotation::action)].into_iter().flatten() {
+        for action in [Some(reading(version)), claim.rotates.map(rotation::action)].into_iter().flatten() {
             let permitted = scope.permits(&claim.store, &key, action, resolved.as_ref().map(|(realm, _)| *realm));
             if let Err((reason, message)) = permitted {
                 return refused(reason, message);
@@ -526,8 +443,8 @@ fn permit<'w>(claim: &Claim, world: View<'w>, now: Timestamp) -> Permit<'w> {
         }
     }
     match unknown {
-        Some(refusal) => Permit::Undecided(refusal),
-        None => Permit::Granted(scope, keys),
+        Some(refusal) => Err(Unscoped::Undecided(refusal)),
+        None => Ok(keys),
     }
 }
 
@@ -587,38 +504,45 @@ impl Scope<'_> {
         needed: Action,
         realm: Option<&Realm>,
     ) -> Result<(), (Reason, String)> {
-        let at = match key {
-            RemoteKey::Arn(arn) => Some((arn.region.as_str(), arn.account.as_str())),
-            RemoteKey::Name(_) => realm.and_then(aws_place),
-        };
-        let own = match key {
-            RemoteKey::Name(_) => true,
-            // With the account unknown an ARN may be the store's own: not refused for that.
-            RemoteKey::Arn(_) => realm.is_none_or(|r| aws_place(r) == at),
-        };
-        let entries = || self.entries().filter(|e| e.store == store);
-        let covering =
-            |e: &&AllowEntry| e.patterns.iter().any(|p| p.covers(key.name(), Place { own, at }, self.binding()));
-        let mut covered = entries().filter(covering).peekable();
-        if covered.peek().is_none() {
-            return Err((Reason::KeyNotAllowed, self.not_allowed(store, key, own, entries().count())));
-        }
-        if covered.any(|entry| entry.may(needed)) {
-            return Ok(());
-        }
-        let what = match needed {
-            Action::Read => "not to be read (action Read): ask for it",
-            Action::ReadAnyVersion => {
+        let what = match (self.covering(store, key, needed, realm), needed) {
+            (Some(true), _) => return Ok(()),
+            (None, _) => {
+                let entries = self.entries().filter(|e| e.store == store).count();
+                return Err((Reason::KeyNotAllowed, self.not_allowed(store, key, is_own(key, realm), entries)));
+            }
+            (Some(false), Action::Read) => "not to be read (action Read): ask for it",
+            (Some(false), Action::ReadAnyVersion) => {
                 "not by versionStage or versionId (action ReadAnyVersion): remove them to read the current version"
             }
-            Action::Rotate => {
+            (Some(false), Action::Rotate) => {
                 "not to be rotated by the manager (action Rotate): remove spec.rotation, or ask for that action"
             }
-            Action::Generate => {
+            (Some(false), Action::Generate) => {
                 "not to be given a value of the operator's making (action Generate): remove spec.rotation, or ask for that action"
             }
         };
         Err((Reason::ActionNotAllowed, format!("{} allows this key, but {what}", self.policy_names())))
+    }
+
+    /// None: no entry covers the key; else whether one that does allows the way.
+    fn covering(&self, store: &str, key: &RemoteKey, needed: Action, realm: Option<&Realm>) -> Option<bool> {
+        let at = match key {
+            RemoteKey::Arn(arn) => Some((arn.region.as_str(), arn.account.as_str())),
+            RemoteKey::Name(_) => realm.and_then(aws_place),
+        };
+        let place = Place { own: is_own(key, realm), at };
+        let covers = |e: &&AllowEntry| e.patterns.iter().any(|p| p.covers(key.name(), place, self.binding()));
+        let covering = self.entries().filter(|e| e.store == store).filter(covers);
+        covering.map(|entry| entry.may(needed)).reduce(|one, other| one || other)
+    }
+
+    /// Whether an allow entry covers each key of a claim, to be read in its store and way.
+    fn covers_all_of(&self, claim: &Claim, world: View<'_>) -> bool {
+        let realm = world.stores.get(&*claim.store).and_then(StoreState::realm);
+        claim.asks.iter().all(|(written, version)| {
+            RemoteKey::parse(written)
+                .is_ok_and(|key| self.covering(&claim.store, &key, reading(version), realm).is_some_and(|may| may))
+        })
     }
 
     fn entries(&self) -> impl Iterator<Item = &AllowEntry> {
@@ -666,8 +590,18 @@ impl Scope<'_> {
 
     /// Whether a key in canonical form is covered, for this action, by an allow entry of any store that reaches it.
     fn permits_canonical(&self, key: &CanonicalKey, needed: Action, world: View<'_>) -> Coverage {
+        self.coverage(self.entries().filter(|entry| entry.may(needed)), key, world)
+    }
+
+    /// Whether a key in canonical form is covered by one of these entries.
+    fn coverage<'e>(
+        &self,
+        entries: impl Iterator<Item = &'e AllowEntry>,
+        key: &CanonicalKey,
+        world: View<'_>,
+    ) -> Coverage {
         let mut answer = Coverage::Not;
-        for entry in self.entries().filter(|entry| entry.may(needed)) {
+        for entry in entries {
             match world.stores.get(&entry.store).map(|s| s.realm()) {
                 Some(Some(realm)) => {
                     let own_name = key.name_within(realm);
@@ -720,6 +654,21 @@ impl Scope<'_> {
             Exclusivity::Unlimited => false,
         }
     }
+}
+
+/// Whether a key is of the store's own account. With the account unknown an ARN may be: it is not refused for that.
+fn is_own(key: &RemoteKey, realm: Option<&Realm>) -> bool {
+    match key {
+        RemoteKey::Name(_) => true,
+        RemoteKey::Arn(arn) => {
+            realm.is_none_or(|realm| aws_place(realm) == Some((arn.region.as_str(), arn.account.as_str())))
+        }
+    }
+}
+
+/// What a policy must allow for a version to be read.
+fn reading(version: &VersionAsked) -> Action {
+    if *version == VersionAsked::Current { Action::Read } else { Action::ReadAnyVersion }
 }
 
 fn aws_place(realm: &Realm) -> Option<(&str, &str)> {

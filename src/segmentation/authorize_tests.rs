@@ -285,7 +285,7 @@ fn a_weak_value_is_its_owners_for_the_report_alone() {
     let print = Fingerprint([7; 16]);
     let mut world = World::with_tenants();
     let claim = claim("payments-prod", "orders").of("payments/prod/db");
-    let marks = Marks { weak: [print].into(), ..Marks::default() };
+    let marks = Marks::default().beside(&[print], &[]);
     let secret = ObjectName::new("payments-prod", "orders");
     let holding = Holding { marks, ..Holding::of_claim(&claim, world.canonical_keys(&claim)) };
     world.put_holding(secret.clone(), holding.into());

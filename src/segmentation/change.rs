@@ -1,8 +1,8 @@
-//! What a change of one policy would break of what lives under the policies. Pure, and only over the namespaces that the
-//! policy selects before or after.
+//! What a change of one policy would break of what lives under the policies. Pure, and only over what the difference between
+//! before and after can touch: most changes touch nothing, a lost allow entry what it covered.
 
-use super::authorize::{Retention, View, authorize, holds_foreign, retention, segment_of, shared_value};
-use super::policy::Policy;
+use super::authorize::{Retention, Standing, View, authorize, holds_foreign, retention, segment_of, shared_value};
+use super::policy::AllowEntry;
 use super::segment::Segment;
 use super::verdict::Verdict;
 use super::world::{Holding, ObjectName, PolicyState, World};
@@ -33,66 +33,117 @@ impl Broken {
 
 /// What breaks if the policy `name` becomes `new` (None: is deleted).
 pub fn broken_by(name: &str, new: Option<PolicyState>, world: &World, now: Timestamp) -> Broken {
+    let old = world.policies.get(name);
+    // Nearly every change: of the mode, of what is only reported, of readers.
+    if let (Some(PolicyState::Known(old)), Some(PolicyState::Known(new))) = (old, &new)
+        && old.judges_as(new)
+    {
+        return Broken::default();
+    }
     let mut policies = world.policies.clone();
-    let old = match new {
+    match new {
         Some(new) => policies.insert(name.to_owned(), new),
         None => policies.remove(name),
     };
     let change =
-        Change { old, new: policies.get(name), before: world.into(), after: View::under(world, &policies), now };
-    let touched: Vec<&Arc<str>> = world
+        Change { old, new: policies.get(name), world, before: world.into(), after: View::under(world, &policies), now };
+    let touched: HashSet<&Arc<str>> = world
         .namespaces
         .iter()
         .filter(|(namespace, labels)| change.touches(namespace, labels))
         .map(|(namespace, _)| namespace)
         .collect();
+    let moves = change.moves();
     Broken {
-        stranded: change.stranded(&touched, world),
-        sharing: change.sharing(&touched, world),
-        merged: change.merged(&touched, world),
-        torn: touched.iter().find(|namespace| change.tears(namespace)).map(|namespace| (*namespace).clone()),
+        stranded: change.stranded(&touched),
+        sharing: change.sharing(&touched),
+        merged: if moves { change.merged(&touched) } else { BTreeMap::new() },
+        torn: touched.iter().find(|namespace| moves && change.tears(namespace)).map(|namespace| (*namespace).clone()),
     }
 }
 
 struct Change<'w> {
-    old: Option<PolicyState>,
+    old: Option<&'w PolicyState>,
     new: Option<&'w PolicyState>,
+    world: &'w World,
     before: View<'w>,
     after: View<'w>,
     now: Timestamp,
 }
 
-impl Change<'_> {
+impl<'w> Change<'w> {
     /// Whether the policy selects a namespace before or after. One that was not understood held everything in doubt.
     fn touches(&self, namespace: &str, labels: &BTreeMap<String, String>) -> bool {
-        let selects = |state: &PolicyState| match state {
-            PolicyState::Known(policy) => Policy::selects(policy, namespace, labels),
-            PolicyState::Unknown(_) => true,
-        };
-        self.old.as_ref().is_some_and(selects) || self.new.is_some_and(selects)
+        [self.old, self.new].into_iter().flatten().any(|state| selects(state, namespace, labels))
     }
 
-    /// A change may also turn the scales between two namespaces that hold one key, of which it selects the other.
-    fn stranded(&self, touched: &[&Arc<str>], world: &World) -> BTreeSet<ObjectName> {
-        let own = || touched.iter().flat_map(|namespace| world.holdings_in(namespace));
-        let touched: HashSet<&Arc<str>> = touched.iter().copied().collect();
-        let rivals = own().flat_map(|(_, held)| held.keys()).flat_map(|key| world.holdings_on(key));
-        let lost = |(secret, held): &(&ObjectName, &Holding)| {
+    /// Whether a namespace may come into another segment, or out of one.
+    fn moves(&self) -> bool {
+        match (self.old, self.new) {
+            (Some(PolicyState::Known(old)), Some(PolicyState::Known(new))) => !old.selects_as(new),
+            _ => true,
+        }
+    }
+
+    /// The allow entries that are not there any more where both select a namespace. None: what was before cannot be told.
+    fn narrowed(&self) -> Option<Vec<AllowEntry>> {
+        match (self.old, self.new) {
+            (Some(PolicyState::Unknown(_)), _) | (_, Some(PolicyState::Unknown(_))) => None,
+            (Some(PolicyState::Known(old)), Some(PolicyState::Known(new))) => Some(old.allowed_beyond(new)),
+            (Some(PolicyState::Known(old)), None) => Some(old.allow.clone()),
+            (None, _) => Some(Vec::new()),
+        }
+    }
+
+    /// Only what the difference can touch is judged: what a lost entry covered, everything where the rules of form ask for more or
+    /// a namespace is in no segment any more, and keys that several hold, of which the change may turn the scales in a namespace that
+    /// it does not select.
+    fn stranded(&self, touched: &HashSet<&'w Arc<str>>) -> BTreeSet<ObjectName> {
+        let narrowed = self.narrowed();
+        let mut lost = BTreeSet::new();
+        for namespace in touched {
+            let [before, after] =
+                [self.before, self.after].map(|view| Standing::in_namespace(namespace, view, self.now));
+            let gone: &[AllowEntry] = match (self.old, self.new, self.world.namespaces.get(*namespace)) {
+                // It selects the namespace no more: all that it allowed may be lost.
+                (Some(PolicyState::Known(old)), Some(new), Some(labels)) if !selects(new, namespace, labels) => {
+                    &old.allow
+                }
+                _ => narrowed.as_deref().unwrap_or_default(),
+            };
+            let thorough = narrowed.is_none() || !after.asks_no_more(&before);
+            if !thorough && gone.is_empty() {
+                continue;
+            }
+            let concerned = |held: &Holding| thorough || before.is_touched(held, gone);
+            let withdrawn = |standing: &Standing<'_>, secret, held| {
+                matches!(standing.retention(secret, held), Retention::Withdraw(_))
+            };
+            let here = self.world.holdings_in(namespace).filter(|(_, held)| concerned(held));
+            let here =
+                here.filter(|(secret, held)| withdrawn(&after, secret, held) && !withdrawn(&before, secret, held));
+            lost.extend(here.map(|(secret, _)| secret.clone()));
+        }
+        let contested = self.world.contested().map(|key| self.world.holdings_on(key).collect::<Vec<_>>());
+        let concerned = contested.filter(|all| all.iter().any(|(secret, _)| touched.contains(&secret.namespace)));
+        let begins = |(secret, held): &(&ObjectName, &Holding)| {
             let withdrawn = |view: View<'_>| matches!(retention(secret, held, view, self.now), Retention::Withdraw(_));
             withdrawn(self.after) && !withdrawn(self.before)
         };
-        let elsewhere = rivals.filter(|(secret, _)| !touched.contains(&secret.namespace));
-        own().chain(elsewhere).filter(lost).map(|(secret, _)| secret.clone()).collect()
+        lost.extend(concerned.flatten().filter(begins).map(|(secret, _)| secret.clone()));
+        lost
     }
 
     /// The rules are the strictest of both sides, so that the later one may be in a namespace that the policy does not select. Hardly
     /// any value has two holders, or is inside another Secret: only those are asked about.
-    fn sharing(&self, touched: &[&Arc<str>], world: &World) -> BTreeSet<ObjectName> {
-        let own = || touched.iter().flat_map(|namespace| world.holdings_in(namespace));
-        let prints = || own().flat_map(|(_, held)| &held.fingerprints);
-        let shared = prints().filter(|print| world.holdings_with(print).nth(1).is_some());
-        let around = prints().flat_map(|print| world.holdings_around(print));
-        let around = around.chain(own().filter(|(_, held)| !held.marks.within.is_empty()));
+    fn sharing(&self, touched: &HashSet<&'w Arc<str>>) -> BTreeSet<ObjectName> {
+        let world = self.world;
+        let is_touched = |(secret, _): &(&ObjectName, &Holding)| touched.contains(&secret.namespace);
+        let shared = world.repeated().filter(|print| world.holdings_with(print).any(|held| is_touched(&held)));
+        let enclosed = world.enclosed().filter(|print| {
+            world.holdings_with(print).chain(world.holdings_around(print)).any(|held| is_touched(&held))
+        });
+        let around = enclosed.flat_map(|print| world.holdings_around(print));
         let holders: BTreeMap<&ObjectName, &Holding> =
             shared.flat_map(|print| world.holdings_with(print)).chain(around).collect();
         let begins = |(secret, held): &(&ObjectName, &Holding)| {
@@ -109,7 +160,8 @@ impl Change<'_> {
         holders.into_iter().filter(begins).map(|(secret, _)| secret.clone()).collect()
     }
 
-    fn merged(&self, touched: &[&Arc<str>], world: &World) -> BTreeMap<Segment, BTreeSet<Segment>> {
+    fn merged(&self, touched: &HashSet<&'w Arc<str>>) -> BTreeMap<Segment, BTreeSet<Segment>> {
+        let world = self.world;
         let lives = |namespace: &Arc<str>| world.holdings_in(namespace).next().is_some();
         let segments = |namespace: &Arc<str>| {
             Some((segment_of(namespace, self.before).ok()?, segment_of(namespace, self.after).ok()?))
@@ -133,12 +185,22 @@ impl Change<'_> {
     }
 }
 
+/// Whether a policy picks a namespace.
+fn selects(state: &PolicyState, namespace: &str, labels: &BTreeMap<String, String>) -> bool {
+    match state {
+        PolicyState::Known(policy) => policy.selects(namespace, labels),
+        PolicyState::Unknown(_) => true,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::segmentation::copies::Marks;
     use crate::segmentation::fingerprint::Fingerprint;
     use crate::segmentation::fixtures::*;
-    use crate::segmentation::world::Claim;
+    use crate::segmentation::world::{Claim, VersionAsked};
+    use proptest::prelude::*;
 
     fn world() -> World {
         let mut world = World::with_tenants();
@@ -215,11 +277,11 @@ mod tests {
             world.holds(claim(namespace, "orders").of(key), at(1));
             let secret = ObjectName::new(namespace, "orders");
             let mut held = (**world.holding(&secret).unwrap()).clone();
-            let print = [Fingerprint([7; 16])].into();
+            let print = [Fingerprint([7; 16])];
             if namespace == "payments-prod" {
-                held.fingerprints = print
+                held.fingerprints = print.into();
             } else {
-                held.marks.within = print
+                held.marks = Marks::default().beside(&[], &print);
             }
             world.put_holding(secret, held.into());
         }
@@ -258,6 +320,91 @@ mod tests {
         world.holds(claim("billing-prod", "bills").of("shared/db"), at(2_000_000));
         let found = broken(&world, "payments", Some(&shared("payments", "")));
         assert_eq!(names(&found), ["billing-prod/bills"], "the later one loses, though another policy is over it");
+    }
+
+    /// What would be found by judging every holding before and after.
+    fn plainly(world: &World, name: &str, yaml: Option<&str>) -> BTreeSet<ObjectName> {
+        let mut policies = world.policies.clone();
+        match yaml {
+            Some(yaml) => policies.extend([policy(name, yaml)]),
+            None => drop(policies.remove(name)),
+        }
+        let lost = |(secret, held): &(&ObjectName, &Holding)| {
+            let withdrawn = |view: View<'_>| matches!(retention(secret, held, view, now()), Retention::Withdraw(_));
+            withdrawn(View::under(world, &policies)) && !withdrawn(world.into())
+        };
+        world.holdings().filter(lost).map(|(secret, _)| secret.clone()).collect()
+    }
+
+    fn any_policy() -> impl Strategy<Value = String> {
+        let segment = prop::sample::select(vec![
+            ("[tenant, environment]", "{}"),
+            ("[tenant, environment]", "{matchLabels: {tenant: payments}}"),
+            ("[tenant, environment]", "{matchLabels: {environment: prod}}"),
+            ("[tenant, environment]", "{matchLabels: {tenant: nobody}}"),
+            ("[tenant]", "{matchLabels: {tenant: payments}}"),
+        ]);
+        let keys = prop::collection::vec(
+            prop::sample::select(vec![
+                "${label:tenant}/**",
+                "${label:tenant}/prod/**",
+                "payments/*/db",
+                "shared/*",
+                "shared/a",
+                "${namespace}/x",
+                "**",
+            ]),
+            1..4,
+        );
+        let stores = prop::sample::select(vec!["aws", "twin", "gone"]);
+        let actions = prop::sample::select(vec!["[Read]", "[ReadAnyVersion]", "[]"]);
+        let rules = prop::sample::select(vec![
+            "{}",
+            "{requireConsumers: false}",
+            "{exclusiveKeys: Unlimited}",
+            "{exclusiveKeys: Segment}",
+            "{exclusiveKeys: Workload}",
+            "{allowRetain: true}",
+            "{targetTypes: [example.com/x], requireConsumers: false, allowRetain: true}",
+            "{uniqueValues: {within: None}, exclusiveKeys: Unlimited}",
+        ]);
+        (segment, keys, stores, actions, rules).prop_map(|((labels, selector), mut keys, store, actions, rules)| {
+            keys.dedup();
+            let keys = keys.iter().map(|key| format!("{key:?}")).collect::<Vec<_>>().join(", ");
+            format!(
+                "segment: {{labels: {labels}}}\nnamespaceSelector: {selector}\nallow: [{{storeRef: {{name: {store}}}, keys: [{keys}], actions: {actions}}}]\nrules: {rules}\n"
+            )
+        })
+    }
+
+    proptest! {
+        /// Judging only what the difference can touch finds what judging everything finds.
+        #[test]
+        fn what_is_not_looked_at_is_not_lost(
+            first in any_policy(),
+            second in prop::option::of(any_policy()),
+            next in prop::option::of(any_policy()),
+            held in prop::collection::vec((0usize..4, 0usize..7, 0usize..2, any::<[bool; 4]>(), 1i64..5), 0..12),
+        ) {
+            let mut world = World::with_tenants();
+            world.put_store("twin", world.stores.get("aws").cloned());
+            for (i, (namespace, key, store, [consumed, retain, typed, pinned], since)) in held.into_iter().enumerate() {
+                let namespace = ["payments-prod", "payments-prod-2", "payments-staging", "billing-prod"][namespace];
+                let keys =
+                    ["payments/prod/db", "payments/staging/db", "shared/a", "shared/b", "billing/prod/db", "payments-prod/x", "z"];
+                let mut asked = claim(namespace, &format!("c{i}")).of(keys[key]);
+                asked.store = ["aws", "twin"][store].into();
+                (asked.has_consumers, asked.retain) = (consumed, retain);
+                asked.target_type = typed.then(|| "example.com/x".into());
+                if pinned {
+                    asked.asks.iter_mut().for_each(|(_, version)| *version = VersionAsked::Id("v".into()));
+                }
+                world.holds(asked, at(since));
+            }
+            let world = world.under([policy("first", &first)].into_iter().chain(second.map(|yaml| policy("second", &yaml))));
+            let found = broken(&world, "first", next.as_deref());
+            prop_assert_eq!(found.stranded, plainly(&world, "first", next.as_deref()));
+        }
     }
 
     #[test]

@@ -50,6 +50,11 @@ impl<T: Ord> Few<T> {
         self.iter().next().is_none()
     }
 
+    /// Whether it has more than one member.
+    pub fn is_several(&self) -> bool {
+        matches!(self, Self::Several(_))
+    }
+
     /// Its members, in order.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         let (one, several) = match self {
@@ -79,6 +84,7 @@ mod tests {
                 }
                 prop_assert!(few.iter().eq(set.iter()));
                 prop_assert_eq!(few.is_empty(), set.is_empty());
+                prop_assert_eq!(few.is_several(), set.len() > 1);
             }
         }
     }

@@ -124,7 +124,7 @@ fn one_segment(world: &World, told: &[Told], now: Timestamp) -> Vec<Breach> {
                 found.push(breach(3, a, format!("it shares a value with {b}")));
             }
         }
-        for (b, theirs) in held.marks.within.iter().flat_map(|f| world.holdings_with(f)) {
+        for (b, theirs) in held.marks.within().iter().flat_map(|f| world.holdings_with(f)) {
             let (names, keys) = ([&*a.namespace, &*b.namespace], || theirs.keys().chain(held.keys()));
             let lifted = |policy: &Arc<Policy>| {
                 let keys = keys().filter_map(|key| key.aws_parts().map(|(_, _, name)| name));

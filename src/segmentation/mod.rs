@@ -9,6 +9,7 @@ pub mod consumers;
 pub mod copies;
 pub mod few;
 pub mod fingerprint;
+pub mod followed;
 pub mod foreign;
 pub mod governed;
 pub mod guarantees;

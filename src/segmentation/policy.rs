@@ -188,6 +188,17 @@ impl Policy {
                 .chain(self.target_types.iter().cloned())
                 .collect(),
             allow_retain: self.allow_retain,
+            actions: self
+                .allow
+                .iter()
+                .map(|entry| EffectiveActions {
+                    store: entry.store.clone(),
+                    actions: entry.actions.iter().copied().collect(),
+                })
+                .collect(),
+            report_only: self.report_only.iter().copied().collect(),
+            readers: self.readers.iter().filter_map(Subject::declaration).collect(),
+            governs: self.governs.iter().copied().collect(),
             grants: Some(GrantLimits { max_ttl: humanize(self.max_grant), approval: self.approval }),
         }
     }
@@ -195,6 +206,60 @@ impl Policy {
     /// Whether its selector picks a namespace. An absent selector picks all.
     pub fn selects(&self, namespace: &str, labels: &BTreeMap<String, String>) -> bool {
         selects(&self.selector, namespace, labels)
+    }
+
+    /// Whether what stands is judged alike under another policy in its place. How a violation is answered, who reads, and what is
+    /// held to the rules beyond our own kinds, takes no Secret away.
+    pub fn judges_as(&self, other: &Self) -> bool {
+        self.selects_as(other)
+            && self.allow == other.allow
+            && self.unique_within == other.unique_within
+            && self.require_consumers == other.require_consumers
+            && self.target_types == other.target_types
+            && self.allow_retain == other.allow_retain
+            && self.shares_as(other)
+    }
+
+    /// Whether as many may share one key, and one value.
+    fn shares_as(&self, other: &Self) -> bool {
+        // A value inside another Secret is a copy, too.
+        let rules = [ExceptedRule::ExclusiveKeys, ExceptedRule::UniqueValues, ExceptedRule::Copies];
+        let lift = |e: &&Exception| rules.contains(&e.rule);
+        self.exclusive_keys == other.exclusive_keys
+            && self.exceptions.iter().filter(lift).eq(other.exceptions.iter().filter(lift))
+    }
+
+    /// The allow entries that another policy has not: what may be lost where that one stands in its place.
+    pub fn allowed_beyond(&self, other: &Self) -> Vec<AllowEntry> {
+        if self.allow == other.allow {
+            return Vec::new();
+        }
+        let known: BTreeMap<(&str, String), BTreeSet<Action>> = other
+            .allow
+            .iter()
+            .flat_map(|entry| entry.patterns.iter().map(move |p| ((&*entry.store, p.to_string()), &entry.actions)))
+            .fold(BTreeMap::new(), |mut all, (key, actions)| {
+                all.entry(key).or_insert_with(BTreeSet::new).extend(actions.iter().copied());
+                all
+            });
+        let beyond = |entry: &AllowEntry| {
+            let had = |p: &&KeyPattern| {
+                known.get(&(&*entry.store, p.to_string())).is_some_and(|had| entry.actions.is_subset(had))
+            };
+            let patterns: Vec<KeyPattern> = entry.patterns.iter().filter(|p| !had(p)).cloned().collect();
+            (!patterns.is_empty()).then(|| AllowEntry { patterns, ..entry.clone() })
+        };
+        self.allow.iter().filter_map(beyond).collect()
+    }
+
+    /// Whether it picks the same namespaces as another, and puts them in the same segments.
+    pub fn selects_as(&self, other: &Self) -> bool {
+        self.selector == other.selector && self.segment_labels == other.segment_labels
+    }
+
+    /// Whether it governs a namespace: it picks it, and finds its segment.
+    pub fn governs_namespace(&self, namespace: &str, labels: &BTreeMap<String, String>) -> bool {
+        self.selects(namespace, labels) && self.segment(labels).is_ok()
     }
 
     /// The segment of a namespace with these labels, or the label that is missing or empty.

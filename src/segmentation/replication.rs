@@ -14,6 +14,9 @@ pub const RULE: &str = "Replication";
 /// The name parts of annotations that say `NAMESPACE/NAME` of a source.
 pub const SOURCES: [&str; 2] = ["reflects", "replicate-from"];
 
+/// The name parts of annotations that say no source: the Secret is filled with whatever others offer to its namespace.
+pub const PLACEHOLDERS: [&str; 1] = ["image-pull-secret"];
+
 /// A mark that breaks the rule, by its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Carried<'m> {
@@ -26,6 +29,8 @@ pub enum Carried<'m> {
         /// The namespace.
         source: &'m str,
     },
+    /// It has a Secret filled with what any other namespace offers.
+    Open(&'m str),
 }
 
 impl Carried<'_> {
@@ -36,14 +41,18 @@ impl Carried<'_> {
             let all = annotations().chain(metadata.labels.iter().flatten());
             return all.map(|(key, _)| key.as_str()).find(|key| is_replicators(key)).map(Carried::Out);
         }
-        annotations()
-            .find_map(|(key, value)| Some(Carried::In { key, source: source_elsewhere(key, value, namespace)? }))
+        annotations().find_map(|(key, value)| {
+            let named = |source| Carried::In { key, source };
+            source_elsewhere(key, value, namespace)
+                .map(named)
+                .or_else(|| is_placeholder(key).then_some(Carried::Open(key)))
+        })
     }
 
     /// The mark.
     pub fn key(&self) -> &str {
         match self {
-            Self::Out(key) | Self::In { key, .. } => key,
+            Self::Out(key) | Self::In { key, .. } | Self::Open(key) => key,
         }
     }
 
@@ -51,7 +60,7 @@ impl Carried<'_> {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Out(_) => Reason::ReplicatedOut,
-            Self::In { .. } => Reason::ReplicatedIn,
+            Self::In { .. } | Self::Open(_) => Reason::ReplicatedIn,
         }
     }
 
@@ -64,6 +73,9 @@ impl Carried<'_> {
             Self::In { key, source } => format!(
                 "{key:?} lets a replicator fill it from namespace {source:?}, and this namespace is governed: delete it, and write a ScopedSecret with a key of this namespace's own"
             ),
+            Self::Open(key) => format!(
+                "{key:?} lets a replicator fill it with what other namespaces offer, and this namespace is governed: delete it, and write a ScopedSecret with a key of this namespace's own"
+            ),
         }
     }
 }
@@ -73,6 +85,10 @@ fn source_elsewhere<'v>(key: &str, value: &'v str, namespace: &str) -> Option<&'
     let (_, name) = key.split_once('/').filter(|_| is_replicators(key))?;
     let (source, _) = value.split_once('/').filter(|_| SOURCES.contains(&name))?;
     (source != namespace).then_some(source)
+}
+
+fn is_placeholder(key: &str) -> bool {
+    key.split_once('/').is_some_and(|(_, name)| PLACEHOLDERS.contains(&name)) && is_replicators(key)
 }
 
 /// Of a Secret that is not managed, in a governed namespace. On a managed one the operator takes the marks off itself.
@@ -114,6 +130,9 @@ mod tests {
             ("annotations", offered, "true", None, out),
             ("labels", from, "billing-prod", None, out),
             ("annotations", note, "billing-prod/db", None, None),
+            ("annotations", "secretgen.carvel.dev/image-pull-secret", "", into, out),
+            ("annotations", "example.com/image-pull-secret", "", None, None),
+            ("labels", "secretgen.carvel.dev/image-pull-secret", "", None, out),
         ] {
             assert_eq!(told(field, key, value, false), plain, "{key} {value}");
             assert_eq!(told(field, key, value, true), managed, "{key} {value}");

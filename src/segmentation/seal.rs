@@ -6,8 +6,9 @@
 //!
 //! Format: `v1.GENERATION.BASE64URL(nonce || ciphertext)`.
 
-use super::copies::{MARKER_BYTES, Mark, Marker, Marks};
+use super::copies::{MARKER_BYTES, Mark, Marker, Marks, sealed_fingerprints};
 use super::fingerprint::Fingerprint;
+use super::followed::Followed;
 use super::key::CanonicalKey;
 use super::restart::{Due, Restart};
 use super::rotated::Rotated;
@@ -40,6 +41,8 @@ pub struct SealRecord {
     pub restart: Option<Box<Restart>>,
     /// How far the rotations of its key are.
     pub rotation: Option<Box<Rotated>>,
+    /// What those come after.
+    pub followed: Option<Box<Followed>>,
 }
 
 /// A keyed digest: for what must be compared but not revealed.
@@ -181,6 +184,8 @@ struct Wire {
     u: Option<(String, i64)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     q: Option<Box<Rotated>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    l: Option<Box<Followed>>,
 }
 
 const NONCE_LEN: usize = 12;
@@ -277,10 +282,10 @@ impl SealKeys {
             k: holding.versions.iter().map(|v| (v.key.as_str().to_owned(), v.id.to_string())).collect(),
             d: holding.versions.iter().map(|v| v.created.map(Second::get)).collect(),
             h: holding.held_since.as_second(),
-            f: BASE64.encode(holding.fingerprints.iter().flat_map(|f| f.0).collect::<Vec<u8>>()),
+            f: BASE64.encode(sealed_fingerprints(&holding.fingerprints)),
             m: BASE64.encode(holding.marks.to_sealed()),
-            w: BASE64.encode(holding.marks.weak_to_sealed()),
-            o: BASE64.encode(holding.marks.within_to_sealed()),
+            w: BASE64.encode(sealed_fingerprints(holding.marks.weak())),
+            o: BASE64.encode(sealed_fingerprints(holding.marks.within())),
             s: BASE64.encode(record.spec.0),
             x: BASE64.encode(record.content.0),
             i: BASE64.encode(record.ignore.0),
@@ -296,6 +301,7 @@ impl SealKeys {
                 .as_ref()
                 .and_then(|restart| restart.due.as_ref().map(|due| (due.token.to_string(), due.since.get()))),
             q: record.rotation.clone(),
+            l: record.followed.clone(),
         };
         let mut sealed = serde_json::to_vec(&wire).map_err(|_| BrokenKeys::Crypto)?;
         let current = self.current();
@@ -352,7 +358,7 @@ impl SealKeys {
             claim: wire.c.into(),
             versions: versions.collect(),
             held_since: Timestamp::from_second(wire.h).map_err(|_| BrokenSeal::Invalid)?,
-            marks: marks.with_weak(&weak).with_within(&within),
+            marks: marks.beside_sealed(&weak, &within),
             fingerprints,
             retain: wire.r,
             ends: wire.e.map(|end| Second::from_unix(end).unwrap_or(Timestamp::MIN.into())),
@@ -368,6 +374,7 @@ impl SealKeys {
             refresh_at: wire.a.map(Into::into),
             restart: restart.map(Box::new),
             rotation: wire.q,
+            followed: wire.l,
         })
     }
 
@@ -397,7 +404,7 @@ impl SealKeys {
     pub fn sealed_prints(&self, prints: &[Print]) -> (Box<[Fingerprint]>, Marks) {
         let fingerprints: Box<[_]> = prints.iter().filter_map(|print| print.fingerprints.first().copied()).collect();
         let each = prints.iter().filter_map(|print| print.mark).collect();
-        (fingerprints, Marks { generation: self.current().number, each, ..Marks::default() })
+        (fingerprints, Marks::new(self.current().number, each))
     }
 
     /// What made the marks of a generation; None: its key is gone.
@@ -500,11 +507,8 @@ mod tests {
             versions: [KeyVersion { key, id: "v1".into(), created: Second::from_unix(1_767_225_000) }].into(),
             held_since: Timestamp::from_second(1_767_225_600).unwrap(),
             fingerprints,
-            marks: Marks {
-                weak: [keys(1).fingerprint(b"hunter2!")].into(),
-                within: [keys(1).fingerprint(b"a value of somebody else")].into(),
-                ..marks
-            },
+            marks: marks
+                .beside(&[keys(1).fingerprint(b"hunter2!")], &[keys(1).fingerprint(b"a value of somebody else")]),
             retain: false,
             ends: Second::from_unix(1_767_229_200),
             consumed: true,
@@ -522,6 +526,13 @@ mod tests {
                 due: Second::from_unix(1_767_225_700).map(|since| Due { token: "v1".into(), since }),
             })),
             rotation: None,
+            followed: Some(Box::new(Followed {
+                templates: Some([("Deployment/web".into(), "a1".into())].into()),
+                roles: Some("b2".into()),
+                rollout: Some("then a1".into()),
+                rollout_at: Second::from_unix(1_767_225_700),
+                ..Followed::default()
+            })),
         }
     }
 

@@ -270,7 +270,13 @@ pub struct World {
     /// Ordered: those of one namespace are beside each other.
     holdings: BTreeMap<ObjectName, Arc<Holding>>,
     by_key: HashMap<CanonicalKey, OnKey>,
+    /// The keys that several Secrets hold.
+    contested: BTreeSet<CanonicalKey>,
     holdings_by_fingerprint: HashMap<Fingerprint, Few<ObjectName>>,
+    /// How many claims and Secrets go by each name of a Secret.
+    names: HashMap<Arc<str>, u32>,
+    /// The values that several Secrets hold.
+    repeated: BTreeSet<Fingerprint>,
     holdings_by_weak: HashMap<Fingerprint, Few<ObjectName>>,
     holdings_by_within: HashMap<Fingerprint, Few<ObjectName>>,
     marks: Arc<MarkIndex>,
@@ -292,12 +298,14 @@ impl World {
         for key in self.canonical_keys(&claim) {
             self.by_key.entry(key).or_default().claims.insert(claim.object.clone());
         }
+        self.take_name(&claim.target);
         self.claims.insert(claim.object.clone(), claim.into());
     }
 
     /// Forgets a claim.
     pub fn remove_claim(&mut self, object: &ObjectName) {
         if let Some(old) = self.claims.remove(object) {
+            self.give_up_name(&old.target);
             for key in self.canonical_keys(&old) {
                 self.forget(&key, |on_key| on_key.claims.remove(object));
             }
@@ -329,44 +337,80 @@ impl World {
     pub fn put_holding(&mut self, secret: ObjectName, holding: Arc<Holding>) {
         self.remove_holding(&secret);
         for key in holding.keys() {
-            self.by_key.entry(key.clone()).or_default().holdings.insert(secret.clone());
+            let holders = &mut self.by_key.entry(key.clone()).or_default().holdings;
+            holders.insert(secret.clone());
+            if holders.is_several() {
+                self.contested.insert(key.clone());
+            }
         }
         for fingerprint in &holding.fingerprints {
-            self.holdings_by_fingerprint.entry(*fingerprint).or_default().insert(secret.clone());
+            let holders = self.holdings_by_fingerprint.entry(*fingerprint).or_default();
+            holders.insert(secret.clone());
+            if holders.is_several() {
+                self.repeated.insert(*fingerprint);
+            }
         }
-        for weak in &holding.marks.weak {
+        for weak in holding.marks.weak() {
             self.holdings_by_weak.entry(*weak).or_default().insert(secret.clone());
         }
-        for within in &holding.marks.within {
+        for within in holding.marks.within() {
             self.holdings_by_within.entry(*within).or_default().insert(secret.clone());
         }
         if !holding.marks.each.is_empty() {
             let marks = Arc::make_mut(&mut self.marks);
             holding.marks.each.iter().for_each(|mark| marks.insert(holding.marks.generation, *mark));
         }
+        self.take_name(&secret.name);
         self.holdings.insert(secret, holding);
     }
 
     /// Forgets a sealed Secret.
     pub fn remove_holding(&mut self, secret: &ObjectName) {
         let Some(old) = self.holdings.remove(secret) else { return };
+        self.give_up_name(&secret.name);
         for key in old.keys() {
             self.forget(key, |on_key| on_key.holdings.remove(secret));
+            if self.by_key.get(key).is_none_or(|on_key| !on_key.holdings.is_several()) {
+                self.contested.remove(key);
+            }
         }
-        for weak in &old.marks.weak {
+        for weak in old.marks.weak() {
             forget_holder(&mut self.holdings_by_weak, weak, secret);
         }
-        for within in &old.marks.within {
+        for within in old.marks.within() {
             forget_holder(&mut self.holdings_by_within, within, secret);
         }
         for (i, fingerprint) in old.fingerprints.iter().enumerate() {
             forget_holder(&mut self.holdings_by_fingerprint, fingerprint, secret);
+            if self.holdings_by_fingerprint.get(fingerprint).is_none_or(|holders| !holders.is_several()) {
+                self.repeated.remove(fingerprint);
+            }
             let Some(mark) = old.marks.each.get(i) else { continue };
             // Who holds it under a seal from before there were marks does not keep it.
             if !self.holdings_with(fingerprint).any(|(_, other)| !other.marks.each.is_empty()) {
                 Arc::make_mut(&mut self.marks).remove(old.marks.generation, mark);
             }
         }
+    }
+
+    fn take_name(&mut self, name: &Arc<str>) {
+        match self.names.get_mut(name) {
+            Some(count) => *count += 1,
+            None => drop(self.names.insert(name.clone(), 1)),
+        }
+    }
+
+    fn give_up_name(&mut self, name: &Arc<str>) {
+        let Some(count) = self.names.get_mut(name) else { return };
+        *count -= 1;
+        if *count == 0 {
+            self.names.remove(name);
+        }
+    }
+
+    /// Whether a Secret of this name is, or will be, projected anywhere.
+    pub fn is_projected(&self, name: &str) -> bool {
+        self.names.contains_key(name)
     }
 
     fn forget(&mut self, key: &CanonicalKey, whom: impl FnOnce(&mut OnKey)) {
@@ -452,6 +496,26 @@ impl World {
     pub fn holdings_on(&self, key: &CanonicalKey) -> impl Iterator<Item = (&ObjectName, &Holding)> {
         let held = self.by_key.get(key).into_iter().flat_map(|on_key| on_key.holdings.iter());
         held.filter_map(|secret| self.held_by(secret))
+    }
+
+    /// Whether another Secret holds a key.
+    pub fn others_hold(&self, key: &CanonicalKey, secret: &ObjectName) -> bool {
+        self.by_key.get(key).is_some_and(|on_key| on_key.holdings.iter().any(|holder| holder != secret))
+    }
+
+    /// The keys that several Secrets hold.
+    pub fn contested(&self) -> impl Iterator<Item = &CanonicalKey> {
+        self.contested.iter()
+    }
+
+    /// The values that are inside what others project.
+    pub fn enclosed(&self) -> impl Iterator<Item = &Fingerprint> {
+        self.holdings_by_within.keys()
+    }
+
+    /// The values that several Secrets hold.
+    pub fn repeated(&self) -> impl Iterator<Item = &Fingerprint> {
+        self.repeated.iter()
     }
 
     /// The sealed Secrets that hold a value with this fingerprint.

@@ -2,6 +2,7 @@
 //! key, tenant or value can become one.
 
 use crate::api::Reason;
+use crate::api::rotation::Strategy;
 use crate::provider::{Call, CallObserver};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -43,6 +44,16 @@ pub struct Metrics {
     scan_duration: Gauge<f64, AtomicU64>,
     scan_success: Gauge,
     scan_failures: Counter,
+    rotations: Family<RotationLabels, Counter>,
+    next_rotation: Gauge,
+    oldest_rotation: Gauge,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RotationLabels {
+    strategy: &'static str,
+    trigger: &'static str,
+    outcome: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -122,6 +133,9 @@ impl Metrics {
             scan_duration: Gauge::default(),
             scan_success: Gauge::default(),
             scan_failures: Counter::default(),
+            rotations: Family::default(),
+            next_rotation: Gauge::default(),
+            oldest_rotation: Gauge::default(),
         };
         metrics.registered()
     }
@@ -137,7 +151,7 @@ impl Metrics {
         // The encoder adds _total to counters and _info to infos.
         r.register(
             "admission_breaches",
-            "Reviews that found a breach, by rule, reason and the mode that it was answered by",
+            "Breaches that a review found, or the scan where the API server keeps a rule alone, by rule, reason and the mode that they were answered by",
             self.breaches.clone(),
         );
         r.register(
@@ -198,6 +212,21 @@ impl Metrics {
             self.scan_success.clone(),
         );
         r.register("scan_failures", "Scans that ended early and were tried again", self.scan_failures.clone());
+        r.register(
+            "rotations",
+            "Rotations of remote keys, by strategy, what they came for, and Rotated or the reason why not",
+            self.rotations.clone(),
+        );
+        r.register(
+            "next_rotation_timestamp_seconds",
+            "When the next rotation is due, or tried again, in Unix time; 0: none is",
+            self.next_rotation.clone(),
+        );
+        r.register(
+            "oldest_rotation_timestamp_seconds",
+            "When the key was rotated that was not for the longest time, of those that a schedule rotates, in Unix time; 0: there is none",
+            self.oldest_rotation.clone(),
+        );
         r.register("build", "The running version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         self
     }
@@ -212,7 +241,7 @@ impl Metrics {
         self.admission.get_or_create(&AdmissionLabels { rule, allowed }).observe(took.as_secs_f64());
     }
 
-    /// A review found a breach: its reason, one of the registry, and the mode by which it was answered.
+    /// A review, or the scan, found a breach: its reason, one of the registry, and the mode by which it was answered.
     pub fn breached(&self, rule: &'static str, reason: &str, answer: &'static str) {
         self.breaches.get_or_create(&BreachLabels { rule, reason: reason.to_owned(), answer }).inc();
     }
@@ -266,6 +295,21 @@ impl Metrics {
     /// When the oldest of the projected current versions was created; 0: that is not known.
     pub fn set_oldest_version(&self, created: Option<jiff::Timestamp>) {
         self.oldest_version.set(created.map_or(0, jiff::Timestamp::as_second));
+    }
+
+    /// A rotation was made, or failed for a reason of the registry.
+    pub fn rotated(&self, strategy: Strategy, trigger: &'static str, outcome: &'static str) {
+        let strategy = match strategy {
+            Strategy::Provider => "Provider",
+            Strategy::Generate => "Generate",
+        };
+        self.rotations.get_or_create(&RotationLabels { strategy, trigger, outcome }).inc();
+    }
+
+    /// When a key is rotated next, and when the one was that was not for the longest time.
+    pub fn set_rotations(&self, next: Option<jiff::Timestamp>, oldest: Option<jiff::Timestamp>) {
+        self.next_rotation.set(next.map_or(0, jiff::Timestamp::as_second));
+        self.oldest_rotation.set(oldest.map_or(0, jiff::Timestamp::as_second));
     }
 
     /// Whether the webhooks are configured in the API server.

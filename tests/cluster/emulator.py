@@ -29,12 +29,26 @@ from moto.moto_server.werkzeug_app import (
     MotoRequestHandler,
     create_backend_app,
 )
+from moto.secretsmanager.models import SecretsManagerBackend
 from werkzeug.serving import make_server
 
 LOOPBACK = "127.0.0.1"
 
 # The credential of a SigV4 signature: key id / date / region / service / aws4_request.
 CREDENTIAL = re.compile(r"Credential=([^/,\s]+)/[^/]*/([^/]*)/([^/]*)/")
+
+
+def follow_the_label():
+    """Lets reads that name no version follow AWSCURRENT, as on AWS: moto's stay with the version that was put as current."""
+    move = SecretsManagerBackend.update_secret_version_stage
+
+    def moved(self, secret_id, version_stage, remove_from_version_id, move_to_version_id):
+        answer = move(self, secret_id, version_stage, remove_from_version_id, move_to_version_id)
+        if version_stage == "AWSCURRENT" and move_to_version_id:
+            self.secrets[secret_id].set_default_version_id(move_to_version_id)
+        return answer
+
+    SecretsManagerBackend.update_secret_version_stage = moved
 
 
 class CallLog:
@@ -133,6 +147,7 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     if options.until_stdin_closes:
         threading.Thread(target=exit_when_stdin_closes, args=[options.calls], daemon=True).start()
+    follow_the_label()
     app = DomainDispatcherApplication(create_backend_app)
     if options.calls:
         app = CallLog(app, options.calls)

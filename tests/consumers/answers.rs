@@ -1,7 +1,7 @@
 //! How a breach is answered: by the mode, by reportOnly, by an exception; and nowhere but in governed namespaces.
 
 use crate::support::oracle::all_is_well;
-use crate::support::tenants::{POLICY, SOON, apply};
+use crate::support::tenants::{POLICY, SOON, accepted, apply};
 use crate::support::wait::eventually;
 use crate::{DRY, Scene, env, pod, refusal, scene};
 use serde_json::json;
@@ -16,7 +16,7 @@ enum Answer {
 
 impl Scene {
     fn policy(&self, more: &str) {
-        apply(&self.cluster, &format!("{POLICY}{more}"));
+        apply(&self.cluster, &accepted(&format!("{POLICY}{more}")));
     }
 
     /// Tries it in earnest, since a dry run is not in the audit log's annotations alone.
@@ -80,10 +80,10 @@ fn a_breach_is_answered_as_the_policies_say() {
     scene.policy("  reportOnly: [Consumers]\n");
     scene.comes_to(&Answer::Recorded);
     let second = |mode: &str| POLICY.replace("name: tenants", "name: second") + &format!("  mode: {mode}\n");
-    apply(&scene.cluster, &second("Warn"));
+    apply(&scene.cluster, &accepted(&second("Warn")));
     scene.guard_becomes(&json!({mode: "Enforce", consumers: "Warn"}), &targets);
     scene.comes_to(&Answer::Warned);
-    apply(&scene.cluster, &second("Enforce"));
+    apply(&scene.cluster, &accepted(&second("Enforce")));
     scene.guard_becomes(&json!({mode: "Enforce"}), &targets);
     scene.comes_to(&Answer::Refused);
 

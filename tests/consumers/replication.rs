@@ -12,6 +12,25 @@ fn secret(namespace: &str, key: &str, value: &str) -> String {
     .to_string()
 }
 
+/// The kinds of carvel's secretgen-controller, as far as they matter.
+fn secretgen(cluster: &crate::support::cluster::Cluster) {
+    for kind in ["SecretExport", "SecretImport"] {
+        let plural = format!("{}s", kind.to_lowercase());
+        let any = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+        let crd = json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": format!("{plural}.secretgen.carvel.dev")},
+            "spec": {
+                "group": "secretgen.carvel.dev", "scope": "Namespaced", "names": {"kind": kind, "plural": plural},
+                "versions": [{"name": "v1alpha1", "served": true, "storage": true, "schema": {"openAPIV3Schema": any}}],
+            },
+        });
+        cluster.apply(&crd.to_string()).unwrap();
+        let crd = format!("customresourcedefinition/{plural}.secretgen.carvel.dev");
+        ok(cluster, &["wait", "--for=condition=Established", &crd]);
+    }
+}
+
 #[test]
 fn no_replicator_carries_a_secret_across() {
     let scene = scene();
@@ -42,6 +61,8 @@ fn no_replicator_carries_a_secret_across() {
             ("another annotation", &other, String::new(), false),
             ("reflects", &DRY, secret("payments-prod", reflects, "billing-prod/db"), true),
             ("replicate-from", &DRY, secret("payments-prod", from, "billing-prod/db"), true),
+            ("a placeholder", &DRY, secret("payments-prod", "secretgen.carvel.dev/image-pull-secret", ""), true),
+            ("a placeholder of nobody's", &DRY, secret("payments-prod", "example.com/image-pull-secret", ""), false),
             ("the same namespace", &DRY, secret("payments-prod", from, "payments-prod/db"), false),
             (
                 "what is not managed is not ours to keep",
@@ -50,6 +71,24 @@ fn no_replicator_carries_a_secret_across() {
                 false,
             ),
             ("an ungoverned namespace", &DRY, secret("plain", reflects, "payments-prod/orders"), false),
+        ],
+    );
+    secretgen(cluster);
+    let of = |kind: &str, namespace: &str, name: &str, spec| {
+        let metadata = json!({"name": name, "namespace": namespace});
+        json!({"apiVersion": "secretgen.carvel.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec})
+            .to_string()
+    };
+    let export = |namespace: &str, name: &str| of("SecretExport", namespace, name, json!({"toNamespaces": ["*"]}));
+    let import = |namespace: &str, from: &str| of("SecretImport", namespace, "db", json!({"fromNamespace": from}));
+    hold(
+        cluster,
+        &[
+            ("a projected Secret is exported", &DRY, export("payments-prod", "orders"), true),
+            ("another is", &DRY, export("payments-prod", "own"), false),
+            ("imported from elsewhere", &DRY, import("payments-prod", "billing-prod"), true),
+            ("from the same namespace", &DRY, import("payments-prod", "payments-prod"), false),
+            ("where nobody governs", &DRY, import("plain", "billing-prod"), false),
         ],
     );
     let told = cluster.submit(&DRY, &secret("payments-prod", reflects, "billing-prod/db")).unwrap_err();

@@ -1,13 +1,13 @@
 //! How a copy is answered: by the policy of the segment that owns the value, and no more than ten times a minute.
 
 use crate::support::oracle::all_is_well;
-use crate::support::tenants::{POLICY, apply};
+use crate::support::tenants::{POLICY, accepted, apply};
 use crate::{Answer, DRY, Scene, VALUE, config_map, scene};
 use serde_json::json;
 
 impl Scene {
     fn policy(&self, more: &str) {
-        apply(&self.cluster, &format!("{POLICY}{more}"));
+        apply(&self.cluster, &accepted(&format!("{POLICY}{more}")));
     }
 }
 

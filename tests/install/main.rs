@@ -3,6 +3,7 @@
 
 mod demo;
 mod helm;
+mod image;
 mod manifests;
 mod release;
 mod rendered;

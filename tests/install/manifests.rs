@@ -1,7 +1,9 @@
 //! `deploy/`: the same objects as the chart's, by kustomize and by kubectl alone.
 
 use super::helm::{by_name, kubectl, objects, template};
-use serde_json::Value;
+use scoped_secrets::admission::identities::Installation;
+use scoped_secrets::admission::rules::guards;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -30,13 +32,34 @@ fn without_the_charts_own(mut object: Value) -> Value {
     object
 }
 
+/// A kustomization beside the tests' other files, with these lines; ROOT/ stands for the repository.
+fn own(name: &str, files: &[(&str, &str)], lines: &str) -> BTreeMap<String, Value> {
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::create_dir_all(&folder).unwrap();
+    // Kustomize takes relative paths alone.
+    let up = "../".repeat(folder.components().count() - 1);
+    let lines = lines.replace("ROOT/", &format!("{up}{}/", ROOT.trim_start_matches('/')));
+    let begin = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n";
+    std::fs::write(folder.join("kustomization.yaml"), format!("{begin}{lines}")).unwrap();
+    for (file, text) in files {
+        std::fs::write(folder.join(file), text).unwrap();
+    }
+    by_name(objects(&kubectl(&["kustomize", folder.to_str().unwrap()])))
+}
+
 #[test]
 fn kustomize_renders_what_the_chart_does() {
-    let chart = by_name(objects(&template("scoped-secrets", &["--no-hooks"]).unwrap()));
+    is_the_same(kustomized("deploy"), "scoped-secrets", &[]);
+    is_the_same(kustomized("deploy/overlays/elsewhere"), "elsewhere", &[]);
+    let with_restart = own("restart", &[], "resources: [ROOT/deploy]\ncomponents: [ROOT/deploy/components/restart]\n");
+    is_the_same(with_restart, "scoped-secrets", &["--set", "restart.enabled=true"]);
+}
+
+fn is_the_same(mut deploy: BTreeMap<String, Value>, namespace: &str, values: &[&str]) {
+    let chart = by_name(objects(&template(namespace, &[&["--no-hooks"], values].concat()).unwrap()));
     let chart: BTreeMap<String, Value> =
         chart.into_iter().map(|(name, object)| (name, without_the_charts_own(object))).collect();
-    let mut deploy = kustomized("deploy");
-    deploy.remove("Namespace -/scoped-secrets").expect("helm --create-namespace makes it");
+    deploy.remove(&format!("Namespace -/{namespace}")).expect("helm --create-namespace makes it");
     for object in deploy.values_mut() {
         object["metadata"]["labels"].as_object_mut().unwrap().remove("app.kubernetes.io/name");
     }
@@ -52,4 +75,113 @@ fn one_file_is_what_kustomize_makes() {
     let file = std::fs::read_to_string(format!("{ROOT}/deploy/install.yaml")).unwrap();
     assert_eq!(by_name(objects(&file)), kustomized("deploy"));
     assert!(file.contains("# A namespace's labels name its segment."), "comments say why each permission is there");
+}
+
+/// A team's own kustomization, with a prefix.
+const TEAM: &str = r#"
+apiVersion: scopedsecrets.io/v1alpha1
+kind: ScopedSecretStore
+metadata: {name: main}
+spec: {file: {path: /a}}
+---
+apiVersion: scopedsecrets.io/v1alpha1
+kind: SegmentationPolicy
+metadata: {name: tenants}
+spec: {segment: {labels: [tenant]}, allow: [{storeRef: {name: main}, keys: [a]}, {storeRef: {name: other}, keys: [b]}]}
+---
+apiVersion: scopedsecrets.io/v1alpha1
+kind: KeyRevocation
+metadata: {name: leaked}
+spec: {storeRef: {name: main}, key: a, reason: b}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: orders, namespace: team}
+---
+apiVersion: scopedsecrets.io/v1alpha1
+kind: ScopedSecret
+metadata: {name: orders-db, namespace: team}
+spec:
+  storeRef: {name: main}
+  consumers: [{serviceAccountName: orders}, {serviceAccountName: not-here}]
+  data: [{secretKey: value, remoteRef: {key: a}}]
+  target: {name: orders-db}
+---
+apiVersion: scopedsecrets.io/v1alpha1
+kind: SecretGrant
+metadata: {name: ada, namespace: team}
+spec: {scopedSecretRef: {name: orders-db}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: team}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      serviceAccountName: orders
+      containers:
+      - name: web
+        image: web
+        env: [{name: A, valueFrom: {secretKeyRef: {name: orders-db, key: value}}}]
+        envFrom: [{secretRef: {name: not-ours}}]
+      volumes: [{name: v, secret: {secretName: orders-db}}]
+"#;
+
+#[test]
+fn names_follow_a_prefix() {
+    let lines = "namePrefix: one-
+resources: [team.yaml]
+components: [ROOT/deploy/components/names]
+patches:
+- patch: |-
+    apiVersion: apps/v1
+    kind: Deployment
+    metadata: {name: web, namespace: team}
+    spec: {template: {spec: {containers: [{name: web, tty: true}]}}}
+";
+    let all = own("names", &[("team.yaml", TEAM)], lines);
+    let at = |name: &str, path: &str| {
+        let object = all.get(name).unwrap_or_else(|| panic!("no {name} in {:?}", all.keys()));
+        object.pointer(path).unwrap_or_else(|| panic!("{name}: no {path}")).clone()
+    };
+    let (claim, pod) = ("ScopedSecret team/one-orders-db", "/spec/template/spec");
+    let web = "Deployment team/one-web";
+    for (name, path, expected) in [
+        (claim, "/spec/storeRef/name", "one-main"),
+        (claim, "/spec/consumers/0/serviceAccountName", "one-orders"),
+        (claim, "/spec/consumers/1/serviceAccountName", "not-here"),
+        (claim, "/spec/target/name", "one-orders-db"),
+        ("SecretGrant team/one-ada", "/spec/scopedSecretRef/name", "one-orders-db"),
+        ("SegmentationPolicy -/one-tenants", "/spec/allow/0/storeRef/name", "one-main"),
+        ("SegmentationPolicy -/one-tenants", "/spec/allow/1/storeRef/name", "other"),
+        ("KeyRevocation -/one-leaked", "/spec/storeRef/name", "one-main"),
+        (web, &format!("{pod}/containers/0/env/0/valueFrom/secretKeyRef/name"), "one-orders-db"),
+        (web, &format!("{pod}/containers/0/envFrom/0/secretRef/name"), "not-ours"),
+        (web, &format!("{pod}/volumes/0/secret/secretName"), "one-orders-db"),
+        // Kubernetes' own kinds are known as before: a patch of a container is merged into it.
+        (web, &format!("{pod}/containers/0/image"), "web"),
+    ] {
+        assert_eq!(at(name, path), expected, "{name} {path}");
+    }
+    assert_eq!(at(web, &format!("{pod}/containers/0/tty")), true);
+}
+
+/// As the operator itself compares them with what is installed.
+#[test]
+fn the_rules_follow_the_namespace() {
+    let live = kustomized("deploy/overlays/elsewhere");
+    let installation = Installation { namespace: "elsewhere".into(), ..Installation::default() };
+    for object in guards(&installation).iter().flat_map(|guard| guard.objects()) {
+        let name = format!("{} -/{}", object["kind"].as_str().unwrap(), object["metadata"]["name"].as_str().unwrap());
+        assert_eq!(live[&name]["spec"], object["spec"], "{name}");
+    }
+    let account = json!([{"kind": "ServiceAccount", "name": "scoped-secrets", "namespace": "elsewhere"}]);
+    for binding in ["ClusterRoleBinding -/scoped-secrets", "RoleBinding elsewhere/scoped-secrets"] {
+        assert_eq!(live[binding]["subjects"], account, "{binding}");
+    }
+    assert!(
+        live.contains_key("Namespace -/elsewhere") && live.contains_key("Service elsewhere/scoped-secrets-webhook")
+    );
 }

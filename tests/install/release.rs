@@ -160,7 +160,12 @@ fn a_release_comes_changes_and_goes() {
     helm_test(&cluster);
     assert_eq!(both(&cluster), secrets);
 
-    // With crds.keep=false all of it goes, and the Secrets as their deletionPolicy says.
+    // All of it goes: the Secrets as their deletionPolicy says, then, with crds.keep=false, the kinds.
+    kubectl(&cluster, &["delete", "scopedsecrets", "--all", "--all-namespaces"]);
+    // The garbage collector learns of new kinds only every 30 s.
+    eventually("the Secret goes with its ScopedSecret", SOON * 3, || {
+        if cluster.get_json("secret", "payments-prod", "orders").is_none() { Ok(()) } else { Err("still there") }
+    });
     helm(&cluster, &["upgrade", "scoped-secrets", CHART, "--set", "crds.keep=false"]);
     operator.terminate();
     helm(&cluster, &["uninstall", "scoped-secrets"]);
@@ -168,10 +173,6 @@ fn a_release_comes_changes_and_goes() {
     eventually("the kinds go", SOON, || match ours(&cluster, "customresourcedefinitions") {
         left if left.is_empty() => Ok(()),
         left => Err(format!("{left:?}")),
-    });
-    // The garbage collector learns of kinds that went only every 30 s.
-    eventually("the Secret goes with its ScopedSecret", SOON * 3, || {
-        if cluster.get_json("secret", "payments-prod", "orders").is_none() { Ok(()) } else { Err("still there") }
     });
     assert_eq!(revision(&cluster, "kept").0, secrets[1].0);
 }

@@ -33,7 +33,7 @@ struct Scene {
 
 impl Scene {
     fn policy(&self, more: &str) {
-        apply(&self.cluster, &format!("{}{more}", POLICY.replace("/**\"]", "/**\", \"shared/*\"]")));
+        apply(&self.cluster, &accepted(&format!("{}{more}", POLICY.replace("/**\"]", "/**\", \"shared/*\"]"))));
     }
 
     /// Tries it without writing it: the reason of a refusal or a warning.
@@ -270,6 +270,11 @@ fn as_the_policies_say(scene: &Scene) {
     scene.becomes(&thief, &Told::Passes);
     scene.create(&external("payments-prod", "standing", "billing/prod/db"));
     scene.reported("payments/prod", "KeyNotAllowed", "standing");
+    eventually("every segment was scanned", SOON * 4, || {
+        let reports = scene.cluster.list_json("segmentationreports", "");
+        let scanned = |report: &Value| report["status"]["lastScanTime"].is_string();
+        if reports.len() == 3 && reports.iter().all(scanned) { Ok(()) } else { Err(format!("{reports:?}")) }
+    });
     let enforced = POLICY.replace("/**\"]", "/**\", \"shared/*\"]") + GOVERNS;
     let refusal = scene.cluster.apply(&enforced).expect_err("a violation is open");
     for part in

@@ -1,6 +1,6 @@
 //! How a breach is answered: by the mode, by reportOnly, by readers and exceptions.
 
-use crate::support::tenants::{POLICY, SOON, apply};
+use crate::support::tenants::{POLICY, SOON, accepted, apply};
 use crate::support::wait::eventually;
 use crate::{Scene, cluster_wide, everybody, scene, subject};
 use jiff::{SignedDuration, Timestamp};
@@ -57,7 +57,7 @@ fn a_breach_is_answered_as_the_policies_say() {
         (exception("namespaces: [payments-prod]"), [Recorded, Refused, Recorded]),
         (exception(&format!("subjects: [{backup}]")), [Refused, Recorded, Recorded]),
     ] {
-        apply(&scene.cluster, &format!("{POLICY}{more}"));
+        apply(&scene.cluster, &accepted(&format!("{POLICY}{more}")));
         eventually(&format!("{expected:?} under {more}"), SOON, || {
             let answers = [&inside, &wide, &account].map(|object| scene.answer(object));
             if answers == expected { Ok(()) } else { Err(format!("{answers:?}")) }
@@ -82,7 +82,7 @@ fn a_breach_is_answered_as_the_policies_say() {
     let events = scene.cluster.list_json("events", "");
     assert!(events.iter().all(|event| event["metadata"]["namespace"] != "default"), "{events:?}");
     // Every policy must name a reader, whosever namespaces it governs.
-    apply(&scene.cluster, &format!("{POLICY}{}", readers(backup)));
+    apply(&scene.cluster, &accepted(&format!("{POLICY}{}", readers(backup))));
     let second = |more: &str| {
         let narrowed = POLICY.replace("name: tenants", "name: second").replace(
             "{matchExpressions: [{key: tenant, operator: Exists}, {key: environment, operator: Exists}]}",
@@ -92,7 +92,7 @@ fn a_breach_is_answered_as_the_policies_say() {
     };
     for (more, expected) in [(String::new(), Refused), (readers(backup), Recorded), ("  mode: Audit\n".into(), Refused)]
     {
-        apply(&scene.cluster, &second(&more));
+        apply(&scene.cluster, &accepted(&second(&more)));
         eventually(&format!("{expected:?} with a second under {more}"), SOON, || {
             let answer = scene.answer(&wide);
             if answer == expected { Ok(()) } else { Err(format!("{answer:?}")) }

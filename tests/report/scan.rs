@@ -1,5 +1,6 @@
 //! A brownfield cluster in mode Audit: the report lists what Enforce would refuse, found by watching and by scanning.
 
+use crate::support::cluster::Cluster;
 use crate::support::operator::{Operator, USER};
 use crate::support::oracle::all_is_well;
 use crate::support::stub_manager::Says;
@@ -95,6 +96,21 @@ fn all(status: &Value) -> BTreeSet<String> {
     rows.collect()
 }
 
+/// The objects of which an event tells a breach of a rule that the API server keeps alone, each with how often it was told.
+fn events(cluster: &Cluster) -> BTreeSet<(String, i64)> {
+    let all: Value = serde_json::from_str(&ok(cluster, &["get", "events", "-A", "-o", "json"])).unwrap();
+    let ours = all["items"].as_array().unwrap().iter().filter(|e| {
+        let note = e["message"].as_str().unwrap_or_default();
+        e["type"] == "Warning" && ["rule Consumers, ", "rule Replication, "].iter().any(|rule| note.starts_with(rule))
+    });
+    let told = ours.map(|e| {
+        let (object, times) = (&e["involvedObject"], e["series"]["count"].as_i64().unwrap_or(1));
+        (format!("{} {}", object["kind"].as_str().unwrap(), object["name"].as_str().unwrap()), times)
+    });
+    // The Deployment's pod was looked at before the claim was projected, and is the Deployment's from the scan on.
+    told.filter(|(object, _)| !object.starts_with("Pod web-")).collect()
+}
+
 /// Waits until the operator that runs now has scanned so many times more.
 fn scanned(scene: &Scene, times: usize) {
     let mark = scene.cluster.audit_mark();
@@ -168,6 +184,27 @@ fn what_enforce_would_refuse_is_listed_in_mode_audit() {
     let metrics = scene.operator.probe("/metrics").unwrap();
     assert!(metrics.contains(r#"scoped_secrets_violations{rule="Consumers",reason="ForeignConsumer"} 6"#), "{metrics}");
     assert!(!metrics.contains("WeakValueCopied"), "who reads metrics must not learn it");
+    // What the API server lets through without asking anybody is an event of the object, once, and counted by the mode.
+    let expected: BTreeSet<(String, i64)> = [
+        "CronJob nightly",
+        "Deployment web",
+        "PersistentVolume peeping",
+        "Pod lone",
+        "Secret pulled",
+        "ServiceAccount thief",
+        "StorageClass peeping",
+    ]
+    .map(|object| (object.to_owned(), 1))
+    .into();
+    eventually("each is an event", SOON, || match events(cluster) {
+        found if found == expected => Ok(()),
+        found => Err(format!("{found:?}")),
+    });
+    let metrics = scene.operator.probe("/metrics").unwrap();
+    for (rule, reason) in [("Consumers", "ForeignConsumer"), ("Replication", "ReplicatedIn")] {
+        let labels = format!("{{rule={rule:?},reason={reason:?},answer=\"Audit\"}}");
+        assert!(metrics.contains(&format!("scoped_secrets_admission_breaches_total{labels}")), "{metrics}");
+    }
     // Others' reports have none of it.
     assert_eq!(scene.report("billing/prod").unwrap()["status"]["total"], 0);
 
@@ -183,6 +220,7 @@ fn what_enforce_would_refuse_is_listed_in_mode_audit() {
     scanned(&scene, 1);
     assert_eq!(scene.written(mark), [""; 0]);
     assert_eq!(scene.report("payments/prod").unwrap()["status"], report["status"], "with the same times");
+    assert_eq!(events(cluster), expected, "nothing is told twice");
 
     // An exception lifts a rule, and shows while it lasts.
     let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24);

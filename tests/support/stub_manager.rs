@@ -1,18 +1,23 @@
 //! A secrets manager that misbehaves on demand: Secrets Manager's protocol, and of STS what tells an account, with canned
 //! answers. For what an emulator does not do: refused credentials, throttling, outages, hanging, another secret's name,
-//! keys in neither list.
+//! keys in neither list; rotation by a function, and calls that are lost before or after they took effect.
+
+mod answers;
+mod secrets;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
-use base64::Engine;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::emulator::{ACCOUNT, REGION};
+use super::inside::{Gate, Moment};
+use answers::{answer, refusal};
+use secrets::Secret;
+pub use secrets::{Lambda, Version};
 
 /// What stands in each error's message: nothing that AWS writes may be passed on.
 pub const AWS_SAYS: &str = "canary-aws-says-User-arn-of-somebody";
@@ -41,7 +46,7 @@ pub struct Arrival {
 }
 
 /// What the manager has to say of one key.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Says {
     /// A SecretString.
     Text(String),
@@ -75,23 +80,35 @@ pub enum Mood {
     Knows(&'static str),
 }
 
-/// Its number, and when it was put, in Unix time.
-#[derive(Clone, Copy, Default)]
-struct Version(u64, f64);
-
-impl Version {
-    fn id(self) -> String {
-        format!("00000000-0000-4000-8000-{:012}", self.0)
-    }
+/// A write that has come in, seen from either side of its effect.
+#[derive(Clone, Debug)]
+pub struct WriteCall {
+    /// From 0, since somebody [watches](StubManager::on_write).
+    pub number: usize,
+    /// `PutSecretValue`.
+    pub operation: String,
+    /// The secret's name or ARN, as it was written.
+    pub key: String,
+    pub moment: Moment,
 }
+
+/// What becomes of a write that was watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    GoOn,
+    /// The connection breaks: before its effect there is none, after it nobody is told.
+    Lose,
+}
+
+type Watcher = Arc<dyn Fn(&WriteCall) -> Then + Send + Sync>;
 
 #[derive(Default)]
 struct State {
-    keys: BTreeMap<String, (Says, Version)>,
-    /// What keys said before; asked for by version id.
-    former: Vec<(String, Says, Version)>,
+    keys: BTreeMap<String, Secret>,
     mood: Mood,
     versions: u64,
+    watcher: Option<Watcher>,
+    writes: usize,
     calls: Vec<(String, Vec<String>)>,
     arrivals: Vec<Arrival>,
 }
@@ -116,11 +133,63 @@ impl StubManager {
     pub fn put(&self, key: &str, says: Says) {
         let mut state = self.state();
         state.versions += 1;
-        let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
-        let version = Version(state.versions, created);
-        if let Some((says, version)) = state.keys.insert(key.to_owned(), (says, version)) {
-            state.former.push((key.to_owned(), says, version));
-        }
+        let id = format!("00000000-0000-4000-8000-{:012}", state.versions);
+        state.keys.entry(key.to_owned()).or_default().add(&id, says, &["AWSCURRENT"]);
+    }
+
+    /// From now on a key, which it has, is rotated by a function.
+    pub fn rotates(&self, key: &str, lambda: Lambda) {
+        self.state().keys.get_mut(key).expect("a key that was put").lambda = Some(lambda);
+    }
+
+    /// The function that rotates a key makes this value, and is done.
+    ///
+    /// # Panics
+    /// If no rotation is under way.
+    pub fn finish_rotation(&self, key: &str, value: &str) {
+        let mut state = self.state();
+        let finished = state.keys.get_mut(key).is_some_and(|secret| secret.finish(value));
+        assert!(finished, "no rotation of {key} is under way");
+    }
+
+    /// Somebody else's rotation has got as far as AWSPENDING: a version of this identity.
+    pub fn put_pending(&self, key: &str, id: &str, says: Says) {
+        self.state().keys.get_mut(key).expect("a key that was put").add(id, says, &["AWSPENDING"]);
+    }
+
+    /// Every version of a key, in the order in which they were made.
+    pub fn versions(&self, key: &str) -> Vec<Version> {
+        self.state().keys.get(key).map(|secret| secret.versions.clone()).unwrap_or_default()
+    }
+
+    /// From now on `watcher` is called for each write, before it takes effect and after that, before it is answered. Writes are
+    /// counted anew. It may ask and change this manager.
+    pub fn on_write(&self, watcher: impl Fn(&WriteCall) -> Then + Send + Sync + 'static) {
+        let mut state = self.state();
+        state.writes = 0;
+        state.watcher = Some(Arc::new(watcher));
+    }
+
+    /// Kills an operator at the write to this manager of this number, from 0; of one that is dead nothing arrives.
+    pub fn kill_at(&self, gate: &Gate, number: usize, moment: Moment) {
+        let gate = gate.clone();
+        self.on_write(move |write| {
+            if !gate.is_dead() && (write.number, write.moment) == (number, moment) {
+                gate.close();
+            }
+            if gate.is_dead() { Then::Lose } else { Then::GoOn }
+        });
+    }
+
+    /// Writes are neither watched nor lost any more.
+    pub fn unwatch(&self) {
+        self.state().watcher = None;
+    }
+
+    /// The writes that were answered so far, as operations.
+    pub fn writes(&self) -> Vec<String> {
+        let calls = self.calls();
+        calls.into_iter().map(|(operation, _)| operation).filter(|operation| is_write(operation)).collect()
     }
 
     /// From now on it has no such key.
@@ -163,8 +232,12 @@ pub fn arn(account: &str, region: &str, name: &str) -> String {
     format!("arn:aws:secretsmanager:{region}:{account}:secret:{name}-AbC12x")
 }
 
+fn is_write(operation: &str) -> bool {
+    ["PutSecretValue", "UpdateSecretVersionStage", "RotateSecret"].contains(&operation)
+}
+
 /// One request, one answer: then the connection is closed.
-fn serve(connection: TcpStream, desk: &Desk) {
+fn serve(connection: TcpStream, desk: &Arc<Desk>) {
     let Ok(mut out) = connection.try_clone() else { return };
     let Some(request) = read(BufReader::new(connection)) else { return };
     let mood = received(&request, desk);
@@ -182,7 +255,10 @@ fn serve(connection: TcpStream, desk: &Desk) {
             400,
             if request.target.is_empty() { "InvalidClientTokenId" } else { "UnrecognizedClientException" },
         ),
-        Mood::Knows(_) | Mood::Well => answer(&request, &mut lock(&desk.state)),
+        Mood::Knows(_) | Mood::Well => match watched(&request, desk) {
+            Some(answer) => answer,
+            None => return,
+        },
     };
     let _ = write!(
         out,
@@ -198,6 +274,28 @@ fn received(request: &Request, desk: &Desk) -> Mood {
     state.arrivals.push(arrival);
     let held = desk.changed.wait_while(state, |state| state.mood == Mood::Holds);
     held.unwrap_or_else(PoisonError::into_inner).mood.clone()
+}
+
+/// Answers, unless it is a write that its watcher loses.
+fn watched(request: &Request, desk: &Arc<Desk>) -> Option<(u16, &'static str, String)> {
+    let mut watching = None;
+    if is_write(&request.target) {
+        let mut state = lock(&desk.state);
+        watching = state.watcher.clone().map(|watcher| (watcher, state.writes));
+        state.writes += 1;
+    }
+    // Not under the lock: a watcher may look at the manager.
+    let goes_on = |moment| {
+        watching.as_ref().is_none_or(|(watcher, number)| {
+            let key = request.keys().0.unwrap_or_default();
+            watcher(&WriteCall { number: *number, operation: request.target.clone(), key, moment }) == Then::GoOn
+        })
+    };
+    if !goes_on(Moment::Before) {
+        return None;
+    }
+    let answer = answer(request, desk);
+    goes_on(Moment::After).then_some(answer)
 }
 
 struct Request {
@@ -243,71 +341,4 @@ fn read(mut from: BufReader<TcpStream>) -> Option<Request> {
     request.body.resize(length, 0);
     from.read_exact(&mut request.body).ok()?;
     Some(request)
-}
-
-const JSON: &str = "application/x-amz-json-1.1";
-
-fn refusal(request: &Request, status: u16, code: &str) -> (u16, &'static str, String) {
-    if request.target.is_empty() {
-        let body = format!(
-            "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{AWS_SAYS}</Message></Error></ErrorResponse>"
-        );
-        return (status, "text/xml", body);
-    }
-    (status, JSON, json!({"__type": code, "Message": AWS_SAYS}).to_string())
-}
-
-fn answer(request: &Request, state: &mut State) -> (u16, &'static str, String) {
-    if request.target.is_empty() {
-        let body = format!(
-            "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><GetCallerIdentityResult>\
-             <Arn>arn:aws:iam::{ACCOUNT}:user/stub</Arn><UserId>AIDASTUB</UserId><Account>{ACCOUNT}</Account>\
-             </GetCallerIdentityResult></GetCallerIdentityResponse>"
-        );
-        return (200, "text/xml", body);
-    }
-    let (one, keys) = request.keys();
-    state.calls.push((request.target.clone(), keys.clone()));
-    let missing = (Says::Error("ResourceNotFoundException"), Version::default());
-    let said = |key: &String| state.keys.get(key).unwrap_or(&missing);
-    if let Some(key) = one {
-        let asked: Value = serde_json::from_slice(&request.body).unwrap_or_default();
-        let pinned = state.former.iter().find(|(name, _, v)| *name == key && asked["VersionId"] == v.id());
-        let current = said(&key);
-        let (says, version) = pinned.map_or((&current.0, &current.1), |(_, says, version)| (says, version));
-        return match (says, entry(&key, says, *version)) {
-            (Says::Error(code), _) => refusal(request, 400, code),
-            (_, Some(entry)) => (200, JSON, entry.to_string()),
-            (_, None) => (200, JSON, "{}".into()),
-        };
-    }
-    let (mut values, mut errors) = (Vec::new(), Vec::new());
-    for key in &keys {
-        let (says, version) = said(key);
-        match says {
-            Says::Error(code) => errors.push(json!({"SecretId": key, "ErrorCode": code, "Message": AWS_SAYS})),
-            _ => values.extend(entry(key, says, *version)),
-        }
-    }
-    (200, JSON, json!({"SecretValues": values, "Errors": errors}).to_string())
-}
-
-fn entry(key: &str, says: &Says, version: Version) -> Option<Value> {
-    let mut entry = json!({
-        "Name": key, "ARN": arn(ACCOUNT, REGION, key), "VersionStages": ["AWSCURRENT"], "CreatedDate": version.1,
-        "VersionId": version.id(),
-    });
-    match says {
-        Says::Text(text) => entry["SecretString"] = json!(text),
-        Says::Binary(bytes) => {
-            entry["SecretBinary"] = json!(base64::engine::general_purpose::STANDARD.encode(bytes));
-        }
-        Says::Another { name, arn, value } => {
-            entry["Name"] = json!(name);
-            entry["ARN"] = json!(arn);
-            entry["SecretString"] = json!(value);
-        }
-        Says::Error(_) | Says::Nothing => return None,
-    }
-    Some(entry)
 }

@@ -3,6 +3,7 @@
 use super::cluster::Cluster;
 use super::wait::eventually;
 use serde_json::Value;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Long enough for a busy machine; a wait ends as soon as what is waited for is there.
@@ -65,6 +66,15 @@ spec:
   - storeRef: {name: aws}
     keys: ["${label:tenant}/${label:environment}/**"]
 "#;
+
+/// A policy as it is, with a number that no change of it comes to: for stories in which what stands may go on standing.
+pub fn accepted(policy: &str) -> String {
+    static NEXT: AtomicUsize = AtomicUsize::new(100_000);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let annotation = format!(", annotations: {{scopedsecrets.io/accept-violations: \"{number}\"}}}}");
+    let (head, spec) = policy.split_once("}\nspec:").expect("metadata in braces");
+    format!("{head}{annotation}\nspec:{spec}")
+}
 
 /// A ScopedSecret with these lines in its spec, beside the store and a consumer.
 pub fn scoped_secret(namespace: &str, name: &str, spec: &str) -> String {

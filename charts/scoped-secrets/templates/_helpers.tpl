@@ -21,13 +21,6 @@ app.kubernetes.io/name: scoped-secrets
 {{- if .Values.image.digest }}@{{ .Values.image.digest }}{{ else }}:{{ $tag }}{{ end -}}
 {{- end -}}
 
-{{- define "scoped-secrets.pullSecrets" -}}
-{{- with .Values.global.imagePullSecrets }}
-imagePullSecrets:
-{{- toYaml . | nindent 0 }}
-{{- end }}
-{{- end -}}
-
 {{/* Those of every container of ours: as the Pod Security Standard `restricted` wants them, and nothing to write to. */}}
 {{- define "scoped-secrets.containerSecurity" -}}
 allowPrivilegeEscalation: false

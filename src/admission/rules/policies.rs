@@ -1,22 +1,22 @@
 //! Rule `Policies`: a change of a SegmentationPolicy that would take Secrets from live claims, or make one segment of several
 //! that hold Secrets, needs their number in `scopedsecrets.io/accept-violations`; it counts only for the change that sets or
-//! alters it. So does a change by which a rule begins to be enforced (the mode, reportOnly) while the reports list violations of it.
+//! alters it. So does a change by which a rule begins to be enforced while violations of it are open, or are not known yet ([`open`]).
 
-use super::{boundary, managed_secrets, operator};
+pub mod open;
+
 use crate::admission::answer::{admit, deny, deny_as, name_of};
 use crate::admission::review::{Review, spec_is_unchanged};
-use crate::api::policy::{Exception, Mode, SegmentationPolicySpec};
-use crate::api::segmentation_report::{ViolationCount, report_name};
+use crate::api::policy::Exception;
 use crate::api::{Reason, SegmentationPolicy};
 use crate::controller::context::Context;
 use crate::controller::index::{Acceptance, Index, accept_violations};
 use crate::segmentation::change::{Broken, broken_by};
-use crate::segmentation::policy::{EXCEPTION_LIMIT, Policy, selects};
-use crate::segmentation::segment::Segment;
+use crate::segmentation::policy::{EXCEPTION_LIMIT, Policy};
 use crate::segmentation::world::PolicyState;
 use jiff::Timestamp;
 use kube::core::DynamicObject;
 use kube::core::admission::{AdmissionRequest, AdmissionResponse, Operation};
+use open::{Open, open};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -56,14 +56,14 @@ pub fn judge(request: &AdmissionRequest<DynamicObject>, index: &Index, now: Time
             }
         },
     };
-    let state = match &new {
+    let compiled = match &new {
         None => None,
         Some(policy) => {
             if let Some(answer) = bad_exception(request, policy, old.as_ref(), now) {
                 return answer;
             }
             match Policy::compile(name_of(request), &policy.spec) {
-                Ok(compiled) => Some(PolicyState::Known(Arc::new(compiled))),
+                Ok(compiled) => Some(Arc::new(compiled)),
                 Err(why) => return deny(request, RULE, Reason::PolicyInvalid, &why.to_string()),
             }
         }
@@ -79,18 +79,23 @@ pub fn judge(request: &AdmissionRequest<DynamicObject>, index: &Index, now: Time
         );
         return deny_as(request, RULE, Reason::PolicyUnknown, &text, 403);
     }
-    let broken = broken_by(&name, state, &index.world, now);
+    let broken = broken_by(&name, compiled.clone().map(PolicyState::Known), &index.world, now);
     if let Some(namespace) = &broken.torn {
         let text = format!(
             "this policy and another one over namespace {namespace:?} would disagree on its segment: make their segment.labels alike, or narrow a namespaceSelector"
         );
         return deny_as(request, RULE, Reason::SegmentConflict, &text, 403);
     }
-    let open = match (&old, &new) {
-        (Some(old), Some(new)) => open_violations(&old.spec, &new.spec, index),
-        _ => Open::default(),
+    let open = match (&old, &compiled) {
+        (_, None) => Open::default(),
+        (None, Some(new)) => open(None, new, index, now),
+        (Some(old), Some(new)) => match Policy::compile(&name, &old.spec) {
+            Ok(old) => open(Some(&old), new, index, now),
+            // Under one that could not be understood nothing was granted at all.
+            Err(_) => Open::default(),
+        },
     };
-    let count = broken.count() + open.count;
+    let count = broken.count() + open.count();
     if count == 0 || is_accepted(count, new.as_ref(), old.as_ref(), index) {
         return admit(request);
     }
@@ -125,10 +130,26 @@ fn what_breaks(broken: &Broken, open: &Open) -> String {
         let count: usize = broken.merged.values().map(BTreeSet::len).sum();
         parts.push(format!("make one segment of several, {count} in all, that hold Secrets ({})", first_of(groups)));
     }
-    if open.count > 0 {
+    if open.listed > 0 {
         let segments = first_of(open.segments.iter().cloned());
-        parts
-            .push(format!("enforce while {} violations are open in the SegmentationReports of {segments}", open.count));
+        parts.push(format!(
+            "enforce while {} violations are open in the SegmentationReports of {segments}",
+            open.listed
+        ));
+    }
+    if !open.unknown.is_empty() {
+        parts.push(format!(
+            "enforce in {} segments whose violations are not known yet, since they have not been scanned ({}; each counts as one)",
+            open.unknown.len(),
+            first_of(open.unknown.iter().cloned())
+        ));
+    }
+    if !open.ended.is_empty() {
+        parts.push(format!(
+            "end {} exceptions early, of which no report says what they lift ({}; each counts as one)",
+            open.ended.len(),
+            first_of(open.ended.iter().cloned())
+        ));
     }
     parts.join(", and ")
 }
@@ -138,57 +159,12 @@ fn what_mends(broken: &Broken, open: &Open) -> String {
         (!broken.stranded.is_empty()).then_some("change or delete those ScopedSecrets first"),
         (!broken.sharing.is_empty()).then_some("store a credential of its own for each segment first"),
         (!broken.merged.is_empty()).then_some("keep in segment.labels what tells those segments apart"),
-        (open.count > 0).then_some("mend first what the reports list"),
+        (open.listed > 0).then_some("mend first what the reports list"),
+        (!open.unknown.is_empty()).then_some("wait until status.lastScanTime of their SegmentationReports is set"),
+        (!open.ended.is_empty()).then_some("let those exceptions end"),
     ];
     all.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
-
-/// Violations that stand where a policy begins to enforce.
-#[derive(Debug, Default)]
-struct Open {
-    count: usize,
-    /// The segments whose reports list them.
-    segments: BTreeSet<String>,
-}
-
-/// What the reports list of the rules that a policy is to enforce from now on, in the segments that it selects: so that nobody
-/// breaks production by one word.
-fn open_violations(old: &SegmentationPolicySpec, new: &SegmentationPolicySpec, index: &Index) -> Open {
-    let is_strict = |spec: &SegmentationPolicySpec| spec.mode.unwrap_or_default() == Mode::Enforce;
-    let enforces = |spec: &SegmentationPolicySpec, rule: &str| {
-        is_strict(spec) && !spec.report_only.iter().any(|only| only.as_str() == rule)
-    };
-    // Nearly every change: no rule is enforced that was not, and no namespace need be looked at.
-    let stays = is_strict(old) && old.report_only.iter().all(|only| new.report_only.contains(only));
-    if !is_strict(new) || stays {
-        return Open::default();
-    }
-    let selector = new.namespace_selector.clone().unwrap_or_default();
-    let labels: Arc<[String]> = new.segment.labels.clone().into();
-    let here = index.world.namespaces.iter().filter(|(name, labels)| selects(&selector, name, labels));
-    let segments: BTreeSet<Segment> = here.filter_map(|(_, of)| Segment::of(&labels, of).ok()).collect();
-    let mut open = Open::default();
-    for segment in segments {
-        let report = index.reports.get(&report_name(segment.name()));
-        let counts = report.iter().flat_map(|report| &report.status.counts);
-        let follows = |count: &&ViolationCount| {
-            !ALWAYS_ENFORCED.contains(&count.rule.as_str())
-                // These are not refused in any mode.
-                && ![Reason::GuardMissing, Reason::WeakValueCopied].iter().any(|reason| count.reason == reason.as_str())
-                && !enforces(old, &count.rule)
-                && enforces(new, &count.rule)
-        };
-        let count: usize = counts.filter(follows).map(|count| usize::try_from(count.count).unwrap_or(0)).sum();
-        if count > 0 {
-            open.count += count;
-            open.segments.insert(segment.name().to_owned());
-        }
-    }
-    open
-}
-
-/// The rules that no mode changes.
-const ALWAYS_ENFORCED: [&str; 4] = [managed_secrets::RULE, boundary::RULE, operator::RULE, RULE];
 
 fn first_of(all: impl Iterator<Item = String>) -> String {
     let all: Vec<String> = all.collect();

@@ -137,56 +137,199 @@ fn a_small_policy_is_judged_by_what_it_selects() {
     assert!(start.elapsed() < std::time::Duration::from_secs(2), "{:?}", start.elapsed());
 }
 
-#[test]
-fn a_policy_that_begins_to_enforce_with_violations_open() {
-    use crate::api::segmentation_report::{FoundBy, SegmentationReportStatus};
-    use crate::controller::report::known::Known;
-    let mut index = index();
-    let count = |rule: &str, reason: &str, count| ViolationCount {
-        rule: rule.into(),
-        reason: reason.into(),
-        found_by: FoundBy::Watch,
-        count,
+mod enforcing {
+    //! Changes by which a rule begins to be enforced.
+
+    use super::*;
+    use crate::api::segmentation_report::report_name;
+    use crate::api::segmentation_report::{
+        FoundBy, ReportedViolation, SegmentationReportStatus, ViolatingObject, ViolationCount,
     };
-    for (segment, counts) in [
-        (
+    use crate::controller::report::known::Known;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+    fn count(rule: &str, reason: &str, count: i64) -> ViolationCount {
+        ViolationCount { rule: rule.into(), reason: reason.into(), found_by: FoundBy::Watch, count }
+    }
+
+    /// A report over namespaces that were scanned.
+    fn report(index: &mut Index, segment: &str, namespaces: &[&str], counts: Vec<ViolationCount>) {
+        let status = SegmentationReportStatus {
+            counts,
+            namespaces: namespaces.iter().map(|n| (*n).to_owned()).collect(),
+            last_scan_time: Some(Time(at(5))),
+            ..SegmentationReportStatus::default()
+        };
+        index.reports.insert(report_name(segment), Known { segment: segment.into(), status, ..Known::default() });
+    }
+
+    fn scanned() -> Index {
+        let mut index = index();
+        report(
+            &mut index,
             "payments/prod",
+            &["payments-prod", "payments-prod-2"],
             vec![
                 count("Copies", "ValueCopied", 3),
                 count("Copies", "WeakValueCopied", 9),
                 count("ManagedSecrets", "SecretManaged", 9),
             ],
-        ),
-        ("payments/staging", vec![count("OtherOperators", "KeyNotAllowed", 4), count("Consumers", "GuardMissing", 9)]),
-        ("elsewhere", vec![count("Copies", "ValueCopied", 100)]),
-    ] {
-        let status = SegmentationReportStatus { counts, ..SegmentationReportStatus::default() };
-        let report = Known { segment: segment.into(), status, ..Known::default() };
-        index.reports.insert(report_name(segment), report);
+        );
+        report(
+            &mut index,
+            "payments/staging",
+            &["payments-staging"],
+            vec![count("OtherOperators", "KeyNotAllowed", 4), count("Consumers", "GuardMissing", 9)],
+        );
+        report(&mut index, "billing/prod", &["billing-prod"], vec![]);
+        report(&mut index, "elsewhere", &["x"], vec![count("Copies", "ValueCopied", 100)]);
+        index
     }
-    let mode = |mode: &str| format!("{TENANTS}mode: {mode}\n");
-    let ask = |from: &str, to: &str, accept: Option<&str>| {
-        let answer = judge(&update(object(&mode(from), None), object(&mode(to), accept)), &index, now());
-        if answer.allowed { String::new() } else { answer.result.message }
-    };
-    let refused = ask("Audit", "Enforce", None);
-    for part in [
-        "enforce while 7 violations are open in the SegmentationReports of payments/prod, payments/staging",
-        "mend first what the reports list",
-        "accept-violations: \"7\"",
-    ] {
-        assert!(refused.contains(part), "{part:?} in {refused}");
+
+    fn under(more: &str) -> String {
+        format!("{TENANTS}{more}\n")
     }
-    assert!(!ask("Warn", "Enforce", Some("6")).is_empty());
-    assert_eq!(ask("Warn", "Enforce", Some("7")), "");
-    assert_eq!(ask("Enforce", "Warn", None), "");
-    // One rule at a time: what stays reported only is not counted.
-    let reported = |rules: &str| format!("{TENANTS}reportOnly: [{rules}]\n");
-    let ask_reported = |from: &str, to: &str| {
-        let answer = judge(&update(object(&reported(from), None), object(&reported(to), None)), &index, now());
+
+    fn ask(index: &Index, from: &str, to: &str, accept: Option<&str>) -> String {
+        let answer = judge(&update(object(&under(from), None), object(&under(to), accept)), index, now());
         if answer.allowed { String::new() } else { answer.result.message }
-    };
-    assert!(ask_reported("Copies, OtherOperators", "OtherOperators").contains("enforce while 3 violations are open"));
-    assert_eq!(ask_reported("Copies", "Copies, OtherOperators"), "");
-    assert_eq!(ask("Warn", "Audit", None), "");
+    }
+
+    #[test]
+    fn with_violations_open() {
+        let index = scanned();
+        let ask = |from: &str, to: &str, accept| ask(&index, from, to, accept);
+        let refused = ask("mode: Audit", "mode: Enforce", None);
+        for part in [
+            "enforce while 7 violations are open in the SegmentationReports of payments/prod, payments/staging",
+            "mend first what the reports list",
+            "accept-violations: \"7\"",
+        ] {
+            assert!(refused.contains(part), "{part:?} in {refused}");
+        }
+        assert!(!refused.contains("not known yet"), "{refused}");
+        assert!(!ask("mode: Warn", "mode: Enforce", Some("6")).is_empty());
+        assert_eq!(ask("mode: Warn", "mode: Enforce", Some("7")), "");
+        assert_eq!(ask("mode: Enforce", "mode: Warn", None), "");
+        assert_eq!(ask("mode: Warn", "mode: Audit", None), "");
+        // One rule at a time: what stays reported only is not counted.
+        let reported = |rules: &str| format!("reportOnly: [{rules}]");
+        let refused = ask(&reported("Copies, OtherOperators"), &reported("OtherOperators"), None);
+        assert!(refused.contains("enforce while 3 violations are open"), "{refused}");
+        assert_eq!(ask(&reported("Copies"), &reported("Copies, OtherOperators"), None), "");
+    }
+
+    /// What is in namespaces that another policy holds already is not counted again, where the report lists it.
+    #[test]
+    fn by_another_policy_or_a_wider_selector() {
+        let mut index = scanned();
+        let audit = policy("tenants", &under("mode: Audit"));
+        let lies = |namespace: &str| ReportedViolation {
+            rule: "Consumers".into(),
+            reason: "ForeignConsumer".into(),
+            object: ViolatingObject {
+                api_version: "v1".into(),
+                kind: "Pod".into(),
+                namespace: Some(namespace.into()),
+                name: "p".into(),
+            },
+            since: Time(at(1)),
+            message: String::new(),
+            found_by: FoundBy::Watch,
+        };
+        let known = index.reports.get_mut(&report_name("payments/prod")).unwrap();
+        known.status.counts = vec![count("Consumers", "ForeignConsumer", 3)];
+        known.status.violations = vec![lies("payments-prod"), lies("payments-prod-2"), lies("payments-prod-2")];
+        let second = |names: &str| {
+            format!(
+                "segment: {{labels: [tenant, environment]}}\nnamespaceSelector: {{matchExpressions: [{{key: kubernetes.io/metadata.name, operator: In, values: [{names}]}}]}}\n"
+            )
+        };
+        let ask = |index: &Index, from: Option<&str>, to: &str| {
+            let named = |spec: &str| {
+                let mut object = object(spec, None);
+                object["metadata"]["name"] = "second".into();
+                object
+            };
+            let mut request = update(from.map_or(Value::Null, named), named(to));
+            request.name = "second".into();
+            if from.is_none() {
+                (request.old_object, request.operation) = (None, Operation::Create);
+            }
+            let answer = judge(&request, index, now());
+            if answer.allowed { String::new() } else { answer.result.message }
+        };
+        let (one, both) = (second("payments-prod"), second("payments-prod, payments-prod-2"));
+        index.world.policies = [audit.clone()].into();
+        assert!(ask(&index, None, &one).contains("enforce while 1 violations are open"));
+        assert!(ask(&index, None, &both).contains("enforce while 3 violations are open"));
+        index.world.policies = [audit, policy("second", &one)].into();
+        assert!(ask(&index, Some(&one), &both).contains("enforce while 2 violations are open"));
+        assert_eq!(ask(&index, Some(&both), &one), "");
+        // Where nothing was governed there is no report: that is a policy's beginning, and asks for nothing.
+        index.world.policies.clear();
+        assert_eq!(ask(&index, None, &both), "");
+    }
+
+    #[test]
+    fn before_it_is_known_what_is_open() {
+        let mut index = scanned();
+        index.reports.remove(&report_name("billing/prod"));
+        index.reports.get_mut(&report_name("payments/staging")).unwrap().status.last_scan_time = None;
+        let (from, to) = ("mode: Audit", "mode: Enforce");
+        let refused = ask(&index, from, to, None);
+        for part in [
+            "and enforce in 2 segments whose violations are not known yet, since they have not been scanned (billing/prod, payments/staging; each counts as one)",
+            "wait until status.lastScanTime of their SegmentationReports is set",
+            "accept-violations: \"9\"",
+        ] {
+            assert!(refused.contains(part), "{part:?} in {refused}");
+        }
+        assert_eq!(ask(&index, from, to, Some("9")), "");
+        // Of these a scan tells nothing.
+        let watched = "reportOnly: [Copies, Consumers, Replication]";
+        assert!(
+            ask(&index, "reportOnly: [Copies, Consumers, Replication, Rbac]", watched, None).contains("in 1 segments")
+        );
+        // A namespace that came in since the report was written.
+        index.world.namespace("payments-prod-3", &[("tenant", "payments"), ("environment", "prod")]);
+        assert!(ask(&index, from, to, None).contains("billing/prod, payments/prod, payments/staging"));
+        // A cluster in which nothing is governed locks nobody out.
+        let mut empty = Index::default();
+        empty.set_policies_synced(true);
+        assert_eq!(ask(&empty, from, to, None), "");
+    }
+
+    #[test]
+    fn an_exception_that_is_ended_early() {
+        let index = scanned();
+        let exception = |rule: &str, namespaces: &str, end: &str| {
+            format!(
+                "{{rule: {rule}, namespaces: [{namespaces}], reason: T-1, expirationTime: \"2026-01-{end}T00:00:00Z\"}}"
+            )
+        };
+        let with = |mode: &str, all: &[&str]| format!("mode: {mode}\nexceptions: [{}]", all.join(", "));
+        let (long, short) = (exception("Copies", "a, b", "20"), exception("Copies", "a, b", "10"));
+        let other = exception("UniqueValues", "a", "20");
+        let (narrow, rbac) = (exception("Copies", "a", "20"), exception("Rbac", "a, b", "20"));
+        let (rest, over) = (exception("Copies", "b, c", "21"), long.replace("2026-01-20", "2025-12-31"));
+        for (what, from, to, ended) in [
+            ("removed", with("Enforce", &[&long]), with("Enforce", &[]), true),
+            ("shortened", with("Enforce", &[&long]), with("Enforce", &[&short]), true),
+            ("narrowed", with("Enforce", &[&long]), with("Enforce", &[&narrow]), true),
+            ("another rule", with("Enforce", &[&long]), with("Enforce", &[&rbac]), true),
+            ("removed, and enforced at last", with("Audit", &[&long]), with("Enforce", &[]), true),
+            ("longer", with("Enforce", &[&short]), with("Enforce", &[&long]), false),
+            ("divided", with("Enforce", &[&long]), with("Enforce", &[&narrow, &rest]), false),
+            ("not enforced", with("Enforce", &[&long]), with("Audit", &[]), false),
+            ("only reported", with("Enforce", &[&long]), "reportOnly: [Copies]".into(), false),
+            ("over", with("Enforce", &[&over]), with("Enforce", &[]), false),
+            ("of a rule about claims", with("Enforce", &[&other]), with("Enforce", &[]), false),
+        ] {
+            let told = ask(&index, &from, &to, None);
+            let says = "end 1 exceptions early, of which no report says what they lift (\"T-1\" of rule Copies; each counts as one)";
+            assert_eq!(told.contains(says), ended, "{what}: {told}");
+            assert_eq!(told.is_empty(), !ended, "{what}: {told}");
+        }
+    }
 }

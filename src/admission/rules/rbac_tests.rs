@@ -279,3 +279,56 @@ fn a_role_that_was_let_through_is_known_at_once() {
     let bound = request("payments-prod", &binding("RoleBinding", "r", &[]), None);
     assert!([dry, bound].iter().all(|request| coming(request, &Asked::of(request)).is_none()));
 }
+
+#[test]
+fn what_two_bindings_give_together() {
+    let world = || {
+        let mut index = index("");
+        put_role(&mut index, None, "maker", &[rule("create", "secrets")]);
+        let mut names = rule("get", "secrets");
+        names["resourceNames"] = json!(["token"]);
+        put_role(&mut index, None, "names", &[names]);
+        index
+    };
+    let (makes, reads) =
+        (binding("RoleBinding", "maker", &[STRANGER]), binding("ClusterRoleBinding", "names", &[STRANGER]));
+    let index = world();
+    assert_eq!(said(&index, "payments-prod", &makes, None), "", "each alone");
+    assert_eq!(said(&index, "", &reads, None), "");
+    // Whichever is the second.
+    let mut first = world();
+    bind(&mut first, None, "other", &reads);
+    let refused = said(&first, "payments-prod", &makes, None);
+    assert!(
+        refused.contains("CrossSegmentAccess") && refused.contains("\"maker\" gives get secrets, together with"),
+        "{refused}"
+    );
+    assert_eq!(said(&first, "plain", &makes, None), "");
+    let mut first = world();
+    bind(&mut first, Some("payments-prod"), "other", &makes);
+    let refused = said(&first, "", &reads, None);
+    assert!(
+        refused.contains("ClusterWideAccess") && refused.contains("\"names\" gives get secrets, together with"),
+        "{refused}"
+    );
+    let another = binding("ClusterRoleBinding", "names", &["ServiceAccount billing-prod:other"]);
+    assert_eq!(said(&first, "", &another, None), "");
+    // Or a role that gains the other half.
+    put_role(&mut first, Some("payments-prod"), "small", &[]);
+    put_role(&mut first, None, "small", &[]);
+    bind(&mut first, Some("payments-prod"), "third", &binding("RoleBinding", ".small", &[STRANGER]));
+    bind(&mut first, None, "fourth", &binding("ClusterRoleBinding", "small", &[STRANGER]));
+    let old = role_object("ClusterRole", "small", &[]);
+    let new = role_object(
+        "ClusterRole",
+        "small",
+        &[json!({
+            "apiGroups": [""], "resources": ["secrets"], "verbs": ["get"], "resourceNames": ["token"]
+        })],
+    );
+    assert!(said(&first, "", &new, Some(&old)).contains("ClusterWideAccess"));
+    bind(&mut first, None, "fifth", &reads);
+    let old = role_object("Role", "small", &[]);
+    let new = role_object("Role", "small", &[rule("create", "secrets")]);
+    assert!(said(&first, "payments-prod", &new, Some(&old)).contains("CrossSegmentAccess"));
+}

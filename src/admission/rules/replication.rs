@@ -4,7 +4,12 @@
 //! [`CARRIERS`]. Refused, in a namespace with a SegmentGuard:
 //! - *out*: such a mark on a managed Secret, whichever it is. The operator takes off what got there past this rule;
 //! - *in*: on any Secret, one that names a Secret of another namespace as its source: `reflector.v1.k8s.emberstack.com/reflects`
-//!   (also on the copies that this reflector makes of its own accord) and `replicator.v1.mittwald.de/replicate-from`.
+//!   (also on the copies that this reflector makes of its own accord) and `replicator.v1.mittwald.de/replicate-from`; or one that
+//!   has it filled with whatever other namespaces offer: `secretgen.carvel.dev/image-pull-secret`.
+//!
+//!
+//! And carvel's secretgen-controller has kinds of its own: a SecretExport that offers a managed Secret (it has its name), and a
+//! SecretImport of another namespace's.
 //!
 //! What passes: a write that leaves such marks as they were, or takes them off; a source in the same namespace; other Secrets
 //! that are offered to others, since what is not projected is not ours to keep.
@@ -13,7 +18,7 @@ use super::managed_secrets::managed;
 use crate::admission::guard::{Guard, Parameter, Validation, list};
 use crate::api::Reason;
 use crate::projection::CARRIERS;
-use crate::segmentation::replication::SOURCES;
+use crate::segmentation::replication::{PLACEHOLDERS, SOURCES};
 use serde_json::json;
 
 pub use crate::segmentation::replication::RULE;
@@ -42,6 +47,18 @@ const OUT: &str = "\
 const IN: &str = "\
 '\"' + variables.sources[0] + '\" lets a replicator fill it from namespace \"' + object.metadata.annotations[variables.sources[0]].split('/')[0] + '\", and this namespace is governed: write a ScopedSecret with a key of this namespace instead'
 ";
+const OPEN: &str = "\
+'\"' + variables.open[0] + '\" lets a replicator fill it with what other namespaces offer, and this namespace is governed: write a ScopedSecret with a key of this namespace instead'
+";
+const EXPORTED: &str = "\
+'it offers Secret \"' + variables.name + '\", which a ScopedSecret projects, to other namespaces: leave it out, and let the other namespace claim a key of its own with a ScopedSecret'
+";
+const IMPORTED: &str = "\
+'it fills a Secret from namespace \"' + dyn(object).spec.fromNamespace + '\", and this namespace is governed: write a ScopedSecret with a key of this namespace instead'
+";
+
+/// The group of the kinds by which carvel's secretgen-controller is told.
+const SECRETGEN: &str = "secretgen.carvel.dev";
 
 /// The guard.
 pub fn guard() -> Guard {
@@ -49,11 +66,18 @@ pub fn guard() -> Guard {
     Guard {
         rule: RULE,
         parameter: Parameter::SegmentGuard,
-        requests: vec![json!({
-            "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"],
-            "resources": ["secrets"], "scope": "Namespaced",
-        })],
-        conditions: vec![("has-a-replicators-mark", format!("{}\n|| {}", any("annotations"), any("labels")))],
+        requests: [("", "v1", vec!["secrets"]), (SECRETGEN, "*", vec!["secretexports", "secretimports"])]
+            .map(|(group, version, resources)| {
+                json!({
+                    "apiGroups": [group], "apiVersions": [version], "operations": ["CREATE", "UPDATE"],
+                    "resources": resources, "scope": "Namespaced",
+                })
+            })
+            .into(),
+        conditions: vec![(
+            "has-a-replicators-mark",
+            format!("request.resource.group == '{SECRETGEN}'\n|| {}\n|| {}", any("annotations"), any("labels")),
+        )],
         variables: vec![
             ("marks", format!("{}\n+ {}", carried("annotations"), carried("labels"))),
             (
@@ -64,6 +88,14 @@ pub fn guard() -> Guard {
                     list(SOURCES)
                 ),
             ),
+            (
+                "open",
+                format!(
+                    "variables.marks.filter(k, k.split('/')[1] in {} && k in object.metadata.?annotations.orValue({{}}))",
+                    list(PLACEHOLDERS)
+                ),
+            ),
+            ("changed", "oldObject == null || dyn(object).?spec != dyn(oldObject).?spec".to_owned()),
             ("managed", format!("({})\n|| ({})", managed("object"), managed("oldObject"))),
         ],
         validations: vec![
@@ -76,6 +108,22 @@ pub fn guard() -> Guard {
                 holds: "variables.managed || size(variables.sources) == 0".to_owned(),
                 reason: Reason::ReplicatedIn,
                 says: IN.to_owned(),
+            },
+            Validation {
+                holds: "variables.managed || size(variables.open) == 0".to_owned(),
+                reason: Reason::ReplicatedIn,
+                says: OPEN.to_owned(),
+            },
+            Validation {
+                holds: "request.resource.resource != 'secretexports' || !variables.changed || !(variables.name in params.spec.targets)".to_owned(),
+                reason: Reason::ReplicatedOut,
+                says: EXPORTED.to_owned(),
+            },
+            Validation {
+                holds: "request.resource.resource != 'secretimports' || !variables.changed
+|| dyn(object).?spec.?fromNamespace.orValue(variables.place) == variables.place".to_owned(),
+                reason: Reason::ReplicatedIn,
+                says: IMPORTED.to_owned(),
             },
         ],
     }

@@ -91,7 +91,7 @@ fn logs_are_clean_or_say_what_is_wrong() {
             "@altered.log",
             soon,
             1,
-            &["RecordAltered", "line 2 was altered or made up", "number 2 of process", "2 findings"],
+            &["RecordAltered", "line 2 was altered or made up", "number 3 of process", "1 finding"],
         ),
         ("@none.log", soon, 1, &["RecordMissing", "no line of the record"]),
     ] {

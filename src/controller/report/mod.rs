@@ -12,6 +12,7 @@
 mod found;
 pub mod guards;
 pub mod known;
+mod news;
 pub mod plan;
 mod tally;
 
@@ -132,6 +133,8 @@ impl Reign {
                     self.seen.extend(scan.namespaces.iter().cloned());
                     self.failures = 0;
                     self.scan = Some(scan);
+                    // What a report says from now on is of one time.
+                    judge_access(cx, self);
                 }
                 Err(error) => {
                     tracing::warn!(error, "a scan of the cluster ended early; it is tried again");
@@ -242,6 +245,7 @@ fn observe_all(cx: &Context, reign: &Reign, now: Timestamp) -> BTreeMap<Arc<str>
             sighted.add(FoundBy::Scan, violation.clone());
         }
         observed.sighted = sighted.without(lifted);
+        observed.unscanned = observed.namespaces.iter().any(|namespace| !reign.seen.contains(namespace.as_str()));
         if let Some(scan) = &reign.scan {
             observed.scanned = Some(scan.found.get(segment).map(|tally| tally.without(lifted)).unwrap_or_default());
             // A segment that is newer than the scan was not scanned.
@@ -328,6 +332,7 @@ async fn write(cx: &Context, name: &str, report: &Known, status: &SegmentationRe
         Ok(written) => {
             observe(cx, &written, View::Newest);
             tell(cx, name, report, status).await;
+            news::tell(cx, &report.status, status).await;
         }
         // Somebody annotated it, or it is gone: the event is on the way.
         Err(kube::Error::Api(status)) if [404, 409].contains(&status.code) => {}

@@ -33,6 +33,8 @@ pub struct Observed {
     pub sighted: Tally,
     /// When that scan ended.
     pub scanned_at: Option<Timestamp>,
+    /// Whether a namespace of the segment has not been scanned yet: what the scans before found is not all.
+    pub unscanned: bool,
     /// Rules that are not kept at admission.
     pub unguarded: BTreeSet<&'static str>,
     /// Exceptions in force.
@@ -53,8 +55,8 @@ pub fn status(
     generation: i64,
     now: Timestamp,
 ) -> SegmentationReportStatus {
-    let last = live.last_scan_time.as_ref().map(|t| t.0);
-    let scanned_at = observed.scanned_at.map(whole_second).max(last);
+    let last = live.last_scan_time.as_ref().map(|t| t.0).filter(|_| !observed.unscanned);
+    let scanned_at = observed.scanned_at.map(whole_second).filter(|_| !observed.unscanned).max(last);
     let unchanged = draft(observed, live, last, generation, now);
     let overdue = match (last, scanned_at) {
         (None, scanned) => scanned.is_some(),

@@ -25,6 +25,7 @@ use crate::rotation::restart::{Consumed, Observed, is_concerned, plan, progress}
 use crate::segmentation::restart::{Due, token};
 use crate::segmentation::seal::SealRecord;
 use crate::segmentation::world::ObjectName;
+use crate::telemetry::record::{Happening, What};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::Pod;
@@ -174,6 +175,10 @@ async fn act(
             Ok(true) => {
                 cx.restarts.annotated(namespace, workload, value, Instant::now());
                 cx.metrics.restarted();
+                let object = ObjectName::new(namespace, &workload.named.name);
+                let restarted =
+                    Happening::of(What::WorkloadRestarted).on(&format!("{:?}", workload.named.kind), &object);
+                cx.record(restarted.version_id(value));
                 tracing::info!(%namespace, workload = %workload.named, "a consumer of a new value is restarted");
             }
             // It has changed, or is gone: it is looked at again.

@@ -19,8 +19,9 @@ pub struct Known {
     pub wanted: bool,
 }
 
-/// Two scans begin no sooner after one another than this, and than ten times what one takes.
-const LEAST: Duration = Duration::from_secs(300);
+/// Two scans begin no sooner after one another than the first of these; where one takes long, after thirty times that, up to the
+/// second; and never sooner than after ten times that.
+const LEAST: [Duration; 2] = [Duration::from_secs(30), Duration::from_secs(300)];
 /// How long one that ended early is left alone, at first and at most.
 const FIRST: Duration = Duration::from_secs(30);
 const LONGEST: Duration = Duration::from_secs(3600);
@@ -35,7 +36,9 @@ pub fn is_due(known: &Known, interval: Duration, now: Timestamp) -> bool {
     // A clock that was put back must not put scans off.
     let ahead = known.last.is_some_and(|last| last.duration_since(now) > SignedDuration::from_secs(60));
     let over = known.last.is_none_or(|last| ahead || ago(last) >= interval);
-    over || known.wanted && rested(LEAST.max(known.took.saturating_mul(10)))
+    let [quick, slow] = LEAST;
+    let pause = known.took.saturating_mul(30).clamp(quick, slow).max(known.took.saturating_mul(10));
+    over || known.wanted && rested(pause)
 }
 
 #[cfg(test)]
@@ -55,8 +58,17 @@ mod tests {
             ("never scanned", none, 0, true),
             ("by the leader before", last, 3_600, false),
             ("by the leader before, long ago", last, 86_400, true),
-            ("for a reason, not just after another", wanted, 299, false),
-            ("for a reason", wanted, 300, true),
+            ("for a reason, not just after another", wanted, 29, false),
+            ("for a reason", wanted, 30, true),
+            (
+                "for a reason, after a scan of some seconds",
+                Known { took: Duration::from_secs(5), ..wanted },
+                149,
+                false,
+            ),
+            ("for a reason, and those are over", Known { took: Duration::from_secs(5), ..wanted }, 150, true),
+            ("for a reason, after one of half a minute", Known { took: Duration::from_secs(20), ..wanted }, 299, false),
+            ("for a reason, five minutes after", Known { took: Duration::from_secs(20), ..wanted }, 300, true),
             ("for a reason, where one takes long", Known { took: Duration::from_secs(60), ..wanted }, 599, false),
             ("for a reason, by a new leader", Known { wanted: true, ..last }, 1, true),
             ("failed once", failed(1), 29, false),

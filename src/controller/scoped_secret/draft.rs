@@ -74,6 +74,13 @@ pub fn prints(projection: &Projection, ignore: &BTreeSet<String>, keys: &SealKey
     (found.hard.len() <= MAX_COMPARED).then_some(found)
 }
 
+/// The fingerprints that [`prints`] may have made of a value, under every generation of the key.
+pub fn print_of(value: &[u8], keys: &SealKeys) -> Vec<Fingerprint> {
+    let value = value.trim_ascii();
+    let plain = dedented(value);
+    keys.fingerprints(value).chain(plain.iter().flat_map(|plain| keys.fingerprints(plain))).collect()
+}
+
 /// Whether the annotations, the seal among them, are more than Kubernetes takes.
 pub fn is_overloaded(secret: &Secret) -> bool {
     let annotations = secret.metadata.annotations.iter().flatten();

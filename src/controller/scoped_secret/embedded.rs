@@ -62,7 +62,7 @@ impl<'p> Embedded<'p> {
     }
 
     /// As they are remembered.
-    pub(super) fn remembered(&self) -> Box<[Fingerprint]> {
+    pub(super) fn remembered(&self) -> Vec<Fingerprint> {
         self.prints().take(REMEMBERED).copied().collect()
     }
 
@@ -125,7 +125,7 @@ impl Work<'_> {
             tracing::warn!(namespace = %self.name.namespace, name = %self.name.name, "what a ScopedSecret projects is made so that comparing it takes too long; it was compared in part");
         }
         let held = self.held();
-        let known = held.as_deref().map(|held| &*held.marks.within).unwrap_or_default();
+        let known = held.as_deref().map(|held| held.marks.within()).unwrap_or_default();
         let foreign = self.foreign(&embedded, held.as_deref());
         if foreign.iter().all(|print| known.contains(print)) {
             return Ok(embedded);

@@ -7,6 +7,7 @@ pub mod draft;
 mod embedded;
 pub mod plan;
 mod report;
+pub mod rotation;
 pub mod status;
 pub mod told;
 mod withdraw;
@@ -14,6 +15,7 @@ mod write;
 
 pub use withdraw::{is_paused, reconcile_orphan};
 
+use super::after;
 use super::context::{Context, Job, Memory};
 use super::grant;
 use super::guard;
@@ -25,6 +27,7 @@ use crate::api::duration;
 use crate::api::{DEFAULT_REFRESH_INTERVAL, Reason, ScopedSecretSpec};
 use crate::projection;
 use crate::segmentation::authorize::{Retention, authorize, holds_foreign, retention, shared_value};
+use crate::segmentation::rotated::Rotated;
 use crate::segmentation::seal::{Digests, SealKeys};
 use crate::segmentation::second::Second;
 use crate::segmentation::verdict::Verdict;
@@ -51,6 +54,8 @@ struct Work<'c> {
     mended: bool,
     /// The Secret's content changed in this run.
     changed: bool,
+    /// The rotation of its key.
+    rotating: rotation::Rotating,
 }
 
 /// So many steps a run: reading, fetching, writing and one surprise each.
@@ -62,6 +67,7 @@ pub async fn reconcile(cx: &Context, name: &ObjectName) -> &'static str {
     let Some(keys) = cx.keys() else { return SKIPPED };
     let Some(record) = cx.index().claims.get(name).cloned() else {
         cx.memory().remove(name);
+        cx.index_mut().triggers.forget(name);
         cx.queue.forget(&Job::Claim(name.clone()));
         guard::queue(cx, &name.namespace);
         grant::look(cx, name);
@@ -78,6 +84,7 @@ pub async fn reconcile(cx: &Context, name: &ObjectName) -> &'static str {
     }
     let memory = cx.memory().get(name).cloned().unwrap_or_default();
     let spec_digests = keys.digests(&projection::spec_bytes(&spec));
+    let rotating = rotation::Rotating::of(&spec);
     let mut work = Work {
         cx,
         name: name.clone(),
@@ -89,6 +96,7 @@ pub async fn reconcile(cx: &Context, name: &ObjectName) -> &'static str {
         read: None,
         mended: false,
         changed: false,
+        rotating,
     };
     if work.record.deleting {
         work.part().await;
@@ -102,6 +110,7 @@ pub async fn reconcile(cx: &Context, name: &ObjectName) -> &'static str {
         guard::queue(cx, &name.namespace);
         return SKIPPED;
     };
+    let outcome = work.rotate(outcome).await;
     work.settle(&outcome);
     if cx.index().claims.contains_key(name) {
         cx.memory().insert(name.clone(), work.memory.clone());
@@ -110,6 +119,7 @@ pub async fn reconcile(cx: &Context, name: &ObjectName) -> &'static str {
     grant::look(cx, name);
     work.report(&outcome).await;
     restart::look(cx, name, &work.secret_name(), &work.spec);
+    after::ask(cx, name, &work.secret_name(), &work.spec);
     outcome.reason().as_str()
 }
 
@@ -168,6 +178,7 @@ impl Work<'_> {
                 Step::AwaitGuard => return None,
                 Step::ReadSecret => self.read_secret().await.err(),
                 Step::MendSecret(mend) => self.mend_secret(mend).await.err(),
+                Step::EndOverlap => self.end_overlap().await.err(),
                 Step::Withdraw(refusal) => match self.withdraw(&refusal).await {
                     Ok(()) => None,
                     // What is in force cannot be told any more, so that nothing is to be withdrawn: not a failure to do it.
@@ -208,7 +219,7 @@ impl Work<'_> {
                 Step::Withdraw(refusal) => self.withdraw(&refusal).await?,
                 Step::MendSecret(how) => self.mend_secret(how).await?,
                 Step::ReadSecret => self.read_secret().await?,
-                Step::Report(_) | Step::AwaitGuard | Step::Fetch(_) => break,
+                Step::Report(_) | Step::AwaitGuard | Step::Fetch(_) | Step::EndOverlap => break,
             }
         }
         Ok(())
@@ -287,6 +298,10 @@ impl Work<'_> {
         });
         let known = held.is_some_and(|held| held.claim == self.name.name);
         let restarted = self.cx.restarts.over(&self.name);
+        let followed =
+            secret.as_ref().and_then(|secret| secret.seal.as_ref().ok()).map(|seal| seal.followed.as_deref());
+        let news = followed.is_some_and(|said| self.cx.after.news(&self.name, said).is_some());
+        let seal = secret.as_ref().and_then(|secret| secret.seal.as_deref().ok());
         plan::decide(&Observed {
             name: &self.name.name,
             uid: &self.record.uid,
@@ -310,9 +325,12 @@ impl Work<'_> {
                 _ => Guarding::InPlace,
             },
             blocked: self.memory.blocked,
+            overlap_over: seal.is_some_and(|seal| rotation::carry::is_over(self.rotating.plan.as_ref(), seal, now)),
+            rotation_right: seal.is_none_or(|seal| rotation::carry::is_right(self.rotating.plan.as_ref(), seal, now)),
             missing: (known || self.record.status.secret().is_some()) && self.read.is_none() && !self.memory.searched,
             mended: self.mended,
             restarted: restarted.as_deref(),
+            news,
         })
     }
 
@@ -338,6 +356,7 @@ impl Work<'_> {
         content: Content,
         grant: &crate::segmentation::verdict::Grant,
         versions: &[KeyVersion],
+        rotated: Option<&Rotated>,
     ) -> bool {
         let verdict = Verdict::Allowed(grant.clone());
         let observed = Observed {
@@ -363,6 +382,10 @@ impl Work<'_> {
             missing: false,
             mended: true,
             restarted: None,
+            news: false,
+            overlap_over: false,
+            rotation_right: secret
+                .is_none_or(|s| s.seal.as_ref().is_ok_and(|seal| seal.rotation.as_deref() == rotated)),
         };
         plan::is_unchanged(&observed, grant, versions)
     }

@@ -67,6 +67,12 @@ pub struct Observed<'a> {
     pub mended: bool,
     /// The restart that is over, by its token.
     pub restarted: Option<&'a str>,
+    /// Whether something was seen that the seal has to say: what a rotation comes after.
+    pub news: bool,
+    /// Whether the Secret has the value before a rotation for longer than it is to.
+    pub overlap_over: bool,
+    /// Whether the seal says of the rotation what it is to say.
+    pub rotation_right: bool,
 }
 
 /// How far the SegmentGuard is, without which nothing is fetched.
@@ -130,6 +136,8 @@ pub enum Step {
     /// Put the Secret's metadata right, which needs no value: finalizers would keep it readable when it is withdrawn, other
     /// owners alive when its ScopedSecret is gone, replicators would carry it away, and without our label it is not watched.
     MendSecret(Mend),
+    /// Take the value before a rotation out of the Secret: its time is over, whether or not the manager answers.
+    EndOverlap,
     /// Wait for the SegmentGuard; nothing is said meanwhile.
     AwaitGuard,
     /// Take the Secret away, after a fresh look.
@@ -232,6 +240,12 @@ pub fn decide(o: &Observed<'_>) -> Step {
     if let Some(why) = leaked.filter(|_| ours) {
         return Step::Withdraw(why);
     }
+    if let Some((secret, Ownership::Ours)) = owned.filter(|_| o.overlap_over && !goes)
+        && secret.seal_is_current
+        && o.content != Content::Drifted
+    {
+        return Step::EndOverlap;
+    }
     match o.verdict {
         Verdict::Undecided(refusal) => Step::Report(Outcome::Undecided(refusal.clone())),
         Verdict::Refused(_) if owned.is_none() && o.missing => Step::ReadSecret,
@@ -290,7 +304,7 @@ fn mend(o: &Observed<'_>, secret: &SecretFacts) -> Mend {
     let form_right = form_is_right(o, held);
     let may_seal =
         matches!(o.verdict, Verdict::Allowed(_)) && secret.seal_is_current && o.spec_digests.contains(&seal.spec);
-    let seal = (!form_right || is_restarted(o, seal)) && may_seal;
+    let seal = (!form_right || o.news || is_restarted(o, seal)) && may_seal;
     let owner_right = secret.owner.as_deref() == (!o.spec.retain()).then_some(o.uid);
     Mend { owner: !owner_right && (seal || held.retain == o.spec.retain()), seal }
 }
@@ -369,7 +383,7 @@ fn is_up_to_date(o: &Observed<'_>, secret: &SecretFacts, grant: &Grant) -> bool 
             // What is written once is not refreshed, whoever asks.
             && (o.refresh_at.is_none() || o.spec.immutable() || seal.refresh_at.as_deref() == o.refresh_at)
     });
-    o.content == Content::Verified && owner_right && seal_right
+    o.content == Content::Verified && owner_right && seal_right && o.rotation_right && !o.overlap_over
 }
 
 /// Whether fetched versions leave nothing to write: with the values in hand an old seal is renewed, and one from before there

@@ -4,6 +4,7 @@ use super::*;
 use crate::controller::index::SecretFacts;
 use crate::segmentation::fixtures::now;
 use crate::segmentation::key::CanonicalKey;
+use crate::segmentation::restart::{Due, Restart};
 use crate::segmentation::seal::{Generation, SealKeys};
 use crate::segmentation::segment::Segment;
 use crate::segmentation::verdict::AuthorisedKey;
@@ -71,6 +72,7 @@ fn secret() -> SecretFacts {
         refresh_at: None,
         restart: None,
         rotation: None,
+        followed: None,
     };
     SecretFacts {
         uid: "uid-of-secret".into(),
@@ -135,6 +137,9 @@ impl Situation {
             missing: false,
             mended: false,
             restarted: None,
+            news: false,
+            overlap_over: false,
+            rotation_right: true,
         };
         (self.change)(&mut observed);
         look(&observed)
@@ -147,6 +152,7 @@ impl Situation {
             Step::Report(outcome) => outcome.reason().as_str().into(),
             Step::ReadSecret => "read".into(),
             Step::AwaitGuard => "await".into(),
+            Step::EndOverlap => "end overlap".into(),
             Step::Withdraw(_) => "withdraw".into(),
             Step::Fetch(_) => "fetch".into(),
             Step::MendSecret(Mend { owner, seal }) => {
@@ -169,6 +175,16 @@ fn holding(change: impl FnOnce(&mut Holding)) -> Option<SecretFacts> {
         change(&mut held);
         seal.holding = held.into();
         facts.seal = Ok(seal.into());
+    })
+}
+
+/// With consumers that have to be restarted for v2.
+fn restarting() -> Option<SecretFacts> {
+    sealed(|facts| {
+        let Ok(seal) = &facts.seal else { return };
+        let due = Some(Due { token: "v2".into(), since: now().into() });
+        let restart = Some(Box::new(Restart { data: digests("data").current(), due }));
+        facts.seal = Ok(SealRecord { restart, ..(**seal).clone() }.into());
     })
 }
 
@@ -210,6 +226,22 @@ fn an_allowed_claim() {
             },
         ),
         ("asked to refresh", "fetch", Situation { change: |o| o.refresh_at = Some("now"), ..at_rest() }),
+        ("an overlap is over", "end overlap", Situation { change: |o| o.overlap_over = true, ..at_rest() }),
+        (
+            "an overlap is over, the manager away",
+            "end overlap",
+            Situation {
+                change: |o| o.overlap_over = true,
+                failure: Some(Failure::new(Reason::ProviderUnavailable, "down")),
+                ..at_rest()
+            },
+        ),
+        (
+            "an overlap is over, in what somebody changed",
+            "fetch",
+            Situation { change: |o| o.overlap_over = true, content: Content::Drifted, ..at_rest() },
+        ),
+        ("another schedule", "fetch", Situation { change: |o| o.rotation_right = false, ..at_rest() }),
         ("the spec changed", "fetch", Situation { change: |o| o.spec_digests = &OF_ANOTHER_SPEC, ..at_rest() }),
         ("written by somebody", "read", Situation { content: Content::Unread, ..at_rest() }),
         ("read, and not what was projected", "fetch", Situation { content: Content::Drifted, ..at_rest() }),
@@ -232,6 +264,18 @@ fn an_allowed_claim() {
         ),
         ("it holds other keys", "fetch", Situation { secret: holding(|h| h.versions = [].into()), ..at_rest() }),
         ("its deletionPolicy changed", "mend+seal", Situation { secret: holding(|h| h.retain = true), ..at_rest() }),
+        ("its consumers are being restarted", "Ready", Situation { secret: restarting(), ..at_rest() }),
+        (
+            "that is over",
+            "mend+seal",
+            Situation { secret: restarting(), change: |o| o.restarted = Some("v2"), ..at_rest() },
+        ),
+        (
+            "an earlier one is over",
+            "Ready",
+            Situation { secret: restarting(), change: |o| o.restarted = Some("v1"), ..at_rest() },
+        ),
+        ("its consumers have rolled out", "mend+seal", Situation { change: |o| o.news = true, ..at_rest() }),
         ("its consumers went", "mend+seal", Situation { secret: holding(|h| h.consumed = true), ..at_rest() }),
         (
             "its deletionPolicy changed, and its seal is of the key before",

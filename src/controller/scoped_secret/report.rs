@@ -2,6 +2,7 @@
 
 use super::plan::Outcome;
 use super::{Work, status};
+use crate::api::condition::ConditionType;
 use crate::api::scoped_secret::{RemoteVersion, ScopedSecretStatus, SecretRef};
 use crate::api::{FIELD_MANAGER, GROUP, Reason, ScopedSecret};
 use crate::controller::context::{Context, Job};
@@ -70,7 +71,7 @@ impl Work<'_> {
         };
         let ahead = |at: &Timestamp| *at > now;
         let ends = self.ends().map(Timestamp::from).into_iter().flat_map(|end| [end, warning_of(end, self.created())]);
-        let wake = wake.into_iter().chain(ends.filter(ahead)).min();
+        let wake = wake.into_iter().chain(ends.filter(ahead)).chain(self.rotation_wake()).min();
         let job = Job::Claim(self.name.clone());
         match wake {
             Some(at) => {
@@ -155,12 +156,15 @@ impl Work<'_> {
         let outdated = seal.is_some_and(|seal| !self.spec_digests.contains(&seal.spec));
         let versions = seal.map(|seal| self.remote_versions(seal)).unwrap_or_default();
         let rollout = seal.filter(|_| self.spec.restarts()).map(|seal| restart::condition(self.cx, &self.name, seal));
+        let rotation_seal = seal.cloned();
         let secret = standing.map(|s| {
             // A revision that was not verified is not vouched for.
             let verified = self.memory.verified == Some(s.revision());
             let resource_version = if verified { s.resource_version.to_string() } else { String::new() };
             SecretRef { name: secret_name.name.to_string(), uid: s.uid.to_string(), resource_version }
         });
+        let (next, last) = self.rotation_times(rotation_seal.as_deref());
+        let rotation = self.rotating.condition.clone().map(|condition| status::Rotation { condition, next, last });
         let stale = self.memory.last_good.is_some_and(|good| schedule::is_stale(good, self.interval(), now));
         let standing = status::Standing {
             generation: self.record.generation,
@@ -171,13 +175,14 @@ impl Work<'_> {
             stale,
             outdated,
             rollout,
+            rotation,
         };
         let new = status::status(outcome, standing, &old, now);
         if self.record.status.is(&new) {
             return;
         }
         if write_status(self.cx, &self.name, &self.record, &new).await {
-            self.record_refusal(&old, &new, now);
+            self.record_turns(&old, &new, now);
             for (good, reason, message) in status::transitions(&old, &new) {
                 let kind = if good { EventType::Normal } else { EventType::Warning };
                 publish(self.cx, &self.name, &self.record, kind, reason, message).await;
@@ -185,15 +190,25 @@ impl Work<'_> {
         }
     }
 
-    /// Into the record, once: that policy does not allow it what it asks for.
-    fn record_refusal(&self, old: &ScopedSecretStatus, new: &ScopedSecretStatus, now: Timestamp) {
-        let refused = |status: &ScopedSecretStatus| {
-            let authorized = status.conditions.iter().find(|c| c.type_ == "Authorized" && c.status == "False");
-            authorized.and_then(|c| Reason::from_text(&c.reason))
+    /// Into the record, once each: that policy does not allow it what it asks for; that a rotation began, ended, or failed.
+    fn record_turns(&self, old: &ScopedSecretStatus, new: &ScopedSecretStatus, now: Timestamp) {
+        let state = |status: &ScopedSecretStatus, kind: ConditionType| {
+            let found = status.conditions.iter().find(|c| c.type_ == kind.as_str())?;
+            Some((found.status.clone(), Reason::from_text(&found.reason)?))
         };
-        if let Some(reason) = refused(new).filter(|reason| refused(old) != Some(*reason)) {
-            let claim = Happening::of(What::ClaimRefused).on("ScopedSecret", &self.name);
-            self.cx.record.deny(now, claim.rule("Claims").reason(reason));
+        for kind in [ConditionType::Authorized, ConditionType::Rotated] {
+            let (was, is) = (state(old, kind), state(new, kind));
+            let Some((what, reason)) = turn(kind, was.as_ref(), is.as_ref()) else { continue };
+            let claim = Happening::of(what).on("ScopedSecret", &self.name).reason(reason);
+            match what {
+                // A claim may be refused, and a rotation fail, as often as somebody likes.
+                What::ClaimRefused => self.cx.record.deny(now, claim.rule("Claims")),
+                What::RotationFailed => self.cx.record.deny(now, claim),
+                _ => {
+                    let held = self.held();
+                    self.cx.record(claim.versions(held.iter().flat_map(|held| held.versions.iter())));
+                }
+            }
         }
     }
 
@@ -261,6 +276,26 @@ impl Work<'_> {
     }
 }
 
+/// What a condition that turned means for the record. Pure.
+fn turn(kind: ConditionType, was: Option<&(String, Reason)>, is: Option<&(String, Reason)>) -> Option<(What, Reason)> {
+    let (status, reason) = is.filter(|is| was != Some(is))?;
+    let under_way = |reason: &str| ["Requested", "Stored", "Projected", "RolledOut"].contains(&reason);
+    // Told of a rollout, whatever it was for, or of a rotation that is yet to begin.
+    let of_rollout = |reason: &str| {
+        ["RollingOut", "RolloutWaits", "RolloutStuck", "RestartNotAllowed", "RotationWaits"].contains(&reason)
+    };
+    let ran = was.is_some_and(|(_, reason)| under_way(reason.as_str()));
+    let what = match (kind, status.as_str(), reason.as_str()) {
+        (ConditionType::Authorized, "False", _) => What::ClaimRefused,
+        (ConditionType::Rotated, "True", end) if end == "Verified" || ran => What::Rotated,
+        (ConditionType::Rotated, "False", step) if under_way(step) && !ran => What::RotationBegun,
+        (ConditionType::Rotated, "False", step) if under_way(step) || of_rollout(step) => return None,
+        (ConditionType::Rotated, "False", _) => What::RotationFailed,
+        _ => return None,
+    };
+    Some((what, *reason))
+}
+
 fn resolve(realm: &Realm, key: &str) -> Option<CanonicalKey> {
     Some(realm.resolve(&RemoteKey::parse(key).ok()?).ok()?.0)
 }
@@ -279,6 +314,7 @@ pub(super) async fn broken(cx: &Context, name: &ObjectName, record: &ClaimRecord
         stale: false,
         outdated: false,
         rollout: None,
+        rotation: None,
     };
     let new = status::status(&outcome, standing, &ScopedSecretStatus::default(), cx.now());
     if !record.status.is(&new) {
@@ -338,6 +374,29 @@ async fn publish(cx: &Context, name: &ObjectName, record: &ClaimRecord, kind: Ev
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_condition_that_turned_is_recorded_once() {
+        let state = |status: &str, reason| (status.to_owned(), reason);
+        let (allowed, refused) = (state("True", Reason::Allowed), state("False", Reason::KeyNotAllowed));
+        let authorized = |was, is| turn(ConditionType::Authorized, was, is).map(|(what, _)| what);
+        assert_eq!(authorized(None, Some(&refused)), Some(What::ClaimRefused));
+        assert_eq!(authorized(Some(&allowed), Some(&refused)), Some(What::ClaimRefused));
+        assert_eq!(authorized(Some(&refused), Some(&refused)), None);
+        assert_eq!(authorized(Some(&refused), Some(&allowed)), None);
+        assert_eq!(authorized(Some(&refused), None), None);
+        let rotated = |was, is| turn(ConditionType::Rotated, Some(&was), Some(&is)).map(|(what, _)| what);
+        let [requested, projected] = [Reason::Requested, Reason::Projected].map(|reason| state("False", reason));
+        let verified = || state("True", Reason::Verified);
+        assert_eq!(rotated(verified(), requested.clone()), Some(What::RotationBegun));
+        assert_eq!(rotated(requested.clone(), projected.clone()), None);
+        assert_eq!(rotated(verified(), projected.clone()), Some(What::RotationBegun));
+        assert_eq!(rotated(projected.clone(), verified()), Some(What::Rotated));
+        assert_eq!(rotated(projected.clone(), state("False", Reason::ActionNotAllowed)), Some(What::RotationFailed));
+        assert_eq!(rotated(verified(), verified()), None);
+        assert_eq!(rotated(verified(), state("False", Reason::RolloutStuck)), None, "a restart is no rotation");
+        assert_eq!(rotated(state("False", Reason::RollingOut), state("True", Reason::Restarted)), None);
+    }
 
     #[test]
     fn a_warning_comes_a_tenth_ahead_and_at_most_a_day() {

@@ -26,15 +26,34 @@ pub struct Standing {
     pub outdated: bool,
     /// How far the restart of its consumers is, where they are restarted.
     pub rollout: Option<Wanted>,
+    /// How far its rotation is, if it has one.
+    pub rotation: Option<Rotation>,
+}
+
+/// What status says of a rotation.
+#[derive(Debug, Clone)]
+pub struct Rotation {
+    /// The condition Rotated.
+    pub condition: Wanted,
+    /// When it comes next by its schedule.
+    pub next: Option<Timestamp>,
+    /// When it last came.
+    pub last: Option<Timestamp>,
 }
 
 /// The status that an outcome deserves.
 pub fn status(outcome: &Outcome, standing: Standing, old: &ScopedSecretStatus, now: Timestamp) -> ScopedSecretStatus {
     let has_secret = standing.secret.is_some();
     let mut conditions = conditions(outcome, &standing, old);
-    // After those that are always there, before those that are there only while true.
+    // After those that are always there, before those that are there only while true. A rotation says what its rollout does.
+    let rotated = standing.rotation.as_ref().map(|rotation| rotation.condition.clone());
+    let rotated = rotated.or_else(|| standing.rollout.clone().filter(|_| has_secret));
     let place = conditions.iter().position(|c| c.kind > Unique).unwrap_or(conditions.len());
-    conditions.splice(place..place, standing.rollout.clone().filter(|_| has_secret));
+    conditions.splice(place..place, rotated);
+    let time = |pick: fn(&Rotation) -> Option<Timestamp>| {
+        standing.rotation.as_ref().and_then(pick).map(whole_second).map(Time)
+    };
+    let (next_rotation_time, last_rotation_time) = (time(|r| r.next), time(|r| r.last));
     let unready = conditions.iter().find(|c| c.kind == Ready && c.status != Some(true));
     let reason = unready.map(|c| c.reason.as_str().to_owned());
     let last_change = standing.changed.map(|t| Time(whole_second(t))).or_else(|| old.last_change_time.clone());
@@ -47,8 +66,8 @@ pub fn status(outcome: &Outcome, standing: Standing, old: &ScopedSecretStatus, n
         last_change_time: last_change.filter(|_| has_secret),
         secret_ref: standing.secret,
         remote_versions: standing.versions,
-        last_rotation_time: None,
-        next_rotation_time: None,
+        next_rotation_time,
+        last_rotation_time,
     }
 }
 
@@ -209,11 +228,14 @@ pub fn transitions<'a>(old: &ScopedSecretStatus, new: &'a ScopedSecretStatus) ->
             "Rotated" => condition.reason != Reason::RollingOut.as_str(),
             _ => false,
         };
+        // How far a rotation is comes as news, and not as a warning.
+        let gets_on =
+            matches!(condition.reason.as_str(), "Requested" | "Stored" | "Projected" | "RolledOut" | "RotationWaits");
         if was == Some(is) || told || !tells {
             continue;
         }
         match (was, is.0) {
-            (_, "False") => events.push((false, &condition.reason, &condition.message)),
+            (_, "False") => events.push((gets_on, &condition.reason, &condition.message)),
             (Some(("False", _)), "True") => events.push((true, &condition.reason, &condition.message)),
             _ => {}
         }
@@ -238,6 +260,7 @@ mod tests {
             stale,
             outdated: false,
             rollout: None,
+            rotation: None,
         };
         status(outcome, standing, &ScopedSecretStatus::default(), Timestamp::UNIX_EPOCH)
     }
@@ -307,6 +330,7 @@ mod tests {
             stale: false,
             outdated: true,
             rollout: None,
+            rotation: None,
         };
         let outage = Outcome::Failed(Failure::new(Reason::RemoteMissing, "no such key"));
         let now = status(&outage, standing, &ScopedSecretStatus::default(), Timestamp::UNIX_EPOCH);

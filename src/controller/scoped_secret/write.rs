@@ -3,6 +3,7 @@
 use super::draft::{self, Draft};
 use super::embedded::Embedded;
 use super::plan::{Content, Failure, Mend, Ownership, ownership, value_shared};
+use super::rotation::carry::{Before, Carried};
 use super::{Work, not_leading, write_failed};
 use crate::api::{FIELD_MANAGER, Reason, SEAL_ANNOTATION};
 use crate::controller::context::Context;
@@ -54,7 +55,7 @@ impl Work<'_> {
     }
 
     /// Takes in what a read, or a write of ours, has shown of the Secret.
-    fn take_in(&mut self, secret: &Secret) {
+    pub(super) fn take_in(&mut self, secret: &Secret) {
         let name = self.secret_name();
         let facts = secret_facts(&name, &secret.metadata, &self.keys);
         let digests = draft::read_digests(&self.spec, secret, &self.keys);
@@ -101,6 +102,7 @@ impl Work<'_> {
             (held.retain, held.consumed) = (self.spec.retain(), !self.spec.consumers.is_empty());
             held.ends = self.ends();
             self.close_restart(&mut record);
+            self.follow(&mut record);
             let sealed = self.nonce().and_then(|nonce| self.keys.seal(&name, &record, nonce).ok());
             let sealed = sealed.ok_or_else(unsealable)?;
             secret.metadata.annotations.get_or_insert_default().insert(SEAL_ANNOTATION.into(), sealed);
@@ -124,7 +126,7 @@ impl Work<'_> {
         self.memory.due_at = Some(self.cx.now());
         let answers = self.fetch(grant).await?;
         self.memory.last_good = Some(self.cx.now());
-        let versions = versions(&answers);
+        let mut versions = versions(&answers);
         let secret_name = self.secret_name();
         // Policy, and the Secret, may have changed while the manager was asked.
         let (standing, content) = {
@@ -141,14 +143,25 @@ impl Work<'_> {
             }
             (secret, content)
         };
-        if self.is_unchanged(standing.as_ref(), content, grant, &versions) {
+        let old_seal = standing.as_ref().and_then(|s| s.seal.as_ref().ok().cloned());
+        let carried = self.carry(grant, old_seal.as_deref(), &versions);
+        versions = versions.iter().chain(&carried.previous).cloned().collect();
+        if self.is_unchanged(standing.as_ref(), content, grant, &versions, carried.rotated.as_deref()) {
             self.succeeded();
             return Ok(Progress::Done);
+        }
+        let before = self.fetch_previous(grant, carried.previous.as_ref()).await?;
+        if carried.previous.is_some() && before.is_none() {
+            // It is gone from the manager, and not held up for.
+            versions = versions.iter().take(answers.len()).cloned().collect();
         }
         let fetched = |key: &str, version: &VersionAsked| {
             answers.iter().find(|(k, _)| k.written == key && k.version == *version).map(|(_, answer)| &answer.value)
         };
-        let projection = projection::project(&self.spec, &fetched).map_err(|e| Failure::new(e.reason, e.message))?;
+        let value_before = before.as_ref().map(|answer| |_: &str, _: &VersionAsked| Some(&answer.value));
+        let previous = value_before.as_ref().map(|previous| previous as projection::Fetched<'_>);
+        let projection =
+            projection::project_with(&self.spec, &fetched, previous).map_err(|e| Failure::new(e.reason, e.message))?;
         let estimate = || draft::prints(&projection, &grant.ignore, &self.keys);
         let few = projection.compared.len() <= AT_A_GLANCE;
         let prints = if few { estimate() } else { tokio::task::block_in_place(estimate) };
@@ -159,11 +172,10 @@ impl Work<'_> {
             );
             Failure::new(Reason::SecretTooLarge, text)
         })?;
-        let old_seal = standing.as_ref().and_then(|s| s.seal.as_ref().ok().cloned());
         let embedded = self.embedded(&projection, &prints.hard, standing.as_ref(), &versions).await?;
         let contents = draft::content_digests(&self.spec, &projection, &self.keys);
-        let (fingerprints, mut marks) = self.keys.sealed_prints(&prints.hard);
-        (marks.weak, marks.within) = (prints.weak.into(), embedded.remembered());
+        let (fingerprints, marks) = self.keys.sealed_prints(&prints.hard);
+        let marks = marks.beside(&prints.weak, &embedded.remembered());
         let holding = Holding {
             claim: self.name.name.clone(),
             held_since: draft::held_since(old_seal.as_deref().map(|seal| &*seal.holding), &versions, self.cx.now()),
@@ -177,15 +189,17 @@ impl Work<'_> {
             versions,
         };
         let restart = self.restart(&projection, &holding, old_seal.as_deref(), &contents);
-        let record = SealRecord {
+        let mut record = SealRecord {
             holding: Arc::new(holding),
             spec: self.spec_digests.current(),
             content: contents.current(),
             ignore: self.keys.digest(&projection::names_bytes(&grant.ignore)),
             refresh_at: self.record.refresh_at.clone(),
-            rotation: old_seal.as_deref().and_then(|old| old.rotation.clone()),
+            rotation: carried.rotated,
             restart: restart.map(Box::new),
+            followed: old_seal.as_ref().and_then(|old| old.followed.clone()),
         };
+        self.follow(&mut record);
         let same_content = old_seal.as_deref().is_some_and(|old| contents.contains(&old.content));
         let drifted = content == Content::Drifted;
         let before = self.reserve(grant, &prints.hard, &embedded, &record)?;
@@ -277,6 +291,15 @@ impl Work<'_> {
         held.is_some_and(|held| another(held)) || revocation::has_withdrawn(&index, &name, holding.keys())
     }
 
+    /// Notes in a seal what was seen of what its key is rotated after.
+    fn follow(&self, record: &mut SealRecord) {
+        let listed = self.spec.rotation.as_ref().is_some_and(|rotation| !rotation.after.is_empty());
+        if let Some(news) = self.cx.after.news(&self.name, record.followed.as_deref()) {
+            record.followed = Some(Box::new(news));
+        }
+        record.followed = record.followed.take().filter(|_| listed);
+    }
+
     /// Notes in a seal that the restart is over, if it is.
     fn close_restart(&self, record: &mut SealRecord) {
         let over = self.cx.restarts.over(&self.name);
@@ -286,14 +309,14 @@ impl Work<'_> {
     }
 
     /// Lets others have the keys and values that this Secret no longer holds.
-    fn release(&self, old: Option<&Holding>, new: &Holding) {
+    pub(super) fn release(&self, old: Option<&Holding>, new: &Holding) {
         if let Some(old) = old.filter(|old| old.gives_up_for(new)) {
             let rivals = self.cx.index().rivals(&self.secret_name(), old);
             self.cx.retry(rivals);
         }
     }
 
-    fn nonce(&self) -> Option<[u8; 12]> {
+    pub(super) fn nonce(&self) -> Option<[u8; 12]> {
         let mut nonce = [0; 12];
         (self.cx.nature.random)(&mut nonce).then_some(nonce)
     }
@@ -332,6 +355,38 @@ impl Work<'_> {
             found.push((key.clone(), answer));
         }
         Ok(found)
+    }
+
+    /// What the seal is to say of the rotation, with these versions in hand.
+    fn carry(&self, grant: &Grant, seal: Option<&SealRecord>, versions: &[KeyVersion]) -> Carried {
+        let Some(current) = versions.first() else { return Carried::default() };
+        let handled = self.handled_by(grant, seal, &current.id);
+        let index = self.cx.index();
+        let created = index.world.claim(&self.name).map_or(self.cx.now(), |claim| claim.created);
+        let plan = self.rotating.plan.as_ref();
+        Before { plan, seal, current, handled: &handled, created, now: self.cx.now() }
+            .carry(|version| index.world.revocations.revoke(version))
+    }
+
+    /// The value before a rotation; None: there is to be none, or it is gone.
+    async fn fetch_previous(
+        &self,
+        grant: &Grant,
+        previous: Option<&KeyVersion>,
+    ) -> Result<Option<Arc<Answer>>, Failure> {
+        let (Some(previous), Some(key)) = (previous, grant.keys.first()) else { return Ok(None) };
+        let tenant = Tenant { namespace: self.name.namespace.to_string(), segment: grant.segment.name().to_owned() };
+        let provider = self.cx.providers.connect(&self.spec.store_ref.name, Some(tenant), &self.keys).await?;
+        let ask = Ask { id: key.ask.clone(), version: VersionRef::Id(previous.id.to_string()) };
+        match provider.fetch(ask).await {
+            Ok(answer) if CanonicalKey::of_answer(&answer.id, &answer.name).as_ref() == Some(&key.canonical) => {
+                Ok(Some(answer))
+            }
+            Err(error) if error.retryable() => {
+                Err(Failure::new(fetch_reason(&error), format!("key {:?}, the version before: {error}", key.written)))
+            }
+            Ok(_) | Err(_) => Ok(None),
+        }
     }
 
     /// Whether the version that the manager has was revoked. Those of files are digests, which may have been listed under an
@@ -479,7 +534,7 @@ impl Work<'_> {
     }
 }
 
-fn unsealable() -> Failure {
+pub(super) fn unsealable() -> Failure {
     Failure::new(Reason::WriteFailed, "the seal cannot be made")
 }
 

@@ -105,7 +105,9 @@ fn of_write_code(code: &str, message: Option<&str>) -> Option<WriteError> {
         _ if invalid && (says("managed by") || says("owned by") || says("owning service")) => {
             WriteError::NotWritable { why: "another AWS service keeps it; rotate it with strategy: Provider, or there" }
         }
-        _ if invalid && (says("removefromversionid") || says("staging label")) => WriteError::StageMoved,
+        _ if invalid && (says("removefromversionid") || says("staging label") || says("version stage")) => {
+            WriteError::StageMoved
+        }
         _ => return None,
     })
 }

@@ -1,7 +1,7 @@
 //! What is answered to a binding or a role: by the strictest of the policies that it breaks.
 
 use super::findings::named;
-use super::judge::{Breach, Place, path};
+use super::judge::{Breach, Spread, path, powers_of, together};
 use super::jurisdiction::Jurisdictions;
 use super::powers::Powers;
 use super::role::Role;
@@ -48,7 +48,7 @@ impl Asking<'_> {
         Ok(refuse(&judged(&role)?, |breaches| {
             let text = format!(
                 "{} to {}, which is not, or not only, of this namespace's segment: bind ServiceAccounts of this segment, or a role without these; whoever has to read across segments, the platform team lists in rules.readers of the policy",
-                path(&binding.role, powers(breaches)),
+                path(&binding.role, breaches),
                 named(breaches)
             );
             (Reason::CrossSegmentAccess, text)
@@ -71,8 +71,9 @@ impl Asking<'_> {
         }
         Ok(refuse(&all, |breaches| {
             let text = format!(
-                "this would give {} to somebody of another segment, by the RoleBinding {}: take them out of that binding first, or leave these powers out",
-                powers(breaches),
+                "this would give {}{} to somebody of another segment, by the RoleBinding {}: take them out of that binding first, or leave these powers out",
+                powers_of(breaches),
+                together(breaches),
                 by.join(", ")
             );
             (Reason::CrossSegmentAccess, text)
@@ -83,11 +84,10 @@ impl Asking<'_> {
     pub fn cluster_role_binding(&self, binding: &Binding) -> Verdict {
         // Of one that is not there nothing is said: it is judged when it comes.
         let Some(role) = self.access.role_by_now(&binding.role, self.now) else { return Ok(None) };
-        let powers_given = self.access.powers(&role, Place::Cluster, self.world) & Powers::READS;
-        Ok(refuse(&self.strangers(&binding.subjects, powers_given)?, |breaches| {
+        Ok(refuse(&self.strangers(&binding.subjects, &role)?, |breaches| {
             let text = format!(
                 "{} of every namespace to {}, which is not in rules.readers of every SegmentationPolicy: bind the role by a RoleBinding in the namespaces that need it, or list the subject there",
-                path(&binding.role, powers(breaches)),
+                path(&binding.role, breaches),
                 named(breaches)
             );
             (Reason::ClusterWideAccess, text)
@@ -105,8 +105,7 @@ impl Asking<'_> {
                         crossing.extend(self.access.crossings(namespace, subjects, gained, self.world, self.now)?);
                     }
                     None => {
-                        let powers = self.access.powers(gained, Place::Cluster, self.world) & Powers::READS;
-                        wide.extend(self.strangers(&binding.subjects, powers)?);
+                        wide.extend(self.strangers(&binding.subjects, gained)?);
                     }
                 }
             }
@@ -119,17 +118,19 @@ impl Asking<'_> {
         // Whom, is not said: it may be a tenant's name.
         Ok(refuse(&all, |breaches| {
             let text = format!(
-                "this would give {} to {} who would have it {who}, by bindings of this role or of one that it is aggregated into: take them out of those bindings first, or leave these powers out, or list who has to have them in rules.readers of every SegmentationPolicy",
-                powers(breaches),
+                "this would give {}{} to {} who would have it {who}, by bindings of this role or of one that it is aggregated into: take them out of those bindings first, or leave these powers out, or list who has to have them in rules.readers of every SegmentationPolicy",
+                powers_of(breaches),
+                together(breaches),
                 if breaches.len() == 1 { "a subject".to_owned() } else { format!("{} subjects", breaches.len()) },
             );
             (reason, text)
         }))
     }
 
-    /// Those who are no readers somewhere, each once with the strictest answer.
-    fn strangers<'a>(&self, subjects: &'a [Subject], powers: Powers) -> Result<Vec<Breach<'a>>, Refusal> {
-        if powers.is_empty() || subjects.iter().all(|subject| self.access.is_trusted(subject, powers)) {
+    /// Those who are no readers somewhere, each once with the strictest answer: of what returns Secrets.
+    fn strangers<'a>(&self, subjects: &'a [Subject], role: &Role) -> Result<Vec<Breach<'a>>, Refusal> {
+        let spread = self.access.spread(subjects, role, self.world);
+        if spread.iter().all(|spread| !spread.returns_secrets()) {
             return Ok(Vec::new());
         }
         let jurisdictions = (self.jurisdictions)();
@@ -137,10 +138,15 @@ impl Asking<'_> {
         let mut all: Vec<Breach<'a>> = Vec::new();
         let mut places: HashMap<&Subject, usize> = HashMap::new();
         for jurisdiction in jurisdictions {
-            for breach in self.access.strangers(subjects, powers, jurisdiction, self.now) {
+            let breach = |spread: &Spread<'a>| spread.breach(Powers::READS, jurisdiction, self.world, self.now);
+            for breach in spread.iter().filter_map(breach) {
                 let place = *places.entry(breach.subject).or_insert(all.len());
                 match all.get_mut(place) {
-                    Some(known) => known.mode = known.mode.max(breach.mode),
+                    Some(known) => {
+                        known.mode = known.mode.max(breach.mode);
+                        known.powers |= breach.powers;
+                        known.joined |= breach.joined;
+                    }
                     None => all.push(breach),
                 }
             }
@@ -155,8 +161,4 @@ fn refuse<'a>(breaches: &[Breach<'a>], says: impl FnOnce(&[Breach<'a>]) -> (Reas
     let strictest: Vec<Breach<'a>> = breaches.iter().filter(|breach| breach.mode == mode).cloned().collect();
     let (reason, message) = says(&strictest);
     Some(Refusal { reason, message, mode })
-}
-
-fn powers(breaches: &[Breach<'_>]) -> Powers {
-    breaches.iter().fold(Powers::NONE, |all, breach| all | breach.powers)
 }

@@ -1,7 +1,8 @@
 //! What the reports say of RBAC.
 
-use super::judge::{Breach, Place, path};
+use super::judge::{Breach, path};
 use super::jurisdiction::Jurisdiction;
+use super::powers::Powers;
 use super::{Access, Binding, RULE, RbacName};
 use crate::api::Reason;
 use crate::segmentation::violation::{ObjectRef, Violation};
@@ -29,9 +30,10 @@ pub fn findings(access: &Access, world: &World, now: Timestamp) -> Vec<Violation
     }
     for (name, binding) in access.bindings(true) {
         let Some(role) = access.role(&binding.role) else { continue };
-        let powers = access.powers(role, Place::Cluster, world);
+        let spread = access.spread(&binding.subjects, role, world);
         for jurisdiction in &jurisdictions {
-            let breaches = access.strangers(&binding.subjects, powers, jurisdiction, now);
+            let breaches: Vec<Breach<'_>> =
+                spread.iter().filter_map(|spread| spread.breach(Powers::ALL, jurisdiction, world, now)).collect();
             if !breaches.is_empty() {
                 let how = "bind it in the namespaces that need it, or a role without these; or name the reader in rules.readers of every policy";
                 let told = (Reason::ClusterWideAccess, message(binding, &breaches, how));
@@ -59,8 +61,7 @@ fn object(binding: &RbacName) -> ObjectRef {
 }
 
 fn message(binding: &Binding, breaches: &[Breach<'_>], how: &str) -> String {
-    let powers = breaches.iter().fold(super::powers::Powers::NONE, |all, breach| all | breach.powers);
-    format!("{} to {}: {how}", path(&binding.role, powers), named(breaches))
+    format!("{} to {}: {how}", path(&binding.role, breaches), named(breaches))
 }
 
 /// The subjects, the first few by name.

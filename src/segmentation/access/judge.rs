@@ -1,8 +1,9 @@
 //! Whether somebody gets at Secrets across a boundary.
 
+use super::joined::Joined;
 use super::jurisdiction::Jurisdiction;
 use super::powers::Powers;
-use super::role::Role;
+use super::role::{Bindable, Role};
 use super::subject::Subject;
 use super::{Access, RbacName};
 use crate::api::policy::Mode;
@@ -12,8 +13,11 @@ use crate::segmentation::verdict::Refusal;
 use crate::segmentation::world::World;
 use jiff::Timestamp;
 use std::cell::OnceCell;
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+
+/// The operator's own Secrets: its seal key, and the webhook's.
+const OWN_SECRETS: [&str; 2] = ["scoped-secrets-keys", "scoped-secrets-webhook-tls"];
 
 /// Somebody who gets at Secrets across a boundary.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +26,8 @@ pub struct Breach<'a> {
     pub subject: &'a Subject,
     /// In which ways.
     pub powers: Powers,
+    /// Those of them that they have only together with what another binding gives them.
+    pub joined: Powers,
     /// How that is answered at admission.
     pub mode: Mode,
 }
@@ -38,8 +44,8 @@ pub enum Place<'a> {
 impl Access {
     /// The ways to the Secrets of a place that a role gives there.
     pub fn powers(&self, role: &Role, place: Place<'_>, world: &World) -> Powers {
-        let look = Look { access: self, world, place, projected: OnceCell::new() };
-        let direct = look.direct(role);
+        let look = Look { access: self, world, place, namesakes: OnceCell::new() };
+        let direct = look.direct(role, place);
         let leads = |power: Powers| !power.within(direct) && look.leads_on(role, power);
         [Powers::BIND_ROLES, Powers::BIND_CLUSTER_ROLES]
             .into_iter()
@@ -58,30 +64,77 @@ impl Access {
         now: Timestamp,
     ) -> Result<Vec<Breach<'a>>, Refusal> {
         let powers = self.powers(role, Place::Namespace(namespace), world);
-        let suspects = subjects.iter().filter(|s| s.may_be_foreign(namespace) && !self.is_trusted(s, powers));
-        let suspects: Vec<&Subject> = suspects.collect();
-        if powers.is_empty() || suspects.is_empty() {
+        if powers.is_empty() && !role.creates {
+            return Ok(Vec::new());
+        }
+        let suspects = subjects.iter().filter(|subject| subject.may_be_foreign(namespace));
+        let suspects = suspects.map(|subject| {
+            let joined = if role.creates { self.named_everywhere(subject) & !powers } else { Powers::NONE };
+            (subject, powers | joined, joined)
+        });
+        let suspects: Vec<_> =
+            suspects.filter(|(subject, powers, _)| !powers.is_empty() && !self.is_trusted(subject, *powers)).collect();
+        if suspects.is_empty() {
             return Ok(Vec::new());
         }
         let Some(here) = Jurisdiction::of(namespace, world)? else { return Ok(Vec::new()) };
         let segment = segment_of(namespace, world)?;
-        let foreign = suspects.into_iter().filter(|subject| is_foreign(subject, &segment, world));
-        Ok(foreign.filter_map(|subject| Some(Breach { subject, powers, mode: here.answer(subject, now)? })).collect())
+        let foreign = suspects.into_iter().filter(|(subject, ..)| is_foreign(subject, &segment, world));
+        let breach =
+            |(subject, powers, joined)| Some(Breach { subject, powers, joined, mode: here.answer(subject, now)? });
+        Ok(foreign.filter_map(breach).collect())
     }
 
-    /// Those subjects of a ClusterRoleBinding who are no readers in a jurisdiction, if its role leads to Secrets.
-    pub fn strangers<'a>(
+    /// What a role gives each of the subjects of a ClusterRoleBinding, who are not trusted with it.
+    pub fn spread<'a>(&self, subjects: &'a [Subject], role: &Role, world: &World) -> Vec<Spread<'a>> {
+        let powers = self.powers(role, Place::Cluster, world);
+        let narrow = role.creates || !role.secrets.is_empty();
+        let each = |subject| {
+            let joined = if narrow { self.joined(subject, role) } else { Joined::default() };
+            Spread { subject, powers, joined }
+        };
+        let all = subjects.iter().map(each).filter(|spread| {
+            let most = spread.powers | spread.joined.everywhere | spread.joined.there;
+            let some = !(spread.powers | spread.joined.everywhere).is_empty() || !spread.joined.namespaces.is_empty();
+            some && !self.is_trusted(spread.subject, most)
+        });
+        all.collect()
+    }
+}
+
+/// What a role that is bound across the cluster gives somebody.
+pub struct Spread<'a> {
+    subject: &'a Subject,
+    powers: Powers,
+    joined: Joined,
+}
+
+impl<'a> Spread<'a> {
+    /// Whether some of it returns Secrets themselves.
+    pub fn returns_secrets(&self) -> bool {
+        let all = self.powers | self.joined.everywhere | self.joined.there;
+        !(all & Powers::READS).is_empty()
+    }
+
+    /// What of it crosses the boundaries of a jurisdiction, as far as it is among these powers.
+    pub fn breach(
         &self,
-        subjects: &'a [Subject],
-        powers: Powers,
+        counted: Powers,
         jurisdiction: &Jurisdiction,
+        world: &World,
         now: Timestamp,
-    ) -> Vec<Breach<'a>> {
+    ) -> Option<Breach<'a>> {
+        let makes = |namespace: &Arc<str>| {
+            let foreign = || segment_of(namespace, world).is_ok_and(|here| is_foreign(self.subject, &here, world));
+            jurisdiction.namespaces.contains(namespace) && foreign()
+        };
+        let there = if self.joined.namespaces.iter().any(makes) { self.joined.there } else { Powers::NONE };
+        let joined = (self.joined.everywhere | there) & counted & !self.powers;
+        let powers = (self.powers & counted) | joined;
         if powers.is_empty() {
-            return Vec::new();
+            return None;
         }
-        let suspects = subjects.iter().filter(|subject| !self.is_trusted(subject, powers));
-        suspects.filter_map(|s| Some(Breach { subject: s, powers, mode: jurisdiction.answer(s, now)? })).collect()
+        Some(Breach { subject: self.subject, powers, joined, mode: jurisdiction.answer(self.subject, now)? })
     }
 }
 
@@ -96,20 +149,20 @@ struct Look<'a> {
     access: &'a Access,
     world: &'a World,
     place: Place<'a>,
-    /// The names of all projected Secrets, once they are asked for.
-    projected: OnceCell<HashSet<&'a str>>,
+    /// The roles of governed namespaces by their name, once they are asked for.
+    namesakes: OnceCell<HashMap<&'a str, Vec<&'a RbacName>>>,
 }
 
 impl<'a> Look<'a> {
-    /// What a role gives there by itself.
-    fn direct(&self, role: &Role) -> Powers {
+    /// What a role gives by itself, bound there.
+    fn direct(&self, role: &Role, place: Place<'_>) -> Powers {
         let mut powers = role.powers;
         for (name, over) in &role.secrets {
-            if !over.within(powers) && self.counts(name) {
+            if !over.within(powers) && self.counts(name, place) {
                 powers |= *over;
             }
         }
-        match self.place {
+        match place {
             Place::Namespace(_) => powers.in_a_namespace(),
             Place::Cluster => powers,
         }
@@ -118,44 +171,75 @@ impl<'a> Look<'a> {
     /// Whether some role that it lets be bound by this power, or that one of those lets be bound, gives something there. Each
     /// is looked at once, however they lead to each other.
     fn leads_on(&self, role: &Role, power: Powers) -> bool {
-        let mut next: VecDeque<RbacName> = self.bindable(role).filter(|(by, _)| *by == power).map(|(_, r)| r).collect();
+        let first = role.bindable.iter().filter(|bindable| bindable.power() == power);
+        let mut next: VecDeque<RbacName> = first.flat_map(|bindable| self.bound(bindable, self.place)).collect();
         let mut seen: HashSet<RbacName> = next.iter().cloned().collect();
         while let Some(name) = next.pop_front() {
             let Some(role) = self.access.role(&name) else { continue };
-            if !self.direct(role).is_empty() {
+            // A role of a namespace is bound there.
+            let place = name.namespace.as_deref().map_or(self.place, Place::Namespace);
+            if !self.direct(role, place).is_empty() {
                 return true;
             }
-            next.extend(self.bindable(role).map(|(_, role)| role).filter(|role| seen.insert(role.clone())));
+            let bound = role.bindable.iter().flat_map(|bindable| self.bound(bindable, place));
+            next.extend(bound.filter(|role| seen.insert(role.clone())));
         }
         false
     }
 
-    /// The roles that a role lets be bound there, with the power that lets it.
-    fn bindable<'r>(&self, role: &'r Role) -> impl Iterator<Item = (Powers, RbacName)> + use<'r, 'a> {
-        let namespace = match self.place {
-            Place::Namespace(name) => self.world.namespaces.get_key_value(name).map(|(name, _)| name),
-            Place::Cluster => None,
-        };
-        role.bindable.iter().map(move |bindable| (bindable.power(), bindable.role(namespace)))
+    /// The roles that one which may be bound means in a place: across the cluster those of its name in every governed namespace.
+    fn bound(&self, bindable: &Bindable, place: Place<'_>) -> Vec<RbacName> {
+        match place {
+            Place::Cluster if bindable.cluster => vec![RbacName { namespace: None, name: bindable.name.clone() }],
+            Place::Cluster => {
+                let named = self.namesakes.get_or_init(|| self.roles_by_name()).get(&*bindable.name);
+                named.into_iter().flatten().map(|name| (*name).clone()).collect()
+            }
+            Place::Namespace(namespace) => {
+                let known = self.world.namespaces.get_key_value(namespace).map(|(name, _)| name);
+                known.map(|namespace| bindable.role(namespace)).into_iter().collect()
+            }
+        }
+    }
+
+    fn roles_by_name(&self) -> HashMap<&'a str, Vec<&'a RbacName>> {
+        let mut all: HashMap<&str, Vec<&RbacName>> = HashMap::new();
+        let mut governed: HashMap<&str, bool> = HashMap::new();
+        for name in self.access.powerful_roles() {
+            let Some(namespace) = &name.namespace else { continue };
+            let here = governed.entry(namespace).or_insert_with(|| segment_of(namespace, self.world).is_ok());
+            if *here {
+                all.entry(&name.name).or_default().push(name);
+            }
+        }
+        all
     }
 
     /// Whether a Secret of this name matters. In a governed namespace each does: it may be projected later, or hold the token of a
-    /// ServiceAccount that reads the others. Across the cluster, where charts name Secrets of their own, those that are projected.
-    fn counts(&self, name: &str) -> bool {
-        match self.place {
+    /// ServiceAccount that reads the others. Across the cluster, where charts name Secrets of their own, those that are projected,
+    /// and the operator's: whoever has its key makes seals.
+    fn counts(&self, name: &str, place: Place<'_>) -> bool {
+        match place {
             Place::Namespace(_) => true,
-            Place::Cluster => self.projected.get_or_init(|| projected(self.world)).contains(name),
+            Place::Cluster => self.world.is_projected(name) || OWN_SECRETS.contains(&name),
         }
     }
 }
 
-/// The names of all Secrets that are, or will be, projected.
-fn projected(world: &World) -> HashSet<&str> {
-    let claimed = world.claims().map(|claim| &*claim.target);
-    claimed.chain(world.holdings().map(|(secret, _)| &*secret.name)).collect()
+/// A role in a binding's path, for a reader.
+pub fn path(role: &RbacName, breaches: &[Breach<'_>]) -> String {
+    format!("{} gives {}{}", role.role(), powers_of(breaches), together(breaches))
 }
 
-/// A role in a binding's path, for a reader.
-pub fn path(role: &RbacName, powers: Powers) -> String {
-    format!("{} gives {powers}", role.role())
+/// All powers of the breaches.
+pub fn powers_of(breaches: &[Breach<'_>]) -> Powers {
+    breaches.iter().fold(Powers::NONE, |all, breach| all | breach.powers)
+}
+
+/// Says so where it takes two bindings.
+pub fn together(breaches: &[Breach<'_>]) -> &'static str {
+    if breaches.iter().all(|breach| breach.joined.is_empty()) {
+        return "";
+    }
+    ", together with another of their bindings (by one a Secret is created that is given a ServiceAccount's token, by the other it is read),"
 }

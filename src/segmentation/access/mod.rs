@@ -15,12 +15,15 @@
 //! Never a breach: people and ordinary groups in a namespace (their segment is not known), a segment's own ServiceAccounts,
 //! readers, the control plane ([`Subject::is_the_platform`]), and the operator's own account for as much as it needs.
 //!
+//! One who is bound twice is judged by both ([`joined`]).
+//!
 //! Not looked at: roles of an authoriser other than RBAC, and ways that lead over a node's disk or another's webhook.
 
 pub mod aggregation;
 pub mod answers;
 pub mod everywhere;
 pub mod findings;
+mod joined;
 pub mod judge;
 pub mod jurisdiction;
 pub mod powers;
@@ -40,6 +43,7 @@ use role::Role;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::hash::Hash;
 use std::sync::{Arc, LazyLock};
 use subject::Subject;
 
@@ -85,6 +89,7 @@ pub struct Access {
     roles: HashMap<RbacName, Option<Box<Role>>>,
     bindings: HashMap<RbacName, Box<Binding>>,
     by_role: HashMap<RbacName, Few<RbacName>>,
+    by_subject: HashMap<Subject, Few<RbacName>>,
     aggregation: BTreeMap<Arc<str>, Aggregation>,
     reviewed: Reviewed,
     changes: u64,
@@ -97,9 +102,19 @@ impl Default for Access {
             roles: HashMap::default(),
             bindings: HashMap::default(),
             by_role: HashMap::default(),
+            by_subject: HashMap::default(),
             aggregation: BTreeMap::default(),
             reviewed: Reviewed::default(),
             changes: 0,
+        }
+    }
+}
+
+fn forget<K: Eq + Hash>(by: &mut HashMap<K, Few<RbacName>>, key: K, name: &RbacName) {
+    if let Entry::Occupied(mut bindings) = by.entry(key) {
+        bindings.get_mut().remove(name);
+        if bindings.get().is_empty() {
+            bindings.remove();
         }
     }
 }
@@ -142,6 +157,9 @@ impl Access {
         }
         self.changes += 1;
         self.by_role.entry(binding.role.clone()).or_default().insert(name.clone());
+        for subject in &binding.subjects {
+            self.by_subject.entry(subject.clone()).or_default().insert(name.clone());
+        }
         self.bindings.insert(name, binding.into());
     }
 
@@ -149,11 +167,9 @@ impl Access {
     pub fn remove_binding(&mut self, name: &RbacName) {
         let Some(binding) = self.bindings.remove(name) else { return };
         self.changes += 1;
-        if let Entry::Occupied(mut bindings) = self.by_role.entry(binding.role) {
-            bindings.get_mut().remove(name);
-            if bindings.get().is_empty() {
-                bindings.remove();
-            }
+        forget(&mut self.by_role, binding.role, name);
+        for subject in binding.subjects {
+            forget(&mut self.by_subject, subject, name);
         }
     }
 
@@ -166,6 +182,11 @@ impl Access {
     /// The names of every role, or of those of the cluster.
     pub fn roles(&self, cluster: bool) -> impl Iterator<Item = &RbacName> {
         self.roles.keys().filter(move |name| name.namespace.is_none() == cluster)
+    }
+
+    /// Those that have powers.
+    pub fn powerful_roles(&self) -> impl Iterator<Item = &RbacName> {
+        self.roles.iter().filter(|(_, role)| role.is_some()).map(|(name, _)| name)
     }
 
     /// The bindings that are kept, of namespaces or of the cluster.

@@ -124,6 +124,8 @@ pub(super) fn ways() -> impl Iterator<Item = (Powers, &'static Way)> {
 impl Powers {
     /// None.
     pub const NONE: Self = Self(0);
+    /// Every one.
+    pub const ALL: Self = Self(u32::MAX);
     /// Every verb that returns Secrets themselves.
     pub const READS: Self = Self(0b111_1111);
     /// What the operator's own account needs: get, list, watch, update and delete of Secrets.

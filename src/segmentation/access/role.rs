@@ -22,6 +22,8 @@ pub struct Role {
     pub secrets: Box<[(Box<str>, Powers)]>,
     /// Only the roles of these names may be bound; sorted, namespaced ones first.
     pub bindable: Box<[Bindable]>,
+    /// Whether it lets Secrets be created: what another binding lets be read by name may then be a ServiceAccount's token.
+    pub creates: bool,
 }
 
 /// A role that may be bound, by its name.
@@ -40,8 +42,8 @@ impl Bindable {
     }
 
     /// Which role that is, bound in a namespace.
-    pub fn role(&self, namespace: Option<&Arc<str>>) -> RbacName {
-        RbacName { namespace: namespace.filter(|_| !self.cluster).cloned(), name: self.name.clone() }
+    pub fn role(&self, namespace: &Arc<str>) -> RbacName {
+        RbacName { namespace: (!self.cluster).then(|| namespace.clone()), name: self.name.clone() }
     }
 }
 
@@ -59,8 +61,6 @@ impl Role {
                 match way.named {
                     _ if !narrowed => powers |= bit,
                     Named::Counts => powers |= bit,
-                    // A name says little, where Secrets can be made that have it.
-                    Named::Secret if creates => powers |= bit,
                     Named::Signer if Way::signs_identities(names) => powers |= bit,
                     Named::Signer | Named::Nothing => {}
                     Named::Secret => names.iter().for_each(|name| *secrets.entry(name).or_default() |= bit),
@@ -70,12 +70,18 @@ impl Role {
                 }
             }
         }
-        Self::bounded(powers, secrets, bindable)
+        Self::bounded(powers, secrets, bindable, creates)
     }
 
     /// With names, as long as they are few.
-    fn bounded(mut powers: Powers, mut secrets: BTreeMap<&str, Powers>, mut bindable: BTreeSet<Bindable>) -> Self {
-        if secrets.len() > MOST_NAMES {
+    fn bounded(
+        mut powers: Powers,
+        mut secrets: BTreeMap<&str, Powers>,
+        mut bindable: BTreeSet<Bindable>,
+        creates: bool,
+    ) -> Self {
+        // A name says little, where Secrets can be made that have it.
+        if creates || secrets.len() > MOST_NAMES {
             secrets.values().for_each(|over| powers |= *over);
             secrets.clear();
         }
@@ -87,12 +93,18 @@ impl Role {
             powers,
             secrets: secrets.into_iter().map(|(name, powers)| (name.into(), powers)).collect(),
             bindable: bindable.into_iter().collect(),
+            creates,
         }
     }
 
-    /// Whether it leads to no Secret at all.
+    /// Whether it leads to no Secret at all, nor with another.
     pub fn is_powerless(&self) -> bool {
-        self.powers.is_empty() && self.secrets.is_empty() && self.bindable.is_empty()
+        self.powers.is_empty() && self.secrets.is_empty() && self.bindable.is_empty() && !self.creates
+    }
+
+    /// What it gives over Secrets of some names.
+    pub(super) fn named(&self) -> Powers {
+        self.secrets.iter().fold(Powers::NONE, |all, (_, powers)| all | *powers)
     }
 
     /// With what another gives.
@@ -102,7 +114,7 @@ impl Role {
             *secrets.entry(name).or_default() |= *powers;
         }
         let bindable = self.bindable.iter().chain(&other.bindable).cloned().collect();
-        Self::bounded(self.powers | other.powers, secrets, bindable)
+        Self::bounded(self.powers | other.powers, secrets, bindable, self.creates || other.creates)
     }
 
     /// What it gives that another does not.
@@ -118,6 +130,7 @@ impl Role {
             powers: self.powers & !other.powers,
             secrets: secrets.filter(|(_, powers)| !powers.is_empty()).collect(),
             bindable: bindable.cloned().collect(),
+            creates: self.creates && !other.creates,
         }
     }
 }

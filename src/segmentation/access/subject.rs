@@ -15,7 +15,10 @@ const CONTROL_PLANE_USERS: [&str; 4] =
 /// Groups that RBAC refuses nothing anyway, or that kubeadm makes for its own admin.
 const ADMIN_GROUPS: [&str; 2] = ["system:masters", "kubeadm:cluster-admins"];
 /// Groups that every tenant is in, or whoever asks at all.
-const EVERYBODY: [&str; 3] = ["system:authenticated", "system:unauthenticated", "system:serviceaccounts"];
+const EVERYBODY: [&str; 3] = [AUTHENTICATED, UNAUTHENTICATED, SERVICE_ACCOUNTS];
+const AUTHENTICATED: &str = "system:authenticated";
+const UNAUTHENTICATED: &str = "system:unauthenticated";
+const SERVICE_ACCOUNTS: &str = "system:serviceaccounts";
 const ANONYMOUS: &str = "system:anonymous";
 
 /// So many subjects of a binding are looked at, of people and of ServiceAccounts each.
@@ -66,6 +69,18 @@ impl Subject {
                 account(&subject.name).ok_or_else(|| InvalidAccount(subject.name.clone())).map(Self::Account)
             }
         }
+    }
+
+    /// As a policy would name it; None: that cannot be named.
+    pub fn declaration(&self) -> Option<SubjectRef> {
+        let (kind, name) = match self {
+            Self::User(name) => (SubjectKind::User, name.to_string()),
+            Self::Group(name) => (SubjectKind::Group, name.to_string()),
+            Self::Account(account) => (SubjectKind::ServiceAccount, format!("{}:{}", account.namespace, account.name)),
+            Self::AccountsOf(namespace) => (SubjectKind::Group, format!("system:serviceaccounts:{namespace}")),
+            Self::Others => return None,
+        };
+        Some(SubjectRef { kind, name })
     }
 
     fn user(name: &str) -> Self {
@@ -120,6 +135,39 @@ impl Subject {
         self == other || matches!((self, other), (Self::AccountsOf(all), Self::Account(one)) if *all == one.namespace)
     }
 
+    /// Who else is meant wherever this one is: groups of which it is a member for certain. None: it is many itself, so that others
+    /// have to be asked with [`Self::may_be`].
+    pub(super) fn also(&self) -> Option<Vec<Self>> {
+        let group = |name: &str| Self::Group(name.into());
+        match self {
+            _ if self.is_everybody() && *self != Self::User(ANONYMOUS.into()) => None,
+            Self::AccountsOf(_) => None,
+            Self::Account(account) => Some(vec![
+                Self::AccountsOf(account.namespace.clone()),
+                group(SERVICE_ACCOUNTS),
+                group(AUTHENTICATED),
+                Self::Others,
+            ]),
+            Self::User(name) if &**name == ANONYMOUS => Some(vec![group(UNAUTHENTICATED), Self::Others]),
+            Self::User(_) | Self::Group(_) | Self::Others => Some(vec![group(AUTHENTICATED), Self::Others]),
+        }
+    }
+
+    /// Whether somebody may be both.
+    pub(super) fn may_be(&self, other: &Self) -> bool {
+        let among = |many: &Self, one: &Self| match many {
+            Self::Others => true,
+            Self::AccountsOf(_) => many.covers(one),
+            Self::Group(name) if &**name == SERVICE_ACCOUNTS => one.namespace().is_some(),
+            Self::Group(name) if &**name == AUTHENTICATED => {
+                ![Self::User(ANONYMOUS.into()), Self::Group(UNAUTHENTICATED.into())].contains(one)
+            }
+            Self::Group(name) if &**name == UNAUTHENTICATED => *one == Self::User(ANONYMOUS.into()),
+            _ => false,
+        };
+        self == other || among(self, other) || among(other, self)
+    }
+
     /// Whether a RoleBinding that names it can carry anything across a boundary: people's segments are not known.
     pub(super) fn may_be_foreign(&self, namespace: &str) -> bool {
         self.is_everybody() || self.namespace().is_some_and(|own| &**own != namespace)
@@ -172,6 +220,10 @@ mod tests {
         assert_eq!(bound("ServiceAccount", "app", None).unwrap(), Subject::Account(ObjectName::new("here", "app")));
         assert_eq!(bound("ServiceAccount", "app", Some("")).unwrap(), Subject::Account(ObjectName::new("here", "app")));
         assert_eq!(bound("Group", "system:serviceaccounts:there", None).unwrap(), Subject::AccountsOf("there".into()));
+        for subject in [account.clone(), Subject::User("ada".into()), Subject::AccountsOf("there".into())] {
+            let declared = subject.declaration().unwrap();
+            assert_eq!(Subject::declared(&declared).unwrap(), subject);
+        }
         for name in ["system:serviceaccount:", "system:serviceaccount:a", "system:serviceaccount:a:b:c", "ada"] {
             assert_eq!(bound("User", name, None).unwrap(), Subject::User(name.into()), "{name}");
         }

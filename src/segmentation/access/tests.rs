@@ -49,7 +49,7 @@ impl Access {
 }
 
 /// `segment reason kind/namespace/name`, of each.
-fn told(found: &[Violation]) -> Vec<String> {
+pub(super) fn told(found: &[Violation]) -> Vec<String> {
     let place = |v: &Violation| v.object.namespace.as_deref().map(|n| format!("{n}/")).unwrap_or_default();
     found
         .iter()

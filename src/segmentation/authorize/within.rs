@@ -33,7 +33,7 @@ pub fn foreign_within<'p, 'w>(
 
 /// Whether what stands has a value inside that it may not have any more: policies and labels have changed since.
 pub fn holds_foreign<'w>(secret: &ObjectName, held: &Holding, world: impl Into<View<'w>>, now: Timestamp) -> bool {
-    !foreign_within(secret, held, &held.marks.within, world, now).is_empty()
+    !foreign_within(secret, held, held.marks.within(), world, now).is_empty()
 }
 
 #[cfg(test)]
@@ -52,11 +52,10 @@ mod tests {
         for (namespace, inside) in [("payments-prod", false), (namespace, true)] {
             let key = format!("{}/db", namespace.trim_end_matches("-2").replace('-', "/"));
             let claim = claim(namespace, "orders").of(&key);
-            let prints: Box<[_]> = [PRINT].into();
-            let within = if inside { prints.clone() } else { [].into() };
+            let (prints, within): (&[_], &[_]) = if inside { (&[], &[PRINT]) } else { (&[PRINT], &[]) };
             let holding = Holding {
-                fingerprints: if inside { [].into() } else { prints },
-                marks: Marks { within, ..Marks::default() },
+                fingerprints: prints.into(),
+                marks: Marks::default().beside(&[], within),
                 ..Holding::of_claim(&claim, world.canonical_keys(&claim))
             };
             world.put_claim(claim);

@@ -24,10 +24,10 @@ pub struct Marks {
     pub generation: u32,
     /// In the order of the fingerprints.
     pub each: Box<[Mark]>,
-    /// Fingerprints of values that are easy to guess: only compared whole, and only for the platform's report.
-    pub weak: Box<[Fingerprint]>,
-    /// Fingerprints of values of other Secrets that were inside what this one holds, and might be, when it was written.
-    pub within: Box<[Fingerprint]>,
+    /// How many of `others` are of values that are easy to guess.
+    weak: u32,
+    /// Fingerprints without a mark.
+    others: Box<[Fingerprint]>,
 }
 
 /// Bytes of a mark in a seal.
@@ -86,6 +86,11 @@ impl Mark {
 }
 
 impl Marks {
+    /// Of one generation.
+    pub fn new(generation: u32, each: Box<[Mark]>) -> Self {
+        Self { generation, each, ..Self::default() }
+    }
+
     /// As they are sealed.
     pub fn to_sealed(&self) -> Vec<u8> {
         self.each.iter().flat_map(|mark| mark.to_sealed()).collect()
@@ -96,31 +101,36 @@ impl Marks {
         let chunks = bytes.as_chunks::<SEALED>().0;
         let each =
             if chunks.len() == fingerprints { chunks.iter().map(Mark::from_sealed).collect() } else { [].into() };
-        Self { generation, each, ..Self::default() }
+        Self::new(generation, each)
     }
 
-    /// With the fingerprints of weak values, as they were sealed.
-    pub fn with_weak(self, bytes: &[u8]) -> Self {
-        Self { weak: fingerprints(bytes), ..self }
+    /// With fingerprints of values of its own that are easy to guess, and of values of others inside.
+    pub fn beside(self, weak: &[Fingerprint], within: &[Fingerprint]) -> Self {
+        Self { weak: u32::try_from(weak.len()).unwrap_or(0), others: [weak, within].concat().into(), ..self }
     }
 
-    /// With the fingerprints of values inside, as they were sealed.
-    pub fn with_within(self, bytes: &[u8]) -> Self {
-        Self { within: fingerprints(bytes), ..self }
+    /// With those as they were sealed.
+    pub fn beside_sealed(self, weak: &[u8], within: &[u8]) -> Self {
+        self.beside(&fingerprints(weak), &fingerprints(within))
     }
 
-    /// Those as they are sealed.
-    pub fn weak_to_sealed(&self) -> Vec<u8> {
-        self.weak.iter().flat_map(|print| print.0).collect()
+    /// Fingerprints of values that are easy to guess: only compared whole, and only for the platform's report.
+    pub fn weak(&self) -> &[Fingerprint] {
+        &self.others[..self.weak as usize]
     }
 
-    /// Those of values inside, as they are sealed.
-    pub fn within_to_sealed(&self) -> Vec<u8> {
-        self.within.iter().flat_map(|print| print.0).collect()
+    /// Fingerprints of values of other Secrets that were inside what this one holds, and might be, when it was written.
+    pub fn within(&self) -> &[Fingerprint] {
+        &self.others[self.weak as usize..]
     }
 }
 
-fn fingerprints(sealed: &[u8]) -> Box<[Fingerprint]> {
+/// Fingerprints as they are sealed.
+pub fn sealed_fingerprints(prints: &[Fingerprint]) -> Vec<u8> {
+    prints.iter().flat_map(|print| print.0).collect()
+}
+
+fn fingerprints(sealed: &[u8]) -> Vec<Fingerprint> {
     sealed.as_chunks::<16>().0.iter().copied().map(Fingerprint).collect()
 }
 
@@ -255,10 +265,11 @@ mod tests {
     #[test]
     fn a_mark_survives_its_seal() {
         let each = [marker(1).mark(b"a value of enough bytes").unwrap(), marker(1).mark(&[7; 300]).unwrap()];
-        let (weak, within) = ([Fingerprint([7; 16])].into(), [Fingerprint([8; 16]), Fingerprint([9; 16])].into());
-        let marks = Marks { generation: 9, each: each.into(), weak, within };
+        let (weak, within) = ([Fingerprint([7; 16])], [Fingerprint([8; 16]), Fingerprint([9; 16])]);
+        let marks = Marks::new(9, each.into()).beside(&weak, &within);
+        assert_eq!((marks.weak(), marks.within()), (&weak[..], &within[..]));
         let opened = Marks::from_sealed(9, &marks.to_sealed(), 2);
-        assert_eq!(opened.with_weak(&marks.weak_to_sealed()).with_within(&marks.within_to_sealed()), marks);
+        assert_eq!(opened.beside_sealed(&sealed_fingerprints(&weak), &sealed_fingerprints(&within)), marks);
         assert_eq!(Marks::from_sealed(9, &[], 2), Marks { generation: 9, ..Marks::default() });
         assert_eq!(Marks::from_sealed(9, &marks.to_sealed()[1..], 2).each.len(), 0);
     }

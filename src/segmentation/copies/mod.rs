@@ -29,7 +29,7 @@ mod tests;
 pub use content::{Content, Place, SHORTEST};
 pub use forms::dedented;
 pub use index::MarkIndex;
-pub use mark::{MARKER_BYTES, Mark, Marker, Marks};
+pub use mark::{MARKER_BYTES, Mark, Marker, Marks, sealed_fingerprints};
 pub use scan::{Owners, RULE, Scan, scan, values_in};
 pub use search::{Exhausted, Search};
 

@@ -208,6 +208,11 @@ impl Happening {
         Self { versions: shown, more_versions: all.count(), ..self }
     }
 
+    /// Concerning what is known by this id alone, of whatever key.
+    pub fn version_id(self, id: &str) -> Self {
+        Self { versions: vec![Version { key: "".into(), version: cut(id) }], ..self }
+    }
+
     /// Concerning a key of which no version is named.
     pub fn key(self, key: &str) -> Self {
         Self { versions: vec![Version { key: cut(key), version: "".into() }], ..self }

@@ -1,0 +1,180 @@
+//! What stands where a change of policy makes a rule enforced: so that nobody breaks production by one word.
+//!
+//! A rule begins to be enforced in a namespace where the strictest answer of the policies over it was less than Enforce, and
+//! is Enforce now: by the mode, by reportOnly, by a wider selector, or by another policy. The reports say what is open there.
+//! What no report can say counts as one: a segment that was not looked through yet, an exception that is ended early. A
+//! namespace that no policy governed has no report, and asks for nothing.
+
+use crate::admission::rules::{boundary, managed_secrets, operator};
+use crate::api::Reason;
+use crate::api::policy::{ExceptedRule, Exception, ModalRule, Mode};
+use crate::api::segmentation_report::{NAMESPACES, ViolationCount, report_name};
+use crate::controller::index::Index;
+use crate::controller::report::known::Known;
+use crate::segmentation::policy::Policy;
+use crate::segmentation::world::PolicyState;
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is open.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Open {
+    /// How many violations the reports list of what begins to be enforced.
+    pub listed: usize,
+    /// The segments whose reports list them.
+    pub segments: BTreeSet<String>,
+    /// The segments of which it is not known yet.
+    pub unknown: BTreeSet<String>,
+    /// The exceptions that end early: what they lift is on no report.
+    pub ended: Vec<String>,
+}
+
+impl Open {
+    /// The number that somebody would have to accept.
+    pub fn count(&self) -> usize {
+        self.listed + self.unknown.len() + self.ended.len()
+    }
+}
+
+/// The rules that no mode changes.
+const ALWAYS_ENFORCED: [&str; 4] = [managed_secrets::RULE, boundary::RULE, operator::RULE, super::RULE];
+
+/// The rules that follow the mode alone (None), or may be reported only.
+const RULES: [Option<ModalRule>; 6] = [
+    None,
+    Some(ModalRule::Consumers),
+    Some(ModalRule::Replication),
+    Some(ModalRule::OtherOperators),
+    Some(ModalRule::Copies),
+    Some(ModalRule::Rbac),
+];
+
+/// Those of which only a scan tells.
+const SCANNED: [ModalRule; 3] = [ModalRule::Consumers, ModalRule::Replication, ModalRule::Copies];
+
+/// How a policy answers a breach of each of [`RULES`], where no exception lifts it.
+type Answers = [Mode; RULES.len()];
+
+fn answers(policy: &Policy) -> Answers {
+    RULES.map(|rule| match rule {
+        Some(rule) if policy.report_only.contains(&rule) => Mode::Audit,
+        _ => policy.mode,
+    })
+}
+
+/// What is open where the policy `new` stands for `old` (None: it is created).
+pub fn open(old: Option<&Policy>, new: &Policy, index: &Index, now: Timestamp) -> Open {
+    let strict = answers(new);
+    let mut open = Open { ended: old.map_or_else(Vec::new, |old| ended(old, new, now)), ..Open::default() };
+    // Nearly every change: nothing is enforced that was not, and no namespace need be looked at.
+    let as_before = |old: &Policy| {
+        old.selects_as(new) && strict.iter().zip(answers(old)).all(|(is, was)| *is < Mode::Enforce || was == *is)
+    };
+    if strict.iter().all(|answer| *answer < Mode::Enforce) || old.is_some_and(as_before) {
+        return open;
+    }
+    let others: Vec<(&Policy, Answers)> = index
+        .world
+        .policies
+        .iter()
+        .filter(|(name, _)| **name != new.name)
+        .filter_map(|(_, state)| if let PolicyState::Known(policy) = state { Some(&**policy) } else { None })
+        .chain(old)
+        .map(|policy| (policy, answers(policy)))
+        .collect();
+    let mut segments: BTreeMap<String, BTreeMap<usize, BTreeSet<&str>>> = BTreeMap::new();
+    for (namespace, labels) in &index.world.namespaces {
+        let Ok(segment) = new.segment(labels) else { continue };
+        let before = others.iter().filter(|(policy, _)| policy.governs_namespace(namespace, labels));
+        let before =
+            before.map(|(_, answers)| *answers).reduce(|one, other| std::array::from_fn(|i| one[i].max(other[i])));
+        let Some(before) = before.filter(|_| new.selects(namespace, labels)) else { continue };
+        let begins = (0..RULES.len()).filter(|i| strict[*i] == Mode::Enforce && before[*i] < Mode::Enforce);
+        for rule in begins {
+            let beginning = segments.entry(segment.name().to_owned()).or_default();
+            beginning.entry(rule).or_default().insert(namespace);
+        }
+    }
+    for (segment, begins) in segments {
+        let report = index.reports.get(&report_name(&segment));
+        if !is_known(report, &begins) {
+            open.unknown.insert(segment.clone());
+        }
+        let listed = report.map_or(0, |report| listed(report, &begins));
+        if listed > 0 {
+            open.listed += listed;
+            open.segments.insert(segment);
+        }
+    }
+    open
+}
+
+/// The namespaces in which each rule begins to be enforced, by its place in [`RULES`].
+type Begins<'a> = BTreeMap<usize, BTreeSet<&'a str>>;
+
+/// Whether a report speaks of all that begins to be enforced.
+fn is_known(report: Option<&Known>, begins: &Begins<'_>) -> bool {
+    let Some(status) = report.map(|report| &report.status) else { return false };
+    let told = |namespace: &&str| status.namespaces.iter().any(|known| known == namespace);
+    let all_told = status.namespaces.len() >= NAMESPACES || begins.values().flatten().all(told);
+    let by_scan = begins.keys().any(|i| RULES[*i].is_some_and(|rule| SCANNED.contains(&rule)));
+    all_told && (status.last_scan_time.is_some() || !by_scan)
+}
+
+/// How many violations a report has of what begins to be enforced: of those that it lists, where that is; and all that it does
+/// not list.
+fn listed(report: &Known, begins: &Begins<'_>) -> usize {
+    let status = &report.status;
+    let place = |rule: &str| {
+        let modal = RULES.iter().position(|known| known.is_some_and(|known| known.as_str() == rule));
+        begins.get(&modal.unwrap_or(0))
+    };
+    let of = |count: &ViolationCount| {
+        let never_refused = [Reason::GuardMissing, Reason::WeakValueCopied, Reason::MaxAgeExceeded]
+            .iter()
+            .any(|r| count.reason == r.as_str());
+        let Some(namespaces) = place(&count.rule).filter(|_| !never_refused) else { return 0 };
+        if ALWAYS_ENFORCED.contains(&count.rule.as_str()) {
+            return 0;
+        }
+        let same = status
+            .violations
+            .iter()
+            .filter(|v| (&v.rule, &v.reason, v.found_by) == (&count.rule, &count.reason, count.found_by));
+        // What a copy is refused by is its value's owner, wherever it is.
+        let elsewhere = |namespace: &String| {
+            count.rule != ModalRule::Copies.as_str()
+                && status.namespaces.contains(namespace)
+                && !namespaces.contains(namespace.as_str())
+        };
+        let others = same.filter(|v| v.object.namespace.as_ref().is_some_and(elsewhere)).count();
+        usize::try_from(count.count).unwrap_or(0).saturating_sub(others)
+    };
+    status.counts.iter().map(of).sum()
+}
+
+/// The exceptions in force that a change takes away or ends sooner, where the policy enforces their rule then. What those of the
+/// rules about claims lift is told by name (see [`crate::segmentation::change`]).
+fn ended(old: &Policy, new: &Policy, now: Timestamp) -> Vec<String> {
+    let modal = |exception: &Exception| match exception.rule {
+        ExceptedRule::Consumers => Some(ModalRule::Consumers),
+        ExceptedRule::Copies => Some(ModalRule::Copies),
+        ExceptedRule::Rbac => Some(ModalRule::Rbac),
+        ExceptedRule::Replication => Some(ModalRule::Replication),
+        ExceptedRule::OtherOperators => Some(ModalRule::OtherOperators),
+        ExceptedRule::ExclusiveKeys | ExceptedRule::UniqueValues => None,
+    };
+    let enforced =
+        |e: &&Exception| new.mode == Mode::Enforce && modal(e).is_some_and(|rule| !new.report_only.contains(&rule));
+    let stays = |e: &Exception| {
+        let as_long = |other: &&Exception| {
+            other.rule == e.rule && other.expiration_time.0 >= e.expiration_time.0 && new.is_in_force(other, now)
+        };
+        let still: Vec<&Exception> = new.exceptions.iter().filter(as_long).collect();
+        e.keys.iter().all(|key| still.iter().any(|other| other.keys.contains(key)))
+            && e.namespaces.iter().all(|namespace| still.iter().any(|other| other.namespaces.contains(namespace)))
+            && e.subjects.iter().all(|subject| still.iter().any(|other| other.subjects.contains(subject)))
+    };
+    let gone = old.exceptions.iter().filter(|e| old.is_in_force(e, now)).filter(enforced).filter(|e| !stays(e));
+    gone.map(|e| format!("{:?} of rule {:?}", e.reason, e.rule)).collect()
+}

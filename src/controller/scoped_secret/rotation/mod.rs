@@ -1,0 +1,381 @@
+//! The rotation of a claim's key: what [`machine`] says is next is done here, once the claim itself is in order.
+//!
+//! Nothing is remembered that must outlive a crash: how far it is say the manager's versions and the seal. Before the first
+//! write of a run claim, namespace and policies are read afresh, and before each it is asked who leads.
+
+pub mod carry;
+mod overlap;
+mod write;
+
+use super::Work;
+use super::plan::{Failure, Outcome};
+use super::write::Progress;
+use crate::api::Reason;
+use crate::api::condition::{ConditionType, Wanted};
+use crate::api::rotation::{After, Strategy};
+use crate::controller::context::{Context, Job};
+use crate::controller::queue::Lane;
+use crate::controller::{grant, restart, schedule};
+use crate::provider::Answer;
+use crate::provider::write::Description;
+use crate::rotation::Plan;
+use crate::rotation::due::Asked;
+use crate::rotation::machine::{self, Observed, Step};
+use crate::rotation::slot::Trigger;
+use crate::segmentation::authorize::{authorize, rotation::rotation as may_rotate};
+use crate::segmentation::seal::SealRecord;
+use crate::segmentation::verdict::{Grant, Refusal, Verdict};
+use crate::segmentation::world::ObjectName;
+use crate::telemetry::record::{Happening, What};
+use jiff::{SignedDuration, Timestamp};
+use std::sync::Arc;
+
+/// What this process remembers of a claim's rotation. Losing it costs at most one call.
+#[derive(Debug, Clone, Default)]
+pub struct Memory {
+    /// What was worked on last.
+    trigger: Option<Trigger>,
+    /// Failures in a row.
+    failures: u32,
+    /// Not before then.
+    retry_at: Option<Timestamp>,
+    /// What was last said of it.
+    told: Option<Wanted>,
+    /// When to look at it again.
+    pub wake: Option<Timestamp>,
+}
+
+/// The rotation while its claim is worked on.
+#[derive(Default)]
+pub(super) struct Rotating {
+    /// As it is written.
+    pub(super) plan: Option<Plan>,
+    /// Why it cannot be kept.
+    pub(super) invalid: Option<Failure>,
+    /// What counts as handled with the next write, beside what the current version was made for.
+    handled: Vec<Trigger>,
+    /// What is to be said of it.
+    pub(super) condition: Option<Wanted>,
+    /// Whether a fresh look was taken in this run.
+    looked_afresh: bool,
+}
+
+impl Rotating {
+    /// Reads what the spec says.
+    pub(super) fn of(spec: &crate::api::ScopedSecretSpec) -> Self {
+        match crate::rotation::plan(spec) {
+            Ok(plan) => Self { plan, ..Self::default() },
+            Err(invalid) => Self { invalid: Some(Failure::new(invalid.reason, invalid.message)), ..Self::default() },
+        }
+    }
+}
+
+/// So many steps a run: describing after each write, and one surprise.
+const STEPS: usize = 16;
+
+/// The longest wait after failures.
+const LONGEST_WAIT: std::time::Duration = std::time::Duration::from_secs(900);
+
+/// What is in hand in one run.
+#[derive(Default)]
+struct Hand {
+    described: Option<Description>,
+    current: Option<Arc<Answer>>,
+    stored_before: bool,
+    cleared: bool,
+    /// How often it was projected: a manager may be a moment behind itself.
+    projected: usize,
+}
+
+/// Why a run ends.
+enum End {
+    /// It is told, and looked at again then.
+    Told(Wanted, Option<Timestamp>),
+    /// What was stored cannot be projected.
+    Unsynced(Failure),
+}
+
+impl Work<'_> {
+    /// Rotates the key as far as it can be now. How the claim stands then.
+    pub(super) async fn rotate(&mut self, outcome: Outcome) -> Outcome {
+        if let Some(invalid) = self.rotating.invalid.clone() {
+            self.rotating.condition = Some(Wanted::no(ConditionType::Rotated, invalid.reason, &invalid.message));
+            return if outcome == Outcome::Current { Outcome::Failed(invalid) } else { outcome };
+        }
+        if self.rotating.plan.is_none() {
+            self.memory.rotation = None;
+            return outcome;
+        }
+        let mut memory = self.memory.rotation.take().unwrap_or_default();
+        if outcome != Outcome::Current {
+            let text = "the claim is not in sync; its key is rotated once it is (see Synced)";
+            let waits = Wanted::unknown(ConditionType::Rotated, Reason::RotationWaits, text);
+            self.rotating.condition = Some(memory.told.clone().unwrap_or(waits));
+            memory.wake = None;
+            self.memory.rotation = Some(memory);
+            return outcome;
+        }
+        let before = memory.failures;
+        let end = self.drive(&mut memory).await;
+        let now = self.cx.now();
+        let (condition, outcome) = match end {
+            Ok(End::Told(wanted, at)) => {
+                memory.wake = at;
+                memory.retry_at = at.filter(|_| wanted.status == Some(false));
+                (wanted, outcome)
+            }
+            Ok(End::Unsynced(failure)) => {
+                let text = format!("the new value is stored, and could not be projected yet: {}", failure.message);
+                (Wanted::no(ConditionType::Rotated, Reason::Stored, text), Outcome::Failed(failure))
+            }
+            Err(failure) => {
+                let news = memory.told.as_ref().is_none_or(|told| told.reason != failure.reason);
+                if news && failure.reason != Reason::RotationWaits {
+                    let happening = Happening::of(What::RotationFailed).on("ScopedSecret", &self.name);
+                    self.cx.record(happening.reason(failure.reason));
+                }
+                memory.failures = before.saturating_add(1);
+                let wait = schedule::backoff(&self.record.uid, memory.failures, LONGEST_WAIT, true);
+                let at = SignedDuration::try_from(wait).ok().and_then(|wait| now.checked_add(wait).ok());
+                (memory.retry_at, memory.wake) = (at, at);
+                (Wanted::no(ConditionType::Rotated, failure.reason, failure.message), outcome)
+            }
+        };
+        memory.told = Some(condition.clone());
+        self.rotating.condition = Some(condition);
+        self.memory.rotation = Some(memory);
+        outcome
+    }
+
+    async fn drive(&mut self, memory: &mut Memory) -> Result<End, Failure> {
+        let mut hand = Hand::default();
+        for _ in 0..STEPS {
+            let now = self.cx.now();
+            let Some((grant, seal)) = self.in_order() else {
+                let text = "the claim is looked at again first";
+                return Ok(End::Told(Wanted::unknown(ConditionType::Rotated, Reason::RotationWaits, text), None));
+            };
+            let refusal = self.may_not_rotate();
+            let Some(trigger) = self.due(&seal, now) else {
+                memory.failures = 0;
+                memory.trigger = None;
+                let at = self.next_rotation(&seal, now);
+                return Ok(match refusal {
+                    Some(refusal) => refused(refusal, now),
+                    None => {
+                        let wanted = self.at_rest(&seal);
+                        let rolled = memory
+                            .told
+                            .as_ref()
+                            .is_some_and(|told| told.status == Some(false) && is_rollout(told.reason));
+                        if rolled && wanted.reason == Reason::Verified {
+                            self.tell(Reason::RolledOut, "the consumers run with the new value").await;
+                        }
+                        End::Told(wanted, at)
+                    }
+                });
+            };
+            if let Some(refusal) = refusal {
+                return Ok(refused(refusal, now));
+            }
+            if let Some(wait) = waits(memory, &trigger, now) {
+                return Ok(wait);
+            }
+            memory.trigger = Some(trigger.clone());
+            let step = self.next_rotation_step(&grant, &seal, &trigger, &hand, now);
+            tracing::debug!(namespace = %self.name.namespace, name = %self.name.name, trigger = trigger.kind(), ?step, "rotation");
+            match step {
+                Step::Wait { until, reason, message } => {
+                    memory.failures = 0;
+                    return Ok(End::Told(Wanted::no(ConditionType::Rotated, reason, message), Some(until)));
+                }
+                Step::Fail { reason, message } => {
+                    self.cx.metrics.rotated(self.strategy(), trigger.kind(), reason.as_str());
+                    return Err(Failure::new(reason, message));
+                }
+                Step::Project => match self.project_current(&grant, &mut hand, &trigger).await {
+                    Ok(Progress::Done) => {}
+                    Ok(Progress::LookAgain) => {
+                        let soon = now.checked_add(SignedDuration::from_secs(1)).ok();
+                        let text = "the new value is stored, and about to be projected";
+                        return Ok(End::Told(Wanted::no(ConditionType::Rotated, Reason::Stored, text), soon));
+                    }
+                    Err(failure) => return Ok(End::Unsynced(failure)),
+                },
+                Step::Settled => {
+                    self.settle_trigger(&grant, &seal, &trigger).await?;
+                    memory.failures = 0;
+                }
+                step => self.act(&grant, &trigger, step, &mut hand).await?,
+            }
+        }
+        Err(Failure::new(
+            Reason::RotationFailed,
+            "the key's versions change faster than they can be followed; it is tried again",
+        ))
+    }
+
+    fn strategy(&self) -> Strategy {
+        self.spec.rotation.as_ref().map_or(Strategy::Provider, |rotation| rotation.strategy)
+    }
+
+    /// What the claim may have, and the seal of its Secret, if both are as they should be.
+    fn in_order(&self) -> Option<(Grant, Arc<SealRecord>)> {
+        let index = self.cx.index();
+        let claim = index.world.claim(&self.name)?;
+        let Verdict::Allowed(grant) = authorize(claim, &index.world, self.cx.now()) else { return None };
+        let seal = index.secret(&self.secret_name())?.seal.as_ref().ok()?.clone();
+        (seal.holding.claim == self.name.name && grant.keys.len() == 1).then_some((grant, seal))
+    }
+
+    fn may_not_rotate(&self) -> Option<Refusal> {
+        let index = self.cx.index();
+        may_rotate(index.world.claim(&self.name)?, &index.world, self.cx.now())
+    }
+
+    /// What is asked for beside the schedule and rotate-at, as far as the spec takes it.
+    fn pending(&self) -> Vec<Trigger> {
+        let after = self.spec.rotation.as_ref().map(|rotation| &rotation.after[..]).unwrap_or_default();
+        let index = self.cx.index();
+        let wanted = |trigger: &&Trigger| match trigger {
+            Trigger::Rollout(_) => after.contains(&After::Rollout),
+            Trigger::RoleChange(_) => after.contains(&After::RoleChange),
+            Trigger::Grant(_) | Trigger::OnDemand(_) | Trigger::Schedule(_) => true,
+        };
+        index.triggers.pending(&self.name).filter(wanted).cloned().collect()
+    }
+
+    /// Asks about slots with what is known now.
+    fn asking<T>(&self, seal: Option<&SealRecord>, ask: impl FnOnce(&Asked<'_>) -> T) -> Option<T> {
+        let pending = self.pending();
+        let asked = Asked {
+            plan: self.rotating.plan.as_ref()?,
+            name: &self.record.uid,
+            rotate_at: self.record.rotate_at.as_deref(),
+            sealed: seal.and_then(|seal| seal.rotation.as_deref()),
+            pending: &pending,
+        };
+        Some(ask(&asked))
+    }
+
+    fn due(&self, seal: &SealRecord, now: Timestamp) -> Option<Trigger> {
+        self.asking(Some(seal), |asked| asked.due(now)).flatten()
+    }
+
+    fn next_rotation(&self, seal: &SealRecord, now: Timestamp) -> Option<Timestamp> {
+        self.asking(Some(seal), |asked| asked.next(now)).flatten()
+    }
+
+    /// What the version of this id was made for, as far as that can be told.
+    fn made_for(&self, grant: &Grant, seal: Option<&SealRecord>, version: &str) -> Vec<Trigger> {
+        let Some(key) = grant.keys.first() else { return Vec::new() };
+        let now = self.cx.now();
+        let known = self.asking(seal, |asked| asked.earlier(now)).unwrap_or_default();
+        known.into_iter().filter(|trigger| trigger.token(&key.canonical).as_str() == version).collect()
+    }
+
+    fn next_rotation_step(
+        &self,
+        grant: &Grant,
+        seal: &SealRecord,
+        trigger: &Trigger,
+        hand: &Hand,
+        now: Timestamp,
+    ) -> Step {
+        let key = &grant.keys[0].canonical;
+        let earlier = self.asking(Some(seal), |asked| asked.earlier(now)).unwrap_or_default();
+        let earlier: Vec<String> = earlier.iter().map(|trigger| trigger.token(key).to_string()).collect();
+        machine::next(&Observed {
+            now,
+            strategy: self.strategy(),
+            token: trigger.token(key).as_str(),
+            slot: if let Trigger::Schedule(slot) = trigger { Some((*slot).into()) } else { None },
+            earlier: &earlier,
+            held: seal.holding.versions.first().map_or("", |version| &version.id),
+            last: seal.rotation.as_ref().and_then(|rotated| rotated.at).map(Into::into),
+            described: hand.described.as_ref(),
+            fetched: hand.current.as_ref().map(|answer| answer.created),
+            stored_before: hand.stored_before,
+            cleared: hand.cleared,
+        })
+    }
+
+    /// What is said while nothing is due.
+    fn at_rest(&self, seal: &SealRecord) -> Wanted {
+        let kind = ConditionType::Rotated;
+        let rotated = seal.rotation.as_ref().is_some_and(|rotated| rotated.at.is_some());
+        let rollout = self.spec.restarts().then(|| restart::condition(self.cx, &self.name, seal));
+        match rollout.filter(|rollout| rollout.status != Some(true)) {
+            Some(on) if rotated && on.reason == Reason::RollingOut => Wanted::no(kind, Reason::Projected, on.message),
+            Some(held_up) => held_up,
+            None if rotated => {
+                let text = "the key was rotated, and what its Secret has is current in the manager";
+                Wanted::yes(kind, Reason::Verified, text)
+            }
+            None => Wanted::yes(kind, Reason::RotationIdle, "no rotation is due"),
+        }
+    }
+
+    /// Says how far it is: whoever watches sees each step, and a crash leaves it told.
+    async fn tell(&mut self, reason: Reason, message: &str) {
+        self.rotating.condition = Some(Wanted::no(ConditionType::Rotated, reason, message));
+        self.report(&Outcome::Current).await;
+        if let Some(record) = self.cx.index().claims.get(&self.name).filter(|record| record.uid == self.record.uid) {
+            self.record.clone_from(record);
+        }
+    }
+
+    /// The next time by the schedule and the last rotation, for the status.
+    pub(super) fn rotation_times(&self, seal: Option<&SealRecord>) -> (Option<Timestamp>, Option<Timestamp>) {
+        let now = self.cx.now();
+        let next = seal.and_then(|seal| self.next_rotation(seal, now));
+        let last = seal.and_then(|seal| seal.rotation.as_ref()?.at).map(Into::into);
+        (next, last.filter(|_| self.rotating.plan.is_some()))
+    }
+
+    /// When the rotation, or the end of an overlap, is to be looked at.
+    pub(super) fn rotation_wake(&self) -> Option<Timestamp> {
+        let index = self.cx.index();
+        let seal = index.secret(&self.secret_name()).and_then(|secret| secret.seal.as_ref().ok());
+        let overlap = seal.and_then(|seal| seal.rotation.as_ref()?.overlaps_until).map(Timestamp::from);
+        let rotation = self.memory.rotation.as_ref().and_then(|memory| memory.wake);
+        [overlap, rotation].into_iter().flatten().min()
+    }
+}
+
+/// Others may go away, or be changed, unseen by this claim: it is looked at again in a minute.
+fn refused(refusal: Refusal, now: Timestamp) -> End {
+    let at = now.checked_add(SignedDuration::from_mins(1)).ok();
+    End::Told(Wanted::no(ConditionType::Rotated, refusal.reason, refusal.message), at)
+}
+
+/// One that failed, or waits, is left alone until its time; another one is not.
+fn waits(memory: &Memory, trigger: &Trigger, now: Timestamp) -> Option<End> {
+    let at = memory.retry_at.filter(|at| *at > now && memory.trigger.as_ref() == Some(trigger))?;
+    // What is further off was reckoned by another clock.
+    let near = at.duration_since(now) <= SignedDuration::from_hours(1);
+    let told = memory.told.clone().filter(|_| near)?;
+    Some(End::Told(told, Some(at)))
+}
+
+fn is_rollout(reason: Reason) -> bool {
+    matches!(reason, Reason::Projected | Reason::RollingOut | Reason::RolloutWaits | Reason::RolloutStuck)
+}
+
+/// A rotation was made that somebody asked for; who did keeps what it came from until then.
+fn settled(cx: &Context, claim: &ObjectName, trigger: &Trigger) {
+    cx.index_mut().triggers.done(claim, trigger);
+    grant::look(cx, claim);
+    cx.queue.add(Job::Claim(claim.clone()), Lane::Routine);
+}
+
+/// For messages.
+fn told_trigger(trigger: &Trigger) -> String {
+    match trigger {
+        Trigger::Schedule(slot) => format!("by its schedule, for {slot}"),
+        Trigger::OnDemand(_) => "on demand (scopedsecrets.io/rotate-at)".to_owned(),
+        Trigger::Rollout(_) => "after a rollout of a consumer".to_owned(),
+        Trigger::RoleChange(_) => "after a change of a consumer's roles".to_owned(),
+        Trigger::Grant(_) => "after a grant that has ended".to_owned(),
+    }
+}

@@ -1,0 +1,221 @@
+//! The effects of a rotation: what is asked of the manager, and written there.
+
+use super::{Hand, settled, told_trigger};
+use crate::api::{Reason, ScopedSecret};
+use crate::controller::index::annotation;
+use crate::controller::providers::{Tenant, fetch_reason, write_reason};
+use crate::controller::scoped_secret::plan::Failure;
+use crate::controller::scoped_secret::withdraw::look_afresh;
+use crate::controller::scoped_secret::write::Progress;
+use crate::controller::scoped_secret::{Work, not_leading, write_failed};
+use crate::provider::write::{Put, WriteError};
+use crate::provider::{Ask, Provider};
+use crate::rotation::machine::Step;
+use crate::rotation::slot::Trigger;
+use crate::segmentation::key::CanonicalKey;
+use crate::segmentation::seal::SealRecord;
+use crate::segmentation::verdict::Grant;
+use crate::segmentation::world::KeyVersion;
+use crate::telemetry::record::{Happening, What};
+use kube::api::Api;
+use std::sync::Arc;
+
+/// So often a current version that the manager is behind with is asked for in one run.
+const PROJECTIONS: usize = 3;
+
+impl Work<'_> {
+    async fn manager(&self, grant: &Grant) -> Result<Arc<dyn Provider>, Failure> {
+        let tenant = Tenant { namespace: self.name.namespace.to_string(), segment: grant.segment.name().to_owned() };
+        self.cx.providers.connect(&self.spec.store_ref.name, Some(tenant), &self.keys).await
+    }
+
+    fn named(&self, grant: &Grant, text: &dyn std::fmt::Display) -> String {
+        let key = grant.keys.first().map_or("", |key| &key.written);
+        format!("key {key:?} in store {:?}: {text}", self.spec.store_ref.name)
+    }
+
+    /// Does a step that asks or writes the manager.
+    pub(super) async fn act(
+        &mut self,
+        grant: &Grant,
+        trigger: &Trigger,
+        step: Step,
+        hand: &mut Hand,
+    ) -> Result<(), Failure> {
+        let key = &grant.keys[0];
+        let manager = self.manager(grant).await?;
+        let refused = |reason: Reason, text: &dyn std::fmt::Display| Failure::new(reason, self.named(grant, text));
+        match step {
+            Step::Describe => {
+                let described = manager.describe(key.ask.clone()).await.map_err(|e| refused(fetch_reason(&e), &e))?;
+                if CanonicalKey::of_answer(&described.id, &described.name).as_ref() != Some(&key.canonical) {
+                    let text = "the answer is another secret than the one that was authorised (another name, account or region); nothing is rotated";
+                    return Err(refused(Reason::RemoteIdentityMismatch, &text));
+                }
+                if described.deleted {
+                    let text = "it is scheduled for deletion in the secrets manager: restore it there";
+                    return Err(refused(Reason::RemoteMissing, &text));
+                }
+                hand.described = Some(described);
+                return Ok(());
+            }
+            Step::FetchCurrent => {
+                let answer =
+                    manager.fetch(Ask::current(key.ask.clone())).await.map_err(|e| refused(fetch_reason(&e), &e))?;
+                let same = CanonicalKey::of_answer(&answer.id, &answer.name).as_ref() == Some(&key.canonical);
+                if !same {
+                    let text = "the answer is another secret than the one that was authorised and was thrown away";
+                    return Err(refused(Reason::RemoteIdentityMismatch, &text));
+                }
+                hand.current = Some(answer);
+                return Ok(());
+            }
+            _ => {}
+        }
+        // From here on the manager is written.
+        let Some(arn) = hand.described.take().map(|described| described.id) else { return Ok(()) };
+        let token = trigger.token(&key.canonical).to_string();
+        let begins = matches!(step, Step::Put | Step::Rotate);
+        if begins {
+            self.tell(Reason::Requested, &format!("the key is rotated {}", told_trigger(trigger))).await;
+        }
+        self.look_afresh_once(grant, trigger).await?;
+        if !self.cx.leads() {
+            return Err(not_leading());
+        }
+        let failed = |error: WriteError| Failure::new(write_reason(&error), self.named(grant, &error));
+        match step {
+            Step::Put | Step::Rotate => {
+                let begun = KeyVersion::undated(key.canonical.clone(), token.as_str());
+                self.cx.record(Happening::of(What::RotationBegun).on("ScopedSecret", &self.name).versions([&begun]));
+            }
+            _ => {}
+        }
+        match step {
+            Step::Put => {
+                let Some(current) = hand.current.take() else { return Ok(()) };
+                let recipe = self.rotating.plan.as_ref().and_then(|plan| plan.recipe.as_ref());
+                let Some(recipe) = recipe else { return Ok(()) };
+                let generate = self.spec.rotation.as_ref().and_then(|rotation| rotation.generate.as_ref());
+                let property = generate.and_then(|generate| generate.property.as_deref());
+                let value = recipe
+                    .renew(&current.value, property, &|bytes: &mut [u8]| (self.cx.nature.random)(bytes))
+                    .map_err(|error| Failure::new(error.reason(), self.named(grant, &error)))?;
+                hand.stored_before =
+                    manager.put_pending(arn, token, value).await.map_err(failed)? == Put::AlreadyStored;
+            }
+            Step::Promote { from, to } => {
+                match manager.promote(arn, from, to).await {
+                    Ok(()) | Err(WriteError::StageMoved) => {}
+                    Err(error) => return Err(failed(error)),
+                }
+                self.tell(Reason::Stored, "the new value is current in the manager, and about to be projected").await;
+            }
+            Step::ClearPending(version) => {
+                // The rotation is done but for this label, which the next one takes along.
+                hand.cleared = true;
+                if let Err(error) = manager.clear_pending(arn, version).await {
+                    tracing::debug!(namespace = %self.name.namespace, name = %self.name.name, reason = error.reason(), "AWSPENDING stays on the current version");
+                }
+            }
+            Step::Rotate => match manager.rotate(arn, token).await {
+                Ok(()) | Err(WriteError::RotationInProgress) => {}
+                Err(error) => return Err(failed(error)),
+            },
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Reads policies, namespace and claim anew, once a run, before the manager is written: caches may be behind.
+    async fn look_afresh_once(&mut self, grant: &Grant, trigger: &Trigger) -> Result<(), Failure> {
+        if self.rotating.looked_afresh {
+            return Ok(());
+        }
+        let held = self.held();
+        look_afresh(self.cx, &self.name.namespace, held.as_deref()).await?;
+        let api: Api<ScopedSecret> = Api::namespaced(self.cx.client.clone(), &self.name.namespace);
+        let fresh = api.get_opt(&self.name.name).await.map_err(|e| write_failed(&e))?;
+        let changed =
+            || Failure::new(Reason::RotationWaits, "the ScopedSecret was changed meanwhile; it is looked at again");
+        let Some(fresh) = fresh.filter(|f| f.metadata.uid.as_deref() == Some(&*self.record.uid)) else {
+            return Err(changed());
+        };
+        let asked =
+            annotation(&fresh.metadata, crate::api::ROTATE_AT_ANNOTATION).map(crate::controller::index::remembered);
+        let other = fresh.metadata.generation != Some(self.record.generation)
+            || asked != self.record.rotate_at
+            || fresh.metadata.deletion_timestamp.is_some();
+        if other {
+            self.cx.index_mut().put_claim(&fresh);
+            self.cx
+                .queue
+                .add(crate::controller::context::Job::Claim(self.name.clone()), crate::controller::queue::Lane::Urgent);
+            return Err(changed());
+        }
+        let now = self.cx.now();
+        let still = self.in_order().filter(|(again, seal)| {
+            again.keys == grant.keys && self.may_not_rotate().is_none() && self.due(seal, now).as_ref() == Some(trigger)
+        });
+        if still.is_none() {
+            return Err(Failure::new(
+                Reason::RotationWaits,
+                "policies or claims have changed meanwhile; it is looked at again",
+            ));
+        }
+        self.rotating.looked_afresh = true;
+        Ok(())
+    }
+
+    /// Projects what is current in the manager.
+    pub(super) async fn project_current(
+        &mut self,
+        grant: &Grant,
+        hand: &mut Hand,
+        trigger: &Trigger,
+    ) -> Result<Progress, Failure> {
+        let wanted =
+            hand.described.as_ref().and_then(|d| d.version_at(crate::provider::write::CURRENT)).map(str::to_owned);
+        hand.projected += 1;
+        if hand.projected > PROJECTIONS {
+            return Ok(Progress::LookAgain);
+        }
+        let progress = self.fetch_and_write(grant).await?;
+        let token = trigger.token(&grant.keys[0].canonical);
+        if matches!(progress, Progress::Done) && wanted.as_deref() == Some(token.as_str()) {
+            self.cx.metrics.rotated(self.strategy(), trigger.kind(), "Rotated");
+            let made = KeyVersion::undated(grant.keys[0].canonical.clone(), token.as_str());
+            self.cx.record(Happening::of(What::Rotated).on("ScopedSecret", &self.name).versions([&made]));
+        }
+        Ok(progress)
+    }
+
+    /// The slot is handled: sealed where the seal keeps it, told to whoever asked where it does not.
+    pub(super) async fn settle_trigger(
+        &mut self,
+        grant: &Grant,
+        seal: &SealRecord,
+        trigger: &Trigger,
+    ) -> Result<(), Failure> {
+        match trigger {
+            Trigger::Schedule(_) | Trigger::OnDemand(_) => {
+                self.rotating.handled = vec![trigger.clone()];
+                let done = self.fetch_and_write(grant).await;
+                self.rotating.handled.clear();
+                done.map(drop)
+            }
+            Trigger::Grant(_) | Trigger::Rollout(_) | Trigger::RoleChange(_) => {
+                let _ = seal;
+                settled(self.cx, &self.name, trigger);
+                Ok(())
+            }
+        }
+    }
+
+    /// What the key is rotated for by now, with this version as the current one.
+    pub(in super::super) fn handled_by(&self, grant: &Grant, seal: Option<&SealRecord>, version: &str) -> Vec<Trigger> {
+        let mut handled = self.made_for(grant, seal, version);
+        handled.extend(self.rotating.handled.iter().cloned());
+        handled
+    }
+}

@@ -1,0 +1,220 @@
+//! `rotation.after`: when a rollout of a consumer, or a change of what RBAC gives it, asks for a rotation. Pure.
+//!
+//! What is seen first is written down and asks for nothing. What asks for a rotation is in the seal before anybody acts on it, with
+//! the time, so that it names one slot whoever leads; it leaves the seal once the key was rotated. Within an hour of one nothing
+//! more asks: what changes meanwhile asks when the hour is over.
+
+use super::slot::Trigger;
+use crate::api::GROUP;
+use crate::digest::sha256_hex;
+use crate::segmentation::followed::Followed;
+use crate::segmentation::second::Second;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::PodTemplateSpec;
+use k8s_openapi::api::rbac::v1::PolicyRule;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// At most so often.
+pub const APART: SignedDuration = SignedDuration::from_hours(1);
+
+/// So many workloads of one claim are followed: their hashes are in its seal.
+pub const MOST: usize = 64;
+
+/// What is seen of a claim's consumers. None: it is not asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// The workloads that use the Secret, each with the hash of its pod template; None while that is being rolled out.
+    pub templates: Option<BTreeMap<Box<str>, Option<Box<str>>>>,
+    /// The hash of what RBAC gives the consumers.
+    pub roles: Option<Box<str>>,
+}
+
+/// What the seal is to say after a look; None: what it says.
+pub fn follow(known: Option<&Followed>, seen: &Seen, now: Timestamp) -> Option<Followed> {
+    let mut next = known.cloned().unwrap_or_default();
+    if let Some(seen) = &seen.templates {
+        templates(&mut next, seen, now);
+    } else {
+        (next.templates, next.rollout) = (None, None);
+    }
+    match (&next.roles, &seen.roles) {
+        (Some(known), Some(seen)) if known != seen => {
+            if next.role_change.is_none() && is_apart(next.role_change_at, now) {
+                next.role_change = Some(slot(now, seen));
+                next.role_change_at = Some(now.into());
+                next.roles = Some(seen.clone());
+            }
+        }
+        (_, seen) => next.roles.clone_from(seen),
+    }
+    if seen.roles.is_none() {
+        next.role_change = None;
+    }
+    (known != Some(&next)).then_some(next)
+}
+
+fn templates(next: &mut Followed, seen: &BTreeMap<Box<str>, Option<Box<str>>>, now: Timestamp) {
+    let first = next.templates.is_none();
+    let mut known = next.templates.take().unwrap_or_default();
+    known.retain(|name, _| seen.contains_key(name));
+    let mut changed: BTreeMap<&Box<str>, &Box<str>> = BTreeMap::new();
+    for (name, hash) in seen {
+        // One that is being rolled out is what it was, until that is over.
+        let Some(hash) = hash else { continue };
+        match known.get(name) {
+            Some(old) if old == hash => {}
+            Some(_) => drop(changed.insert(name, hash)),
+            None if known.len() < MOST => drop(known.insert(name.clone(), hash.clone())),
+            None => {}
+        }
+    }
+    if !first && !changed.is_empty() && next.rollout.is_none() && is_apart(next.rollout_at, now) {
+        let all: String = changed.iter().map(|(name, hash)| format!("{name} {hash}\n")).collect();
+        next.rollout = Some(slot(now, &short(&all)));
+        next.rollout_at = Some(now.into());
+        known.extend(changed.into_iter().map(|(name, hash)| (name.clone(), hash.clone())));
+    }
+    next.templates = Some(known);
+}
+
+fn is_apart(last: Option<Second>, now: Timestamp) -> bool {
+    last.is_none_or(|last| now.duration_since(last.into()) >= APART)
+}
+
+/// With the time: a template that comes back is another rollout.
+fn slot(now: Timestamp, what: &str) -> Box<str> {
+    format!("{} {what}", Second::from(now)).into()
+}
+
+/// What the key is still to be rotated after.
+pub fn triggers(known: &Followed) -> impl Iterator<Item = Trigger> + use<> {
+    let rollout = known.rollout.clone().map(Trigger::Rollout);
+    rollout.into_iter().chain(known.role_change.clone().map(Trigger::RoleChange))
+}
+
+/// What the seal is to say once the key was rotated after this; None: what it says.
+pub fn settle(known: &Followed, trigger: &Trigger) -> Option<Followed> {
+    let mut next = known.clone();
+    match trigger {
+        Trigger::Rollout(slot) => next.rollout = next.rollout.filter(|due| due != slot),
+        Trigger::RoleChange(slot) => next.role_change = next.role_change.filter(|due| due != slot),
+        _ => {}
+    }
+    (next != *known).then_some(next)
+}
+
+/// A hash of a pod template, without what the operator itself writes on it.
+pub fn template_hash(template: &PodTemplateSpec) -> Box<str> {
+    let mut template = template.clone();
+    if let Some(metadata) = &mut template.metadata {
+        let ours = format!("{GROUP}/");
+        metadata.annotations.iter_mut().for_each(|all| all.retain(|key, _| !key.starts_with(&ours)));
+        metadata.labels.iter_mut().for_each(|all| drop(all.remove("pod-template-hash")));
+        metadata.annotations = metadata.annotations.take().filter(|all| !all.is_empty());
+        metadata.creation_timestamp = None;
+    }
+    short(&serde_json::to_string(&template).unwrap_or_default())
+}
+
+/// What one role gives where it is bound: a line for each rule, whatever the role and the binding are called.
+pub fn given(place: &str, rules: &[PolicyRule]) -> Vec<String> {
+    rules.iter().map(|rule| format!("{place} {}", serde_json::to_string(rule).unwrap_or_default())).collect()
+}
+
+/// A hash of what RBAC gives each consumer.
+pub fn roles_hash(given: &BTreeMap<&str, BTreeSet<String>>) -> Box<str> {
+    let lines = given.iter().flat_map(|(account, rules)| rules.iter().map(move |rule| format!("{account} {rule}\n")));
+    short(&lines.collect::<String>())
+}
+
+/// Sixteen digits: nothing hangs on their being hard to find.
+fn short(text: &str) -> Box<str> {
+    sha256_hex(text.as_bytes())[..16].into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, from_value, json};
+
+    fn at(minute: i64) -> Timestamp {
+        Timestamp::from_second(1_767_225_600 + 60 * minute).unwrap()
+    }
+
+    fn seen(templates: &[(&str, &str)]) -> Seen {
+        let hash = |text: &str| (!text.is_empty()).then(|| text.into());
+        let templates = templates.iter().map(|(name, text)| ((*name).into(), hash(text))).collect();
+        Seen { templates: Some(templates), roles: None }
+    }
+
+    #[test]
+    fn what_is_seen_first_asks_for_nothing() {
+        let first = follow(None, &seen(&[("web", "a"), ("api", "")]), at(0)).unwrap();
+        assert_eq!(triggers(&first).count(), 0);
+        assert_eq!(first.templates.as_ref().unwrap().len(), 1);
+        assert_eq!(follow(Some(&first), &seen(&[("web", "a"), ("api", "")]), at(1)), None);
+        let joined = follow(Some(&first), &seen(&[("web", "a"), ("api", "x")]), at(1)).unwrap();
+        assert_eq!(triggers(&joined).count(), 0, "a workload that is new has had no other template");
+        let roles = Seen { roles: Some("r".into()), ..Seen::default() };
+        assert_eq!(triggers(&follow(None, &roles, at(0)).unwrap()).count(), 0);
+        assert_eq!(follow(Some(&first), &Seen::default(), at(1)), Some(Followed::default()), "not asked for any more");
+    }
+
+    #[test]
+    fn a_rollout_asks_once_it_is_over_and_once_an_hour() {
+        let first = follow(None, &seen(&[("web", "a"), ("api", "x")]), at(0)).unwrap();
+        assert_eq!(follow(Some(&first), &seen(&[("web", ""), ("api", "x")]), at(5)), None, "it is under way");
+        let asked = follow(Some(&first), &seen(&[("web", "b"), ("api", "x")]), at(6)).unwrap();
+        let due: Vec<Trigger> = triggers(&asked).collect();
+        assert!(matches!(&due[..], [Trigger::Rollout(slot)] if slot.starts_with("2026-01-01T00:06:00Z ")), "{due:?}");
+        assert_eq!(follow(Some(&asked), &seen(&[("web", "b"), ("api", "x")]), at(7)), None);
+        // Another one while that is not done, and within the hour.
+        let again = seen(&[("web", "c"), ("api", "x")]);
+        assert_eq!(follow(Some(&asked), &again, at(8)), None);
+        let done = settle(&asked, &due[0]).unwrap();
+        assert_eq!((triggers(&done).count(), settle(&done, &due[0])), (0, None));
+        assert_eq!(follow(Some(&done), &again, at(65)), None);
+        let later = follow(Some(&done), &again, at(66)).unwrap();
+        assert_eq!(triggers(&later).count(), 1);
+        // A template that comes back is another rollout.
+        let done = settle(&later, &triggers(&later).next().unwrap()).unwrap();
+        let back = follow(Some(&done), &seen(&[("web", "b"), ("api", "x")]), at(200)).unwrap();
+        assert_ne!(triggers(&back).next(), due.first().cloned());
+    }
+
+    #[test]
+    fn a_change_of_roles_asks_once() {
+        let roles = |hash: &str| Seen { roles: Some(hash.into()), ..Seen::default() };
+        let first = follow(None, &roles("a"), at(0)).unwrap();
+        let asked = follow(Some(&first), &roles("b"), at(1)).unwrap();
+        let due = triggers(&asked).next().unwrap();
+        assert_eq!(due.kind(), "RoleChange");
+        assert_eq!(follow(Some(&asked), &roles("b"), at(2)), None);
+        assert_eq!(follow(Some(&settle(&asked, &due).unwrap()), &roles("a"), at(3)), None, "within the hour");
+    }
+
+    #[test]
+    fn our_own_restart_is_no_new_template() {
+        let hash = |metadata: Value, image: &str| {
+            let pods = json!({"containers": [{"name": "c", "image": image}]});
+            template_hash(&from_value(json!({"metadata": metadata, "spec": pods})).unwrap())
+        };
+        let plain = hash(json!({"labels": {"app": "web"}}), "a");
+        let restarted = json!({"labels": {"app": "web", "pod-template-hash": "x"}, "annotations": {"scopedsecrets.io/restarted-for": "v2"}});
+        assert_eq!(hash(restarted, "a"), plain);
+        assert_ne!(hash(json!({"labels": {"app": "web"}}), "b"), plain);
+        let by_hand = json!({"labels": {"app": "web"}, "annotations": {"kubectl.kubernetes.io/restartedAt": "now"}});
+        assert_ne!(hash(by_hand, "a"), plain, "somebody else's is one");
+    }
+
+    #[test]
+    fn roles_are_what_they_give_and_where() {
+        let rule = |verb: &str| PolicyRule { verbs: vec![verb.into()], ..PolicyRule::default() };
+        let hash = |given: Vec<Vec<String>>| roles_hash(&[("orders", given.concat().into_iter().collect())].into());
+        let reads = hash(vec![given("a", &[rule("get")])]);
+        assert_eq!(hash(vec![given("a", &[rule("get")]), given("a", &[rule("get")])]), reads, "twice the same");
+        assert_ne!(hash(vec![given("", &[rule("get")])]), reads, "across the cluster");
+        assert_ne!(hash(vec![given("a", &[rule("list")])]), reads);
+        assert_ne!(hash(vec![]), reads);
+    }
+}

@@ -1,0 +1,214 @@
+//! What is next for a key that is to be rotated. Pure: one step at a time, from the labels of the manager's versions and
+//! what the Secret holds, so that an operator that was killed between any two goes on where it was.
+//!
+//! ```text
+//!   Generate:  Describe ─► FetchCurrent ─► Put (AWSPENDING) ─► Promote (AWSCURRENT) ─► ClearPending ─► Project ─► Settled
+//!   Provider:  Describe ─► Rotate ─► Wait, Describe ... ─────────────────────────────────────────────► Project ─► Settled
+//! ```
+//!
+//! The version that the slot's token names is the proof of how far it is. No step is taken twice for one slot, whatever is
+//! in memory.
+
+use super::schedule::FLOOR;
+use crate::api::Reason;
+use crate::api::rotation::Strategy;
+use crate::provider::write::{CURRENT, Description, PENDING, PREVIOUS};
+use jiff::{SignedDuration, Timestamp};
+
+/// How long the manager may take: longer than a function of AWS may run (15 minutes), and one that is tried again.
+pub const PATIENCE: SignedDuration = SignedDuration::from_mins(40);
+
+/// What is known.
+pub struct Observed<'a> {
+    /// The time.
+    pub now: Timestamp,
+    /// Who makes the value.
+    pub strategy: Strategy,
+    /// The token of the slot that is due.
+    pub token: &'a str,
+    /// The slot's time, if it is the schedule's.
+    pub slot: Option<Timestamp>,
+    /// Tokens of earlier slots, for which a rotation may have begun.
+    pub earlier: &'a [String],
+    /// The version that the Secret holds.
+    pub held: &'a str,
+    /// When the key was last rotated, as the seal says.
+    pub last: Option<Timestamp>,
+    /// The secret's versions, as the manager just said; None: it was not asked yet, or something was written since.
+    pub described: Option<&'a Description>,
+    /// When the current version was made, if its value was fetched; the inner None: the manager does not say.
+    pub fetched: Option<Option<Timestamp>>,
+    /// The manager said that the token's version was made before.
+    pub stored_before: bool,
+    /// AWSPENDING was taken off, or that was tried: what is left of it does no harm.
+    pub cleared: bool,
+}
+
+/// The next step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Ask the manager which versions there are.
+    Describe,
+    /// Fetch the current value, of which the new one is made.
+    FetchCurrent,
+    /// Store the new value under the token, AWSPENDING.
+    Put,
+    /// Make a version the current one.
+    Promote {
+        /// The one that is current.
+        from: Option<String>,
+        /// The one that is to be.
+        to: String,
+    },
+    /// Take AWSPENDING off the version that is current by now.
+    ClearPending(String),
+    /// Have the manager rotate, by the token.
+    Rotate,
+    /// Project what is current in the manager.
+    Project,
+    /// The slot was rotated, and the Secret has what is current.
+    Settled,
+    /// Nothing before then.
+    Wait {
+        /// When to look again.
+        until: Timestamp,
+        /// How far it is.
+        reason: Reason,
+        /// For the condition.
+        message: String,
+    },
+    /// It cannot go on now.
+    Fail {
+        /// The stable reason.
+        reason: Reason,
+        /// For the condition.
+        message: String,
+    },
+}
+
+/// The next step.
+pub fn next(o: &Observed<'_>) -> Step {
+    // One whose version is in the Secret is only to be settled.
+    if let Some(wait) = o.last.filter(|_| o.held != o.token).and_then(|last| floor(last, o.now)) {
+        return wait;
+    }
+    let Some(seen) = o.described else { return Step::Describe };
+    let current = seen.version_at(CURRENT);
+    // Whatever is current goes first: what consumers have must not lag behind by two.
+    if current.is_some_and(|current| current != o.held) && !o.is_in_midst(seen) {
+        return Step::Project;
+    }
+    if current == Some(o.token) {
+        return match seen.version_at(PENDING) {
+            Some(pending) if o.is_in_midst(seen) => Step::ClearPending(pending.to_owned()),
+            _ if o.held == o.token => Step::Settled,
+            _ => Step::Project,
+        };
+    }
+    match seen.unfinished() {
+        Some(pending) if pending == o.token || o.earlier.iter().any(|token| token == pending) => match o.strategy {
+            Strategy::Generate => Step::Promote { from: current.map(str::to_owned), to: pending.to_owned() },
+            Strategy::Provider => under_way(o, seen, pending, true),
+        },
+        // It was made, and others after it.
+        _ if o.stored_before || seen.versions.iter().any(|version| version.id == o.token) => Step::Settled,
+        _ if o.strategy == Strategy::Generate && seen.rotates_by_itself() => Step::Fail {
+            reason: Reason::RotationOwnedElsewhere,
+            message: "the secrets manager rotates this key by itself, so that a value of the operator's making would be overwritten: use strategy Provider, or switch that rotation off".into(),
+        },
+        Some(pending) => under_way(o, seen, pending, false),
+        None => begin(o, seen),
+    }
+}
+
+impl Observed<'_> {
+    /// Whether the label of the version that was just made current is still to be taken off.
+    fn is_in_midst(&self, seen: &Description) -> bool {
+        let current = seen.version_at(CURRENT);
+        let labelled = current == Some(self.token) && seen.version_at(PENDING) == current;
+        self.strategy == Strategy::Generate && labelled && !self.cleared
+    }
+}
+
+fn begin(o: &Observed<'_>, seen: &Description) -> Step {
+    if let Some(wait) = seen.last_rotated.and_then(|last| floor(last, o.now)) {
+        return wait;
+    }
+    match o.strategy {
+        // The manager has rotated it since that time, by its own schedule.
+        Strategy::Provider if o.slot.is_some_and(|slot| seen.last_rotated.is_some_and(|last| last >= slot)) => {
+            Step::Settled
+        }
+        Strategy::Provider if !seen.rotation_enabled => Step::Fail {
+            reason: Reason::RotationNotConfigured,
+            message: "the secrets manager has no rotation of its own for this key: configure one there, or use strategy Generate".into(),
+        },
+        Strategy::Provider => Step::Rotate,
+        Strategy::Generate => match o.fetched {
+            None => Step::FetchCurrent,
+            // A first value may be replaced at once; one that replaced another was a rotation.
+            Some(made) => match made.filter(|_| seen.version_at(PREVIOUS).is_some()).and_then(|made| floor(made, o.now)) {
+                Some(wait) => wait,
+                None => Step::Put,
+            },
+        },
+    }
+}
+
+/// Waits until ten minutes have passed since then. A time that is further ahead is another clock's.
+fn floor(last: Timestamp, now: Timestamp) -> Option<Step> {
+    let until = last.checked_add(FLOOR).ok()?;
+    let waits = until > now && last <= now.checked_add(FLOOR).unwrap_or(now);
+    waits.then(|| Step::Wait {
+        until,
+        reason: Reason::RotationWaits,
+        message: "the key was rotated less than ten minutes ago, and is rotated at most every ten minutes; this rotation comes then".into(),
+    })
+}
+
+/// Another version than the current one is AWSPENDING, and is not ours to move.
+fn under_way(o: &Observed<'_>, seen: &Description, pending: &str, ours: bool) -> Step {
+    let since = seen.last_changed.unwrap_or(o.now);
+    let passed = o.now.duration_since(since).max(SignedDuration::ZERO);
+    let command = mend_command(seen, pending);
+    match (ours, o.strategy) {
+        (_, Strategy::Provider) if passed < PATIENCE => {
+            // Soon at first, then less and less often.
+            let wait = (passed / 4).clamp(SignedDuration::from_secs(2), SignedDuration::from_secs(60));
+            let (reason, message) = if ours {
+                (Reason::Requested, "the secrets manager makes the new value")
+            } else {
+                (
+                    Reason::RotationWaits,
+                    "the secrets manager rotates the key already, for somebody else; its rotation is waited for",
+                )
+            };
+            Step::Wait { until: o.now.checked_add(wait).unwrap_or(o.now), reason, message: message.into() }
+        }
+        (true, _) => Step::Fail {
+            reason: Reason::RotationTimedOut,
+            message: format!(
+                "the secrets manager has not finished the rotation for {} minutes: see the log of its rotation function, which fails or never ends; the current value stays. To end this attempt: {command}",
+                passed.as_mins()
+            ),
+        },
+        (false, _) => Step::Fail {
+            reason: Reason::PendingStuck,
+            message: format!(
+                "version {pending} is AWSPENDING and not of this rotation: somebody's rotation was not finished, and none begins before it is. Finish it, or end it: {command}"
+            ),
+        },
+    }
+}
+
+fn mend_command(seen: &Description, pending: &str) -> String {
+    let region = seen.id.split(':').nth(3).unwrap_or_default();
+    format!(
+        "aws secretsmanager update-secret-version-stage --region {region} --secret-id {} --version-stage {PENDING} --remove-from-version-id {pending}",
+        seen.name
+    )
+}
+
+#[cfg(test)]
+#[path = "machine_tests.rs"]
+mod tests;

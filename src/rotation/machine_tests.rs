@@ -1,0 +1,459 @@
+use super::*;
+use crate::provider::write::VersionStages;
+use crate::rotation::Plan;
+use crate::rotation::due::Asked;
+use crate::rotation::schedule::Schedule;
+use crate::rotation::slot::Trigger;
+use crate::segmentation::key::CanonicalKey;
+use crate::segmentation::rotated::Rotated;
+use proptest::prelude::{Just, ProptestConfig, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
+use proptest::strategy::Strategy as Arbitrary;
+use std::collections::{BTreeMap, BTreeSet};
+
+fn at(minute: i64) -> Timestamp {
+    Timestamp::from_second(1_767_225_600 + minute * 60).unwrap()
+}
+
+fn described(versions: &[(&str, &[&str])]) -> Description {
+    Description {
+        id: "arn:aws:secretsmanager:eu-west-1:123456789012:secret:pay/db-AbCdEf".into(),
+        name: "pay/db".into(),
+        rotation_enabled: false,
+        rotation_function: false,
+        owning_service: None,
+        last_rotated: None,
+        last_changed: Some(at(0)),
+        next_rotation: None,
+        deleted: false,
+        versions: versions
+            .iter()
+            .map(|(id, stages)| VersionStages {
+                id: (*id).into(),
+                stages: stages.iter().map(|s| (*s).to_owned()).collect(),
+            })
+            .collect(),
+    }
+}
+
+fn observed<'a>(strategy: Strategy, seen: Option<&'a Description>) -> Observed<'a> {
+    Observed {
+        now: at(100),
+        strategy,
+        token: "token",
+        slot: None,
+        earlier: &[],
+        held: "old",
+        last: None,
+        described: seen,
+        fetched: None,
+        stored_before: false,
+        cleared: false,
+    }
+}
+
+fn told(step: &Step) -> String {
+    match step {
+        Step::Wait { reason, .. } => format!("Wait {reason}"),
+        Step::Fail { reason, .. } => format!("Fail {reason}"),
+        other => format!("{other:?}").chars().take_while(|c| c.is_alphanumeric()).collect(),
+    }
+}
+
+type Versions = &'static [(&'static str, &'static [&'static str])];
+
+#[test]
+fn each_state_of_the_manager_has_one_next_step() {
+    use Strategy::{Generate, Provider};
+    const ONE: Versions = &[("old", &[CURRENT])];
+    const TWO: Versions = &[("old", &[CURRENT]), ("older", &[PREVIOUS])];
+    const PENDING_OURS: Versions = &[("old", &[CURRENT]), ("token", &[PENDING])];
+    const PENDING_EARLIER: Versions = &[("old", &[CURRENT]), ("before", &[PENDING])];
+    const FOREIGN: Versions = &[("old", &[CURRENT]), ("alien", &[PENDING])];
+    const LEFTOVER: Versions = &[("old", &[CURRENT, PENDING])];
+    const MOVED: Versions = &[("token", &[CURRENT, PENDING]), ("old", &[PREVIOUS])];
+    const DONE: Versions = &[("token", &[CURRENT]), ("old", &[PREVIOUS])];
+    const SUPERSEDED: Versions = &[("newer", &[CURRENT]), ("token", &[PREVIOUS])];
+    const NOTHING: Versions = &[];
+    type Change = fn(&mut Observed<'_>, &mut Description);
+    let as_is: Change = |_, _| {};
+    let fetched: Change = |o, _| o.fetched = Some(Some(at(0)));
+    let cases: &[(&str, Strategy, Versions, Change, &str)] = &[
+        ("nothing has begun", Generate, ONE, as_is, "FetchCurrent"),
+        ("the value is in hand", Generate, ONE, fetched, "Put"),
+        ("no value yet at all", Generate, NOTHING, as_is, "FetchCurrent"),
+        ("it was put a moment ago", Generate, TWO, |o, _| o.fetched = Some(Some(at(95))), "Wait RotationWaits"),
+        ("its first value", Generate, ONE, |o, _| o.fetched = Some(Some(at(95))), "Put"),
+        ("of another clock", Generate, TWO, |o, _| o.fetched = Some(Some(at(900))), "Put"),
+        ("stored", Generate, PENDING_OURS, as_is, "Promote"),
+        ("stored by an earlier slot", Generate, PENDING_EARLIER, as_is, "Promote"),
+        ("somebody else's", Generate, FOREIGN, as_is, "Fail PendingStuck"),
+        ("what a manager leaves behind", Generate, LEFTOVER, as_is, "FetchCurrent"),
+        ("promoted", Generate, MOVED, as_is, "ClearPending"),
+        ("cleared", Generate, DONE, as_is, "Project"),
+        ("that could not be cleared", Generate, MOVED, |o, _| o.cleared = true, "Project"),
+        (
+            "projected a moment ago",
+            Generate,
+            DONE,
+            |o, _| {
+                o.held = "token";
+                o.last = Some(at(99));
+            },
+            "Settled",
+        ),
+        ("projected", Generate, DONE, |o, _| o.held = "token", "Settled"),
+        ("superseded", Generate, SUPERSEDED, as_is, "Project"),
+        ("superseded, projected", Generate, SUPERSEDED, |o, _| o.held = "newer", "Settled"),
+        ("made long ago", Generate, ONE, |o, _| o.stored_before = true, "Settled"),
+        ("the manager rotates it", Generate, ONE, |_, d| d.rotation_enabled = true, "Fail RotationOwnedElsewhere"),
+        ("a service's", Generate, ONE, |_, d| d.owning_service = Some("rds".into()), "Fail RotationOwnedElsewhere"),
+        ("changed by somebody", Generate, &[("other", &[CURRENT]), ("old", &[PREVIOUS])], as_is, "Project"),
+        ("no rotation there", Provider, ONE, as_is, "Fail RotationNotConfigured"),
+        ("to be asked", Provider, ONE, |_, d| d.rotation_enabled = true, "Rotate"),
+        (
+            "asked",
+            Provider,
+            PENDING_OURS,
+            |o, d| {
+                d.rotation_enabled = true;
+                o.now = at(1)
+            },
+            "Wait Requested",
+        ),
+        ("never finishes", Provider, PENDING_OURS, as_is, "Fail RotationTimedOut"),
+        ("another's under way", Provider, FOREIGN, |o, _| o.now = at(1), "Wait RotationWaits"),
+        ("another's stuck", Provider, FOREIGN, as_is, "Fail PendingStuck"),
+        ("done, label left", Provider, MOVED, as_is, "Project"),
+        ("done, projected", Provider, MOVED, |o, _| o.held = "token", "Settled"),
+        (
+            "it has rotated since",
+            Provider,
+            ONE,
+            |o, d| {
+                o.slot = Some(at(10));
+                d.last_rotated = Some(at(20))
+            },
+            "Settled",
+        ),
+        ("it has rotated just now", Provider, ONE, |_, d| d.last_rotated = Some(at(95)), "Wait RotationWaits"),
+        ("not asked yet", Provider, ONE, |o, _| o.described = None, "Describe"),
+        (
+            "rotated a moment ago",
+            Provider,
+            ONE,
+            |o, _| {
+                o.last = Some(at(95));
+                o.described = None
+            },
+            "Wait RotationWaits",
+        ),
+        (
+            "long ago",
+            Provider,
+            ONE,
+            |o, _| {
+                o.last = Some(at(90));
+                o.described = None
+            },
+            "Describe",
+        ),
+    ];
+    for (name, strategy, versions, change, expected) in cases {
+        let mut seen = described(versions);
+        let mut scratch = described(versions);
+        let mut o = observed(*strategy, None);
+        let earlier = ["before".to_owned()];
+        o.earlier = &earlier;
+        let asked = seen.clone();
+        o.described = Some(&asked);
+        change(&mut o, &mut scratch);
+        let was_described = o.described.is_some();
+        seen = scratch;
+        o.described = was_described.then_some(&seen);
+        assert_eq!(told(&next(&o)), *expected, "{name}");
+    }
+}
+
+#[test]
+fn a_stuck_rotation_says_what_mends_it() {
+    let seen = described(&[("old", &[CURRENT]), ("alien", &[PENDING])]);
+    let Step::Fail { message, .. } = next(&observed(Strategy::Generate, Some(&seen))) else { panic!() };
+    assert!(
+        message.ends_with("aws secretsmanager update-secret-version-stage --region eu-west-1 --secret-id pay/db --version-stage AWSPENDING --remove-from-version-id alien"),
+        "{message}"
+    );
+}
+
+/// A manager in memory: versions and labels, as AWS moves them.
+#[derive(Debug, Clone)]
+struct Manager {
+    made: Vec<String>,
+    labels: BTreeMap<&'static str, String>,
+    changed: Timestamp,
+    rotated: Option<Timestamp>,
+    rotates: bool,
+}
+
+impl Manager {
+    fn new(rotates: bool) -> Self {
+        let labels = BTreeMap::from([(CURRENT, "first".to_owned())]);
+        Self { made: vec!["first".into()], labels, changed: at(-10_000), rotated: None, rotates }
+    }
+
+    fn describe(&self) -> Description {
+        let mut versions: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (label, id) in &self.labels {
+            versions.entry(id.clone()).or_default().push((*label).to_owned());
+        }
+        Description {
+            versions: versions.into_iter().map(|(id, stages)| VersionStages { id, stages }).collect(),
+            rotation_enabled: self.rotates,
+            last_changed: Some(self.changed),
+            last_rotated: self.rotated,
+            ..described(&[])
+        }
+    }
+
+    /// Whether it was stored by this call.
+    fn put(&mut self, token: &str, now: Timestamp) -> bool {
+        if self.made.iter().any(|id| id == token) {
+            return false;
+        }
+        self.made.push(token.into());
+        self.labels.insert(PENDING, token.into());
+        self.changed = now;
+        true
+    }
+
+    fn promote(&mut self, from: Option<&str>, to: &str, now: Timestamp) {
+        if self.labels.get(CURRENT).map(String::as_str) != from {
+            return;
+        }
+        if let Some(before) = self.labels.insert(CURRENT, to.into()) {
+            self.labels.insert(PREVIOUS, before);
+        }
+        self.changed = now;
+    }
+
+    /// The manager's function ends: it has made the value, or not.
+    fn function_ends(&mut self, well: bool, now: Timestamp) {
+        let Some(pending) = self.labels.get(PENDING).cloned().filter(|p| self.labels.get(CURRENT) != Some(p)) else {
+            return;
+        };
+        if well {
+            let current = self.labels.get(CURRENT).cloned();
+            self.promote(current.as_deref(), &pending, now);
+            self.labels.remove(PENDING);
+            self.rotated = Some(now);
+        }
+    }
+}
+
+/// An operator: what is in the cluster, and what is in its memory.
+#[derive(Debug, Clone)]
+struct Operator {
+    plan: Plan,
+    strategy: Strategy,
+    rotate_at: Option<&'static str>,
+    held: String,
+    sealed: Rotated,
+    described: Option<Description>,
+    fetched: Option<Option<Timestamp>>,
+    stored_before: bool,
+    handled: BTreeSet<String>,
+}
+
+fn key() -> CanonicalKey {
+    CanonicalKey::from_sealed("aws:123456789012:eu-west-1:pay/db")
+}
+
+impl Operator {
+    fn new(strategy: Strategy) -> Self {
+        let schedule = Schedule::parse("0 */2 * * *", None).unwrap();
+        let sealed = Rotated::default().anchored(Some(&schedule), at(0));
+        Self {
+            plan: Plan { schedule: Some(schedule), overlap: None, recipe: None },
+            strategy,
+            rotate_at: None,
+            held: "first".into(),
+            sealed,
+            described: None,
+            fetched: None,
+            stored_before: false,
+            handled: BTreeSet::new(),
+        }
+    }
+
+    /// It was killed: what is in memory is gone.
+    fn restart(&mut self) {
+        (self.described, self.fetched, self.stored_before) = (None, None, false);
+    }
+
+    fn asked(&self) -> Asked<'_> {
+        Asked { plan: &self.plan, name: "uid", rotate_at: self.rotate_at, sealed: Some(&self.sealed), pending: &[] }
+    }
+
+    /// One step; `killed` before (Some(false)) or after (Some(true)) it takes effect. False: nothing is to be done now.
+    fn step(&mut self, manager: &mut Manager, now: Timestamp, killed: Option<bool>) -> bool {
+        let Some(trigger) = self.asked().due(now) else { return false };
+        let token = trigger.token(&key()).to_string();
+        let earlier: Vec<String> = self.asked().earlier(now).iter().map(|t| t.token(&key()).to_string()).collect();
+        let slot = match &trigger {
+            Trigger::Schedule(slot) => Some(Timestamp::from(*slot)),
+            _ => None,
+        };
+        let step = next(&Observed {
+            now,
+            strategy: self.strategy,
+            token: &token,
+            slot,
+            earlier: &earlier,
+            held: &self.held,
+            last: self.sealed.at.map(Into::into),
+            described: self.described.as_ref(),
+            fetched: self.fetched,
+            stored_before: self.stored_before,
+            cleared: false,
+        });
+        if killed == Some(false) {
+            self.restart();
+            return true;
+        }
+        match step {
+            Step::Describe => self.described = Some(manager.describe()),
+            Step::FetchCurrent => self.fetched = Some(Some(at(-10_000))),
+            Step::Put => {
+                self.stored_before = !manager.put(&token, now);
+                self.described = None;
+            }
+            Step::Promote { from, to } => {
+                manager.promote(from.as_deref(), &to, now);
+                self.described = None;
+            }
+            Step::ClearPending(version) => {
+                if manager.labels.get(PENDING) == Some(&version) {
+                    manager.labels.remove(PENDING);
+                }
+                self.described = None;
+            }
+            Step::Rotate => {
+                manager.put(&token, now);
+                self.described = None;
+            }
+            Step::Project | Step::Settled => {
+                let current = manager.labels[CURRENT].clone();
+                let known = self.asked().earlier(now).into_iter().chain([trigger.clone()]);
+                let made_for = known.into_iter().find(|t| t.token(&key()).as_str() == current);
+                let schedule = self.plan.schedule.clone();
+                let mut sealed = self.sealed.clone();
+                for handled in made_for.iter().chain((step == Step::Settled).then_some(&trigger)) {
+                    sealed = sealed.handled(handled, schedule.as_ref());
+                    self.handled.insert(handled.to_string());
+                }
+                if self.held != current {
+                    sealed.at = Some(now.into());
+                }
+                // One write.
+                (self.held, self.sealed) = (current, sealed);
+                self.restart();
+            }
+            Step::Wait { until, .. } => {
+                assert!(until > now);
+                self.restart();
+                return false;
+            }
+            Step::Fail { .. } => {
+                self.restart();
+                return false;
+            }
+        }
+        if killed.is_some() {
+            self.restart();
+        }
+        true
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Happening {
+    Step,
+    Killed { after: bool },
+    Minutes(i64),
+    Asked(&'static str),
+    FunctionEnds(bool),
+}
+
+fn happenings() -> impl Arbitrary<Value = Vec<Happening>> {
+    let one = prop_oneof![
+        6 => Just(Happening::Step),
+        3 => any::<bool>().prop_map(|after| Happening::Killed { after }),
+        2 => (-300_i64..400).prop_map(Happening::Minutes),
+        1 => prop_oneof![Just("a"), Just("b"), Just("c")].prop_map(Happening::Asked),
+        1 => any::<bool>().prop_map(Happening::FunctionEnds),
+    ];
+    prop::collection::vec(one, 0..80)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+
+    /// Whatever happens, in whatever order, wherever it is killed: in the end nothing is due, the Secret has what is current,
+    /// nothing is half done, and each slot has made at most one version, each of those that were handled exactly one.
+    #[test]
+    fn from_any_state_it_comes_to_an_end(generates: bool, all in happenings()) {
+        let strategy = if generates { Strategy::Generate } else { Strategy::Provider };
+        let mut manager = Manager::new(!generates);
+        let mut operator = Operator::new(strategy);
+        let mut minute = 0;
+        let mut slots = BTreeSet::new();
+        let mut latest = 0;
+        for happening in all {
+            let now = at(minute);
+            slots.extend(operator.asked().due(now).map(|t| t.token(&key()).to_string()));
+            match happening {
+                Happening::Step => drop(operator.step(&mut manager, now, None)),
+                Happening::Killed { after } => drop(operator.step(&mut manager, now, Some(after))),
+                Happening::Minutes(by) => minute = (minute + by).max(0),
+                // A value that was asked for and taken back before it was looked at asks for nothing; one under way is finished first.
+                Happening::Asked(value) if operator.asked().due(now).is_none_or(|t| !matches!(t, Trigger::OnDemand(_))) => {
+                    operator.rotate_at = Some(value);
+                }
+                Happening::Asked(_) => {}
+                Happening::FunctionEnds(well) => manager.function_ends(well, now),
+            }
+            latest = latest.max(minute);
+        }
+        minute = latest + 600;
+        for _ in 0..60 {
+            minute += 11;
+            let now = at(minute);
+            // Slots of the days to come are not begun: the clock stands, but for the floor.
+            manager.function_ends(true, now);
+            for _ in 0..20 {
+                slots.extend(operator.asked().due(now).map(|t| t.token(&key()).to_string()));
+                if !operator.step(&mut manager, now, None) {
+                    break;
+                }
+            }
+        }
+        let now = at(minute);
+        prop_assert_eq!(operator.asked().due(now), None);
+        prop_assert_eq!(&operator.held, &manager.labels[CURRENT]);
+        let pending = manager.labels.get(PENDING).filter(|p| manager.labels.get(CURRENT) != Some(p));
+        prop_assert_eq!(pending, None);
+        let unique: BTreeSet<&String> = manager.made.iter().collect();
+        prop_assert_eq!(unique.len(), manager.made.len());
+        for made in manager.made.iter().filter(|id| *id != "first") {
+            prop_assert!(slots.contains(made), "made for no slot: {}", made);
+        }
+        if generates {
+            for handled in &operator.handled {
+                let token = operator.asked().earlier(now).into_iter().chain([Trigger::OnDemand("a".into()), Trigger::OnDemand("b".into()), Trigger::OnDemand("c".into())])
+                    .find(|t| t.to_string() == *handled).map(|t| t.token(&key()).to_string());
+                if let Some(token) = token {
+                    prop_assert_eq!(manager.made.iter().filter(|id| **id == token).count(), 1, "{}", handled);
+                }
+            }
+        }
+    }
+}
