@@ -21,11 +21,11 @@
 {{- define "scoped-secrets.rules.ClusterRole.scoped-secrets" -}}
 # Its own kinds are its input: watched, and read afresh before anything destructive. It never writes a spec.
 - apiGroups: [scopedsecrets.io]
-  resources: [scopedsecrets, scopedsecretstores, segmentationpolicies, keyrevocations]
+  resources: [scopedsecrets, scopedsecretstores, segmentationpolicies, keyrevocations, secretgrants]
   verbs: [get, list, watch]
 # Its findings.
 - apiGroups: [scopedsecrets.io]
-  resources: [scopedsecrets/status, scopedsecretstores/status, segmentationpolicies/status, segmentationreports/status, keyrevocations/status]
+  resources: [scopedsecrets/status, scopedsecretstores/status, segmentationpolicies/status, segmentationreports/status, keyrevocations/status, secretgrants/status]
   verbs: [update, patch]
 # What the ValidatingAdmissionPolicies Consumers and Replication must know of a namespace: one object each, written before its
 # first Secret appears, put right when somebody changed it, and deleted when the namespace is governed no more.
@@ -69,6 +69,12 @@
 - apiGroups: [rbac.authorization.k8s.io]
   resources: [roles, rolebindings, clusterroles, clusterrolebindings]
   verbs: [list, watch]
+# What a SecretGrant gives: a Role to get one Secret by its name, and its RoleBinding, made and taken away (read when they are in the
+# way). The API server lets nobody give what they do not have: get on secrets, above. The ValidatingAdmissionPolicy Operator lets
+# it write no other Role.
+- apiGroups: [rbac.authorization.k8s.io]
+  resources: [roles, rolebindings]
+  verbs: [get, create, delete]
 # Before anything is withdrawn: is the CRD of SegmentationPolicy still there? Its removal deletes every policy, and must
 # not look as if somebody had taken back what they allow.
 - apiGroups: [apiextensions.k8s.io]
