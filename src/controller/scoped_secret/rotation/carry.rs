@@ -129,6 +129,8 @@ mod tests {
             restart: None,
             followed: None,
             rotation,
+            restart: None,
+            followed: None,
         }
     }
 

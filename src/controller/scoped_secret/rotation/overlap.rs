@@ -7,6 +7,7 @@ use super::super::{Work, not_leading, write_failed};
 use crate::api::{FIELD_MANAGER, Reason, SEAL_ANNOTATION};
 use crate::controller::index::secret_facts;
 use crate::projection::{PREVIOUS, values_in};
+use crate::segmentation::copies::Marks;
 use crate::segmentation::fingerprint::Fingerprint;
 use crate::segmentation::seal::SealRecord;
 use k8s_openapi::api::core::v1::Secret;
@@ -76,15 +77,14 @@ impl Work<'_> {
         let values = left.data.iter().flatten().flat_map(|(_, value)| values_in(&value.0));
         let prints: BTreeSet<Fingerprint> =
             values.flat_map(|value| draft::print_of(value.expose(), &self.keys)).collect();
-        let marked = held.is_marked();
         let kept: Vec<usize> =
             (0..held.fingerprints.len()).filter(|i| prints.contains(&held.fingerprints[*i])).collect();
-        if marked {
-            held.marks.each = kept.iter().map(|i| held.marks.each[*i]).collect();
-        }
-        held.fingerprints = kept.iter().map(|i| held.fingerprints[*i]).collect();
+        let each = match held.is_marked() {
+            true => kept.iter().map(|i| held.marks.each[*i].clone()).collect(),
+            false => held.marks.each.clone(),
+        };
         let weak: Vec<Fingerprint> = held.marks.weak().iter().filter(|weak| prints.contains(weak)).copied().collect();
-        let within = held.marks.within().to_vec();
-        held.marks = std::mem::take(&mut held.marks).beside(&weak, &within);
+        held.marks = Marks::new(held.marks.generation, each).beside(&weak, held.marks.within());
+        held.fingerprints = kept.iter().map(|i| held.fingerprints[*i]).collect();
     }
 }
