@@ -126,8 +126,6 @@ mod tests {
             content: digest,
             ignore: digest,
             refresh_at: None,
-            restart: None,
-            followed: None,
             rotation,
             restart: None,
             followed: None,
