@@ -3,6 +3,8 @@
 //! The oracle of end-to-end tests, asked at the end of every story. It shares no decision with the controller beyond the
 //! authoriser: it looks at what stands, not at what was done.
 
+pub mod lent;
+
 use super::authorize::{Retention, retention, segment_of};
 use super::key::CanonicalKey;
 use super::policy::Policy;

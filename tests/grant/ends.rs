@@ -76,7 +76,7 @@ fn whatever_was_lent_is_taken_back() {
     );
     eventually("it is taken back", SOON, || {
         let standing = scene.lent("rolebindings");
-        if standing.is_empty() { Ok(()) } else { Err(standing) }
+        if standing.is_empty() { Ok(()) } else { Err(standing.join(" ")) }
     });
     scene.is_gone("held");
     eventually("it is lifted", SOON, || scene.cluster.submit(&["delete", "keyrevocation", "leak"], ""));

@@ -6,10 +6,15 @@ use super::operator::{NAMESPACE, Operator};
 use super::wait::eventually;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
-use scoped_secrets::api::{KeyRevocation, SEAL_ANNOTATION, ScopedSecret, ScopedSecretStore, SegmentationPolicy};
+use k8s_openapi::api::rbac::v1::RoleBinding;
+use scoped_secrets::api::{
+    KeyRevocation, SEAL_ANNOTATION, ScopedSecret, ScopedSecretStore, SecretGrant, SegmentationPolicy, duration,
+};
+use scoped_secrets::controller::grant::known::controller;
 use scoped_secrets::controller::index::{claim_of, object_name};
 use scoped_secrets::controller::providers::declared_realm;
 use scoped_secrets::controller::scoped_secret::draft::read_digests;
+use scoped_secrets::segmentation::guarantees::lent::{self, Granted, Lent};
 use scoped_secrets::segmentation::guarantees::{Breach, Managed, Told, breaches};
 use scoped_secrets::segmentation::key::{Realm, RemoteKey};
 use scoped_secrets::segmentation::policy::Policy;
@@ -133,5 +138,28 @@ fn observe(cluster: &Cluster, now: Timestamp) -> Vec<Breach> {
                 .collect(),
         })
         .collect();
-    breaches(&world, &managed, &told, now)
+    let mut found = breaches(&world, &managed, &told, now);
+    found.extend(what_is_lent(cluster, &world, now));
+    found
+}
+
+fn what_is_lent(cluster: &Cluster, world: &World, now: Timestamp) -> Vec<Breach> {
+    let ours = "?labelSelector=app.kubernetes.io/managed-by=scoped-secrets";
+    let bindings: Vec<Lent> = list::<RoleBinding>(cluster, "rolebindings", ours)
+        .iter()
+        .map(|binding| Lent {
+            name: object_name(&binding.metadata).expect("a name"),
+            grant: controller(&binding.metadata, "SecretGrant").map(|(_, uid)| uid.to_owned()),
+        })
+        .collect();
+    let granted = |grant: SecretGrant| Granted {
+        uid: grant.metadata.uid.unwrap_or_default(),
+        start: match grant.spec.approved_by {
+            Some(_) => grant.status.and_then(|status| status.start_time).map(|time| time.0),
+            None => grant.metadata.creation_timestamp.map(|time| time.0),
+        },
+        ttl: duration::parse(&grant.spec.ttl).ok(),
+    };
+    let grants: Vec<Granted> = list::<SecretGrant>(cluster, "secretgrants", "").into_iter().map(granted).collect();
+    lent::breaches(world, &bindings, &grants, now)
 }

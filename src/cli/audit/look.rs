@@ -4,10 +4,11 @@ use super::access::{self, Roles};
 use super::consumers::{self, Users};
 use super::foreign;
 use super::values::{Ignored, Values};
-use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, SEAL_ANNOTATION};
+use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, Reason, SEAL_ANNOTATION};
 use crate::cli::cluster::{Cluster, Failure, Reach, Seen, within};
 use crate::cli::observed::Observed;
 use crate::controller::index::object_name;
+use crate::segmentation::replication::Carried;
 use crate::segmentation::world::{Holding, ObjectName};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
@@ -43,6 +44,8 @@ pub struct SecretSeen {
     pub sealed: bool,
     /// The uid in its controller reference.
     pub owner: Option<String>,
+    /// By which mark a replicator would carry something out of it, or fill it from elsewhere.
+    pub carried: Option<(Reason, String)>,
 }
 
 /// The cluster's own, or of a tool that keeps its state in Secrets.
@@ -129,8 +132,11 @@ fn secret_seen(metadata: &ObjectMeta) -> SecretSeen {
     let label = metadata.labels.as_ref().and_then(|labels| labels.get(MANAGED_BY_LABEL));
     let seal = metadata.annotations.as_ref().and_then(|all| all.get(SEAL_ANNOTATION));
     let owners = metadata.owner_references.as_deref().unwrap_or_default();
+    let managed = label.is_some_and(|by| by == MANAGED_BY);
+    let carried = Carried::of(metadata, metadata.namespace.as_deref().unwrap_or_default(), managed);
     SecretSeen {
-        managed: label.is_some_and(|by| by == MANAGED_BY),
+        managed,
+        carried: carried.map(|carried| (carried.reason(), carried.message())),
         sealed: seal.is_some_and(|seal| seal.starts_with("v1.")),
         owner: owners.iter().find(|owner| owner.controller == Some(true)).map(|owner| owner.uid.clone()),
     }
@@ -190,7 +196,8 @@ pub(super) mod tests {
             "ownerReferences": [{"apiVersion": "v1", "kind": "K", "name": "n", "uid": "u", "controller": true}],
         }))
         .unwrap();
-        assert_eq!(secret_seen(&metadata), SecretSeen { managed: true, sealed: true, owner: Some("u".into()) });
+        let owner = Some("u".into());
+        assert_eq!(secret_seen(&metadata), SecretSeen { managed: true, sealed: true, owner, carried: None });
         assert_eq!(secret_seen(&ObjectMeta::default()), SecretSeen::default());
     }
 }

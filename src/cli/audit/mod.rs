@@ -5,7 +5,7 @@
 //!   look ──► Sighted: the world, Secrets (metadata; values as keyed hashes of this run), what names them, roles, others' objects
 //!     promises (segmentation::guarantees) ─┐
 //!     Scopes::assume: policies for what none governs
-//!     repeated, consumers, access, foreign ─┴─► Report          (each pure; each asks the operator's own judge)
+//!     repeated, consumers, access, replicated, foreign ─┴─► Report (each pure; each asks the operator's own judge)
 //! ```
 
 mod access;
@@ -14,6 +14,7 @@ mod foreign;
 mod look;
 mod promises;
 mod repeated;
+mod replicated;
 mod scopes;
 mod told;
 mod tried;
@@ -111,6 +112,7 @@ pub fn judge(mut sighted: Sighted, labels: &[String], here: Option<&str>, now: T
     repeated::judge(&sighted, &scopes, here, now, &mut outcome);
     consumers::judge(&sighted, &scopes, now, &mut outcome);
     access::judge(&sighted, &scopes, now, &mut outcome);
+    replicated::judge(&sighted, &scopes, now, &mut outcome);
     foreign::judge(&sighted, &scopes, here, now, &mut outcome);
     outcome
 }

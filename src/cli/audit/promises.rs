@@ -74,7 +74,7 @@ mod tests {
         sighted.compare(secrets, &[]);
         for (name, secret) in &mut sighted.secrets {
             let owner = format!("uid-{}-{}", name.namespace, name.name);
-            *secret = SecretSeen { managed: true, sealed, owner: Some(owner) };
+            *secret = SecretSeen { managed: true, sealed, owner: Some(owner), carried: None };
         }
         let mut outcome = Outcome::default();
         judge(&sighted, now(), &mut outcome);

@@ -12,7 +12,7 @@ use crate::cli::cluster::{Cluster, Failure, Reach, within};
 use crate::cli::observed::Observed;
 use crate::controller::index::object_name;
 use crate::projection::names_of;
-use crate::segmentation::copies::{Content, MarkIndex, Search};
+use crate::segmentation::copies::{Content, MarkIndex, Search, dedented};
 use crate::segmentation::fingerprint::{Fingerprint, is_confidential, is_hard_to_guess};
 use crate::segmentation::policy::{DEFAULT_IGNORE, Policy};
 use crate::segmentation::seal::{Generation, SealKeys};
@@ -49,6 +49,8 @@ pub struct Values {
     keys: SealKeys,
     marks: MarkIndex,
     prints: BTreeMap<ObjectName, Vec<Fingerprint>>,
+    /// Values without their indentation, and what they are with it.
+    same: HashMap<Fingerprint, Fingerprint>,
     /// The places of each value.
     pub places: HashMap<Fingerprint, BTreeSet<Site>>,
     /// How many values are looked for.
@@ -73,6 +75,7 @@ impl Values {
             keys: SealKeys::new(Generation::from_random(random, now).ok()?),
             marks: MarkIndex::default(),
             prints: BTreeMap::new(),
+            same: HashMap::new(),
             places: HashMap::new(),
             compared: 0,
             given_up: BTreeSet::new(),
@@ -88,16 +91,26 @@ impl Values {
             let value = value.0.trim_ascii();
             let names = ignored.names(&name, key);
             let ignored = ignored.in_namespace(&name.namespace);
-            if is_confidential(&names, value, ignored) && is_hard_to_guess(value) {
-                prints.push(self.keys.print(value));
+            if !is_confidential(&names, value, ignored) || !is_hard_to_guess(value) {
+                continue;
             }
+            let Some(print) = self.mark(value) else { continue };
+            prints.push(print);
+            // In a copy it may be indented otherwise.
+            let unindented = dedented(value).filter(|text| is_hard_to_guess(text)).and_then(|text| self.mark(&text));
+            self.same.extend(unindented.filter(|other| *other != print).map(|other| (other, print)));
         }
         self.compared += prints.len();
-        let (fingerprints, marks) = self.keys.sealed_prints(&prints);
-        marks.each.iter().for_each(|mark| self.marks.insert(marks.generation, *mark));
-        if !fingerprints.is_empty() {
-            self.prints.insert(name, fingerprints.into_vec());
+        if !prints.is_empty() {
+            self.prints.insert(name, prints);
         }
+    }
+
+    /// Has a value looked for.
+    fn mark(&mut self, value: &[u8]) -> Option<Fingerprint> {
+        let (fingerprints, marks) = self.keys.sealed_prints(&[self.keys.print(value)]);
+        marks.each.iter().for_each(|mark| self.marks.insert(marks.generation, *mark));
+        fingerprints.first().copied()
     }
 
     /// Looks for all of them in an object.
@@ -119,6 +132,7 @@ impl Values {
         for (print, place) in found {
             let place = if names_are_values { place.unnamed() } else { place };
             let site = Site { kind, object: object.clone(), place: place.to_string() };
+            let print = self.same.get(&print).copied().unwrap_or(print);
             self.places.entry(print).or_default().insert(site);
         }
     }
@@ -258,6 +272,17 @@ pub(super) mod tests {
         }
         let found = places(&[own], &[map("billing-prod/b", "settings", "something else of some length")]);
         assert_eq!(found, ["Secret payments-prod/a data[\"password\"]"]);
+    }
+
+    #[test]
+    fn a_value_that_is_indented_otherwise() {
+        let lines = |indent: &str| format!("a:\n{indent}{HARD}\n{indent}Wq8!nB4%hJ7^dF2&\n");
+        let own = secret("payments-prod/a", "settings", &lines("    "));
+        for indent in ["", "  ", "\t", "    "] {
+            let found = places(std::slice::from_ref(&own), &[map("billing-prod/b", "x", &lines(indent))]);
+            let expected = ["ConfigMap billing-prod/b data[\"x\"]", "Secret payments-prod/a data[\"settings\"]"];
+            assert_eq!(found, expected, "{indent:?}");
+        }
     }
 
     #[test]

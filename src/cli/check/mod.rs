@@ -16,9 +16,9 @@ mod pre;
 mod roles;
 
 use super::cluster::{Cluster, ClusterArgs, Failure};
-use super::report::{EXIT_CLEAN, Outcome, Output, Report};
+use super::report::{Finding, Outcome, Output, Report};
 use crate::admission::identities::Installation;
-use crate::api::duration;
+use crate::api::{Reason, duration};
 use installed::Installed;
 use jiff::Timestamp;
 use std::time::Duration;
@@ -43,7 +43,7 @@ pub struct Check {
     /// you must be allowed to create SegmentationPolicies, and Secrets in the operator's namespace.
     #[arg(long, conflicts_with = "pre")]
     pub doors: bool,
-    /// Look again until it is clean, or --timeout is over.
+    /// Look again until the installation itself is healthy, or --timeout is over; what else is found is then reported.
     #[arg(long)]
     pub wait: bool,
     /// How long --wait waits (90s, 5m).
@@ -70,20 +70,29 @@ fn read_duration(text: &str) -> Result<Duration, String> {
 /// How long `--wait` lets the cluster be between two looks.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// Looks, and judges; with `--wait` until all is well.
+/// Looks, and judges; with `--wait` until the installation is well.
 pub async fn run(asked: &Check, clock: &dyn Fn() -> Timestamp) -> Result<Report, Failure> {
     let cluster = Cluster::connect(&asked.cluster).await?;
     let began = clock();
     loop {
         let report = once(asked, &cluster, clock).await;
         let over = clock().duration_since(began).unsigned_abs() + PAUSE > asked.timeout;
-        let clean = report.as_ref().is_ok_and(|report| report.exit_code(true) == EXIT_CLEAN);
-        if clean || !asked.wait || over {
+        let settled = report.as_ref().is_ok_and(|report| report.findings.iter().all(|finding| !holds_up(finding)));
+        if settled || !asked.wait || over {
             return report;
         }
         tokio::time::sleep(PAUSE).await;
         cluster.forget_gaps();
     }
+}
+
+/// What tenants and the platform write: it may stay as it is for days, and is reported.
+const WRITTEN: [&str; 5] =
+    ["ScopedSecret", "ScopedSecretStore", "SegmentationPolicy", "SegmentationReport", "Namespace"];
+
+/// Whether `--wait` waits for a finding to go: those about the installation itself, and what the operator has not looked at yet.
+fn holds_up(finding: &Finding) -> bool {
+    finding.reason == Reason::Pending || !WRITTEN.contains(&finding.subject.kind.as_str())
 }
 
 async fn once(asked: &Check, cluster: &Cluster, clock: &dyn Fn() -> Timestamp) -> Result<Report, Failure> {
@@ -120,4 +129,28 @@ pub fn judge(found: &Installed, only: Option<&str>, now: Timestamp) -> Outcome {
     doors::judge_guards(found, &mut outcome);
     objects::judge(found, only, now, &mut outcome);
     outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::report::{Rule, Severity, Subject};
+
+    #[test]
+    fn waits_for_the_installation_and_not_for_what_tenants_wrote() {
+        let finding = |kind: &str, reason| {
+            Finding::live(Severity::Error, Rule::Installation, reason, Subject::cluster(kind, "x"), "not well")
+        };
+        for (kind, reason, waits) in [
+            ("Deployment", Reason::OperatorDown, true),
+            ("ValidatingAdmissionPolicyBinding", Reason::GuardMissing, true),
+            ("ScopedSecret", Reason::KeyNotAllowed, false),
+            ("ScopedSecret", Reason::Pending, true),
+            ("SegmentationReport", Reason::ViolationsFound, false),
+            ("SegmentationPolicy", Reason::PolicyInvalid, false),
+            ("SegmentationPolicy", Reason::Pending, true),
+        ] {
+            assert_eq!(holds_up(&finding(kind, reason)), waits, "{kind} {reason}");
+        }
+    }
 }

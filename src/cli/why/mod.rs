@@ -76,7 +76,8 @@ pub async fn run(asked: &Why, input: Option<&str>, now: Timestamp) -> Result<Ans
         if !denials.is_empty() {
             return Ok(denied::answer(&denials));
         }
-        let object = request::object(input).ok_or_else(|| Failure::Usage(denied::NOT_OURS.to_owned()))?;
+        let object = request::object(input).map_err(Failure::Usage)?;
+        let object = object.ok_or_else(|| Failure::Usage(denied::NOT_OURS.to_owned()))?;
         let cluster = Cluster::connect(&asked.cluster).await?;
         return request::answer(&cluster, &object, now).await;
     }

@@ -20,11 +20,25 @@ use kube::core::GroupVersionKind;
 use kube::discovery::{Scope, pinned_kind};
 use std::sync::Arc;
 
-/// The first object of a text, if it is one.
-pub fn object(text: &str) -> Option<Arc<Node>> {
-    let chunks = split(text).ok()?;
+/// The object of a text, if it is one. An error: it has several, and an answer is about one.
+pub fn object(text: &str) -> Result<Option<Arc<Node>>, String> {
+    let Ok(chunks) = split(text) else { return Ok(None) };
     let nodes = chunks.into_iter().filter_map(|chunk| compose(chunk).ok().flatten());
-    nodes.into_iter().find(|node| node.text_at(&["apiVersion"]).is_some() && node.text_at(&["kind"]).is_some())
+    let is_object = |node: &Arc<Node>| node.text_at(&["apiVersion"]).is_some() && node.text_at(&["kind"]).is_some();
+    let mut objects: Vec<Arc<Node>> = nodes.filter(is_object).collect();
+    if objects.len() > 1 {
+        let name = |node: &Arc<Node>| {
+            let part = |path: &[&str]| node.text_at(path).unwrap_or("(unnamed)").to_owned();
+            format!("{} {:?}", part(&["kind"]), part(&["metadata", "name"]))
+        };
+        let shown = objects.iter().take(5).map(name).collect::<Vec<_>>().join(", ");
+        return Err(format!(
+            "there are {} objects in it ({shown}{}), and why answers about one: give it a file with that one, or have all of them judged by kubectl scoped-secrets simulate -f FILE",
+            objects.len(),
+            if objects.len() > 5 { ", ..." } else { "" }
+        ));
+    }
+    Ok(objects.pop())
 }
 
 /// What becomes of it.
@@ -146,4 +160,19 @@ async fn dry_run(cluster: &Cluster, node: &Arc<Node>, version: &str, kind: &str)
         "no rule of Scoped Secrets refuses {about}; the API server does: {} {quoted}",
         status.reason
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_object_is_answered_and_no_more() {
+        let one = |name: &str| format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\n");
+        assert!(object(&one("a")).unwrap().is_some());
+        assert!(object("---\n# nothing\n---\nhello: world\n").unwrap().is_none());
+        let told = object(&format!("{}---\n{}", one("a"), one("b"))).unwrap_err();
+        assert!(told.starts_with("there are 2 objects in it (Pod \"a\", Pod \"b\")"), "{told}");
+        assert!(told.contains("simulate -f FILE"), "{told}");
+    }
 }

@@ -198,11 +198,9 @@ impl Work<'_> {
         match step {
             Step::DeleteBinding => {
                 let Some(binding) = self.lent.binding.take() else { return Ok(()) };
-                let result =
-                    delete(&self.api::<v1::RoleBinding>(), &self.handle.name, &binding.uid, &binding.resource_version)
-                        .await;
+                delete(&self.api::<v1::RoleBinding>(), &self.handle.name, &binding.uid, &binding.resource_version)
+                    .await?;
                 super::binding_gone(self.cx, self.handle, Some(&binding.uid));
-                result?;
                 if *verdict != Verdict::Open {
                     let subject = binding.subject.map(|subject| subject.to_string());
                     self.tell_end(verdict, subject).await;
@@ -210,10 +208,8 @@ impl Work<'_> {
             }
             Step::DeleteRole => {
                 let Some(role) = self.lent.role.take() else { return Ok(()) };
-                let result =
-                    delete(&self.api::<v1::Role>(), &self.handle.name, &role.uid, &role.resource_version).await;
+                delete(&self.api::<v1::Role>(), &self.handle.name, &role.uid, &role.resource_version).await?;
                 super::role_gone(self.cx, self.handle, Some(&role.uid));
-                result?;
                 // Its RoleBinding went with the grant.
                 if matches!(verdict, Verdict::Over(..)) && !self.told {
                     self.tell_end(verdict, Some(role.subject.to_string())).await;
@@ -478,7 +474,8 @@ where
     let same = Preconditions { uid: Some(uid.to_owned()), resource_version: Some(resource_version.to_owned()) };
     match api.delete(name, &DeleteParams::default().preconditions(same)).await {
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        other => Ok(drop(other?)),
+        Err(error) => Err(error.into()),
+        Ok(_) => Ok(()),
     }
 }
 

@@ -126,6 +126,8 @@ mod tests {
             content: digest,
             ignore: digest,
             refresh_at: None,
+            restart: None,
+            followed: None,
             rotation,
             restart: None,
             followed: None,
