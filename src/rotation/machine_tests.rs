@@ -424,16 +424,19 @@ proptest! {
             latest = latest.max(minute);
         }
         minute = latest + 600;
-        for _ in 0..60 {
+        // Slots go on coming: between two of them there is a time at which all is done.
+        for _ in 0..400 {
             minute += 11;
             let now = at(minute);
-            // Slots of the days to come are not begun: the clock stands, but for the floor.
             manager.function_ends(true, now);
             for _ in 0..20 {
                 slots.extend(operator.asked().due(now).map(|t| t.token(&key()).to_string()));
                 if !operator.step(&mut manager, now, None) {
                     break;
                 }
+            }
+            if operator.asked().due(now).is_none() {
+                break;
             }
         }
         let now = at(minute);
