@@ -411,8 +411,12 @@ proptest! {
             let now = at(minute);
             slots.extend(operator.asked().due(now).map(|t| t.token(&key()).to_string()));
             match happening {
-                Happening::Step => drop(operator.step(&mut manager, now, None)),
-                Happening::Killed { after } => drop(operator.step(&mut manager, now, Some(after))),
+                Happening::Step => {
+                    operator.step(&mut manager, now, None);
+                }
+                Happening::Killed { after } => {
+                    operator.step(&mut manager, now, Some(after));
+                }
                 Happening::Minutes(by) => minute = (minute + by).max(0),
                 // A value that was asked for and taken back before it was looked at asks for nothing; one under way is finished first.
                 Happening::Asked(value) if operator.asked().due(now).is_none_or(|t| !matches!(t, Trigger::OnDemand(_))) => {
