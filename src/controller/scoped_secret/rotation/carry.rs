@@ -129,8 +129,6 @@ mod tests {
             restart: None,
             followed: None,
             rotation,
-            restart: None,
-            followed: None,
         }
     }
 
