@@ -411,8 +411,12 @@ proptest! {
             let now = at(minute);
             slots.extend(operator.asked().due(now).map(|t| t.token(&key()).to_string()));
             match happening {
-                Happening::Step => drop(operator.step(&mut manager, now, None)),
-                Happening::Killed { after } => drop(operator.step(&mut manager, now, Some(after))),
+                Happening::Step => {
+                    operator.step(&mut manager, now, None);
+                }
+                Happening::Killed { after } => {
+                    operator.step(&mut manager, now, Some(after));
+                }
                 Happening::Minutes(by) => minute = (minute + by).max(0),
                 // A value that was asked for and taken back before it was looked at asks for nothing; one under way is finished first.
                 Happening::Asked(value) if operator.asked().due(now).is_none_or(|t| !matches!(t, Trigger::OnDemand(_))) => {
@@ -424,16 +428,19 @@ proptest! {
             latest = latest.max(minute);
         }
         minute = latest + 600;
-        for _ in 0..60 {
+        // Slots go on coming: between two of them there is a time at which all is done.
+        for _ in 0..400 {
             minute += 11;
             let now = at(minute);
-            // Slots of the days to come are not begun: the clock stands, but for the floor.
             manager.function_ends(true, now);
             for _ in 0..20 {
                 slots.extend(operator.asked().due(now).map(|t| t.token(&key()).to_string()));
                 if !operator.step(&mut manager, now, None) {
                     break;
                 }
+            }
+            if operator.asked().due(now).is_none() {
+                break;
             }
         }
         let now = at(minute);

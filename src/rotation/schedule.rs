@@ -29,7 +29,9 @@ pub enum InvalidSchedule {
         "rotation.schedule {0:?} is no cron line of five fields (minute, hour, day of month, month, day of week; digits, names, and * , - /): write one such as \"0 3 * * 0\""
     )]
     NotACronLine(String),
-    #[error("rotation.schedule {0:?} never fires: no month has that day; write one that does, such as \"0 3 1 * *\"")]
+    #[error(
+        "rotation.schedule {0:?} never fires, since no month has that day: write one that does, such as \"0 3 1 * *\""
+    )]
     NeverFires(String),
     #[error(
         "rotation.schedule {0:?} has times that are less than ten minutes apart, and a key is rotated at most every ten minutes: write a longer interval"

@@ -127,8 +127,6 @@ mod tests {
             ignore: digest,
             refresh_at: None,
             rotation,
-            restart: None,
-            followed: None,
         }
     }
 

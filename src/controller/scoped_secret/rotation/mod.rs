@@ -203,7 +203,7 @@ impl Work<'_> {
                     Err(failure) => return Ok(End::Unsynced(failure)),
                 },
                 Step::Settled => {
-                    self.settle_trigger(&grant, &seal, &trigger).await?;
+                    self.settle_trigger(&grant, &trigger).await?;
                     memory.failures = 0;
                 }
                 step => self.act(&grant, &trigger, step, &mut hand).await?,

@@ -80,7 +80,7 @@ impl Work<'_> {
         let kept: Vec<usize> =
             (0..held.fingerprints.len()).filter(|i| prints.contains(&held.fingerprints[*i])).collect();
         let each = match held.is_marked() {
-            true => kept.iter().map(|i| held.marks.each[*i].clone()).collect(),
+            true => kept.iter().map(|i| held.marks.each[*i]).collect(),
             false => held.marks.each.clone(),
         };
         let weak: Vec<Fingerprint> = held.marks.weak().iter().filter(|weak| prints.contains(weak)).copied().collect();

@@ -191,12 +191,7 @@ impl Work<'_> {
     }
 
     /// The slot is handled: sealed where the seal keeps it, told to whoever asked where it does not.
-    pub(super) async fn settle_trigger(
-        &mut self,
-        grant: &Grant,
-        seal: &SealRecord,
-        trigger: &Trigger,
-    ) -> Result<(), Failure> {
+    pub(super) async fn settle_trigger(&mut self, grant: &Grant, trigger: &Trigger) -> Result<(), Failure> {
         match trigger {
             Trigger::Schedule(_) | Trigger::OnDemand(_) => {
                 self.rotating.handled = vec![trigger.clone()];
@@ -205,7 +200,6 @@ impl Work<'_> {
                 done.map(drop)
             }
             Trigger::Grant(_) | Trigger::Rollout(_) | Trigger::RoleChange(_) => {
-                let _ = seal;
                 settled(self.cx, &self.name, trigger);
                 Ok(())
             }
