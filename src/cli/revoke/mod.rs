@@ -140,7 +140,8 @@ mod tests {
     #[test]
     fn each_key_gets_a_revocation_unless_it_has_one_that_goes_on() {
         let mut object = claim("payments-prod", "orders", "payments/prod/db", 1, true);
-        object["spec"]["data"][1] = json!({"secretKey": "api", "remoteRef": {"key": "payments/prod/api"}});
+        let api = json!({"secretKey": "api", "remoteRef": {"key": "payments/prod/api"}});
+        object["spec"]["data"].as_array_mut().unwrap().push(api);
         let observed = build(facts(std::slice::from_ref(&object)));
         let effects = effects::of(&observed.claims[0], &object["spec"], &observed, None);
         let object = serde_json::from_value(object).unwrap();
