@@ -352,7 +352,7 @@ mod tests {
             (&["grant", "a", "--to", "user/ada", "--ttl", "soon", "--reason", "r"], 2, "--ttl"),
             (&["grant", "a", "--to", "user/ada", "--ttl", "1h"], 2, "--reason"),
             (&["approve"], 2, "GRANT"),
-            (&["revoke"], 2, "--key"),
+            (&["revoke", "--reason", "r"], 2, "--key"),
             (&["revoke", "a", "--key", "b"], 2, "cannot be used with"),
             (&["revoke", "--key", "b", "--store", "s"], 2, "--reason"),
             (&["revoke", "--key", "b", "--reason", "r"], 2, "--store"),

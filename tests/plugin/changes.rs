@@ -40,6 +40,9 @@ fn a_change_is_shown_first_and_the_record_of_it_is_whole() {
     let key = ["revoke", "--key", "payments/prod/db", "--reason", "INC-1"];
     plugin(cluster, &[&key[..], &["--store", "awz"]].concat()).says(2, &["is \"aws\" meant?"]);
 
+    let own = ask(&["revoke", "orders", "--reason", "INC-1", "--dry-run"]);
+    own.says(0, &["payments/prod/db is revoked", "nobody else claims these keys", "the API server would take it"]);
+
     // A leak: the Secret goes; whoever asks again sees by what, and that it is over.
     let revoke = [&key[..], &["--store", "aws"]].concat();
     let revoked = plugin(cluster, &[&revoke[..], &["--yes", "--wait"]].concat());

@@ -39,7 +39,7 @@ pub async fn run(asked: &Approve, around: &Surroundings<'_>, talk: &mut Talk<'_>
     let grant = serde_json::to_value(&grant).unwrap_or_default();
     let plan = plan(&grant, &who_am_i(&cluster).await?, (around.clock)())?;
     let name = asked.name.clone();
-    let wait = |_: &Value| Wait { kind: "SecretGrant", namespaced: true, name, judge: Box::new(progress) };
+    let wait = |_: &[Value]| Wait { kind: "SecretGrant", namespaced: true, name, judge: Box::new(progress) };
     carry_out(&asked.change, &cluster, around, plan, wait, talk).await
 }
 
@@ -63,6 +63,9 @@ fn plan(grant: &Value, user: &str, now: Timestamp) -> Result<Plan, Failure> {
         return refuse("is being deleted".to_owned());
     }
     let (kind, subject) = (text("/spec/subject/kind"), text("/spec/subject/name"));
+    if kind == "User" && subject == user {
+        return refuse(format!("is for you ({user}): another user approves it"));
+    }
     let (secret, ttl) = (text("/spec/scopedSecretRef/name"), text("/spec/ttl"));
     let rotates = grant.pointer("/spec/rotateAfter") == Some(&Value::Bool(true));
     let end = duration::parse(ttl).ok().and_then(|length| now.checked_add(length).ok());
@@ -91,7 +94,7 @@ fn plan(grant: &Value, user: &str, now: Timestamp) -> Result<Plan, Failure> {
         about,
         happens,
         notes: vec!["an approval cannot be taken back; deleting the SecretGrant takes the access back".to_owned()],
-        write: Write::Patch { kind: "SecretGrant", name: name.to_owned(), patch },
+        writes: vec![Write::Patch { kind: "SecretGrant", name: name.to_owned(), patch }],
         done: "SecretGrant {name} was approved".to_owned(),
     })
 }
@@ -119,7 +122,7 @@ mod tests {
         let made = plan(&grant(|_| ()), "bob@example.com", now()).unwrap();
         let patch =
             json!({"metadata": {"uid": "u", "resourceVersion": "7"}, "spec": {"approvedBy": "bob@example.com"}});
-        assert_eq!(made.write, Write::Patch { kind: "SecretGrant", name: "orders-x7k2p".into(), patch });
+        assert_eq!(made.writes, [Write::Patch { kind: "SecretGrant", name: "orders-x7k2p".into(), patch }]);
         assert!(made.happens[0].contains("ScopedSecret orders, and no other, for 30m, until 2026-11-26T03:30:00Z"));
         assert!(made.happens[2].contains("rotated"));
         assert!(made.facts.contains(&("why", "INC-123".into())));
@@ -129,6 +132,7 @@ mod tests {
     fn who_asked_does_not_approve_and_nobody_approves_twice() {
         for (grant, user, part) in [
             (grant(|_| ()), "ada@example.com", "another user"),
+            (grant(|g| g["spec"]["subject"]["name"] = "bob".into()), "bob", "is for you"),
             (grant(|g| g["spec"]["approvedBy"] = "carol".into()), "bob", "approved already, by carol"),
             (grant(|g| drop(g["spec"].as_object_mut().unwrap().remove("requestedBy"))), "bob", "needs no approval"),
             (grant(|g| g["metadata"]["deletionTimestamp"] = "2026-11-26T03:00:00Z".into()), "bob", "being deleted"),

@@ -32,11 +32,6 @@ impl Sight {
     pub fn spec(&self) -> &Value {
         self.object.data.get("spec").unwrap_or(&Value::Null)
     }
-
-    /// An annotation.
-    pub fn annotation(&self, key: &str) -> Option<&str> {
-        self.object.metadata.annotations.as_ref()?.get(key).map(String::as_str)
-    }
 }
 
 /// A kind of ours, whether or not this version has its fields.

@@ -121,13 +121,15 @@ pub async fn carry_out(
     cluster: &Cluster,
     around: &Surroundings<'_>,
     mut plan: Plan,
-    look_for: impl FnOnce(&Value) -> Wait,
+    look_for: impl FnOnce(&[Value]) -> Wait,
     talk: &mut Talk<'_>,
 ) -> Result<u8, Failure> {
     plan.notes
         .extend(cluster.gaps().into_iter().map(|gap| format!("{} is not shown: {}", gap.subject.kind, gap.message)));
     // What would be refused is refused before anybody is asked.
-    write::send(cluster, &plan.write, true).await?;
+    for write in &plan.writes {
+        write::send(cluster, write, true).await?;
+    }
     let json = asked.output == Form::Json;
     if json {
         tell(talk.err, if asked.yes || asked.is_dry() { String::new() } else { plan::text(&plan, Colours(false)) })?;
@@ -139,9 +141,13 @@ pub async fn carry_out(
     } else if !(asked.yes || ask(around, talk)?) {
         (End::Declined, "nothing was changed".to_owned())
     } else {
-        let written = write::send(cluster, &plan.write, false).await?;
-        let name = written.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-        let told = plan.done.replace("{name}", name);
+        let mut written = Vec::new();
+        for write in &plan.writes {
+            written.push(write::send(cluster, write, false).await?);
+        }
+        let named = written.iter().filter_map(|object| object.pointer("/metadata/name").and_then(Value::as_str));
+        let names = named.collect::<Vec<_>>().join(", ");
+        let told = plan.done.replace("{name}", &names);
         if asked.wait {
             if !json {
                 tell(talk.out, format!("{told}; waiting\n"))?;

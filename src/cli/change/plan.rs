@@ -19,9 +19,9 @@ pub struct Plan {
     pub happens: Vec<String>,
     /// What is to be known besides.
     pub notes: Vec<String>,
-    /// What is written.
-    pub write: Sent,
-    /// What is said when it was written; `{name}` is the name of what was written.
+    /// What is written, one after the other.
+    pub writes: Vec<Sent>,
+    /// What is said when it was written; `{name}` are the names of what was written.
     pub done: String,
 }
 

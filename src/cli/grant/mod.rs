@@ -98,10 +98,10 @@ pub async fn run(asked: &Grant, around: &Surroundings<'_>, talk: &mut Talk<'_>) 
         false => None,
     };
     let plan = plan(asked, &sight, &terms, asks.as_deref(), (around.clock)())?;
-    let wait = |written: &Value| Wait {
+    let wait = |written: &[Value]| Wait {
         kind: "SecretGrant",
         namespaced: true,
-        name: written.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned(),
+        name: written[0].pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned(),
         judge: Box::new(progress),
     };
     carry_out(&asked.change, &cluster, around, plan, wait, talk).await
@@ -178,8 +178,8 @@ fn plan(asked: &Grant, sight: &Sight, terms: &Terms, asks: Option<&str>, now: Ti
             "SecretGrant {{name}} was created; kubectl delete secretgrant {{name}} -n {namespace} takes the access back early"
         ),
     };
-    let write = Write::Create { kind: "SecretGrant", namespaced: true, object };
-    Ok(Plan { verb: "grant", about, facts, happens, notes, write, done })
+    let writes = vec![Write::Create { kind: "SecretGrant", namespaced: true, object }];
+    Ok(Plan { verb: "grant", about, facts, happens, notes, writes, done })
 }
 
 /// Pure.

@@ -69,8 +69,8 @@ fn a_subject_is_a_person_or_a_serviceaccount_of_the_namespace() {
 fn what_is_lent_is_shown_and_nothing_but_that_is_written() {
     let none = Terms { max_ttl: Some("8h".into()), approval: Some(false) };
     let made = plan(&asked(|_| ()), &sight(false), &none, None, now()).unwrap();
-    let Write::Create { object, namespaced: true, kind: "SecretGrant" } = &made.write else {
-        panic!("{:?}", made.write)
+    let Write::Create { object, namespaced: true, kind: "SecretGrant" } = &made.writes[0] else {
+        panic!("{:?}", made.writes)
     };
     let spec = json!({
         "scopedSecretRef": {"name": "orders"}, "subject": {"kind": "User", "name": "ada@example.com"},
@@ -84,7 +84,7 @@ fn what_is_lent_is_shown_and_nothing_but_that_is_written() {
     let required = Terms { approval: Some(true), ..none };
     let approved = asked(|asked| asked.rotate_after = true);
     let made = plan(&approved, &sight(true), &required, Some("eve@example.com"), now()).unwrap();
-    let Write::Create { object, .. } = &made.write else { panic!("{:?}", made.write) };
+    let Write::Create { object, .. } = &made.writes[0] else { panic!("{:?}", made.writes) };
     assert_eq!(
         (&object["spec"]["requestedBy"], &object["spec"]["rotateAfter"]),
         (&"eve@example.com".into(), &true.into())

@@ -38,7 +38,7 @@ pub async fn run(asked: &Refresh, around: &Surroundings<'_>, talk: &mut Talk<'_>
     let before = serde_json::to_value(&sight.object).unwrap_or_default();
     let plan = plan(&sight, (around.clock)());
     let name = asked.name.clone();
-    let wait = |_: &Value| Wait {
+    let wait = |_: &[Value]| Wait {
         kind: "ScopedSecret",
         namespaced: true,
         name,
@@ -66,7 +66,12 @@ fn plan(sight: &Sight, now: Timestamp) -> Plan {
             format!("then {}", effects.pods_take_it()),
         ],
         notes,
-        write: Write::annotate(&name, claim.metadata.uid.as_deref(), "scopedsecrets.io/refresh-at", &now.to_string()),
+        writes: vec![Write::annotate(
+            &name,
+            claim.metadata.uid.as_deref(),
+            "scopedsecrets.io/refresh-at",
+            &now.to_string(),
+        )],
         done: "the operator was told to refresh it".to_owned(),
     }
 }

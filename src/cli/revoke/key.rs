@@ -33,6 +33,43 @@ pub struct Leak {
     pub revoked_by: Vec<(String, bool)>,
 }
 
+/// A KeyRevocation that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Its name.
+    pub name: String,
+    /// The key.
+    pub key: String,
+    /// The store.
+    pub store: String,
+    /// Whether nothing holds a revoked version any more.
+    pub complete: bool,
+}
+
+/// Those that are there, as far as the reader may see.
+pub async fn standing(cluster: &Cluster) -> Result<Vec<Standing>, Failure> {
+    let api: Api<KeyRevocation> = Api::all(cluster.client.clone());
+    let found = cluster.list(&api, ListParams::default()).await?.found().unwrap_or_default();
+    let read = |other: KeyRevocation| Standing {
+        name: other.name_any(),
+        complete: other.status.as_ref().is_some_and(|status| status.completion_time.is_some()),
+        key: other.spec.key,
+        store: other.spec.store_ref.name,
+    };
+    Ok(found.into_iter().map(read).collect())
+}
+
+/// The KeyRevocation that is created.
+pub fn revocation(store: &str, key: &str, reason: &str) -> Write {
+    let object = json!({
+        "apiVersion": format!("{GROUP}/v1alpha1"),
+        "kind": "KeyRevocation",
+        "metadata": {"generateName": format!("{}-", slug(key))},
+        "spec": {"storeRef": {"name": store}, "key": key, "reason": reason},
+    });
+    Write::Create { kind: "KeyRevocation", namespaced: false, object }
+}
+
 /// Looks.
 pub async fn look(cluster: &Cluster, asked: &Revoke) -> Result<Leak, Failure> {
     let (key, store) = (asked.key.clone().unwrap_or_default(), asked.store.clone().unwrap_or_default());
@@ -46,15 +83,13 @@ pub async fn look(cluster: &Cluster, asked: &Revoke) -> Result<Leak, Failure> {
     let claimed = canonical.iter().flat_map(|key| observed.world.claims_on(key));
     let claimed_by =
         claimed.map(|claim| format!("ScopedSecret {}/{}", claim.object.namespace, claim.object.name)).collect();
-    let api: Api<KeyRevocation> = Api::all(cluster.client.clone());
-    let standing = cluster.list(&api, ListParams::default()).await?.found().unwrap_or_default();
-    let of_key = standing.iter().filter(|other| other.spec.key == key && other.spec.store_ref.name == store);
-    let complete = |other: &KeyRevocation| other.status.as_ref().is_some_and(|status| status.completion_time.is_some());
+    let standing = standing(cluster).await?;
+    let of_key = standing.into_iter().filter(|other| other.key == key && other.store == store);
     Ok(Leak {
-        revoked_by: of_key.map(|other| (other.name_any(), complete(other))).collect(),
+        revoked_by: of_key.map(|other| (other.name, other.complete)).collect(),
         every_claim: observed.every_claim && canonical.is_some(),
         claimed_by,
-        reason: asked.reason.clone().unwrap_or_default(),
+        reason: asked.reason.clone(),
         again: asked.again,
         key,
         store,
@@ -94,12 +129,6 @@ pub fn plan(leak: &Leak) -> Result<Plan, Failure> {
             format!("KeyRevocation {name}, {}", if *complete { "which is complete" } else { "which is not complete" }),
         )
     }));
-    let object = json!({
-        "apiVersion": format!("{GROUP}/v1alpha1"),
-        "kind": "KeyRevocation",
-        "metadata": {"generateName": format!("{}-", slug(key))},
-        "spec": {"storeRef": {"name": store}, "key": key, "reason": leak.reason},
-    });
     Ok(Plan {
         verb: "revoke",
         about,
@@ -111,7 +140,7 @@ pub fn plan(leak: &Leak) -> Result<Plan, Failure> {
             "once the manager has a newer version, the Secrets are back with it: store one there".to_owned(),
         ],
         notes: vec!["deleting the KeyRevocation lifts it early".to_owned()],
-        write: Write::Create { kind: "KeyRevocation", namespaced: false, object },
+        writes: vec![revocation(store, key, &leak.reason)],
         done: "KeyRevocation {name} was created".to_owned(),
     })
 }
@@ -163,7 +192,7 @@ mod tests {
     #[test]
     fn a_key_is_revoked_by_an_object_unless_it_is_being_revoked() {
         let made = plan(&leak()).unwrap();
-        let Write::Create { object, namespaced: false, .. } = &made.write else { panic!("{:?}", made.write) };
+        let Write::Create { object, namespaced: false, .. } = &made.writes[0] else { panic!("{:?}", made.writes) };
         assert_eq!(object["metadata"]["generateName"], "payments-prod-db-");
         assert_eq!(
             object["spec"],

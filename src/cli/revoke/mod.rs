@@ -1,14 +1,10 @@
-//! A leak: `kubectl scoped-secrets revoke`, of what a ScopedSecret holds or of one key.
-//!
-//! Of a ScopedSecret by its annotation `scopedsecrets.io/revoke`, which whoever owns it may set (the operator makes the
-//! KeyRevocations); of a key by a KeyRevocation, which is the platform team's.
+//! A leak: `kubectl scoped-secrets revoke`, of every key that a ScopedSecret names or of one key, by KeyRevocations.
 
 mod key;
 
 use super::change::look::{self, Sight};
 use super::change::plan::Plan;
 use super::change::wait::{Progress, Wait, condition, told};
-use super::change::write::Write;
 use super::change::{ChangeArgs, Talk, carry_out};
 use super::cluster::Failure;
 use super::command::Surroundings;
@@ -18,97 +14,98 @@ use serde_json::Value;
 
 /// Take a leaked key's value away, everywhere, at once.
 ///
-/// Every Secret that holds a revoked version goes, and stays away until the manager has a newer one. With SCOPEDSECRET it sets the
-/// annotation scopedsecrets.io/revoke of it, for which you need the verb patch on it, and the verb revoke where others claim the
-/// key, too. With --key it creates a KeyRevocation, which is the platform team's.
+/// Every Secret that holds a revoked version goes, and stays away until the manager has a newer one. It creates a KeyRevocation for
+/// the key, or for each key that the ScopedSecret names, for which you need the verb create on keyrevocations: the platform team's.
 #[derive(Debug, clap::Args)]
 #[command(
-    override_usage = "kubectl scoped-secrets revoke [OPTIONS] <SCOPEDSECRET | --key <KEY> --store <STORE> --reason <REASON>>"
+    override_usage = "kubectl scoped-secrets revoke [OPTIONS] --reason <REASON> <SCOPEDSECRET | --key <KEY> --store <STORE>>"
 )]
 #[command(
     after_help = "Exit code: 0 done, 1 not done in the end (--wait; such as pods that still hold the value), or the answer was no, 2 error.
 
 Examples:
-  kubectl scoped-secrets revoke orders -n payments-prod
+  kubectl scoped-secrets revoke orders -n payments-prod --reason INC-123
   kubectl scoped-secrets revoke --key payments/prod/db --store aws-prod --reason 'seen in a build log' --yes --wait"
 )]
 pub struct Revoke {
     /// A ScopedSecret: every key that it names.
-    #[arg(value_name = "SCOPEDSECRET", required_unless_present = "key", conflicts_with_all = ["key", "store", "reason"])]
+    #[arg(value_name = "SCOPEDSECRET", required_unless_present = "key", conflicts_with_all = ["key", "store"])]
     pub name: Option<String>,
     /// A key of a secrets manager.
-    #[arg(long, value_name = "KEY", requires = "store", requires = "reason")]
+    #[arg(long, value_name = "KEY", requires = "store")]
     pub key: Option<String>,
     /// The ScopedSecretStore of --key.
     #[arg(long, value_name = "STORE", requires = "key")]
     pub store: Option<String>,
     /// Why, such as an incident; it stands in the KeyRevocation.
-    #[arg(long, value_name = "TEXT", requires = "key")]
-    pub reason: Option<String>,
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
     /// Even if a KeyRevocation of the key is not complete yet: the newer version leaked, too.
-    #[arg(long, requires = "key")]
+    #[arg(long)]
     pub again: bool,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub change: ChangeArgs,
 }
 
-/// The annotation.
-const REVOKE: &str = "scopedsecrets.io/revoke";
-
 /// Shows, asks, writes, waits.
 pub async fn run(asked: &Revoke, around: &Surroundings<'_>, talk: &mut Talk<'_>) -> Result<u8, Failure> {
     let cluster = asked.change.connect().await?;
     let Some(name) = &asked.name else {
         let plan = key::plan(&key::look(&cluster, asked).await?)?;
-        let wait = |written: &Value| Wait {
+        let wait = |written: &[Value]| Wait {
             kind: "KeyRevocation",
             namespaced: false,
-            name: written.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned(),
+            name: written[0].pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned(),
             judge: Box::new(key::progress),
         };
         return carry_out(&asked.change, &cluster, around, plan, wait, talk).await;
     };
     let sight = look::look(&cluster, name).await?;
-    let plan = plan(&sight)?;
+    let plan = plan(&sight, &key::standing(&cluster).await?, asked)?;
     let name = name.clone();
-    let wait = |_: &Value| Wait { kind: "ScopedSecret", namespaced: true, name, judge: Box::new(progress) };
+    let wait = |_: &[Value]| Wait { kind: "ScopedSecret", namespaced: true, name, judge: Box::new(progress) };
     carry_out(&asked.change, &cluster, around, plan, wait, talk).await
 }
 
 /// What will happen. Pure.
-fn plan(sight: &Sight) -> Result<Plan, Failure> {
+fn plan(sight: &Sight, standing: &[key::Standing], asked: &Revoke) -> Result<Plan, Failure> {
     let (claim, effects) = (&sight.claim, &sight.effects);
-    let name = claim.name_any();
-    let about = Subject::namespaced("ScopedSecret", &claim.namespace().unwrap_or_default(), &name);
-    if sight.annotation(REVOKE) == Some("true") {
+    let about = Subject::namespaced("ScopedSecret", &claim.namespace().unwrap_or_default(), &claim.name_any());
+    let open = |key: &str, store: &str| {
+        standing.iter().find(|other| !other.complete && other.key == key && other.store == store && !asked.again)
+    };
+    let (revoked, left): (Vec<_>, Vec<_>) =
+        effects.keys.iter().partition(|remote| open(&remote.key, &remote.store).is_some());
+    if left.is_empty() {
+        let by: Vec<&str> = standing.iter().filter(|other| !other.complete).map(|other| other.name.as_str()).collect();
         let text = format!(
-            "{about} is revoked already (its annotation {REVOKE} is \"true\"): kubectl get keyrevocations says how far that is; if a newer version leaked, too, remove the annotation first (that lifts nothing)"
+            "{about} is revoked already: each of its keys has a KeyRevocation that is not complete yet ({}); if a newer version leaked, too, write --again",
+            by.join(", ")
         );
         return Err(Failure::Usage(text));
     }
-    let keys: Vec<&str> = effects.keys.iter().map(|remote| remote.key.as_str()).collect();
+    let keys: Vec<&str> = left.iter().map(|remote| remote.key.as_str()).collect();
     let shared = effects.shared();
     let others = match shared.is_empty() {
         true => "nobody else claims these keys".to_owned(),
-        false => format!(
-            "whoever else claims one of these keys loses it, too (for which you need the verb revoke): {}",
-            shared.join(", ")
-        ),
+        false => format!("whoever else claims one of these keys loses it, too: {}", shared.join(", ")),
     };
+    let mut facts = effects.facts();
+    facts.extend(revoked.iter().map(|remote| ("revoked", format!("{} is being revoked already", remote.key))));
     Ok(Plan {
         verb: "revoke",
         about,
-        facts: effects.facts(),
+        facts,
         happens: vec![
-            format!("the operator revokes {}: each version that the manager has made until now", keys.join(", ")),
+            format!("{} is revoked: each version that the manager has made until now", keys.join(", ")),
             format!("the Secret {} is taken away at once; {others}", effects.secret),
             "pods that start from then on wait; those that run keep the value until they are restarted (the KeyRevocation lists them)".to_owned(),
             "once the manager has a newer version, the Secret is back with it: store one there".to_owned(),
         ],
-        notes: vec!["removing the annotation lifts nothing: the platform team does, by deleting the KeyRevocation".to_owned()],
-        write: Write::annotate(&name, claim.metadata.uid.as_deref(), REVOKE, "true"),
-        done: "the operator was told to revoke it".to_owned(),
+        notes: vec!["deleting the KeyRevocation lifts it early".to_owned()],
+        writes: left.iter().map(|remote| key::revocation(&remote.store, &remote.key, &asked.reason)).collect(),
+        done: "KeyRevocation {name} was created".to_owned(),
     })
 }
 
@@ -127,7 +124,50 @@ fn progress(now: Option<&Value>) -> Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::change::effects;
+    use crate::cli::change::write::Write;
+    use crate::cli::observed::build;
+    use crate::cli::observed::tests::{claim, facts};
+    use clap::Parser;
     use serde_json::json;
+
+    #[derive(Parser)]
+    struct Asked {
+        #[command(flatten)]
+        revoke: Revoke,
+    }
+
+    #[test]
+    fn each_key_gets_a_revocation_unless_it_has_one_that_goes_on() {
+        let mut object = claim("payments-prod", "orders", "payments/prod/db", 1, true);
+        let api = json!({"secretKey": "api", "remoteRef": {"key": "payments/prod/api"}});
+        object["spec"]["data"].as_array_mut().unwrap().push(api);
+        let observed = build(facts(std::slice::from_ref(&object)));
+        let effects = effects::of(&observed.claims[0], &object["spec"], &observed, None);
+        let object = serde_json::from_value(object).unwrap();
+        let sight = Sight { object, claim: observed.claims[0].clone(), observed, effects };
+        let standing =
+            |key: &str, complete| key::Standing { name: "leak".into(), key: key.into(), store: "aws".into(), complete };
+        let asked = |more: &[&str]| {
+            let words = ["revoke", "orders", "--reason", "INC-1"].iter().chain(more);
+            Asked::try_parse_from(words).unwrap().revoke
+        };
+        let revoked = |standing: &[key::Standing], more: &[&str]| -> Result<Vec<String>, String> {
+            let plan = plan(&sight, standing, &asked(more)).map_err(|failure| failure.to_string())?;
+            let key = |write: &Write| match write {
+                Write::Create { object, .. } => object["spec"]["key"].as_str().unwrap().to_owned(),
+                Write::Patch { .. } => panic!("{write:?}"),
+            };
+            Ok(plan.writes.iter().map(key).collect())
+        };
+        let (db, api) = ("payments/prod/db", "payments/prod/api");
+        assert_eq!(revoked(&[], &[]).unwrap(), [db, api]);
+        assert_eq!(revoked(&[standing(db, true)], &[]).unwrap(), [db, api], "a newer version may have leaked");
+        assert_eq!(revoked(&[standing(db, false)], &[]).unwrap(), [api]);
+        let both = [standing(db, false), standing(api, false)];
+        assert!(revoked(&both, &[]).unwrap_err().contains("revoked already"));
+        assert_eq!(revoked(&both, &["--again"]).unwrap(), [db, api]);
+    }
 
     #[test]
     fn it_is_done_when_the_secret_is_gone_for_that() {

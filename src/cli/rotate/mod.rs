@@ -42,7 +42,7 @@ pub async fn run(asked: &Rotate, around: &Surroundings<'_>, talk: &mut Talk<'_>)
     let plan = plan(&sight, (around.clock)())?;
     let before = serde_json::to_value(&sight.object).unwrap_or_default();
     let name = asked.name.clone();
-    let wait = |_: &Value| Wait {
+    let wait = |_: &[Value]| Wait {
         kind: "ScopedSecret",
         namespaced: true,
         name,
@@ -91,7 +91,12 @@ fn plan(sight: &Sight, now: Timestamp) -> Result<Plan, Failure> {
         facts,
         happens: happens(effects, rotation, key),
         notes,
-        write: Write::annotate(&name, claim.metadata.uid.as_deref(), "scopedsecrets.io/rotate-at", &now.to_string()),
+        writes: vec![Write::annotate(
+            &name,
+            claim.metadata.uid.as_deref(),
+            "scopedsecrets.io/rotate-at",
+            &now.to_string(),
+        )],
         done: "the operator was told to rotate it".to_owned(),
     })
 }

@@ -2,7 +2,6 @@
 
 use super::plan::Outcome;
 use super::{Work, status};
-use crate::api::condition::ConditionType;
 use crate::api::scoped_secret::{RemoteVersion, ScopedSecretStatus, SecretRef};
 use crate::api::{FIELD_MANAGER, GROUP, Reason, ScopedSecret};
 use crate::controller::context::{Context, Job};
@@ -182,7 +181,7 @@ impl Work<'_> {
             return;
         }
         if write_status(self.cx, &self.name, &self.record, &new).await {
-            self.record_turns(&old, &new, now);
+            self.record_refusal(&old, &new, now);
             for (good, reason, message) in status::transitions(&old, &new) {
                 let kind = if good { EventType::Normal } else { EventType::Warning };
                 publish(self.cx, &self.name, &self.record, kind, reason, message).await;
@@ -190,25 +189,11 @@ impl Work<'_> {
         }
     }
 
-    /// Into the record, once each: that policy does not allow it what it asks for; that a rotation began, ended, or failed.
-    fn record_turns(&self, old: &ScopedSecretStatus, new: &ScopedSecretStatus, now: Timestamp) {
-        let state = |status: &ScopedSecretStatus, kind: ConditionType| {
-            let found = status.conditions.iter().find(|c| c.type_ == kind.as_str())?;
-            Some((found.status.clone(), Reason::from_text(&found.reason)?))
-        };
-        for kind in [ConditionType::Authorized, ConditionType::Rotated] {
-            let (was, is) = (state(old, kind), state(new, kind));
-            let Some((what, reason)) = turn(kind, was.as_ref(), is.as_ref()) else { continue };
-            let claim = Happening::of(what).on("ScopedSecret", &self.name).reason(reason);
-            match what {
-                // A claim may be refused, and a rotation fail, as often as somebody likes.
-                What::ClaimRefused => self.cx.record.deny(now, claim.rule("Claims")),
-                What::RotationFailed => self.cx.record.deny(now, claim),
-                _ => {
-                    let held = self.held();
-                    self.cx.record(claim.versions(held.iter().flat_map(|held| held.versions.iter())));
-                }
-            }
+    /// Into the record, once: that policy does not allow it what it asks for. That may be as often as somebody likes, and is counted then.
+    fn record_refusal(&self, old: &ScopedSecretStatus, new: &ScopedSecretStatus, now: Timestamp) {
+        if let Some(reason) = newly_refused(old, new) {
+            let claim = Happening::of(What::ClaimRefused).on("ScopedSecret", &self.name);
+            self.cx.record.deny(now, claim.rule("Claims").reason(reason));
         }
     }
 
@@ -276,24 +261,13 @@ impl Work<'_> {
     }
 }
 
-/// What a condition that turned means for the record. Pure.
-fn turn(kind: ConditionType, was: Option<&(String, Reason)>, is: Option<&(String, Reason)>) -> Option<(What, Reason)> {
-    let (status, reason) = is.filter(|is| was != Some(is))?;
-    let under_way = |reason: &str| ["Requested", "Stored", "Projected", "RolledOut"].contains(&reason);
-    // Told of a rollout, whatever it was for, or of a rotation that is yet to begin.
-    let of_rollout = |reason: &str| {
-        ["RollingOut", "RolloutWaits", "RolloutStuck", "RestartNotAllowed", "RotationWaits"].contains(&reason)
+/// Why policy does not allow it what it asks for, if that is new. Pure.
+fn newly_refused(old: &ScopedSecretStatus, new: &ScopedSecretStatus) -> Option<Reason> {
+    let refused = |status: &ScopedSecretStatus| {
+        let authorized = status.conditions.iter().find(|c| c.type_ == "Authorized" && c.status == "False");
+        authorized.and_then(|c| Reason::from_text(&c.reason))
     };
-    let ran = was.is_some_and(|(_, reason)| under_way(reason.as_str()));
-    let what = match (kind, status.as_str(), reason.as_str()) {
-        (ConditionType::Authorized, "False", _) => What::ClaimRefused,
-        (ConditionType::Rotated, "True", end) if end == "Verified" || ran => What::Rotated,
-        (ConditionType::Rotated, "False", step) if under_way(step) && !ran => What::RotationBegun,
-        (ConditionType::Rotated, "False", step) if under_way(step) || of_rollout(step) => return None,
-        (ConditionType::Rotated, "False", _) => What::RotationFailed,
-        _ => return None,
-    };
-    Some((what, *reason))
+    refused(new).filter(|reason| refused(old) != Some(*reason))
 }
 
 fn resolve(realm: &Realm, key: &str) -> Option<CanonicalKey> {
@@ -376,26 +350,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_condition_that_turned_is_recorded_once() {
-        let state = |status: &str, reason| (status.to_owned(), reason);
-        let (allowed, refused) = (state("True", Reason::Allowed), state("False", Reason::KeyNotAllowed));
-        let authorized = |was, is| turn(ConditionType::Authorized, was, is).map(|(what, _)| what);
-        assert_eq!(authorized(None, Some(&refused)), Some(What::ClaimRefused));
-        assert_eq!(authorized(Some(&allowed), Some(&refused)), Some(What::ClaimRefused));
-        assert_eq!(authorized(Some(&refused), Some(&refused)), None);
-        assert_eq!(authorized(Some(&refused), Some(&allowed)), None);
-        assert_eq!(authorized(Some(&refused), None), None);
-        let rotated = |was, is| turn(ConditionType::Rotated, Some(&was), Some(&is)).map(|(what, _)| what);
-        let [requested, projected] = [Reason::Requested, Reason::Projected].map(|reason| state("False", reason));
-        let verified = || state("True", Reason::Verified);
-        assert_eq!(rotated(verified(), requested.clone()), Some(What::RotationBegun));
-        assert_eq!(rotated(requested.clone(), projected.clone()), None);
-        assert_eq!(rotated(verified(), projected.clone()), Some(What::RotationBegun));
-        assert_eq!(rotated(projected.clone(), verified()), Some(What::Rotated));
-        assert_eq!(rotated(projected.clone(), state("False", Reason::ActionNotAllowed)), Some(What::RotationFailed));
-        assert_eq!(rotated(verified(), verified()), None);
-        assert_eq!(rotated(verified(), state("False", Reason::RolloutStuck)), None, "a restart is no rotation");
-        assert_eq!(rotated(state("False", Reason::RollingOut), state("True", Reason::Restarted)), None);
+    fn a_refusal_is_new_once() {
+        let status = |status: &str, reason: &str| {
+            let condition = json!({"type": "Authorized", "status": status, "reason": reason, "message": "",
+                "lastTransitionTime": "2026-01-01T00:00:00Z"});
+            serde_json::from_value::<ScopedSecretStatus>(json!({"conditions": [condition]})).unwrap()
+        };
+        let (none, allowed) = (ScopedSecretStatus::default(), status("True", "Allowed"));
+        let (refused, revoked) = (status("False", "KeyNotAllowed"), status("False", "KeyRevoked"));
+        assert_eq!(newly_refused(&none, &refused), Some(Reason::KeyNotAllowed));
+        assert_eq!(newly_refused(&allowed, &refused), Some(Reason::KeyNotAllowed));
+        assert_eq!(newly_refused(&refused, &revoked), Some(Reason::KeyRevoked));
+        assert_eq!(newly_refused(&refused, &refused), None);
+        assert_eq!(newly_refused(&refused, &allowed), None);
+        assert_eq!(newly_refused(&refused, &none), None);
     }
 
     #[test]
