@@ -246,7 +246,9 @@ fn killed_at_every_write_it_restarts_once() {
     println!("{writes:#?}");
     assert_eq!(gate.count_of("deployments"), 1);
     let mut templates = 2;
-    for number in (0..writes.len()).filter(|number| !writes[*number].contains("/events")) {
+    // Those of the reports come when they come.
+    let own = writes.iter().filter(|write| !write.contains("/segmentationreports")).count();
+    for number in 0..own {
         for moment in [Moment::Before, Moment::After] {
             let before = scene.version("db");
             gate.arm(number, moment);
