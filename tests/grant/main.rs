@@ -66,6 +66,7 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: approves}
 subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: bob@example.com}]
 "#;
 
+/// A cluster, its manager, and an operator.
 pub struct Scene {
     cluster: Cluster,
     stub: StubManager,

@@ -127,6 +127,8 @@ mod tests {
             ignore: digest,
             refresh_at: None,
             rotation,
+            restart: None,
+            followed: None,
         }
     }
 
