@@ -40,6 +40,8 @@ pub struct Observed<'a> {
     pub fetched: Option<Option<Timestamp>>,
     /// The manager said that the token's version was made before.
     pub stored_before: bool,
+    /// The manager was asked to rotate by the token, and said that it would.
+    pub requested: bool,
     /// AWSPENDING was taken off, or that was tried: what is left of it does no harm.
     pub cleared: bool,
 }
@@ -142,6 +144,11 @@ fn begin(o: &Observed<'_>, seen: &Description) -> Step {
         Strategy::Provider if !seen.rotation_enabled => Step::Fail {
             reason: Reason::RotationNotConfigured,
             message: "the secrets manager has no rotation of its own for this key: configure one there, or use strategy Generate".into(),
+        },
+        // It knows the token from before, and the version is without a label by now.
+        Strategy::Provider if o.requested => Step::Fail {
+            reason: Reason::RotationFailed,
+            message: "the secrets manager took the request for one that it has had before, and rotated nothing: ask by a value of rotate-at that was never used".into(),
         },
         Strategy::Provider => Step::Rotate,
         Strategy::Generate => match o.fetched {

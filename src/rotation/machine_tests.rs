@@ -47,6 +47,7 @@ fn observed<'a>(strategy: Strategy, seen: Option<&'a Description>) -> Observed<'
         described: seen,
         fetched: None,
         stored_before: false,
+        requested: false,
         cleared: false,
     }
 }
@@ -105,6 +106,16 @@ fn each_state_of_the_manager_has_one_next_step() {
         ("superseded", Generate, SUPERSEDED, as_is, "Project"),
         ("superseded, projected", Generate, SUPERSEDED, |o, _| o.held = "newer", "Settled"),
         ("made long ago", Generate, ONE, |o, _| o.stored_before = true, "Settled"),
+        (
+            "asked, and nothing came of it",
+            Provider,
+            ONE,
+            |o, d| {
+                d.rotation_enabled = true;
+                o.requested = true
+            },
+            "Fail RotationFailed",
+        ),
         ("the manager rotates it", Generate, ONE, |_, d| d.rotation_enabled = true, "Fail RotationOwnedElsewhere"),
         ("a service's", Generate, ONE, |_, d| d.owning_service = Some("rds".into()), "Fail RotationOwnedElsewhere"),
         ("changed by somebody", Generate, &[("other", &[CURRENT]), ("old", &[PREVIOUS])], as_is, "Project"),
@@ -313,6 +324,7 @@ impl Operator {
             described: self.described.as_ref(),
             fetched: self.fetched,
             stored_before: self.stored_before,
+            requested: false,
             cleared: false,
         });
         if killed == Some(false) {
@@ -407,6 +419,7 @@ proptest! {
         let mut minute = 0;
         let mut slots = BTreeSet::new();
         let mut latest = 0;
+        let mut asked = BTreeSet::new();
         for happening in all {
             let now = at(minute);
             slots.extend(operator.asked().due(now).map(|t| t.token(&key()).to_string()));
@@ -418,9 +431,12 @@ proptest! {
                     operator.step(&mut manager, now, Some(after));
                 }
                 Happening::Minutes(by) => minute = (minute + by).max(0),
+                // Each value is new: one that was used before names a version that was made before.
+                Happening::Asked(value) if asked.contains(value) => {}
                 // A value that was asked for and taken back before it was looked at asks for nothing; one under way is finished first.
                 Happening::Asked(value) if operator.asked().due(now).is_none_or(|t| !matches!(t, Trigger::OnDemand(_))) => {
                     operator.rotate_at = Some(value);
+                    asked.insert(value);
                 }
                 Happening::Asked(_) => {}
                 Happening::FunctionEnds(well) => manager.function_ends(well, now),

@@ -82,6 +82,7 @@ struct Hand {
     described: Option<Description>,
     current: Option<Arc<Answer>>,
     stored_before: bool,
+    requested: bool,
     cleared: bool,
     /// How often it was projected: a manager may be a moment behind itself.
     projected: usize,
@@ -296,6 +297,7 @@ impl Work<'_> {
             described: hand.described.as_ref(),
             fetched: hand.current.as_ref().map(|answer| answer.created),
             stored_before: hand.stored_before,
+            requested: hand.requested,
             cleared: hand.cleared,
         })
     }

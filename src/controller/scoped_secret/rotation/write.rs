@@ -119,7 +119,8 @@ impl Work<'_> {
                 }
             }
             Step::Rotate => match manager.rotate(arn, token).await {
-                Ok(()) | Err(WriteError::RotationInProgress) => {}
+                Ok(()) => hand.requested = true,
+                Err(WriteError::RotationInProgress) => {}
                 Err(error) => return Err(failed(error)),
             },
             _ => {}
