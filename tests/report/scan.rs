@@ -181,8 +181,12 @@ fn what_enforce_would_refuse_is_listed_in_mode_audit() {
     {
         assert!(messages.contains(part), "{part} in {messages}");
     }
-    let metrics = scene.operator.probe("/metrics").unwrap();
-    assert!(metrics.contains(r#"scoped_secrets_violations{rule="Consumers",reason="ForeignConsumer"} 6"#), "{metrics}");
+    // Once all reports of the round are written.
+    let metrics = eventually("it is counted", SOON, || {
+        let metrics = scene.operator.probe("/metrics")?;
+        let counted = r#"scoped_secrets_violations{rule="Consumers",reason="ForeignConsumer"} 6"#;
+        if metrics.contains(counted) { Ok(metrics) } else { Err(metrics) }
+    });
     assert!(!metrics.contains("WeakValueCopied"), "who reads metrics must not learn it");
     // What the API server lets through without asking anybody is an event of the object, once, and counted by the mode.
     let expected: BTreeSet<(String, i64)> = [
