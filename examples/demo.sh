@@ -63,6 +63,10 @@ tell() {
   set_up_tenants
   step "A value changes in the secrets manager, and arrives"
   change_value
+  step "Somebody may look at one Secret, for ten seconds"
+  lend_secret
+  step "A key leaks: its Secrets go, until it has a new value"
+  revoke_key
   step "A namespace asks for another tenant's key, and is refused"
   ask_for_foreign_key
   step "The policy is narrowed to prod, and staging's Secrets are withdrawn"
@@ -136,7 +140,8 @@ start_operator() {
   quietly helm install scoped-secrets "$chart" --namespace "$operator_namespace" --create-namespace --set "$chart_values"
   printf '    %s objects\n' "$(helm get manifest scoped-secrets --namespace "$operator_namespace" | grep -c '^kind: ')"
   quietly kubectl wait --for=condition=Established --timeout="${patience}s" crd/scopedsecrets.scopedsecrets.io \
-    crd/scopedsecretstores.scopedsecrets.io crd/segmentationpolicies.scopedsecrets.io
+    crd/scopedsecretstores.scopedsecrets.io crd/segmentationpolicies.scopedsecrets.io \
+    crd/keyrevocations.scopedsecrets.io crd/secretgrants.scopedsecrets.io
   if [[ -z $admission ]]; then
     say "This API server cannot reach a webhook on this machine (WEBHOOK_HOST says how it could), so it has none:"
     say "refusals are then read on the objects, as the operator does not depend on its webhook."
@@ -221,6 +226,38 @@ change_value() {
   printf '    version %s → %s\n' "${before:0:16}" "${after:0:16}"
   [[ $(version_of "payments-staging$suffix") == "$other" ]] || fail "staging changed, too"
   come_true "prod's Secret has the new value; staging's is as it was"
+}
+
+lend_secret() {
+  local namespace=payments-prod$suffix file=examples/lent/grant.yaml
+  may_read "$namespace" >/dev/null && fail "she may read it before anybody said so"
+  excerpt "$file"
+  apply_example "$file"
+  eventually "access" may_read "$namespace"
+  show kubectl get -n "$namespace" secretgrants
+  come_true "she may read this Secret, and no other"
+  may_read "payments-staging$suffix" >/dev/null && fail "she may read staging's, too"
+  eventually "end of the access" may_not_read "$namespace"
+  eventually "reason on the grant" grant_has_ended "$namespace"
+  show kubectl get -n "$namespace" secretgrants
+  come_true "and no longer"
+}
+
+revoke_key() {
+  local namespace=payments-prod$suffix key=payments/prod/orders-db file=examples/leaked/revocation.yaml
+  excerpt "$file"
+  apply_example "$file"
+  eventually "withdrawal of the Secret" no_such secret "$namespace" orders-db
+  eventually "reason on the claim" condition_is "$namespace" orders-db Authorized False KeyRevoked
+  show kubectl get keyrevocation/orders-db-leak
+  holds_own_value "payments-staging$suffix" orders-db payments/staging/orders-db || fail "staging's Secret went, too"
+  say "Whoever keeps the key stores a new value. Versions are dated in whole seconds, so not in the same one."
+  sleep 2
+  change_password "$key"
+  show kubectl annotate --overwrite -n "$namespace" scopedsecret/orders-db "scopedsecrets.io/refresh-at=$(date -u +%FT%TZ)"
+  eventually "new value in the Secret" holds_own_value "$namespace" orders-db "$key"
+  quietly kubectl delete keyrevocation/orders-db-leak
+  come_true "the Secret is back, with a value that nobody has seen"
 }
 
 ask_for_foreign_key() {
@@ -380,6 +417,30 @@ no_such() {
   }
 }
 
+# may_read NAMESPACE: whether the user of the grant may read its Secret.
+may_read() {
+  [[ $(kubectl auth can-i get secret/orders-db -n "$1" --as ada@example.com 2>&1) == yes ]] || {
+    echo "she may not"
+    return 1
+  }
+}
+
+may_not_read() {
+  ! may_read "$1" >/dev/null || {
+    echo "she may"
+    return 1
+  }
+}
+
+grant_has_ended() {
+  local found
+  found=$(kubectl get -n "$1" secretgrant/ada -o 'jsonpath={.status.conditions[?(@.type=="Ready")].reason}') || return
+  [[ $found == GrantEnded || $found == Expired ]] || {
+    echo "it is $found"
+    return 1
+  }
+}
+
 # condition_is NAMESPACE NAME TYPE STATUS REASON
 condition_is() {
   local found
@@ -462,7 +523,7 @@ remove_from_existing_cluster() {
   kubectl delete namespace --ignore-not-found --timeout=60s \
     "payments-prod$suffix" "payments-staging$suffix" "billing-prod$suffix" "billing-staging$suffix" >/dev/null || return
   # Its kinds are gone if the installation never came so far.
-  kubectl delete segmentationpolicy/tenants scopedsecretstore/main --ignore-not-found >/dev/null 2>&1 || true
+  kubectl delete segmentationpolicy/tenants scopedsecretstore/main keyrevocation/orders-db-leak --ignore-not-found >/dev/null 2>&1 || true
   stop operator
   ensure helm3 && helm=$built/helm
   helm uninstall scoped-secrets --namespace "$operator_namespace" --ignore-not-found --timeout 60s >/dev/null || return
@@ -682,7 +743,7 @@ eventually() {
 steps=0
 step() {
   steps=$((steps + 1))
-  printf '\n%s%s/7  %s%s\n' "$bold" "$steps" "$1" "$plain"
+  printf '\n%s%s/9  %s%s\n' "$bold" "$steps" "$1" "$plain"
 }
 
 say() { printf '  %s\n' "$*"; }
