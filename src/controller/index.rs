@@ -39,14 +39,39 @@ pub struct ClaimRecord {
     pub resource_version: String,
     /// The spec as JSON; None if it cannot be understood.
     pub spec: Option<Box<[u8]>>,
-    /// The annotation refresh-at.
-    pub refresh_at: Option<Box<str>>,
-    /// The annotation rotate-at.
-    pub rotate_at: Option<Box<str>>,
+    /// What its annotations ask for, if they do.
+    pub asks: Option<Box<OnDemand>>,
     /// Whether it is being deleted.
     pub deleting: bool,
     /// What its status says.
     pub status: Told,
+}
+
+/// What a ScopedSecret's annotations ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OnDemand {
+    /// refresh-at.
+    refresh_at: Option<Box<str>>,
+    /// rotate-at.
+    rotate_at: Option<Box<str>>,
+}
+
+impl ClaimRecord {
+    /// The annotation refresh-at.
+    pub fn refresh_at(&self) -> Option<&str> {
+        self.asks.as_ref()?.refresh_at.as_deref()
+    }
+
+    /// The annotation rotate-at.
+    pub fn rotate_at(&self) -> Option<&str> {
+        self.asks.as_ref()?.rotate_at.as_deref()
+    }
+}
+
+fn on_demand(metadata: &ObjectMeta) -> Option<Box<OnDemand>> {
+    let asked = |name: &str| annotation(metadata, name).map(remembered);
+    let asks = OnDemand { refresh_at: asked(REFRESH_AT_ANNOTATION), rotate_at: asked(ROTATE_AT_ANNOTATION) };
+    (asks.refresh_at.is_some() || asks.rotate_at.is_some()).then(|| asks.into())
 }
 
 /// One revision of one Secret, by uid and resourceVersion: equal within a process, and nothing more is needed.
@@ -176,8 +201,7 @@ impl Index {
                 generation: object.metadata.generation.unwrap_or(0),
                 resource_version: object.metadata.resource_version.clone().unwrap_or_default(),
                 spec: spec.map(Vec::into_boxed_slice),
-                refresh_at: annotation(&object.metadata, REFRESH_AT_ANNOTATION).map(remembered),
-                rotate_at: annotation(&object.metadata, ROTATE_AT_ANNOTATION).map(remembered),
+                asks: on_demand(&object.metadata),
                 deleting: object.metadata.deletion_timestamp.is_some(),
                 status: object.status.as_ref().map(Told::of).unwrap_or_default(),
             }),
@@ -196,8 +220,7 @@ impl Index {
                 generation: metadata.generation.unwrap_or(0),
                 resource_version: metadata.resource_version.clone().unwrap_or_default(),
                 spec: None,
-                refresh_at: None,
-                rotate_at: None,
+                asks: None,
                 deleting: metadata.deletion_timestamp.is_some(),
                 status,
             }),

@@ -419,9 +419,11 @@ async fn claims(cx: &Context, synced: impl Fn()) {
 fn observe_claim(cx: &Context, object: SeenClaim, view: View) {
     let SeenClaim { metadata, spec, status } = object;
     let Some(name) = object_name(&metadata) else { return };
-    let before = cx.index().claims.get(&name).map(|r| {
-        (r.uid.clone(), r.generation, (r.refresh_at.clone(), r.rotate_at.clone()), r.deleting, r.status.clone())
-    });
+    let before = cx
+        .index()
+        .claims
+        .get(&name)
+        .map(|r| (r.uid.clone(), r.generation, r.asks.clone(), r.deleting, r.status.clone()));
     let revision = metadata.resource_version.as_deref().unwrap_or_default();
     let mut index = cx.index_mut();
     let same_uid = before.as_ref().is_some_and(|(uid, ..)| Some(&**uid) == metadata.uid.as_deref());
@@ -439,9 +441,8 @@ fn observe_claim(cx: &Context, object: SeenClaim, view: View) {
         Some(spec) => index.put_claim(&ScopedSecret { metadata, spec, status }),
         None => index.put_broken_claim(&metadata, status.as_ref().map(Told::of).unwrap_or_default()),
     }
-    let after = index.claims.get(&name).map(|r| {
-        (r.uid.clone(), r.generation, (r.refresh_at.clone(), r.rotate_at.clone()), r.deleting, r.status.clone())
-    });
+    let after =
+        index.claims.get(&name).map(|r| (r.uid.clone(), r.generation, r.asks.clone(), r.deleting, r.status.clone()));
     drop(index);
     let edited = before.as_ref().map(|b| b.1) != after.as_ref().map(|a| a.1);
     if before != after {

@@ -26,6 +26,7 @@ use crate::api::rotation::Strategy;
 use jiff::Timestamp;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 /// A namespaced object.
@@ -273,8 +274,10 @@ pub struct World {
     /// The keys that several Secrets hold.
     contested: BTreeSet<CanonicalKey>,
     holdings_by_fingerprint: HashMap<Fingerprint, Few<ObjectName>>,
-    /// How many claims and Secrets go by each name of a Secret.
-    names: HashMap<Arc<str>, u32>,
+    /// How many claims and Secrets go by each name of a Secret. Of a name this knows a hash, keyed anew by each process: two that
+    /// are taken for one make a role count once in a million times, and a map of names would cost each Secret 26 bytes more.
+    names: HashMap<u32, u32>,
+    hashing: RandomState,
     /// The values that several Secrets hold.
     repeated: BTreeSet<Fingerprint>,
     holdings_by_weak: HashMap<Fingerprint, Few<ObjectName>>,
@@ -393,24 +396,27 @@ impl World {
         }
     }
 
-    fn take_name(&mut self, name: &Arc<str>) {
-        match self.names.get_mut(name) {
-            Some(count) => *count += 1,
-            None => drop(self.names.insert(name.clone(), 1)),
-        }
+    fn hash_of(&self, name: &str) -> u32 {
+        let whole = self.hashing.hash_one(name);
+        u32::try_from(whole >> 32).unwrap_or_default()
     }
 
-    fn give_up_name(&mut self, name: &Arc<str>) {
-        let Some(count) = self.names.get_mut(name) else { return };
-        *count -= 1;
-        if *count == 0 {
-            self.names.remove(name);
+    fn take_name(&mut self, name: &str) {
+        *self.names.entry(self.hash_of(name)).or_default() += 1;
+    }
+
+    fn give_up_name(&mut self, name: &str) {
+        if let Entry::Occupied(mut count) = self.names.entry(self.hash_of(name)) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
         }
     }
 
     /// Whether a Secret of this name is, or will be, projected anywhere.
     pub fn is_projected(&self, name: &str) -> bool {
-        self.names.contains_key(name)
+        self.names.contains_key(&self.hash_of(name))
     }
 
     fn forget(&mut self, key: &CanonicalKey, whom: impl FnOnce(&mut OnKey)) {

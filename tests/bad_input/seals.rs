@@ -279,8 +279,8 @@ fn a_seal_of_an_unknown_key_saves_no_secret() {
     let mut case = Case::alone("unreadable");
     case.projected("db", "canary-unreadable-kX9mQ2vL8nR5wT");
     case.stop_operator();
-    case.set_seal("db", "v1.deadbeef.AAAA");
     case.admission_off();
+    case.set_seal("db", "v1.deadbeef.AAAA");
     let narrowed = case.policy("").replace("${label:tenant}/${label:environment}/**", "unreadable/prod/other");
     case.bypass(&narrowed);
     case.start_operator();

@@ -141,7 +141,7 @@ impl Work<'_> {
     /// Brings the memory up to date: after a restart from status, after an edit by trying a failure again at once.
     fn recall(&mut self) {
         let now = self.cx.now();
-        let seen = (self.record.uid.clone(), self.record.generation, self.record.refresh_at.clone());
+        let seen = (self.record.uid.clone(), self.record.generation, self.record.refresh_at().map(Into::into));
         match &self.memory.looked_at {
             Some((uid, ..)) if *uid != seen.0 => *self.memory = Memory::default(),
             Some(last) if *last != seen => {
@@ -306,7 +306,7 @@ impl Work<'_> {
             name: &self.name.name,
             uid: &self.record.uid,
             spec: &self.spec,
-            refresh_at: self.record.refresh_at.as_deref(),
+            refresh_at: self.record.refresh_at(),
             spec_digests: &self.spec_digests,
             ignore_digests: &ignore_digests,
             verdict: &verdict,
@@ -363,7 +363,7 @@ impl Work<'_> {
             name: &self.name.name,
             uid: &self.record.uid,
             spec: &self.spec,
-            refresh_at: self.record.refresh_at.as_deref(),
+            refresh_at: self.record.refresh_at(),
             spec_digests: &self.spec_digests,
             ignore_digests: &self.ignore_digests(&verdict),
             verdict: &verdict,

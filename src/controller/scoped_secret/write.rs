@@ -194,7 +194,7 @@ impl Work<'_> {
             spec: self.spec_digests.current(),
             content: contents.current(),
             ignore: self.keys.digest(&projection::names_bytes(&grant.ignore)),
-            refresh_at: self.record.refresh_at.clone(),
+            refresh_at: self.record.refresh_at().map(Into::into),
             rotation: carried.rotated,
             restart: restart.map(Box::new),
             followed: old_seal.as_ref().and_then(|old| old.followed.clone()),

@@ -252,7 +252,7 @@ impl Work<'_> {
         let asked = Asked {
             plan: self.rotating.plan.as_ref()?,
             name: &self.record.uid,
-            rotate_at: self.record.rotate_at.as_deref(),
+            rotate_at: self.record.rotate_at(),
             sealed: seal.and_then(|seal| seal.rotation.as_deref()),
             pending: &pending,
         };

@@ -145,7 +145,7 @@ impl Work<'_> {
         let asked =
             annotation(&fresh.metadata, crate::api::ROTATE_AT_ANNOTATION).map(crate::controller::index::remembered);
         let other = fresh.metadata.generation != Some(self.record.generation)
-            || asked != self.record.rotate_at
+            || asked.as_deref() != self.record.rotate_at()
             || fresh.metadata.deletion_timestamp.is_some();
         if other {
             self.cx.index_mut().put_claim(&fresh);
