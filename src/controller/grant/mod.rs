@@ -147,15 +147,17 @@ pub fn over(index: &Index, now: Timestamp) -> Vec<Job> {
     standing.map(|(handle, _)| Job::Grant(handle.clone())).collect()
 }
 
-/// What a leader does every now and then: while anything is granted, rule Grants is looked at.
+/// What a leader does every now and then: while anything is granted, or waits for rule Grants, that is looked at.
 pub async fn keep_house(cx: &Context) {
-    let open = cx.index().grants.open();
+    let (open, any) = {
+        let grants = &cx.index().grants;
+        (grants.open(), grants.iter().next().is_some())
+    };
     cx.metrics.set_grants_open(open);
-    if open > 0 {
-        let before = last_look(cx).map(|(_, guarded)| guarded);
-        if before != Some(guarded(cx, Duration::ZERO).await) {
-            queue_all(cx);
-        }
+    let before = last_look(cx).map(|(_, guarded)| guarded);
+    let waits = any && !matches!(before, Some(Guarded::Since(_)));
+    if (open > 0 || waits) && before != Some(guarded(cx, Duration::ZERO).await) {
+        queue_all(cx);
     }
 }
 
