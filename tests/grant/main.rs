@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod crashes;
+mod debt;
 mod ends;
 #[path = "../support/mod.rs"]
 mod support;
