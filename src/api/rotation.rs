@@ -3,6 +3,7 @@
 use super::duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// When the remote key gets a new value, and who makes it. Without schedule and after: only on demand, by the annotation
 /// scopedsecrets.io/rotate-at.
@@ -77,9 +78,9 @@ pub struct Generate {
 }
 
 /// The fewest characters of a generated value: what is shorter can be guessed.
-pub const MIN_LENGTH: u32 = 16;
+pub const MIN_LENGTH: usize = 16;
 /// The most characters of a generated value.
-pub const MAX_LENGTH: u32 = 1024;
+pub const MAX_LENGTH: usize = 1024;
 
 fn length_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "integer", "format": "int32", "minimum": MIN_LENGTH, "maximum": MAX_LENGTH})
@@ -96,6 +97,28 @@ pub enum CharacterClass {
     Digits,
     /// Printable ASCII beside letters, digits and the space.
     Symbols,
+}
+
+impl CharacterClass {
+    /// Every class.
+    pub const ALL: [Self; 4] = [Self::Lower, Self::Upper, Self::Digits, Self::Symbols];
+
+    /// Whether a character is of this class.
+    pub fn has(self, character: u8) -> bool {
+        match self {
+            Self::Lower => character.is_ascii_lowercase(),
+            Self::Upper => character.is_ascii_uppercase(),
+            Self::Digits => character.is_ascii_digit(),
+            Self::Symbols => character.is_ascii_punctuation(),
+        }
+    }
+}
+
+/// As it is written in a spec.
+impl fmt::Display for CharacterClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
 }
 
 /// What a rotation comes after, beside the schedule.

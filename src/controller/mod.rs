@@ -18,6 +18,7 @@ pub mod grant;
 pub mod guard;
 pub mod index;
 pub mod keys;
+pub mod paged;
 pub mod policy;
 pub mod providers;
 pub mod queue;

@@ -3,19 +3,14 @@
 //! Pure: randomness is an argument. Every text that the recipe allows is as likely as every other: characters are drawn without
 //! bias, and a text that lacks one of the classes is thrown away whole instead of being mended.
 
-use std::fmt;
-
 use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::api::Reason;
+use crate::api::rotation::{CharacterClass as Class, MAX_LENGTH, MIN_LENGTH};
 use crate::projection::json::{self, JsonFault};
 use crate::provider::{MAX_VALUE_BYTES, RemoteValue, SecretBytes};
 
-/// The shortest value that is made, in characters.
-pub const MIN_LENGTH: usize = 16;
-/// The longest value that is made, in characters.
-pub const MAX_LENGTH: usize = 1_024;
 /// The least that there is to guess in a value, in bits: what is compared between segments has as much.
 pub const MIN_BITS: f64 = 64.0;
 
@@ -24,40 +19,6 @@ pub const MIN_BITS: f64 = 64.0;
 const MAX_TRIES: usize = 4_096;
 /// Bytes that fall into no character, one after the other, before it is given up: less than half of them do.
 const MAX_REJECTIONS: usize = 256;
-
-/// A kind of character. Of each kind that a value may have, it has at least one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Class {
-    /// `a` to `z`.
-    Lower,
-    /// `A` to `Z`.
-    Upper,
-    /// `0` to `9`.
-    Digits,
-    /// Every other printable character of ASCII but the blank.
-    Symbols,
-}
-
-impl Class {
-    /// Every class.
-    pub const ALL: [Class; 4] = [Class::Lower, Class::Upper, Class::Digits, Class::Symbols];
-
-    fn has(self, character: u8) -> bool {
-        match self {
-            Self::Lower => character.is_ascii_lowercase(),
-            Self::Upper => character.is_ascii_uppercase(),
-            Self::Digits => character.is_ascii_digit(),
-            Self::Symbols => character.is_ascii_punctuation(),
-        }
-    }
-}
-
-/// As it is written in a spec.
-impl fmt::Display for Class {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
-    }
-}
 
 /// Why no value is made. Names only what the user wrote himself.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

@@ -19,7 +19,7 @@ pub mod triggers;
 
 use crate::api::rotation::{CharacterClass, Generate, Rotation, Strategy};
 use crate::api::{Reason, ScopedSecretSpec, duration};
-use generate::{Class, GenerateError, Recipe};
+use generate::{GenerateError, Recipe};
 use jiff::SignedDuration;
 use schedule::Schedule;
 use std::collections::BTreeSet;
@@ -49,18 +49,12 @@ pub struct Plan {
 const LENGTH: u32 = 32;
 
 fn recipe(generate: &Generate) -> Result<Recipe, GenerateError> {
-    let class = |class: &CharacterClass| match class {
-        CharacterClass::Lower => Class::Lower,
-        CharacterClass::Upper => Class::Upper,
-        CharacterClass::Digits => Class::Digits,
-        CharacterClass::Symbols => Class::Symbols,
-    };
-    let include: Vec<Class> = match &generate.include[..] {
-        [] => vec![Class::Lower, Class::Upper, Class::Digits],
-        some => some.iter().map(class).collect(),
+    let include = match &generate.include[..] {
+        [] => &[CharacterClass::Lower, CharacterClass::Upper, CharacterClass::Digits],
+        some => some,
     };
     let length = usize::try_from(generate.length.unwrap_or(LENGTH)).unwrap_or(usize::MAX);
-    Recipe::new(length, &include, generate.exclude.as_deref().unwrap_or_default())
+    Recipe::new(length, include, generate.exclude.as_deref().unwrap_or_default())
 }
 
 /// Reads `spec.rotation`; None: there is none. What the CRD's rules check is checked again: admission can be bypassed.

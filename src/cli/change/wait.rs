@@ -65,6 +65,11 @@ pub async fn until(
     }
 }
 
+/// A text of an object; empty if there is none.
+pub fn text<'v>(object: &'v Value, path: &str) -> &'v str {
+    object.pointer(path).and_then(Value::as_str).unwrap_or_default()
+}
+
 /// A condition of an object: its status, reason and message.
 pub fn condition<'v>(object: &'v Value, kind: &str) -> Option<(&'v str, &'v str, &'v str)> {
     let conditions = object.pointer("/status/conditions")?.as_array()?;

@@ -2,7 +2,7 @@
 
 use super::change::look::{self, Sight};
 use super::change::plan::Plan;
-use super::change::wait::{Progress, Wait, condition, told};
+use super::change::wait::{Progress, Wait, condition, text, told};
 use super::change::write::Write;
 use super::change::{ChangeArgs, Talk, carry_out};
 use super::cluster::Failure;
@@ -74,10 +74,6 @@ fn plan(sight: &Sight, now: Timestamp) -> Plan {
         )],
         done: "the operator was told to refresh it".to_owned(),
     }
-}
-
-fn text<'v>(object: &'v Value, path: &str) -> &'v str {
-    object.pointer(path).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// What was refreshed is sealed anew, so that its revision is another. Pure.

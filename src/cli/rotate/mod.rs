@@ -3,7 +3,7 @@
 use super::change::effects::Effects;
 use super::change::look::{self, Sight};
 use super::change::plan::Plan;
-use super::change::wait::{Progress, Wait, condition, told};
+use super::change::wait::{Progress, Wait, condition, text, told};
 use super::change::write::Write;
 use super::change::{ChangeArgs, Talk, carry_out};
 use super::cluster::Failure;
@@ -119,10 +119,6 @@ fn happens(effects: &Effects, rotation: &Value, key: &str) -> Vec<String> {
         format!("the Secret {} gets the new value; {overlap}", effects.secret),
         format!("then {}", effects.pods_take_it()),
     ]
-}
-
-fn text<'v>(object: &'v Value, path: &str) -> &'v str {
-    object.pointer(path).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// Pure. What the condition said before says nothing of this rotation.

@@ -4,6 +4,7 @@ use super::Following;
 use crate::api::rotation::After;
 use crate::api::{MANAGED_BY, MANAGED_BY_LABEL};
 use crate::controller::context::Context;
+use crate::controller::paged::each;
 use crate::rotation::after::{Seen, given, roles_hash, template_hash};
 use crate::rotation::restart::workload::{Rollout, Workload};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
@@ -11,9 +12,7 @@ use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, ListParams};
-use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Debug;
 
 /// What was read once for all namespaces of a round.
 #[derive(Default)]
@@ -68,11 +67,11 @@ async fn templates(cx: &Context, namespace: &str, claims: &[Following], all: &mu
         }
     };
     let api: Api<Deployment> = Api::namespaced(cx.client.clone(), namespace);
-    each(&api, None, |o| take(Workload::of_deployment(o), o.spec.as_ref().map(|s| &s.template))).await?;
+    each(&api, page(), |o| take(Workload::of_deployment(o), o.spec.as_ref().map(|s| &s.template))).await?;
     let api: Api<StatefulSet> = Api::namespaced(cx.client.clone(), namespace);
-    each(&api, None, |o| take(Workload::of_stateful_set(o), o.spec.as_ref().map(|s| &s.template))).await?;
+    each(&api, page(), |o| take(Workload::of_stateful_set(o), o.spec.as_ref().map(|s| &s.template))).await?;
     let api: Api<DaemonSet> = Api::namespaced(cx.client.clone(), namespace);
-    each(&api, None, |o| take(Workload::of_daemon_set(o), o.spec.as_ref().map(|s| &s.template))).await
+    each(&api, page(), |o| take(Workload::of_daemon_set(o), o.spec.as_ref().map(|s| &s.template))).await
 }
 
 /// What RBAC gives these accounts by name, or as members of the group of their namespace's accounts: what everybody has is nobody's
@@ -90,7 +89,7 @@ async fn roles<'a>(
         }
     };
     let api: Api<RoleBinding> = Api::namespaced(cx.client.clone(), namespace);
-    each(&api, None, |binding| {
+    each(&api, page(), |binding| {
         if !is_ours(&binding.metadata) {
             bind(binding.subjects.as_deref().unwrap_or_default(), &binding.role_ref, false);
         }
@@ -99,7 +98,7 @@ async fn roles<'a>(
     if cluster.bindings.is_none() {
         let mut all = Vec::new();
         let api: Api<ClusterRoleBinding> = Api::all(cx.client.clone());
-        each(&api, None, |binding| {
+        each(&api, page(), |binding| {
             let accounts: Vec<Subject> = binding.subjects.iter().flatten().filter(|s| may_be(s)).cloned().collect();
             if !accounts.is_empty() {
                 all.push((accounts, binding.role_ref.clone()));
@@ -112,7 +111,7 @@ async fn roles<'a>(
     let mut own: BTreeMap<String, Vec<PolicyRule>> = BTreeMap::new();
     if bound.iter().any(|(.., role)| role.kind == "Role") {
         let api: Api<Role> = Api::namespaced(cx.client.clone(), namespace);
-        each(&api, None, |role| {
+        each(&api, page(), |role| {
             let named = role.metadata.name.clone().unwrap_or_default();
             if bound.iter().any(|(.., r)| r.kind == "Role" && r.name == named) && !is_ours(&role.metadata) {
                 own.insert(named, role.rules.clone().unwrap_or_default());
@@ -139,7 +138,7 @@ impl Cluster {
         if !self.roles.contains_key(name) {
             let api: Api<ClusterRole> = Api::all(cx.client.clone());
             let mut rules = Vec::new();
-            each(&api, Some(format!("metadata.name={name}")), |role| {
+            each(&api, page().fields(&format!("metadata.name={name}")), |role| {
                 rules.extend(role.rules.clone().unwrap_or_default())
             })
             .await?;
@@ -173,26 +172,8 @@ fn is(subject: &Subject, namespace: &str, account: &str) -> bool {
     }
 }
 
-/// Everything of a kind, page by page.
-async fn each<K>(api: &Api<K>, fields: Option<String>, mut look: impl FnMut(&K)) -> Result<(), kube::Error>
-where
-    K: Clone + DeserializeOwned + Debug,
-{
-    let mut token = None;
-    loop {
-        let params = ListParams {
-            limit: Some(50),
-            continue_token: token,
-            field_selector: fields.clone(),
-            ..ListParams::default()
-        };
-        let page = api.list(&params).await?;
-        page.items.iter().for_each(&mut look);
-        token = page.metadata.continue_.filter(|next| !next.is_empty());
-        if token.is_none() {
-            return Ok(());
-        }
-    }
+fn page() -> ListParams {
+    ListParams::default().limit(50)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use crate::api::policy::Mode;
 use crate::api::{REFRESH_AT_ANNOTATION, Reason};
 use crate::controller::context::Context;
 use crate::controller::index::Index;
+use crate::controller::paged;
 use crate::controller::scoped_secret::plan::Failure;
 use crate::segmentation::authorize::{Governance, governance, segment_of};
 use crate::segmentation::consumers::{Referrer, foreign};
@@ -61,16 +62,8 @@ pub(super) async fn look(cx: &Context, namespace: &Arc<str>) -> Result<(), kube:
         }
     }
     let api: Api<Pod> = Api::namespaced(cx.client.clone(), namespace);
-    let (mut found, mut token) = (Found::new(), None);
-    loop {
-        let params = ListParams { limit: Some(100), continue_token: token, ..ListParams::default() };
-        let page = api.list(&params).await?;
-        page.items.iter().for_each(|pod| judge(pod, &targets, &mut found));
-        token = page.metadata.continue_.filter(|next| !next.is_empty());
-        if token.is_none() {
-            break;
-        }
-    }
+    let mut found = Found::new();
+    paged::each(&api, ListParams::default().limit(100), |pod| judge(pod, &targets, &mut found)).await?;
     report(cx, namespace, &targets, &found);
     let looks = targets.into_iter().map(|(target, consumers)| {
         let failure = found.get(&target).map(|pods| failure(&target, &consumers, pods));

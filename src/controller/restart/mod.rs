@@ -16,6 +16,7 @@ pub use known::{AT_ONCE, Restarts};
 
 use super::context::{Context, Job};
 use super::index::Index;
+use super::paged;
 use super::queue::Lane;
 use super::store::brief;
 use crate::api::condition::Wanted;
@@ -222,22 +223,13 @@ async fn old_pods(
     Ok(found)
 }
 
-/// Everything of a kind in a namespace, page by page.
-async fn each<K>(cx: &Context, namespace: &str, mut look: impl FnMut(&K)) -> Result<(), Ended>
+/// Everything of a kind in a namespace.
+async fn each<K>(cx: &Context, namespace: &str, look: impl FnMut(&K)) -> Result<(), Ended>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
 {
     let api: Api<K> = Api::namespaced(cx.client.clone(), namespace);
-    let mut token = None;
-    loop {
-        let params = ListParams { limit: Some(50), continue_token: token, ..ListParams::default() };
-        let page = api.list(&params).await.map_err(ended("list"))?;
-        page.items.iter().for_each(&mut look);
-        token = page.metadata.continue_.filter(|next| !next.is_empty());
-        if token.is_none() {
-            return Ok(());
-        }
-    }
+    paged::each(&api, ListParams::default().limit(50), look).await.map_err(ended("list"))
 }
 
 /// Writes the annotation on exactly the revision that was observed; false if another replica leads by now.

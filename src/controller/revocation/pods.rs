@@ -3,6 +3,7 @@
 use super::plan::Withdrawn;
 use crate::api::key_revocation::InNamespace;
 use crate::controller::context::Context;
+use crate::controller::paged;
 use crate::segmentation::references::of_pods;
 use crate::segmentation::workload::RunsPods;
 use jiff::Timestamp;
@@ -20,17 +21,12 @@ pub async fn find(cx: &Context, withdrawn: &Withdrawn) -> Result<BTreeSet<InName
     let mut found = BTreeSet::new();
     for (namespace, secrets) in namespaces {
         let api: Api<Pod> = Api::namespaced(cx.client.clone(), namespace);
-        let mut token = None;
-        loop {
-            let params = ListParams { limit: Some(100), continue_token: token, ..ListParams::default() };
-            let page = api.list(&params).await?;
-            let held = page.items.iter().filter(|pod| may_hold(pod, &secrets));
-            found.extend(held.map(|pod| InNamespace { namespace: namespace.to_owned(), name: pod.name_any() }));
-            token = page.metadata.continue_.filter(|next| !next.is_empty());
-            if token.is_none() {
-                break;
+        paged::each(&api, ListParams::default().limit(100), |pod| {
+            if may_hold(pod, &secrets) {
+                found.insert(InNamespace { namespace: namespace.to_owned(), name: pod.name_any() });
             }
-        }
+        })
+        .await?;
     }
     Ok(found)
 }

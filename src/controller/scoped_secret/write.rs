@@ -12,7 +12,7 @@ use crate::controller::providers::{Tenant, fetch_reason};
 use crate::controller::revocation;
 use crate::controller::store::brief;
 use crate::projection;
-use crate::provider::{Answer, Ask, VersionRef};
+use crate::provider::{Answer, Ask, Provider, VersionRef};
 use crate::segmentation::authorize::{authorize, foreign_within, shared_value};
 use crate::segmentation::key::CanonicalKey;
 use crate::segmentation::restart::{Due, Restart, token};
@@ -326,11 +326,16 @@ impl Work<'_> {
         self.memory.failures = 0;
     }
 
+    /// The store's manager, as whoever is asked for here.
+    pub(super) async fn manager(&self, grant: &Grant) -> Result<Arc<dyn Provider>, Failure> {
+        let tenant = Tenant { namespace: self.name.namespace.to_string(), segment: grant.segment.name().to_owned() };
+        self.cx.providers.connect(&self.spec.store_ref.name, Some(tenant), &self.keys).await
+    }
+
     /// Asks the manager for every authorised key; all or nothing.
     async fn fetch(&self, grant: &Grant) -> Result<Vec<(AuthorisedKey, Arc<Answer>)>, Failure> {
-        let tenant = Tenant { namespace: self.name.namespace.to_string(), segment: grant.segment.name().to_owned() };
         let store = &self.spec.store_ref.name;
-        let provider = self.cx.providers.connect(store, Some(tenant), &self.keys).await?;
+        let provider = self.manager(grant).await?;
         let asks = grant.keys.iter().map(|key| {
             let version = match &key.version {
                 VersionAsked::Current => VersionRef::Current,
@@ -375,8 +380,7 @@ impl Work<'_> {
         previous: Option<&KeyVersion>,
     ) -> Result<Option<Arc<Answer>>, Failure> {
         let (Some(previous), Some(key)) = (previous, grant.keys.first()) else { return Ok(None) };
-        let tenant = Tenant { namespace: self.name.namespace.to_string(), segment: grant.segment.name().to_owned() };
-        let provider = self.cx.providers.connect(&self.spec.store_ref.name, Some(tenant), &self.keys).await?;
+        let provider = self.manager(grant).await?;
         let ask = Ask { id: key.ask.clone(), version: VersionRef::Id(previous.id.to_string()) };
         match provider.fetch(ask).await {
             Ok(answer) if CanonicalKey::of_answer(&answer.id, &answer.name).as_ref() == Some(&key.canonical) => {

@@ -3,13 +3,13 @@
 use super::{Hand, settled, told_trigger};
 use crate::api::{Reason, ScopedSecret};
 use crate::controller::index::annotation;
-use crate::controller::providers::{Tenant, fetch_reason, write_reason};
+use crate::controller::providers::{fetch_reason, write_reason};
 use crate::controller::scoped_secret::plan::Failure;
 use crate::controller::scoped_secret::withdraw::look_afresh;
 use crate::controller::scoped_secret::write::Progress;
 use crate::controller::scoped_secret::{Work, not_leading, write_failed};
+use crate::provider::Ask;
 use crate::provider::write::{Put, WriteError};
-use crate::provider::{Ask, Provider};
 use crate::rotation::machine::Step;
 use crate::rotation::slot::Trigger;
 use crate::segmentation::key::CanonicalKey;
@@ -18,17 +18,11 @@ use crate::segmentation::verdict::Grant;
 use crate::segmentation::world::KeyVersion;
 use crate::telemetry::record::{Happening, What};
 use kube::api::Api;
-use std::sync::Arc;
 
 /// So often a current version that the manager is behind with is asked for in one run.
 const PROJECTIONS: usize = 3;
 
 impl Work<'_> {
-    async fn manager(&self, grant: &Grant) -> Result<Arc<dyn Provider>, Failure> {
-        let tenant = Tenant { namespace: self.name.namespace.to_string(), segment: grant.segment.name().to_owned() };
-        self.cx.providers.connect(&self.spec.store_ref.name, Some(tenant), &self.keys).await
-    }
-
     fn named(&self, grant: &Grant, text: &dyn std::fmt::Display) -> String {
         let key = grant.keys.first().map_or("", |key| &key.written);
         format!("key {key:?} in store {:?}: {text}", self.spec.store_ref.name)
@@ -84,12 +78,9 @@ impl Work<'_> {
             return Err(not_leading());
         }
         let failed = |error: WriteError| Failure::new(write_reason(&error), self.named(grant, &error));
-        match step {
-            Step::Put | Step::Rotate => {
-                let begun = KeyVersion::undated(key.canonical.clone(), token.as_str());
-                self.cx.record(Happening::of(What::RotationBegun).on("ScopedSecret", &self.name).versions([&begun]));
-            }
-            _ => {}
+        if begins {
+            let begun = KeyVersion::undated(key.canonical.clone(), token.as_str());
+            self.cx.record(Happening::of(What::RotationBegun).on("ScopedSecret", &self.name).versions([&begun]));
         }
         match step {
             Step::Put => {
