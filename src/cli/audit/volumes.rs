@@ -73,7 +73,7 @@ mod tests {
             let outcome = judged(sighted, labels, |sighted, scopes, _, outcome| judge(sighted, scopes, outcome));
             outcome.findings.iter().map(|finding| finding.subject.to_string()).collect()
         };
-        assert_eq!(found("payments-prod", &[]), ["PersistentVolume v", "StorageClass c"]);
+        assert_eq!(found("payments-prod", &[]), ["StorageClass c", "PersistentVolume v"]);
         assert_eq!(found("plain", &[]), Vec::<String>::new(), "in no segment");
     }
 }
