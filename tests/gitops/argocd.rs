@@ -35,7 +35,7 @@ fn the_judge_can_say_no() {
         ("return {status = 'Healthy', message = 'b'}", "expected"),
         ("return {status = 'Fine', message = 'a'}", "does not know"),
         ("return {status = 'Healthy', message = string.sub('ab', 1, 1)}", "index"),
-        ("return {status = 'Healthy', message = os.getenv('HOME')}", "nil"),
+        ("return {status = 'Healthy', message = os.getenv('HOME')}", "call a non-function"),
         ("while true do end", "deadline"),
     ] {
         write("health.lua", script);

@@ -1,9 +1,9 @@
 //! Asks `judge/`.
 
+use super::support::service::ensure;
 use serde::Deserialize;
 use serde_json::Value;
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 /// The repository.
@@ -16,17 +16,6 @@ pub const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/argocd/re
 pub struct Verdict {
     pub status: String,
     pub message: String,
-}
-
-/// The folder of a tool, which is built first if it never was.
-pub fn ensure(tool: &str) -> PathBuf {
-    let built = Command::new(format!("{ROOT}/tests/cluster/tools"))
-        .args(["ensure", tool])
-        .stderr(Stdio::inherit())
-        .output()
-        .expect("bash runs it");
-    assert!(built.status.success(), "{tool} could not be built; the reason is above");
-    PathBuf::from(String::from_utf8(built.stdout).unwrap().trim_end())
 }
 
 /// What it answers to this on its stdin; or what it says instead.

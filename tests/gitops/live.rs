@@ -51,10 +51,10 @@ fn fill(stub: &StubManager) {
         let value = json!({"username": "app", "password": format!("canary-{tenant}-{environment}-kX9mQ2vL8n")});
         put(stub, &format!("{tenant}/{environment}/{name}"), &value);
     }
-    for name in ["static", "rotates", "whole"] {
-        put(stub, &format!("rich/prod/{name}"), &json!({"password": format!("canary-rich-{name}-kX9mQ2vL8nR5")}));
+    for (name, property) in [("static", "password"), ("rotates", "password"), ("whole", "token")] {
+        put(stub, &format!("rich/prod/{name}"), &json!({property: format!("canary-rich-{name}-kX9mQ2vL8nR5")}));
     }
-    for name in ["short", "quick", "charted", "taken"] {
+    for name in ["short", "quick", "charted", "taken", "elsewhere"] {
         stub.put(&format!("rich/prod/{name}"), Says::Text(format!("canary-{name}-kX9mQ2vL8nR5wT3z")));
     }
 }
@@ -117,7 +117,7 @@ fn everything_in_one_commit() {
     story.apply(&refused);
     story.apply(&simple("not-there", ""));
     story.apply(&simple("taken", ""));
-    story.apply("{apiVersion: v1, kind: Secret, metadata: {name: taken, namespace: rich-prod}, stringData: {a: b}}");
+    story.apply("apiVersion: v1\nkind: Secret\nmetadata: {name: taken, namespace: rich-prod}\nstringData: {a: b}\n");
     for object in git.iter().filter(|object| object["kind"] == "ScopedSecret") {
         let (namespace, name) =
             (object["metadata"]["namespace"].as_str().unwrap(), object["metadata"]["name"].as_str().unwrap());
@@ -131,7 +131,7 @@ fn everything_in_one_commit() {
     {
         let metadata = &object["metadata"];
         story.becomes(
-            object["kind"].as_str().unwrap(),
+            &object["kind"].as_str().unwrap().to_lowercase(),
             metadata["namespace"].as_str(),
             metadata["name"].as_str().unwrap(),
             GOOD,
@@ -152,8 +152,6 @@ fn everything_in_one_commit() {
 
     // An outage turns nothing red, however long it lasts.
     story.becomes("scopedsecret", Some("rich-prod"), "quick", GOOD);
-    story.apply(&simple("short", "  ttl: 1h\n"));
-    story.becomes("scopedsecret", Some("rich-prod"), "short", GOOD);
     stub.set_mood(Mood::Down);
     eventually("quick is stale", SOON, || {
         let quick = story.claim("rich-prod", "quick");
@@ -180,7 +178,7 @@ fn everything_in_one_commit() {
     stub.set_mood(Mood::Well);
 
     // What ends, and what is revoked.
-    story.apply(&simple("short", "  ttl: 1s\n"));
+    story.apply(&simple("short", "  ttl: 3s\n"));
     story.becomes("scopedsecret", Some("rich-prod"), "short", BAD);
     let grant = text("examples/lent/grant.yaml");
     let given = objects(&grant);

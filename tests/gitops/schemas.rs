@@ -2,18 +2,12 @@
 
 use super::judge::schema;
 use super::situations;
-use super::written::{below, objects, text};
+use super::written::below;
 use serde_json::{Value, json};
 
 #[test]
 fn every_example_is_valid() {
-    let mut all: Vec<Value> = below("examples");
-    all.extend(objects(
-        &text("charts/scoped-secrets/README.md")
-            .split("```yaml")
-            .nth(1)
-            .map_or(String::new(), |rest| rest.split("```").next().unwrap_or_default().to_owned()),
-    ));
+    let all = below("examples");
     let ours: Vec<Value> = all
         .into_iter()
         .filter(|object| object["apiVersion"].as_str().is_some_and(|version| version.starts_with("scopedsecrets.io/")))

@@ -84,12 +84,12 @@ fn three_way(git: &[Value], live: &[Value]) {
         assert_eq!(patch, &json!({}), "Argo CD's merge patch for\n{live:#}");
     }
     // What is changed by hand is seen.
-    let mut edited = live[0].clone();
-    let field = if edited["spec"].is_object() { "spec" } else { "metadata" };
-    let first = git[0][field].as_object().unwrap().keys().next().unwrap().clone();
-    edited[field].as_object_mut().unwrap().remove(&first);
-    let patch = ask(&["drift"], &json!([{"git": git[0], "live": edited}])).unwrap();
-    assert_ne!(patch[0], json!({}), "without {field}.{first}");
+    let at = git.iter().position(|object| object["spec"].is_object()).expect("an object with a spec");
+    let (mut edited, git) = (live[at].clone(), &git[at]);
+    let first = git["spec"].as_object().unwrap().keys().next().unwrap();
+    edited["spec"].as_object_mut().unwrap().remove(first);
+    let patch = ask(&["drift"], &json!([{"git": git, "live": edited}])).unwrap();
+    assert_ne!(patch[0], json!({}), "without spec.{first}");
 }
 
 /// Who applies on the client's side leaves an annotation, by which Argo CD then compares.

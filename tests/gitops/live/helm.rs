@@ -1,7 +1,7 @@
 //! Helm 4, whose --wait is kstatus.
 
-use super::super::judge::ensure;
 use super::super::support::cluster::Cluster;
+use super::super::support::service::ensure;
 use super::simple;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -33,7 +33,7 @@ pub fn waits_for_what_is_good_and_not_for_what_is_refused(cluster: &Cluster) {
     good.unwrap();
     // Admission takes it; that its Secret's name is somebody's is seen afterwards.
     let conflict =
-        "{apiVersion: v1, kind: Secret, metadata: {name: elsewhere, namespace: rich-prod}, stringData: {a: b}}";
+        "apiVersion: v1\nkind: Secret\nmetadata: {name: elsewhere, namespace: rich-prod}\nstringData: {a: b}\n";
     cluster.apply(conflict).unwrap();
     let (bad, took) = install(cluster, "elsewhere");
     let said = bad.expect_err("a claim that cannot be kept");
