@@ -9,7 +9,7 @@ use super::order::applies_beside_others;
 use super::support::cluster::Cluster;
 use super::support::operator::{Operator, install};
 use super::support::oracle::all_is_well;
-use super::support::stub_manager::{Mood, Says, StubManager};
+use super::support::stub_manager::{Lambda, Mood, Says, StubManager};
 use super::support::tenants::{SOON, condition};
 use super::support::wait::eventually;
 use super::written::{objects, text};
@@ -54,7 +54,7 @@ fn fill(stub: &StubManager) {
     for (name, property) in [("static", "password"), ("rotates", "password"), ("whole", "token")] {
         put(stub, &format!("rich/prod/{name}"), &json!({property: format!("canary-rich-{name}-kX9mQ2vL8nR5")}));
     }
-    for name in ["short", "quick", "charted", "taken", "elsewhere"] {
+    for name in ["short", "quick", "turns", "charted", "taken", "elsewhere"] {
         stub.put(&format!("rich/prod/{name}"), Says::Text(format!("canary-{name}-kX9mQ2vL8nR5wT3z")));
     }
 }
@@ -197,19 +197,42 @@ fn everything_in_one_commit() {
     all_is_well(cluster, &operator);
 }
 
-/// Argo CD's button: what its script makes of the live object is written, and the operator does it.
+/// Argo CD's buttons: what a script makes of the live object is written, and the operator does it.
 fn by_hand(story: &Story) {
-    let script = format!("{SCRIPTS}/scopedsecrets.io/ScopedSecret/actions/refresh/action.lua");
-    let before = story.claim("payments-prod", "orders-db");
     let asked = story.stub.asked("payments/prod/orders-db");
-    let after = ask(&["action", &script], &json!([before])).unwrap();
-    let annotation = after[0]["metadata"]["annotations"]["scopedsecrets.io/refresh-at"].clone();
-    assert!(annotation.is_string(), "{after}");
-    story.cluster.submit(&["replace", "-f", "-"], &after[0].to_string()).unwrap();
+    press(story, "refresh", "payments-prod", "orders-db");
     eventually("the manager is asked again", SOON, || {
         let now = story.stub.asked("payments/prod/orders-db");
         if now > asked { Ok(()) } else { Err(format!("{now}")) }
     });
-    let live = story.claim("payments-prod", "orders-db");
-    assert_eq!(live["metadata"]["annotations"]["scopedsecrets.io/refresh-at"], annotation);
+    // As long as a rotation goes on, and when it is over.
+    let rotated = |status: &str| {
+        eventually("the rotation", SOON, || {
+            let turns = story.claim("rich-prod", "turns");
+            let found = condition(&turns, "Rotated").is_some_and(|rotated| rotated["status"] == status);
+            if found { Ok(()) } else { Err(turns["status"].to_string()) }
+        });
+        story.becomes("scopedsecret", Some("rich-prod"), "turns", GOOD);
+    };
+    story.stub.rotates("rich/prod/turns", Lambda::Waits);
+    story.apply(&simple("turns", "  rotation: {strategy: Provider}\n"));
+    rotated("True");
+    press(story, "rotate", "rich-prod", "turns");
+    rotated("False");
+    story.stub.finish_rotation("rich/prod/turns", "canary-turned-kX9mQ2vL8nR5wT3z");
+    rotated("True");
+}
+
+fn press(story: &Story, action: &str, namespace: &str, name: &str) {
+    let script = format!("{SCRIPTS}/scopedsecrets.io/ScopedSecret/actions/{action}/action.lua");
+    let before = story.claim(namespace, name);
+    let after = ask(&["action", &script], &json!([before])).unwrap();
+    // As Argo CD does: the difference, as a merge patch.
+    let annotations = json!({"metadata": {"annotations": after[0]["metadata"]["annotations"]}}).to_string();
+    let patch = ["patch", "scopedsecret", name, "-n", namespace, "--type=merge", "-p", &annotations];
+    let patched = story.cluster.kubectl(&patch);
+    assert!(patched.status.success(), "{}", String::from_utf8_lossy(&patched.stderr));
+    let live = story.claim(namespace, name);
+    let annotation = format!("scopedsecrets.io/{action}-at");
+    assert!(live["metadata"]["annotations"][&annotation].is_string(), "{live}");
 }
