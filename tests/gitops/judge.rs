@@ -59,6 +59,11 @@ pub fn schema(objects: &[Value]) -> Vec<Verdict> {
     verdicts(&["schema", concat!(env!("CARGO_MANIFEST_DIR"), "/schemas")], objects)
 }
 
+/// Flux's controllers.
+pub fn flux(objects: &[Value]) -> Vec<Verdict> {
+    verdicts(&["flux"], objects)
+}
+
 /// kstatus and health of one live object, in short.
 pub fn of(object: &Value) -> (String, String) {
     let one = std::slice::from_ref(object);

@@ -1,6 +1,6 @@
 //! Whatever comes with one commit comes in an order: Flux by dependsOn, Argo CD by waves.
 
-use super::judge::ROOT;
+use super::judge::{ROOT, flux};
 use super::support::cluster::Cluster;
 use super::written::{below, objects, text};
 use serde_json::Value;
@@ -54,6 +54,20 @@ fn flux_waits_for_what_comes_before() {
     let source = named(&release, "OCIRepository")[chart["name"].as_str().unwrap()].clone();
     let version = source["spec"]["ref"]["semver"].as_str().unwrap().trim_end_matches('x');
     assert!(env!("CARGO_PKG_VERSION").starts_with(version), "{version}");
+}
+
+#[test]
+fn flux_reads_every_field() {
+    let mut all = below("examples/flux");
+    assert!(all.len() >= 7, "{}", all.len());
+    for (object, verdict) in all.iter().zip(flux(&all)) {
+        let expected = if object["kind"] == "Namespace" { "skipped" } else { "valid" };
+        assert_eq!(verdict.status, expected, "{}\n{object:#}", verdict.message);
+    }
+    for object in all.iter_mut().filter(|object| object["spec"].is_object()) {
+        object["spec"]["depensOn"] = Value::Array(vec![]);
+        assert_eq!(flux(std::slice::from_ref(object))[0].status, "invalid", "{object:#}");
+    }
 }
 
 #[test]

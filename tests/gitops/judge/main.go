@@ -6,6 +6,7 @@
 //	judge action SCRIPT     [OBJECT...]           -> [OBJECT...]                                    Argo CD, after an action.lua
 //	judge drift             [{"git", "live"}...]  -> [{}...]     Argo CD: the merge patch from live to what Git would make of it
 //	judge schema FOLDER     [OBJECT...]           -> [{"status": "valid", "message": ""}...]        kubeconform -strict
+//	judge flux              [OBJECT...]           -> [{"status": "valid", "message": ""}...]        by the types of Flux's controllers
 //	judge cases FOLDER                            -> the names of the cases that passed; Argo CD's own test layout
 package main
 
@@ -48,10 +49,12 @@ func answer(args []string, stdin io.Reader) (any, error) {
 		return each(stdin, drift)
 	case len(args) == 2 && args[0] == "schema":
 		return each(stdin, schemas(args[1]).validate)
+	case len(args) == 1 && args[0] == "flux":
+		return each(stdin, flux)
 	case len(args) == 2 && args[0] == "cases":
 		return customizations(args[1]).cases()
 	}
-	return nil, errors.New("expected kstatus, health FOLDER, action SCRIPT, drift, schema FOLDER or cases FOLDER")
+	return nil, errors.New("expected kstatus, health FOLDER, action SCRIPT, drift, schema FOLDER, flux or cases FOLDER")
 }
 
 // each judges every item of a JSON array.
