@@ -1,8 +1,10 @@
 //! Writes what is generated from the Rust types, so that it cannot differ from them: the CRDs, the rules that the API server
-//! keeps, the reason pages, and of the chart and `deploy/` what follows from those.
+//! keeps, the reason pages, the API reference, and of the chart and `deploy/` what follows from those.
 
 #[path = "../charts/generate/mod.rs"]
 mod chart;
+#[path = "../docs/generate/api.rs"]
+mod reference;
 
 use scoped_secrets::admission::identities::Installation;
 use scoped_secrets::admission::rules::guards;
@@ -14,6 +16,7 @@ fn main() -> io::Result<()> {
     write_crds(&root.join("crds"))?;
     write_guards(&root.join("deploy/base/guards"))?;
     write_reason_pages(&root.join("docs/reasons"))?;
+    reference::write(&root.join("docs/api.md"))?;
     chart::write(root)
 }
 

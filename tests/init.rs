@@ -33,7 +33,7 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, String> {
     found
 }
 
-/// The worked example of docs/how-to/migrate-from-external-secrets.md: what stands in `after/` is what `init` writes of `before/`, and
+/// The worked example of docs/migration.md: what stands in `after/` is what `init` writes of `before/`, and
 /// what a cluster would take.
 #[test]
 fn the_worked_example_is_what_init_writes() {
@@ -57,7 +57,8 @@ fn the_worked_example_is_what_init_writes() {
         "WRITE_EXAMPLE=1 cargo test --test init writes it"
     );
     for words in [
-        "ExternalSecret billing-prod/reporting: [KeyShared]",
+        "ExternalSecret billing-prod/reporting: [KeyNotAllowed]",
+        "ExternalSecret payments-prod/orders-db: [KeyShared] another segment used the key",
         "ExternalSecret billing-prod/everything: [KeyNotExact]",
         "ExternalSecret billing-prod/invoices-api: [NotCarriedOver] data[0]: the property \"tokens.write\" is a path there",
     ] {

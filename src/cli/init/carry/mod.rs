@@ -18,7 +18,7 @@ use super::found::{Foreign, Found};
 use super::written::{Document, File, yaml};
 use crate::api::{NAMESPACE_NAME_LABEL, Reason};
 use crate::cli::report::{Finding, Rule, Severity, Subject};
-use crate::cli::simulate::accounts::Accounts;
+use crate::cli::simulate::accounts::{ASSUMED, Accounts};
 use crate::cli::simulate::object::{OUR_VERSION, Source};
 use crate::cli::simulate::{Options, simulate};
 use crate::segmentation::foreign::ForeignKind;
@@ -218,22 +218,41 @@ impl<'a> Keys<'a> {
             ));
             return draft.items.clear();
         };
-        let mut told = Vec::new();
+        let own = self.found.namespaces.get(namespace.as_str()).cloned().unwrap_or_default();
         let placed: Vec<_> = draft.placed().map(|(place, item)| (place, item.clone())).collect();
+        let mut told = BTreeSet::new();
         let mut kept = Vec::new();
         for (place, item) in placed {
             let key = item.key.as_written();
             let asked = self.askers.get(&(place.clone(), key.to_owned()));
-            if asked.is_some_and(|segments| segments.len() > 1) {
-                told.push((Reason::KeyShared, format!("several segments use the key {key:?}: store a credential of its own for each, under a key of its own (stores whose account nobody knows are taken for one account: --account-id tells)")));
-            } else if self.is_anothers(&place, &item.key, segment) {
-                told.push((Reason::KeyNotAllowed, format!("the key {key:?} is below what another segment claims: store what is needed here under a key of this namespace's own")));
-            } else {
-                kept.push(item);
+            let shared = asked.is_some_and(|segments| segments.len() > 1);
+            let belongs = pattern(&item.key, self.labels, &namespace, &own).separates;
+            if !belongs && self.is_anothers(&place, &item.key, segment) {
+                told.insert((Severity::Error, Reason::KeyNotAllowed, format!(
+                    "the key {key:?} is another segment's by its name: store what is needed here under a key of this namespace's own"
+                )));
+                continue;
             }
+            if shared && !belongs {
+                let unsure = if place.1 == ASSUMED {
+                    " (stores whose account nobody knows are taken for one account: --account-id tells)"
+                } else {
+                    ""
+                };
+                told.insert((Severity::Error, Reason::KeyShared, format!(
+                    "several segments use the key {key:?}: store a credential of its own for each, under a key of its own{unsure}"
+                )));
+                continue;
+            }
+            if shared {
+                told.insert((Severity::Warning, Reason::KeyShared, format!(
+                    "another segment used the key {key:?}, too, and is refused it here: give it a new value once that is over"
+                )));
+            }
+            kept.push(item);
         }
         draft.items = kept;
-        told.into_iter().for_each(|(reason, message)| draft.say(Severity::Error, reason, message));
+        told.into_iter().for_each(|(severity, reason, message)| draft.say(severity, reason, message));
     }
 
     /// Whether a pattern would give the key to another segment.
@@ -387,7 +406,7 @@ fn judged(files: &[File], found: &Found, wishes: &Wishes, now: Timestamp, told: 
     });
     let namespaces: Vec<String> = namespaces.collect();
     sources.push(Source { name: "namespaces".into(), bytes: namespaces.join("---\n").into_bytes(), found: true });
-    let accounts = Accounts { default: Some("000000000000".into()), by_store: wishes.accounts.by_store.clone() };
+    let accounts = Accounts { default: Some(ASSUMED.into()), by_store: wishes.accounts.by_store.clone() };
     let report = simulate(&sources, now, &Options { namespace: None, accounts });
     let said: BTreeSet<(Reason, Option<&str>)> =
         told.iter().map(|told| (told.reason, told.subject.namespace.as_deref())).collect();

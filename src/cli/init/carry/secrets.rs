@@ -12,6 +12,10 @@ use crate::segmentation::key::RemoteKey;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Types on which the cluster itself acts.
+const CLUSTERS_OWN: [&str; 3] =
+    ["kubernetes.io/service-account-token", "bootstrap.kubernetes.io/token", "helm.sh/release.v1"];
+
 /// One value, or one whole key.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Item {
@@ -243,8 +247,14 @@ impl<'a> Draft<'a> {
             self.lost("target.manifest makes another kind of object: a ScopedSecret makes a Secret");
         }
         let template = &theirs["template"];
-        if let Some(kind) = template["type"].as_str().filter(|kind| !matches!(*kind, "" | "Opaque")) {
-            target.insert("type".into(), kind.into());
+        match template["type"].as_str().unwrap_or_default() {
+            "" | "Opaque" => {}
+            kind if CLUSTERS_OWN.contains(&kind) => {
+                self.lost(format!(
+                    "target.template.type {kind:?} is the cluster's own, and nobody else makes such Secrets"
+                ));
+            }
+            kind => drop(target.insert("type".into(), kind.into())),
         }
         for field in ["templateFrom", "metadata/finalizers"] {
             if !list(template.pointer(&format!("/{field}")).unwrap_or(&Value::Null)).is_empty() {

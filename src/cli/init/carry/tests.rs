@@ -165,14 +165,14 @@ fn what_has_no_match_is_told_and_never_left_out_silently() {
             "other",
         ),
         (with("target", json!({"template": {"type": "kubernetes.io/tls"}})), NotCarriedOver, "tls.crt"),
-        (with("target", json!({"template": {"type": "helm.sh/release.v1"}})), Reason::SpecInvalid, "cluster's own"),
+        (with("target", json!({"template": {"type": "helm.sh/release.v1"}})), NotCarriedOver, "cluster's own"),
     ] {
         let made = made(vec![store(json!({})), takes("payments-prod", "a", asked.clone())]);
         let errors: Vec<_> = made.findings.iter().filter(|finding| finding.severity == Severity::Error).collect();
         assert_eq!(errors.iter().map(|finding| finding.reason).collect::<Vec<_>>(), [reason], "{asked}: {errors:?}");
         assert!(errors[0].message.contains(word), "{word}: {errors:?}");
         let text = made.files.iter().find(|file| file.path == "payments-prod/a.yaml").unwrap().text();
-        assert!(reason == Reason::SpecInvalid || text.contains("NOT CARRIED OVER: "), "{text}");
+        assert!(text.contains("NOT CARRIED OVER: "), "{text}");
     }
 }
 
@@ -216,6 +216,14 @@ fn a_key_goes_to_one_segment_alone() {
         takes("billing-prod", "b", one("payments/prod/other")),
     ]);
     assert_eq!(told(&stolen), [(Severity::Error, Reason::KeyNotAllowed)], "{:?}", stolen.findings);
+    // By its name it is payments', who keeps it, and hears that it was known elsewhere.
+    let named = of(vec![
+        takes("payments-prod", "a", one("payments/prod/db")),
+        takes("billing-prod", "b", one("payments/prod/db")),
+    ]);
+    let expected = [(Severity::Error, Reason::KeyNotAllowed), (Severity::Warning, Reason::KeyShared)];
+    assert_eq!(told(&named), expected, "{:?}", named.findings);
+    assert!(spec(&named, "ScopedSecret", "a").is_some() && spec(&named, "ScopedSecret", "b").is_none());
     let within = of(vec![
         takes("payments-prod", "a", one("payments/prod/db")),
         takes("payments-jobs", "b", one("payments/prod/db")),
