@@ -60,9 +60,12 @@ impl Found {
         found.in_order()
     }
 
-    /// In an order that does not depend on who listed them.
+    /// In an order that does not depend on who listed them; of what is there twice the last, as kubectl has it.
     pub fn in_order(mut self) -> Self {
-        self.objects.sort_by(|a, b| (a.kind, &a.namespace, &a.name).cmp(&(b.kind, &b.namespace, &b.name)));
+        let all = std::mem::take(&mut self.objects).into_iter();
+        let last: BTreeMap<_, _> =
+            all.map(|object| ((object.kind, object.namespace.clone(), object.name.clone()), object)).collect();
+        self.objects = last.into_values().collect();
         self
     }
 

@@ -4,7 +4,7 @@ use super::found::{Foreign, Found, is_meant};
 use crate::api::NAMESPACE_NAME_LABEL;
 use crate::api::policy::Governs;
 use crate::cli::audit::consumers;
-use crate::cli::cluster::{Cluster, Failure};
+use crate::cli::cluster::{Cluster, Failure, Seen};
 use crate::controller::foreign::{discover, resource_of};
 use crate::segmentation::foreign::ForeignKind;
 use k8s_openapi::api::core::v1::Namespace;
@@ -15,7 +15,11 @@ use kube::api::{Api, DynamicObject, ListParams};
 pub async fn look(cluster: &Cluster, only: Option<&str>) -> Result<Found, Failure> {
     let mut found = Found::default();
     let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
-    for namespace in cluster.list_metadata(&namespaces, ListParams::default()).await?.found().unwrap_or_default() {
+    let mut seen = cluster.list_metadata(&namespaces, ListParams::default()).await?;
+    if let (Seen::Barred, Some(only)) = (&seen, only) {
+        seen = cluster.get_metadata(&namespaces, only).await?.map(|one| vec![one]);
+    }
+    for namespace in seen.found().unwrap_or_default() {
         let name = namespace.name_any();
         let mut labels = namespace.metadata.labels.unwrap_or_default();
         labels.insert(NAMESPACE_NAME_LABEL.into(), name.clone());

@@ -9,25 +9,27 @@
 //! What has no match is told, as a finding and as a comment beside what is written; nothing is left out silently. In the end
 //! everything is judged by [`simulate`], so that what is written is what a cluster would take.
 
+mod keys;
+mod policy;
 mod secrets;
 mod segments;
 mod stores;
+mod target;
 mod template;
 
 use super::found::{Foreign, Found};
 use super::written::{Document, File, yaml};
-use crate::api::{NAMESPACE_NAME_LABEL, Reason};
+use crate::api::Reason;
 use crate::cli::report::{Finding, Rule, Severity, Subject};
 use crate::cli::simulate::accounts::{ASSUMED, Accounts};
 use crate::cli::simulate::object::{OUR_VERSION, Source};
 use crate::cli::simulate::{Options, simulate};
 use crate::segmentation::foreign::ForeignKind;
-use crate::segmentation::key::RemoteKey;
-use crate::segmentation::pattern::{Binding, KeyPattern, Place};
 use jiff::Timestamp;
-use secrets::{Draft, Item};
-use segments::{Pattern, pattern, segment_of};
-use serde_json::{Map, Value, json};
+use keys::Keys;
+use policy::Policy;
+use secrets::Draft;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use stores::Stores;
 
@@ -59,10 +61,6 @@ pub struct Made {
     /// What could not be carried over, or only otherwise.
     pub findings: Vec<Finding>,
 }
-
-/// Where a key lives, and which it is.
-type Whole = ((String, String), RemoteKeyText);
-type RemoteKeyText = String;
 
 /// Makes of what is there what says the same here.
 pub fn carry(found: &Found, wishes: &Wishes, now: Timestamp) -> Made {
@@ -113,6 +111,7 @@ pub fn carry(found: &Found, wishes: &Wishes, now: Timestamp) -> Made {
     }
     platform.retain(|file| !file.documents.is_empty());
     platform.append(&mut files);
+    apart(&mut platform);
     told.extend(judged(&platform, found, wishes, now, &told));
     Made { files: platform, findings: told }
 }
@@ -152,7 +151,28 @@ fn file_of(draft: &Draft<'_>, spec: Option<Value>) -> File {
         _ => format!("OTHERWISE THAN BEFORE: {}.", told.message),
     }));
     let object = spec.map(|spec| object("ScopedSecret", Some(namespace), name, spec));
-    File { path: format!("{namespace}/{name}.yaml"), documents: vec![Document::Object(comments, object)] }
+    File {
+        path: format!("{}/{}.yaml", folded(namespace), folded(name)),
+        documents: vec![Document::Object(comments, object)],
+    }
+}
+
+/// A name as a part of a path: what no Kubernetes name has in it might lead elsewhere.
+fn folded(name: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+    let inner = |(at, c): (usize, char)| if c == '.' && at > 0 { c } else { plain(c) };
+    let folded: String = name.chars().enumerate().map(inner).collect();
+    if folded.is_empty() { "_".to_owned() } else { folded }
+}
+
+/// Each has a path of its own, whatever the names are.
+fn apart(files: &mut [File]) {
+    let mut taken = BTreeSet::new();
+    for file in files {
+        while !taken.insert(file.path.clone()) {
+            file.path = file.path.replace(".yaml", "_.yaml");
+        }
+    }
 }
 
 /// Two that write one Secret: the second was merged into it, which nothing here does.
@@ -172,225 +192,6 @@ fn twins(drafts: &mut [Draft<'_>]) {
         }
     }
 }
-
-/// Which keys may be whose.
-struct Keys<'a> {
-    labels: &'a [String],
-    found: &'a Found,
-    /// By namespace; only those that have every label.
-    segments: BTreeMap<&'a str, String>,
-    /// Who asks for a key.
-    askers: BTreeMap<Whole, BTreeSet<String>>,
-    /// Patterns that name a segment, with the place that they speak of.
-    apart: BTreeSet<((String, String), Pattern)>,
-}
-
-impl<'a> Keys<'a> {
-    fn of(found: &'a Found, labels: &'a [String], drafts: &[Draft<'a>]) -> Self {
-        let mut keys =
-            Self { labels, found, segments: BTreeMap::new(), askers: BTreeMap::new(), apart: BTreeSet::new() };
-        for draft in drafts {
-            let namespace = draft.theirs.namespace.as_str();
-            let Some(own) = found.namespaces.get(namespace) else { continue };
-            let Some(segment) = segment_of(labels, own) else { continue };
-            keys.segments.insert(namespace, segment.clone());
-            for (place, item) in draft.placed() {
-                let pattern = pattern(&item.key, labels, namespace, own);
-                let asked = keys.askers.entry((place.clone(), item.key.as_written().to_owned())).or_default();
-                asked.insert(segment.clone());
-                if pattern.separates {
-                    keys.apart.insert((place, pattern));
-                }
-            }
-        }
-        keys
-    }
-
-    /// Takes out of a draft what its namespace may not have.
-    fn leave_out(&self, draft: &mut Draft<'_>) {
-        let namespace = draft.theirs.namespace.clone();
-        if draft.items.is_empty() {
-            return;
-        }
-        let Some(segment) = self.segments.get(namespace.as_str()) else {
-            draft.say(Severity::Error, Reason::SegmentLabelMissing, format!(
-                "the namespace has not every label that names a segment ({}): label it, or name other labels by --labels", self.labels.join(", ")
-            ));
-            return draft.items.clear();
-        };
-        let own = self.found.namespaces.get(namespace.as_str()).cloned().unwrap_or_default();
-        let placed: Vec<_> = draft.placed().map(|(place, item)| (place, item.clone())).collect();
-        let mut told = BTreeSet::new();
-        let mut kept = Vec::new();
-        for (place, item) in placed {
-            let key = item.key.as_written();
-            let asked = self.askers.get(&(place.clone(), key.to_owned()));
-            let shared = asked.is_some_and(|segments| segments.len() > 1);
-            let belongs = pattern(&item.key, self.labels, &namespace, &own).separates;
-            if !belongs && self.is_anothers(&place, &item.key, segment) {
-                told.insert((Severity::Error, Reason::KeyNotAllowed, format!(
-                    "the key {key:?} is another segment's by its name: store what is needed here under a key of this namespace's own"
-                )));
-                continue;
-            }
-            if shared && !belongs {
-                let unsure = if place.1 == ASSUMED {
-                    " (stores whose account nobody knows are taken for one account: --account-id tells)"
-                } else {
-                    ""
-                };
-                told.insert((Severity::Error, Reason::KeyShared, format!(
-                    "several segments use the key {key:?}: store a credential of its own for each, under a key of its own{unsure}"
-                )));
-                continue;
-            }
-            if shared {
-                told.insert((Severity::Warning, Reason::KeyShared, format!(
-                    "another segment used the key {key:?}, too, and is refused it here: give it a new value once that is over"
-                )));
-            }
-            kept.push(item);
-        }
-        draft.items = kept;
-        told.into_iter().for_each(|(severity, reason, message)| draft.say(severity, reason, message));
-    }
-
-    /// Whether a pattern would give the key to another segment.
-    fn is_anothers(&self, place: &(String, String), key: &RemoteKey, segment: &str) -> bool {
-        let lives = match key {
-            RemoteKey::Name(_) => Place::OWN,
-            RemoteKey::Arn(arn) => Place { own: false, at: Some((&arn.region, &arn.account)) },
-        };
-        let patterns = self.apart.iter().filter(|(at, _)| at == place);
-        let mut patterns = patterns.filter_map(|(_, pattern)| KeyPattern::parse(&pattern.text).ok());
-        patterns.any(|pattern| {
-            self.segments.iter().filter(|(_, other)| *other != segment).any(|(namespace, _)| {
-                let labels = self.found.namespaces.get(*namespace);
-                labels.is_some_and(|labels| pattern.covers(key.name(), lives, Binding { namespace, labels }))
-            })
-        })
-    }
-}
-
-impl Draft<'_> {
-    /// What is asked for, with where it lives.
-    fn placed(&self) -> impl Iterator<Item = ((String, String), &Item)> {
-        let place = self.store.map(|store| store.place.clone()).unwrap_or_default();
-        self.items.iter().map(move |item| (place.clone(), item))
-    }
-}
-
-/// The one policy, as it grows.
-struct Policy<'a> {
-    labels: &'a [String],
-    namespaces: Vec<String>,
-    /// By store: patterns, and whether any version is read.
-    allowed: BTreeMap<String, (BTreeSet<Pattern>, bool)>,
-    scopes: BTreeMap<Whole, BTreeSet<String>>,
-    types: BTreeSet<String>,
-    retain: bool,
-}
-
-/// Types that every policy allows.
-const PLAIN: [&str; 5] = [
-    "Opaque",
-    "kubernetes.io/tls",
-    "kubernetes.io/dockerconfigjson",
-    "kubernetes.io/basic-auth",
-    "kubernetes.io/ssh-auth",
-];
-
-impl<'a> Policy<'a> {
-    fn new(labels: &'a [String]) -> Self {
-        Self {
-            labels,
-            namespaces: Vec::new(),
-            allowed: BTreeMap::new(),
-            scopes: BTreeMap::new(),
-            types: BTreeSet::new(),
-            retain: false,
-        }
-    }
-
-    fn allow(&mut self, draft: &Draft<'_>, found: &Found, spec: &Value) {
-        let namespace = draft.theirs.namespace.as_str();
-        let (Some(store), Some(own)) = (draft.store, found.namespaces.get(namespace)) else { return };
-        let (patterns, any_version) = self.allowed.entry(store.name.clone()).or_default();
-        for (place, item) in draft.placed() {
-            patterns.insert(pattern(&item.key, self.labels, namespace, own));
-            *any_version |= item.any_version;
-            let scope = self.scopes.entry((place, item.key.as_written().to_owned())).or_default();
-            scope.insert(namespace.to_owned());
-        }
-        let kind = spec["target"]["type"].as_str().filter(|kind| !PLAIN.contains(kind));
-        self.types.extend(kind.map(str::to_owned));
-        self.retain |= spec["deletionPolicy"] == "Retain";
-    }
-
-    fn document(&self, told: &mut Vec<Told>) -> Document {
-        let by_name = self.labels == [NAMESPACE_NAME_LABEL];
-        let selector: Vec<Value> = if by_name {
-            vec![json!({"key": NAMESPACE_NAME_LABEL, "operator": "In", "values": self.namespaces})]
-        } else {
-            self.labels.iter().map(|label| json!({"key": label, "operator": "Exists"})).collect()
-        };
-        let mut comments = vec![if by_name {
-            "No label of the namespaces is a part of the keys, so that each namespace is a segment of its own (--labels names others).".to_owned()
-        } else {
-            format!(
-                "A segment is named by these labels: {}. Look whether those are yours (--labels names others).",
-                self.labels.join(", ")
-            )
-        }];
-        let mut allow = Vec::new();
-        for (store, (patterns, any_version)) in &self.allowed {
-            for shared in patterns.iter().filter(|pattern| !pattern.separates) {
-                let message = format!(
-                    "the pattern {:?} names no segment, so that every segment may claim what it covers, if nobody has it yet: store it under a key that has the segment's labels in it",
-                    shared.text
-                );
-                comments.push(format!("OTHERWISE THAN BEFORE: {message}."));
-                told.push(Finding::live(
-                    Severity::Warning,
-                    Rule::Policies,
-                    Reason::SharedPattern,
-                    Subject::cluster("SegmentationPolicy", NAME),
-                    message,
-                ));
-            }
-            let all: Vec<&str> = patterns.iter().map(|pattern| pattern.text.as_str()).collect();
-            for some in all.chunks(16) {
-                let mut entry = json!({"storeRef": {"name": store}, "keys": some});
-                if *any_version {
-                    entry["actions"] = json!(["Read", "ReadAnyVersion"]);
-                }
-                allow.push(entry);
-            }
-        }
-        let mut rules = Map::new();
-        if self.scopes.values().any(|namespaces| namespaces.len() > 1) {
-            comments.push("Namespaces of one segment share keys, hence exclusiveKeys: Segment.".into());
-            rules.insert("exclusiveKeys".into(), "Segment".into());
-        }
-        if !self.types.is_empty() {
-            rules.insert("targetTypes".into(), json!(self.types));
-        }
-        if self.retain {
-            comments.push("A creationPolicy was Orphan, hence allowRetain.".into());
-            rules.insert("allowRetain".into(), true.into());
-        }
-        let mut spec = json!({
-            "segment": {"labels": self.labels}, "namespaceSelector": {"matchExpressions": selector}, "allow": allow,
-        });
-        if !rules.is_empty() {
-            spec["rules"] = rules.into();
-        }
-        Document::Object(comments, Some(object("SegmentationPolicy", None, NAME, spec)))
-    }
-}
-
-/// Of the policy.
-const NAME: &str = "tenants";
 
 /// What a cluster would say of it, beyond what is said already.
 fn judged(files: &[File], found: &Found, wishes: &Wishes, now: Timestamp, told: &[Told]) -> Vec<Told> {

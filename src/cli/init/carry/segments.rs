@@ -114,7 +114,10 @@ mod tests {
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
     }
 
-    fn guessed(namespaces: &[(&str, &[(&str, &str)], &[&str])]) -> Vec<String> {
+    /// A namespace: its name, its labels, the keys that it asks for.
+    type Asks<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [&'a str]);
+
+    fn guessed(namespaces: &[Asks<'_>]) -> Vec<String> {
         let known: Namespaces = namespaces.iter().map(|(name, pairs, _)| ((*name).to_owned(), labels(pairs))).collect();
         let keys: Vec<(&str, RemoteKey)> = namespaces
             .iter()

@@ -1,4 +1,5 @@
 use super::*;
+use crate::api::NAMESPACE_NAME_LABEL;
 use crate::cli::init::found::Namespaces;
 use serde_json::json;
 
@@ -358,5 +359,24 @@ fn odd_objects_are_told_too() {
         let made = made(vec![store(json!({})), theirs(ForeignKind::ExternalSecret, "payments-prod", "a", odd.clone())]);
         assert_eq!(made.files.len(), 1, "{odd}");
         assert!(made.files[0].text().starts_with("# Nothing of ExternalSecret"), "{odd}");
+    }
+}
+
+/// Files may say what no API server would: none of it leads out of the folder, and no file replaces another.
+#[test]
+fn names_stay_in_the_folder() {
+    let objects = ["../../x", "__/__/x", ".._.._x", "a\nb", "", "..", "platform"].map(|name| {
+        theirs(ForeignKind::ExternalSecret, if name == "platform" { name } else { "payments-prod" }, name, one("a"))
+    });
+    let count = objects.len();
+    let made = made(objects.into());
+    let paths: BTreeSet<&str> = made.files.iter().map(|file| file.path.as_str()).collect();
+    assert_eq!(paths.len(), count, "{paths:?}");
+    for path in paths {
+        let parts: Vec<&str> = path.split('/').collect();
+        assert!(
+            parts.len() == 2 && parts.iter().all(|part| !part.starts_with('.')) && !path.contains('\n'),
+            "{path:?}"
+        );
     }
 }
