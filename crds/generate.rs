@@ -7,6 +7,7 @@ mod chart;
 use scoped_secrets::admission::identities::Installation;
 use scoped_secrets::admission::rules::guards;
 use scoped_secrets::api::{self, Reason, reason::Nature};
+use scoped_secrets::telemetry::metrics;
 use std::{fs, io, path::Path};
 
 fn main() -> io::Result<()> {
@@ -14,6 +15,7 @@ fn main() -> io::Result<()> {
     write_crds(&root.join("crds"))?;
     write_guards(&root.join("deploy/base/guards"))?;
     write_reason_pages(&root.join("docs/reasons"))?;
+    fs::write(root.join("docs/metrics.md"), metrics::page())?;
     chart::write(root)
 }
 

@@ -87,6 +87,7 @@ pub async fn lead(cx: &Context, mut leadership: Leadership, seal_key_max_age: Du
             }
         }
         cx.reigns.store(false, Ordering::Release);
+        cx.metrics.forget_claims();
         // Who follows sees the Secrets that are there, and looks for the others itself.
         let mut index = cx.index_mut();
         index.lost_secrets().iter().for_each(|secret| drop(index.give_up(secret)));
