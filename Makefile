@@ -17,7 +17,7 @@ demo-down:
 	@examples/demo.sh down
 
 # What the tests run; their first line says how long each takes to build.
-test_tools := control-plane testcluster kwok emulator helm3 helm4 judge
+test_tools := control-plane testcluster kwok emulator helm3 helm4 judge promtool
 
 ## test: everything, on a real control plane; 35 min on two cores, and 20 more the first time
 # The test runner has the last word: nothing is printed after it.

@@ -13,6 +13,7 @@ mod schemas;
 use scoped_secrets::admission::identities::Installation;
 use scoped_secrets::admission::rules::guards;
 use scoped_secrets::api::{self, Reason, reason::Nature};
+use scoped_secrets::telemetry::metrics;
 use std::{fs, io, path::Path};
 
 fn main() -> io::Result<()> {
@@ -23,6 +24,7 @@ fn main() -> io::Result<()> {
     reference::write(&root.join("docs/api.md"))?;
     schemas::write(&root.join("schemas"))?;
     argocd::write(&root.join("deploy/argocd"))?;
+    fs::write(root.join("docs/metrics.md"), metrics::page())?;
     chart::write(root)
 }
 
