@@ -22,6 +22,7 @@ pub mod command;
 pub mod completion;
 mod files;
 pub mod grant;
+pub mod lent;
 mod names;
 pub mod observed;
 pub mod refresh;

@@ -3,6 +3,7 @@
 use super::access::{self, Roles};
 use super::consumers::{self, Users};
 use super::foreign;
+use super::lent::{self, Left};
 use super::values::{Ignored, Values};
 use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, Reason, SEAL_ANNOTATION};
 use crate::cli::cluster::{Cluster, Failure, Reach, Seen, within};
@@ -33,6 +34,8 @@ pub struct Sighted {
     pub roles: Roles,
     /// How far the look at other operators' objects went; None where there are no such kinds.
     pub foreign: Option<Reach>,
+    /// What grants have made.
+    pub left: Left,
 }
 
 /// A Secret's metadata.
@@ -72,6 +75,7 @@ pub async fn look(
         users: consumers::look(cluster).await?,
         roles: access::look(cluster, operator).await?,
         foreign: None,
+        left: lent::look(cluster).await?,
     };
     sighted.foreign = foreign::look(cluster, &mut sighted.observed.world).await?;
     match Values::under_a_new_key(now).filter(|_| values) {
@@ -164,6 +168,7 @@ pub(super) mod tests {
             users: Users::default(),
             roles: Roles::default(),
             foreign: None,
+            left: Left::default(),
         }
     }
 

@@ -29,7 +29,7 @@ use super::store::brief;
 use super::watch::View;
 use crate::admission::rules::grants as rule;
 use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, ScopedSecretSpec};
-use crate::segmentation::authorize::{Governance, authorize, governance};
+use crate::segmentation::authorize::{authorize, governance};
 use crate::segmentation::key::CanonicalKey;
 use crate::segmentation::verdict::Verdict as Authorised;
 use crate::segmentation::world::ObjectName;
@@ -147,6 +147,23 @@ pub fn over(index: &Index, now: Timestamp) -> Vec<Job> {
     standing.map(|(handle, _)| Job::Grant(handle.clone())).collect()
 }
 
+/// Whether access that another grant with rotateAfter gave to the same Secret is over, and about to be taken away.
+fn others_end_now(index: &Index, handle: &ObjectName, claim: &ObjectName, now: Timestamp) -> bool {
+    let others = index.grants.about(claim).filter(|other| *other != handle);
+    let mut lent = others.filter_map(|other| Some((other, index.grants.get(other)?)));
+    lent.any(|(other, lent)| {
+        let owes = lent.role.as_ref().is_some_and(|role| role.rotate_after);
+        let over = || match &lent.grant {
+            Some(grant) if !grant.deleting => {
+                let unjudged = observed(other, lent, None, Guarded::Unknown, Limits::Unknown, now);
+                plan::term(&unjudged).is_some_and(|(_, end)| end <= now)
+            }
+            _ => true,
+        };
+        owes && lent.binding.is_some() && over()
+    })
+}
+
 /// What a leader does every now and then: while anything is granted, or waits for rule Grants, that is looked at.
 pub async fn keep_house(cx: &Context) {
     let (open, any) = {
@@ -166,7 +183,7 @@ fn last_look(cx: &Context) -> Look {
 }
 
 /// Whether rule Grants is in force, as it was seen at most so long ago.
-async fn guarded(cx: &Context, age: Duration) -> Guarded {
+pub(super) async fn guarded(cx: &Context, age: Duration) -> Guarded {
     if let Some((at, known)) = last_look(cx)
         && at.elapsed() < age
     {
@@ -195,11 +212,7 @@ fn observed<'a>(
 }
 
 fn limits(index: &Index, namespace: &str, now: Timestamp) -> Limits {
-    match governance(namespace, &index.world, now) {
-        Governance::Governed { max_grant, approval, .. } => Limits::Governed { max: max_grant, approval },
-        Governance::Ungoverned => Limits::Ungoverned,
-        Governance::Unknown => Limits::Unknown,
-    }
+    governance(namespace, &index.world, now).into()
 }
 
 /// What is known of the ScopedSecret of this name.

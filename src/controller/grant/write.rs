@@ -3,7 +3,9 @@
 use super::known::{Binding, Grant, Lent, Role, controller};
 use super::plan::{self, Guarded, Observed, Step, Verdict};
 use super::status::{self, Done};
-use super::{gone, guarded, is_labelled, limits, observe, observe_binding, observe_claim, observe_role};
+use super::{
+    gone, guarded, is_labelled, limits, observe, observe_binding, observe_claim, observe_role, others_end_now,
+};
 use crate::admission::rules::grants::RULE;
 use crate::api::reason::Nature;
 use crate::api::secret_grant::{GrantSubjectKind, SecretGrantSpec};
@@ -35,6 +37,8 @@ use std::time::Duration;
 
 /// How long until something that failed is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
+/// How long the rotation that is owed waits for another grant that ends at the same time.
+const TOGETHER: Duration = Duration::from_secs(1);
 /// How long until what cannot be told is looked at again.
 const LATER: Duration = Duration::from_secs(30);
 
@@ -251,6 +255,10 @@ impl Work<'_> {
                 self.cx.index_mut().triggers.remove(&claim, &trigger);
             }
             Some(State::Pending) => {}
+            // Their debt is paid by the same rotation.
+            None if others_end_now(&self.cx.index(), self.handle, &claim, self.cx.now()) => {
+                self.cx.queue.add_at(Job::Grant(self.handle.clone()), tokio::time::Instant::now() + TOGETHER);
+            }
             None => {
                 if self.cx.index_mut().triggers.add(&claim, trigger) {
                     self.cx.queue.add(Job::Claim(claim), Lane::Urgent);

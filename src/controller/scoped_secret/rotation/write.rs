@@ -172,8 +172,13 @@ impl Work<'_> {
         if hand.projected > PROJECTIONS {
             return Ok(Progress::LookAgain);
         }
-        let progress = self.fetch_and_write(grant).await?;
         let token = trigger.token(&grant.keys[0].canonical);
+        if wanted.as_deref() == Some(token.as_str()) {
+            // Asked for once access was taken away, and this value is in no Secret yet.
+            let ended = |other: &Trigger| matches!(other, Trigger::Grant(_)) && other != trigger;
+            self.rotating.along = self.pending().into_iter().filter(ended).collect();
+        }
+        let progress = self.fetch_and_write(grant).await?;
         if matches!(progress, Progress::Done) && wanted.as_deref() == Some(token.as_str()) {
             self.cx.metrics.rotated(self.strategy(), trigger.kind(), "Rotated");
             let made = KeyVersion::undated(grant.keys[0].canonical.clone(), token.as_str());
@@ -189,13 +194,14 @@ impl Work<'_> {
                 self.rotating.handled = vec![trigger.clone()];
                 let done = self.fetch_and_write(grant).await;
                 self.rotating.handled.clear();
-                done.map(drop)
+                done?;
             }
-            Trigger::Grant(_) | Trigger::Rollout(_) | Trigger::RoleChange(_) => {
-                settled(self.cx, &self.name, trigger);
-                Ok(())
-            }
+            Trigger::Grant(_) | Trigger::Rollout(_) | Trigger::RoleChange(_) => settled(self.cx, &self.name, trigger),
         }
+        for ended in std::mem::take(&mut self.rotating.along) {
+            settled(self.cx, &self.name, &ended);
+        }
+        Ok(())
     }
 
     /// What the key is rotated for by now, with this version as the current one.
