@@ -79,6 +79,12 @@ fn is_judged(rule: &str, kind: &str) -> bool {
     }
 }
 
+/// A grant that is asked for in another's name: a file does not say who applies it.
+fn is_about_who_asks(case: &Case) -> bool {
+    let named = case.step.body.pointer("/spec/requestedBy").and_then(|name| name.as_str());
+    case.reason() == Some("RequesterNotNamed") && named.is_some_and(|name| name != case.step.who)
+}
+
 impl Door {
     /// Whether this door has an opinion on the case; else it must let it pass, or is a door without an API server.
     pub fn sees(self, case: &Case) -> bool {
@@ -97,7 +103,7 @@ impl Door {
     fn can_judge(self, case: &Case) -> bool {
         let step = &case.step;
         let hidden = |reasons: &[&str]| case.reason().is_some_and(|reason| reasons.contains(&reason));
-        if !is_judged(&case.rule, &step.kind) || hidden(&OF_THE_GUARD) {
+        if !is_judged(&case.rule, &step.kind) || hidden(&OF_THE_GUARD) || is_about_who_asks(case) {
             return false;
         }
         let deletes = matches!(step.verb, Verb::Delete | Verb::DeleteCollection);
