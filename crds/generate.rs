@@ -1,8 +1,12 @@
 //! Writes what is generated from the Rust types, so that it cannot differ from them: the CRDs, the rules that the API server
-//! keeps, the reason pages, and of the chart and `deploy/` what follows from those.
+//! keeps, the reason pages, the JSON schemas, what Argo CD is told, and of the chart and `deploy/` what follows from those.
 
+#[path = "../deploy/argocd/generate/mod.rs"]
+mod argocd;
 #[path = "../charts/generate/mod.rs"]
 mod chart;
+#[path = "../schemas/generate.rs"]
+mod schemas;
 
 use scoped_secrets::admission::identities::Installation;
 use scoped_secrets::admission::rules::guards;
@@ -14,6 +18,8 @@ fn main() -> io::Result<()> {
     write_crds(&root.join("crds"))?;
     write_guards(&root.join("deploy/base/guards"))?;
     write_reason_pages(&root.join("docs/reasons"))?;
+    schemas::write(&root.join("schemas"))?;
+    argocd::write(&root.join("deploy/argocd"))?;
     chart::write(root)
 }
 

@@ -16,7 +16,7 @@ pub mod inside;
 pub mod operator;
 pub mod oracle;
 mod reader;
-mod service;
+pub mod service;
 pub mod stub_manager;
 pub mod tenants;
 pub mod wait;
