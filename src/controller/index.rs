@@ -783,6 +783,16 @@ pub fn secret_facts(name: &ObjectName, metadata: &ObjectMeta, keys: &SealKeys) -
     }
 }
 
+impl SecretFacts {
+    /// Whether it is the same object, under the same seal and owner: what else changed is what others may write on it.
+    pub fn is_same_but_for_others(&self, other: &Self) -> bool {
+        self.uid == other.uid
+            && self.owner == other.owner
+            && self.labelled == other.labelled
+            && self.seal.as_ref().ok() == other.seal.as_ref().ok()
+    }
+}
+
 /// Whether an owner is a ScopedSecret that controls what it owns.
 pub fn is_controller(owner: &OwnerReference) -> bool {
     owner.controller == Some(true) && owner.kind == "ScopedSecret" && owner.api_version.starts_with("scopedsecrets.io/")
