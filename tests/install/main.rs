@@ -5,6 +5,8 @@ mod demo;
 mod helm;
 mod image;
 mod manifests;
+mod namespaces;
+mod permissions;
 mod release;
 mod rendered;
 #[path = "../support/mod.rs"]

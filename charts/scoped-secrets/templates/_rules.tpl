@@ -26,7 +26,7 @@
 # Its findings.
 - apiGroups: [scopedsecrets.io]
   resources: [scopedsecrets/status, scopedsecretstores/status, segmentationpolicies/status, segmentationreports/status, keyrevocations/status, secretgrants/status]
-  verbs: [update, patch]
+  verbs: [update]
 # What the ValidatingAdmissionPolicies Consumers and Replication must know of a namespace: one object each, written before its
 # first Secret appears, put right when somebody changed it, and deleted when the namespace is governed no more.
 - apiGroups: [scopedsecrets.io]
@@ -111,7 +111,7 @@
 # Its findings.
 - apiGroups: [scopedsecrets.io]
   resources: [scopedsecretstores/status, segmentationpolicies/status, segmentationreports/status, keyrevocations/status]
-  verbs: [update, patch]
+  verbs: [update]
 # What was found and could not be put right: one report a segment, made and removed with it, its findings in status.
 - apiGroups: [scopedsecrets.io]
   resources: [segmentationreports]
@@ -163,7 +163,7 @@
 # Its findings.
 - apiGroups: [scopedsecrets.io]
   resources: [scopedsecrets/status, secretgrants/status]
-  verbs: [update, patch]
+  verbs: [update]
 # What the ValidatingAdmissionPolicies Consumers and Replication must know of a namespace: one object each, written before its
 # first Secret appears, put right when somebody changed it, and deleted when the namespace is governed no more.
 - apiGroups: [scopedsecrets.io]
