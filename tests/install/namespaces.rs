@@ -205,9 +205,16 @@ fn it_lends(cluster: &Cluster) {
 }
 
 fn it_ends(cluster: &Cluster, stub: &StubManager) {
-    let end = (Timestamp::now() + SignedDuration::from_secs(8)).strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let end = (Timestamp::now() + SignedDuration::from_secs(12)).strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     claim(cluster, stub, "billing-prod", "short", &format!("expirationTime: {end}"));
+    // Of the same consumer, who is told twice.
+    let twin = "data: [{secretKey: password, remoteRef: {key: billing/prod/twin, property: password}}]";
+    stub.put("billing/prod/twin", Says::Text(json!({"password": "canary-twin-kX9mQ2vL8nR5wT3z"}).to_string()));
+    let twin = scoped_secret("billing-prod", "twin", &format!("{twin}\nexpirationTime: {end}"));
+    apply(cluster, &twin.replace("serviceAccountName: twin", "serviceAccountName: short"));
+    eventually("it is ready", SOON, || ready(cluster, "scopedsecret", Some("billing-prod"), "twin"));
     goes(cluster, "secret", "billing-prod", "short");
+    goes(cluster, "secret", "billing-prod", "twin");
     claim(cluster, stub, "billing-prod", "leaked", "");
     apply(
         cluster,

@@ -4,6 +4,7 @@ use super::access::{self, Roles};
 use super::consumers::{self, Users};
 use super::foreign;
 use super::values::{Ignored, Values};
+use super::volumes::{self, Storage};
 use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, Reason, SEAL_ANNOTATION};
 use crate::cli::cluster::{Cluster, Failure, Reach, Seen, within};
 use crate::cli::observed::Observed;
@@ -31,6 +32,8 @@ pub struct Sighted {
     pub users: Users,
     /// Who may get at Secrets.
     pub roles: Roles,
+    /// What volumes name.
+    pub storage: Storage,
     /// How far the look at other operators' objects went; None where there are no such kinds.
     pub foreign: Option<Reach>,
 }
@@ -71,6 +74,7 @@ pub async fn look(
         values: None,
         users: consumers::look(cluster).await?,
         roles: access::look(cluster, operator).await?,
+        storage: volumes::look(cluster).await?,
         foreign: None,
     };
     sighted.foreign = foreign::look(cluster, &mut sighted.observed.world).await?;
@@ -163,6 +167,7 @@ pub(super) mod tests {
             values: None,
             users: Users::default(),
             roles: Roles::default(),
+            storage: Storage::default(),
             foreign: None,
         }
     }
