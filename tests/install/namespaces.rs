@@ -46,10 +46,11 @@ fn goes(cluster: &Cluster, kind: &str, namespace: &str, name: &str) {
 }
 
 fn workloads(cluster: &Cluster) {
+    kubectl(cluster, &format!("create serviceaccount orders -n {PLACE}"));
     for kind in ["Deployment", "StatefulSet", "DaemonSet"] {
         let pods = json!({
             "metadata": {"labels": {"app": kind}},
-            "spec": {"serviceAccountName": "orders", "containers": [
+            "spec": {"serviceAccountName": "orders", "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 0, "containers": [
                 {"name": "app", "image": "app", "envFrom": [{"secretRef": {"name": "orders"}}]},
             ]},
         });
@@ -93,7 +94,7 @@ fn scanned(cluster: &Cluster, segments: &[&str]) {
 
 #[test]
 fn a_list_of_namespaces_is_served_and_nothing_else_is_touched() {
-    let (cluster, stub) = (Cluster::start(), StubManager::start());
+    let (cluster, stub) = (Cluster::start_with_pods(), StubManager::start());
     apply(&cluster, FOREIGN);
     for namespace in SERVED {
         kubectl(&cluster, &format!("create namespace {namespace}"));

@@ -7,7 +7,7 @@ use super::support::cluster::Cluster;
 use super::support::operator::Operator;
 use super::support::otlp::Collector;
 use super::support::stub_manager::{Says, StubManager};
-use super::support::tenants::{SOON, apply, ready, scoped_secret, set_up};
+use super::support::tenants::{POLICY, SOON, apply, ready, scoped_secret, set_up, store};
 use super::support::wait::eventually;
 use serde_json::{Value, json};
 use std::process::Command;
@@ -103,6 +103,14 @@ fn helm_test(cluster: &Cluster) {
     }
 }
 
+/// A ScopedSecret of a key of its own.
+fn claim(stub: &StubManager, name: &str) -> String {
+    let key = format!("payments/prod/{name}");
+    stub.put(&key, Says::Text(format!("value-of-{name}-kX9mQ2vL8nR5wT3z")));
+    let retain = if name == "kept" { "\ndeletionPolicy: Retain" } else { "" };
+    scoped_secret("payments-prod", name, &format!("data: [{{secretKey: value, remoteRef: {{key: {key}}}}}]{retain}"))
+}
+
 fn check(cluster: &Cluster, more: &[&str]) -> (Option<i32>, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_kubectl-scoped_secrets"))
         .args(["check", "--kubeconfig"])
@@ -125,6 +133,11 @@ fn a_release_comes_changes_and_goes() {
     helm(&cluster, &["install", "scoped-secrets", &previous(&cluster)]);
     let (code, said) = check(&cluster, &["--doors"]);
     assert!(code == Some(1) && said.contains("the webhook was not asked"), "no operator runs yet: {said}");
+    // And its owner, before an operator looks: one whose ScopedSecret is gone would go.
+    kubectl(&cluster, &["label", "namespace", "payments-prod", "tenant=payments", "environment=prod"]);
+    [store("aws", &stub.endpoint), POLICY.to_owned(), claim(&stub, "earlier")]
+        .iter()
+        .for_each(|yaml| apply(&cluster, yaml));
     let collector = Collector::start();
     let operator = Operator::start_with(&cluster, &["--otlp-endpoint", &collector.endpoint]);
     eventually("the webhook is registered", SOON, || entries(&cluster));
@@ -135,12 +148,8 @@ fn a_release_comes_changes_and_goes() {
         &cluster,
         &["patch", "segmentationpolicy", "tenants", "--type=merge", "-p", r#"{"spec":{"rules":{"allowRetain":true}}}"#],
     );
-    for name in NAMES {
-        let key = format!("payments/prod/{name}");
-        stub.put(&key, Says::Text(format!("value-of-{name}-kX9mQ2vL8nR5wT3z")));
-        let retain = if name == "kept" { "\ndeletionPolicy: Retain" } else { "" };
-        let claim = format!("data: [{{secretKey: value, remoteRef: {{key: {key}}}}}]{retain}");
-        let claim = scoped_secret("payments-prod", name, &claim);
+    for name in ["orders", "kept"] {
+        let claim = claim(&stub, name);
         // The change of policy is a moment away.
         eventually(&format!("{name} is taken"), SOON, || cluster.apply(&claim));
     }
