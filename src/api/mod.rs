@@ -9,6 +9,7 @@ pub mod policy;
 pub mod reason;
 pub mod rotation;
 mod schema;
+pub mod scope;
 pub mod scoped_secret;
 pub mod secret_grant;
 pub mod segment_guard;

@@ -66,6 +66,7 @@ reasons! {
 
     // ---- authorisation
     NoPolicy Refused: "No SegmentationPolicy governs this namespace, so nothing in it may claim a key.", "No policy selects the namespace, or the namespace lacks the segment labels.", "Ask the platform team to label the namespace or to write a policy for it.";
+    NamespaceNotServed Refused: "The operator does not serve this namespace, so nothing in it is ever projected.", "The operator runs with a list of namespaces (--namespaces; the chart's value namespaces), and this one is not on it.", "Use a namespace that is served, or ask the platform team to add this one to the list.";
     SegmentLabelMissing Refused: "The namespace lacks a segment label, or has it empty, so it belongs to no segment.", "The namespace was made without the labels that the policy names.", "Ask the platform team to set the label that the message names.";
     SegmentConflict Refused: "Several policies govern the namespace and disagree on what names its segment.", "Their segment.labels differ.", "Make segment.labels of the policies alike, or narrow a namespaceSelector.";
     KeyNotAllowed Refused: "No allow entry of the policy covers a key of this claim.", "The key belongs to another scope, or the policy does not list it.", "Claim a key that the policy's patterns give this namespace, or ask the platform team to allow it.";
@@ -211,7 +212,7 @@ reasons! {
 
     // ---- what the plugin finds: check
     CannotLook Refused: "Something could not be looked at, so nothing is said of it.", "RBAC does not let the reader of the plugin look at it.", "Ask for the verb and resource that the message names, or run the plugin as who has them.";
-    KubernetesTooOld Refused: "The cluster is older than Kubernetes 1.30.", "ValidatingAdmissionPolicies with parameters are in admissionregistration.k8s.io/v1 from 1.30 on.", "Upgrade the cluster first.";
+    KubernetesTooOld Refused: "The cluster is older than Kubernetes 1.33.", "This version is made for 1.33 and newer, and tested on none that is older.", "Upgrade the cluster first.";
     ApiMissing Refused: "The API server does not serve an API that the operator needs.", "It is turned off, or the cluster is too old.", "Turn it on (--runtime-config of the API server).";
     PermissionMissing Refused: "A permission is missing.", "RBAC does not give it: to whoever would install, or to the operator.", "Install as a cluster-admin: kubectl apply --server-side -k deploy/";
     KindMissing Refused: "A CustomResourceDefinition of Scoped Secrets is missing or not served.", "crds/ was not applied, or somebody deleted it.", "kubectl apply --server-side -k crds/";

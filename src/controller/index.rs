@@ -172,6 +172,8 @@ pub struct Index {
     pub secrets: HashMap<ObjectName, Box<SecretFacts>>,
     /// Whether every managed Secret that exists has been seen.
     pub secrets_synced: bool,
+    /// Whether every namespace that is served has been seen.
+    pub namespaces_synced: bool,
     /// Secrets that are being written: what they hold is what will be.
     reserved: BTreeSet<ObjectName>,
     /// Since when there has been the kind SegmentationPolicy, as last looked at.
