@@ -58,6 +58,8 @@ pub(super) struct Rotating {
     pub(super) invalid: Option<Failure>,
     /// What counts as handled with the next write, beside what the current version was made for.
     handled: Vec<Trigger>,
+    /// The ends of grants that the value that is being projected pays for as well: who had access has it no more.
+    along: Vec<Trigger>,
     /// What is to be said of it.
     pub(super) condition: Option<Wanted>,
     /// Whether a fresh look was taken in this run.
