@@ -15,6 +15,7 @@ pub mod events;
 pub mod inside;
 pub mod operator;
 pub mod oracle;
+pub mod otlp;
 mod reader;
 pub mod service;
 pub mod stub_manager;
