@@ -42,6 +42,8 @@ pub const SEAL_ANNOTATION: &str = "scopedsecrets.io/seal";
 pub const REFRESH_AT_ANNOTATION: &str = "scopedsecrets.io/refresh-at";
 /// On a ScopedSecret: any new value rotates its key once.
 pub const ROTATE_AT_ANNOTATION: &str = "scopedsecrets.io/rotate-at";
+/// On a ScopedSecret, `"true"`: its keys have leaked.
+pub const REVOKE_ANNOTATION: &str = "scopedsecrets.io/revoke";
 /// On a policy: how many violations a change may cause. On a report: how many withdrawals that wait may go on.
 pub const ACCEPT_VIOLATIONS_ANNOTATION: &str = "scopedsecrets.io/accept-violations";
 /// On the Role of a grant: the grant's name.

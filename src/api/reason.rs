@@ -121,6 +121,7 @@ reasons! {
     InvalidEnd Refused: "The end of the claim cannot be.", "ttl stands beside expirationTime, or the end that is written is in the past.", "Write either ttl or expirationTime, and an end that is ahead.";
 
     KeyRevoked Refused: "The key was revoked, and has no newer version yet; its Secret was taken away.", "A KeyRevocation is for it, and the manager's current version was created before.", "Store a new value under the key. To lift the revocation early, the platform team deletes the KeyRevocation.";
+    RevocationNotAllowed Refused: "The annotation revoke is not yours to set, or was set before anybody could be asked; it revokes nothing.", "Others claim a key of this ScopedSecret, too, so that whoever sets it needs the verb revoke; or its value is not \"true\".", "Take it off, and have it set anew by who has the verb revoke on scopedsecrets.scopedsecrets.io with the ScopedSecret as resourceName; or ask the platform team for a KeyRevocation.";
     RevocationComplete Fine: "Nothing holds a revoked version of the key any more.", "Its Secrets were taken away or have a newer version, and no pod runs that was started with an old one.", "Nothing to do.";
     SecretsRemain Waiting: "Secrets hold a revoked version of the key and are being taken away.", "The KeyRevocation is new, or the API server does not let a Secret be deleted.", "Wait; if it stays, see the ScopedSecrets and the operator's log.";
     PodsRemain Waiting: "Pods may still hold a revoked value.", "They were started while the Secret was there.", "Restart the workloads of the pods that status lists.";
@@ -224,6 +225,9 @@ reasons! {
     ValueRepeated Refused: "The same hard-to-guess value stands in Secrets or ConfigMaps of several segments, by itself or inside a text.", "One credential was copied; a leak of one opens the others.", "Make a credential of its own for each, and rotate this one.";
     KeyShared Refused: "Several segments take the same key from the secrets manager.", "Their ExternalSecrets, or objects of another operator, name one key.", "Store a credential of its own for each under another key.";
     SecretInDefault Refused: "A Secret is in the namespace default.", "That namespace has no owner, and belongs to no segment.", "Move it to the namespace of the workload that uses it.";
+
+    // ---- what init finds
+    NotCarriedOver Refused: "Something that the External Secrets Operator was told has no match here, or only one that does not do quite the same.", "A find, a rewrite, a generator, a template function, another provider, a way to authenticate.", "Do what the message says, in the file that init wrote; the same stands there as a comment.";
 
     // ---- what verify-log finds
     RecordAltered Refused: "A line of the operator's record was altered or made up, or cannot be read.", "Somebody edited the log; or a collector cut, split, wrapped or escaped its lines.", "Take the log from where the operator wrote it (kubectl logs) and check that. If it says the same, treat it as tampering.";

@@ -3,7 +3,7 @@
 //! Our own kinds are watched as plain JSON and decoded one by one: an object that cannot be decoded must not hide the others.
 
 use super::context::{Context, Job};
-use super::index::{Index, PolicyFacts, accept_violations, is_older, object_name, secret_facts};
+use super::index::{Index, OnDemand, PolicyFacts, accept_violations, is_older, object_name, secret_facts};
 use super::queue::Lane;
 use super::report;
 use super::revocation;
@@ -444,6 +444,10 @@ fn observe_claim(cx: &Context, object: SeenClaim, view: View) {
     let after =
         index.claims.get(&name).map(|r| (r.uid.clone(), r.generation, r.asks.clone(), r.deleting, r.status.clone()));
     drop(index);
+    let asks = |asks: &Option<Box<OnDemand>>| asks.as_ref().is_some_and(|asks| asks.revoke);
+    if same_uid && before.as_ref().is_some_and(|b| !asks(&b.2)) && after.as_ref().is_some_and(|a| asks(&a.2)) {
+        cx.guards.asks_anew(&name);
+    }
     let edited = before.as_ref().map(|b| b.1) != after.as_ref().map(|a| a.1);
     if before != after {
         cx.queue.add(Job::Claim(name), Lane::Urgent);

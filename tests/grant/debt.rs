@@ -48,10 +48,26 @@ fn a_value_that_somebody_has_seen_is_rotated_once() {
     scene.start();
     scene.is_paid("deleted", made + 2);
 
+    // Two that end together are paid by one.
+    scene.clock.advance(SignedDuration::from_hours(1));
+    // Reckoned from a creation by the API server's clock, which is three hours behind by now.
+    let lent = &lent.replace("1h", "4h");
+    scene.lends("one", lent);
+    scene.lends(
+        "two",
+        &lent.replace("scopedSecretRef", "subject: {kind: User, name: bob@example.com}\nscopedSecretRef"),
+    );
+    scene.can_read(ADA, "later");
+    scene.clock.advance(SignedDuration::from_hours(1));
+    scene.is_closed("one", "Expired");
+    scene.is_closed("two", "Expired");
+    scene.is_paid("one", made + 3);
+    scene.is_paid("two", made + 3);
+
     // Paid once: not again by another operator, nor by time.
     scene.kill();
     scene.start();
     scene.clock.advance(SignedDuration::from_hours(2));
     settles(&scene.gate);
-    scene.is_paid("deleted", made + 2);
+    scene.is_paid("two", made + 3);
 }

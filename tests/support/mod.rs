@@ -17,7 +17,7 @@ pub mod operator;
 pub mod oracle;
 pub mod otlp;
 mod reader;
-mod service;
+pub mod service;
 pub mod stub_manager;
 pub mod tenants;
 pub mod wait;

@@ -19,10 +19,14 @@
   verbs: [create, update, patch, delete, deletecollection]
 {{- end -}}
 {{- define "scoped-secrets.rules.ClusterRole.scoped-secrets" -}}
-# Its own kinds are its input: watched, and read afresh before anything destructive. It never writes a spec.
+# Its own kinds are its input: watched, and read afresh before anything destructive. It never changes a spec.
 - apiGroups: [scopedsecrets.io]
   resources: [scopedsecrets, scopedsecretstores, segmentationpolicies, keyrevocations, secretgrants]
   verbs: [get, list, watch]
+# What the annotation revoke of a ScopedSecret asks for.
+- apiGroups: [scopedsecrets.io]
+  resources: [keyrevocations]
+  verbs: [create]
 # Its findings.
 - apiGroups: [scopedsecrets.io]
   resources: [scopedsecrets/status, scopedsecretstores/status, segmentationpolicies/status, segmentationreports/status, keyrevocations/status, secretgrants/status]

@@ -4,6 +4,7 @@ use crate::admission::identities::Installation;
 use crate::admission::webhook_configuration::CONFIGURATION;
 use crate::api::{self, SegmentationReport};
 use crate::cli::cluster::{Cluster, Failure, Seen};
+use crate::cli::lent::{self, Grants};
 use crate::cli::observed::{Observed, observe};
 use crate::controller::keys::KEY_SECRET;
 use crate::leader::LEASE;
@@ -56,6 +57,8 @@ pub struct Installed {
     pub role_binding: Seen<RoleBinding>,
     /// What the operator reports of each segment.
     pub reports: Seen<Vec<SegmentationReport>>,
+    /// SecretGrants.
+    pub grants: Grants,
     /// Stores, policies, namespaces, ScopedSecrets.
     pub observed: Observed,
 }
@@ -97,6 +100,7 @@ pub async fn look(cluster: &Cluster, installation: Installation) -> Result<Insta
         role: cluster.get(&here::<Role>(cluster, &place), NAME).await?,
         role_binding: cluster.get(&here::<RoleBinding>(cluster, &place), NAME).await?,
         reports: cluster.list(&Api::all(own(cluster)), ListParams::default()).await?,
+        grants: lent::look(cluster).await?,
         observed: observe(cluster, &cluster.namespace).await?,
         kinds,
         installation,
@@ -192,6 +196,7 @@ pub(super) mod tests {
             role: Seen::There(rbac.role),
             role_binding: Seen::There(rbac.role_binding),
             reports: Seen::There(Vec::new()),
+            grants: Grants::default(),
             observed,
             installation,
         }

@@ -30,6 +30,7 @@ pub fn judge(found: &Installed, only: Option<&str>, now: Timestamp, outcome: &mu
     stores(observed, outcome);
     policies(observed, outcome);
     claims(observed, only, outcome);
+    found.grants.judge(only, outcome);
     segments(observed, now, outcome);
     reports(found, outcome);
 }

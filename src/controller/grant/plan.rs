@@ -15,6 +15,7 @@ use crate::api::Reason;
 use crate::api::duration::{humanize, parse};
 use crate::api::policy::Approval;
 use crate::api::secret_grant::{GrantSubject, GrantSubjectKind};
+use crate::segmentation::authorize::Governance;
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 
@@ -46,6 +47,16 @@ pub enum Limits {
     Ungoverned,
     /// That cannot be told now.
     Unknown,
+}
+
+impl From<Governance> for Limits {
+    fn from(governance: Governance) -> Self {
+        match governance {
+            Governance::Governed { max_grant, approval, .. } => Self::Governed { max: max_grant, approval },
+            Governance::Ungoverned => Self::Ungoverned,
+            Governance::Unknown => Self::Unknown,
+        }
+    }
 }
 
 /// What is known of the ScopedSecret that a grant names.

@@ -3,7 +3,7 @@
 use super::known::{Binding, Grant, Lent, Role, controller};
 use super::plan::{self, Guarded, Observed, Step, Verdict};
 use super::status::{self, Done};
-use super::{gone, guarded, is_labelled, limits, observe, observe_binding, observe_claim, observe_role};
+use super::{gone, guarded, is_labelled, limits, observe, observe_binding, observe_claim, observe_role, others_over};
 use crate::admission::rules::grants::RULE;
 use crate::api::reason::Nature;
 use crate::api::secret_grant::{GrantSubjectKind, SecretGrantSpec};
@@ -35,6 +35,8 @@ use std::time::Duration;
 
 /// How long until something that failed is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
+/// How long the rotation that is owed waits for another grant that ends at the same time.
+const TOGETHER: Duration = Duration::from_secs(1);
 /// How long until what cannot be told is looked at again.
 const LATER: Duration = Duration::from_secs(30);
 
@@ -251,8 +253,25 @@ impl Work<'_> {
                 self.cx.index_mut().triggers.remove(&claim, &trigger);
             }
             Some(State::Pending) => {}
+            // One rotation pays for all that end together.
             None => {
-                if self.cx.index_mut().triggers.add(&claim, trigger) {
+                let together: Vec<Trigger> = {
+                    let index = self.cx.index();
+                    let others: Vec<&Lent> = others_over(&index, self.handle, &claim, self.cx.now()).collect();
+                    if others.iter().any(|lent| lent.binding.is_some()) {
+                        drop(others);
+                        drop(index);
+                        let at = tokio::time::Instant::now() + TOGETHER;
+                        self.cx.queue.add_at(Job::Grant(self.handle.clone()), at);
+                        return Ok(());
+                    }
+                    let gone = others.iter().filter(|lent| lent.searched).filter_map(|lent| lent.role.as_ref());
+                    gone.map(|role| Trigger::Grant(role.grant_uid.clone())).chain([trigger]).collect()
+                };
+                let mut index = self.cx.index_mut();
+                let added = together.into_iter().filter(|trigger| index.triggers.add(&claim, trigger.clone())).count();
+                drop(index);
+                if added > 0 {
                     self.cx.queue.add(Job::Claim(claim), Lane::Urgent);
                 }
             }

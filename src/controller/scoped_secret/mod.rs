@@ -13,7 +13,7 @@ pub mod told;
 mod withdraw;
 mod write;
 
-pub use withdraw::{is_paused, reconcile_orphan};
+pub use withdraw::{is_paused, look_afresh, reconcile_orphan};
 
 use super::after;
 use super::context::{Context, Job, Memory};

@@ -90,7 +90,7 @@ fn record_withdrawal(cx: &Context, secret: &ObjectName, why: Option<Reason>, hel
 }
 
 /// Reads policies and the namespace anew into the index: the caches may be behind.
-pub(super) async fn look_afresh(cx: &Context, namespace: &str, held: Option<&Holding>) -> Result<(), Failure> {
+pub async fn look_afresh(cx: &Context, namespace: &str, held: Option<&Holding>) -> Result<(), Failure> {
     let crds: Api<CustomResourceDefinition> = Api::all(cx.client.clone());
     let crd = crds.get_metadata_opt("segmentationpolicies.scopedsecrets.io").await.map_err(|e| write_failed(&e))?;
     let Some(crd) = crd.filter(|crd| crd.metadata.deletion_timestamp.is_none()) else {
