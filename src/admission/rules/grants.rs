@@ -3,7 +3,7 @@
 //! | what | needs |
 //! |-|-|
 //! | a SecretGrant is created | the verb `grant` on its ScopedSecret; a ttl within `maxTTL` of the SegmentGuard |
-//! | where approval is Required | `requestedBy` is who creates it; `approvedBy` is set later, once, by another user with the verb `approve`, who is not its subject either |
+//! | where approval is Required | `requestedBy` is who creates it; `approvedBy` is set later, once, by another user with the verb `approve`, who is not its subject either, be that a user or a ServiceAccount |
 //! | where it is not | neither is there |
 //! | a subject | a user that is not `system:*`, or a ServiceAccount of the same namespace, which a bare name says |
 //! | the annotation `revoke` is set | to be `"true"`; on a ScopedSecret that the SegmentGuard lists as shared, the verb `revoke` on it, since others lose the key, too |
@@ -174,7 +174,8 @@ pub fn guard() -> Guard {
   && variables.requester != ''
   && variables.approver == request.userInfo.username
   && variables.approver != variables.requester
-  && !(variables.grant.subject.kind == 'User' && variables.grant.subject.name == variables.approver)
+  && variables.approver != (variables.grant.subject.kind == 'ServiceAccount'
+    ? 'system:serviceaccount:' + request.namespace + ':' : '') + variables.grant.subject.name
   && {})",
                     may("approve")
                 ),
