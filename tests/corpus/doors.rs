@@ -11,7 +11,7 @@
 //! | Consumers, Replication | guard | guard | lets it pass; it is reported | what a state shows | the same |
 //! | ManagedSecrets | guard | guard | lets it pass, puts it right | what is forged | the same |
 //! | Grants | guard | guard | lets it pass, honours none | | what is created |
-//! | Boundary, Operator | guard | guard | lets it pass | | |
+//! | Boundary, Operator, Revocations | guard | guard | lets it pass | | |
 //!
 //! A door that does not see a rule is asked all the same: it must let the request pass.
 
@@ -41,7 +41,7 @@ enum Keeper {
 }
 
 /// The rules, who keeps each, and whether it can be judged without a cluster.
-const RULES: [(&str, Keeper, &[Door]); 13] = [
+const RULES: [(&str, Keeper, &[Door]); 14] = [
     ("Schema", Keeper::ApiServer, &[Door::Simulate]),
     ("RBAC", Keeper::ApiServer, &[]),
     ("Claims", Keeper::Webhook, &[Door::Core, Door::Simulate]),
@@ -52,6 +52,7 @@ const RULES: [(&str, Keeper, &[Door]); 13] = [
     ("ManagedSecrets", Keeper::Guard, &[Door::Core, Door::Simulate]),
     ("Boundary", Keeper::Guard, &[]),
     ("Grants", Keeper::Guard, &[Door::Simulate]),
+    ("Revocations", Keeper::Guard, &[]),
     ("Consumers", Keeper::Guard, &[Door::Core, Door::Simulate]),
     ("Replication", Keeper::Guard, &[Door::Core, Door::Simulate]),
     ("Operator", Keeper::Guard, &[]),
