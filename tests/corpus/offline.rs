@@ -284,7 +284,7 @@ pub fn once_there(reason: &str) -> &str {
 /// Whether a case only adds to the scene what others do not look at, so that it can be judged beside them.
 pub fn only_adds(case: &Case) -> bool {
     let adds = matches!(case.step.verb, Verb::Create | Verb::Apply) && case.first.is_empty();
-    let kinds = ["ScopedSecret", "Pod", "Deployment", "Secret", "RoleBinding"];
+    let kinds = ["ScopedSecret", "SecretGrant", "Pod", "Deployment", "Secret", "RoleBinding"];
     adds && case.step.from.is_none() && kinds.contains(&&*case.step.kind) && !super::bed::scene().has_claim(&case.step)
 }
 

@@ -151,7 +151,9 @@ pub fn others_lose_it(scene: &mut Scene) {
         kubectl(scene, &["annotate", "scopedsecret", name, "-n", NAMESPACE, &note, "--as", user])
     };
     eventually("it is the API server that asks", SOON, || match as_user("dev", one, "true") {
-        Err(told) if told.contains("rule Grants, RevocationNotAllowed") && told.contains("the verb revoke") => Ok(()),
+        Err(told) if told.contains("rule Revocations, RevocationNotAllowed") && told.contains("the verb revoke") => {
+            Ok(())
+        }
         other => Err(format!("{other:?}")),
     });
     let refused = as_user("lead", two, "true");
@@ -160,9 +162,9 @@ pub fn others_lose_it(scene: &mut Scene) {
     assert!(refused.as_ref().is_err_and(|text| text.contains("write scopedsecrets.io/revoke")), "{refused:?}");
 
     // With the rule lifted nobody is asked, and nothing is revoked.
-    let binding = ["get", "validatingadmissionpolicybinding", "grants.scopedsecrets.io", "-o", "json"];
+    let binding = ["get", "validatingadmissionpolicybinding", "revocations.scopedsecrets.io", "-o", "json"];
     let binding: Value = serde_json::from_str(&scene.cluster.submit(&binding, "").unwrap()).unwrap();
-    lift(&scene.cluster, "grants");
+    lift(&scene.cluster, "revocations");
     eventually("nobody is asked", SOON, || as_user("dev", one, "true"));
     eventually("that is told", SOON, || match told(&scene.cluster, NAMESPACE, one) {
         all if all.contains_key("GuardMissing") => Ok(()),

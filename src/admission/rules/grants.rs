@@ -1,4 +1,4 @@
-//! Rule `Grants`: who may give access to a projected Secret, for how long, who approves it, and who may take it from others.
+//! Rule `Grants`: who may give access to a projected Secret, for how long, and who approves it.
 //!
 //! | what | needs |
 //! |-|-|
@@ -6,28 +6,24 @@
 //! | where approval is Required | `requestedBy` is who creates it; `approvedBy` is set later, once, by another user with the verb `approve`, who is not its subject either, be that a user or a ServiceAccount |
 //! | where it is not | neither is there |
 //! | a subject | a user that is not `system:*`, or a ServiceAccount of the same namespace, which a bare name says |
-//! | the annotation `revoke` is set | to be `"true"`; on a ScopedSecret that the SegmentGuard lists as shared, the verb `revoke` on it, since others lose the key, too |
 //!
 //! ```yaml
 //! rules:
 //! - apiGroups: [scopedsecrets.io]
 //!   resources: [scopedsecrets]
 //!   resourceNames: [orders-db]
-//!   verbs: [grant, approve, revoke]
+//!   verbs: [grant, approve]
 //! ```
 //!
 //! A namespace without a SegmentGuard is refused as a whole: nobody governs it, so there is nothing to give. What passes: every
 //! update that leaves the spec alone, so that labels and finalizers are free, and every deletion, which is how access is taken
 //! back. That nothing else of a spec changes is the CRD's own rule.
 //!
-//! Taking the annotation off is free, and lifts nothing.
-//!
 //! The operator honours no grant while this rule is not in force, nor one that is older than it
-//! ([`crate::controller::grant`]): what was created or approved meanwhile was asked by nobody. Likewise no annotation on a key that
-//! others claim ([`crate::controller::guard::asked`]).
+//! ([`crate::controller::grant`]): what was created or approved meanwhile was asked by nobody.
 
 use crate::admission::guard::{Guard, Parameter, Validation};
-use crate::api::{GROUP, REVOKE_ANNOTATION, Reason};
+use crate::api::{GROUP, Reason};
 use serde_json::json;
 
 /// The rule's name.
@@ -47,17 +43,6 @@ fn may(verb: &str) -> String {
     )
 }
 
-/// The annotation revoke of an object; empty if it is not there.
-fn revoke(object: &str) -> String {
-    format!("{object}.metadata.?annotations[?'{REVOKE_ANNOTATION}'].orValue('')")
-}
-
-const NOT_TRUE: &str = "\
-'write scopedsecrets.io/revoke: \"true\", or leave it out'
-";
-const NOT_REVOKED: &str = "\
-'others claim a key of it, too, and would lose it: ask the platform team for the verb revoke on scopedsecrets.scopedsecrets.io \"' + variables.name + '\" in this namespace, or for a KeyRevocation'
-";
 const NOT_GIVEN: &str = "\
 'you may not give access to the Secret of ScopedSecret \"' + variables.claim + '\": ask the platform team for the verb grant on scopedsecrets.scopedsecrets.io \"' + variables.claim + '\" in this namespace'
 ";
@@ -65,7 +50,7 @@ const NOT_HERE: &str = "\
 'no SegmentationPolicy governs this namespace, so that there is no Secret to give access to'
 ";
 const TOO_LONG: &str = "\
-'ttl ' + variables.grant.ttl + ' is longer than the policy allows: write ' + variables.limits.maxTTL + ' at most'
+'ttl ' + object.spec.ttl + ' is longer than the policy allows: write ' + variables.limits.maxTTL + ' at most'
 ";
 const SUBJECT: &str = "\
 'a subject is a User that does not begin with system:, or a ServiceAccount of this namespace by its bare name'
@@ -83,29 +68,17 @@ const APPROVER: &str = "\
 
 /// The guard.
 pub fn guard() -> Guard {
-    // Of a grant that is created: what else is seen passes.
-    let created = "variables.revokes || request.operation != 'CREATE'";
+    let created = "request.operation != 'CREATE'";
     Guard {
         rule: RULE,
         parameter: Parameter::OwnSegmentGuard,
         requests: vec![json!({
             "apiGroups": [GROUP], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"],
-            "resources": ["secretgrants", "scopedsecrets"], "scope": "Namespaced",
+            "resources": ["secretgrants"], "scope": "Namespaced",
         })],
-        conditions: vec![(
-            "says-something-new",
-            format!(
-                "request.resource.resource == 'secretgrants'
-? oldObject == null || object.spec != oldObject.spec
-: {new} != '' && (oldObject == null || {new} != {old})",
-                new = revoke("object"),
-                old = revoke("oldObject")
-            ),
-        )],
+        conditions: vec![("says-something-new", "oldObject == null || object.spec != oldObject.spec".to_owned())],
         variables: vec![
-            ("revokes", "request.resource.resource == 'scopedsecrets'".to_owned()),
-            ("grant", "dyn(object).spec".to_owned()),
-            ("claim", "variables.revokes ? variables.name : variables.grant.scopedSecretRef.name".to_owned()),
+            ("claim", "object.spec.scopedSecretRef.name".to_owned()),
             ("governed", "has(params.spec.grants)".to_owned()),
             (
                 "limits",
@@ -113,25 +86,12 @@ pub fn guard() -> Guard {
                     .to_owned(),
             ),
             ("required", "variables.limits.approval == 'Required'".to_owned()),
-            ("requester", "variables.grant.?requestedBy.orValue('')".to_owned()),
-            ("approver", "variables.grant.?approvedBy.orValue('')".to_owned()),
+            ("requester", "object.spec.?requestedBy.orValue('')".to_owned()),
+            ("approver", "object.spec.?approvedBy.orValue('')".to_owned()),
         ],
         validations: vec![
             Validation {
-                holds: format!("!variables.revokes || {} == 'true'", revoke("object")),
-                reason: Reason::RevocationNotAllowed,
-                says: NOT_TRUE.to_owned(),
-            },
-            Validation {
-                holds: format!(
-                    "!variables.revokes || !(variables.name in params.spec.?shared.orValue([])) || {}",
-                    may("revoke")
-                ),
-                reason: Reason::RevocationNotAllowed,
-                says: NOT_REVOKED.to_owned(),
-            },
-            Validation {
-                holds: "variables.revokes || variables.governed".to_owned(),
+                holds: "variables.governed".to_owned(),
                 reason: Reason::GrantNotAllowed,
                 says: NOT_HERE.to_owned(),
             },
@@ -143,7 +103,7 @@ pub fn guard() -> Guard {
             Validation {
                 holds: format!(
                     "{created} || !variables.governed || {} <= {}",
-                    duration("variables.grant.ttl"),
+                    duration("object.spec.ttl"),
                     duration("variables.limits.maxTTL")
                 ),
                 reason: Reason::GrantTooLong,
@@ -151,7 +111,7 @@ pub fn guard() -> Guard {
             },
             Validation {
                 holds: format!(
-                    "{created} || (variables.grant.subject.kind == 'ServiceAccount' ? !variables.grant.subject.name.contains(':') && !variables.grant.subject.name.contains('/') : !variables.grant.subject.name.startsWith('system:'))"
+                    "{created} || (object.spec.subject.kind == 'ServiceAccount' ? !object.spec.subject.name.contains(':') && !object.spec.subject.name.contains('/') : !object.spec.subject.name.startsWith('system:'))"
                 ),
                 reason: Reason::GrantInvalid,
                 says: SUBJECT.to_owned(),
@@ -169,13 +129,13 @@ pub fn guard() -> Guard {
             // Nothing else of a spec can change, and this only once: the CRD sees to that.
             Validation {
                 holds: format!(
-                    "variables.revokes || request.operation == 'CREATE'
+                    "request.operation == 'CREATE'
 || (variables.required
   && variables.requester != ''
   && variables.approver == request.userInfo.username
   && variables.approver != variables.requester
-  && variables.approver != (variables.grant.subject.kind == 'ServiceAccount'
-    ? 'system:serviceaccount:' + request.namespace + ':' : '') + variables.grant.subject.name
+  && variables.approver != (object.spec.subject.kind == 'ServiceAccount'
+    ? 'system:serviceaccount:' + request.namespace + ':' : '') + object.spec.subject.name
   && {})",
                     may("approve")
                 ),

@@ -5,6 +5,7 @@ use super::consumers::{self, Users};
 use super::foreign;
 use super::lent::{self, Left};
 use super::values::{Ignored, Values};
+use super::volumes::{self, Storage};
 use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, Reason, SEAL_ANNOTATION};
 use crate::cli::cluster::{Cluster, Failure, Reach, Seen, within};
 use crate::cli::observed::Observed;
@@ -32,6 +33,8 @@ pub struct Sighted {
     pub users: Users,
     /// Who may get at Secrets.
     pub roles: Roles,
+    /// What volumes name.
+    pub storage: Storage,
     /// How far the look at other operators' objects went; None where there are no such kinds.
     pub foreign: Option<Reach>,
     /// What grants have made.
@@ -74,6 +77,7 @@ pub async fn look(
         values: None,
         users: consumers::look(cluster).await?,
         roles: access::look(cluster, operator).await?,
+        storage: volumes::look(cluster).await?,
         foreign: None,
         left: lent::look(cluster).await?,
     };
@@ -167,6 +171,7 @@ pub(super) mod tests {
             values: None,
             users: Users::default(),
             roles: Roles::default(),
+            storage: Storage::default(),
             foreign: None,
             left: Left::default(),
         }

@@ -5,7 +5,7 @@
 //!   look ──► Sighted: the world, Secrets (metadata; values as keyed hashes of this run), what names them, roles, others' objects
 //!     promises (segmentation::guarantees) ─┐
 //!     Scopes::assume: policies for what none governs
-//!     repeated, consumers, access, replicated, foreign ─┴─► Report (each pure; each asks the operator's own judge)
+//!     repeated, consumers, volumes, access, replicated, foreign ─┴─► Report (each pure; each asks the operator's own judge)
 //! ```
 
 mod access;
@@ -20,6 +20,7 @@ mod scopes;
 mod told;
 mod tried;
 mod values;
+mod volumes;
 
 use super::cluster::{Cluster, ClusterArgs, Failure};
 use super::observed::{Observed, observe};
@@ -113,6 +114,7 @@ pub fn judge(mut sighted: Sighted, labels: &[String], here: Option<&str>, now: T
     let scopes = Scopes::assume(&mut sighted.observed, labels);
     repeated::judge(&sighted, &scopes, here, now, &mut outcome);
     consumers::judge(&sighted, &scopes, now, &mut outcome);
+    volumes::judge(&sighted, &scopes, &mut outcome);
     access::judge(&sighted, &scopes, now, &mut outcome);
     replicated::judge(&sighted, &scopes, now, &mut outcome);
     foreign::judge(&sighted, &scopes, here, now, &mut outcome);

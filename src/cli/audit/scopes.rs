@@ -28,7 +28,12 @@ pub enum Scope {
 impl Scope {
     /// Whether somebody said that it is one.
     pub fn is_segment(&self) -> bool {
-        matches!(self, Self::Segment(_))
+        self.segment().is_some()
+    }
+
+    /// The segment's name.
+    pub fn segment(&self) -> Option<&str> {
+        if let Self::Segment(name) = self { Some(name) } else { None }
     }
 }
 

@@ -237,7 +237,7 @@ impl<'a> Bench<'a> {
             let at = object.node.place_of("metadata.annotations");
             let message = format!("write {REVOKE_ANNOTATION}: \"true\", or leave it out");
             let reason = Reason::RevocationNotAllowed;
-            self.findings.push(object.finding(Severity::Error, Rule::Grants, reason, at, message));
+            self.findings.push(object.finding(Severity::Error, Rule::Revocations, reason, at, message));
         }
     }
 

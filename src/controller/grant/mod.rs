@@ -30,6 +30,7 @@ use super::queue::Lane;
 use super::report::guards;
 use super::store::brief;
 use super::watch::View;
+use crate::admission::guard::Guard;
 use crate::admission::rules::grants as rule;
 use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, ScopedSecretSpec};
 use crate::rotation::slot::Trigger;
@@ -151,21 +152,23 @@ pub fn over(index: &Index, now: Timestamp) -> Vec<Job> {
     standing.map(|(handle, _)| Job::Grant(handle.clone())).collect()
 }
 
-/// Whether access that another grant with rotateAfter gave to the same Secret is over, and about to be taken away.
-fn others_end_now(index: &Index, handle: &ObjectName, claim: &ObjectName, now: Timestamp) -> bool {
-    let others = index.grants.about(claim).filter(|other| *other != handle);
-    let mut lent = others.filter_map(|other| Some((other, index.grants.get(other)?)));
-    lent.any(|(other, lent)| {
-        let owes = lent.role.as_ref().is_some_and(|role| role.rotate_after);
-        let over = || match &lent.grant {
-            Some(grant) if !grant.deleting => {
-                let unjudged = observed(other, lent, None, Guarded::Unknown, Limits::Unknown, now);
-                plan::term(&unjudged).is_some_and(|(_, end)| end <= now)
-            }
-            _ => true,
-        };
-        owes && lent.binding.is_some() && over()
-    })
+/// The other grants with rotateAfter on the same Secret that are over: what they gave is taken away already, or about to be.
+fn others_over<'i>(
+    index: &'i Index,
+    handle: &'i ObjectName,
+    claim: &'i ObjectName,
+    now: Timestamp,
+) -> impl Iterator<Item = &'i Lent> {
+    let others = index.grants.about(claim).filter(move |other| *other != handle);
+    let lent = others.filter_map(|other| Some((other, index.grants.get(other)?)));
+    let over = lent.filter(move |(other, lent)| match &lent.grant {
+        Some(grant) if !grant.deleting => {
+            let unjudged = observed(other, lent, None, Guarded::Unknown, Limits::Unknown, now);
+            plan::term(&unjudged).is_some_and(|(_, end)| end <= now)
+        }
+        _ => true,
+    });
+    over.map(|(_, lent)| lent).filter(|lent| lent.role.as_ref().is_some_and(|role| role.rotate_after))
 }
 
 /// What a leader does every now and then: while anything is granted, or waits for rule Grants, that is looked at.
@@ -187,21 +190,26 @@ fn last_look(cx: &Context) -> Look {
 }
 
 /// Whether rule Grants is in force, as it was seen at most so long ago.
-pub(super) async fn guarded(cx: &Context, age: Duration) -> Guarded {
+async fn guarded(cx: &Context, age: Duration) -> Guarded {
     if let Some((at, known)) = last_look(cx)
         && at.elapsed() < age
     {
         return known;
     }
-    let seen = match guards::in_force(&cx.client, &rule::guard()).await {
-        Ok(since) => since.map_or(Guarded::Missing, Guarded::Since),
-        Err(error) => {
-            tracing::warn!(error = %brief(&error), "rule Grants could not be looked at: nothing new is granted meanwhile");
-            Guarded::Unknown
-        }
-    };
+    let seen = in_force(cx, &rule::guard()).await;
     *cx.grants_guarded.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), seen));
     seen
+}
+
+/// Whether a rule that the API server keeps is in force.
+pub(super) async fn in_force(cx: &Context, guard: &Guard) -> Guarded {
+    match guards::in_force(&cx.client, guard).await {
+        Ok(since) => since.map_or(Guarded::Missing, Guarded::Since),
+        Err(error) => {
+            tracing::warn!(rule = guard.rule, error = %brief(&error), "whether a rule is in force could not be looked at: nothing is given or taken by it meanwhile");
+            Guarded::Unknown
+        }
+    }
 }
 
 fn observed<'a>(

@@ -3,9 +3,7 @@
 use super::known::{Binding, Grant, Lent, Note, Role, Told as Known, controller};
 use super::plan::{self, Debt, Guarded, Observed, Step, Verdict};
 use super::status::{self, Done};
-use super::{
-    gone, guarded, is_labelled, limits, observe, observe_binding, observe_claim, observe_role, others_end_now,
-};
+use super::{gone, guarded, is_labelled, limits, observe, observe_binding, observe_claim, observe_role, others_over};
 use crate::admission::rules::grants::RULE;
 use crate::api::reason::Nature;
 use crate::api::secret_grant::{GrantSubjectKind, SecretGrantSpec};
@@ -276,12 +274,25 @@ impl Work<'_> {
                 self.cx.index_mut().triggers.remove(&claim, &trigger);
             }
             Some(State::Pending) => {}
-            // Their debt is paid by the same rotation.
-            None if others_end_now(&self.cx.index(), self.handle, &claim, self.cx.now()) => {
-                self.cx.queue.add_at(Job::Grant(self.handle.clone()), tokio::time::Instant::now() + TOGETHER);
-            }
+            // One rotation pays for all that end together.
             None => {
-                if self.cx.index_mut().triggers.add(&claim, trigger) {
+                let together: Vec<Trigger> = {
+                    let index = self.cx.index();
+                    let others: Vec<&Lent> = others_over(&index, self.handle, &claim, self.cx.now()).collect();
+                    if others.iter().any(|lent| lent.binding.is_some()) {
+                        drop(others);
+                        drop(index);
+                        let at = tokio::time::Instant::now() + TOGETHER;
+                        self.cx.queue.add_at(Job::Grant(self.handle.clone()), at);
+                        return Ok(());
+                    }
+                    let gone = others.iter().filter(|lent| lent.searched).filter_map(|lent| lent.role.as_ref());
+                    gone.map(|role| Trigger::Grant(role.grant_uid.clone())).chain([trigger]).collect()
+                };
+                let mut index = self.cx.index_mut();
+                let added = together.into_iter().filter(|trigger| index.triggers.add(&claim, trigger.clone())).count();
+                drop(index);
+                if added > 0 {
                     self.cx.queue.add(Job::Claim(claim), Lane::Urgent);
                 }
             }

@@ -64,7 +64,8 @@ impl Asker {
         let listed = said.shared.contains(name);
         let taken = said.revocations.get(name);
         let settled = match taken {
-            Some(turn) => self.asks && *turn.uid == *self.uid && !anew && turn.keys.is_empty(),
+            // What is under way goes on by itself.
+            Some(turn) => self.asks && *turn.uid == *self.uid && !anew,
             // Refused, it asks for nothing.
             None => !self.asks || self.standing != Standing::Allowed,
         };
@@ -138,6 +139,7 @@ pub fn name_of(turn: &RevocationAsked, key: &str) -> String {
 mod tests {
     use super::*;
     use crate::segmentation::fixtures::at;
+    use proptest::prelude::*;
 
     const NOBODY: Content = Content {
         labels: BTreeMap::new(),
@@ -235,7 +237,7 @@ mod tests {
         let told = |asker: &Asker, anew, said: &Content| asker.is_told_by("orders", anew, said);
         let asks = asker(Allowed, false);
         assert!(!told(&asks, false, &NOBODY) && told(&asks, false, &taken("u", &[])));
-        assert!(!told(&asks, true, &taken("u", &[])) && !told(&asks, false, &taken("u", &["a/b"])));
+        assert!(!told(&asks, true, &taken("u", &[])) && told(&asks, false, &taken("u", &["a/b"])));
         assert!(!told(&asks, false, &taken("namesake", &[])));
         assert!(told(&asker(Refused, false), false, &NOBODY));
         assert!(!told(&Asker { asks: false, ..asks }, false, &taken("u", &[])));
@@ -269,5 +271,84 @@ mod tests {
         assert!(name_of(&turn, "a/b") != name_of(&turn, "a-b"));
         assert!(name_of(&turn, "///").starts_with("key-"));
         assert!(name_of(&turn, &"x/".repeat(300)).len() <= 65);
+    }
+
+    /// What happens to one ScopedSecret with one key, in any order.
+    #[derive(Debug, Clone, Copy)]
+    enum Event {
+        Annotated,
+        Stripped,
+        /// The guard is planned and written.
+        Written,
+        /// The KeyRevocations that are open are created; whether that is noted, or the operator killed before.
+        Created {
+            noted: bool,
+        },
+        /// The platform team lifts what it finds.
+        Lifted,
+        Killed,
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            Just(Event::Annotated),
+            Just(Event::Stripped),
+            Just(Event::Written),
+            any::<bool>().prop_map(|noted| Event::Created { noted }),
+            Just(Event::Lifted),
+            Just(Event::Killed),
+        ]
+    }
+
+    proptest! {
+        /// Whatever is stripped, lifted or killed when: each turn that was written down makes one KeyRevocation, and no other.
+        #[test]
+        fn a_turn_makes_one_key_revocation(events in proptest::collection::vec(event(), 0..40)) {
+            let mut all = askers(Asker { asks: false, keys: vec!["a/b".into()], ..asker(Standing::Allowed, false) }, None);
+            let (mut known, mut standing) = (NOBODY, BTreeSet::new());
+            let (mut begun, mut created) = (BTreeSet::new(), BTreeMap::<String, usize>::new());
+            let end = [Event::Written, Event::Created { noted: true }];
+            for (second, event) in events.into_iter().chain(end).enumerate() {
+                let now = at(1_000 + i64::try_from(second).unwrap());
+                let asks = all.all["orders"].asks;
+                match event {
+                    Event::Annotated | Event::Stripped => {
+                        let annotated = matches!(event, Event::Annotated);
+                        all.all.get_mut("orders").unwrap().asks = annotated;
+                        if annotated && !asks {
+                            all.anew.insert("orders".into());
+                        }
+                    }
+                    Event::Written => {
+                        let revocations = all.revocations(&known, now);
+                        if known.revocations.get("orders") != revocations.get("orders") {
+                            all.anew.clear();
+                        }
+                        begun.extend(revocations.values().map(|turn| name_of(turn, "a/b")));
+                        known.revocations = revocations;
+                    }
+                    Event::Created { noted } => {
+                        for turn in known.revocations.values_mut().filter(|turn| !turn.keys.is_empty()) {
+                            let name = name_of(turn, "a/b");
+                            if standing.insert(name.clone()) {
+                                *created.entry(name).or_default() += 1;
+                            }
+                            if noted {
+                                turn.keys.clear();
+                            }
+                        }
+                        if !noted {
+                            all.anew.clear();
+                        }
+                    }
+                    // What is deleted in the moment before it is noted is made once more.
+                    Event::Lifted if known.revocations.values().all(|turn| turn.keys.is_empty()) => standing.clear(),
+                    Event::Lifted => {}
+                    Event::Killed => all.anew.clear(),
+                }
+            }
+            prop_assert_eq!(begun.into_iter().collect::<Vec<_>>(), created.keys().cloned().collect::<Vec<_>>());
+            prop_assert!(created.values().all(|times| *times == 1), "{:?}", created);
+        }
     }
 }

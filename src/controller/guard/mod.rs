@@ -36,7 +36,11 @@ use kube::api::{Api, DeleteParams, PostParams, Preconditions};
 use plan::{Claimant, Content, Observed, Plan, Standing, Target};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
+
+/// How long until a KeyRevocation that could not be created is tried again.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// Whether a claim may be fetched as far as the guard goes. One that may not waits for it.
 pub fn standing(cx: &Context, index: &Index, claim: &ObjectName, target: &ObjectName) -> Guarding {
@@ -161,7 +165,13 @@ pub async fn reconcile(cx: &Context, namespace: &Arc<str>) {
         let anew = cx.guards.asked_anew(namespace);
         let written = if let Plan::Write(content) = &plan { Some(content.clone()) } else { None };
         if let Err(error) = act(cx, namespace, known, plan).await {
-            return not_written(cx, namespace, &error, now);
+            let conflict = matches!(&error, kube::Error::Api(status) if [404, 409].contains(&status.code));
+            let text = format!(
+                "the SegmentGuard, without which nothing is fetched, could not be written, it is tried again: {}",
+                brief(&error)
+            );
+            tracing::warn!(%namespace, error = %brief(&error), "a SegmentGuard was not written; it is tried again");
+            return told(cx, namespace, Failure::new(Reason::WriteFailed, text), conflict, now);
         }
         if let Some(written) = written {
             let begun = |name: &String| before.revocations.get(name) != written.revocations.get(name);
@@ -170,7 +180,8 @@ pub async fn reconcile(cx: &Context, namespace: &Arc<str>) {
         }
     }
     if let Err(error) = revoke::carry_out(cx, namespace).await {
-        return not_written(cx, namespace, &error, now);
+        tracing::warn!(%namespace, error = %brief(&error), "a KeyRevocation that was asked for by annotation was not created, or not noted; it is tried again");
+        cx.queue.add_at(Job::Guard(namespace.clone()), now + AGAIN);
     }
     if let Err(error) = pods::look(cx, namespace).await {
         tracing::warn!(%namespace, error = %brief(&error), "the pods of a namespace could not be listed; it is tried again");
@@ -182,16 +193,6 @@ pub async fn reconcile(cx: &Context, namespace: &Arc<str>) {
         return;
     }
     cx.retry(cx.guards.settled(namespace).into_iter().collect());
-}
-
-fn not_written(cx: &Context, namespace: &str, error: &kube::Error, now: Instant) {
-    let conflict = matches!(error, kube::Error::Api(status) if [404, 409].contains(&status.code));
-    let text = format!(
-        "the SegmentGuard, without which nothing is fetched, or a KeyRevocation that was asked for could not be written, it is tried again: {}",
-        brief(error)
-    );
-    tracing::warn!(%namespace, error = %brief(error), "a SegmentGuard, or a KeyRevocation that was asked for, was not written; it is tried again");
-    told(cx, namespace, Failure::new(Reason::WriteFailed, text), conflict, now);
 }
 
 /// What could not be done is told to those who wait for it, and is tried again.

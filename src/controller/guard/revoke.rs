@@ -3,6 +3,7 @@
 use super::asked::{Asker, Askers, dismissed, name_of};
 use super::plan::{Content, Standing};
 use super::{Plan, act};
+use crate::admission::rules::revocations as rule;
 use crate::api::key_revocation::KeyRevocationSpec;
 use crate::api::scoped_secret::StoreRef;
 use crate::api::{FIELD_MANAGER, GROUP, KeyRevocation, REVOKE_ANNOTATION, Reason, ScopedSecret};
@@ -24,7 +25,6 @@ use crate::segmentation::world::{Claim, ObjectName};
 use jiff::Timestamp;
 use kube::api::{Api, PostParams};
 use kube::runtime::events::EventType;
-use std::time::Duration;
 
 /// A ScopedSecret as far as its annotation goes; None: it is going, or cannot be understood.
 fn observe(index: &Index, name: &ObjectName, now: Timestamp) -> Option<Asker> {
@@ -110,7 +110,7 @@ pub(super) async fn look(cx: &Context, namespace: &str) -> Result<Option<Guarded
     if !shared {
         return Ok(None);
     }
-    match grant::guarded(cx, Duration::ZERO).await {
+    match grant::in_force(cx, &rule::guard()).await {
         Guarded::Unknown => {
             Err(failed("whether the rule that asks for the verb revoke is in force could not be looked at"))
         }
@@ -129,7 +129,7 @@ pub(super) async fn tell_dismissed(cx: &Context, namespace: &str, before: &Conte
         };
         let message = match reason {
             Reason::GuardMissing => format!(
-                "{REVOKE_ANNOTATION} revoked nothing: others claim a key of it, too, and the rule Grants, which asks who may do that, is not in force. Once the platform team has applied deploy/ again, take the annotation off and set it anew; or create a KeyRevocation"
+                "{REVOKE_ANNOTATION} revoked nothing: others claim a key of it, too, and the rule Revocations, which asks who may do that, is not in force. Once the platform team has applied deploy/ again, take the annotation off and set it anew; or create a KeyRevocation"
             ),
             _ => format!(
                 "{REVOKE_ANNOTATION} revoked nothing: others claim a key of it, too, and it was set before the API server could ask for the verb revoke on scopedsecrets.{GROUP} {name:?}. Take it off, and have it set anew by who has that verb; or ask the platform team for a KeyRevocation"

@@ -8,6 +8,7 @@ use super::powers::Powers;
 use super::role::Role;
 use super::subject::Subject;
 use super::{Access, Binding, RbacName};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// What a role that is bound across the cluster gives somebody, together with what else binds them.
@@ -18,7 +19,7 @@ pub(super) struct Joined {
     /// Over those of the namespaces in which they may create some.
     pub there: Powers,
     /// Those namespaces.
-    pub namespaces: Vec<Arc<str>>,
+    pub namespaces: HashSet<Arc<str>>,
 }
 
 impl Access {
@@ -35,7 +36,7 @@ impl Access {
             self.bound_to(subject).filter(|(_, binding)| self.role(&binding.role).is_some_and(|r| r.creates))
         {
             match &name.namespace {
-                Some(namespace) => joined.namespaces.push(namespace.clone()),
+                Some(namespace) => drop(joined.namespaces.insert(namespace.clone())),
                 None => joined.everywhere |= joined.there,
             }
         }

@@ -12,8 +12,8 @@ use crate::segmentation::segment::Segment;
 use crate::segmentation::verdict::Refusal;
 use crate::segmentation::world::World;
 use jiff::Timestamp;
-use std::cell::OnceCell;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::borrow::Cow;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 /// The operator's own Secrets: its seal key, and the webhook's.
@@ -44,7 +44,7 @@ pub enum Place<'a> {
 impl Access {
     /// The ways to the Secrets of a place that a role gives there.
     pub fn powers(&self, role: &Role, place: Place<'_>, world: &World) -> Powers {
-        let look = Look { access: self, world, place, namesakes: OnceCell::new() };
+        let look = Look { access: self, world, place };
         let direct = look.direct(role, place);
         let leads = |power: Powers| !power.within(direct) && look.leads_on(role, power);
         [Powers::BIND_ROLES, Powers::BIND_CLUSTER_ROLES]
@@ -126,9 +126,9 @@ impl<'a> Spread<'a> {
     ) -> Option<Breach<'a>> {
         let makes = |namespace: &Arc<str>| {
             let foreign = || segment_of(namespace, world).is_ok_and(|here| is_foreign(self.subject, &here, world));
-            jurisdiction.namespaces.contains(namespace) && foreign()
+            self.joined.namespaces.contains(namespace) && foreign()
         };
-        let there = if self.joined.namespaces.iter().any(makes) { self.joined.there } else { Powers::NONE };
+        let there = if jurisdiction.namespaces.iter().any(makes) { self.joined.there } else { Powers::NONE };
         let joined = (self.joined.everywhere | there) & counted & !self.powers;
         let powers = (self.powers & counted) | joined;
         if powers.is_empty() {
@@ -149,8 +149,6 @@ struct Look<'a> {
     access: &'a Access,
     world: &'a World,
     place: Place<'a>,
-    /// The roles of governed namespaces by their name, once they are asked for.
-    namesakes: OnceCell<HashMap<&'a str, Vec<&'a RbacName>>>,
 }
 
 impl<'a> Look<'a> {
@@ -170,49 +168,48 @@ impl<'a> Look<'a> {
 
     /// Whether some role that it lets be bound by this power, or that one of those lets be bound, gives something there. Each
     /// is looked at once, however they lead to each other.
-    fn leads_on(&self, role: &Role, power: Powers) -> bool {
+    fn leads_on(&self, role: &'a Role, power: Powers) -> bool {
         let first = role.bindable.iter().filter(|bindable| bindable.power() == power);
-        let mut next: VecDeque<RbacName> = first.flat_map(|bindable| self.bound(bindable, self.place)).collect();
-        let mut seen: HashSet<RbacName> = next.iter().cloned().collect();
-        while let Some(name) = next.pop_front() {
-            let Some(role) = self.access.role(&name) else { continue };
-            // A role of a namespace is bound there.
-            let place = name.namespace.as_deref().map_or(self.place, Place::Namespace);
-            if !self.direct(role, place).is_empty() {
-                return true;
+        let mut next: VecDeque<(&Bindable, Place<'a>)> = first.map(|bindable| (bindable, self.place)).collect();
+        let mut seen: HashSet<RbacName> = HashSet::new();
+        while let Some((bindable, place)) = next.pop_front() {
+            for name in self.bound(bindable, place) {
+                if seen.contains(&*name) {
+                    continue;
+                }
+                seen.insert(name.clone().into_owned());
+                let Some(role) = self.access.role(&name) else { continue };
+                // A role of a namespace is bound there.
+                let there = name.namespace.as_deref().and_then(|namespace| self.namespace(namespace));
+                let place = there.map_or(self.place, |namespace| Place::Namespace(namespace));
+                if !self.direct(role, place).is_empty() {
+                    return true;
+                }
+                next.extend(role.bindable.iter().map(|bindable| (bindable, place)));
             }
-            let bound = role.bindable.iter().flat_map(|bindable| self.bound(bindable, place));
-            next.extend(bound.filter(|role| seen.insert(role.clone())));
         }
         false
     }
 
     /// The roles that one which may be bound means in a place: across the cluster those of its name in every governed namespace.
-    fn bound(&self, bindable: &Bindable, place: Place<'_>) -> Vec<RbacName> {
-        match place {
-            Place::Cluster if bindable.cluster => vec![RbacName { namespace: None, name: bindable.name.clone() }],
-            Place::Cluster => {
-                let named = self.namesakes.get_or_init(|| self.roles_by_name()).get(&*bindable.name);
-                named.into_iter().flatten().map(|name| (*name).clone()).collect()
-            }
-            Place::Namespace(namespace) => {
-                let known = self.world.namespaces.get_key_value(namespace).map(|(name, _)| name);
-                known.map(|namespace| bindable.role(namespace)).into_iter().collect()
-            }
-        }
+    fn bound(&self, bindable: &Bindable, place: Place<'a>) -> impl Iterator<Item = Cow<'a, RbacName>> {
+        let named = match place {
+            Place::Cluster if !bindable.cluster => Some(self.access.namesakes(&bindable.name)),
+            _ => None,
+        };
+        let governed = |name: &&RbacName| {
+            name.namespace.as_deref().is_some_and(|namespace| segment_of(namespace, self.world).is_ok())
+        };
+        let one = match place {
+            Place::Cluster => bindable.cluster.then(|| RbacName { namespace: None, name: bindable.name.clone() }),
+            Place::Namespace(namespace) => self.namespace(namespace).map(|namespace| bindable.role(namespace)),
+        };
+        named.into_iter().flatten().filter(governed).map(Cow::Borrowed).chain(one.map(Cow::Owned))
     }
 
-    fn roles_by_name(&self) -> HashMap<&'a str, Vec<&'a RbacName>> {
-        let mut all: HashMap<&str, Vec<&RbacName>> = HashMap::new();
-        let mut governed: HashMap<&str, bool> = HashMap::new();
-        for name in self.access.powerful_roles() {
-            let Some(namespace) = &name.namespace else { continue };
-            let here = governed.entry(namespace).or_insert_with(|| segment_of(namespace, self.world).is_ok());
-            if *here {
-                all.entry(&name.name).or_default().push(name);
-            }
-        }
-        all
+    /// A namespace that is there.
+    fn namespace(&self, name: &str) -> Option<&'a Arc<str>> {
+        self.world.namespaces.get_key_value(name).map(|(name, _)| name)
     }
 
     /// Whether a Secret of this name matters. In a governed namespace each does: it may be projected later, or hold the token of a

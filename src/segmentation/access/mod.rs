@@ -87,6 +87,8 @@ pub struct Access {
     pub operator: ObjectName,
     /// Every role that exists; boxed where it has powers, since few have.
     roles: HashMap<RbacName, Option<Box<Role>>>,
+    /// Of namespaces, those that have powers.
+    by_name: HashMap<Arc<str>, Few<RbacName>>,
     bindings: HashMap<RbacName, Box<Binding>>,
     by_role: HashMap<RbacName, Few<RbacName>>,
     by_subject: HashMap<Subject, Few<RbacName>>,
@@ -100,6 +102,7 @@ impl Default for Access {
         Self {
             operator: ObjectName::new("scoped-secrets", "scoped-secrets"),
             roles: HashMap::default(),
+            by_name: HashMap::default(),
             bindings: HashMap::default(),
             by_role: HashMap::default(),
             by_subject: HashMap::default(),
@@ -111,10 +114,10 @@ impl Default for Access {
 }
 
 fn forget<K: Eq + Hash>(by: &mut HashMap<K, Few<RbacName>>, key: K, name: &RbacName) {
-    if let Entry::Occupied(mut bindings) = by.entry(key) {
-        bindings.get_mut().remove(name);
-        if bindings.get().is_empty() {
-            bindings.remove();
+    if let Entry::Occupied(mut names) = by.entry(key) {
+        names.get_mut().remove(name);
+        if names.get().is_empty() {
+            names.remove();
         }
     }
 }
@@ -123,18 +126,26 @@ impl Access {
     /// Records a role.
     pub fn put_role(&mut self, name: RbacName, role: Role) {
         let role = (!role.is_powerless()).then(|| Box::new(role));
-        if self.roles.get(&name) != Some(&role) {
-            self.changes += 1;
-            self.roles.insert(name, role);
+        if self.roles.get(&name) == Some(&role) {
+            return;
         }
+        self.changes += 1;
+        if name.namespace.is_some() {
+            match role {
+                Some(_) => self.by_name.entry(name.name.clone()).or_default().insert(name.clone()),
+                None => forget(&mut self.by_name, name.name.clone(), &name),
+            }
+        }
+        self.roles.insert(name, role);
     }
 
     /// Forgets a role.
     pub fn remove_role(&mut self, name: &RbacName) {
         self.changes += 1;
         self.roles.remove(name);
-        if name.namespace.is_none() {
-            self.aggregation.remove(&name.name);
+        match name.namespace {
+            Some(_) => forget(&mut self.by_name, name.name.clone(), name),
+            None => drop(self.aggregation.remove(&name.name)),
         }
     }
 
@@ -184,9 +195,9 @@ impl Access {
         self.roles.keys().filter(move |name| name.namespace.is_none() == cluster)
     }
 
-    /// Those that have powers.
-    pub fn powerful_roles(&self) -> impl Iterator<Item = &RbacName> {
-        self.roles.iter().filter(|(_, role)| role.is_some()).map(|(name, _)| name)
+    /// The Roles of this name that have powers, of whatever namespace.
+    pub fn namesakes(&self, name: &str) -> impl Iterator<Item = &RbacName> {
+        self.by_name.get(name).into_iter().flat_map(Few::iter)
     }
 
     /// The bindings that are kept, of namespaces or of the cluster.
