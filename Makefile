@@ -17,7 +17,7 @@ demo-down:
 	@examples/demo.sh down
 
 # What the tests run; their first line says how long each takes to build.
-test_tools := control-plane testcluster kwok emulator helm3 helm4
+test_tools := control-plane testcluster kwok emulator helm3 helm4 judge promtool
 
 ## test: everything, on a real control plane; 35 min on two cores, and 20 more the first time
 # The test runner has the last word: nothing is printed after it.
@@ -48,9 +48,9 @@ lint:
 	@deny=$$($(cluster_tools) ensure cargo-deny) && echo "lint: cargo-deny" && \
 	  "$$deny/cargo-deny" --log-level error --locked check bans licenses sources
 	@echo "lint: shell scripts"; for script in $(shell_scripts); do bash -n "$$script" || exit; done
-	@echo "lint: Go"; badly=$$(gofmt -l tests/cluster) && \
+	@echo "lint: Go"; badly=$$(gofmt -l tests/cluster tests/gitops) && \
 	  { [ -z "$$badly" ] || { echo "not as gofmt writes it: $$badly" >&2; exit 1; }; } && \
-	  $(go_settings) go vet -C tests/cluster/testcluster ./...
+	  $(go_settings) go vet -C tests/cluster/testcluster ./... && $(go_settings) go vet -C tests/gitops/judge ./...
 	@echo "lint: Python"; PYTHONPYCACHEPREFIX=target/pycache python3 -m py_compile tests/cluster/emulator.py
 	@echo "lint: kustomizations"; for folder in deploy deploy/overlays/*/; do \
 	  kubectl kustomize "$$folder" >/dev/null || exit; done
@@ -61,9 +61,9 @@ lint:
 audit:
 	@deny=$$($(cluster_tools) ensure cargo-deny) && "$$deny/cargo-deny" --locked check advisories
 
-## generate: write crds/, deploy/base/guards/, docs/reasons/ and of charts/ and deploy/ what follows from them
+## generate: write crds/, schemas/, deploy/base/guards/, docs/reasons/, docs/api.md and of charts/ and deploy/ what follows from them
 generate:
-	@echo "generate: crds/, deploy/base/guards/, docs/reasons/, charts/scoped-secrets/ and deploy/install.yaml"
+	@echo "generate: crds/, schemas/, deploy/base/guards/, deploy/argocd/, docs/reasons/, docs/api.md, charts/scoped-secrets/ and deploy/install.yaml"
 	@cargo run --quiet --locked --example generate
 
 help:

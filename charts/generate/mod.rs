@@ -23,6 +23,7 @@ pub fn write(root: &Path) -> io::Result<()> {
     fs::write(chart.join("Chart.yaml"), metadata()?)?;
     copy_kinds(&root.join("crds"), &chart.join("files/crds"))?;
     write_guards(&chart.join("files/guards"))?;
+    copy_monitoring(&root.join("deploy/monitoring"), &chart.join("files/monitoring"))?;
     fs::write(
         chart.join("templates/_rules.tpl"),
         roles::template(&[root.join("deploy/base"), root.join("deploy/components/restart")])?,
@@ -88,6 +89,15 @@ fn copy_kinds(from: &Path, to: &Path) -> io::Result<()> {
     for crd in api::crds() {
         let name = format!("{}.yaml", crd.spec.names.plural);
         fs::copy(from.join(&name), to.join(&name))?;
+    }
+    Ok(())
+}
+
+/// As they are: neither is a template of Helm's, and both have braces that look like one.
+fn copy_monitoring(from: &Path, to: &Path) -> io::Result<()> {
+    super::make_anew(to)?;
+    for name in ["alerts.yaml", "dashboard.json"] {
+        fs::copy(from.join(name), to.join(name))?;
     }
     Ok(())
 }

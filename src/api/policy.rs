@@ -168,6 +168,12 @@ pub enum ModalRule {
 }
 
 impl ModalRule {
+    /// The rule of this name, if it follows the mode.
+    pub fn from_text(text: &str) -> Option<Self> {
+        let all = [Self::Consumers, Self::Replication, Self::OtherOperators, Self::Copies, Self::Rbac];
+        all.into_iter().find(|rule| rule.as_str() == text)
+    }
+
     /// As it is written.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -228,6 +228,9 @@ reasons! {
     KeyShared Refused: "Several segments take the same key from the secrets manager.", "Their ExternalSecrets, or objects of another operator, name one key.", "Store a credential of its own for each under another key.";
     SecretInDefault Refused: "A Secret is in the namespace default.", "That namespace has no owner, and belongs to no segment.", "Move it to the namespace of the workload that uses it.";
 
+    // ---- what init finds
+    NotCarriedOver Refused: "Something that the External Secrets Operator was told has no match here, or only one that does not do quite the same.", "A find, a rewrite, a generator, a template function, another provider, a way to authenticate.", "Do what the message says, in the file that init wrote; the same stands there as a comment.";
+
     // ---- what verify-log finds
     RecordAltered Refused: "A line of the operator's record was altered or made up, or cannot be read.", "Somebody edited the log; or a collector cut, split, wrapped or escaped its lines.", "Take the log from where the operator wrote it (kubectl logs) and check that. If it says the same, treat it as tampering.";
     RecordMoved Refused: "A line of the operator's record stands twice, or after later ones.", "Two logs were put together in the wrong order or with an overlap, or somebody edited the log.", "Give each log once, the oldest first.";

@@ -109,19 +109,20 @@ async fn observe(cx: &Context, name: &str) -> Result<StoreState, Failure> {
 /// A store whose account is given is not asked for anything by itself.
 const KNOWN: &str = "the store's account is known, so that its keys can be told; whether the secrets manager answers is on each ScopedSecret's condition Synced";
 
+/// The conditions that a store deserves. Pure.
+pub fn conditions(failure: Option<&Failure>) -> Vec<Wanted> {
+    let Some(f) = failure else {
+        return vec![Wanted::yes(ConditionType::Ready, Reason::Reachable, KNOWN)];
+    };
+    let kind = if f.reason.nature() == Nature::Refused { ConditionType::Stalled } else { ConditionType::Reconciling };
+    vec![Wanted::no(ConditionType::Ready, f.reason, &f.message), Wanted::yes(kind, f.reason, &f.message)]
+}
+
 async fn report(cx: &Context, name: &str, state: &StoreState, failure: Option<&Failure>) {
     let api: Api<ScopedSecretStore> = Api::all(cx.client.clone());
     let Ok(Some(mut store)) = api.get_opt(name).await else { return };
     let old = store.status.clone().unwrap_or_default();
-    let mut wanted = match failure {
-        None => vec![Wanted::yes(ConditionType::Ready, Reason::Reachable, KNOWN)],
-        Some(f) => vec![Wanted::no(ConditionType::Ready, f.reason, &f.message)],
-    };
-    if let Some(f) = failure {
-        let kind =
-            if f.reason.nature() == Nature::Refused { ConditionType::Stalled } else { ConditionType::Reconciling };
-        wanted.push(Wanted::yes(kind, f.reason, &f.message));
-    }
+    let wanted = conditions(failure);
     let generation = store.metadata.generation.unwrap_or(0);
     let identity = match state {
         StoreState::Known(Realm::Aws { account, region }) => {

@@ -28,12 +28,13 @@ const BACK: usize = 5_000;
 const BACK_UNKNOWN: usize = 16;
 
 impl Asked<'_> {
-    /// What the key is rotated for first.
-    pub fn due(&self, now: Timestamp) -> Option<Trigger> {
+    /// All that the key is to be rotated for, in order.
+    pub fn due(&self, now: Timestamp) -> Vec<Trigger> {
         let handled = self.sealed.and_then(|sealed| sealed.rotate_at.as_deref());
-        let on_demand =
-            self.rotate_at.filter(|value| handled != Some(value)).map(|value| Trigger::OnDemand(value.into()));
-        on_demand.or_else(|| self.pending.first().cloned()).or_else(|| self.scheduled(now).map(Trigger::Schedule))
+        let on_demand = self.rotate_at.filter(|value| handled != Some(value));
+        let on_demand = on_demand.map(|value| Trigger::OnDemand(value.into()));
+        let scheduled = self.scheduled(now).map(Trigger::Schedule);
+        on_demand.into_iter().chain(self.pending.iter().cloned()).chain(scheduled).collect()
     }
 
     /// The last slot that has come, jitter included, and was not rotated. Of several that were missed it is the only one.
@@ -129,7 +130,7 @@ mod tests {
 
     fn due(plan: &Plan, sealed: Option<&Rotated>, rotate_at: Option<&str>, now: &str) -> Option<String> {
         let asked = Asked { plan, name: "uid", rotate_at, sealed, pending: &[] };
-        asked.due(at(now)).map(|trigger| trigger.to_string())
+        asked.due(at(now)).first().map(Trigger::to_string)
     }
 
     #[test]
@@ -189,7 +190,8 @@ mod tests {
         assert_eq!(due(&never, None, Some("now"), now).as_deref(), Some("rotate-at now"));
         let pending = [Trigger::Grant("uid".into())];
         let asked = Asked { plan: &plan, name: "uid", rotate_at: None, sealed: Some(&handled), pending: &pending };
-        assert_eq!(asked.due(at(now)), Some(pending[0].clone()));
+        let scheduled = Trigger::Schedule(at("2026-01-04T03:00:00Z").into());
+        assert_eq!(asked.due(at(now)), [pending[0].clone(), scheduled]);
     }
 
     #[test]

@@ -159,6 +159,19 @@ impl Recipe {
     }
 }
 
+/// Whether a value is another one with a text of our making in its place: nothing else differs, to the byte.
+pub fn renews(value: &RemoteValue, before: &RemoteValue, property: Option<&str>) -> bool {
+    let (Some(value), Some(before)) = (value.expose_text(), before.expose_text()) else { return false };
+    let Some(property) = property else { return !is_structured(before) };
+    let around = |text| json::find(text, property).ok().map(|found| json::around(text, found));
+    around(before).is_some_and(|before| around(value) == Some(before))
+}
+
+/// Whether more than one text is in a value, so that none is clearly meant.
+fn is_structured(text: &str) -> bool {
+    text.trim_start().starts_with(['{', '[']) && json::is_json(text)
+}
+
 impl Made {
     /// The text itself. Every caller of this is a place where a value could leak.
     pub fn expose(&self) -> &str {
@@ -173,8 +186,7 @@ impl Made {
         let Some(text) = value.expose_text() else { return Err(GenerateError::Binary) };
         let Some(property) = property else {
             // What would be lost with the rest of the value cannot be told.
-            let structured = text.trim_start().starts_with(['{', '[']) && json::is_json(text);
-            return if structured { Err(GenerateError::PropertyNeeded) } else { sized(&["", &self.0, ""]) };
+            return if is_structured(text) { Err(GenerateError::PropertyNeeded) } else { sized(&["", &self.0, ""]) };
         };
         let named = || property.to_owned();
         let found = json::find(text, property).map_err(|fault| match fault {

@@ -289,3 +289,23 @@ proptest! {
         let _ = recipe(20).renew(&text(&value), property.as_deref(), &seeded(1));
     }
 }
+
+#[test]
+fn what_was_made_of_a_value_is_known_by_the_rest_of_it() {
+    let text = |text: &str| RemoteValue::Text(SecretBytes::new(text.as_bytes().to_vec()));
+    let before = r#"{"user": "ada", "password": "old", "port": 1}"#;
+    for (value, property, expected) in [
+        (r#"{"user": "ada", "password": "new\"", "port": 1}"#, Some("password"), true),
+        (before, Some("/password"), true),
+        (r#"{"user": "bob", "password": "new", "port": 1}"#, Some("password"), false),
+        (r#"{"user": "ada", "password": "new", "port": 1, "more": 2}"#, Some("password"), false),
+        (r#"{"user": "ada", "password": "new", "port": 1}"#, Some("user"), false),
+        (r#"{"user": "ada", "port": 1}"#, Some("password"), false),
+        ("text", Some("password"), false),
+        ("text", None, false),
+    ] {
+        assert_eq!(renews(&text(value), &text(before), property), expected, "{value} {property:?}");
+    }
+    assert!(renews(&text("new"), &text("old"), None));
+    assert!(!renews(&text("new"), &RemoteValue::Binary(SecretBytes::new(vec![1])), None));
+}

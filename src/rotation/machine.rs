@@ -6,8 +6,10 @@
 //!   Provider:  Describe ─► Rotate ─► Wait, Describe ... ─────────────────────────────────────────────► Project ─► Settled
 //! ```
 //!
-//! The version that the slot's token names is the proof of how far it is. No step is taken twice for one slot, whatever is
-//! in memory.
+//! The version that the slot's token names is the proof of how far it is, whatever is in memory: one that is current, or was until the
+//! last change, is the slot's rotation. One that waits to be promoted is promoted only if it is what is current now but
+//! for what was generated ([`Step::Compare`]), since the key may have been changed meanwhile. One that has lost its label is
+//! the slot's rotation if what is current is younger ([`Step::Trace`]). Else the next attempt makes another.
 
 use super::schedule::FLOOR;
 use crate::api::Reason;
@@ -24,12 +26,12 @@ pub struct Observed<'a> {
     pub now: Timestamp,
     /// Who makes the value.
     pub strategy: Strategy,
-    /// The token of the slot that is due.
-    pub token: &'a str,
+    /// The tokens of the slot that is due, an attempt each.
+    pub tokens: &'a [String],
     /// The slot's time, if it is the schedule's.
     pub slot: Option<Timestamp>,
-    /// Tokens of earlier slots, for which a rotation may have begun.
-    pub earlier: &'a [String],
+    /// Whether a version was made for an earlier slot, whose rotation may not have ended.
+    pub is_earlier: &'a dyn Fn(&str) -> bool,
     /// The version that the Secret holds.
     pub held: &'a str,
     /// When the key was last rotated, as the seal says.
@@ -38,12 +40,25 @@ pub struct Observed<'a> {
     pub described: Option<&'a Description>,
     /// When the current version was made, if its value was fetched; the inner None: the manager does not say.
     pub fetched: Option<Option<Timestamp>>,
-    /// The manager said that the token's version was made before.
-    pub stored_before: bool,
-    /// The manager was asked to rotate by the token, and said that it would.
-    pub requested: bool,
+    /// Whether the value that waits to be promoted is the current one but for what was generated; None: not compared yet.
+    pub renews: Option<bool>,
+    /// So many attempts are known to be used up: the manager has a version of the last of them.
+    pub used: usize,
+    /// What became of that version; None: not asked yet.
+    pub fate: Option<Fate>,
     /// AWSPENDING was taken off, or that was tried: what is left of it does no harm.
     pub cleared: bool,
+}
+
+/// What became of a version that has no label any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// What is current was stored after it: the key has another value since.
+    Overtaken,
+    /// What is current is older: it never came into use.
+    Unused,
+    /// The manager has no such version.
+    Unknown,
 }
 
 /// The next step.
@@ -53,8 +68,12 @@ pub enum Step {
     Describe,
     /// Fetch the current value, of which the new one is made.
     FetchCurrent,
-    /// Store the new value under the token, AWSPENDING.
-    Put,
+    /// Store the new value under this token, AWSPENDING.
+    Put(String),
+    /// Fetch the current value and that of this version, and compare them.
+    Compare(String),
+    /// Fetch the current value and that of this version, which has no label: what became of it?
+    Trace(String),
     /// Make a version the current one.
     Promote {
         /// The one that is current.
@@ -64,8 +83,8 @@ pub enum Step {
     },
     /// Take AWSPENDING off the version that is current by now.
     ClearPending(String),
-    /// Have the manager rotate, by the token.
-    Rotate,
+    /// Have the manager rotate, by this token.
+    Rotate(String),
     /// Project what is current in the manager.
     Project,
     /// The slot was rotated, and the Secret has what is current.
@@ -91,7 +110,7 @@ pub enum Step {
 /// The next step.
 pub fn next(o: &Observed<'_>) -> Step {
     // One whose version is in the Secret is only to be settled.
-    if let Some(wait) = o.last.filter(|_| o.held != o.token).and_then(|last| floor(last, o.now)) {
+    if let Some(wait) = o.last.filter(|_| !o.made(o.held)).and_then(|last| floor(last, o.now)) {
         return wait;
     }
     let Some(seen) = o.described else { return Step::Describe };
@@ -100,20 +119,26 @@ pub fn next(o: &Observed<'_>) -> Step {
     if current.is_some_and(|current| current != o.held) && !o.is_in_midst(seen) {
         return Step::Project;
     }
-    if current == Some(o.token) {
+    if let Some(made) = current.filter(|current| o.made(current)) {
         return match seen.version_at(PENDING) {
             Some(pending) if o.is_in_midst(seen) => Step::ClearPending(pending.to_owned()),
-            _ if o.held == o.token => Step::Settled,
+            _ if o.held == made => Step::Settled,
             _ => Step::Project,
         };
     }
-    match seen.unfinished() {
-        Some(pending) if pending == o.token || o.earlier.iter().any(|token| token == pending) => match o.strategy {
-            Strategy::Generate => Step::Promote { from: current.map(str::to_owned), to: pending.to_owned() },
-            Strategy::Provider => under_way(o, seen, pending, true),
-        },
-        // It was made, and others after it.
-        _ if o.stored_before || seen.versions.iter().any(|version| version.id == o.token) => Step::Settled,
+    let unfinished = seen.unfinished();
+    if let Some(ours) = unfinished.filter(|pending| o.made(pending) || (o.is_earlier)(pending)) {
+        return match (o.strategy, o.renews) {
+            (Strategy::Provider, _) => under_way(o, seen, ours, true),
+            (Strategy::Generate, None) => Step::Compare(ours.to_owned()),
+            (Strategy::Generate, Some(true)) => Step::Promote { from: current.map(str::to_owned), to: ours.to_owned() },
+            // The key was changed since it was made, which must not be lost.
+            (Strategy::Generate, Some(false)) => store(o, seen),
+        };
+    }
+    match unfinished {
+        // It was in use, and another after it.
+        _ if seen.version_at(PREVIOUS).is_some_and(|previous| o.made(previous)) => Step::Settled,
         _ if o.strategy == Strategy::Generate && seen.rotates_by_itself() => Step::Fail {
             reason: Reason::RotationOwnedElsewhere,
             message: "the secrets manager rotates this key by itself, so that a value of the operator's making would be overwritten: use strategy Provider, or switch that rotation off".into(),
@@ -124,17 +149,47 @@ pub fn next(o: &Observed<'_>) -> Step {
 }
 
 impl Observed<'_> {
+    /// Whether a version was made for this slot.
+    fn made(&self, version: &str) -> bool {
+        self.tokens.iter().any(|token| token == version)
+    }
+
     /// Whether the label of the version that was just made current is still to be taken off.
     fn is_in_midst(&self, seen: &Description) -> bool {
         let current = seen.version_at(CURRENT);
-        let labelled = current == Some(self.token) && seen.version_at(PENDING) == current;
+        let labelled = current.is_some_and(|current| self.made(current)) && seen.version_at(PENDING) == current;
         self.strategy == Strategy::Generate && labelled && !self.cleared
+    }
+
+    /// The token of the next attempt, by what is labelled and what is known.
+    fn unused(&self, seen: &Description) -> Result<String, Step> {
+        let pending = seen.version_at(PENDING);
+        let pending = self.tokens.iter().position(|token| Some(token.as_str()) == pending).map_or(0, |at| at + 1);
+        self.tokens.get(self.used.max(pending)).cloned().ok_or_else(|| Step::Fail {
+            reason: Reason::RotationFailed,
+            message: format!(
+                "{} versions were made for this rotation, and each has lost its label or was overtaken before it came into use: see who else writes the key, then ask again by a value of rotate-at that was never used",
+                self.tokens.len()
+            ),
+        })
     }
 }
 
 fn begin(o: &Observed<'_>, seen: &Description) -> Step {
     if let Some(wait) = seen.last_rotated.and_then(|last| floor(last, o.now)) {
         return wait;
+    }
+    match (o.strategy, o.used.checked_sub(1).and_then(|last| o.tokens.get(last)), o.fate) {
+        (_, Some(last), None) => return Step::Trace(last.clone()),
+        (_, Some(_), Some(Fate::Overtaken)) => return Step::Settled,
+        // The manager was asked, and neither made a version nor says why.
+        (Strategy::Provider, Some(_), Some(Fate::Unknown)) => {
+            return Step::Fail {
+                reason: Reason::RotationFailed,
+                message: "the secrets manager took the request, and rotated nothing; it is asked again".into(),
+            };
+        }
+        _ => {}
     }
     match o.strategy {
         // The manager has rotated it since that time, by its own schedule.
@@ -145,21 +200,18 @@ fn begin(o: &Observed<'_>, seen: &Description) -> Step {
             reason: Reason::RotationNotConfigured,
             message: "the secrets manager has no rotation of its own for this key: configure one there, or use strategy Generate".into(),
         },
-        // It knows the token from before, and the version is without a label by now.
-        Strategy::Provider if o.requested => Step::Fail {
-            reason: Reason::RotationFailed,
-            message: "the secrets manager took the request for one that it has had before, and rotated nothing: ask by a value of rotate-at that was never used".into(),
-        },
-        Strategy::Provider => Step::Rotate,
-        Strategy::Generate => match o.fetched {
-            None => Step::FetchCurrent,
-            // A first value may be replaced at once; one that replaced another was a rotation.
-            Some(made) => match made.filter(|_| seen.version_at(PREVIOUS).is_some()).and_then(|made| floor(made, o.now)) {
-                Some(wait) => wait,
-                None => Step::Put,
-            },
-        },
+        Strategy::Provider => o.unused(seen).map_or_else(|fail| fail, Step::Rotate),
+        Strategy::Generate => store(o, seen),
     }
+}
+
+/// Makes the new value of the current one.
+fn store(o: &Observed<'_>, seen: &Description) -> Step {
+    let Some(made) = o.fetched else { return Step::FetchCurrent };
+    // A first value may be replaced at once; one that replaced another was a rotation.
+    let replaced = made.filter(|_| seen.version_at(PREVIOUS).is_some());
+    let wait = replaced.and_then(|made| floor(made, o.now));
+    wait.unwrap_or_else(|| o.unused(seen).map_or_else(|fail| fail, Step::Put))
 }
 
 /// Waits until ten minutes have passed since then. A time that is further ahead is another clock's.

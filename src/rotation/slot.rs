@@ -53,7 +53,28 @@ impl Trigger {
     pub fn token(&self, key: &CanonicalKey) -> Token {
         Token::new(&format!("{}\n{self}", key.as_str()))
     }
+
+    /// That token, and those of further attempts: where what one made cannot be brought into use any more, since the key was
+    /// changed meanwhile, or the version has lost its label.
+    pub fn attempts(&self, key: &CanonicalKey) -> impl Iterator<Item = Token> {
+        let further = (1..ATTEMPTS).map(move |n| Token::new(&format!("{}\n{self}\n{n}", key.as_str())));
+        [self.token(key)].into_iter().chain(further)
+    }
+
+    /// Whether a version of a key was made for this.
+    pub fn made(&self, key: &CanonicalKey, version: &str) -> bool {
+        // Of version 5: most that others make are random, of version 4.
+        version.as_bytes().get(14) == Some(&b'5') && self.attempts(key).any(|token| token.as_str() == version)
+    }
+
+    /// Which attempt a token is, from 0 on.
+    pub fn attempt_of(&self, key: &CanonicalKey, token: &str) -> usize {
+        self.attempts(key).position(|attempt| attempt.as_str() == token).unwrap_or_default()
+    }
 }
+
+/// So many versions may be made for one slot, until one of them is brought into use.
+pub const ATTEMPTS: usize = 8;
 
 /// A `ClientRequestToken`: a UUID of version 5, and the id of the version that is made with it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -118,6 +139,11 @@ mod tests {
         let other = CanonicalKey::from_sealed("aws:123456789012:eu-west-1:payments/prod/dc");
         let at = |second| Trigger::Schedule(Second::from_unix(second).unwrap());
         assert_eq!(at(1_767_225_600).to_string(), "schedule 2026-01-01T00:00:00Z");
+        let attempts: Vec<Token> = at(1_767_225_600).attempts(&key).collect();
+        assert_eq!((attempts.len(), &attempts[0]), (ATTEMPTS, &at(1_767_225_600).token(&key)));
+        assert!(attempts.iter().all(|token| at(1_767_225_600).made(&key, token.as_str())));
+        assert!(attempts.iter().all(|token| !at(1_767_225_601).made(&key, token.as_str())));
+        assert_eq!(at(1_767_225_600).attempt_of(&key, attempts[3].as_str()), 3);
         let all = [
             at(1_767_225_600).token(&key),
             at(1_767_225_601).token(&key),

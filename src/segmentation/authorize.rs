@@ -104,6 +104,12 @@ pub enum Governance {
     Unknown,
 }
 
+/// How a breach of a rule that follows the mode is answered in a namespace: the strictest of its policies. None: it is in no
+/// segment, or that cannot be told now.
+pub fn answer(rule: ModalRule, namespace: &str, world: &World, now: Timestamp) -> Option<Mode> {
+    scope_of(namespace, world).ok()?.policies.iter().map(|policy| policy.answers(rule, namespace, now)).max()
+}
+
 /// How breaches are answered in a namespace.
 pub fn governance(namespace: &str, world: &World, now: Timestamp) -> Governance {
     match scope_of(namespace, world) {

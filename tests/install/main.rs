@@ -5,6 +5,8 @@ mod demo;
 mod helm;
 mod image;
 mod manifests;
+mod monitoring;
+mod promql;
 mod release;
 mod rendered;
 #[path = "../support/mod.rs"]

@@ -2,8 +2,10 @@
 //! the chart's ServiceAccount, and so exactly the permissions that the chart gives it.
 
 use super::helm::{CHART, Version, objects, online, template};
+use super::monitoring;
 use super::support::cluster::Cluster;
 use super::support::operator::Operator;
+use super::support::otlp::Collector;
 use super::support::stub_manager::{Says, StubManager};
 use super::support::tenants::{SOON, apply, ready, scoped_secret, set_up};
 use super::support::wait::eventually;
@@ -102,7 +104,8 @@ fn a_release_comes_changes_and_goes() {
     helm(&cluster, &["install", "scoped-secrets", CHART, "--create-namespace"]);
     let (code, said) = check(&cluster, &["--doors"]);
     assert!(code == Some(1) && said.contains("the webhook was not asked"), "no operator runs yet: {said}");
-    let operator = Operator::start(&cluster);
+    let collector = Collector::start();
+    let operator = Operator::start_with(&cluster, &["--otlp-endpoint", &collector.endpoint]);
     eventually("the webhook is registered", SOON, || entries(&cluster));
     helm_test(&cluster);
 
@@ -123,6 +126,34 @@ fn a_release_comes_changes_and_goes() {
     let secrets = both(&cluster);
     let (code, said) = check(&cluster, &["--wait", "--timeout", "60s"]);
     assert_eq!(code, Some(0), "{said}");
+
+    // The dashboard and the alerts ask for what is served. What nobody has broken or rotated here has no series.
+    let unseen = ["scoped_secrets_events_total", "scoped_secrets_rotations_total", "scoped_secrets_violations"];
+    eventually("all that is asked for is served", SOON, || {
+        match monitoring::not_served(&operator.probe("/metrics")?) {
+            missing if missing == unseen => Ok(()),
+            missing => Err(format!("{missing:?}")),
+        }
+    });
+    let theirs = kubectl(&cluster, &["get", "--raw", "/metrics"]);
+    let refused = theirs.lines().find(|line| line.starts_with("apiserver_admission_webhook_rejection_count{")).unwrap();
+    assert!(refused.contains("error_type=") && refused.contains(".scopedsecrets.io\""), "{refused}");
+
+    // Traces say what was done for which ScopedSecret, and no key and no value of it.
+    let said = [
+        "scoped-secrets",
+        "service.version",
+        "reconcile",
+        "review",
+        "SecretValue",
+        "payments-prod",
+        "orders",
+        "Claims",
+    ];
+    eventually("there are traces", SOON, || collector.has_all(&said));
+    for canary in ["payments/prod/orders", "value-of-orders-kX9mQ2vL8nR5wT3z", "kX9mQ2vL8nR5wT3z"] {
+        assert!(!collector.has(canary), "{canary} is in a trace");
+    }
 
     // What is the operator's own in the webhook configuration outlives an upgrade and a rollback; no Secret is written.
     let registered = entries(&cluster).unwrap();
@@ -214,7 +245,7 @@ fn the_api_server_takes_every_object() {
     let spread = r#"topologySpreadConstraints=[{"maxSkew":1,"topologyKey":"zone","whenUnsatisfiable":"DoNotSchedule","labelSelector":{"matchLabels":{"x":"y"}}}]"#;
     let sets: [&[&str]; 10] = [
         &[],
-        &["--set", "demo.enabled=true"],
+        &["--set", "demo.enabled=true,grafanaDashboard.enabled=true,otlp.endpoint=http://collector.monitoring:4318"],
         &["--set", "replicaCount=0,podDisruptionBudget.enabled=false,networkPolicy.enabled=false,resources=null"],
         &["--set", "crds.enabled=false,rbac.create=false,serviceAccount.create=false,serviceAccount.name=mine"],
         &["--set", "rbac.aggregateToView=false,rbac.aggregateToEdit=false,rbac.aggregateToAdmin=false"],

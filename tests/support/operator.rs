@@ -5,6 +5,7 @@ use super::inside::Inside;
 use super::wait::eventually;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use scoped_secrets::telemetry::metrics::{catalogue, served};
 use serde_json::json;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -226,6 +227,9 @@ impl Operator {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).map_err(|e| e.to_string())?;
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+        if path == "/metrics" {
+            is_documented(body);
+        }
         if head.starts_with("HTTP/1.1 200") { Ok(body.to_owned()) } else { Err(answer) }
     }
 
@@ -275,6 +279,16 @@ impl Operator {
         let ended = child.wait().expect("it is our child");
         assert!(ended.success(), "{ended}: {}", self.logged());
         asked.elapsed()
+    }
+}
+
+/// What it serves is what docs/metrics.md is made from, by name, kind and label.
+fn is_documented(text: &str) {
+    let known = catalogue();
+    for one in served(text) {
+        let documented = known.iter().find(|known| known.name == one.name);
+        let right = documented.is_some_and(|known| known.kind == one.kind && one.labels.is_subset(&known.labels));
+        assert!(right, "{one:?} is served, and documented as {documented:?}");
     }
 }
 

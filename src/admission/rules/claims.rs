@@ -53,7 +53,8 @@ fn has_new_rotation(request: &AdmissionRequest<DynamicObject>, claim: &ScopedSec
 /// The answer to a request. Pure.
 pub fn judge(request: &AdmissionRequest<DynamicObject>, index: &Index, now: Timestamp) -> AdmissionResponse {
     let Some(object) = &request.object else { return admit(request) };
-    if object.metadata.deletion_timestamp.is_some() || spec_is_unchanged(request) {
+    // One that is being deleted is judged as well: its finalizers may keep it, and in use, for as long as their owner likes.
+    if spec_is_unchanged(request) {
         return admit(request);
     }
     let Ok(claim) = object.clone().try_parse::<ScopedSecret>() else {

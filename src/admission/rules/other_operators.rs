@@ -48,7 +48,8 @@ impl Review for OtherOperators {
 pub fn judge(request: &AdmissionRequest<DynamicObject>, index: &Index, now: Timestamp) -> AdmissionResponse {
     let Some(kind) = ForeignKind::of(&request.kind.group, &request.kind.kind) else { return admit(request) };
     let Some(object) = &request.object else { return admit(request) };
-    if object.metadata.deletion_timestamp.is_some() || spec_is_unchanged(request) {
+    // One that is being deleted is judged as well: its finalizers may keep it, and in use, for as long as their owner likes.
+    if spec_is_unchanged(request) {
         return admit(request);
     }
     let namespace = request.namespace.as_deref().filter(|_| !kind.is_cluster_scoped());

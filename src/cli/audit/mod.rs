@@ -9,7 +9,7 @@
 //! ```
 
 mod access;
-mod consumers;
+pub(in crate::cli) mod consumers;
 mod foreign;
 mod lent;
 mod look;

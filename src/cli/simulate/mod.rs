@@ -10,7 +10,7 @@
 //! Everything here is pure: bytes and the time go in, a [`Report`] comes out. `cli::command` reads and prints.
 
 pub mod accounts;
-mod around;
+pub(in crate::cli) mod around;
 pub mod crd;
 mod grants;
 mod judge;

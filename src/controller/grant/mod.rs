@@ -19,7 +19,7 @@
 
 pub mod known;
 pub mod plan;
-mod status;
+pub mod status;
 mod write;
 
 pub use known::{Grants, handle};

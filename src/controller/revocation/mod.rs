@@ -4,7 +4,7 @@
 //! it; who works on the ScopedSecret takes it away. This job says so: what was withdrawn, which pods still run with it, and when
 //! it was over. One thing is written ahead: that a Secret is about to go, since afterwards nothing would tell which pods had it.
 
-mod plan;
+pub mod plan;
 mod pods;
 mod versions;
 

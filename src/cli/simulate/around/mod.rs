@@ -11,7 +11,7 @@
 
 mod consumers;
 mod other_operators;
-mod pods;
+pub(in crate::cli) mod pods;
 mod rbac;
 mod secrets;
 

@@ -17,10 +17,10 @@ use crate::controller::context::{Context, Job};
 use crate::controller::queue::Lane;
 use crate::controller::{grant, restart, schedule};
 use crate::provider::Answer;
-use crate::provider::write::Description;
+use crate::provider::write::{CURRENT, Description, PENDING};
 use crate::rotation::Plan;
 use crate::rotation::due::Asked;
-use crate::rotation::machine::{self, Observed, Step};
+use crate::rotation::machine::{self, Fate, Observed, Step};
 use crate::rotation::slot::Trigger;
 use crate::segmentation::authorize::{authorize, rotation::rotation as may_rotate};
 use crate::segmentation::seal::SealRecord;
@@ -35,6 +35,8 @@ use std::sync::Arc;
 pub struct Memory {
     /// What was worked on last.
     trigger: Option<Trigger>,
+    /// What was due when it failed, or waited.
+    known: Vec<Trigger>,
     /// Failures in a row.
     failures: u32,
     /// Not before then.
@@ -43,6 +45,8 @@ pub struct Memory {
     told: Option<Wanted>,
     /// When to look at it again.
     pub wake: Option<Timestamp>,
+    /// Since when what is to be rotated for is due; None: nothing is.
+    pub due_since: Option<Timestamp>,
 }
 
 /// The rotation while its claim is worked on.
@@ -83,11 +87,37 @@ const LONGEST_WAIT: std::time::Duration = std::time::Duration::from_secs(900);
 struct Hand {
     described: Option<Description>,
     current: Option<Arc<Answer>>,
-    stored_before: bool,
-    requested: bool,
+    /// A version whose value is made of another's but for what was generated, or is not: (made, of, whether it is).
+    compared: Option<(String, String, bool)>,
+    /// So many attempts are used up, and what became of the last.
+    used: usize,
+    fate: Option<Fate>,
     cleared: bool,
     /// How often it was projected: a manager may be a moment behind itself.
     projected: usize,
+}
+
+impl Hand {
+    /// Takes the current value into the hand. What was described before another one came is described anew.
+    fn take(&mut self, current: Arc<Answer>) {
+        let described = self.described.as_ref().and_then(|described| described.version_at(CURRENT));
+        if described != Some(&current.version_id) {
+            self.described = None;
+        }
+        self.current = Some(current);
+    }
+
+    /// The manager has a version of this attempt.
+    fn is_used(&mut self, attempt: usize) {
+        (self.used, self.fate) = (attempt + 1, None);
+    }
+
+    /// Whether what waits to be promoted is what is current but for what was generated, as far as that is known.
+    fn renews(&self) -> Option<bool> {
+        let described = self.described.as_ref()?;
+        let (pending, current) = (described.version_at(PENDING)?, described.version_at(CURRENT)?);
+        self.compared.as_ref().filter(|(made, of, _)| made == pending && of == current).map(|(.., renews)| *renews)
+    }
 }
 
 /// Why a run ends.
@@ -159,9 +189,10 @@ impl Work<'_> {
                 return Ok(End::Told(Wanted::unknown(ConditionType::Rotated, Reason::RotationWaits, text), None));
             };
             let refusal = self.may_not_rotate();
-            let Some(trigger) = self.due(&seal, now) else {
+            let due = self.due(&seal, now);
+            let Some(trigger) = chosen(memory, &due) else {
                 memory.failures = 0;
-                memory.trigger = None;
+                (memory.trigger, memory.due_since) = (None, None);
                 let at = self.next_rotation(&seal, now);
                 return Ok(match refusal {
                     Some(refusal) => refused(refusal, now),
@@ -178,13 +209,17 @@ impl Work<'_> {
                     }
                 });
             };
+            memory.due_since = Some(self.due_since(&trigger).or(memory.due_since).unwrap_or(now));
             if let Some(refusal) = refusal {
                 return Ok(refused(refusal, now));
             }
-            if let Some(wait) = waits(memory, &trigger, now) {
+            if let Some(wait) = waits(memory, &due, now) {
                 return Ok(wait);
             }
-            memory.trigger = Some(trigger.clone());
+            if memory.trigger.as_ref() != Some(&trigger) {
+                (hand.used, hand.fate) = (0, None);
+            }
+            (memory.trigger, memory.known) = (Some(trigger.clone()), due);
             let step = self.next_rotation_step(&grant, &seal, &trigger, &hand, now);
             tracing::debug!(namespace = %self.name.namespace, name = %self.name.name, trigger = trigger.kind(), ?step, "rotation");
             match step {
@@ -207,7 +242,7 @@ impl Work<'_> {
                 },
                 Step::Settled => {
                     self.settle_trigger(&grant, &trigger).await?;
-                    memory.failures = 0;
+                    (memory.failures, memory.due_since) = (0, None);
                 }
                 step => self.act(&grant, &trigger, step, &mut hand).await?,
             }
@@ -261,8 +296,15 @@ impl Work<'_> {
         Some(ask(&asked))
     }
 
-    fn due(&self, seal: &SealRecord, now: Timestamp) -> Option<Trigger> {
-        self.asking(Some(seal), |asked| asked.due(now)).flatten()
+    fn due(&self, seal: &SealRecord, now: Timestamp) -> Vec<Trigger> {
+        self.asking(Some(seal), |asked| asked.due(now)).unwrap_or_default()
+    }
+
+    /// When a slot of the schedule came. Of what else is asked for it is not known.
+    fn due_since(&self, trigger: &Trigger) -> Option<Timestamp> {
+        let Trigger::Schedule(slot) = trigger else { return None };
+        let schedule = self.rotating.plan.as_ref()?.schedule.as_ref()?;
+        Timestamp::from(*slot).checked_add(schedule.jitter(&self.record.uid)).ok()
     }
 
     fn next_rotation(&self, seal: &SealRecord, now: Timestamp) -> Option<Timestamp> {
@@ -274,7 +316,7 @@ impl Work<'_> {
         let Some(key) = grant.keys.first() else { return Vec::new() };
         let now = self.cx.now();
         let known = self.asking(seal, |asked| asked.earlier(now)).unwrap_or_default();
-        known.into_iter().filter(|trigger| trigger.token(&key.canonical).as_str() == version).collect()
+        known.into_iter().filter(|trigger| trigger.made(&key.canonical, version)).collect()
     }
 
     fn next_rotation_step(
@@ -286,20 +328,20 @@ impl Work<'_> {
         now: Timestamp,
     ) -> Step {
         let key = &grant.keys[0].canonical;
-        let earlier = self.asking(Some(seal), |asked| asked.earlier(now)).unwrap_or_default();
-        let earlier: Vec<String> = earlier.iter().map(|trigger| trigger.token(key).to_string()).collect();
+        let tokens: Vec<String> = trigger.attempts(key).map(|token| token.to_string()).collect();
         machine::next(&Observed {
             now,
             strategy: self.strategy(),
-            token: trigger.token(key).as_str(),
+            tokens: &tokens,
             slot: if let Trigger::Schedule(slot) = trigger { Some((*slot).into()) } else { None },
-            earlier: &earlier,
+            is_earlier: &|version| !self.made_for(grant, Some(seal), version).is_empty(),
             held: seal.holding.versions.first().map_or("", |version| &version.id),
             last: seal.rotation.as_ref().and_then(|rotated| rotated.at).map(Into::into),
             described: hand.described.as_ref(),
             fetched: hand.current.as_ref().map(|answer| answer.created),
-            stored_before: hand.stored_before,
-            requested: hand.requested,
+            renews: hand.renews(),
+            used: hand.used,
+            fate: hand.fate,
             cleared: hand.cleared,
         })
     }
@@ -353,9 +395,18 @@ fn refused(refusal: Refusal, now: Timestamp) -> End {
     End::Told(Wanted::no(ConditionType::Rotated, refusal.reason, refusal.message), at)
 }
 
-/// One that failed, or waits, is left alone until its time; another one is not.
-fn waits(memory: &Memory, trigger: &Trigger, now: Timestamp) -> Option<End> {
-    let at = memory.retry_at.filter(|at| *at > now && memory.trigger.as_ref() == Some(trigger))?;
+/// What the key is rotated for first. One that fails again and again holds up no other: what came since goes before it, and what
+/// was due with it takes its turn.
+fn chosen(memory: &Memory, due: &[Trigger]) -> Option<Trigger> {
+    let turn = usize::try_from(memory.failures / 2).unwrap_or_default();
+    let came = due.iter().find(|trigger| memory.failures > 0 && !memory.known.contains(trigger));
+    came.or_else(|| due.get(turn.checked_rem(due.len())?)).cloned()
+}
+
+/// What failed, or waits, is left alone until its time, but for what came since.
+fn waits(memory: &Memory, due: &[Trigger], now: Timestamp) -> Option<End> {
+    let nothing_new = due.iter().all(|trigger| memory.known.contains(trigger));
+    let at = memory.retry_at.filter(|at| *at > now && nothing_new)?;
     // What is further off was reckoned by another clock.
     let near = at.duration_since(now) <= SignedDuration::from_hours(1);
     let told = memory.told.clone().filter(|_| near)?;

@@ -8,9 +8,10 @@ use crate::controller::scoped_secret::plan::Failure;
 use crate::controller::scoped_secret::withdraw::look_afresh;
 use crate::controller::scoped_secret::write::Progress;
 use crate::controller::scoped_secret::{Work, not_leading, write_failed};
-use crate::provider::Ask;
-use crate::provider::write::{Put, WriteError};
-use crate::rotation::machine::Step;
+use crate::provider::write::{Put, WriteError, stored_under};
+use crate::provider::{Answer, Ask, Provider};
+use crate::rotation::generate;
+use crate::rotation::machine::{Fate, Step};
 use crate::rotation::slot::Trigger;
 use crate::segmentation::key::CanonicalKey;
 use crate::segmentation::seal::SealRecord;
@@ -18,6 +19,7 @@ use crate::segmentation::verdict::Grant;
 use crate::segmentation::world::KeyVersion;
 use crate::telemetry::record::{Happening, What};
 use kube::api::Api;
+use std::sync::Arc;
 
 /// So often a current version that the manager is behind with is asked for in one run.
 const PROJECTIONS: usize = 3;
@@ -54,23 +56,37 @@ impl Work<'_> {
                 return Ok(());
             }
             Step::FetchCurrent => {
-                let answer =
-                    manager.fetch(Ask::current(key.ask.clone())).await.map_err(|e| refused(fetch_reason(&e), &e))?;
-                let same = CanonicalKey::of_answer(&answer.id, &answer.name).as_ref() == Some(&key.canonical);
-                if !same {
-                    let text = "the answer is another secret than the one that was authorised and was thrown away";
-                    return Err(refused(Reason::RemoteIdentityMismatch, &text));
-                }
-                hand.current = Some(answer);
+                hand.take(self.fetch_one(&manager, grant, Ask::current(key.ask.clone())).await?);
+                return Ok(());
+            }
+            Step::Compare(pending) => {
+                let renews = self.fetch_made(&manager, grant, &pending, hand).await?.is_some_and(|(made, current)| {
+                    let generate = self.spec.rotation.as_ref().and_then(|rotation| rotation.generate.as_ref());
+                    let property = generate.and_then(|generate| generate.property.as_deref());
+                    generate::renews(&made.value, &current.value, property)
+                });
+                let current = hand.current.as_ref().map(|current| current.version_id.clone());
+                hand.compared = current.map(|current| (pending, current, renews));
+                return Ok(());
+            }
+            Step::Trace(made) => {
+                let younger = |(made, current): (Arc<Answer>, Arc<Answer>)| match current.created > made.created {
+                    true => Fate::Overtaken,
+                    false => Fate::Unused,
+                };
+                let found = self.fetch_made(&manager, grant, &made, hand).await?;
+                hand.fate = Some(found.map_or(Fate::Unknown, younger));
                 return Ok(());
             }
             _ => {}
         }
         // From here on the manager is written.
         let Some(arn) = hand.described.take().map(|described| described.id) else { return Ok(()) };
-        let token = trigger.token(&key.canonical).to_string();
-        let begins = matches!(step, Step::Put | Step::Rotate);
-        if begins {
+        let begun = match &step {
+            Step::Put(token) | Step::Rotate(token) => Some(token.clone()),
+            _ => None,
+        };
+        if begun.is_some() {
             self.tell(Reason::Requested, &format!("the key is rotated {}", told_trigger(trigger))).await;
         }
         self.look_afresh_once(grant, trigger).await?;
@@ -78,12 +94,12 @@ impl Work<'_> {
             return Err(not_leading());
         }
         let failed = |error: WriteError| Failure::new(write_reason(&error), self.named(grant, &error));
-        if begins {
+        if let Some(token) = &begun {
             let begun = KeyVersion::undated(key.canonical.clone(), token.as_str());
             self.cx.record(Happening::of(What::RotationBegun).on("ScopedSecret", &self.name).versions([&begun]));
         }
         match step {
-            Step::Put => {
+            Step::Put(token) => {
                 let Some(current) = hand.current.take() else { return Ok(()) };
                 let recipe = self.rotating.plan.as_ref().and_then(|plan| plan.recipe.as_ref());
                 let Some(recipe) = recipe else { return Ok(()) };
@@ -92,8 +108,11 @@ impl Work<'_> {
                 let value = recipe
                     .renew(&current.value, property, &|bytes: &mut [u8]| (self.cx.nature.random)(bytes))
                     .map_err(|error| Failure::new(error.reason(), self.named(grant, &error)))?;
-                hand.stored_before =
-                    manager.put_pending(arn, token, value).await.map_err(failed)? == Put::AlreadyStored;
+                match manager.put_pending(arn, token.clone(), value).await.map_err(failed)? {
+                    Put::Stored => hand.compared = Some((token, current.version_id.clone(), true)),
+                    // By a run before this one; what is labelled is looked at again.
+                    Put::AlreadyStored => hand.is_used(trigger.attempt_of(&key.canonical, &token)),
+                }
             }
             Step::Promote { from, to } => {
                 match manager.promote(arn, from, to).await {
@@ -109,14 +128,43 @@ impl Work<'_> {
                     tracing::debug!(namespace = %self.name.namespace, name = %self.name.name, reason = error.reason(), "AWSPENDING stays on the current version");
                 }
             }
-            Step::Rotate => match manager.rotate(arn, token).await {
-                Ok(()) => hand.requested = true,
+            Step::Rotate(token) => match manager.rotate(arn, token.clone()).await {
+                Ok(()) => hand.is_used(trigger.attempt_of(&key.canonical, &token)),
                 Err(WriteError::RotationInProgress) => {}
                 Err(error) => return Err(failed(error)),
             },
             _ => {}
         }
         Ok(())
+    }
+
+    async fn fetch_one(&self, manager: &Arc<dyn Provider>, grant: &Grant, ask: Ask) -> Result<Arc<Answer>, Failure> {
+        let refused = |reason: Reason, text: &dyn std::fmt::Display| Failure::new(reason, self.named(grant, text));
+        let answer = manager.fetch(ask).await.map_err(|e| refused(fetch_reason(&e), &e))?;
+        if CanonicalKey::of_answer(&answer.id, &answer.name).as_ref() != Some(&grant.keys[0].canonical) {
+            let text = "the answer is another secret than the one that was authorised and was thrown away";
+            return Err(refused(Reason::RemoteIdentityMismatch, &text));
+        }
+        Ok(answer)
+    }
+
+    /// A version that was made and the current one, which is in hand then; None where there is no such version.
+    async fn fetch_made(
+        &self,
+        manager: &Arc<dyn Provider>,
+        grant: &Grant,
+        made: &str,
+        hand: &mut Hand,
+    ) -> Result<Option<(Arc<Answer>, Arc<Answer>)>, Failure> {
+        let id = grant.keys[0].ask.clone();
+        let current = self.fetch_one(manager, grant, Ask::current(id.clone())).await?;
+        hand.take(current.clone());
+        match self.fetch_one(manager, grant, stored_under(id, made)).await {
+            Ok(made) => Ok(Some((made, current))),
+            // Or a label without a value: a rotation of the manager's own left it.
+            Err(failure) if failure.reason == Reason::RemoteVersionMissing => Ok(None),
+            Err(failure) => Err(failure),
+        }
     }
 
     /// Reads policies, namespace and claim anew, once a run, before the manager is written: caches may be behind.
@@ -147,7 +195,7 @@ impl Work<'_> {
         }
         let now = self.cx.now();
         let still = self.in_order().filter(|(again, seal)| {
-            again.keys == grant.keys && self.may_not_rotate().is_none() && self.due(seal, now).as_ref() == Some(trigger)
+            again.keys == grant.keys && self.may_not_rotate().is_none() && self.due(seal, now).contains(trigger)
         });
         if still.is_none() {
             return Err(Failure::new(
@@ -172,16 +220,17 @@ impl Work<'_> {
         if hand.projected > PROJECTIONS {
             return Ok(Progress::LookAgain);
         }
-        let token = trigger.token(&grant.keys[0].canonical);
-        if wanted.as_deref() == Some(token.as_str()) {
+        let key = &grant.keys[0].canonical;
+        let wanted = wanted.filter(|made| trigger.made(key, made));
+        if wanted.is_some() {
             // Asked for once access was taken away, and this value is in no Secret yet.
             let ended = |other: &Trigger| matches!(other, Trigger::Grant(_)) && other != trigger;
             self.rotating.along = self.pending().into_iter().filter(ended).collect();
         }
         let progress = self.fetch_and_write(grant).await?;
-        if matches!(progress, Progress::Done) && wanted.as_deref() == Some(token.as_str()) {
+        if let Some(made) = wanted.filter(|_| matches!(progress, Progress::Done)) {
             self.cx.metrics.rotated(self.strategy(), trigger.kind(), "Rotated");
-            let made = KeyVersion::undated(grant.keys[0].canonical.clone(), token.as_str());
+            let made = KeyVersion::undated(key.clone(), made.as_str());
             self.cx.record(Happening::of(What::Rotated).on("ScopedSecret", &self.name).versions([&made]));
         }
         Ok(progress)

@@ -1,0 +1,5 @@
+-- Any new value acts once.
+local os = require("os")
+obj.metadata.annotations = obj.metadata.annotations or {}
+obj.metadata.annotations["scopedsecrets.io/refresh-at"] = os.date("!%Y-%m-%dT%XZ")
+return obj
