@@ -153,14 +153,15 @@ fn whatever_was_lent_is_taken_back() {
     settles(&scene.gate);
     scene.is_closed("edited", "GrantOutdated");
     scene.is_gone("edited");
-    // Made anew while nobody is there to see it, by who was killed before status said what was given.
+    // Given by who was killed before status said what; deleted while nobody is there to see it.
     scene.gate.arm(1, Moment::After);
     scene.as_user(LEAD, "create -f -", &grant("unsaid", "ttl: 6h")).unwrap();
     assert!(scene.gate.dies_within(SOON), "{:?}", scene.gate.writes());
     scene.kill();
     scene.cluster.submit(&["delete", "scopedsecret", "orders", "-n", NAMESPACE], "").unwrap();
-    eventually("it is claimed anew", SOON, || scene.cluster.apply(&root.replace("prod/root", "prod/orders")));
     scene.start();
+    scene.is_closed("unsaid", "SecretNotProjected");
+    eventually("it is claimed anew", SOON, || scene.cluster.apply(&root));
     scene.is_closed("unsaid", "GrantOutdated");
     scene.is_gone("unsaid");
     scene.recorded("Granted", "unsaid");

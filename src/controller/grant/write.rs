@@ -90,7 +90,10 @@ impl Work<'_> {
         self.search().await?;
         let (mut verdict, mut steps) = self.decide();
         if steps.is_empty() {
-            self.report(&verdict).await?;
+            // It is looked at again with its ScopedSecret, as soon as the store's account was looked for.
+            if !(matches!(verdict, Verdict::Unknown(..)) && self.store_is_new()) {
+                self.report(&verdict).await?;
+            }
             return Ok(self.next(&verdict));
         }
         // Nothing is given, and nothing that ends for good is taken, on what may be an old view.
@@ -134,6 +137,15 @@ impl Work<'_> {
             limits,
             now,
         })
+    }
+
+    /// Whether the account of the ScopedSecret's store was not looked for yet.
+    fn store_is_new(&self) -> bool {
+        let Some(name) = self.lent.claim().map(|name| ObjectName::new(&self.handle.namespace, name)) else {
+            return false;
+        };
+        let store = self.cx.index().world.claim(&name).map(|claim| claim.store.clone());
+        store.is_some_and(|store| self.cx.providers.is_new(&store))
     }
 
     /// When to look again: at its end, or soon where something cannot be told.
