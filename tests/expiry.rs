@@ -146,9 +146,9 @@ fn a_claim_ends() {
     // Nor is the manager, whose account is looked for first: no end waits for that, which takes ten seconds.
     scene.stub.set_mood(Mood::Hangs);
     operator = Operator::start(cluster);
-    let ready = Instant::now();
+    let started = Instant::now();
     scene.expired("missed");
-    assert!(ready.elapsed() < Duration::from_secs(8), "it waited for the manager: {:?}", ready.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(8), "it waited for the manager: {:?}", started.elapsed());
     scene.goes("retained");
     scene.stub.set_mood(Mood::Well);
 
