@@ -285,7 +285,7 @@ pub async fn reconcile(cx: &Context, handle: &ObjectName) {
     };
     // Only who may give access must know whether that was asked.
     let guarded = if lent.grant.is_some() { guarded(cx, LOOK).await } else { Guarded::Unknown };
-    write::Work { cx, handle, lent, guarded, approved: None, given: false }.run().await;
+    write::Work { cx, handle, lent, guarded, approved: None, given: false, of: None }.run().await;
 }
 
 /// Whether an object carries our label.

@@ -9,8 +9,8 @@ use crate::api::reason::Nature;
 use crate::api::secret_grant::{GrantSubjectKind, SecretGrantSpec};
 use crate::api::{
     FIELD_MANAGER, GRANT_ANNOTATION, GRANT_UID_ANNOTATION, GRANTED_ANNOTATION, GRANTED_OF_ANNOTATION,
-    GRANTED_TO_ANNOTATION, GROUP, MANAGED_BY, MANAGED_BY_LABEL, ROTATE_AFTER_ANNOTATION, Reason, ScopedSecret,
-    SecretGrant, SecretGrantStatus,
+    GRANTED_TO_ANNOTATION, GROUP, Lendable, MANAGED_BY, MANAGED_BY_LABEL, ROTATE_AFTER_ANNOTATION, Reason,
+    ScopedSecret, SecretGrant, SecretGrantStatus,
 };
 use crate::controller::context::{Context, Job};
 use crate::controller::events::{self, Told};
@@ -51,6 +51,8 @@ pub(super) struct Work<'c> {
     pub approved: Option<Timestamp>,
     /// Whether the RoleBinding was made in this run.
     pub given: bool,
+    /// What access was given to, as it was noted when this run began: it may take away what notes it.
+    pub of: Option<Lendable>,
 }
 
 /// Something did not go as it ought to.
@@ -100,6 +102,7 @@ impl Work<'_> {
         if self.read_anew(&verdict).await? {
             (verdict, steps) = self.decide();
         }
+        self.of = self.with_observed(|observed| plan::given(observed).cloned());
         let last = |step: &Step| matches!(step, Step::DeleteRole) && verdict != Verdict::Open;
         for step in steps.iter().filter(|step| !last(step)) {
             self.act(*step, &verdict).await?;
@@ -392,7 +395,7 @@ impl Work<'_> {
         let Some(grant) = self.lent.grant.clone().filter(|grant| !grant.deleting) else { return Ok(()) };
         let (term, secret, given) = self.with_observed(|observed| {
             let secret = observed.claim.map(|claim| claim.secret.clone());
-            (plan::term(observed), secret, plan::given(observed).cloned())
+            (plan::term(observed), secret, plan::given(observed).or(self.of.as_ref()).cloned())
         });
         let stands = self.lent.role.is_some() && self.lent.binding.is_some();
         // Whoever made it may have been killed before it was told, which is before status says it.
