@@ -14,8 +14,10 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// README and what is in docs/, with their texts; not the pages that are made from the code.
 fn pages() -> Vec<(PathBuf, String)> {
     let mut paths = vec![Path::new(ROOT).join("README.md"), Path::new(ROOT).join("SECURITY.md")];
-    let listed = fs::read_dir(Path::new(ROOT).join("docs")).unwrap().map(|entry| entry.unwrap().path());
-    paths.extend(listed.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
+    for folder in ["docs", "docs/runbooks"] {
+        let listed = fs::read_dir(Path::new(ROOT).join(folder)).unwrap().map(|entry| entry.unwrap().path());
+        paths.extend(listed.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
+    }
     paths.sort();
     paths.into_iter().map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
 }

@@ -9,6 +9,7 @@ mod values;
 use scoped_secrets::admission::identities::Installation;
 use scoped_secrets::admission::rules::guards;
 use scoped_secrets::api::{self, GROUP};
+use scoped_secrets::cli::check::pre::OLDEST;
 use serde_json::{Map, Value, json};
 use std::{fs, io, path::Path};
 
@@ -69,7 +70,7 @@ fn metadata() -> io::Result<String> {
     let images = json!([{"name": "scoped-secrets", "image": format!("{IMAGE}:v{VERSION}"), "platforms": ["linux/amd64", "linux/arm64"]}]);
     let chart = json!({
         "apiVersion": "v2", "name": "scoped-secrets", "type": "application", "version": VERSION, "appVersion": VERSION,
-        "description": env!("CARGO_PKG_DESCRIPTION"), "home": HOME, "sources": [HOME], "kubeVersion": ">=1.33-0",
+        "description": env!("CARGO_PKG_DESCRIPTION"), "home": HOME, "sources": [HOME], "kubeVersion": format!(">={}.{}-0", OLDEST.0, OLDEST.1),
         "keywords": ["secrets", "operator", "multi-tenancy", "segmentation", "aws-secrets-manager"],
         "annotations": {
             "artifacthub.io/category": "security",

@@ -414,7 +414,7 @@ pub enum Within {
 pub struct Exception {
     /// The rule that is lifted.
     pub rule: ExceptedRule,
-    /// Exact keys.
+    /// Exact keys. Of a ScopedSecret with several keys, values are excepted (rules UniqueValues and Copies) only if each is named.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "exact_keys_schema")]
     pub keys: Vec<String>,

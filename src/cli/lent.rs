@@ -3,6 +3,7 @@
 use super::cluster::{Cluster, Failure, Reach, within};
 use crate::api::reason::Nature;
 use crate::api::{Reason, SecretGrant};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use kube::api::ListParams;
 use std::collections::BTreeMap;
@@ -29,10 +30,16 @@ pub async fn look(cluster: &Cluster) -> Result<Grants, Failure> {
 
 /// What the condition Ready says: whether it is true, the reason and the message.
 fn ready(grant: &SecretGrant) -> Option<(bool, &str, &str)> {
-    let conditions = &grant.status.as_ref()?.conditions;
-    let ready = conditions.iter().find(|condition| condition.type_ == "Ready")?;
+    let ready = condition(grant, "Ready")?;
     Some((ready.status == "True", &ready.reason, &ready.message))
 }
+
+fn condition<'g>(grant: &'g SecretGrant, kind: &str) -> Option<&'g Condition> {
+    grant.status.as_ref()?.conditions.iter().find(|condition| condition.type_ == kind)
+}
+
+/// Ends that are as they should be.
+const ENDS: [Reason; 4] = [Reason::Expired, Reason::GrantEnded, Reason::GrantOutdated, Reason::KeyRevoked];
 
 impl Grants {
     /// Who may read the Secret of a ScopedSecret by a grant, in words.
@@ -65,7 +72,10 @@ impl Grants {
                 Some((false, reason, message)) => (Reason::from_text(reason).unwrap_or(Reason::Pending), message),
                 None => continue,
             };
-            if !matches!(reason, Reason::Expired | Reason::GrantEnded | Reason::KeyRevoked) {
+            if let Some(owed) = condition(grant, "Rotated").filter(|rotated| rotated.status == "False") {
+                closed.entry(Reason::RotationOwed).or_default().push((grant, &owed.message));
+            }
+            if !ENDS.contains(&reason) {
                 closed.entry(reason).or_default().push((grant, message));
             }
         }
@@ -125,9 +135,15 @@ pub(in crate::cli) mod tests {
     fn what_gives_nothing_is_found_by_its_reason() {
         let mut new = grant("payments-prod", "new", "False", "Pending");
         new.metadata.generation = Some(2);
+        let mut owes = grant("payments-prod", "owes", "False", "GrantOutdated");
+        let conditions = &mut owes.status.as_mut().unwrap().conditions;
+        let rotated =
+            Condition { type_: "Rotated".to_owned(), reason: "RotationOwed".to_owned(), ..conditions[0].clone() };
+        conditions.push(rotated);
         let all = seen(vec![
             grant("payments-prod", "ada", "True", "Granted"),
             grant("payments-prod", "over", "False", "Expired"),
+            owes,
             grant("payments-prod", "long", "False", "GrantTooLong"),
             grant("payments-prod", "longer", "False", "GrantTooLong"),
             grant("payments-prod", "waits", "False", "AwaitsApproval"),
@@ -139,7 +155,8 @@ pub(in crate::cli) mod tests {
         assert!(found.contains(&(Severity::Error, Reason::GrantTooLong)), "{found:?}");
         assert!(found.contains(&(Severity::Warning, Reason::AwaitsApproval)), "{found:?}");
         assert!(found.contains(&(Severity::Warning, Reason::Pending)), "{found:?}");
-        assert_eq!(found.len(), 3);
+        assert!(found.contains(&(Severity::Error, Reason::RotationOwed)), "{found:?}");
+        assert_eq!(found.len(), 4);
         assert!(outcome.findings.iter().any(|f| f.message.contains("and so are 1 more")));
         let mut elsewhere = Outcome::default();
         all.judge(Some("billing-prod"), &mut elsewhere);

@@ -6,6 +6,7 @@ use super::index::{Index, Revision};
 use super::providers::Providers;
 use super::queue::{Lane, Queue};
 use super::restart::Restarts;
+use super::served::Served;
 use crate::api::Reason;
 use crate::leader::Leadership;
 use crate::segmentation::governed::Governed;
@@ -133,6 +134,8 @@ pub struct Context {
     pub reporter: Reporter,
     /// The operator's own namespace.
     pub namespace: String,
+    /// Which namespaces it serves.
+    pub served: Served,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// The clock and the dice.
@@ -169,6 +172,7 @@ impl Context {
         client: Client,
         reporter: Reporter,
         namespace: String,
+        served: Served,
         providers: Providers,
         metrics: Arc<Metrics>,
         leadership: Leadership,
@@ -191,6 +195,7 @@ impl Context {
             providers,
             memory: Mutex::default(),
             namespace,
+            served,
             metrics,
             nature,
             leadership,

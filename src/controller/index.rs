@@ -172,6 +172,8 @@ pub struct Index {
     pub secrets: HashMap<ObjectName, Box<SecretFacts>>,
     /// Whether every managed Secret that exists has been seen.
     pub secrets_synced: bool,
+    /// Whether every namespace that is served has been seen.
+    pub namespaces_synced: bool,
     /// Secrets that are being written: what they hold is what will be.
     reserved: BTreeSet<ObjectName>,
     /// Since when there has been the kind SegmentationPolicy, as last looked at.
@@ -780,6 +782,16 @@ pub fn secret_facts(name: &ObjectName, metadata: &ObjectMeta, keys: &SealKeys) -
             .flatten()
             .any(|(k, v)| k == crate::api::MANAGED_BY_LABEL && v == crate::api::MANAGED_BY),
         strayed: owners.len() > usize::from(controller.is_some()) || strays(metadata),
+    }
+}
+
+impl SecretFacts {
+    /// Whether it is the same object, under the same seal and owner: what else changed is what others may write on it.
+    pub fn is_same_but_for_others(&self, other: &Self) -> bool {
+        self.uid == other.uid
+            && self.owner == other.owner
+            && self.labelled == other.labelled
+            && self.seal.as_ref().ok() == other.seal.as_ref().ok()
     }
 }
 

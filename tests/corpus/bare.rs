@@ -78,7 +78,8 @@ fn told(bed: &Bed, case: &Case, name: &str) -> Vec<String> {
             faults.extend(words::leaks(scene(), case, text));
             let target = claim.pointer("/spec/target/name").and_then(Value::as_str).unwrap_or(name);
             let there = bed.caller.live("Secret", namespace, target).is_some();
-            if there != (case.expect == Verdict::Allowed) {
+            // Who may not rotate keeps what he reads.
+            if there != (case.expect == Verdict::Allowed || is_of_rotation(case)) {
                 faults.push(format!("its Secret is there: {there}"));
             }
         }

@@ -6,6 +6,8 @@ mod helm;
 mod image;
 mod manifests;
 mod monitoring;
+mod namespaces;
+mod permissions;
 mod promql;
 mod release;
 mod rendered;

@@ -10,6 +10,7 @@ pub mod canary;
 pub mod cluster;
 pub mod cluster_audit;
 mod deadline;
+mod denials;
 pub mod emulator;
 pub mod events;
 pub mod inside;

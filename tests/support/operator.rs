@@ -1,6 +1,7 @@
 //! The operator as a user runs it: the built binary, with exactly the permissions of `deploy/`.
 
 use super::cluster::Cluster;
+use super::denials::Denials;
 use super::inside::Inside;
 use super::wait::eventually;
 use base64::Engine;
@@ -31,6 +32,7 @@ pub struct Operator {
     pub webhook: String,
     /// Its token's id, by which the audit log tells replicas apart.
     pub credential: String,
+    denials: Denials,
 }
 
 enum Process {
@@ -48,6 +50,7 @@ pub(super) struct Started {
     metrics: String,
     webhook: String,
     credential: String,
+    denials: Denials,
 }
 
 impl Started {
@@ -75,7 +78,8 @@ impl Started {
         ];
         let flags = flags.concat().into_iter().map(str::to_owned).collect();
         let log = cluster.dir.join(format!("{name}.log"));
-        Self { log, kubeconfig, flags, metrics, webhook, credential }
+        let denials = Denials::of(cluster, &credential);
+        Self { log, kubeconfig, flags, metrics, webhook, credential, denials }
     }
 }
 
@@ -196,8 +200,8 @@ impl Operator {
     }
 
     fn new(started: Started, process: Process) -> Self {
-        let Started { log, metrics, webhook, credential, .. } = started;
-        Self { process, log, metrics, webhook, credential }
+        let Started { log, metrics, webhook, credential, denials, .. } = started;
+        Self { process, log, metrics, webhook, credential, denials }
     }
 
     pub(super) fn from_inside(started: Started, inside: Inside) -> Self {
@@ -308,6 +312,7 @@ impl Drop for Operator {
             }
             Process::Inside(inside) => inside.end(),
         }
+        self.denials.are_none();
     }
 }
 

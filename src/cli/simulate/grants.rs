@@ -40,6 +40,7 @@ pub fn judge(
     let lent = Lent { grant: Some(grant), searched: true, ..Lent::default() };
     let observed = Observed {
         lent: &lent,
+        namespace: object.namespace.as_deref().unwrap_or_default(),
         handle: "",
         approved: None,
         claim,

@@ -329,9 +329,14 @@ impl<'a> Bench<'a> {
                         self.tally.allowed += 1;
                     }
                     let secret = claim.target.to_string();
+                    let keys: BTreeSet<String> =
+                        grant.keys.iter().map(|key| key.canonical.as_str().to_owned()).collect();
+                    let keys: Vec<String> = keys.into_iter().collect();
                     let lendable = Lendable {
                         uid: claim.uid.to_string(),
                         secret,
+                        held: Some(keys.clone()),
+                        keys,
                         stands: true,
                         standing: Standing::Allowed,
                         rotates: claim.rotates.is_some(),

@@ -35,7 +35,9 @@ pub fn answer(grant: &SecretGrant, events: &[Event], now: Timestamp) -> Answer {
     match told.answer {
         "allowed" => answer.next("nothing: it is as it should be"),
         // Its end is no fault.
-        "refused" if [Reason::Expired, Reason::GrantEnded].contains(&reason) => answer.next(reason.fix()),
+        "refused" if [Reason::Expired, Reason::GrantEnded, Reason::GrantOutdated].contains(&reason) => {
+            answer.next(reason.fix())
+        }
         "refused" => answer.blame(&about, Rule::Grants, Severity::Error, &told),
         _ => answer.blame(&about, Rule::Grants, Severity::Warning, &told),
     }
