@@ -158,8 +158,7 @@ pub async fn run(
     let cx = Arc::new(Context::new(
         client,
         reporter,
-        args.namespace.clone(),
-        served,
+        (args.namespace.clone(), served),
         providers,
         metrics.clone(),
         leadership.clone(),

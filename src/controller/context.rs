@@ -167,12 +167,11 @@ pub struct Context {
 }
 
 impl Context {
-    /// A context that has observed nothing yet.
+    /// A context that has observed nothing yet: of an operator in this namespace, for those that it serves.
     pub fn new(
         client: Client,
         reporter: Reporter,
-        namespace: String,
-        served: Served,
+        (namespace, served): (String, Served),
         providers: Providers,
         metrics: Arc<Metrics>,
         leadership: Leadership,
