@@ -1,6 +1,6 @@
 //! What the operator was given, against what it asked for: by the roles that are bound to it, and the API server's audit log.
 
-use super::support::cluster_audit::{Audit, Request};
+use super::support::cluster_audit::Audit;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -21,19 +21,6 @@ pub fn given<'a>(roles: impl IntoIterator<Item = &'a Value>) -> BTreeSet<Permiss
         }
     }
     all
-}
-
-/// What was asked for of resources.
-pub fn used(audit: &Audit) -> BTreeSet<Permission> {
-    audit.iter().filter(|request| !request.resource.is_empty()).map(permission).collect()
-}
-
-fn permission(request: &Request) -> Permission {
-    let resource = match request.subresource.as_str() {
-        "" => request.resource.clone(),
-        sub => format!("{}/{sub}", request.resource),
-    };
-    (request.verb.clone(), format!("{}/{resource}", request.group))
 }
 
 /// What was asked for and not given.

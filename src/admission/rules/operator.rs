@@ -46,6 +46,9 @@ const CREDENTIALS: [&str; 2] = ["kubernetes.io/service-account-token", "bootstra
 
 const WORKLOADS: [&str; 3] = ["apps/deployments", "apps/statefulsets", "apps/daemonsets"];
 
+/// What the API server itself writes on a DaemonSet whose template changes.
+const DAEMON_SET_GENERATION: &str = "deprecated.daemonset.template.generation";
+
 /// Whether two maps are the same but for some of their keys.
 fn same_but(new: &str, old: &str, but: &[&str]) -> String {
     let but = list(but);
@@ -60,7 +63,8 @@ fn restart() -> String {
     let same = |path: &str, but: &[&str]| same_but(&format!("object.{path}"), &format!("oldObject.{path}"), but);
     [
         format!("variables.what in {} && request.operation == 'UPDATE'", list(WORKLOADS)),
-        same("metadata", &["managedFields", "resourceVersion", "generation"]),
+        same("metadata", &["managedFields", "resourceVersion", "generation", "annotations"]),
+        same_but("variables.marks", "variables.oldMarks", &[DAEMON_SET_GENERATION]),
         same("spec", &["template"]),
         same("spec.template", &["metadata"]),
         same("spec.template.metadata", &["annotations"]),
@@ -135,6 +139,8 @@ pub fn guard(installation: &Installation) -> Guard {
         ("secret", "variables.what == '/secrets'".to_owned()),
         ("was", managed("oldObject")),
         ("is", managed("object")),
+        ("marks", "object.metadata.?annotations.orValue({})".to_owned()),
+        ("oldMarks", "oldObject.metadata.?annotations.orValue({})".to_owned()),
         ("notes", "object.spec.template.metadata.?annotations.orValue({})".to_owned()),
         ("oldNotes", "oldObject.spec.template.metadata.?annotations.orValue({})".to_owned()),
     ];
