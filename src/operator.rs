@@ -155,15 +155,17 @@ pub async fn run(
     let wanted = Wanted { endpoint, service_account: args.service_account.clone(), served: served.clone() };
     let reporter = Reporter { controller: format!("{GROUP}/{FIELD_MANAGER}"), instance: Some(pod) };
     let providers = Providers::new(metrics.clone());
-    let cx = Arc::new(Context::new(
+    let mut context = Context::new(
         client,
         reporter,
-        (args.namespace.clone(), served),
+        args.namespace.clone(),
         providers,
         metrics.clone(),
         leadership.clone(),
         around.nature,
-    ));
+    );
+    context.served = served;
+    let cx = Arc::new(context);
 
     cx.restarts.limit(args.restarts_at_once);
     cx.index_mut().access.operator = ObjectName::new(&args.namespace, &args.service_account);

@@ -134,7 +134,7 @@ pub struct Context {
     pub reporter: Reporter,
     /// The operator's own namespace.
     pub namespace: String,
-    /// Which namespaces it serves.
+    /// Which namespaces it serves: all, unless it is told otherwise.
     pub served: Served,
     /// What is counted.
     pub metrics: Arc<Metrics>,
@@ -171,7 +171,7 @@ impl Context {
     pub fn new(
         client: Client,
         reporter: Reporter,
-        (namespace, served): (String, Served),
+        namespace: String,
         providers: Providers,
         metrics: Arc<Metrics>,
         leadership: Leadership,
@@ -194,7 +194,7 @@ impl Context {
             providers,
             memory: Mutex::default(),
             namespace,
-            served,
+            served: Served::default(),
             metrics,
             nature,
             leadership,
