@@ -108,10 +108,14 @@
   verbs: [get, list, watch, update, patch]
 {{- end -}}
 {{- define "scoped-secrets.rules.ClusterRole.scoped-secrets.cluster" -}}
-# Its own kinds are its input: watched, and read afresh before anything destructive. It never writes a spec.
+# Its own kinds are its input: watched, and read afresh before anything destructive. It never changes a spec.
 - apiGroups: [scopedsecrets.io]
   resources: [scopedsecretstores, segmentationpolicies, keyrevocations]
   verbs: [get, list, watch]
+# What the annotation revoke of a ScopedSecret asks for.
+- apiGroups: [scopedsecrets.io]
+  resources: [keyrevocations]
+  verbs: [create]
 # Its findings.
 - apiGroups: [scopedsecrets.io]
   resources: [scopedsecretstores/status, segmentationpolicies/status, segmentationreports/status, keyrevocations/status]
@@ -160,7 +164,7 @@
   verbs: [get, list, watch, update, patch]
 {{- end -}}
 {{- define "scoped-secrets.rules.ClusterRole.scoped-secrets.namespaced" -}}
-# Its own kinds are its input: watched, and read afresh before anything destructive. It never writes a spec.
+# Its own kinds are its input: watched, and read afresh before anything destructive. It never changes a spec.
 - apiGroups: [scopedsecrets.io]
   resources: [scopedsecrets, secretgrants]
   verbs: [get, list, watch]
