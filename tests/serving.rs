@@ -14,6 +14,7 @@ use scoped_secrets::admission::tls::{CertificateCell, server_config};
 use scoped_secrets::admission::webhook_configuration::{
     CLUSTER_ENTRIES, Endpoint, SCOPED_SECRETS_PATH, SEGMENTATION_POLICIES_PATH, Wanted, WebhookUrl,
 };
+use scoped_secrets::controller::served::Served;
 use scoped_secrets::leader::candidate::Terms;
 use scoped_secrets::leader::{Elector, Leadership, identity};
 use scoped_secrets::segmentation::governed::Governed;
@@ -70,7 +71,7 @@ async fn replica(cluster: &Cluster, token: &str, terms: Terms, name: &str) -> Re
         url: Some(url),
         timeout_seconds: 2,
     };
-    let wanted = Wanted { endpoint, service_account: "scoped-secrets".into() };
+    let wanted = Wanted { endpoint, service_account: "scoped-secrets".into(), served: Served::default() };
     let (cell, readiness) = (Arc::new(CertificateCell::default()), Readiness::default());
     let governed = tokio::sync::watch::Sender::new(Some(Governed::default()));
     let certified = readiness.gate("certificate");

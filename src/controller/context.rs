@@ -167,7 +167,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// A context that has observed nothing yet: of an operator in this namespace, for those that it serves.
+    /// A context that has observed nothing yet, and serves every namespace.
     pub fn new(
         client: Client,
         reporter: Reporter,
