@@ -9,7 +9,7 @@
 use super::bundle::Published;
 use super::identities::Installation;
 use super::rules::copies;
-use crate::api::policy::Governs;
+use crate::api::policy::{Governs, ModalRule};
 use crate::api::{GROUP, NAMESPACE_NAME_LABEL};
 use crate::segmentation::governed::{Governed, LabelSet};
 use axum::http::Uri;
@@ -113,8 +113,9 @@ pub struct Entry {
     pub conditions: &'static [(&'static str, &'static str)],
 }
 
-/// Entries for governed namespaces, one for each set of segment labels: what they review waits while the webhook is down.
-pub const GOVERNED_ENTRIES: &[Entry] = &[COPIES, RBAC];
+/// Entries for governed namespaces, one for each set of segment labels, with the rule that they are for: where a policy has it
+/// answered by refusing, what they review waits while the webhook is down; where it is only tried out, it passes.
+pub const GOVERNED_ENTRIES: &[(ModalRule, Entry)] = &[(ModalRule::Copies, COPIES), (ModalRule::Rbac, RBAC)];
 
 const COPIES: Entry = Entry {
     name: "copies",
@@ -247,17 +248,16 @@ impl Wanted {
             self.entry(&claims, claims.name, "Namespaced", "Fail", everywhere, published),
             self.entry(&policies, policies.name, "Cluster", "Fail", json!({}), published),
         ];
-        for entry in GOVERNED_ENTRIES {
-            for labels in governed.sets() {
-                let name = format!("{}-{}", entry.name, labels.slug());
-                all.push(self.entry(entry, &name, "Namespaced", "Fail", self.governed_by(labels), published));
-            }
+        let mut here = |entry: &Entry, rule, labels: &LabelSet| {
+            let name = format!("{}-{}", entry.name, labels.slug());
+            let answer = if governed.waits(labels, rule) { "Fail" } else { "Ignore" };
+            all.push(self.entry(entry, &name, "Namespaced", answer, self.governed_by(labels), published));
+        };
+        for (rule, entry) in GOVERNED_ENTRIES {
+            governed.sets().for_each(|labels| here(entry, *rule, labels));
         }
         for (operators, entry) in FOREIGN_ENTRIES {
-            for labels in governed.sets().filter(|labels| governed.holds(labels, *operators)) {
-                let name = format!("{}-{}", entry.name, labels.slug());
-                all.push(self.entry(entry, &name, "Namespaced", "Fail", self.governed_by(labels), published));
-            }
+            governed.sets_holding(*operators).for_each(|labels| here(entry, ModalRule::OtherOperators, labels));
         }
         let operators = governed.operators();
         let foreign = FOREIGN_CLUSTER_ENTRIES.iter().filter(|(asked, _)| operators.contains(asked));
@@ -524,7 +524,11 @@ mod tests {
         };
         assert_eq!(entries(&Governed::new(sets.clone(), false)), []);
         let asked = [(labels("team"), BTreeSet::from([Governs::ExternalSecrets, Governs::VaultSecrets]))];
-        let governed = Governed::new(sets.clone(), false).holding(asked.clone());
+        let tried = Governed::new(sets.clone(), false).holding(asked.clone());
+        let enforced = [(labels("team"), BTreeSet::from([ModalRule::OtherOperators]))];
+        let governed = tried.clone().enforcing(enforced);
+        let policy = |entry: &ValidatingWebhook| entry.failure_policy.clone().unwrap();
+        assert_eq!(entries(&tried).iter().map(policy).collect::<Vec<_>>(), ["Ignore"; 3]);
         let found = entries(&governed);
         let shown: Vec<(&str, Option<&str>)> =
             found.iter().map(|e| (e.name.split(['-', '.']).next().unwrap(), e.failure_policy.as_deref())).collect();
@@ -536,7 +540,7 @@ mod tests {
                 ("clusterexternalsecrets", Some("Ignore"))
             ]
         );
-        // A policy that cannot be understood any more keeps what it had.
+        // A policy that cannot be understood any more keeps what it had, and may be strict.
         let uncertain = Governed::new([labels("tenant")], true).with_those_in_use(registered(&found));
         assert_eq!(entries(&uncertain), found);
     }
