@@ -10,7 +10,7 @@ use super::bundle::Published;
 use super::identities::Installation;
 use super::rules::copies;
 use crate::api::policy::{Governs, ModalRule};
-use crate::api::{GROUP, NAMESPACE_NAME_LABEL};
+use crate::api::{DOOR_ANNOTATION, GROUP, NAMESPACE_NAME_LABEL};
 use crate::segmentation::governed::{Governed, LabelSet};
 use axum::http::Uri;
 use base64::Engine;
@@ -322,12 +322,13 @@ impl Wanted {
         ours.into_iter().chain(more).map(|(name, expression)| json!({"name": name, "expression": expression})).collect()
     }
 
-    /// The object for server-side apply. Its uid makes the API server refuse, not create, if the object is gone.
-    pub fn patch(&self, uid: &str, published: &Published, governed: &Governed) -> Value {
+    /// The object for server-side apply, with the door that is announced. Its uid makes the API server refuse, not create, if the
+    /// object is gone.
+    pub fn patch(&self, uid: &str, announced: &str, published: &Published, governed: &Governed) -> Value {
         json!({
             "apiVersion": "admissionregistration.k8s.io/v1",
             "kind": "ValidatingWebhookConfiguration",
-            "metadata": {"name": CONFIGURATION, "uid": uid},
+            "metadata": {"name": CONFIGURATION, "uid": uid, "annotations": {DOOR_ANNOTATION: announced}},
             "webhooks": self.webhooks(published, governed),
         })
     }
@@ -373,7 +374,7 @@ pub fn registered(live: &[ValidatingWebhook]) -> impl Iterator<Item = (LabelSet,
 }
 
 /// Whether an entry has a name of ours.
-fn is_ours(entry: &ValidatingWebhook) -> bool {
+pub fn is_ours(entry: &ValidatingWebhook) -> bool {
     entry.name.strip_suffix(GROUP).is_some_and(|rest| rest.ends_with('.'))
 }
 
