@@ -17,14 +17,18 @@ demo-down:
 	@examples/demo.sh down
 
 # What the tests run; their first line says how long each takes to build.
-test_tools := control-plane testcluster kwok emulator helm3 helm4 judge
+test_tools := control-plane testcluster kwok emulator helm3 helm4 judge promtool
 
-## test: everything, on a real control plane; 35 min on two cores, and 20 more the first time
+# Each story has a cluster of its own and waits for it much of the time.
+JOBS ?= 2
+
+## test: everything, on a real control plane; 25 min on two cores, and 20 more the first time (JOBS=1: a story at a time)
 # The test runner has the last word: nothing is printed after it.
 test:
 	@set -e; for tool in $(test_tools); do $(cluster_tools) ensure $$tool >/dev/null; done
-	@echo "test: building and running; the first build takes about 6 min on two cores"
-	@cargo test --locked
+	@echo "test: building; the first time about 8 min on two cores"; cargo test --locked --no-run
+	@echo "test: $(JOBS) stories at a time"; tests/stories $(JOBS)
+	@cargo test --locked --doc
 
 ## test-long: the same at full size (10,000 ScopedSecrets where `make test` takes a sample); 5 min more
 test-long: export SCALE := 10000
@@ -37,7 +41,7 @@ bench:
 	@echo "bench: what each guard adds to a write; 2 min"; cargo bench --quiet --locked --profile dev --bench guards
 	@echo "bench: reviews by rule; building optimised"; cargo bench --quiet --locked --bench admission
 
-shell_scripts := $(cluster_tools) examples/demo.sh image/build .ci/run
+shell_scripts := $(cluster_tools) tests/stories examples/demo.sh image/build .ci/run
 # The same settings as tests/cluster/tools.
 go_settings := GOWORK=off GOFLAGS= CGO_ENABLED=0
 
@@ -61,9 +65,9 @@ lint:
 audit:
 	@deny=$$($(cluster_tools) ensure cargo-deny) && "$$deny/cargo-deny" --locked check advisories
 
-## generate: write crds/, schemas/, deploy/base/guards/, docs/reasons/ and of charts/ and deploy/ what follows from them
+## generate: write crds/, schemas/, deploy/base/guards/, docs/reasons/, docs/api.md and of charts/ and deploy/ what follows from them
 generate:
-	@echo "generate: crds/, schemas/, deploy/base/guards/, deploy/argocd/, docs/reasons/, charts/scoped-secrets/ and deploy/install.yaml"
+	@echo "generate: crds/, schemas/, deploy/base/guards/, deploy/argocd/, docs/reasons/, docs/api.md, charts/scoped-secrets/ and deploy/install.yaml"
 	@cargo run --quiet --locked --example generate
 
 help:

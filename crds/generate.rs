@@ -1,16 +1,19 @@
 //! Writes what is generated from the Rust types, so that it cannot differ from them: the CRDs, the rules that the API server
-//! keeps, the reason pages, the JSON schemas, what Argo CD is told, and of the chart and `deploy/` what follows from those.
+//! keeps, the reason pages, the API reference, the JSON schemas, what Argo CD is told, and of the chart and `deploy/` what follows from those.
 
 #[path = "../deploy/argocd/generate/mod.rs"]
 mod argocd;
 #[path = "../charts/generate/mod.rs"]
 mod chart;
+#[path = "../docs/generate/api.rs"]
+mod reference;
 #[path = "../schemas/generate.rs"]
 mod schemas;
 
 use scoped_secrets::admission::identities::Installation;
 use scoped_secrets::admission::rules::guards;
 use scoped_secrets::api::{self, Reason, reason::Nature};
+use scoped_secrets::telemetry::metrics;
 use std::{fs, io, path::Path};
 
 fn main() -> io::Result<()> {
@@ -18,8 +21,10 @@ fn main() -> io::Result<()> {
     write_crds(&root.join("crds"))?;
     write_guards(&root.join("deploy/base/guards"))?;
     write_reason_pages(&root.join("docs/reasons"))?;
+    reference::write(&root.join("docs/api.md"))?;
     schemas::write(&root.join("schemas"))?;
     argocd::write(&root.join("deploy/argocd"))?;
+    fs::write(root.join("docs/metrics.md"), metrics::page())?;
     chart::write(root)
 }
 

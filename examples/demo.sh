@@ -21,13 +21,15 @@ KUBECTL=${KUBECTL:-kubectl}
 operator_namespace=scoped-secrets
 chart=charts/scoped-secrets
 # No pods: the operator runs on this machine. What the demo brings it takes away again, the kinds, too.
-chart_values=replicaCount=0,crds.keep=false
+chart_values=replicaCount=0,crds.keep=false,restart.enabled=true
 patience=60 # seconds for anything that must come true; it is looked at five times a second
 
 dir=       # of this run: kubeconfigs, logs, process ids; below .demo/, for the owner's eyes
 suffix=    # of the namespaces' names, in a cluster that is not the demo's own
 child=     # the process group of a long command
 admission= # whether the API server asks the operator
+played=()  # what adds a node to the demo's own cluster
+rotated=   # the version that the operator made
 finished=
 is_ours=  # whether the processes of $dir are this process's children
 
@@ -63,6 +65,8 @@ tell() {
   set_up_tenants
   step "A value changes in the secrets manager, and arrives"
   change_value
+  step "A key is rotated, and who runs with it is rolled out"
+  rotate_key
   step "Somebody may look at one Secret, for ten seconds"
   lend_secret
   step "A key leaks: its Secrets go, until it has a new value"
@@ -91,6 +95,10 @@ build() {
     say "A control plane: etcd, kube-apiserver, kube-controller-manager. The first time about 5 min, then none."
     ensure testcluster && testcluster=$built/testcluster
     ensure control-plane && control_plane=$built
+    if [[ $STORE == aws ]]; then
+      say "And a node that is played (kwok), for workloads to roll out on. The first time about 2 min."
+      ensure kwok && played=(--kwok "$built")
+    fi
   fi
   if [[ $STORE == aws ]]; then
     say "An emulator of AWS Secrets Manager. The first time about 20 s."
@@ -106,9 +114,9 @@ start_cluster() {
   say "A cluster of its own: no container engine, only this machine's loopback address."
   local cluster=$dir/cluster
   if [[ -n $KEEP ]]; then
-    "$testcluster" up --dir "$cluster" --bin "$control_plane" >/dev/null
+    "$testcluster" up --dir "$cluster" --bin "$control_plane" ${played[@]+"${played[@]}"} >/dev/null
   else
-    start cluster "$testcluster" run --until-stdin-closes --remove-dir --dir "$cluster" --bin "$control_plane"
+    start cluster "$testcluster" run --until-stdin-closes --remove-dir --dir "$cluster" --bin "$control_plane" ${played[@]+"${played[@]}"}
     eventually "cluster" is_said cluster kubeconfig
   fi
   cp "$cluster/kubeconfig" "$dir/kubeconfig"
@@ -228,6 +236,44 @@ change_value() {
   come_true "prod's Secret has the new value; staging's is as it was"
 }
 
+rotate_key() {
+  local namespace=billing-prod$suffix key=billing/prod/invoices-api before other
+  if [[ $STORE == file ]]; then
+    say "A directory of files is only read: STORE=aws shows it."
+    return
+  fi
+  before=$(version_of "$namespace" invoices-api)
+  other=$(version_of "billing-staging$suffix" invoices-api)
+  excerpt examples/rotated/workload.yaml
+  apply_example examples/rotated/workload.yaml
+  quietly kubectl rollout status -n "$namespace" deployment/invoices --timeout="${patience}s"
+  apply_example examples/rotated/invoices-prod.yaml
+  eventually "claim that rotates" condition_is "$namespace" invoices-api Rotated True RotationIdle
+  show kubectl get -n "$namespace" scopedsecret/invoices-api -o 'jsonpath=next rotation: {.status.nextRotationTime}{"\n"}'
+  say "That is Sunday, a little after three. Now, on demand:"
+  show kubectl annotate --overwrite -n "$namespace" scopedsecret/invoices-api "scopedsecrets.io/rotate-at=$(date -u +%FT%TZ)"
+  eventually "new version in the status" version_differs "$namespace" "$before" invoices-api
+  rotated=$(version_of "$namespace" invoices-api)
+  printf '    version %s → %s\n' "${before:0:16}" "${rotated:0:16}"
+  eventually "rollout for that version" rolled_out "$namespace" "$rotated"
+  quietly kubectl rollout status -n "$namespace" deployment/invoices --timeout="${patience}s"
+  eventually "end of the rotation" condition_is "$namespace" invoices-api Rotated True Verified
+  show kubectl get -n "$namespace" deployment/invoices,pods
+  [[ $(version_of "billing-staging$suffix" invoices-api) == "$other" ]] || fail "staging changed, too"
+  come_true "the operator made a new value of $key, and the pods run with it; staging's is as it was"
+}
+
+# rolled_out NAMESPACE VERSION
+rolled_out() {
+  local found
+  found=$(kubectl get -n "$1" deployment/invoices \
+    -o 'jsonpath={.spec.template.metadata.annotations.scopedsecrets\.io/restarted-for}') || return
+  [[ $found == "$2" ]] || {
+    echo "its pods were rolled out for ${found:-no version}"
+    return 1
+  }
+}
+
 lend_secret() {
   local namespace=payments-prod$suffix file=examples/lent/grant.yaml
   may_read "$namespace" >/dev/null && fail "she may read it before anybody said so"
@@ -307,7 +353,12 @@ narrow_policy() {
   show kubectl get scopedsecrets -A
   show kubectl get secrets -A -l app.kubernetes.io/managed-by=scoped-secrets
   holds_own_value "payments-prod$suffix" orders-db payments/prod/orders-db || fail "prod's Secret went, too"
-  holds_own_value "billing-prod$suffix" invoices-api billing/prod/invoices-api || fail "prod's Secret went, too"
+  if [[ -n $rotated ]]; then
+    [[ $(version_of "billing-prod$suffix" invoices-api) == "$rotated" ]] || fail "prod's Secret is another"
+    quietly kubectl get -n "billing-prod$suffix" secret/invoices-api
+  else
+    holds_own_value "billing-prod$suffix" invoices-api billing/prod/invoices-api || fail "prod's Secret went, too"
+  fi
   come_true "staging's Secrets are gone, prod's are untouched"
 }
 
@@ -397,11 +448,12 @@ render() {
     /{key: tenant, operator: Exists}/ { print "    - {key: kubernetes.io/metadata.name, operator: In, values: [" own "]}" }'
 }
 
-version_of() { kubectl get -n "$1" scopedsecret/orders-db -o 'jsonpath={.status.remoteVersions[0].versionId}'; }
+# version_of NAMESPACE [NAME]
+version_of() { kubectl get -n "$1" "scopedsecret/${2:-orders-db}" -o 'jsonpath={.status.remoteVersions[0].versionId}'; }
 
 version_differs() {
   local now
-  now=$(version_of "$1")
+  now=$(version_of "$1" "${3:-orders-db}")
   [[ -n $now && $now != "$2" ]] || {
     echo "still ${now:0:16}"
     return 1
@@ -743,7 +795,7 @@ eventually() {
 steps=0
 step() {
   steps=$((steps + 1))
-  printf '\n%s%s/9  %s%s\n' "$bold" "$steps" "$1" "$plain"
+  printf '\n%s%s/10  %s%s\n' "$bold" "$steps" "$1" "$plain"
 }
 
 say() { printf '  %s\n' "$*"; }

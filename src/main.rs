@@ -9,6 +9,7 @@ use scoped_secrets::cli::verify_log::{self, VerifyLog};
 use scoped_secrets::controller::context::Nature;
 use scoped_secrets::operator::{self, OperatorArgs, Surroundings};
 use scoped_secrets::telemetry::logs::{self, LogArgs};
+use scoped_secrets::telemetry::traces::{TraceArgs, Traces};
 use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -21,6 +22,8 @@ struct Args {
     operator: OperatorArgs,
     #[command(flatten)]
     logs: LogArgs,
+    #[command(flatten)]
+    traces: TraceArgs,
     #[command(subcommand)]
     task: Option<Task>,
 }
@@ -39,32 +42,36 @@ fn main() -> ExitCode {
         let (mut stdin, mut out, mut err) = (io::stdin().lock(), io::stdout().lock(), io::stderr().lock());
         return verify_log::run(asked, Timestamp::now(), Colours(false), &mut stdin, &mut out, &mut err).into();
     }
-    if let Err(error) = logs::init(&args.logs) {
-        eprintln!("scoped-secrets: {error}");
-        return ExitCode::from(2);
-    }
-    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
-        eprintln!("scoped-secrets: another TLS provider is installed");
-        return ExitCode::from(2);
-    }
-    // It waits more than it computes; each thread more has memory of its own.
-    let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(MAX_THREADS));
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build() {
-        Ok(runtime) => runtime,
+    match operate(args) {
+        Ok(code) => code,
         Err(error) => {
             eprintln!("scoped-secrets: {error}");
-            return ExitCode::from(2);
+            ExitCode::from(2)
         }
-    };
+    }
+}
+
+/// Until it is told to stop. An error: it cannot begin.
+fn operate(args: Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    rustls::crypto::aws_lc_rs::default_provider().install_default().map_err(|_| "another TLS provider is installed")?;
+    // It waits more than it computes; each thread more has memory of its own.
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(MAX_THREADS));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
+    let traces = Traces::begin(&args.traces, args.operator.pod_name.clone(), runtime.handle())?;
+    let (traces, spans) = traces.unzip();
+    logs::init(&args.logs, spans)?;
     let ended = runtime.block_on(run(args.operator));
+    if let Some(traces) = traces {
+        traces.end();
+    }
     runtime.shutdown_timeout(Duration::from_millis(500));
-    match ended {
+    Ok(match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "the operator ends");
             ExitCode::FAILURE
         }
-    }
+    })
 }
 
 async fn run(args: OperatorArgs) -> Result<(), Box<dyn std::error::Error>> {

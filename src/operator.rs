@@ -18,6 +18,7 @@ use crate::api::{FIELD_MANAGER, GROUP};
 use crate::controller::context::{Context, Nature};
 use crate::controller::providers::Providers;
 use crate::controller::restart::AT_ONCE;
+use crate::controller::served::{Served, read_namespace};
 use crate::controller::{self, keys, report, watch};
 use crate::leader::{self, Elector, LeaderArgs, Leadership};
 use crate::segmentation::world::ObjectName;
@@ -40,6 +41,12 @@ pub struct OperatorArgs {
     /// The operator's ServiceAccount, in that namespace: admission does not review its own requests.
     #[arg(long, env = "SCOPED_SECRETS_SERVICE_ACCOUNT", default_value = "scoped-secrets")]
     pub service_account: String,
+    /// Serve only these namespaces, with a comma between: it then asks for nothing of any other. Its account needs Roles there, and
+    /// no permission on Secrets in the whole cluster. Default: all namespaces.
+    #[arg(
+        long, env = "SCOPED_SECRETS_NAMESPACES", value_name = "NAMESPACE,...", value_delimiter = ',', value_parser = read_namespace
+    )]
+    pub namespaces: Vec<String>,
     /// This replica's name, in the Lease and in events. Default: the environment's HOSTNAME.
     #[arg(long, env = "SCOPED_SECRETS_POD_NAME")]
     pub pod_name: Option<String>,
@@ -144,13 +151,14 @@ pub async fn run(
         url: args.serving.webhook_url.clone(),
         timeout_seconds: args.serving.webhook_timeout,
     };
-    let wanted = Wanted { endpoint, service_account: args.service_account.clone() };
+    let served = Served::of(&args.namespaces);
+    let wanted = Wanted { endpoint, service_account: args.service_account.clone(), served: served.clone() };
     let reporter = Reporter { controller: format!("{GROUP}/{FIELD_MANAGER}"), instance: Some(pod) };
     let providers = Providers::new(metrics.clone());
     let cx = Arc::new(Context::new(
         client,
         reporter,
-        args.namespace.clone(),
+        (args.namespace.clone(), served),
         providers,
         metrics.clone(),
         leadership.clone(),

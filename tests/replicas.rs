@@ -210,6 +210,7 @@ fn certificates_of_both_are_trusted_and_kept_right() {
 fn not_ready_before_caches_and_certificate_are_there() {
     let cluster = Cluster::start();
     install(&cluster);
+    cluster.excuse_denials();
     let permissions = ["clusterrolebinding/scoped-secrets", "rolebinding/scoped-secrets"];
     for permission in permissions {
         ok(&cluster, &["delete", permission, "-n", NAMESPACE]);

@@ -54,9 +54,13 @@ impl Scene {
     }
 
     fn claim(&self, name: &str) {
+        self.claim_with(name, "");
+    }
+
+    fn claim_with(&self, name: &str, more: &str) {
         self.put(name, &format!("{name}-first"));
         let yaml = format!(
-            "apiVersion: scopedsecrets.io/v1alpha1\nkind: ScopedSecret\nmetadata: {{name: {name}, namespace: {NAMESPACE}}}\nspec:\n  storeRef: {{name: aws}}\n  consumers: [{{serviceAccountName: {ACCOUNT}}}]\n  data: [{{secretKey: value, remoteRef: {{key: payments/prod/{name}}}}}]\n  restart: Consumers\n"
+            "apiVersion: scopedsecrets.io/v1alpha1\nkind: ScopedSecret\nmetadata: {{name: {name}, namespace: {NAMESPACE}}}\nspec:\n  storeRef: {{name: aws}}\n  consumers: [{{serviceAccountName: {ACCOUNT}}}]\n  data: [{{secretKey: value, remoteRef: {{key: payments/prod/{name}}}}}]\n  restart: Consumers\n{more}"
         );
         eventually("it may be claimed", SOON, || self.cluster.apply(&yaml));
         eventually("it is ready", SOON, || ready(&self.cluster, "scopedsecret", Some(NAMESPACE), name));
@@ -131,9 +135,36 @@ impl Scene {
     }
 }
 
+impl Scene {
+    /// Of a rotation and the rollout that it causes, whoever watches sees each step.
+    fn every_step_is_told(&self) {
+        apply(&self.cluster, &format!("{POLICY}    actions: [Read, Generate]\n"));
+        self.claim_with("spun", "  rotation: {strategy: Generate}\n");
+        self.deploy("Deployment", "spinner", &["spun"], json!({}));
+        self.rotated("spun", "True", "RotationIdle");
+        let before = self.version("spun");
+        let reason = "jsonpath={.status.conditions[?(@.type==\"Rotated\")].reason}{\"\\n\"}";
+        let watch =
+            ["get", "scopedsecret", "spun", "-n", NAMESPACE, "--watch", "--request-timeout=15s", "--output", reason];
+        let seen = std::thread::scope(|scope| {
+            let watching = scope.spawn(|| self.cluster.kubectl(&watch));
+            self.kubectl(&format!("annotate scopedsecret spun -n {NAMESPACE} scopedsecrets.io/rotate-at=now"));
+            self.rolled_out("spun", &before);
+            self.rotated("spun", "True", "Verified");
+            String::from_utf8(watching.join().unwrap().stdout).unwrap()
+        });
+        let mut steps: Vec<&str> = seen.split_whitespace().collect();
+        steps.dedup();
+        assert!(steps.ends_with(&["Stored", "Projected", "RolledOut", "Verified"]), "{steps:?}");
+        assert_eq!(self.templates("spinner"), 2);
+    }
+}
+
 #[test]
 fn a_new_value_restarts_its_consumers_once() {
     let scene = Scene::set_up();
+    // It may not restart anything at first.
+    scene.cluster.excuse_denials();
     let mut operator = Operator::start_with(&scene.cluster, &["--restarts-at-once", "2"]);
     scene.furnish();
     scene.claim("db");
@@ -223,6 +254,7 @@ fn a_new_value_restarts_its_consumers_once() {
     let named = format!("api={},db={now}", scene.version("api"));
     assert_eq!(scene.restarted_for("deployment", "both"), Some(named));
     assert_eq!(operator.metric("scoped_secrets_rollouts_stuck"), Ok(0.0));
+    scene.every_step_is_told();
     all_is_well(&scene.cluster, &operator);
 }
 

@@ -9,6 +9,7 @@ mod values;
 use scoped_secrets::admission::identities::Installation;
 use scoped_secrets::admission::rules::guards;
 use scoped_secrets::api::{self, GROUP};
+use scoped_secrets::cli::check::pre::OLDEST;
 use serde_json::{Map, Value, json};
 use std::{fs, io, path::Path};
 
@@ -23,6 +24,7 @@ pub fn write(root: &Path) -> io::Result<()> {
     fs::write(chart.join("Chart.yaml"), metadata()?)?;
     copy_kinds(&root.join("crds"), &chart.join("files/crds"))?;
     write_guards(&chart.join("files/guards"))?;
+    copy_monitoring(&root.join("deploy/monitoring"), &chart.join("files/monitoring"))?;
     fs::write(
         chart.join("templates/_rules.tpl"),
         roles::template(&[root.join("deploy/base"), root.join("deploy/components/restart")])?,
@@ -68,7 +70,7 @@ fn metadata() -> io::Result<String> {
     let images = json!([{"name": "scoped-secrets", "image": format!("{IMAGE}:v{VERSION}"), "platforms": ["linux/amd64", "linux/arm64"]}]);
     let chart = json!({
         "apiVersion": "v2", "name": "scoped-secrets", "type": "application", "version": VERSION, "appVersion": VERSION,
-        "description": env!("CARGO_PKG_DESCRIPTION"), "home": HOME, "sources": [HOME], "kubeVersion": ">=1.33-0",
+        "description": env!("CARGO_PKG_DESCRIPTION"), "home": HOME, "sources": [HOME], "kubeVersion": format!(">={}.{}-0", OLDEST.0, OLDEST.1),
         "keywords": ["secrets", "operator", "multi-tenancy", "segmentation", "aws-secrets-manager"],
         "annotations": {
             "artifacthub.io/category": "security",
@@ -88,6 +90,15 @@ fn copy_kinds(from: &Path, to: &Path) -> io::Result<()> {
     for crd in api::crds() {
         let name = format!("{}.yaml", crd.spec.names.plural);
         fs::copy(from.join(&name), to.join(&name))?;
+    }
+    Ok(())
+}
+
+/// As they are: neither is a template of Helm's, and both have braces that look like one.
+fn copy_monitoring(from: &Path, to: &Path) -> io::Result<()> {
+    super::make_anew(to)?;
+    for name in ["alerts.yaml", "dashboard.json"] {
+        fs::copy(from.join(name), to.join(name))?;
     }
     Ok(())
 }

@@ -45,6 +45,8 @@ pub enum Parameter {
     SegmentGuard,
     /// The same, and without one all is refused. The rule follows no mode.
     OwnSegmentGuard,
+    /// The same, and without one all is allowed: it is looked for before the conditions are asked.
+    OwnSegmentGuardIfThere,
 }
 
 /// One thing that must hold.
@@ -118,7 +120,9 @@ impl Guard {
         let kind = match self.parameter {
             Parameter::Nothing => None,
             Parameter::Each(kind) => Some(kind),
-            Parameter::SegmentGuard | Parameter::OwnSegmentGuard => Some("SegmentGuard"),
+            Parameter::SegmentGuard | Parameter::OwnSegmentGuard | Parameter::OwnSegmentGuardIfThere => {
+                Some("SegmentGuard")
+            }
         };
         if let Some(kind) = kind {
             spec["paramKind"] = json!({"apiVersion": format!("{GROUP}/v1alpha1"), "kind": kind});
@@ -144,7 +148,8 @@ impl Guard {
             Parameter::Nothing => vec![self.binding(&self.name(), &["Deny"], None)],
             Parameter::Each(_) => vec![self.binding(&self.name(), &["Deny"], Some(json!({})))],
             Parameter::SegmentGuard => self.bindings_by_mode(),
-            Parameter::OwnSegmentGuard => vec![self.binding_by_name(SEGMENT_GUARD)],
+            Parameter::OwnSegmentGuard => vec![self.binding_by_name(SEGMENT_GUARD, "Deny")],
+            Parameter::OwnSegmentGuardIfThere => vec![self.binding_by_name(SEGMENT_GUARD, "Allow")],
         }
     }
 
@@ -175,10 +180,10 @@ impl Guard {
         .collect()
     }
 
-    /// What must be known is known by name, and without it nothing passes.
-    fn binding_by_name(&self, parameter: &str) -> Value {
+    /// What must be known is known by name; whether anything passes without it.
+    fn binding_by_name(&self, parameter: &str, without: &str) -> Value {
         let mut binding = self.binding(&self.name(), &["Deny"], None);
-        binding["spec"]["paramRef"] = json!({"name": parameter, "parameterNotFoundAction": "Deny"});
+        binding["spec"]["paramRef"] = json!({"name": parameter, "parameterNotFoundAction": without});
         binding
     }
 

@@ -5,10 +5,11 @@ use super::lanes::Lanes;
 use super::tls::CertificateCell;
 use crate::api::Reason;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces::spans;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Path;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use kube::core::DynamicObject;
@@ -130,7 +131,7 @@ pub fn router(routes: Vec<Route>, doors: Arc<CertificateCell>, metrics: Arc<Metr
     routes.into_iter().fold(Router::new(), |router, route| {
         let (lanes, doors, metrics) = (lanes.clone(), doors.clone(), metrics.clone());
         let path = format!("/{{door}}{}", route.path);
-        let handler = move |Path(door): Path<String>, body: Body| async move {
+        let handler = move |Path(door): Path<String>, headers: HeaderMap, body: Body| async move {
             if !doors.opens(&door, Instant::now()) {
                 return StatusCode::NOT_FOUND.into_response();
             }
@@ -138,21 +139,24 @@ pub fn router(routes: Vec<Route>, doors: Arc<CertificateCell>, metrics: Arc<Metr
                 Ok(received) => received,
                 Err(refusal) => return refusal.into_response(),
             };
-            let answered = lanes.work(received, move |body| respond(&route, body, &metrics)).await;
+            let answered = lanes.work(received, move |body| respond(&route, body, &headers, &metrics)).await;
             answered.unwrap_or_else(IntoResponse::into_response)
         };
         router.route(&path, post(handler))
     })
 }
 
-fn respond(route: &Route, body: &[u8], metrics: &Metrics) -> Response {
+fn respond(route: &Route, body: &[u8], headers: &HeaderMap, metrics: &Metrics) -> Response {
     let start = Instant::now();
+    let span = spans::review(route.rule, headers);
+    let _within = span.enter();
     let request = match decode(body) {
         Ok(request) => request,
         Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     };
     let response = answer(route, &request);
     metrics.reviewed(route.rule, response.allowed, start.elapsed());
+    spans::ended(&span, if response.allowed { "Allowed" } else { "Refused" });
     if let Some((reason, answer)) = breach(&response) {
         metrics.breached(route.rule, reason, answer.as_str());
     }

@@ -11,6 +11,7 @@ use super::identities::Installation;
 use super::rules::copies;
 use crate::api::policy::{Governs, ModalRule};
 use crate::api::{DOOR_ANNOTATION, GROUP, NAMESPACE_NAME_LABEL};
+use crate::controller::served::Served;
 use crate::segmentation::governed::{Governed, LabelSet};
 use axum::http::Uri;
 use base64::Engine;
@@ -224,6 +225,8 @@ pub struct Wanted {
     pub endpoint: Endpoint,
     /// The operator's own ServiceAccount.
     pub service_account: String,
+    /// Which namespaces it serves.
+    pub served: Served,
 }
 
 impl Wanted {
@@ -272,10 +275,14 @@ impl Wanted {
         json!({"key": NAMESPACE_NAME_LABEL, "operator": "NotIn", "values": ["kube-system", self.endpoint.namespace]})
     }
 
-    /// Namespaces with every one of these labels, but for those.
+    /// Namespaces with every one of these labels, but for those, and of those that are served: in others the webhook knows nothing.
     fn governed_by(&self, labels: &LabelSet) -> Value {
         let carried = labels.iter().map(|label| json!({"key": label, "operator": "Exists"}));
-        json!({"matchExpressions": carried.chain([self.elsewhere()]).collect::<Vec<_>>()})
+        let served = self
+            .served
+            .listed()
+            .map(|listed| json!({"key": NAMESPACE_NAME_LABEL, "operator": "In", "values": listed.collect::<Vec<_>>()}));
+        json!({"matchExpressions": carried.chain([self.elsewhere()]).chain(served).collect::<Vec<_>>()})
     }
 
     fn entry(
@@ -390,7 +397,7 @@ mod tests {
             url,
             timeout_seconds: 2,
         };
-        Wanted { endpoint, service_account: "scoped-secrets".into() }
+        Wanted { endpoint, service_account: "scoped-secrets".into(), served: Served::default() }
     }
 
     fn published(ca_bundle: &str) -> Published {

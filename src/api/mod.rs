@@ -9,6 +9,7 @@ pub mod policy;
 pub mod reason;
 pub mod rotation;
 mod schema;
+pub mod scope;
 pub mod scoped_secret;
 pub mod secret_grant;
 pub mod segment_guard;
@@ -20,7 +21,7 @@ pub use policy::{SegmentationPolicy, SegmentationPolicySpec, SegmentationPolicyS
 pub use reason::Reason;
 pub use rotation::Rotation;
 pub use scoped_secret::{ScopedSecret, ScopedSecretSpec, ScopedSecretStatus};
-pub use secret_grant::{SecretGrant, SecretGrantSpec, SecretGrantStatus};
+pub use secret_grant::{Lendable, SecretGrant, SecretGrantSpec, SecretGrantStatus};
 pub use segment_guard::{SegmentGuard, SegmentGuardSpec};
 pub use segmentation_report::{SegmentationReport, SegmentationReportSpec, SegmentationReportStatus};
 pub use store::{ScopedSecretStore, ScopedSecretStoreSpec, ScopedSecretStoreStatus};
@@ -42,6 +43,8 @@ pub const SEAL_ANNOTATION: &str = "scopedsecrets.io/seal";
 pub const REFRESH_AT_ANNOTATION: &str = "scopedsecrets.io/refresh-at";
 /// On a ScopedSecret: any new value rotates its key once.
 pub const ROTATE_AT_ANNOTATION: &str = "scopedsecrets.io/rotate-at";
+/// On a ScopedSecret, `"true"`: its keys have leaked.
+pub const REVOKE_ANNOTATION: &str = "scopedsecrets.io/revoke";
 /// On a policy: how many violations a change may cause. On a report: how many withdrawals that wait may go on.
 pub const ACCEPT_VIOLATIONS_ANNOTATION: &str = "scopedsecrets.io/accept-violations";
 /// On the Role of a grant: the grant's name.
@@ -52,6 +55,8 @@ pub const GRANT_UID_ANNOTATION: &str = "scopedsecrets.io/grant-uid";
 pub const GRANTED_ANNOTATION: &str = "scopedsecrets.io/granted";
 /// On the Role of a grant: who may read, for what is told when it ends.
 pub const GRANTED_TO_ANNOTATION: &str = "scopedsecrets.io/granted-to";
+/// On the Role and the RoleBinding of a grant: the ScopedSecret that access was given to, by name, uid and canonical keys.
+pub const GRANTED_OF_ANNOTATION: &str = "scopedsecrets.io/granted-of";
 /// On the Role of a grant with rotateAfter: the value is owed a rotation once the access has ended.
 pub const ROTATE_AFTER_ANNOTATION: &str = "scopedsecrets.io/rotate-after";
 /// On a workload's pod template: which content of its Secrets its pods were last restarted for.

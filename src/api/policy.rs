@@ -168,6 +168,12 @@ pub enum ModalRule {
 }
 
 impl ModalRule {
+    /// The rule of this name, if it follows the mode.
+    pub fn from_text(text: &str) -> Option<Self> {
+        let all = [Self::Consumers, Self::Replication, Self::OtherOperators, Self::Copies, Self::Rbac];
+        all.into_iter().find(|rule| rule.as_str() == text)
+    }
+
     /// As it is written.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -408,7 +414,7 @@ pub enum Within {
 pub struct Exception {
     /// The rule that is lifted.
     pub rule: ExceptedRule,
-    /// Exact keys.
+    /// Exact keys. Of a ScopedSecret with several keys, values are excepted (rules UniqueValues and Copies) only if each is named.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "exact_keys_schema")]
     pub keys: Vec<String>,

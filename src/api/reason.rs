@@ -66,6 +66,7 @@ reasons! {
 
     // ---- authorisation
     NoPolicy Refused: "No SegmentationPolicy governs this namespace, so nothing in it may claim a key.", "No policy selects the namespace, or the namespace lacks the segment labels.", "Ask the platform team to label the namespace or to write a policy for it.";
+    NamespaceNotServed Refused: "The operator does not serve this namespace, so nothing in it is ever projected.", "The operator runs with a list of namespaces (--namespaces; the chart's value namespaces), and this one is not on it.", "Use a namespace that is served, or ask the platform team to add this one to the list.";
     SegmentLabelMissing Refused: "The namespace lacks a segment label, or has it empty, so it belongs to no segment.", "The namespace was made without the labels that the policy names.", "Ask the platform team to set the label that the message names.";
     SegmentConflict Refused: "Several policies govern the namespace and disagree on what names its segment.", "Their segment.labels differ.", "Make segment.labels of the policies alike, or narrow a namespaceSelector.";
     KeyNotAllowed Refused: "No allow entry of the policy covers a key of this claim.", "The key belongs to another scope, or the policy does not list it.", "Claim a key that the policy's patterns give this namespace, or ask the platform team to allow it.";
@@ -121,6 +122,7 @@ reasons! {
     InvalidEnd Refused: "The end of the claim cannot be.", "ttl stands beside expirationTime, or the end that is written is in the past.", "Write either ttl or expirationTime, and an end that is ahead.";
 
     KeyRevoked Refused: "The key was revoked, and has no newer version yet; its Secret was taken away.", "A KeyRevocation is for it, and the manager's current version was created before.", "Store a new value under the key. To lift the revocation early, the platform team deletes the KeyRevocation.";
+    RevocationNotAllowed Refused: "The annotation revoke is not yours to set, or was set before anybody could be asked; it revokes nothing.", "Others claim a key of this ScopedSecret, too, so that whoever sets it needs the verb revoke; or its value is not \"true\".", "Take it off, and have it set anew by who has the verb revoke on scopedsecrets.scopedsecrets.io with the ScopedSecret as resourceName; or ask the platform team for a KeyRevocation.";
     RevocationComplete Fine: "Nothing holds a revoked version of the key any more.", "Its Secrets were taken away or have a newer version, and no pod runs that was started with an old one.", "Nothing to do.";
     SecretsRemain Waiting: "Secrets hold a revoked version of the key and are being taken away.", "The KeyRevocation is new, or the API server does not let a Secret be deleted.", "Wait; if it stays, see the ScopedSecrets and the operator's log.";
     PodsRemain Waiting: "Pods may still hold a revoked value.", "They were started while the Secret was there.", "Restart the workloads of the pods that status lists.";
@@ -129,6 +131,8 @@ reasons! {
     Granted Fine: "The subject may read the Secret.", "The grant is allowed, approved where that is required, and its time is not over.", "Nothing to do. To take the access back before its end, delete the SecretGrant.";
     GrantEnded Fine: "The subject may no longer read the Secret.", "The grant's time is over, it was deleted, its key was revoked, or what it needs is gone.", "Create another SecretGrant if the access is still needed.";
     GrantInvalid Refused: "The grant cannot be honoured as it is written.", "It got past admission: its subject, its ttl or who asked and approved cannot be.", "Delete it and create another; the message says what must be otherwise.";
+    GrantOutdated Refused: "The access was given to something else than what the ScopedSecret is now, so it has ended.", "The ScopedSecret was deleted and created anew, or its keys were changed, while the grant was open.", "Create another SecretGrant, so that who may give access is asked again.";
+    RotationOwed Refused: "A value that somebody has seen by a grant with rotateAfter is still to be rotated, and its ScopedSecret no longer names the key.", "The ScopedSecret's key was changed while the grant was open, or before its value was rotated.", "Name the key in the ScopedSecret again until it has been rotated; or store a new value in the manager, and delete the ScopedSecret and create it anew.";
     AwaitsApproval Waiting: "The grant gives no access before somebody approves it.", "The policy requires that another user with the verb approve sets approvedBy.", "Have it approved: kubectl patch secretgrant NAME --type=merge -p '{\"spec\":{\"approvedBy\":\"THEIR-USER-NAME\"}}', as that user.";
     ApprovalRequired Refused: "The policy requires an approval by now, and this grant was made without one.", "rules.grants.approval was changed after the grant was created.", "Delete it and create another, with requestedBy.";
     SecretNotProjected Waiting: "There is no Secret to give access to.", "The ScopedSecret does not exist, or has no Secret now.", "See the ScopedSecret; once its Secret is there and the grant's time is not over, the access is given.";
@@ -210,7 +214,7 @@ reasons! {
 
     // ---- what the plugin finds: check
     CannotLook Refused: "Something could not be looked at, so nothing is said of it.", "RBAC does not let the reader of the plugin look at it.", "Ask for the verb and resource that the message names, or run the plugin as who has them.";
-    KubernetesTooOld Refused: "The cluster is older than Kubernetes 1.30.", "ValidatingAdmissionPolicies with parameters are in admissionregistration.k8s.io/v1 from 1.30 on.", "Upgrade the cluster first.";
+    KubernetesTooOld Refused: "The cluster is older than Kubernetes 1.33.", "This version is made for 1.33 and newer, and tested on none that is older.", "Upgrade the cluster first.";
     ApiMissing Refused: "The API server does not serve an API that the operator needs.", "It is turned off, or the cluster is too old.", "Turn it on (--runtime-config of the API server).";
     PermissionMissing Refused: "A permission is missing.", "RBAC does not give it: to whoever would install, or to the operator.", "Install as a cluster-admin: kubectl apply --server-side -k deploy/";
     KindMissing Refused: "A CustomResourceDefinition of Scoped Secrets is missing or not served.", "crds/ was not applied, or somebody deleted it.", "kubectl apply --server-side -k crds/";
@@ -224,6 +228,9 @@ reasons! {
     ValueRepeated Refused: "The same hard-to-guess value stands in Secrets or ConfigMaps of several segments, by itself or inside a text.", "One credential was copied; a leak of one opens the others.", "Make a credential of its own for each, and rotate this one.";
     KeyShared Refused: "Several segments take the same key from the secrets manager.", "Their ExternalSecrets, or objects of another operator, name one key.", "Store a credential of its own for each under another key.";
     SecretInDefault Refused: "A Secret is in the namespace default.", "That namespace has no owner, and belongs to no segment.", "Move it to the namespace of the workload that uses it.";
+
+    // ---- what init finds
+    NotCarriedOver Refused: "Something that the External Secrets Operator was told has no match here, or only one that does not do quite the same.", "A find, a rewrite, a generator, a template function, another provider, a way to authenticate.", "Do what the message says, in the file that init wrote; the same stands there as a comment.";
 
     // ---- what verify-log finds
     RecordAltered Refused: "A line of the operator's record was altered or made up, or cannot be read.", "Somebody edited the log; or a collector cut, split, wrapped or escaped its lines.", "Take the log from where the operator wrote it (kubectl logs) and check that. If it says the same, treat it as tampering.";

@@ -72,6 +72,20 @@ pub struct SecretGrantSpec {
     pub approved_by: Option<String>,
 }
 
+/// What access was given to: one ScopedSecret with the keys that it had then. Another one of that name, or other keys, is
+/// something else, which nobody gave.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Lendable {
+    /// The ScopedSecret's uid.
+    #[schemars(length(max = 64))]
+    pub uid: String,
+    /// Its remote keys, in canonical form.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 144), inner(length(max = 2048)), extend("x-kubernetes-list-type" = "atomic"))]
+    pub keys: Vec<String>,
+}
+
 /// A ScopedSecret of the same namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ScopedSecretRef {
@@ -144,6 +158,13 @@ pub struct SecretGrantStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub role: Option<String>,
+    /// The ScopedSecret as it was when access was first given. The grant is over once that is another, or has other keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scoped_secret: Option<Lendable>,
+    /// When it ended before its time, for good: status.reason says why, and nothing opens it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "time_schema")]
+    pub end_time: Option<Time>,
     /// Since when its time runs: its creation, or its approval where that was required. Once known it never moves later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "time_schema")]

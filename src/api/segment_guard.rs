@@ -8,7 +8,9 @@
 //! ([`lowered_label`]): it takes the guard out of that rule's bindings for the mode, and into the one for the lower mode. So the
 //! mode's label alone always says how every other rule is answered, and a guard without more is complete.
 
+use super::condition::time_schema;
 use super::policy::GrantLimits;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::CustomResource;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -45,6 +47,33 @@ pub struct SegmentGuardSpec {
     /// What SecretGrants may give here, by the policies over the namespace; absent: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grants: Option<GrantLimits>,
+    /// The ScopedSecrets of which others claim a key, too: to have those revoked by the annotation takes the verb `revoke`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10000), inner(length(max = 253)), extend("x-kubernetes-list-type" = "set"))]
+    pub shared: Vec<String>,
+    /// The ScopedSecrets that carry the annotation `revoke`, each since it was first seen there: it acts once.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 10000))]
+    pub revocations: BTreeMap<String, RevocationAsked>,
+}
+
+/// What the annotation `revoke` of one ScopedSecret asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RevocationAsked {
+    /// The ScopedSecret's uid.
+    #[schemars(length(max = 64))]
+    pub uid: String,
+    /// When the annotation was seen.
+    #[schemars(schema_with = "time_schema")]
+    pub seen_time: Time,
+    /// The ScopedSecretStore that it names.
+    #[schemars(length(max = 253))]
+    pub store: String,
+    /// The keys whose KeyRevocations are still to be created.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 512), inner(length(max = 2048)), extend("x-kubernetes-list-type" = "atomic"))]
+    pub keys: Vec<String>,
 }
 
 fn targets_schema(_: &mut SchemaGenerator) -> Schema {

@@ -7,6 +7,7 @@ use super::check::{self, Check};
 use super::cluster::{self, ClusterArgs, Failure};
 use super::completion::{self, ASKED_AS, Candidates, Completion};
 use super::grant::{self, Grant};
+use super::init::{self, Init};
 use super::refresh::{self, Refresh};
 use super::report::text::{self, Colours};
 use super::report::{EXIT_CLEAN, EXIT_ERROR, Output, Report, json, sarif};
@@ -51,6 +52,7 @@ enum Verb {
     Grant(Box<Grant>),
     Approve(Box<Approve>),
     Revoke(Box<Revoke>),
+    Init(Box<Init>),
     Simulate(Simulate),
     VerifyLog(Box<VerifyLog>),
     Completion(Completion),
@@ -150,6 +152,7 @@ pub fn run(
         Verb::Revoke(asked) => {
             return changed(cluster::run(revoke::run(&asked, around, &mut Talk { stdin, out, err })), err);
         }
+        Verb::Init(asked) => return changed(init::run(&asked, (around.clock)(), colours, stdin, out, err), err),
         Verb::Simulate(asked) => return run_simulate(asked, (around.clock)(), stdin, out, err),
         Verb::Completion(asked) => {
             completion::script(asked.shell, Cli::command(), out);

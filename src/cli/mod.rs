@@ -10,6 +10,7 @@
 //!   why:      Observed ─authorize► Answer ┤
 //!   trace:    Chain ────────────► Trace  ─┘
 //!   refresh, rotate, grant, approve, revoke: Sight ► Plan ─► shown, asked, written, waited for (change)
+//!   init:     Found ──carry──► YAML with comments, Report
 //!   verify-log: lines ──────────► Report
 //! ```
 
@@ -22,6 +23,8 @@ pub mod command;
 pub mod completion;
 mod files;
 pub mod grant;
+pub mod init;
+pub mod lent;
 mod names;
 pub mod observed;
 pub mod refresh;

@@ -33,6 +33,8 @@ pub struct Facts {
     pub stores: Seen<Vec<DynamicObject>>,
     /// Labels by name.
     pub namespaces: Seen<BTreeMap<String, BTreeMap<String, String>>>,
+    /// Whether these are all.
+    pub every_namespace: bool,
     /// ScopedSecrets; of one namespace where no more may be listed.
     pub claims: Seen<Vec<DynamicObject>>,
     /// Whether those are of every namespace.
@@ -56,6 +58,8 @@ pub struct Observed {
     pub installed: bool,
     /// Whether ScopedSecrets of every namespace were seen.
     pub every_claim: bool,
+    /// Whether every namespace was seen.
+    pub every_namespace: bool,
     /// Whether the policies could be looked at.
     pub policies_seen: bool,
     /// Whether the stores could be looked at.
@@ -77,7 +81,8 @@ pub async fn look(cluster: &Cluster, home: &str) -> Result<Facts, Failure> {
     let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
     let mut seen =
         cluster.list_metadata(&namespaces, all()).await?.map(|list| list.iter().map(|n| labels(&n.metadata)).collect());
-    if seen == Seen::Barred {
+    let every_namespace = seen != Seen::Barred;
+    if !every_namespace {
         seen = cluster.get_metadata(&namespaces, home).await?.map(|n| [labels(&n.metadata)].into());
     }
     let kind = ApiResource::erase::<ScopedSecret>(&());
@@ -87,7 +92,7 @@ pub async fn look(cluster: &Cluster, home: &str) -> Result<Facts, Failure> {
         let own = Api::<DynamicObject>::namespaced_with(cluster.client.clone(), home, &kind);
         claims = cluster.list(&own, all()).await?;
     }
-    Ok(Facts { policies, stores, namespaces: seen, claims, every_claim })
+    Ok(Facts { policies, stores, namespaces: seen, every_namespace, claims, every_claim })
 }
 
 /// Makes a world of it. Pure.
@@ -95,6 +100,7 @@ pub fn build(facts: Facts) -> Observed {
     let mut observed = Observed {
         installed: facts.policies != Seen::Absent && facts.claims != Seen::Absent,
         every_claim: facts.every_claim,
+        every_namespace: facts.every_namespace,
         policies_seen: facts.policies != Seen::Barred,
         stores_seen: facts.stores != Seen::Barred,
         ..Observed::default()
@@ -319,6 +325,7 @@ pub(in crate::cli) mod tests {
             namespaces: Seen::There(labelled.into_iter().chain([("plain".to_owned(), BTreeMap::new())]).collect()),
             claims: Seen::There(claims.iter().map(dynamic).collect()),
             every_claim: true,
+            every_namespace: true,
         }
     }
 

@@ -6,6 +6,7 @@ use super::index::{Index, Revision};
 use super::providers::Providers;
 use super::queue::{Lane, Queue};
 use super::restart::Restarts;
+use super::served::Served;
 use crate::api::Reason;
 use crate::leader::Leadership;
 use crate::segmentation::governed::Governed;
@@ -131,6 +132,8 @@ pub struct Context {
     pub reporter: Reporter,
     /// The operator's own namespace.
     pub namespace: String,
+    /// Which namespaces it serves.
+    pub served: Served,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// The clock and the dice.
@@ -162,11 +165,11 @@ pub struct Context {
 }
 
 impl Context {
-    /// A context that has observed nothing yet.
+    /// A context that has observed nothing yet: of an operator in this namespace, for those that it serves.
     pub fn new(
         client: Client,
         reporter: Reporter,
-        namespace: String,
+        (namespace, served): (String, Served),
         providers: Providers,
         metrics: Arc<Metrics>,
         leadership: Leadership,
@@ -189,6 +192,7 @@ impl Context {
             providers,
             memory: Mutex::default(),
             namespace,
+            served,
             metrics,
             nature,
             leadership,
@@ -251,15 +255,19 @@ impl Context {
         });
     }
 
-    /// Counts the claims by the reason of their condition Ready, for the metrics.
+    /// Counts the claims by their conditions, for the metrics.
     pub fn count_claims(&self) {
-        let mut counts = BTreeMap::new();
+        let (mut counts, mut conditions) = (BTreeMap::new(), BTreeMap::new());
         let index = self.index();
         for record in index.claims.values() {
             let ready = record.status.ready_reason().unwrap_or(Reason::Pending);
             *counts.entry(ready).or_default() += 1;
+            for stated in record.status.stated() {
+                *conditions.entry(stated).or_default() += 1;
+            }
         }
         self.metrics.set_claims(&counts);
+        self.metrics.set_conditions(&conditions);
         let now = self.now();
         let current = index.world.holdings().flat_map(|(_, held)| current_versions(held));
         self.metrics.set_oldest_version(current.filter_map(|version| version.created).min().map(Timestamp::from));
@@ -271,9 +279,11 @@ impl Context {
         let rotated = scheduled.filter_map(|rotated| rotated.until.map(|until| rotated.at.unwrap_or(until)));
         let oldest = rotated.min().map(Timestamp::from);
         drop(index);
-        let next =
-            self.memory().values().filter_map(|memory| memory.rotation.as_ref()?.wake).filter(|at| *at > now).min();
-        self.metrics.set_rotations(next, oldest);
+        let memory = self.memory();
+        let rotations = || memory.values().filter_map(|memory| memory.rotation.as_ref());
+        let next = rotations().filter_map(|rotation| rotation.wake).filter(|at| *at > now).min();
+        let due_since = rotations().filter_map(|rotation| rotation.due_since).min();
+        self.metrics.set_rotations(next, oldest, due_since);
     }
 
     /// Whether this replica may write now. Asked before each write.

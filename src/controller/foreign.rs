@@ -3,13 +3,13 @@
 //! Whether they are is asked now and then (`/apis`): nothing is ever watched that does not exist.
 
 use super::context::Context;
-use super::watch::{Seen, follow, pages};
+use super::served::Place;
+use super::watch::{Seen, follow, pages, places_watched};
 use crate::api::policy::Governs;
 use crate::segmentation::foreign::{self, ForeignKind, ForeignName, Record};
 use jiff::Timestamp;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
 use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher;
 use kube::{Client, ResourceExt};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -98,8 +98,12 @@ fn forget(cx: &Context, kind: ForeignKind) {
 }
 
 async fn follow_kind(cx: Arc<Context>, kind: ForeignKind, version: &'static str) {
-    let api = Api::<DynamicObject>::all_with(cx.client.clone(), &resource_of(kind, version));
-    let stream = watcher::watcher(api, pages()).default_backoff().modify(|object| object.managed_fields_mut().clear());
+    let resource = resource_of(kind, version);
+    let places = match kind.is_cluster_scoped() {
+        true => Place::everywhere(Api::all_with(cx.client.clone(), &resource)),
+        false => cx.served.namespaced_with(&cx.client, &resource),
+    };
+    let stream = places_watched(&cx, places, pages()).modify(|object| object.managed_fields_mut().clear());
     let mut listed: BTreeSet<ForeignName> = BTreeSet::new();
     follow(kind.kind(), stream, |seen| match seen {
         Seen::ListBegins => listed.clear(),

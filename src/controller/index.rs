@@ -8,7 +8,8 @@ use super::revocation;
 use super::scoped_secret::told::Told;
 use crate::api::policy::AcceptedViolations;
 use crate::api::{
-    ACCEPT_VIOLATIONS_ANNOTATION, REFRESH_AT_ANNOTATION, ROTATE_AT_ANNOTATION, Reason, SEAL_ANNOTATION, ScopedSecret,
+    ACCEPT_VIOLATIONS_ANNOTATION, REFRESH_AT_ANNOTATION, REVOKE_ANNOTATION, ROTATE_AT_ANNOTATION, Reason,
+    SEAL_ANNOTATION, ScopedSecret,
 };
 use crate::digest::sha256_hex;
 use crate::projection::carries_away;
@@ -57,6 +58,8 @@ pub struct OnDemand {
     refresh_at: Option<Box<str>>,
     /// rotate-at.
     rotate_at: Option<Box<str>>,
+    /// Whether revoke is there.
+    pub revoke: bool,
 }
 
 impl ClaimRecord {
@@ -69,12 +72,21 @@ impl ClaimRecord {
     pub fn rotate_at(&self) -> Option<&str> {
         self.asks.as_ref()?.rotate_at.as_deref()
     }
+
+    /// Whether the annotation revoke is there.
+    pub fn asks_to_revoke(&self) -> bool {
+        self.asks.as_ref().is_some_and(|asks| asks.revoke)
+    }
 }
 
 fn on_demand(metadata: &ObjectMeta) -> Option<Box<OnDemand>> {
     let asked = |name: &str| annotation(metadata, name).map(remembered);
-    let asks = OnDemand { refresh_at: asked(REFRESH_AT_ANNOTATION), rotate_at: asked(ROTATE_AT_ANNOTATION) };
-    (asks.refresh_at.is_some() || asks.rotate_at.is_some()).then(|| asks.into())
+    let asks = OnDemand {
+        refresh_at: asked(REFRESH_AT_ANNOTATION),
+        rotate_at: asked(ROTATE_AT_ANNOTATION),
+        revoke: annotation(metadata, REVOKE_ANNOTATION).is_some_and(|value| value == "true"),
+    };
+    (asks.refresh_at.is_some() || asks.rotate_at.is_some() || asks.revoke).then(|| asks.into())
 }
 
 /// One revision of one Secret, by uid and resourceVersion: equal within a process, and nothing more is needed.
@@ -163,6 +175,8 @@ pub struct Index {
     pub secrets: HashMap<ObjectName, Box<SecretFacts>>,
     /// Whether every managed Secret that exists has been seen.
     pub secrets_synced: bool,
+    /// Whether every namespace that is served has been seen.
+    pub namespaces_synced: bool,
     /// Secrets that are being written: what they hold is what will be.
     reserved: BTreeSet<ObjectName>,
     /// Since when there has been the kind SegmentationPolicy, as last looked at.
@@ -782,6 +796,16 @@ pub fn secret_facts(name: &ObjectName, metadata: &ObjectMeta, keys: &SealKeys) -
             .flatten()
             .any(|(k, v)| k == crate::api::MANAGED_BY_LABEL && v == crate::api::MANAGED_BY),
         strayed: owners.len() > usize::from(controller.is_some()) || strays(metadata),
+    }
+}
+
+impl SecretFacts {
+    /// Whether it is the same object, under the same seal and owner: what else changed is what others may write on it.
+    pub fn is_same_but_for_others(&self, other: &Self) -> bool {
+        self.uid == other.uid
+            && self.owner == other.owner
+            && self.labelled == other.labelled
+            && self.seal.as_ref().ok() == other.seal.as_ref().ok()
     }
 }
 

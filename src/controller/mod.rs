@@ -17,6 +17,7 @@ pub mod foreign;
 pub mod grant;
 pub mod guard;
 pub mod index;
+mod joined;
 pub mod keys;
 pub mod paged;
 pub mod policy;
@@ -30,6 +31,7 @@ pub mod schedule;
 pub mod scoped_secret;
 pub mod seen_claim;
 pub mod seen_rbac;
+pub mod served;
 pub mod shares;
 pub mod store;
 pub mod watch;
@@ -39,6 +41,7 @@ mod watch_rbac;
 use crate::leader::Leadership;
 use crate::segmentation::second::Second;
 use crate::segmentation::world::ObjectName;
+use crate::telemetry::traces::spans;
 use context::{Context, Job, Memory};
 use queue::Lane;
 use shares::Shares;
@@ -48,6 +51,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::{self, JoinSet};
+use tracing::Instrument;
 
 /// So many objects are worked on at once, in each lane: enough that batches fill.
 const AT_ONCE: usize = 512;
@@ -87,6 +91,7 @@ pub async fn lead(cx: &Context, mut leadership: Leadership, seal_key_max_age: Du
             }
         }
         cx.reigns.store(false, Ordering::Release);
+        cx.metrics.forget_claims();
         // Who follows sees the Secrets that are there, and looks for the others itself.
         let mut index = cx.index_mut();
         index.lost_secrets().iter().for_each(|secret| drop(index.give_up(secret)));
@@ -181,7 +186,9 @@ async fn perform(cx: &Context, job: &Job, leader: bool, failures: &Failures) {
     match job {
         Job::Claim(name) if leader => {
             let start = std::time::Instant::now();
-            let outcome = scoped_secret::reconcile(cx, name).await;
+            let span = spans::reconcile(&name.namespace, &name.name);
+            let outcome = scoped_secret::reconcile(cx, name).instrument(span.clone()).await;
+            spans::ended(&span, outcome);
             cx.metrics.reconciled(outcome, start.elapsed());
         }
         Job::Orphan(secret) if leader => scoped_secret::reconcile_orphan(cx, secret).await,

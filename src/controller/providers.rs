@@ -334,3 +334,45 @@ pub fn write_reason(error: &WriteError) -> Reason {
         WriteError::ReadOnlyStore => Reason::StoreReadOnly,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Metrics and traces have the word that conditions have, so that one page explains both.
+    #[test]
+    fn a_call_fails_in_the_registrys_words() {
+        let (action, what) = ("secretsmanager:GetSecretValue", "it");
+        let fetches = || {
+            [
+                FetchError::Missing,
+                FetchError::MarkedDeleted,
+                FetchError::AccessDenied { action },
+                FetchError::CredentialsInvalid { what },
+                FetchError::Throttled,
+                FetchError::Unavailable { what: what.into() },
+                FetchError::InvalidRequest { what: what.into() },
+                FetchError::DecryptionFailure,
+                FetchError::IdentityMismatch,
+                FetchError::TooLarge,
+                FetchError::Incomplete,
+            ]
+        };
+        for error in fetches() {
+            assert_eq!(error.reason(), fetch_reason(&error).as_str());
+        }
+        let others = [
+            WriteError::FunctionUnusable,
+            WriteError::RotationInProgress,
+            WriteError::RotationNotConfigured,
+            WriteError::StageMoved,
+            WriteError::VersionLimit,
+            WriteError::EncryptionFailure,
+            WriteError::AnotherSecret,
+            WriteError::ReadOnlyStore,
+        ];
+        for error in fetches().into_iter().map(WriteError::Call).chain(others) {
+            assert_eq!(error.reason(), write_reason(&error).as_str());
+        }
+    }
+}

@@ -3,13 +3,14 @@
 //! Our own kinds are watched as plain JSON and decoded one by one: an object that cannot be decoded must not hide the others.
 
 use super::context::{Context, Job};
-use super::index::{Index, PolicyFacts, accept_violations, is_older, object_name, secret_facts};
+use super::index::{Index, OnDemand, PolicyFacts, accept_violations, is_older, object_name, secret_facts};
 use super::queue::Lane;
 use super::report;
 use super::revocation;
 use super::scoped_secret::told::Told;
 use super::seen_claim::SeenClaim;
-use super::{foreign, grant, guard};
+use super::served::Place;
+use super::{foreign, grant, guard, joined};
 use super::{keys, providers::declared_realm, watch_grants, watch_rbac};
 use crate::api::segment_guard::SEGMENT_GUARD;
 use crate::api::{
@@ -18,6 +19,7 @@ use crate::api::{
 };
 use crate::segmentation::policy::Policy;
 use crate::segmentation::world::ObjectName;
+use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
@@ -27,7 +29,9 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Config, Event};
 use kube::{Resource, ResourceExt};
+use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -78,14 +82,26 @@ pub async fn run(cx: Arc<Context>, synced: watch::Sender<Synced>) {
         guards(&cx, done("guards")),
         reports(&cx, done("reports")),
         revocations(&cx, done("revocations")),
-        watch_grants::grants(&cx, objects::<SecretGrant>(&cx), done("grants")),
+        watch_grants::grants(&cx, namespaced::<SecretGrant>(&cx), done("grants")),
         watch_grants::roles(&cx, done("grants' roles")),
         watch_grants::bindings(&cx, done("grants' bindings")),
         own_secrets(&cx, done("own")),
-        watch_rbac::roles::<Role>(&cx, "Role", false, done("roles")),
-        watch_rbac::roles::<ClusterRole>(&cx, "ClusterRole", true, done("clusterroles")),
-        watch_rbac::bindings::<RoleBinding>(&cx, "RoleBinding", false, done("rolebindings")),
-        watch_rbac::bindings::<ClusterRoleBinding>(&cx, "ClusterRoleBinding", true, done("clusterrolebindings")),
+        watch_rbac::roles::<Role>(&cx, cx.served.namespaced(&cx.client), "Role", false, done("roles")),
+        watch_rbac::roles::<ClusterRole>(&cx, whole_cluster(&cx), "ClusterRole", true, done("clusterroles")),
+        watch_rbac::bindings::<RoleBinding>(
+            &cx,
+            cx.served.namespaced(&cx.client),
+            "RoleBinding",
+            false,
+            done("rolebindings")
+        ),
+        watch_rbac::bindings::<ClusterRoleBinding>(
+            &cx,
+            whole_cluster(&cx),
+            "ClusterRoleBinding",
+            true,
+            done("clusterrolebindings")
+        ),
         // No part of readiness: most clusters have none, and what has not been read yet counts as outside.
         foreign::run(&cx),
     );
@@ -163,6 +179,35 @@ fn objects<K: Resource<DynamicType = ()>>(
 ) -> impl Stream<Item = Result<Event<DynamicObject>, watcher::Error>> + use<K> {
     let stream = watcher::watcher(dynamic::<K>(cx), pages()).default_backoff();
     stream.modify(|object| object.managed_fields_mut().clear())
+}
+
+/// A kind in the whole cluster.
+fn whole_cluster<K: Resource<DynamicType = ()>>(cx: &Context) -> Vec<Place<K>> {
+    Place::everywhere(Api::all(cx.client.clone()))
+}
+
+/// Likewise of a namespaced kind, where it is served.
+fn namespaced<'c, K: Resource<DynamicType = ()>>(
+    cx: &'c Context,
+) -> impl Stream<Item = Result<Event<DynamicObject>, watcher::Error>> + use<'c, K> {
+    let places = cx.served.namespaced_with(&cx.client, &ApiResource::erase::<K>(&()));
+    places_watched(cx, places, pages()).modify(|object| object.managed_fields_mut().clear())
+}
+
+/// Watches a kind in each of these places, as one.
+pub(super) fn places_watched<K>(
+    cx: &Context,
+    places: Vec<Place<K>>,
+    config: Config,
+) -> BoxStream<'_, Result<Event<K>, watcher::Error>>
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let absent = |namespace: &str| {
+        let index = cx.index();
+        index.namespaces_synced && !index.world.namespaces.contains_key(namespace)
+    };
+    joined::watch(places, config, absent)
 }
 
 async fn policies(cx: &Context, synced: impl Fn()) {
@@ -355,6 +400,7 @@ async fn namespaces(cx: &Context, synced: impl Fn()) {
             let gone: Vec<Arc<str>> =
                 cx.index().world.namespaces.keys().filter(|n| !listed.contains(&***n)).cloned().collect();
             gone.iter().for_each(|name| forget_namespace(cx, name));
+            cx.index_mut().namespaces_synced = true;
             synced();
         }
         Seen::Broken(_) => {}
@@ -362,9 +408,9 @@ async fn namespaces(cx: &Context, synced: impl Fn()) {
     .await;
 }
 
-/// Takes a namespace's labels into the index; its claims, and those that may have waited for them, are judged anew.
+/// Takes a namespace's labels into the index, if it is served; its claims, and those that may have waited for them, are judged anew.
 pub fn observe_namespace(cx: &Context, metadata: &ObjectMeta, view: View) {
-    let Some(name) = metadata.name.as_deref() else { return };
+    let Some(name) = metadata.name.as_deref().filter(|name| cx.served.holds(name)) else { return };
     let labels: BTreeMap<String, String> = metadata.labels.clone().unwrap_or_default();
     let revision = metadata.resource_version.as_deref().unwrap_or_default();
     let known = cx.index().namespace_revisions.get(name).cloned();
@@ -392,7 +438,7 @@ fn forget_namespace(cx: &Context, name: &str) {
 
 async fn claims(cx: &Context, synced: impl Fn()) {
     let mut listed: BTreeSet<ObjectName> = BTreeSet::new();
-    let stream = watcher::watcher(Api::<SeenClaim>::all(cx.client.clone()), pages()).default_backoff();
+    let stream = places_watched(cx, cx.served.namespaced::<SeenClaim>(&cx.client), pages());
     follow("ScopedSecret", stream, |seen: Seen<SeenClaim>| match seen {
         Seen::ListBegins => listed.clear(),
         Seen::Listed(object) => {
@@ -444,6 +490,10 @@ fn observe_claim(cx: &Context, object: SeenClaim, view: View) {
     let after =
         index.claims.get(&name).map(|r| (r.uid.clone(), r.generation, r.asks.clone(), r.deleting, r.status.clone()));
     drop(index);
+    let asks = |asks: &Option<Box<OnDemand>>| asks.as_ref().is_some_and(|asks| asks.revoke);
+    if same_uid && before.as_ref().is_some_and(|b| !asks(&b.2)) && after.as_ref().is_some_and(|a| asks(&a.2)) {
+        cx.guards.asks_anew(&name);
+    }
     let edited = before.as_ref().map(|b| b.1) != after.as_ref().map(|a| a.1);
     if before != after {
         cx.queue.add(Job::Claim(name), Lane::Urgent);
@@ -491,7 +541,7 @@ async fn secrets(cx: &Context, synced: impl Fn()) {
 
 async fn managed_secrets(cx: &Context, synced: &impl Fn()) {
     let config = pages().labels(&format!("{MANAGED_BY_LABEL}={MANAGED_BY}"));
-    let stream = watcher::watcher(Api::<PartialObjectMeta<Secret>>::all(cx.client.clone()), config).default_backoff();
+    let stream = places_watched(cx, cx.served.namespaced::<PartialObjectMeta<Secret>>(&cx.client), config);
     let mut listed: BTreeSet<ObjectName> = BTreeSet::new();
     follow("Secret", stream, |seen: Seen<PartialObjectMeta<Secret>>| match seen {
         Seen::ListBegins => listed.clear(),
@@ -569,7 +619,7 @@ fn secret_gone(cx: &Context, name: &ObjectName, uid: Option<&str>) {
 async fn guards(cx: &Context, synced: impl Fn()) {
     let mut listed: BTreeSet<String> = BTreeSet::new();
     let namespace = |object: &DynamicObject| object.namespace().filter(|_| object.name_any() == SEGMENT_GUARD);
-    follow("SegmentGuard", objects::<SegmentGuard>(cx), |seen| match seen {
+    follow("SegmentGuard", namespaced::<SegmentGuard>(cx), |seen| match seen {
         Seen::ListBegins => listed.clear(),
         Seen::Listed(object) => {
             listed.extend(namespace(&object));

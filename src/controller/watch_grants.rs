@@ -3,14 +3,13 @@
 use super::context::Context;
 use super::grant::{self, known::Lent};
 use super::index::object_name;
-use super::watch::{Seen, View, follow, pages};
+use super::watch::{Seen, View, follow, pages, places_watched};
 use crate::api::{MANAGED_BY, MANAGED_BY_LABEL};
 use crate::segmentation::world::ObjectName;
 use futures::Stream;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use kube::api::{Api, DynamicObject};
-use kube::runtime::watcher::{self, Config, Event, watcher};
-use kube::runtime::{WatchStreamExt, watcher::Error};
+use kube::api::DynamicObject;
+use kube::runtime::watcher::{self, Config, Error, Event};
 use std::collections::BTreeSet;
 
 /// What belongs to a grant, each kind by a watch of its own.
@@ -111,12 +110,12 @@ fn ours() -> Config {
 
 /// The Roles of grants.
 pub(super) async fn roles(cx: &Context, synced: impl Fn()) {
-    keep(cx, watcher(Api::<Role>::all(cx.client.clone()), ours()).default_backoff(), synced).await;
+    keep(cx, places_watched(cx, cx.served.namespaced::<Role>(&cx.client), ours()), synced).await;
 }
 
 /// The RoleBindings of grants.
 pub(super) async fn bindings(cx: &Context, synced: impl Fn()) {
-    keep(cx, watcher(Api::<RoleBinding>::all(cx.client.clone()), ours()).default_backoff(), synced).await;
+    keep(cx, places_watched(cx, cx.served.namespaced::<RoleBinding>(&cx.client), ours()), synced).await;
 }
 
 /// Keeps the index as a watch sees it. What a full listing no longer has is gone.

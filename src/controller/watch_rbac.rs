@@ -2,11 +2,10 @@
 
 use super::context::Context;
 use super::seen_rbac::{Body, Bound, Rules, Seen as Object};
-use super::watch::{Seen, follow, pages};
+use super::served::Place;
+use super::watch::{Seen, follow, pages, places_watched};
 use crate::segmentation::access::RbacName;
 use kube::Resource;
-use kube::api::Api;
-use kube::runtime::{WatchStreamExt, watcher};
 use serde::de::DeserializeOwned;
 use std::collections::HashSet;
 
@@ -14,8 +13,13 @@ use std::collections::HashSet;
 const PAGE: u32 = 20;
 
 /// Roles, or ClusterRoles.
-pub(super) async fn roles<K>(cx: &Context, what: &'static str, cluster: bool, synced: impl Fn())
-where
+pub(super) async fn roles<K>(
+    cx: &Context,
+    places: Vec<Place<Object<K, Rules>>>,
+    what: &'static str,
+    cluster: bool,
+    synced: impl Fn(),
+) where
     K: Resource<DynamicType = ()> + 'static,
 {
     let put = |object: &Object<K, Rules>| {
@@ -29,12 +33,17 @@ where
     };
     let known = || cx.index().access.roles(cluster).cloned().collect();
     let remove = |name: &RbacName| cx.index_mut().access.remove_role(name);
-    keep::<K, Rules>(cx, what, put, known, remove, synced).await;
+    keep::<K, Rules>(cx, places, what, put, known, remove, synced).await;
 }
 
 /// RoleBindings, or ClusterRoleBindings.
-pub(super) async fn bindings<K>(cx: &Context, what: &'static str, cluster: bool, synced: impl Fn())
-where
+pub(super) async fn bindings<K>(
+    cx: &Context,
+    places: Vec<Place<Object<K, Bound>>>,
+    what: &'static str,
+    cluster: bool,
+    synced: impl Fn(),
+) where
     K: Resource<DynamicType = ()> + 'static,
 {
     let put = |object: &Object<K, Bound>| {
@@ -46,12 +55,13 @@ where
     };
     let known = || cx.index().access.bindings(cluster).map(|(name, _)| name.clone()).collect();
     let remove = |name: &RbacName| cx.index_mut().access.remove_binding(name);
-    keep::<K, Bound>(cx, what, put, known, remove, synced).await;
+    keep::<K, Bound>(cx, places, what, put, known, remove, synced).await;
 }
 
 /// Keeps the index as a watch sees it. What a full listing no longer has is forgotten.
 async fn keep<K, B>(
     cx: &Context,
+    places: Vec<Place<Object<K, B>>>,
     what: &'static str,
     put: impl Fn(&Object<K, B>),
     known: impl Fn() -> Vec<RbacName>,
@@ -61,9 +71,8 @@ async fn keep<K, B>(
     K: Resource<DynamicType = ()> + 'static,
     B: Body + DeserializeOwned + Clone + Send + 'static,
 {
-    let api = Api::<Object<K, B>>::all(cx.client.clone());
     let mut gone: HashSet<RbacName> = HashSet::new();
-    follow(what, watcher::watcher(api, pages().page_size(PAGE)).default_backoff(), |seen| match seen {
+    follow(what, places_watched(cx, places, pages().page_size(PAGE)), |seen| match seen {
         Seen::ListBegins => gone = known().into_iter().collect(),
         Seen::Listed(object) => {
             gone.remove(&object.name());

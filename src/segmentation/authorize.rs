@@ -104,6 +104,12 @@ pub enum Governance {
     Unknown,
 }
 
+/// How a breach of a rule that follows the mode is answered in a namespace: the strictest of its policies. None: it is in no
+/// segment, or that cannot be told now.
+pub fn answer(rule: ModalRule, namespace: &str, world: &World, now: Timestamp) -> Option<Mode> {
+    scope_of(namespace, world).ok()?.policies.iter().map(|policy| policy.answers(rule, namespace, now)).max()
+}
+
 /// How breaches are answered in a namespace.
 pub fn governance(namespace: &str, world: &World, now: Timestamp) -> Governance {
     match scope_of(namespace, world) {
@@ -157,7 +163,8 @@ pub fn shared_value<'p, 'w>(
                         || lifts(k.canonical.as_str())
                         || k.canonical.aws_parts().is_some_and(|(.., n)| lifts(n))
                 };
-                keys.iter().any(by_key) || p.lifts(ExceptedRule::UniqueValues, None, &spaces, now)
+                // Which key a value is of is not known: one that is excepted says nothing of the others.
+                (!keys.is_empty() && keys.iter().all(by_key)) || p.lifts(ExceptedRule::UniqueValues, None, &spaces, now)
             };
             let mut governing = own.policies.iter().chain(theirs.iter().flat_map(|s| &s.policies));
             governing.any(|p| p.unique_within == Within::Segment && !lifted(p))
@@ -209,9 +216,7 @@ fn owners_among<'w>(
         };
         let lifted = |policy: &Policy, key: Option<&str>| policy.lifts(ExceptedRule::Copies, key, &[namespace], now);
         let excepted = |policy: &Policy| {
-            lifted(policy, None)
-                || names_of_keys(held).any(|name| lifted(policy, Some(name)))
-                || lifts(policy, secret, held)
+            lifted(policy, None) || each_key(held, |name| lifted(policy, Some(name))) || lifts(policy, secret, held)
         };
         let judging = scope.policies.iter().filter(|p| p.unique_within == Within::Segment && !excepted(p));
         if let Some(answer) = judging.map(|p| p.answers(ModalRule::Copies, namespace, now)).max() {
@@ -222,9 +227,12 @@ fn owners_among<'w>(
     found.into_iter().map(|(segment, answer)| Owner { segment, answer }).collect()
 }
 
-/// The keys of a holding, as an exception may name them.
-fn names_of_keys(held: &Holding) -> impl Iterator<Item = &str> {
-    held.keys().flat_map(|key| [Some(key.as_str()), key.aws_parts().map(|(.., name)| name)]).flatten()
+/// Whether something is so of each key of a holding, in a form in which an exception may name it. Which key a value is of is not
+/// known: an exception of one says nothing of the others.
+fn each_key(held: &Holding, is: impl Fn(&str) -> bool) -> bool {
+    let mut keys = held.keys().peekable();
+    let named = |key: &CanonicalKey| is(key.as_str()) || key.aws_parts().is_some_and(|(.., name)| is(name));
+    keys.peek().is_some() && keys.all(named)
 }
 
 /// The policies over one namespace, taken together: allow is their union, rules and mode the strictest.

@@ -7,6 +7,7 @@
 //! The record of what happened ([`super::record`]) passes by all of that, in lines of its own making: no level turns it off.
 
 use super::record::line::TARGET;
+use super::traces::{Spans, spans};
 use jiff::Timestamp;
 use std::fmt;
 use std::io::{IsTerminal, Write};
@@ -60,9 +61,9 @@ pub enum LogError {
     Twice(#[from] TryInitError),
 }
 
-/// Sets up logging and the panic hook for the whole process, once.
-pub fn init(args: &LogArgs) -> Result<(), LogError> {
-    init_to(args, std::io::stderr, std::io::stderr().is_terminal())?;
+/// Sets up logging, traces if there are to be some, and the panic hook for the whole process, once.
+pub fn init(args: &LogArgs, traces: Option<Spans>) -> Result<(), LogError> {
+    subscriber(args, std::io::stderr, std::io::stderr().is_terminal(), traces)?.try_init()?;
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(place, "panic: {}", harmless(panic.payload()));
@@ -75,7 +76,7 @@ pub fn init_to<W>(args: &LogArgs, writer: W, ansi: bool) -> Result<(), LogError>
 where
     W: for<'w> MakeWriter<'w> + Clone + Send + Sync + 'static,
 {
-    subscriber(args, writer, ansi)?.try_init()?;
+    subscriber(args, writer, ansi, None)?.try_init()?;
     Ok(())
 }
 
@@ -91,6 +92,7 @@ fn lid() -> Targets {
         .with_target("kube_client", LevelFilter::ERROR)
         .with_target("scoped_secrets", LevelFilter::TRACE)
         .with_target(TARGET, LevelFilter::OFF)
+        .with_target(spans::TARGET, LevelFilter::OFF)
 }
 
 /// Writes the lines of the record as they are; in text, after a time, a level and the target, as every line has them.
@@ -124,7 +126,12 @@ impl<S: Subscriber, W: for<'w> MakeWriter<'w> + 'static> Layer<S> for RecordLine
     }
 }
 
-fn subscriber<W>(args: &LogArgs, writer: W, ansi: bool) -> Result<impl Subscriber + Send + Sync + use<W>, LogError>
+fn subscriber<W>(
+    args: &LogArgs,
+    writer: W,
+    ansi: bool,
+    traces: Option<Spans>,
+) -> Result<impl Subscriber + Send + Sync + use<W>, LogError>
 where
     W: for<'w> MakeWriter<'w> + Clone + Send + Sync + 'static,
 {
@@ -137,7 +144,7 @@ where
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
-    Ok(tracing_subscriber::registry().with(lines.with_filter(filter)).with(record))
+    Ok(tracing_subscriber::registry().with(traces).with(lines.with_filter(filter)).with(record))
 }
 
 fn check_level(text: &str) -> Result<String, ParseError> {
@@ -167,7 +174,7 @@ mod tests {
         let sink = Sink::default();
         let writer = sink.clone();
         let args = LogArgs { log_format, log_level: level.to_owned() };
-        let subscriber = subscriber(&args, move || writer.clone(), false).unwrap();
+        let subscriber = subscriber(&args, move || writer.clone(), false, None).unwrap();
         tracing::subscriber::with_default(subscriber, || {
             tracing::trace!(target: "h2::codec::framed_read", "canary frame");
             tracing::trace!(target: "hyper::proto::h1::io", "canary read");
@@ -217,7 +224,7 @@ mod tests {
                 let sink = Sink::default();
                 let writer = sink.clone();
                 let args = LogArgs { log_format: format, log_level: level.to_owned() };
-                let subscriber = subscriber(&args, move || writer.clone(), false).unwrap();
+                let subscriber = subscriber(&args, move || writer.clone(), false, None).unwrap();
                 let line = r#"{"record":1,"x":"a\"b"}"#;
                 tracing::subscriber::with_default(subscriber, || tracing::info!(target: TARGET, line));
                 let text = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();

@@ -5,7 +5,7 @@ use super::admission::beside;
 use super::bed::{Bed, by_name, condition, is_current, is_ready, keys_of, scene};
 use super::case::{Case, Verb, Verdict};
 use super::doors::Door;
-use super::offline::is_of_projection;
+use super::offline::{is_of_projection, is_of_rotation, once_there};
 use super::scene::resource;
 use super::words;
 use crate::support::wait::{await_within, eventually};
@@ -34,8 +34,8 @@ pub fn claims(bed: &Bed, cases: &[Case]) -> (usize, Vec<String>) {
     let may_be_asked: BTreeSet<String> = {
         let allowed = new.iter().filter(|case| case.expect == Verdict::Allowed).map(|case| &case.step);
         // What cannot be projected may be asked for: it is allowed.
-        let unprojectable =
-            new.iter().filter(|case| case.reason().is_some_and(is_of_projection)).map(|case| &case.step);
+        let allowed_all_the_same = |case: &&&Case| case.reason().is_some_and(is_of_projection) || is_of_rotation(case);
+        let unprojectable = new.iter().filter(allowed_all_the_same).map(|case| &case.step);
         allowed
             .chain(unprojectable)
             .chain(cases.iter().flat_map(|case| &case.first))
@@ -78,7 +78,8 @@ fn told(bed: &Bed, case: &Case, name: &str) -> Vec<String> {
             faults.extend(words::leaks(scene(), case, text));
             let target = claim.pointer("/spec/target/name").and_then(Value::as_str).unwrap_or(name);
             let there = bed.caller.live("Secret", namespace, target).is_some();
-            if there != (case.expect == Verdict::Allowed) {
+            // Who may not rotate keeps what he reads.
+            if there != (case.expect == Verdict::Allowed || is_of_rotation(case)) {
                 faults.push(format!("its Secret is there: {there}"));
             }
         }
@@ -99,8 +100,11 @@ fn status_fault(case: &Case, claim: &Value) -> Option<String> {
             Some(reason) if is_of_projection(reason) => {
                 is("Ready", &["False"], Some(reason)).and(is("Authorized", &["True"], None)).is_some()
             }
-            Some(reason) => is("Ready", &["False"], Some(reason))
-                .and(is("Authorized", &["False", "Unknown"], Some(reason)))
+            Some(reason) if is_of_rotation(case) => {
+                is("Rotated", &["False"], Some(reason)).and(is("Authorized", &["True"], None)).is_some()
+            }
+            Some(reason) => is("Ready", &["False"], Some(once_there(reason)))
+                .and(is("Authorized", &["False", "Unknown"], Some(once_there(reason))))
                 .is_some(),
         };
     (!right).then(|| format!("its status does not say {:?}", case.reason()))

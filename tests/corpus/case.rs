@@ -325,6 +325,10 @@ fn default(kind: &str) -> Value {
         "ScopedSecret" => json!({"spec": {
             "storeRef": {"name": "aws"}, "consumers": [{"serviceAccountName": "orders"}], "refreshInterval": "0s",
         }}),
+        "SecretGrant" => json!({"spec": {
+            "scopedSecretRef": {"name": "orders"}, "subject": {"kind": "User", "name": "ada"}, "ttl": "30m",
+            "reason": "INC-1",
+        }}),
         "ExternalSecret" => json!({"spec": {"secretStoreRef": {"name": "aws"}}}),
         _ => json!({}),
     }

@@ -10,7 +10,8 @@
 //! | Rbac, OtherOperators | webhook | lets it pass | lets it pass; it is reported | webhook's rule | the same |
 //! | Consumers, Replication | guard | guard | lets it pass; it is reported | what a state shows | the same |
 //! | ManagedSecrets | guard | guard | lets it pass, puts it right | what is forged | the same |
-//! | Boundary, Operator | guard | guard | lets it pass | | |
+//! | Grants | guard | guard | lets it pass, honours none | | what is created |
+//! | Boundary, Operator, Revocations | guard | guard | lets it pass | | |
 //!
 //! A door that does not see a rule is asked all the same: it must let the request pass.
 
@@ -40,7 +41,7 @@ enum Keeper {
 }
 
 /// The rules, who keeps each, and whether it can be judged without a cluster.
-const RULES: [(&str, Keeper, &[Door]); 12] = [
+const RULES: [(&str, Keeper, &[Door]); 14] = [
     ("Schema", Keeper::ApiServer, &[Door::Simulate]),
     ("RBAC", Keeper::ApiServer, &[]),
     ("Claims", Keeper::Webhook, &[Door::Core, Door::Simulate]),
@@ -50,6 +51,8 @@ const RULES: [(&str, Keeper, &[Door]); 12] = [
     ("OtherOperators", Keeper::Webhook, &[Door::Core, Door::Simulate]),
     ("ManagedSecrets", Keeper::Guard, &[Door::Core, Door::Simulate]),
     ("Boundary", Keeper::Guard, &[]),
+    ("Grants", Keeper::Guard, &[Door::Simulate]),
+    ("Revocations", Keeper::Guard, &[]),
     ("Consumers", Keeper::Guard, &[Door::Core, Door::Simulate]),
     ("Replication", Keeper::Guard, &[Door::Core, Door::Simulate]),
     ("Operator", Keeper::Guard, &[]),
@@ -58,8 +61,8 @@ const RULES: [(&str, Keeper, &[Door]); 12] = [
 /// Rules whose breach stands once it got past admission, and is reported.
 const REPORTED: [&str; 5] = ["Copies", "Rbac", "OtherOperators", "Consumers", "Replication"];
 
-/// Reasons that simulate cannot find: those about a change, since it is given a state, and an account that only AWS tells.
-const NOT_IN_FILES: [&str; 2] = ["ViolationsNotAccepted", "AccountUnknown"];
+/// Reasons that simulate cannot find: those about a change, since it is given a state, an account that only AWS tells, and who asks.
+const NOT_IN_FILES: [&str; 3] = ["ViolationsNotAccepted", "AccountUnknown", "GrantNotAllowed"];
 
 /// Reasons of ManagedSecrets that only the guard's own language knows: who writes what is the operator's already.
 const OF_THE_GUARD: [&str; 2] = ["SecretManaged", "OperatorOnly"];
@@ -72,8 +75,15 @@ fn is_judged(rule: &str, kind: &str) -> bool {
         "Copies" => true,
         "Rbac" => kind.ends_with("Binding"),
         "OtherOperators" => true,
-        _ => ["ScopedSecret", "ScopedSecretStore", "SegmentationPolicy"].contains(&kind),
+        "Grants" => kind == "SecretGrant",
+        _ => ["ScopedSecret", "SecretGrant", "ScopedSecretStore", "SegmentationPolicy"].contains(&kind),
     }
+}
+
+/// A grant that is asked for in another's name: a file does not say who applies it.
+fn is_about_who_asks(case: &Case) -> bool {
+    let named = case.step.body.pointer("/spec/requestedBy").and_then(|name| name.as_str());
+    case.reason() == Some("RequesterNotNamed") && named.is_some_and(|name| name != case.step.who)
 }
 
 impl Door {
@@ -94,7 +104,7 @@ impl Door {
     fn can_judge(self, case: &Case) -> bool {
         let step = &case.step;
         let hidden = |reasons: &[&str]| case.reason().is_some_and(|reason| reasons.contains(&reason));
-        if !is_judged(&case.rule, &step.kind) || hidden(&OF_THE_GUARD) {
+        if !is_judged(&case.rule, &step.kind) || hidden(&OF_THE_GUARD) || is_about_who_asks(case) {
             return false;
         }
         let deletes = matches!(step.verb, Verb::Delete | Verb::DeleteCollection);
@@ -105,7 +115,7 @@ impl Door {
         // What a managed Secret may be changed to is a question of the change.
         let changes_managed = case.rule == "ManagedSecrets" && super::bed::scene().has_claim(step);
         // The CRDs' rules about a change, too.
-        let makes = case.rule != "Schema" || matches!(step.verb, Verb::Create | Verb::Apply);
+        let makes = !["Schema", "Grants"].contains(&&*case.rule) || matches!(step.verb, Verb::Create | Verb::Apply);
         !deletes && step.subresource.is_empty() && makes && !changes_managed && !hidden(&NOT_IN_FILES)
     }
 

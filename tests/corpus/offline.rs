@@ -241,7 +241,9 @@ fn of_a_state(scene: &Scene, case: &Case, change: &Change, index: &Index, now: T
 
 /// However it is answered, the authoriser says yes or no, and why. What cannot be projected is not its business.
 fn authoriser(case: &Case, after: &Value, before: Option<&Value>, index: &Index) -> Option<String> {
-    if before.is_some_and(|before| before["spec"] == after["spec"]) || case.reason().is_some_and(is_of_projection) {
+    if before.is_some_and(|before| before["spec"] == after["spec"])
+        || (case.reason().is_some_and(is_of_projection) || is_of_rotation(case))
+    {
         return None;
     }
     let claim: ScopedSecret = serde_json::from_value(after.clone()).ok()?;
@@ -257,7 +259,8 @@ fn authoriser(case: &Case, after: &Value, before: Option<&Value>, index: &Index)
         Judged::Allowed(_) => None,
         Judged::Refused(refusal) | Judged::Undecided(refusal) => Some(refusal.reason.as_str()),
     };
-    (told != case.reason()).then(|| format!("the authoriser says {told:?}, the case {:?}", case.reason()))
+    (told != case.reason().map(once_there))
+        .then(|| format!("the authoriser says {told:?}, the case {:?}", case.reason()))
 }
 
 /// Whether a reason is about what becomes of the values, not about who may have them.
@@ -266,10 +269,22 @@ pub fn is_of_projection(reason: &str) -> bool {
         .contains(&reason)
 }
 
+/// Whether a case is refused for how it would rotate: what it reads is allowed.
+pub fn is_of_rotation(case: &Case) -> bool {
+    let reasons = ["InvalidSchedule", "InvalidRotation", "RotationOwnedElsewhere"];
+    let rotates = case.step.body.pointer("/spec/rotation").is_some();
+    rotates && case.reason().is_some_and(|reason| reasons.contains(&reason))
+}
+
+/// What is said of a claim that got past admission: an end that is over is one.
+pub fn once_there(reason: &str) -> &str {
+    if reason == "InvalidEnd" { "Expired" } else { reason }
+}
+
 /// Whether a case only adds to the scene what others do not look at, so that it can be judged beside them.
 pub fn only_adds(case: &Case) -> bool {
     let adds = matches!(case.step.verb, Verb::Create | Verb::Apply) && case.first.is_empty();
-    let kinds = ["ScopedSecret", "Pod", "Deployment", "Secret", "RoleBinding"];
+    let kinds = ["ScopedSecret", "SecretGrant", "Pod", "Deployment", "Secret", "RoleBinding"];
     adds && case.step.from.is_none() && kinds.contains(&&*case.step.kind) && !super::bed::scene().has_claim(&case.step)
 }
 

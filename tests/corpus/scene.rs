@@ -55,9 +55,8 @@ pub fn resource(kind: &str) -> (&'static str, String) {
         "ExternalSecret" | "ClusterExternalSecret" | "SecretStore" => "external-secrets.io/v1",
         "VaultStaticSecret" => "secrets.hashicorp.com/v1beta1",
         "SecretProviderClass" => "secrets-store.csi.x-k8s.io/v1",
-        "ScopedSecret" | "ScopedSecretStore" | "SegmentationPolicy" | "SegmentGuard" | "SegmentationReport" => {
-            "scopedsecrets.io/v1alpha1"
-        }
+        "ScopedSecret" | "SecretGrant" | "ScopedSecretStore" | "SegmentationPolicy" | "SegmentGuard"
+        | "SegmentationReport" => "scopedsecrets.io/v1alpha1",
         _ => "v1",
     };
     let lower = kind.to_lowercase();

@@ -23,6 +23,13 @@ fn a_kill_at_any_write_leaves_nothing_half_done() {
             dies(&mut scene);
             scene.is_open(&name);
             scene.can_read(ADA, "orders");
+            if number < 4 || moment == Moment::Before {
+                // Who was killed told nobody, or nobody knows whether.
+                let line = scene.recorded("Granted", &name);
+                assert_eq!((&line["rule"], &line["secret"]), (&"Grants".into(), &"orders".into()), "{line}");
+                let key = line["versions"][0]["key"].as_str().unwrap_or_default();
+                assert!(key.ends_with("payments/prod/orders"), "{line}");
+            }
             assert_eq!((scene.lent("roles").len(), scene.lent("rolebindings").len()), (1, 1), "{name}");
 
             settles(&scene.gate);

@@ -1,8 +1,10 @@
 //! Access that was lent is taken back: at its end, on delete, on revocation, and where what it needs is gone.
 
 use crate::support::canary;
+use crate::support::inside::{Moment, settles};
 use crate::support::operator::{install, lift};
 use crate::support::oracle::guarantees_hold_at;
+use crate::support::stub_manager::Says;
 use crate::support::tenants::*;
 use crate::support::wait::eventually;
 use crate::{ADA, BOB, LEAD, NAMESPACE, Scene, grant};
@@ -81,6 +83,13 @@ fn whatever_was_lent_is_taken_back() {
     scene.is_gone("held");
     eventually("it is lifted", SOON, || scene.cluster.submit(&["delete", "keyrevocation", "leak"], ""));
     eventually("it is projected again", SOON, || ready(&scene.cluster, "scopedsecret", Some(NAMESPACE), "orders"));
+    // Whoever was given it asks again: what a revocation has ended does not come back with the Secret, whoever runs.
+    scene.is_closed("held", "KeyRevoked");
+    scene.kill();
+    scene.start();
+    settles(&scene.gate);
+    scene.is_closed("held", "KeyRevoked");
+    scene.is_gone("held");
     scene.as_user(LEAD, "delete secretgrant held -n payments-prod", "").unwrap();
 
     // Nobody is asked any more who may give access: what stands goes, and what comes is not honoured, nor ever will be.
@@ -123,6 +132,40 @@ fn whatever_was_lent_is_taken_back() {
     scene.is_closed("again", "SecretNotProjected");
     scene.is_gone("again");
     scene.cannot_read(ADA, "orders");
+    // Another one of its name, with a key that nobody gave.
+    let root = scoped_secret(NAMESPACE, "orders", "data: [{secretKey: value, remoteRef: {key: payments/prod/root}}]\n");
+    scene.stub.put("payments/prod/root", Says::Text("canary-root-kX9mQ2vL8nR5wT3z".to_owned()));
+    eventually("it is claimed anew", SOON, || scene.cluster.apply(&root));
+    eventually("it is projected", SOON, || ready(&scene.cluster, "scopedsecret", Some(NAMESPACE), "orders"));
+    scene.is_closed("again", "GrantOutdated");
+    assert!(scene.lent("rolebindings").is_empty());
+    // The same one with another key, and with the first again; its grant is over, whoever runs.
+    scene.lends("edited", "ttl: 6h");
+    scene.can_read(ADA, "orders");
+    apply(&scene.cluster, &root.replace("prod/root", "prod/orders"));
+    scene.is_closed("edited", "GrantOutdated");
+    scene.is_gone("edited");
+    scene.cannot_read(ADA, "orders");
+    apply(&scene.cluster, &root);
+    scene.kill();
+    scene.start();
+    eventually("it is projected", SOON, || ready(&scene.cluster, "scopedsecret", Some(NAMESPACE), "orders"));
+    settles(&scene.gate);
+    scene.is_closed("edited", "GrantOutdated");
+    scene.is_gone("edited");
+    // Given by who was killed before status said what; deleted while nobody is there to see it.
+    scene.gate.arm(1, Moment::After);
+    scene.as_user(LEAD, "create -f -", &grant("unsaid", "ttl: 6h")).unwrap();
+    assert!(scene.gate.dies_within(SOON), "{:?}", scene.gate.writes());
+    scene.kill();
+    scene.cluster.submit(&["delete", "scopedsecret", "orders", "-n", NAMESPACE], "").unwrap();
+    scene.start();
+    scene.is_closed("unsaid", "SecretNotProjected");
+    eventually("it is claimed anew", SOON, || scene.cluster.apply(&root));
+    scene.is_closed("unsaid", "GrantOutdated");
+    scene.is_gone("unsaid");
+    scene.recorded("Granted", "unsaid");
+    scene.recorded("GrantEnded", "unsaid");
 
     guarantees_hold_at(&scene.cluster, || scene.clock.now());
     canary::scan(&scene.cluster, scene.operator.as_ref().unwrap(), &[canary::CANARY]);

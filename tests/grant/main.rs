@@ -200,6 +200,22 @@ impl Scene {
         }
     }
 
+    /// The line of the record of the operator that runs; waits for it.
+    fn recorded(&self, what: &str, grant: &str) -> Value {
+        let operator = self.operator.as_ref().expect("it runs");
+        eventually(&format!("{what} of {grant} is in the record"), SOON, || {
+            let lines: Vec<Value> = operator
+                .logged()
+                .lines()
+                .filter(|line| line.contains("scoped_secrets::record"))
+                .filter_map(|line| serde_json::from_str(line).ok())
+                .filter(|line: &Value| line["kind"] == "SecretGrant")
+                .collect();
+            let found = lines.iter().find(|line| line["what"] == what && line["name"] == grant).cloned();
+            found.ok_or_else(|| format!("{lines:?}"))
+        })
+    }
+
     fn told(&self, kind: &str, name: &str, reason: &str) {
         eventually(&format!("{kind} {name} is told {reason}"), SOON, || {
             let told = told_of(&self.cluster, NAMESPACE, kind, name);

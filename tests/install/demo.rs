@@ -7,6 +7,7 @@ use super::support::tenants::{SOON, ready};
 use super::support::wait::eventually;
 use serde_json::Value;
 use std::path::Path;
+use std::process::Command;
 
 const NAMESPACE: &str = "elsewhere";
 const QUICKSTART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/quickstart.yaml");
@@ -64,9 +65,34 @@ fn gone(cluster: &Cluster) {
     assert!(cluster.get_json("crd", None, "scopedsecrets.scopedsecrets.io").is_some());
 }
 
+/// What docs/tutorial.md does next.
+fn the_tutorial_goes_on(cluster: &Cluster) {
+    let asked = Command::new(env!("CARGO_BIN_EXE_kubectl-scoped_secrets"))
+        .args(["why", "--key", "payments/demo/orders-db", "-n", "demo-billing", "--kubeconfig"])
+        .arg(&cluster.kubeconfig)
+        .output()
+        .unwrap();
+    assert_eq!(asked.status.code(), Some(1), "{}", String::from_utf8_lossy(&asked.stderr));
+    let file = |name: &str| format!("{}/examples/tutorial/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
+    let own = cluster.kubectl(&["apply", "-f", &file("own-key")]);
+    assert!(own.status.success(), "{}", String::from_utf8_lossy(&own.stderr));
+    eventually("what is billing's own is projected", SOON, || {
+        ready(cluster, "scopedsecret", Some("demo-billing"), "invoices-api")
+    });
+    eventually("a stranger may not use it", SOON, || {
+        let out = cluster.kubectl(&["apply", "-f", &file("stranger")]);
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        if !out.status.success() && said.contains("ForeignConsumer") { Ok(()) } else { Err(said) }
+    });
+    let out = cluster.kubectl(&["delete", "-f", &file("own-key")]);
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+}
+
 #[test]
 fn the_three_commands_of_a_newcomer() {
     let cluster = Cluster::start_with_pods();
+    // Its roles go under it, twice.
+    cluster.excuse_denials();
     let folder = cluster.dir.canonicalize().unwrap().join("demo-values");
     let notes = helm(&cluster, &INSTALL);
     for command in ["kubectl apply -f examples/quickstart.yaml", "kubectl get scopedsecrets -A", "-n demo-payments"] {
@@ -87,6 +113,7 @@ fn the_three_commands_of_a_newcomer() {
     assert_eq!(cluster.get_json("scopedsecret", "demo-billing", "reporting"), None);
     let data: Value = cluster.get_json("secret", "demo-payments", "orders-db").unwrap()["data"].clone();
     assert!(data["username"].is_string() && data["password"].is_string());
+    the_tutorial_goes_on(&cluster);
 
     // Hooks outlive a release unless it takes them away itself.
     helm(&cluster, &["uninstall", "secrets"]);

@@ -5,6 +5,10 @@ mod demo;
 mod helm;
 mod image;
 mod manifests;
+mod monitoring;
+mod namespaces;
+mod permissions;
+mod promql;
 mod release;
 mod rendered;
 #[path = "../support/mod.rs"]

@@ -2,15 +2,20 @@
 //! the chart's ServiceAccount, and so exactly the permissions that the chart gives it.
 
 use super::helm::{CHART, Version, objects, online, template};
+use super::monitoring;
 use super::support::cluster::Cluster;
 use super::support::operator::Operator;
+use super::support::otlp::Collector;
 use super::support::stub_manager::{Says, StubManager};
-use super::support::tenants::{SOON, apply, ready, scoped_secret, set_up};
+use super::support::tenants::{POLICY, SOON, apply, ready, scoped_secret, set_up, store};
 use super::support::wait::eventually;
 use serde_json::{Value, json};
 use std::process::Command;
 
 const NAMESPACE: &str = "scoped-secrets";
+/// A release of before, and what its operator left: its seal key, and a Secret.
+const PREVIOUS: &str = include_str!("previous/objects.yaml");
+const SEALED: &str = include_str!("previous/sealed.yaml");
 const GUARDS: [&str; 2] = ["validatingadmissionpolicies", "validatingadmissionpolicybindings"];
 
 fn helm(cluster: &Cluster, arguments: &[&str]) -> String {
@@ -31,6 +36,15 @@ fn ours(cluster: &Cluster, kind: &str) -> Vec<String> {
     all.lines().map(str::to_owned).collect()
 }
 
+/// The objects of before as a chart, for helm to install and to upgrade.
+fn previous(cluster: &Cluster) -> String {
+    let chart = cluster.dir.join("previous");
+    std::fs::create_dir_all(chart.join("templates")).unwrap();
+    std::fs::write(chart.join("Chart.yaml"), "apiVersion: v2\nname: scoped-secrets\nversion: 0.0.1\n").unwrap();
+    std::fs::write(chart.join("templates/objects.yaml"), PREVIOUS).unwrap();
+    chart.to_str().unwrap().to_owned()
+}
+
 fn entries(cluster: &Cluster) -> Result<Value, String> {
     let live = cluster.get_json("validatingwebhookconfiguration", None, "scoped-secrets").ok_or("no configuration")?;
     if live["webhooks"].is_array() { Ok(live["webhooks"].clone()) } else { Err("no entries yet".to_owned()) }
@@ -42,8 +56,11 @@ fn revision(cluster: &Cluster, name: &str) -> (Value, Value) {
     (secret["metadata"]["uid"].clone(), secret["metadata"]["resourceVersion"].clone())
 }
 
-fn both(cluster: &Cluster) -> [(Value, Value); 2] {
-    ["orders", "kept"].map(|name| {
+/// ScopedSecrets of the story; the second keeps its Secret, the third has one of before.
+const NAMES: [&str; 3] = ["orders", "kept", "earlier"];
+
+fn revisions(cluster: &Cluster) -> [(Value, Value); 3] {
+    NAMES.map(|name| {
         eventually(&format!("{name} is ready"), SOON, || ready(cluster, "scopedsecret", Some("payments-prod"), name));
         revision(cluster, name)
     })
@@ -86,6 +103,14 @@ fn helm_test(cluster: &Cluster) {
     }
 }
 
+/// A ScopedSecret of a key of its own.
+fn claim(stub: &StubManager, name: &str) -> String {
+    let key = format!("payments/prod/{name}");
+    stub.put(&key, Says::Text(format!("value-of-{name}-kX9mQ2vL8nR5wT3z")));
+    let retain = if name == "kept" { "\ndeletionPolicy: Retain" } else { "" };
+    scoped_secret("payments-prod", name, &format!("data: [{{secretKey: value, remoteRef: {{key: {key}}}}}]{retain}"))
+}
+
 fn check(cluster: &Cluster, more: &[&str]) -> (Option<i32>, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_kubectl-scoped_secrets"))
         .args(["check", "--kubeconfig"])
@@ -99,10 +124,22 @@ fn check(cluster: &Cluster, more: &[&str]) -> (Option<i32>, String) {
 #[test]
 fn a_release_comes_changes_and_goes() {
     let (cluster, stub) = (Cluster::start_with_pods(), StubManager::start());
-    helm(&cluster, &["install", "scoped-secrets", CHART, "--create-namespace"]);
+    for namespace in [NAMESPACE, "payments-prod"] {
+        kubectl(&cluster, &["create", "namespace", namespace]);
+    }
+    // As a backup brings it: before the rules that would keep it out.
+    apply(&cluster, SEALED);
+    let left = cluster.get_json("secret", "payments-prod", "earlier").unwrap();
+    helm(&cluster, &["install", "scoped-secrets", &previous(&cluster)]);
     let (code, said) = check(&cluster, &["--doors"]);
     assert!(code == Some(1) && said.contains("the webhook was not asked"), "no operator runs yet: {said}");
-    let operator = Operator::start(&cluster);
+    // And its owner, before an operator looks: one whose ScopedSecret is gone would go.
+    kubectl(&cluster, &["label", "namespace", "payments-prod", "tenant=payments", "environment=prod"]);
+    [store("aws", &stub.endpoint), POLICY.to_owned(), claim(&stub, "earlier")]
+        .iter()
+        .for_each(|yaml| apply(&cluster, yaml));
+    let collector = Collector::start();
+    let operator = Operator::start_with(&cluster, &["--otlp-endpoint", &collector.endpoint]);
     eventually("the webhook is registered", SOON, || entries(&cluster));
     helm_test(&cluster);
 
@@ -112,19 +149,44 @@ fn a_release_comes_changes_and_goes() {
         &["patch", "segmentationpolicy", "tenants", "--type=merge", "-p", r#"{"spec":{"rules":{"allowRetain":true}}}"#],
     );
     for name in ["orders", "kept"] {
-        let key = format!("payments/prod/{name}");
-        stub.put(&key, Says::Text(format!("value-of-{name}-kX9mQ2vL8nR5wT3z")));
-        let retain = if name == "kept" { "\ndeletionPolicy: Retain" } else { "" };
-        let claim = format!("data: [{{secretKey: value, remoteRef: {{key: {key}}}}}]{retain}");
-        let claim = scoped_secret("payments-prod", name, &claim);
+        let claim = claim(&stub, name);
         // The change of policy is a moment away.
         eventually(&format!("{name} is taken"), SOON, || cluster.apply(&claim));
     }
-    let secrets = both(&cluster);
-    let (code, said) = check(&cluster, &["--wait", "--timeout", "60s"]);
-    assert_eq!(code, Some(0), "{said}");
+    let secrets = revisions(&cluster);
+    let now = cluster.get_json("secret", "payments-prod", "earlier").unwrap();
+    assert_eq!((&now["data"], &now["metadata"]["uid"]), (&left["data"], &left["metadata"]["uid"]), "its seal is read");
 
-    // What is the operator's own in the webhook configuration outlives an upgrade and a rollback; no Secret is written.
+    // The dashboard and the alerts ask for what is served. What nobody has broken or rotated here has no series.
+    let unseen = ["scoped_secrets_events_total", "scoped_secrets_rotations_total", "scoped_secrets_violations"];
+    eventually("all that is asked for is served", SOON, || {
+        match monitoring::not_served(&operator.probe("/metrics")?) {
+            missing if missing.iter().all(|name| unseen.contains(&name.as_str())) => Ok(()),
+            missing => Err(format!("{missing:?}")),
+        }
+    });
+    let theirs = kubectl(&cluster, &["get", "--raw", "/metrics"]);
+    let refused = theirs.lines().find(|line| line.starts_with("apiserver_admission_webhook_rejection_count{")).unwrap();
+    assert!(refused.contains("error_type=") && refused.contains(".scopedsecrets.io\""), "{refused}");
+
+    // Traces say what was done for which ScopedSecret, and no key and no value of it.
+    let said = [
+        "scoped-secrets",
+        "service.version",
+        "reconcile",
+        "review",
+        "SecretValue",
+        "payments-prod",
+        "orders",
+        "Claims",
+    ];
+    eventually("there are traces", SOON, || collector.has_all(&said));
+    for canary in ["payments/prod/orders", "value-of-orders-kX9mQ2vL8nR5wT3z", "kX9mQ2vL8nR5wT3z"] {
+        assert!(!collector.has(canary), "{canary} is in a trace");
+    }
+
+    // What is the operator's own in the webhook configuration outlives an upgrade and a rollback; no Secret is written, not by the
+    // operator that is then started either.
     let registered = entries(&cluster).unwrap();
     helm(
         &cluster,
@@ -140,17 +202,26 @@ fn a_release_comes_changes_and_goes() {
         assert_eq!(labelled(kind, name), "platform", "{kind}");
     }
     assert_eq!(entries(&cluster).unwrap(), registered);
-    assert_eq!(both(&cluster), secrets);
+    operator.terminate();
+    let operator = Operator::start(&cluster);
+    // It is somewhere else now.
+    let registered = eventually("the webhook is registered anew", SOON, || match entries(&cluster)? {
+        entries if entries.to_string().contains(&operator.webhook) => Ok(entries),
+        entries => Err(entries.to_string()),
+    });
+    let (code, said) = check(&cluster, &["--wait", "--timeout", "60s"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(revisions(&cluster), secrets);
     helm(&cluster, &["rollback", "scoped-secrets", "1"]);
     assert_eq!(labelled("validatingadmissionpolicy", "boundary.scopedsecrets.io"), Value::Null);
     assert_eq!(entries(&cluster).unwrap(), registered);
-    assert_eq!(both(&cluster), secrets);
+    assert_eq!(revisions(&cluster), secrets);
 
     // Removed while the operator is gone: nothing is left that holds anybody up.
     operator.terminate();
     helm(&cluster, &["uninstall", "scoped-secrets"]);
     nothing_blocks(&cluster);
-    assert_eq!(["orders", "kept"].map(|name| revision(&cluster, name)), secrets);
+    assert_eq!(NAMES.map(|name| revision(&cluster, name)), secrets);
     assert_eq!(ours(&cluster, "customresourcedefinitions").len(), scoped_secrets::api::crds().len());
 
     // A new release takes the kinds over, and goes on where the old one ended.
@@ -158,7 +229,7 @@ fn a_release_comes_changes_and_goes() {
     let operator = Operator::start(&cluster);
     eventually("the webhook is registered", SOON, || entries(&cluster));
     helm_test(&cluster);
-    assert_eq!(both(&cluster), secrets);
+    assert_eq!(revisions(&cluster), secrets);
 
     // All of it goes: the Secrets as their deletionPolicy says, then, with crds.keep=false, the kinds.
     kubectl(&cluster, &["delete", "scopedsecrets", "--all", "--all-namespaces"]);
@@ -212,9 +283,11 @@ fn the_api_server_takes_every_object() {
     let peers = r#"networkPolicy.metricsFrom=[{"namespaceSelector":{"matchLabels":{"a":"b"}}}]"#;
     let egress = r#"networkPolicy.egress=[{"ports":[{"port":443}]}]"#;
     let spread = r#"topologySpreadConstraints=[{"maxSkew":1,"topologyKey":"zone","whenUnsatisfiable":"DoNotSchedule","labelSelector":{"matchLabels":{"x":"y"}}}]"#;
-    let sets: [&[&str]; 10] = [
+    let sets: [&[&str]; 12] = [
         &[],
-        &["--set", "demo.enabled=true"],
+        &["--set", "namespaces={strict,default},restart.enabled=true"],
+        &["--set", "namespaces={demo-payments,demo-billing,strict},demo.enabled=true,rbac.create=false"],
+        &["--set", "demo.enabled=true,grafanaDashboard.enabled=true,otlp.endpoint=http://collector.monitoring:4318"],
         &["--set", "replicaCount=0,podDisruptionBudget.enabled=false,networkPolicy.enabled=false,resources=null"],
         &["--set", "crds.enabled=false,rbac.create=false,serviceAccount.create=false,serviceAccount.name=mine"],
         &["--set", "rbac.aggregateToView=false,rbac.aggregateToEdit=false,rbac.aggregateToAdmin=false"],

@@ -1,9 +1,11 @@
 //! What the chart renders, without a cluster.
 
 use super::helm::{CHART, by_name, objects, plain, template};
+use super::permissions::{Permission, given};
 use scoped_secrets::admission::identities::Installation;
 use scoped_secrets::admission::rules::guards;
 use scoped_secrets::api;
+use scoped_secrets::api::scope::is_cluster_scoped;
 use serde_json::{Value, json};
 
 fn rendered(namespace: &str, more: &[&str]) -> std::collections::BTreeMap<String, Value> {
@@ -31,6 +33,9 @@ fn a_misspelt_or_impossible_value_is_refused() {
         ("extraEnv[0].nam=A", "extraEnv"),
         ("serviceMonitor.onMissingCRD=Perhaps", "onMissingCRD"),
         ("commonLabels.number=1", "commonLabels"),
+        ("namespaces[0]=A*", "namespaces"),
+        ("namespaces={a,a}", "namespaces"),
+        ("namespaces=a", "namespaces"),
     ];
     for (set, says) in table {
         match template("scoped-secrets", &["--set", set]) {
@@ -167,6 +172,34 @@ fn each_value_is_where_it_belongs() {
     assert_eq!(value("SCOPED_SECRETS_WEBHOOK_ADDRESS"), "0.0.0.0:9444");
     assert_eq!(value("SCOPED_SECRETS_WEBHOOK_TIMEOUT"), "7s");
     assert_eq!(container["ports"][0]["containerPort"], 9444);
+}
+
+/// With a list of namespaces nothing that is given to the operator in the whole cluster is namespaced, and each namespace has what it
+/// would have had by the ClusterRole.
+#[test]
+fn a_list_of_namespaces_narrows_the_roles() {
+    let sets = ["--set", "namespaces={payments-prod,billing-prod},restart.enabled=true"];
+    let (all, listed) = (rendered("scoped-secrets", &[]), rendered("scoped-secrets", &sets));
+    let (whole, cluster) = (&all["ClusterRole -/scoped-secrets"], &listed["ClusterRole -/scoped-secrets"]);
+    let there = |permission: &Permission| {
+        let (group, resource) = permission.1.split_once('/').unwrap();
+        is_cluster_scoped(group, resource)
+    };
+    assert!(given([cluster]).iter().all(there), "{cluster:#}");
+    for namespace in ["payments-prod", "billing-prod"] {
+        let role = &listed[&format!("Role {namespace}/scoped-secrets-namespace")];
+        assert_eq!(given([role, cluster]), given([whole]), "{namespace}");
+        assert!(given([role]).iter().all(|permission| !there(permission)));
+        assert!(listed.contains_key(&format!("RoleBinding {namespace}/scoped-secrets-namespace")));
+        assert!(listed.contains_key(&format!("RoleBinding {namespace}/scoped-secrets-restart")));
+    }
+    assert!(listed.contains_key("RoleBinding default/scoped-secrets-events"));
+    assert!(!listed.contains_key("ClusterRole -/scoped-secrets-restart"));
+    let container = &listed["Deployment scoped-secrets/scoped-secrets"]["spec"]["template"]["spec"]["containers"][0];
+    let variable = json!({"name": "SCOPED_SECRETS_NAMESPACES", "value": "payments-prod,billing-prod"});
+    assert!(container["env"].as_array().unwrap().contains(&variable));
+    let refusal = template("scoped-secrets", &["--set", "namespaces={a},demo.enabled=true"]).unwrap_err();
+    assert!(refusal.contains("add demo-billing and demo-payments to namespaces"), "{refusal}");
 }
 
 /// No container of ours, tests included, is laxer than another.

@@ -127,6 +127,7 @@ fn segmentation_without_migrating_first() {
     as_the_policies_say(&scene);
     a_cluster_wide_one(&scene);
     off_again(&scene);
+    moved_by_init(&scene);
     all_is_well(&scene.cluster, &scene.operator);
 }
 
@@ -329,4 +330,48 @@ fn off_again(scene: &Scene) {
             scene.cluster.get_json("validatingwebhookconfiguration", None, "scoped-secrets").unwrap().to_string();
         if live.contains("externalsecrets") { Err(live) } else { Ok(()) }
     });
+}
+
+/// A namespace whose Secret the External Secrets Operator has made is moved by what `init` writes of it.
+fn moved_by_init(scene: &Scene) {
+    let (cluster, namespace) = (&scene.cluster, "payments-staging");
+    scene.create(&external(namespace, "web", "payments/staging/web"));
+    let pods = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": namespace},
+        "spec": {"selector": {"matchLabels": {"app": "web"}}, "template": {
+            "metadata": {"labels": {"app": "web"}},
+            "spec": {"serviceAccountName": "web", "containers": [{"name": "web", "image": "web", "envFrom": [{"secretRef": {"name": "web"}}]}]},
+        }},
+    });
+    scene.create(&pods);
+    let value = VALUE.replace("foreign", "moved");
+    let theirs = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "web", "namespace": namespace}, "stringData": {"p": value},
+    });
+    scene.create(&theirs);
+    scene.stub.put("payments/staging/web", Says::Text(value.clone()));
+    let folder = cluster.dir.join("migrated");
+    let run = std::process::Command::new(env!("CARGO_BIN_EXE_kubectl-scoped_secrets"))
+        .args(["init", "--from-external-secrets", "-n", namespace, "-o", folder.to_str().unwrap(), "--kubeconfig"])
+        .arg(&cluster.kubeconfig)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&run.stderr).into_owned();
+    assert_eq!(run.status.code(), Some(0), "{said}");
+    let read = |path: &str| std::fs::read_to_string(folder.join(path)).unwrap();
+    // The store reaches AWS, not the stub; and there is a policy already.
+    for (path, name, other) in [("stores", "name: aws", "name: written"), ("policy", "name: tenants", "name: written")]
+    {
+        let object = read(&format!("platform/{path}.yaml")).replace(name, other);
+        cluster.submit(&DRY, &object).unwrap_or_else(|refusal| panic!("{refusal}\n{object}"));
+    }
+    assert!(read("platform/policy.yaml").contains("${label:tenant}/${label:environment}/**"));
+    let claim = read(&format!("{namespace}/web.yaml"));
+    apply(cluster, &claim);
+    becomes(cluster, namespace, "web", "Ready", "False", "TargetConflict");
+    scene.remove(namespace, "web");
+    let out = cluster.kubectl(&["delete", "secret", "web", "-n", namespace]);
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    eventually("the Secret has its name again", SOON * 3, || ready(cluster, "scopedsecret", Some(namespace), "web"));
+    assert_eq!(secret_value(cluster, namespace, "web", "p"), Some(value));
 }

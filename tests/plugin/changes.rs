@@ -6,6 +6,20 @@ use std::fs;
 const TEAM: [&str; 2] = ["--as", "system:serviceaccount:payments-prod:orders"];
 const NEW: &str = "canary-orders-tR7wQ4zN9cV2xK6mB1s";
 
+/// Who may change ScopedSecrets, and no more.
+const DEV: &str = "
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: dev, namespace: payments-prod}
+rules: [{apiGroups: [scopedsecrets.io], resources: [scopedsecrets], verbs: [get, list, patch]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: dev, namespace: payments-prod}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: dev}
+subjects: [{kind: User, name: dev, apiGroup: rbac.authorization.k8s.io}]
+";
+
 #[test]
 fn a_change_is_shown_first_and_the_record_of_it_is_whole() {
     let scene = scene();
@@ -42,6 +56,15 @@ fn a_change_is_shown_first_and_the_record_of_it_is_whole() {
 
     let own = ask(&["revoke", "orders", "--reason", "INC-1", "--dry-run"]);
     own.says(0, &["payments/prod/db is revoked", "nobody else claims these keys", "the API server would take it"]);
+
+    // Who may create no KeyRevocation asks by the annotation.
+    apply(cluster, DEV);
+    let dev = [&["revoke", "orders", "--reason", "INC-1", "--dry-run", "--as", "dev"][..], &here].concat();
+    plugin(cluster, &dev).says(
+        0,
+        &["by the annotation scopedsecrets.io/revoke", "taking the annotation off lifts nothing", "would take it"],
+    );
+    assert_eq!(annotation("scopedsecrets.io/revoke"), None);
 
     // A leak: the Secret goes; whoever asks again sees by what, and that it is over.
     let revoke = [&key[..], &["--store", "aws"]].concat();

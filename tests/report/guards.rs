@@ -109,7 +109,7 @@ fn what_is_missing_shows_on_every_report_and_is_not_put_back() {
         reason(s, "Guarded") == "Guarded" && violating(s, "GuardMissing").is_empty()
     });
     let metrics = scene.operator.probe("/metrics").unwrap();
-    assert!(!metrics.contains("scoped_secrets_violations{rule=\"Consumers\",reason=\"GuardMissing\"}"), "{metrics}");
+    assert!(!metrics.contains("scoped_secrets_violations{rule=\"Consumers\",reason=\"GuardMissing\""), "{metrics}");
 
     // A segment without a namespace has no report.
     ok(cluster, &["delete", "namespace", "billing-prod", "--wait=false"]);

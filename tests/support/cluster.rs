@@ -4,8 +4,8 @@ use std::env;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -25,6 +25,7 @@ pub struct Cluster {
     service: Mutex<Service>,
     reader: Reader,
     kubectl_calls: AtomicU64,
+    denials_excused: Arc<AtomicBool>,
 }
 
 /// No kubectl takes longer, unless it waits for what never comes (a finalizer, say).
@@ -81,6 +82,7 @@ impl Cluster {
             dir: field("dir").into(),
             service: Mutex::new(service),
             kubectl_calls: AtomicU64::new(0),
+            denials_excused: Arc::default(),
         }
     }
 
@@ -100,7 +102,18 @@ impl Cluster {
         self.fault("start kube-apiserver");
     }
 
+    /// The story takes permissions away from the operator, or has not given them yet.
+    pub fn excuse_denials(&self) {
+        self.denials_excused.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn denials_excused(&self) -> Arc<AtomicBool> {
+        self.denials_excused.clone()
+    }
+
     fn fault(&self, command: &str) {
+        // An API server that has just started has not read all roles yet.
+        self.excuse_denials();
         let answer = self.service.lock().unwrap().ask(command);
         assert!(answer.get("error").is_none(), "{command}: {answer}");
     }

@@ -21,6 +21,8 @@ pub struct Request {
     pub credential: String,
     /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`
     pub verb: String,
+    /// The API group; empty for Kubernetes' first one.
+    pub group: String,
     /// Plural; empty where the request was for no resource.
     pub resource: String,
     pub subresource: String,
@@ -29,6 +31,8 @@ pub struct Request {
     /// The HTTP status of the answer.
     pub code: u16,
     pub uri: String,
+    /// Whether RBAC had nothing against it.
+    pub allowed: bool,
 }
 
 /// Requests in the order of their answers. Filters chain: `audit.user(OPERATOR).resource("secrets").writes()`.
@@ -127,6 +131,7 @@ fn parse(line: &str) -> Request {
         user_agent: field("/userAgent"),
         credential: field("/user/extra/authentication.kubernetes.io~1credential-id/0"),
         verb: field("/verb"),
+        group: field("/objectRef/apiGroup"),
         resource: field("/objectRef/resource"),
         subresource: field("/objectRef/subresource"),
         namespace: field("/objectRef/namespace"),
@@ -137,5 +142,6 @@ fn parse(line: &str) -> Request {
             .and_then(|code| code.try_into().ok())
             .unwrap_or(0),
         uri: field("/requestURI"),
+        allowed: field("/annotations/authorization.k8s.io~1decision") != "forbid",
     }
 }

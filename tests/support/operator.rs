@@ -1,10 +1,12 @@
 //! The operator as a user runs it: the built binary, with exactly the permissions of `deploy/`.
 
 use super::cluster::Cluster;
+use super::denials::Denials;
 use super::inside::Inside;
 use super::wait::eventually;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use scoped_secrets::telemetry::metrics::{catalogue, served};
 use serde_json::json;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -30,6 +32,7 @@ pub struct Operator {
     pub webhook: String,
     /// Its token's id, by which the audit log tells replicas apart.
     pub credential: String,
+    denials: Denials,
 }
 
 enum Process {
@@ -47,6 +50,7 @@ pub(super) struct Started {
     metrics: String,
     webhook: String,
     credential: String,
+    denials: Denials,
 }
 
 impl Started {
@@ -74,7 +78,8 @@ impl Started {
         ];
         let flags = flags.concat().into_iter().map(str::to_owned).collect();
         let log = cluster.dir.join(format!("{name}.log"));
-        Self { log, kubeconfig, flags, metrics, webhook, credential }
+        let denials = Denials::of(cluster, &credential);
+        Self { log, kubeconfig, flags, metrics, webhook, credential, denials }
     }
 }
 
@@ -195,8 +200,8 @@ impl Operator {
     }
 
     fn new(started: Started, process: Process) -> Self {
-        let Started { log, metrics, webhook, credential, .. } = started;
-        Self { process, log, metrics, webhook, credential }
+        let Started { log, metrics, webhook, credential, denials, .. } = started;
+        Self { process, log, metrics, webhook, credential, denials }
     }
 
     pub(super) fn from_inside(started: Started, inside: Inside) -> Self {
@@ -226,6 +231,9 @@ impl Operator {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).map_err(|e| e.to_string())?;
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+        if path == "/metrics" {
+            is_documented(body);
+        }
         if head.starts_with("HTTP/1.1 200") { Ok(body.to_owned()) } else { Err(answer) }
     }
 
@@ -278,6 +286,16 @@ impl Operator {
     }
 }
 
+/// What it serves is what docs/metrics.md is made from, by name, kind and label.
+fn is_documented(text: &str) {
+    let known = catalogue();
+    for one in served(text) {
+        let documented = known.iter().find(|known| known.name == one.name);
+        let right = documented.is_some_and(|known| known.kind == one.kind && one.labels.is_subset(&known.labels));
+        assert!(right, "{one:?} is served, and documented as {documented:?}");
+    }
+}
+
 /// Before its operator is waited for: after that the process id may be somebody else's.
 fn dismiss(watchdog: &mut Child) {
     let _ = watchdog.kill();
@@ -294,6 +312,7 @@ impl Drop for Operator {
             }
             Process::Inside(inside) => inside.end(),
         }
+        self.denials.are_none();
     }
 }
 

@@ -71,6 +71,7 @@ fn path(kind: &str, namespace: Option<Option<&str>>) -> String {
         "namespace" => ("api/v1", "namespaces", false),
         "deployment" => ("apis/apps/v1", "deployments", true),
         "statefulset" => ("apis/apps/v1", "statefulsets", true),
+        "daemonset" => ("apis/apps/v1", "daemonsets", true),
         "replicaset" => ("apis/apps/v1", "replicasets", true),
         "lease" => ("apis/coordination.k8s.io/v1", "leases", true),
         "scopedsecret" => ("apis/scopedsecrets.io/v1alpha1", "scopedsecrets", true),

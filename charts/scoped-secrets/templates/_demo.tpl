@@ -7,6 +7,17 @@ billing/demo/invoices-api: {clientId: invoices, clientSecret: made-up-for-invoic
 payments/demo/orders-db: {username: orders, password: made-up-for-orders-in-the-demo}
 {{- end -}}
 
+{{/* A demo in namespaces that are not served would never project anything. */}}
+{{- define "scoped-secrets.demo.served" -}}
+{{- if and .Values.demo.enabled .Values.namespaces }}
+{{- range list "demo-billing" "demo-payments" }}
+{{- if not (has . $.Values.namespaces) }}
+{{- fail (printf "demo.enabled is true, and %s is not in namespaces: add demo-billing and demo-payments to namespaces, or leave it empty" .) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
 {{- define "scoped-secrets.demo.path" -}}/etc/scoped-secrets-demo{{- end -}}
 
 {{- define "scoped-secrets.demo.annotation" -}}demo.scopedsecrets.io/{{ . | replace "/" "-" }}{{- end -}}

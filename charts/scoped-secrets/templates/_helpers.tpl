@@ -67,3 +67,31 @@ Prints `true` or nothing.
 {{- end -}}
 {{- end -}}
 {{- end -}}
+
+{{/* A Role and who has it: dict "namespace" "name" "rules" (text) "labels" (text) "account" DICT. */}}
+{{- define "scoped-secrets.role" }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata:
+  name: {{ .name }}
+  namespace: {{ .namespace | quote }}
+  labels:
+    {{- .labels | nindent 4 }}
+rules:
+{{- .rules | nindent 0 }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata:
+  name: {{ .name }}
+  namespace: {{ .namespace | quote }}
+  labels:
+    {{- .labels | nindent 4 }}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: Role
+  name: {{ .name }}
+subjects:
+- {{ toYaml .account | nindent 2 | trim }}
+{{- end }}

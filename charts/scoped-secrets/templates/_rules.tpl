@@ -19,14 +19,18 @@
   verbs: [create, update, patch, delete, deletecollection]
 {{- end -}}
 {{- define "scoped-secrets.rules.ClusterRole.scoped-secrets" -}}
-# Its own kinds are its input: watched, and read afresh before anything destructive. It never writes a spec.
+# Its own kinds are its input: watched, and read afresh before anything destructive. It never changes a spec.
 - apiGroups: [scopedsecrets.io]
   resources: [scopedsecrets, scopedsecretstores, segmentationpolicies, keyrevocations, secretgrants]
   verbs: [get, list, watch]
+# What the annotation revoke of a ScopedSecret asks for.
+- apiGroups: [scopedsecrets.io]
+  resources: [keyrevocations]
+  verbs: [create]
 # Its findings.
 - apiGroups: [scopedsecrets.io]
   resources: [scopedsecrets/status, scopedsecretstores/status, segmentationpolicies/status, segmentationreports/status, keyrevocations/status, secretgrants/status]
-  verbs: [update, patch]
+  verbs: [update]
 # What the ValidatingAdmissionPolicies Consumers and Replication must know of a namespace: one object each, written before its
 # first Secret appears, put right when somebody changed it, and deleted when the namespace is governed no more.
 - apiGroups: [scopedsecrets.io]
@@ -102,6 +106,125 @@
   resources: [validatingwebhookconfigurations]
   resourceNames: [scoped-secrets]
   verbs: [get, list, watch, update, patch]
+{{- end -}}
+{{- define "scoped-secrets.rules.ClusterRole.scoped-secrets.cluster" -}}
+# Its own kinds are its input: watched, and read afresh before anything destructive. It never changes a spec.
+- apiGroups: [scopedsecrets.io]
+  resources: [scopedsecretstores, segmentationpolicies, keyrevocations]
+  verbs: [get, list, watch]
+# What the annotation revoke of a ScopedSecret asks for.
+- apiGroups: [scopedsecrets.io]
+  resources: [keyrevocations]
+  verbs: [create]
+# Its findings.
+- apiGroups: [scopedsecrets.io]
+  resources: [scopedsecretstores/status, segmentationpolicies/status, segmentationreports/status, keyrevocations/status]
+  verbs: [update]
+# What was found and could not be put right: one report a segment, made and removed with it, its findings in status.
+- apiGroups: [scopedsecrets.io]
+  resources: [segmentationreports]
+  verbs: [list, watch, create, delete]
+# Are the rules that the API server keeps there, as they were installed? They are never written. Somebody may have taken our
+# label off, so that they are looked for by name, too.
+- apiGroups: [admissionregistration.k8s.io]
+  resources: [validatingadmissionpolicies, validatingadmissionpolicybindings]
+  verbs: [get, list]
+# The scan (once a day): copies of managed values, and who references a managed Secret without being its consumer. Pods
+# besides once before the first Secret of a burst, for those that are older than their claim.
+- apiGroups: [""]
+  resources: [persistentvolumes]
+  verbs: [list]
+- apiGroups: [storage.k8s.io]
+  resources: [storageclasses]
+  verbs: [list]
+# A namespace's labels name its segment.
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [get, list, watch]
+# Who can get at projected Secrets (rule Rbac): read, and never written.
+- apiGroups: [rbac.authorization.k8s.io]
+  resources: [clusterroles, clusterrolebindings]
+  verbs: [list, watch]
+# Before anything is withdrawn: is the CRD of SegmentationPolicy still there? Its removal deletes every policy, and must
+# not look as if somebody had taken back what they allow.
+- apiGroups: [apiextensions.k8s.io]
+  resources: [customresourcedefinitions]
+  resourceNames: [segmentationpolicies.scopedsecrets.io]
+  verbs: [get]
+# Objects of other operators, only while a policy's rules.governs names them and their CRDs are there: which keys they ask
+# for, and where their stores are. Never written.
+- apiGroups: [external-secrets.io]
+  resources: [clusterexternalsecrets, clustersecretstores]
+  verbs: [list, watch]
+# Its own webhook configuration: filled in, never created or deleted. A list or watch of this name alone passes a rule
+# with resourceNames.
+- apiGroups: [admissionregistration.k8s.io]
+  resources: [validatingwebhookconfigurations]
+  resourceNames: [scoped-secrets]
+  verbs: [get, list, watch, update, patch]
+{{- end -}}
+{{- define "scoped-secrets.rules.ClusterRole.scoped-secrets.namespaced" -}}
+# Its own kinds are its input: watched, and read afresh before anything destructive. It never changes a spec.
+- apiGroups: [scopedsecrets.io]
+  resources: [scopedsecrets, secretgrants]
+  verbs: [get, list, watch]
+# Its findings.
+- apiGroups: [scopedsecrets.io]
+  resources: [scopedsecrets/status, secretgrants/status]
+  verbs: [update]
+# What the ValidatingAdmissionPolicies Consumers and Replication must know of a namespace: one object each, written before its
+# first Secret appears, put right when somebody changed it, and deleted when the namespace is governed no more.
+- apiGroups: [scopedsecrets.io]
+  resources: [segmentguards]
+  verbs: [list, watch, create, update, delete]
+# The scan (once a day): copies of managed values, and who references a managed Secret without being its consumer. Pods
+# besides once before the first Secret of a burst, for those that are older than their claim.
+- apiGroups: [""]
+  resources: [configmaps, pods, podtemplates, replicationcontrollers, serviceaccounts]
+  verbs: [list]
+- apiGroups: [apps]
+  resources: [deployments, statefulsets, daemonsets, replicasets]
+  verbs: [list]
+- apiGroups: [batch]
+  resources: [jobs, cronjobs]
+  verbs: [list]
+# The projected Secrets: create and replace them, delete those that are withdrawn, get one whose content changed
+# behind its back, list and watch their metadata (claims and fingerprints are in the seal). RBAC cannot say "only those
+# with our label"; the ValidatingAdmissionPolicy Operator (guards/operator.yaml) does.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get, list, watch, create, update, delete]
+# Who can get at projected Secrets (rule Rbac): read, and never written.
+- apiGroups: [rbac.authorization.k8s.io]
+  resources: [roles, rolebindings]
+  verbs: [list, watch]
+# What a SecretGrant gives: a Role to get one Secret by its name, and its RoleBinding, made and taken away (read when they are in the
+# way). The API server lets nobody give what they do not have: get on secrets, above. The ValidatingAdmissionPolicy Operator lets
+# it write no other Role.
+- apiGroups: [rbac.authorization.k8s.io]
+  resources: [roles, rolebindings]
+  verbs: [get, create, delete]
+# Objects of other operators, only while a policy's rules.governs names them and their CRDs are there: which keys they ask
+# for, and where their stores are. Never written.
+- apiGroups: [external-secrets.io]
+  resources: [externalsecrets, pushsecrets, secretstores]
+  verbs: [list, watch]
+- apiGroups: [secrets.hashicorp.com]
+  resources: [vaultstaticsecrets]
+  verbs: [list, watch]
+- apiGroups: [secrets-store.csi.x-k8s.io]
+  resources: [secretproviderclasses]
+  verbs: [list, watch]
+# What happened, for `kubectl describe`; patch counts an event that repeats.
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end -}}
+{{- define "scoped-secrets.rules.ClusterRole.scoped-secrets.events" -}}
+# What happened, for `kubectl describe`; patch counts an event that repeats.
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
 {{- end -}}
 {{- define "scoped-secrets.rules.Role.scoped-secrets" -}}
 # Leader election. A create has no name to restrict it by.

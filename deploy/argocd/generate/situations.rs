@@ -351,7 +351,8 @@ fn grants() -> Vec<Situation> {
             status: SecretGrantStatus::default(),
         };
         let end = Timestamp::from_second(at().as_second() + 1800).unwrap_or_default();
-        let done = Done { verdict: &verdict, handle, secret: Some("orders-db"), term: Some((at(), end)) };
+        let term = Some((at(), end));
+        let done = Done { verdict: &verdict, handle, secret: Some("orders-db"), given: None, owed: None, term };
         let status = grant::status::status(&grant, &done, at());
         Situation { name, object: with_status(created.clone(), json!(status)), kstatus, health, shows }
     };

@@ -9,6 +9,7 @@ use crate::api::policy::Mode;
 use crate::api::{Reason, ScopedSecret};
 use crate::controller::context::Context;
 use crate::controller::index::{Index, claim_of};
+use crate::controller::served::Served;
 use crate::projection;
 use crate::rotation;
 use crate::segmentation::authorize::{authorize, rotation::rotation as may_rotate};
@@ -28,8 +29,18 @@ pub struct Claims(pub Arc<Context>);
 impl Review for Claims {
     fn review(&self, request: &AdmissionRequest<DynamicObject>) -> AdmissionResponse {
         let now = self.0.now();
-        judge(request, &self.0.index(), now)
+        not_served(request, &self.0.served).unwrap_or_else(|| judge(request, &self.0.index(), now))
     }
+}
+
+/// A refusal, where nobody would ever look at the ScopedSecret.
+fn not_served(request: &AdmissionRequest<DynamicObject>, served: &Served) -> Option<AdmissionResponse> {
+    let deleting = request.object.as_ref().is_none_or(|object| object.metadata.deletion_timestamp.is_some());
+    if served.holds(request.namespace.as_deref().unwrap_or_default()) || deleting || spec_is_unchanged(request) {
+        return None;
+    }
+    let text = "the operator does not serve this namespace: nothing would ever be projected here. Use a namespace that it serves, or ask the platform team to add this one to its list (--namespaces; the chart's value namespaces)";
+    Some(deny(request, RULE, Reason::NamespaceNotServed, text))
 }
 
 /// Whether the request writes an end that has passed; one that stays as it was does no harm.

@@ -3,7 +3,7 @@
 //! | what | needs |
 //! |-|-|
 //! | a SecretGrant is created | the verb `grant` on its ScopedSecret; a ttl within `maxTTL` of the SegmentGuard |
-//! | where approval is Required | `requestedBy` is who creates it; `approvedBy` is set later, once, by another user with the verb `approve`, who is not its subject either |
+//! | where approval is Required | `requestedBy` is who creates it; `approvedBy` is set later, once, by another user with the verb `approve`, who is not its subject either, be that a user or a ServiceAccount |
 //! | where it is not | neither is there |
 //! | a subject | a user that is not `system:*`, or a ServiceAccount of the same namespace, which a bare name says |
 //!
@@ -134,7 +134,8 @@ pub fn guard() -> Guard {
   && variables.requester != ''
   && variables.approver == request.userInfo.username
   && variables.approver != variables.requester
-  && !(object.spec.subject.kind == 'User' && object.spec.subject.name == variables.approver)
+  && variables.approver != (object.spec.subject.kind == 'ServiceAccount'
+    ? 'system:serviceaccount:' + request.namespace + ':' : '') + object.spec.subject.name
   && {})",
                     may("approve")
                 ),

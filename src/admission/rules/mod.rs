@@ -12,6 +12,7 @@
 //! | [`boundary`] | who may not, moving a namespace into or out of a segment | guard |
 //! | [`consumers`] | a pod, a workload or a ServiceAccount that references a projected Secret and is no consumer's | guard, by the mode |
 //! | [`grants`] | access to a projected Secret that whoever asks may not give, or approve | guard |
+//! | [`revocations`] | saying that a key has leaked, where others would lose it and who says it may not take it from them | guard |
 //! | [`replication`] | annotations by which a replicator would carry a Secret across a boundary | guard, by the mode |
 //!
 //! A guard ([`super::guard`]) needs no index and holds with the operator gone.
@@ -27,6 +28,7 @@ pub mod other_operators;
 pub mod policies;
 pub mod rbac;
 pub mod replication;
+pub mod revocations;
 
 use super::guard::Guard;
 use super::identities::Installation;
@@ -42,6 +44,7 @@ pub fn guards(installation: &Installation) -> Vec<Guard> {
         boundary::guard(),
         consumers::guard(),
         grants::guard(),
+        revocations::guard(),
         replication::guard(),
     ]
 }

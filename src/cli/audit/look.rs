@@ -3,6 +3,7 @@
 use super::access::{self, Roles};
 use super::consumers::{self, Users};
 use super::foreign;
+use super::lent::{self, Left};
 use super::values::{Ignored, Values};
 use super::volumes::{self, Storage};
 use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, Reason, SEAL_ANNOTATION};
@@ -36,6 +37,8 @@ pub struct Sighted {
     pub storage: Storage,
     /// How far the look at other operators' objects went; None where there are no such kinds.
     pub foreign: Option<Reach>,
+    /// What grants have made.
+    pub left: Left,
 }
 
 /// A Secret's metadata.
@@ -76,6 +79,7 @@ pub async fn look(
         roles: access::look(cluster, operator).await?,
         storage: volumes::look(cluster).await?,
         foreign: None,
+        left: lent::look(cluster).await?,
     };
     sighted.foreign = foreign::look(cluster, &mut sighted.observed.world).await?;
     match Values::under_a_new_key(now).filter(|_| values) {
@@ -169,6 +173,7 @@ pub(super) mod tests {
             roles: Roles::default(),
             storage: Storage::default(),
             foreign: None,
+            left: Left::default(),
         }
     }
 

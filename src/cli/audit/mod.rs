@@ -9,8 +9,9 @@
 //! ```
 
 mod access;
-mod consumers;
+pub(in crate::cli) mod consumers;
 mod foreign;
+mod lent;
 mod look;
 mod promises;
 mod repeated;
@@ -42,7 +43,7 @@ use std::path::PathBuf;
 /// It looks for: a key or a value in several segments, Secrets that several ServiceAccounts use, roles that lead to Secrets
 /// across segments, Secrets in the namespace default, objects of other operators (ExternalSecrets, PushSecrets, VaultStaticSecrets,
 /// SecretProviderClasses) that ask for what is not theirs, and, where Scoped Secrets is installed, whether each of its
-/// guarantees holds. If you may read Secrets, their values are looked for in all Secrets and ConfigMaps, also inside larger texts
+/// guarantees holds, and whether access that was lent has ended. If you may read Secrets, their values are looked for in all Secrets and ConfigMaps, also inside larger texts
 /// and base64-coded, by hashes under a key of this run alone; neither a value nor a hash is shown or kept.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exit code: 0 clean, 1 findings, 2 error.
@@ -108,6 +109,7 @@ fn prepare(mut observed: Observed, tried: Vec<DynamicObject>, labels: &[String])
 pub fn judge(mut sighted: Sighted, labels: &[String], here: Option<&str>, now: Timestamp) -> Outcome {
     let mut outcome = Outcome::default();
     promises::judge(&sighted, now, &mut outcome);
+    lent::judge(&sighted, now, &mut outcome);
     not_understood(&sighted, &mut outcome);
     let scopes = Scopes::assume(&mut sighted.observed, labels);
     repeated::judge(&sighted, &scopes, here, now, &mut outcome);

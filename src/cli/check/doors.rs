@@ -78,7 +78,8 @@ fn weakened(found: &Installed, live: &[&ValidatingWebhook], now: Timestamp) -> V
     }
     let endpoint =
         Endpoint { namespace: place.clone(), service: SERVICE.to_owned(), url: None, timeout_seconds: TIMEOUT_SECONDS };
-    let wanted = Wanted { endpoint, service_account: found.installation.service_account.clone() };
+    let wanted =
+        Wanted { endpoint, service_account: found.installation.service_account.clone(), served: found.served() };
     let governed = found.observed.world.governed();
     let published = Published { ca_bundle: String::new(), door: String::new() };
     for entry in wanted.webhooks(&published, &governed.clone().unwrap_or_default()) {

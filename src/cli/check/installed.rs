@@ -1,11 +1,14 @@
 //! What stands in the cluster of an installation.
 
+use super::served::served;
 use crate::admission::identities::Installation;
 use crate::admission::webhook_configuration::CONFIGURATION;
 use crate::api::{self, SegmentationReport};
 use crate::cli::cluster::{Cluster, Failure, Seen};
+use crate::cli::lent::{self, Grants};
 use crate::cli::observed::{Observed, observe};
 use crate::controller::keys::KEY_SECRET;
+use crate::controller::served::Served;
 use crate::leader::LEASE;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::admissionregistration::v1::{
@@ -23,6 +26,8 @@ use std::collections::BTreeMap;
 
 /// The operator's Deployment, ClusterRole, Role and their bindings.
 pub const NAME: &str = "scoped-secrets";
+/// What it has in each namespace, where it serves a list of them.
+pub const NAMESPACE_ROLE: &str = "scoped-secrets-namespace";
 /// The webhook's Service.
 pub const SERVICE: &str = "scoped-secrets-webhook";
 
@@ -54,13 +59,22 @@ pub struct Installed {
     pub role: Seen<Role>,
     /// Its binding.
     pub role_binding: Seen<RoleBinding>,
+    /// Its Role and RoleBinding in each namespace of its list, where it serves no other.
+    pub namespaces: BTreeMap<String, (Seen<Role>, Seen<RoleBinding>)>,
     /// What the operator reports of each segment.
     pub reports: Seen<Vec<SegmentationReport>>,
+    /// SecretGrants.
+    pub grants: Grants,
     /// Stores, policies, namespaces, ScopedSecrets.
     pub observed: Observed,
 }
 
 impl Installed {
+    /// Which namespaces the operator serves.
+    pub fn served(&self) -> Served {
+        served(self.deployment.get(), self.configuration.get())
+    }
+
     /// Whether nothing of it is there.
     pub fn is_nothing(&self) -> bool {
         self.kinds.values().all(|kind| *kind == Seen::Absent)
@@ -84,11 +98,20 @@ pub async fn look(cluster: &Cluster, installation: Installation) -> Result<Insta
     let secrets: Api<Secret> = Api::namespaced(own(cluster), &place);
     let policies: Api<ValidatingAdmissionPolicy> = Api::all(own(cluster));
     let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(own(cluster));
+    let deployment = cluster.get(&here::<Deployment>(cluster, &place), NAME).await?;
+    let configuration = cluster.get(&Api::all(own(cluster)), CONFIGURATION).await?;
+    let mut namespaces = BTreeMap::new();
+    for namespace in served(deployment.get(), configuration.get()).listed().into_iter().flatten() {
+        let role = cluster.get(&here::<Role>(cluster, namespace), NAMESPACE_ROLE).await?;
+        let binding = cluster.get(&here::<RoleBinding>(cluster, namespace), NAMESPACE_ROLE).await?;
+        namespaces.insert(namespace.to_owned(), (role, binding));
+    }
     Ok(Installed {
-        deployment: cluster.get(&here::<Deployment>(cluster, &place), NAME).await?,
+        deployment,
         lease: cluster.get(&here::<Lease>(cluster, &place), LEASE).await?,
         seal_key: cluster.get_metadata(&secrets, KEY_SECRET).await?.map(|_| ()),
-        configuration: cluster.get(&Api::all(own(cluster)), CONFIGURATION).await?,
+        configuration,
+        namespaces,
         ready_endpoints: endpoints(cluster, &place).await?,
         policies: cluster.list(&policies, ListParams::default()).await?.map(by_name),
         bindings: cluster.list(&bindings, ListParams::default()).await?.map(by_name),
@@ -97,6 +120,7 @@ pub async fn look(cluster: &Cluster, installation: Installation) -> Result<Insta
         role: cluster.get(&here::<Role>(cluster, &place), NAME).await?,
         role_binding: cluster.get(&here::<RoleBinding>(cluster, &place), NAME).await?,
         reports: cluster.list(&Api::all(own(cluster)), ListParams::default()).await?,
+        grants: lent::look(cluster).await?,
         observed: observe(cluster, &cluster.namespace).await?,
         kinds,
         installation,
@@ -158,7 +182,8 @@ pub(super) mod tests {
             url: None,
             timeout_seconds: TIMEOUT_SECONDS,
         };
-        let wanted = Wanted { endpoint, service_account: installation.service_account.clone() };
+        let wanted =
+            Wanted { endpoint, service_account: installation.service_account.clone(), served: Served::default() };
         let entries = wanted.webhooks(&Published { ca_bundle, door }, &observed.world.governed().unwrap());
         let objects: Vec<Value> = guards(&installation).iter().flat_map(|guard| guard.objects()).collect();
         let of = |kind: &str| objects.iter().filter(|o| o["kind"] == kind).cloned().collect::<Vec<_>>();
@@ -169,7 +194,7 @@ pub(super) mod tests {
             live["status"] = established.clone();
             (crd.name_any(), typed(live))
         });
-        let rbac = super::super::roles::wanted(&installation);
+        let rbac = super::super::roles::wanted(&installation, &Served::default());
         Installed {
             kinds: kinds.collect(),
             deployment: typed(
@@ -188,7 +213,9 @@ pub(super) mod tests {
             cluster_role_binding: Seen::There(rbac.cluster_role_binding),
             role: Seen::There(rbac.role),
             role_binding: Seen::There(rbac.role_binding),
+            namespaces: BTreeMap::new(),
             reports: Seen::There(Vec::new()),
+            grants: Grants::default(),
             observed,
             installation,
         }

@@ -12,8 +12,9 @@ mod kinds;
 mod knock;
 mod objects;
 mod operator;
-mod pre;
+pub mod pre;
 mod roles;
+mod served;
 
 use super::cluster::{Cluster, ClusterArgs, Failure};
 use super::report::{Finding, Outcome, Output, Report};
@@ -127,6 +128,7 @@ pub fn judge(found: &Installed, only: Option<&str>, now: Timestamp) -> Outcome {
     roles::judge(found, &mut outcome);
     doors::judge_webhook(found, now, &mut outcome);
     doors::judge_guards(found, &mut outcome);
+    served::judge(found, only, &mut outcome);
     objects::judge(found, only, now, &mut outcome);
     outcome
 }

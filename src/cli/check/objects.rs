@@ -6,6 +6,7 @@ use crate::api::reason::Nature;
 use crate::cli::observed::Observed;
 use crate::cli::report::text::count;
 use crate::cli::report::{Finding, Outcome, Rule, Severity, Subject};
+use crate::controller::served::Served;
 use crate::segmentation::authorize::{Governance, governance};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -29,7 +30,8 @@ pub fn judge(found: &Installed, only: Option<&str>, now: Timestamp, outcome: &mu
     }
     stores(observed, outcome);
     policies(observed, outcome);
-    claims(observed, only, outcome);
+    claims(observed, &found.served(), only, outcome);
+    found.grants.judge(only, outcome);
     segments(observed, now, outcome);
     reports(found, outcome);
 }
@@ -132,10 +134,11 @@ fn policies(observed: &Observed, outcome: &mut Outcome) {
 type Told = (String, String, String);
 
 /// A finding for each reason, not for each ScopedSecret: an outage has thousands.
-fn claims(observed: &Observed, only: Option<&str>, outcome: &mut Outcome) {
+fn claims(observed: &Observed, served: &Served, only: Option<&str>, outcome: &mut Outcome) {
     let mut grouped: BTreeMap<(&str, Reason), Vec<Told>> = BTreeMap::new();
     let mut ready = 0;
-    let picked = observed.claims.iter().filter(|c| only.is_none_or(|o| c.namespace().as_deref() == Some(o)));
+    let asked = |namespace: &str| only.is_none_or(|only| only == namespace) && served.holds(namespace);
+    let picked = observed.claims.iter().filter(|claim| asked(&claim.namespace().unwrap_or_default()));
     for claim in picked {
         let status = claim.status.clone().unwrap_or_default();
         let name = (claim.namespace().unwrap_or_default(), claim.name_any());

@@ -146,19 +146,18 @@ pub fn judge(ground: &Ground) -> Outcome {
     outcome
 }
 
-/// The first version with ValidatingAdmissionPolicies in v1.
-const OLDEST: (u32, u32) = (1, 30);
+/// The oldest Kubernetes that this version is made for; the chart says the same (kubeVersion).
+pub const OLDEST: (u32, u32) = (1, 33);
 
 fn version(ground: &Ground, outcome: &mut Outcome) {
     let numbers = ground.version.trim_start_matches('v');
     let mut parts = numbers.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse::<u32>().ok());
     match (parts.next(), parts.next()) {
         (Some(major), Some(minor)) if (major, minor) >= OLDEST => {
-            outcome.pass(format!("Kubernetes {} (1.30 or newer is needed)", ground.version));
+            outcome.pass(format!("Kubernetes {} ({}.{} or newer is needed)", ground.version, OLDEST.0, OLDEST.1));
         }
         _ => {
-            let message =
-                format!("it is {}; ValidatingAdmissionPolicies with parameters need 1.30 or newer", ground.version);
+            let message = format!("it is {}; {}.{} or newer is needed", ground.version, OLDEST.0, OLDEST.1);
             let subject = Subject::cluster("Kubernetes", "");
             outcome.find(Severity::Error, Rule::Installation, Reason::KubernetesTooOld, subject, message);
         }
@@ -296,10 +295,10 @@ mod tests {
     fn what_an_installation_needs() {
         let (error, warning) = (Severity::Error, Severity::Warning);
         assert_eq!(found(|_| {}), []);
-        for version in ["v1.30.0", "v1.33.1-eks-1234", "v2.0.0", "1.31"] {
+        for version in ["v1.33.0", "v1.33.1-eks-1234", "v2.0.0", "1.34"] {
             assert_eq!(found(|g| g.version = version.into()), [], "{version}");
         }
-        for version in ["v1.29.9", "v1.9.0", "unknown"] {
+        for version in ["v1.32.9", "v1.9.0", "unknown"] {
             assert_eq!(found(|g| g.version = version.into()), [(error, Reason::KubernetesTooOld)], "{version}");
         }
         assert_eq!(found(|g| g.apis[0].1 = false), [(error, Reason::ApiMissing)]);

@@ -1,10 +1,12 @@
 //! What the operator may do: at least what `deploy/base` gives it.
 
-use super::installed::{Installed, NAME};
+use super::installed::{Installed, NAME, NAMESPACE_ROLE};
 use crate::admission::identities::Installation;
 use crate::api::Reason;
+use crate::api::scope::is_cluster_scoped;
 use crate::cli::cluster::Seen;
 use crate::cli::report::{Outcome, Rule, Severity, Subject};
+use crate::controller::served::Served;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, Subject as Bound};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -19,25 +21,42 @@ pub struct Wanted {
     pub role: Role,
     /// Bound to the operator's account.
     pub role_binding: RoleBinding,
+    /// In each namespace, where it serves a list of them.
+    pub namespace_rules: Vec<PolicyRule>,
 }
 
 const CLUSTER: &str = include_str!("../../../deploy/base/rbac-cluster.yaml");
 const NAMESPACE: &str = include_str!("../../../deploy/base/rbac-namespace.yaml");
 
-/// As `deploy/` has them, for this installation.
-pub fn wanted(installation: &Installation) -> Wanted {
+/// As `deploy/` has them, for this installation. Where a list of namespaces is served, what is namespaced is taken out of the ClusterRole.
+pub fn wanted(installation: &Installation, served: &Served) -> Wanted {
     let mut wanted = Wanted {
         cluster_role: of_kind(CLUSTER, "ClusterRole"),
         cluster_role_binding: of_kind(CLUSTER, "ClusterRoleBinding"),
         role: of_kind(NAMESPACE, "Role"),
         role_binding: of_kind(NAMESPACE, "RoleBinding"),
+        namespace_rules: Vec::new(),
     };
+    if served.listed().is_some() {
+        let all = wanted.cluster_role.rules.take().unwrap_or_default();
+        wanted.namespace_rules = all.iter().filter_map(|rule| of_scope(rule, false)).collect();
+        wanted.cluster_role.rules = Some(all.iter().filter_map(|rule| of_scope(rule, true)).collect());
+    }
     let subjects = [&mut wanted.cluster_role_binding.subjects, &mut wanted.role_binding.subjects];
     for subject in subjects.into_iter().flatten().flatten() {
         subject.namespace = Some(installation.namespace.clone());
         subject.name = installation.service_account.clone();
     }
     wanted
+}
+
+/// What of a rule speaks of cluster-scoped resources, or of namespaced ones.
+fn of_scope(rule: &PolicyRule, cluster: bool) -> Option<PolicyRule> {
+    let group = rule.api_groups.iter().flatten().next().cloned().unwrap_or_default();
+    let mut part = rule.clone();
+    let resources = part.resources.as_mut()?;
+    resources.retain(|resource| is_cluster_scoped(&group, resource) == cluster);
+    (!resources.is_empty()).then_some(part)
 }
 
 /// The document of a kind. They are ours, and a test reads them: without one, nothing is wanted.
@@ -49,14 +68,14 @@ fn of_kind<K: DeserializeOwned + Default>(text: &str, kind: &str) -> K {
 
 /// Whether the operator has what it needs.
 pub fn judge(found: &Installed, outcome: &mut Outcome) {
-    let wanted = wanted(&found.installation);
+    let wanted = wanted(&found.installation, &found.served());
     let place = &found.installation.namespace;
     let seen = found.cluster_role != Seen::Barred && found.role != Seen::Barred;
     let lacks = |outcome: &mut Outcome, subject, message: String| {
         outcome.find(Severity::Error, Rule::Installation, Reason::PermissionMissing, subject, message);
     };
     let judge = |outcome: &mut Outcome| {
-        let both = [
+        let mut roles = vec![
             (
                 Subject::cluster("ClusterRole", NAME),
                 wanted.cluster_role.rules,
@@ -64,7 +83,16 @@ pub fn judge(found: &Installed, outcome: &mut Outcome) {
             ),
             (Subject::namespaced("Role", place, NAME), wanted.role.rules, rules(&found.role, |r| &r.rules)),
         ];
-        for (subject, wanted, live) in both {
+        let mut bindings = vec![
+            (Subject::cluster("ClusterRoleBinding", NAME), bound(&found.cluster_role_binding, |b| &b.subjects)),
+            (Subject::namespaced("RoleBinding", place, NAME), bound(&found.role_binding, |b| &b.subjects)),
+        ];
+        for (namespace, (role, binding)) in &found.namespaces {
+            let named = |kind| Subject::namespaced(kind, namespace, NAMESPACE_ROLE);
+            roles.push((named("Role"), Some(wanted.namespace_rules.clone()), rules(role, |r| &r.rules)));
+            bindings.push((named("RoleBinding"), bound(binding, |b| &b.subjects)));
+        }
+        for (subject, wanted, live) in roles {
             let Some(live) = live else { continue };
             let missing: Vec<String> = wanted.iter().flatten().flat_map(|rule| uncovered(rule, &live)).collect();
             if !missing.is_empty() {
@@ -72,10 +100,6 @@ pub fn judge(found: &Installed, outcome: &mut Outcome) {
             }
         }
         let own = &wanted.role_binding.subjects;
-        let bindings = [
-            (Subject::cluster("ClusterRoleBinding", NAME), bound(&found.cluster_role_binding, |b| &b.subjects)),
-            (Subject::namespaced("RoleBinding", place, NAME), bound(&found.role_binding, |b| &b.subjects)),
-        ];
         for (subject, live) in bindings {
             let Some(live) = live else { continue };
             let binds = |bound: &Bound| {
@@ -146,7 +170,8 @@ mod tests {
 
     #[test]
     fn what_deploy_has_is_read() {
-        let wanted = wanted(&Installation { namespace: "elsewhere".into(), service_account: "keeper".into() });
+        let installation = Installation { namespace: "elsewhere".into(), service_account: "keeper".into() };
+        let wanted = super::wanted(&installation, &Served::default());
         assert!(wanted.cluster_role.rules.unwrap().len() > 5 && !wanted.role.rules.unwrap().is_empty());
         let bound = &wanted.cluster_role_binding.subjects.unwrap()[0];
         assert_eq!((bound.namespace.as_deref(), bound.name.as_str()), (Some("elsewhere"), "keeper"));

@@ -87,6 +87,10 @@ rules! {
     Rbac,
     /// Who may give a namespace its segment.
     Boundary,
+    /// Who may give access to a projected Secret, for how long.
+    Grants,
+    /// Who may say that a key has leaked which others claim, too.
+    Revocations,
     /// What other operators are asked for.
     OtherOperators,
     /// What the operator's own account may write.

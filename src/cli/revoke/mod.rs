@@ -1,5 +1,6 @@
 //! A leak: `kubectl scoped-secrets revoke`, of every key that a ScopedSecret names or of one key, by KeyRevocations.
 
+mod annotation;
 mod key;
 
 use super::change::look::{self, Sight};
@@ -9,13 +10,15 @@ use super::change::{ChangeArgs, Talk, carry_out};
 use super::cluster::Failure;
 use super::command::Surroundings;
 use super::report::Subject;
+use crate::api::GROUP;
 use kube::ResourceExt;
 use serde_json::Value;
 
 /// Take a leaked key's value away, everywhere, at once.
 ///
 /// Every Secret that holds a revoked version goes, and stays away until the manager has a newer one. It creates a KeyRevocation for
-/// the key, or for each key that the ScopedSecret names, for which you need the verb create on keyrevocations: the platform team's.
+/// the key, or for each key that the ScopedSecret names. Who may not create one (it is the platform team's) revokes a ScopedSecret's
+/// keys by its annotation scopedsecrets.io/revoke, where others claim a key, too, with the verb revoke on scopedsecrets.
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "kubectl scoped-secrets revoke [OPTIONS] --reason <REASON> <SCOPEDSECRET | --key <KEY> --store <STORE>>"
@@ -62,7 +65,10 @@ pub async fn run(asked: &Revoke, around: &Surroundings<'_>, talk: &mut Talk<'_>)
         return carry_out(&asked.change, &cluster, around, plan, wait, talk).await;
     };
     let sight = look::look(&cluster, name).await?;
-    let plan = plan(&sight, &key::standing(&cluster).await?, asked)?;
+    let mut plan = plan(&sight, &key::standing(&cluster).await?, asked)?;
+    if !cluster.may("create", GROUP, "keyrevocations", None).await? {
+        plan = annotation::instead(plan, &sight);
+    }
     let name = name.clone();
     let wait = |_: &[Value]| Wait { kind: "ScopedSecret", namespaced: true, name, judge: Box::new(progress) };
     carry_out(&asked.change, &cluster, around, plan, wait, talk).await
@@ -135,6 +141,34 @@ mod tests {
     struct Asked {
         #[command(flatten)]
         revoke: Revoke,
+    }
+
+    #[test]
+    fn who_may_create_none_asks_by_the_annotation() {
+        let object = claim("payments-prod", "orders", "payments/prod/db", 1, true);
+        let sight = |note: serde_json::Value, others: bool| {
+            let mut object = object.clone();
+            object["metadata"]["annotations"] = note;
+            let other = claim("payments-prod", "other", "payments/prod/db", 2, true);
+            let all = if others { vec![object.clone(), other] } else { vec![object.clone()] };
+            let observed = build(facts(&all));
+            let effects = effects::of(&observed.claims[0], &object["spec"], &observed, None);
+            let object = serde_json::from_value(object).unwrap();
+            Sight { object, claim: observed.claims[0].clone(), observed, effects }
+        };
+        let asked = Asked::try_parse_from(["revoke", "orders", "--reason", "INC-1"]).unwrap().revoke;
+        let instead = |sight: &Sight| annotation::instead(plan(sight, &[], &asked).unwrap(), sight);
+        let notes = |write: &Write| match write {
+            Write::Patch { patch, .. } => patch["metadata"]["annotations"]["scopedsecrets.io/revoke"].clone(),
+            Write::Create { .. } => panic!("{write:?}"),
+        };
+        let fresh = instead(&sight(json!({}), false));
+        assert_eq!(fresh.writes.iter().map(notes).collect::<Vec<_>>(), [json!("true")]);
+        assert!(fresh.happens[0].contains("payments/prod/db is revoked"), "{:?}", fresh.happens);
+        assert!(!fresh.notes.iter().any(|note| note.contains("the verb revoke")), "{:?}", fresh.notes);
+        let again = instead(&sight(json!({"scopedsecrets.io/revoke": "true"}), true));
+        assert_eq!(again.writes.iter().map(notes).collect::<Vec<_>>(), [json!(null), json!("true")]);
+        assert!(again.notes.iter().any(|note| note.contains("the verb revoke")), "{:?}", again.notes);
     }
 
     #[test]

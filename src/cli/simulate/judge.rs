@@ -2,15 +2,19 @@
 
 use super::accounts::{ASSUMED, Accounts, Told};
 use super::around::{self, Granted};
+use super::grants;
 use super::kind::Kind;
 use super::object::Object;
 use super::report::{Finding, Rule, Severity, Tally};
 use super::schema::nearest;
 use super::yaml::{Node, Place};
-use crate::api::{Reason, ScopedSecretSpec, ScopedSecretStoreSpec, SegmentationPolicySpec};
+use crate::api::{
+    REVOKE_ANNOTATION, Reason, ScopedSecretSpec, ScopedSecretStoreSpec, SecretGrantSpec, SegmentationPolicySpec,
+};
+use crate::controller::grant::plan::{Claim as Lendable, Standing};
 use crate::projection;
 use crate::rotation;
-use crate::segmentation::authorize::{authorize, rotation::rotation as may_rotate};
+use crate::segmentation::authorize::{authorize, governance, rotation::rotation as may_rotate};
 use crate::segmentation::pattern::KeyPattern;
 use crate::segmentation::policy::{EXCEPTION_LIMIT, InvalidPolicy, Policy};
 use crate::segmentation::verdict::{Refusal, Verdict};
@@ -30,6 +34,9 @@ pub struct Bench<'a> {
     broken_namespaces: BTreeSet<String>,
     policies: Vec<(&'a Object, Arc<Policy>)>,
     claims: Vec<Asked<'a>>,
+    grants: Vec<(&'a Object, SecretGrantSpec)>,
+    /// The ScopedSecrets to whose Secrets access may be given.
+    lendable: HashMap<ObjectName, Lendable>,
     /// What is judged by the other rules.
     others: Vec<&'a Object>,
     targets: HashMap<ObjectName, (&'a Object, Place)>,
@@ -67,6 +74,8 @@ impl<'a> Bench<'a> {
             broken_namespaces: BTreeSet::new(),
             policies: Vec::new(),
             claims: Vec::new(),
+            grants: Vec::new(),
+            lendable: HashMap::new(),
             others: Vec::new(),
             targets: HashMap::new(),
             findings: Vec::new(),
@@ -86,6 +95,11 @@ impl<'a> Bench<'a> {
             Kind::ScopedSecretStore => self.add_store(object, sound),
             Kind::SegmentationPolicy => self.add_policy(object, sound),
             Kind::ScopedSecret => self.add_claim(object, sound),
+            Kind::SecretGrant => {
+                if let Some(spec) = self.decoded(object, sound, Rule::Schema, Reason::GrantInvalid) {
+                    self.grants.push((object, spec));
+                }
+            }
             Kind::Native(_) | Kind::Foreign(_) => self.others.push(object),
         }
     }
@@ -178,6 +192,7 @@ impl<'a> Bench<'a> {
         };
         self.check_projection(object, &spec);
         self.check_end(object, &spec);
+        self.check_revoke(object);
         let claim = claim_of(object, &spec, self.claims.len());
         let secret = ObjectName { namespace: claim.object.namespace.clone(), name: claim.target.clone() };
         let at = match object.node.place_of("spec.target.name") {
@@ -213,6 +228,17 @@ impl<'a> Bench<'a> {
         let mut finding = object.finding(Severity::Error, Rule::Claims, Reason::InvalidEnd, at, message);
         finding.fix = Some(Reason::InvalidEnd.fix().into());
         self.findings.push(finding);
+    }
+
+    /// What else it says nobody would act on.
+    fn check_revoke(&mut self, object: &Object) {
+        let written = object.node.text_at(&["metadata", "annotations", REVOKE_ANNOTATION]);
+        if written.is_some_and(|value| value != "true" && !value.is_empty()) {
+            let at = object.node.place_of("metadata.annotations");
+            let message = format!("write {REVOKE_ANNOTATION}: \"true\", or leave it out");
+            let reason = Reason::RevocationNotAllowed;
+            self.findings.push(object.finding(Severity::Error, Rule::Revocations, reason, at, message));
+        }
     }
 
     /// What the projection refuses whatever the values are. The claim is judged all the same.
@@ -302,6 +328,21 @@ impl<'a> Bench<'a> {
                     } else {
                         self.tally.allowed += 1;
                     }
+                    let secret = claim.target.to_string();
+                    let keys: BTreeSet<String> =
+                        grant.keys.iter().map(|key| key.canonical.as_str().to_owned()).collect();
+                    let keys: Vec<String> = keys.into_iter().collect();
+                    let lendable = Lendable {
+                        uid: claim.uid.to_string(),
+                        secret,
+                        held: Some(keys.clone()),
+                        keys,
+                        stands: true,
+                        standing: Standing::Allowed,
+                        rotates: claim.rotates.is_some(),
+                        revoked: None,
+                    };
+                    self.lendable.insert(claim.object.clone(), lendable);
                     let keys = grant.keys.into_iter().map(|key| key.canonical).collect();
                     granted.push(Granted { object, claim, keys, consumers });
                     continue;
@@ -318,7 +359,21 @@ impl<'a> Bench<'a> {
                 self.findings.push(refused(object, refusal, object.node.at));
             }
         }
+        self.judge_grants();
         self.findings.extend(around::judge(&mut self.world, &granted, &self.others, self.now));
+    }
+
+    fn judge_grants(&mut self) {
+        for (object, spec) in std::mem::take(&mut self.grants) {
+            let namespace = object.namespace.as_deref().unwrap_or_default();
+            if !self.world.namespaces.contains_key(namespace) {
+                self.findings.push(namespace_missing(object, namespace));
+            } else if !self.broken_namespaces.contains(namespace) {
+                let claim = self.lendable.get(&ObjectName::new(namespace, &spec.scoped_secret_ref.name));
+                let limits = governance(namespace, &self.world, self.now).into();
+                self.findings.extend(grants::judge(object, &spec, claim, limits, self.now));
+            }
+        }
     }
 
     /// Whether the verdict is open only because something else in the input, already reported, must be corrected.
@@ -415,7 +470,7 @@ fn refused(object: &Object, refusal: Refusal, at: Place) -> Finding {
 fn namespace_missing(object: &Object, namespace: &str) -> Finding {
     let at = namespace_place(&object.node);
     let message = format!(
-        "namespace {namespace:?} is not in the input: its labels are unknown, and so is whether the claim is allowed"
+        "namespace {namespace:?} is not in the input: its labels are unknown, and so is whether this is allowed"
     );
     let mut finding = object.finding(Severity::Error, Rule::Claims, Reason::PolicyUnknown, at, message);
     let written = object.node.text_at(&["metadata", "namespace"]).is_some_and(|n| !n.is_empty());

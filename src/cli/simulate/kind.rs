@@ -14,6 +14,8 @@ pub enum Kind {
     SegmentationPolicy,
     /// Ours.
     ScopedSecret,
+    /// Ours.
+    SecretGrant,
     /// Kubernetes' own beside namespaces.
     Native(Native),
     /// Another operator's.
@@ -59,7 +61,8 @@ natives! {
 
 impl Kind {
     /// Ours.
-    pub const OURS: [Kind; 3] = [Self::ScopedSecretStore, Self::SegmentationPolicy, Self::ScopedSecret];
+    pub const OURS: [Kind; 4] =
+        [Self::ScopedSecretStore, Self::SegmentationPolicy, Self::ScopedSecret, Self::SecretGrant];
 
     /// The kind of this name, as far as it is none of ours. Of another operator's every version is read alike.
     pub fn beside_ours(version: &str, kind: &str) -> Option<Self> {
@@ -78,6 +81,7 @@ impl Kind {
             Self::ScopedSecretStore => "ScopedSecretStore",
             Self::SegmentationPolicy => "SegmentationPolicy",
             Self::ScopedSecret => "ScopedSecret",
+            Self::SecretGrant => "SecretGrant",
             Self::Native(native) => native.kind(),
             Self::Foreign(foreign) => foreign.kind(),
         }
@@ -99,7 +103,7 @@ impl Kind {
     pub fn is_namespaced(self) -> bool {
         match self {
             Self::Namespace | Self::ScopedSecretStore | Self::SegmentationPolicy => false,
-            Self::ScopedSecret => true,
+            Self::ScopedSecret | Self::SecretGrant => true,
             Self::Native(native) => native.is_namespaced(),
             Self::Foreign(foreign) => !foreign.is_cluster_scoped(),
         }

@@ -10,8 +10,9 @@
 //! Everything here is pure: bytes and the time go in, a [`Report`] comes out. `cli::command` reads and prints.
 
 pub mod accounts;
-mod around;
+pub(in crate::cli) mod around;
 pub mod crd;
+mod grants;
 mod judge;
 pub mod kind;
 pub mod object;
@@ -88,7 +89,7 @@ fn nothing_to_judge(sources: &[Source]) -> InputError {
     let file = sources.first().map_or_else(|| "input".into(), |s| s.name.clone());
     InputError {
         location: Location { file, at: yaml::Place::START },
-        message: "there is no ScopedSecret, ScopedSecretStore or SegmentationPolicy in the input".into(),
+        message: "there is no ScopedSecret, SecretGrant, ScopedSecretStore or SegmentationPolicy in the input".into(),
     }
 }
 
@@ -100,6 +101,7 @@ fn check(object: &Object, crds: &Crds) -> (bool, Vec<Finding>) {
         Kind::ScopedSecretStore => (crds.check(object.kind.as_str(), &object.node), Reason::StoreInvalid),
         Kind::SegmentationPolicy => (crds.check(object.kind.as_str(), &object.node), Reason::PolicyInvalid),
         Kind::ScopedSecret => (crds.check(object.kind.as_str(), &object.node), Reason::SpecInvalid),
+        Kind::SecretGrant => (crds.check(object.kind.as_str(), &object.node), Reason::GrantInvalid),
         // Their schemas are the API server's, or another operator's.
         Kind::Native(_) | Kind::Foreign(_) => (Vec::new(), Reason::SpecInvalid),
     };

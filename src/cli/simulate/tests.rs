@@ -258,7 +258,7 @@ fn half_an_input_is_not_judged() {
     assert_eq!(nothing.exit_code(false), EXIT_ERROR);
     assert_eq!(
         text::render(&nothing),
-        "a.yaml:1:1: error: there is no ScopedSecret, ScopedSecretStore or SegmentationPolicy in the input\nnothing was judged: 1 error\n"
+        "a.yaml:1:1: error: there is no ScopedSecret, SecretGrant, ScopedSecretStore or SegmentationPolicy in the input\nnothing was judged: 1 error\n"
     );
 }
 

@@ -2,6 +2,7 @@
 
 use crate::api::{GROUP, MANAGED_BY, MANAGED_BY_LABEL, Reason, ScopedSecret};
 use crate::cli::cluster::Seen;
+use crate::cli::lent::Grants;
 use crate::cli::observed::Observed;
 use crate::cli::remote::{self, Remote};
 use crate::cli::report::{Finding, Report, Rule, Severity, Subject, json};
@@ -25,6 +26,8 @@ pub struct Sight<'a> {
     pub named: Vec<Reference<'a>>,
     /// Their metadata.
     pub metadata: BTreeMap<String, Seen<ObjectMeta>>,
+    /// Who was given access.
+    pub grants: Grants,
 }
 
 /// Where a pod's Secrets come from. As JSON, fields may be added, and none changes its meaning.
@@ -67,6 +70,9 @@ pub struct Traced {
     /// Whether the pod's ServiceAccount is a consumer's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub consumer: Option<bool>,
+    /// Who may read it for a while, by a SecretGrant.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lent_to: Vec<String>,
     /// The keys that its values come from.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub remote: Vec<Remote>,
@@ -179,6 +185,7 @@ fn follow_one(sight: &Sight<'_>, observed: &Observed, name: &str, findings: &mut
         }
         format!("{status} ({reason})")
     });
+    traced.lent_to = sight.grants.readers(&sight.namespace, &claim.name_any());
     traced.remote = remote::of(claim, observed);
     traced
 }
@@ -205,6 +212,7 @@ fn ready(claim: &ScopedSecret) -> Option<(String, String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::lent::tests::grant;
     use crate::cli::observed::build;
     use crate::cli::observed::tests::{claim, facts};
     use crate::cli::report::text::Colours;
@@ -226,6 +234,7 @@ mod tests {
                 .map(|(name, _)| Reference { secret: name, by: By::EnvFrom("c"), optional: *name == "extra" })
                 .collect(),
             metadata: secrets.iter().map(|(name, seen)| ((*name).to_owned(), seen.clone())).collect(),
+            grants: Grants { all: vec![grant("payments-prod", "ada", "True", "Granted")], reach: None },
         }
     }
 
@@ -251,6 +260,7 @@ mod tests {
         let secret = &trace.secrets[0];
         assert_eq!(secret.scoped_secret.as_deref(), Some("orders"));
         assert_eq!(secret.ready.as_deref(), Some("True (Ready)"));
+        assert_eq!(secret.lent_to, ["User \"ada\" until 2026-01-01T00:30:00Z (SecretGrant ada)"]);
         let expected = Remote {
             key: "payments/prod/db".into(),
             version: Some("v1".into()),

@@ -12,6 +12,7 @@ pub use chain::{Sight, Trace, follow};
 pub use text::render;
 
 use super::cluster::{Cluster, ClusterArgs, Failure};
+use super::lent;
 use super::observed::observe;
 use super::report::Output;
 use crate::segmentation::references::{account_of, names, of_account, of_pods};
@@ -63,7 +64,8 @@ pub async fn run(asked: &TraceArgs) -> Result<Trace, Failure> {
         metadata.insert(name.to_owned(), cluster.get_metadata(&secrets, name).await?.map(|secret| secret.metadata));
     }
     let observed = observe(&cluster, &cluster.namespace).await?;
-    let sight = Sight { about, namespace: cluster.namespace.clone(), account, named, metadata };
+    let grants = lent::look(&cluster).await?;
+    let sight = Sight { about, namespace: cluster.namespace.clone(), account, named, metadata, grants };
     let mut trace = follow(&sight, &observed);
     trace.note(cluster.gaps());
     Ok(trace)

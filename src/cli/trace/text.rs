@@ -54,6 +54,9 @@ fn render_secret(out: &mut String, secret: &Traced, policies_seen: bool) {
         };
         row(2, "ScopedSecret", &format!("{name}{ready}{consumer}"));
     }
+    for reader in &secret.lent_to {
+        row(2, "lent to", reader);
+    }
     for remote in &secret.remote {
         let version = remote.version.as_ref().map_or("not fetched yet".to_owned(), |v| format!("version {v}"));
         row(3, "key", &format!("{} ({version}, store {})", remote.key, remote.store));

@@ -2,7 +2,7 @@
 
 use crate::api::Reason;
 use crate::cli::cluster::Cluster;
-use crate::cli::observed::Observed;
+use crate::cli::observed::{Observed, ago};
 use crate::cli::remote::Remote;
 use crate::cli::report::{Finding, Report, Rule, Severity, Subject, json};
 use crate::segmentation::authorize::{authorize, segment_of};
@@ -11,6 +11,7 @@ use crate::segmentation::pattern::{Binding, Place};
 use crate::segmentation::verdict::Verdict;
 use crate::segmentation::world::{Claim, StoreState};
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -34,6 +35,9 @@ pub struct Answer {
     /// Who claims the key, as far as the reader sees.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub claimed_by: Vec<String>,
+    /// Who may read its Secret for a while, by a SecretGrant.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lent_to: Vec<String>,
     /// Its conditions.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<ConditionTold>,
@@ -114,6 +118,19 @@ pub struct Happened {
     pub reason: String,
     pub message: String,
     pub count: i32,
+}
+
+impl ConditionTold {
+    /// As it stands.
+    pub fn of(condition: &Condition, now: Timestamp) -> Self {
+        Self {
+            kind: condition.type_.clone(),
+            status: condition.status.clone(),
+            reason: condition.reason.clone(),
+            message: condition.message.clone(),
+            since: ago(condition.last_transition_time.0, now),
+        }
+    }
 }
 
 impl Told {

@@ -16,13 +16,7 @@ pub fn answer(observed: &Observed, name: &ObjectName, events: &[Event], now: Tim
     let mut answer = Answer::of_claim(&about, claim, observed, now);
     let status = object.status.clone().unwrap_or_default();
     for condition in &status.conditions {
-        answer.conditions.push(ConditionTold {
-            kind: condition.type_.clone(),
-            status: condition.status.clone(),
-            reason: condition.reason.clone(),
-            message: condition.message.clone(),
-            since: ago(condition.last_transition_time.0, now),
-        });
+        answer.conditions.push(ConditionTold::of(condition, now));
         // Stalled and Reconciling are true in what is not well, and say what Ready says.
         let told = |reason| Told::new("refused", reason, &condition.message);
         let reason = Reason::from_text(&condition.reason).unwrap_or(Reason::Pending);
@@ -59,7 +53,7 @@ pub fn answer(observed: &Observed, name: &ObjectName, events: &[Event], now: Tim
 }
 
 /// Events, the oldest first.
-fn history(events: &[Event], now: Timestamp) -> Vec<Happened> {
+pub(super) fn history(events: &[Event], now: Timestamp) -> Vec<Happened> {
     let when = |event: &Event| {
         let series = event.series.as_ref().map(|series| series.last_observed_time.0);
         let legacy = event.deprecated_last_timestamp.as_ref().map(|time| time.0);

@@ -10,6 +10,7 @@
 mod answer;
 mod claim;
 mod denied;
+mod grant;
 mod key;
 mod request;
 mod text;
@@ -17,11 +18,12 @@ mod text;
 pub use answer::{Answer, covering};
 pub use text::render;
 
+use super::change::look;
 use super::cluster::{Cluster, ClusterArgs, Failure};
+use super::lent;
 use super::observed::{Observed, observe};
 use super::report::Output;
 use super::simulate::schema::nearest;
-use crate::api::ScopedSecret;
 use crate::segmentation::world::ObjectName;
 use jiff::Timestamp;
 use k8s_openapi::api::events::v1::Event;
@@ -38,11 +40,12 @@ use std::path::PathBuf;
 
 Examples:
   kubectl scoped-secrets why orders -n payments-prod
+  kubectl scoped-secrets why secretgrant/ada -n payments-prod
   kubectl scoped-secrets why --key payments/prod/db -n payments-prod --store aws-prod
   kubectl apply -f app.yaml 2>&1 | kubectl scoped-secrets why -f -
   kubectl scoped-secrets why -f app.yaml")]
 pub struct Why {
-    /// A ScopedSecret.
+    /// A ScopedSecret, or secretgrant/NAME.
     #[arg(value_name = "SCOPEDSECRET", required_unless_present_any = ["key", "denied", "file"], conflicts_with_all = ["key", "file"])]
     pub name: Option<String>,
     /// A key of a secrets manager: may this namespace claim it?
@@ -85,6 +88,14 @@ pub async fn run(asked: &Why, input: Option<&str>, now: Timestamp) -> Result<Ans
     if cluster.all {
         return Err(Failure::Usage("one namespace has an answer: use -n NAMESPACE instead of -A".to_owned()));
     }
+    if let Some(name) = asked.name.as_deref().filter(|_| asked.key.is_none()).and_then(granted) {
+        let object = look::get(&cluster, &look::kind("SecretGrant"), name).await?;
+        let grant = object.try_parse().map_err(|error| Failure::Usage(format!("SecretGrant {name}: {error}")))?;
+        let events = events(&cluster, "SecretGrant", &ObjectName::new(&cluster.namespace, name)).await?;
+        let mut answer = grant::answer(&grant, &events, now);
+        answer.not_seen(&cluster);
+        return Ok(answer);
+    }
     let observed = observe(&cluster, &cluster.namespace).await?;
     if !observed.installed {
         return Err(Failure::Usage(
@@ -98,8 +109,11 @@ pub async fn run(asked: &Why, input: Option<&str>, now: Timestamp) -> Result<Ans
     } else {
         let name = meant(asked.name.as_deref().unwrap_or_default()).map_err(Failure::Usage)?;
         let name = ObjectName::new(&cluster.namespace, name);
-        let events = events(&cluster, &name).await?;
-        claim::answer(&observed, &name, &events, now).ok_or_else(|| not_found(&cluster, &observed, &name))?
+        let events = events(&cluster, "ScopedSecret", &name).await?;
+        let mut answer =
+            claim::answer(&observed, &name, &events, now).ok_or_else(|| not_found(&cluster, &observed, &name))?;
+        answer.lent_to = lent::look(&cluster).await?.readers(&name.namespace, &name.name);
+        answer
     };
     answer.not_seen(&cluster);
     Ok(answer)
@@ -111,9 +125,16 @@ fn meant(written: &str) -> Result<&str, String> {
         None => Ok(written),
         Some((kind, name)) if KINDS.contains(&kind.to_lowercase().as_str()) => Ok(name),
         Some((kind, name)) => Err(format!(
-            "why asks about a ScopedSecret, not {kind:?}: write {name}, or kubectl scoped-secrets trace {written} for a pod or a workload"
+            "why asks about a ScopedSecret or a secretgrant/NAME, not {kind:?}: write {name}, or kubectl scoped-secrets trace {written} for a pod or a workload"
         )),
     }
+}
+
+/// The name of a SecretGrant, which is written with its kind.
+fn granted(written: &str) -> Option<&str> {
+    let (kind, name) = written.rsplit_once('/')?;
+    let kinds = ["secretgrant", "secretgrants", "sgrant", "secretgrants.scopedsecrets.io"];
+    kinds.contains(&kind.to_lowercase().as_str()).then_some(name)
 }
 
 /// The names of the kind, as kubectl takes them.
@@ -142,9 +163,8 @@ fn elsewhere(observed: &Observed, name: &ObjectName) -> String {
     nearest(&name.name, here.iter().map(String::as_str)).map(|n| format!("; did you mean {n:?}?")).unwrap_or_default()
 }
 
-/// What was told of a ScopedSecret.
-async fn events(cluster: &Cluster, name: &ObjectName) -> Result<Vec<Event>, Failure> {
-    let kind = <ScopedSecret as kube::Resource>::kind(&());
+/// What was told of an object.
+async fn events(cluster: &Cluster, kind: &str, name: &ObjectName) -> Result<Vec<Event>, Failure> {
     let params = ListParams::default().fields(&format!("regarding.kind={kind},regarding.name={}", name.name));
     let api: Api<Event> = Api::namespaced(cluster.client.clone(), &name.namespace);
     Ok(cluster.list(&api, params).await?.found().unwrap_or_default())
@@ -161,6 +181,8 @@ mod tests {
         for written in ["orders", "scopedsecret/orders", "scs/orders", "ScopedSecrets/orders"] {
             assert_eq!(meant(written), Ok("orders"), "{written}");
         }
+        assert_eq!((granted("sgrant/ada"), granted("SecretGrant/ada")), (Some("ada"), Some("ada")));
+        assert_eq!((granted("ada"), granted("pod/ada")), (None, None));
         let told = meant("pod/orders").unwrap_err();
         assert!(told.contains("trace pod/orders"), "{told}");
     }

@@ -32,6 +32,9 @@ pub fn render(answer: &Answer, colours: Colours) -> String {
     for claimant in &answer.claimed_by {
         out.row("claimed by", claimant);
     }
+    for reader in &answer.lent_to {
+        out.row("lent to", reader);
+    }
     for condition in &answer.conditions {
         let state = format!("{} {} for {}", condition.kind, condition.status, condition.since);
         out.row("condition", &format!("{state} [{}] {}", condition.reason, condition.message));

@@ -5,8 +5,8 @@
 
 use crate::api::secret_grant::{GrantSubject, GrantSubjectKind};
 use crate::api::{
-    GRANT_ANNOTATION, GRANT_UID_ANNOTATION, GRANTED_ANNOTATION, GRANTED_TO_ANNOTATION, ROTATE_AFTER_ANNOTATION,
-    SecretGrant, SecretGrantSpec, SecretGrantStatus,
+    GRANT_ANNOTATION, GRANT_UID_ANNOTATION, GRANTED_ANNOTATION, GRANTED_OF_ANNOTATION, GRANTED_TO_ANNOTATION, Lendable,
+    ROTATE_AFTER_ANNOTATION, SecretGrant, SecretGrantSpec, SecretGrantStatus,
 };
 use crate::digest::sha256_hex;
 use crate::segmentation::world::ObjectName;
@@ -15,6 +15,7 @@ use k8s_openapi::api::rbac::v1;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -58,6 +59,22 @@ impl Grant {
     }
 }
 
+/// What a Role or a RoleBinding notes of the ScopedSecret that access was given to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// The ScopedSecret's name: who deletes it and lets the Role stay takes the owner off.
+    pub name: Box<str>,
+    /// Which of that name, with which keys.
+    #[serde(flatten)]
+    pub of: Lendable,
+}
+
+impl Note {
+    fn of(metadata: &ObjectMeta) -> Option<Self> {
+        serde_json::from_str(metadata.annotations.as_ref()?.get(GRANTED_OF_ANNOTATION)?).ok()
+    }
+}
+
 /// The Role of a grant, as it was last seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Role {
@@ -67,8 +84,10 @@ pub struct Role {
     pub resource_version: Box<str>,
     /// The uid of the ScopedSecret that owns it.
     pub owner: Option<Box<str>>,
-    /// The ScopedSecret's name.
+    /// The ScopedSecret's name: its owner's, or as it notes it.
     pub claim: Option<Arc<str>>,
+    /// What access was given to, as it notes it.
+    pub of: Option<Lendable>,
     /// The Secret that it lets be read, if that is all that it gives.
     pub secret: Option<Box<str>>,
     /// The grant's name, as it notes it.
@@ -93,11 +112,14 @@ impl Role {
         let made = metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |time| time.0);
         let noted = note(GRANTED_ANNOTATION).and_then(|text| text.parse().ok()).unwrap_or(Timestamp::MAX);
         let owner = controller(metadata, "ScopedSecret");
+        let given = Note::of(metadata);
+        let named = given.as_ref().map(|given| &*given.name);
         Self {
             uid: metadata.uid.as_deref().unwrap_or_default().into(),
             resource_version: metadata.resource_version.as_deref().unwrap_or_default().into(),
             owner: owner.map(|(_, uid)| uid.into()),
-            claim: owner.map(|(name, _)| name.into()),
+            claim: owner.map(|(name, _)| name).or(named).map(Into::into),
+            of: given.map(|given| given.of),
             secret: readable(object).map(Into::into),
             grant: note(GRANT_ANNOTATION).unwrap_or_default().into(),
             grant_uid: note(GRANT_UID_ANNOTATION).unwrap_or_default().into(),
@@ -133,6 +155,8 @@ pub struct Binding {
     pub role: Option<Box<str>>,
     /// To whom, if that is one subject as a grant has it.
     pub subject: Option<GrantSubject>,
+    /// What access was given to, as it notes it: the Role goes with its ScopedSecret, this with the grant.
+    pub of: Option<Lendable>,
     /// Whether it is being deleted.
     pub deleting: bool,
 }
@@ -151,6 +175,7 @@ impl Binding {
             owner: controller(metadata, "SecretGrant").map(|(_, uid)| uid.into()),
             role: Some(&object.role_ref).filter(|role| role.kind == "Role").map(|role| role.name.as_str().into()),
             subject,
+            of: Note::of(metadata).map(|given| given.of),
             deleting: metadata.deletion_timestamp.is_some(),
         }
     }
@@ -184,6 +209,17 @@ pub fn handle(namespace: &str, grant: &str, uid: &str) -> ObjectName {
     ObjectName::new(namespace, &format!("grant-{shown}-{}", &sha256_hex(uid.as_bytes())[..10]))
 }
 
+/// What was told of a grant.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Told {
+    /// That access was given.
+    pub given: bool,
+    /// That it ended.
+    pub ended: bool,
+    /// That a rotation is owed which nobody makes.
+    pub unpaid: bool,
+}
+
 /// What is known under one handle.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Lent {
@@ -195,6 +231,8 @@ pub struct Lent {
     pub binding: Option<Binding>,
     /// Whether what no watch shows was looked for: somebody may have taken our label off.
     pub searched: bool,
+    /// What this process has told of it.
+    pub told: Told,
 }
 
 impl Lent {

@@ -11,6 +11,9 @@
 //! access away deletes the RoleBinding first. The Role of a grant with rotateAfter is the debt of it: it outlives the grant, and
 //! goes when the value has been rotated.
 //!
+//! Access is given to one ScopedSecret with the keys that it has then. Role, RoleBinding and status note which: whichever of
+//! them is left tells that another one of that name, or other keys, are not what was given. A debt is for the noted key alone.
+//!
 //! No grant is honoured while rule Grants is not in force, or that is not younger than it: nobody was asked. So deleting the
 //! guard's binding takes away what stands within [`LOOK`].
 
@@ -27,9 +30,11 @@ use super::queue::Lane;
 use super::report::guards;
 use super::store::brief;
 use super::watch::View;
+use crate::admission::guard::Guard;
 use crate::admission::rules::grants as rule;
 use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, ScopedSecretSpec};
-use crate::segmentation::authorize::{Governance, authorize, governance};
+use crate::rotation::slot::Trigger;
+use crate::segmentation::authorize::{authorize, governance};
 use crate::segmentation::key::CanonicalKey;
 use crate::segmentation::verdict::Verdict as Authorised;
 use crate::segmentation::world::ObjectName;
@@ -147,6 +152,25 @@ pub fn over(index: &Index, now: Timestamp) -> Vec<Job> {
     standing.map(|(handle, _)| Job::Grant(handle.clone())).collect()
 }
 
+/// The other grants with rotateAfter on the same Secret that are over: what they gave is taken away already, or about to be.
+fn others_over<'i>(
+    index: &'i Index,
+    handle: &'i ObjectName,
+    claim: &'i ObjectName,
+    now: Timestamp,
+) -> impl Iterator<Item = &'i Lent> {
+    let others = index.grants.about(claim).filter(move |other| *other != handle);
+    let lent = others.filter_map(|other| Some((other, index.grants.get(other)?)));
+    let over = lent.filter(move |(other, lent)| match &lent.grant {
+        Some(grant) if !grant.deleting => {
+            let unjudged = observed(other, lent, None, Guarded::Unknown, Limits::Unknown, now);
+            plan::term(&unjudged).is_some_and(|(_, end)| end <= now)
+        }
+        _ => true,
+    });
+    over.map(|(_, lent)| lent).filter(|lent| lent.role.as_ref().is_some_and(|role| role.rotate_after))
+}
+
 /// What a leader does every now and then: while anything is granted, or waits for rule Grants, that is looked at.
 pub async fn keep_house(cx: &Context) {
     let (open, any) = {
@@ -172,15 +196,20 @@ async fn guarded(cx: &Context, age: Duration) -> Guarded {
     {
         return known;
     }
-    let seen = match guards::in_force(&cx.client, &rule::guard()).await {
-        Ok(since) => since.map_or(Guarded::Missing, Guarded::Since),
-        Err(error) => {
-            tracing::warn!(error = %brief(&error), "rule Grants could not be looked at: nothing new is granted meanwhile");
-            Guarded::Unknown
-        }
-    };
+    let seen = in_force(cx, &rule::guard()).await;
     *cx.grants_guarded.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), seen));
     seen
+}
+
+/// Whether a rule that the API server keeps is in force.
+pub(super) async fn in_force(cx: &Context, guard: &Guard) -> Guarded {
+    match guards::in_force(&cx.client, guard).await {
+        Ok(since) => since.map_or(Guarded::Missing, Guarded::Since),
+        Err(error) => {
+            tracing::warn!(rule = guard.rule, error = %brief(&error), "whether a rule is in force could not be looked at: nothing is given or taken by it meanwhile");
+            Guarded::Unknown
+        }
+    }
 }
 
 fn observed<'a>(
@@ -191,15 +220,11 @@ fn observed<'a>(
     limits: Limits,
     now: Timestamp,
 ) -> Observed<'a> {
-    Observed { lent, handle: &handle.name, approved: None, claim, guarded, limits, now }
+    Observed { lent, namespace: &handle.namespace, handle: &handle.name, approved: None, claim, guarded, limits, now }
 }
 
 fn limits(index: &Index, namespace: &str, now: Timestamp) -> Limits {
-    match governance(namespace, &index.world, now) {
-        Governance::Governed { max_grant, approval, .. } => Limits::Governed { max: max_grant, approval },
-        Governance::Ungoverned => Limits::Ungoverned,
-        Governance::Unknown => Limits::Unknown,
-    }
+    governance(namespace, &index.world, now).into()
 }
 
 /// What is known of the ScopedSecret of this name.
@@ -214,17 +239,15 @@ fn observe_claim(index: &Index, name: &ObjectName, now: Timestamp) -> Option<Cla
         facts.owner.as_deref().map_or(sealed, |owner| owner == &*record.uid)
     });
     let held = index.world.holding(&secret);
-    let keys: BTreeSet<CanonicalKey> = index
-        .world
-        .canonical_keys(claim)
-        .into_iter()
-        .chain(held.iter().flat_map(|held| held.keys().cloned()))
-        .collect();
+    let claimed = index.world.canonical_keys(claim);
+    let keys: BTreeSet<&CanonicalKey> = claimed.iter().chain(held.iter().flat_map(|held| held.keys())).collect();
     let revocations = &index.world.revocations;
     let revoked = keys.iter().flat_map(|key| revocations.of_key(key)).filter_map(|name| revocations.get(name));
     Some(Claim {
         uid: record.uid.to_string(),
         secret: claim.target.to_string(),
+        keys: texts(&claimed),
+        held: held.map(|held| texts(held.keys())),
         stands: ours.is_some(),
         standing: match authorize(claim, &index.world, now) {
             Authorised::Allowed(_) => Standing::Allowed,
@@ -236,6 +259,25 @@ fn observe_claim(index: &Index, name: &ObjectName, now: Timestamp) -> Option<Cla
     })
 }
 
+fn texts<'k>(keys: impl IntoIterator<Item = &'k CanonicalKey>) -> Vec<String> {
+    let keys: BTreeSet<&str> = keys.into_iter().map(CanonicalKey::as_str).collect();
+    keys.into_iter().map(str::to_owned).collect()
+}
+
+/// Takes back what was asked of a claim's rotation for a key that it no longer names, before that would rotate another.
+pub fn forget_other_keys(cx: &Context, claim: &ObjectName) {
+    let index = &mut *cx.index_mut();
+    if !index.triggers.pending(claim).any(|trigger| matches!(trigger, Trigger::Grant(_))) {
+        return;
+    }
+    let Some(keys) = index.world.claim(claim).map(|asked| texts(&index.world.canonical_keys(asked))) else { return };
+    let owes = |handle: &ObjectName| index.grants.get(handle)?.role.as_ref().filter(|role| role.rotate_after);
+    let other = |role: &&Role| role.of.as_ref().is_some_and(|of| of.keys != keys);
+    let uids: Vec<Box<str>> =
+        index.grants.about(claim).filter_map(owes).filter(other).map(|role| role.grant_uid.clone()).collect();
+    uids.into_iter().for_each(|uid| index.triggers.remove(claim, &Trigger::Grant(uid)));
+}
+
 /// Looks at what belongs to one grant, and brings it to where it ought to be. The leader's.
 pub async fn reconcile(cx: &Context, handle: &ObjectName) {
     let Some(lent) = cx.index().grants.get(handle).cloned() else {
@@ -243,7 +285,7 @@ pub async fn reconcile(cx: &Context, handle: &ObjectName) {
     };
     // Only who may give access must know whether that was asked.
     let guarded = if lent.grant.is_some() { guarded(cx, LOOK).await } else { Guarded::Unknown };
-    write::Work { cx, handle, lent, guarded, approved: None, told: false }.run().await;
+    write::Work { cx, handle, lent, guarded, approved: None, given: false, of: None }.run().await;
 }
 
 /// Whether an object carries our label.

@@ -9,12 +9,15 @@
 //! that set `approvedBy` left in managedFields, but never later than when the operator first honoured it, which its Role notes
 //! (and whose own creationTimestamp is the API server's), and, once the Role is gone, its status. Each of them only ever
 //! shortens: who forges or loses one gains no time by it.
+//!
+//! What it gives access to: the ScopedSecret, by uid, with the keys that it had when the grant was first honoured ([`given`]).
 
 use super::known::{Grant, Lent, Role};
-use crate::api::Reason;
 use crate::api::duration::{humanize, parse};
 use crate::api::policy::Approval;
 use crate::api::secret_grant::{GrantSubject, GrantSubjectKind};
+use crate::api::{Lendable, Reason};
+use crate::segmentation::authorize::Governance;
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 
@@ -48,6 +51,16 @@ pub enum Limits {
     Unknown,
 }
 
+impl From<Governance> for Limits {
+    fn from(governance: Governance) -> Self {
+        match governance {
+            Governance::Governed { max_grant, approval, .. } => Self::Governed { max: max_grant, approval },
+            Governance::Ungoverned => Self::Ungoverned,
+            Governance::Unknown => Self::Unknown,
+        }
+    }
+}
+
 /// What is known of the ScopedSecret that a grant names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
@@ -55,6 +68,10 @@ pub struct Claim {
     pub uid: String,
     /// Its Secret.
     pub secret: String,
+    /// The canonical keys that it names, in order; those of an unknown account are left out.
+    pub keys: Vec<String>,
+    /// Those that its Secret holds; None: that is not known, or there is none.
+    pub held: Option<Vec<String>>,
     /// Whether that stands, and is the claim's.
     pub stands: bool,
     /// What the authoriser says.
@@ -81,6 +98,8 @@ pub enum Standing {
 pub struct Observed<'a> {
     /// The grant, its Role and its RoleBinding.
     pub lent: &'a Lent,
+    /// The handle's namespace.
+    pub namespace: &'a str,
     /// The handle's name.
     pub handle: &'a str,
     /// When it was approved, as a fresh read told; None: not read.
@@ -122,6 +141,77 @@ pub fn term(o: &Observed<'_>) -> Option<(Timestamp, Timestamp)> {
     Some((start, start.checked_add(ttl).unwrap_or(Timestamp::MAX)))
 }
 
+/// What access was given to, as whatever is left of the grant notes it; None: it was never honoured.
+pub fn given<'a>(o: &Observed<'a>) -> Option<&'a Lendable> {
+    let Lent { grant, role, binding, .. } = o.lent;
+    let noted = role.as_ref().and_then(|role| role.of.as_ref());
+    let noted = noted.or_else(|| binding.as_ref().and_then(|binding| binding.of.as_ref()));
+    noted.or_else(|| grant.as_ref().and_then(|grant| grant.status.scoped_secret.as_ref()))
+}
+
+/// What access is given to: as it was given, or, the first time, the ScopedSecret as it is.
+pub fn about(o: &Observed<'_>) -> Option<Lendable> {
+    let now = || o.claim.map(|claim| Lendable { uid: claim.uid.clone(), keys: claim.keys.clone() });
+    given(o).cloned().or_else(now)
+}
+
+/// Whether the ScopedSecret is not what access was given to.
+fn is_another(o: &Observed<'_>, claim: &Claim) -> bool {
+    let Some(given) = given(o) else { return false };
+    let held = claim.held.as_ref().filter(|_| claim.stands);
+    claim.uid != given.uid
+        || (claim.standing == Standing::Allowed && claim.keys != given.keys)
+        || held.is_some_and(|held| *held != given.keys)
+}
+
+/// An end before its time that was told once is one for good, whatever has changed since.
+fn ended(grant: &Grant) -> Option<Verdict> {
+    grant.status.end_time.as_ref()?;
+    let reason = grant.status.reason.as_deref().and_then(Reason::from_text)?;
+    Some(Verdict::Over(reason, why_over(reason).to_owned()))
+}
+
+fn why_over(reason: Reason) -> &'static str {
+    match reason {
+        Reason::KeyRevoked => {
+            "a key of the ScopedSecret was revoked since: create another if the access is still needed"
+        }
+        _ => {
+            "the ScopedSecret is another by now, or has other keys than those that access was given to: create another, so that who may give it is asked again"
+        }
+    }
+}
+
+/// Whether an end is for good though its time is not over.
+pub fn is_for_good(verdict: &Verdict) -> bool {
+    matches!(verdict, Verdict::Over(Reason::KeyRevoked | Reason::GrantOutdated, _))
+}
+
+/// How a rotation that is owed can be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Debt {
+    /// By the ScopedSecret, which names the key.
+    Due,
+    /// That cannot be told now.
+    Waits,
+    /// By nobody: the ScopedSecret names another key by now, which nobody has seen.
+    Unpaid,
+    /// Its ScopedSecret is gone, and was not followed by one of its name.
+    Orphaned,
+}
+
+/// How what is owed can be paid.
+pub fn debt(o: &Observed<'_>) -> Debt {
+    let noted = o.lent.role.as_ref().and_then(|role| role.of.as_ref());
+    match (o.claim, noted) {
+        (None, _) if o.lent.grant.is_none() => Debt::Orphaned,
+        (None, _) => Debt::Waits,
+        (Some(claim), Some(_)) if claim.keys.is_empty() => Debt::Waits,
+        (Some(claim), Some(given)) if claim.keys != given.keys => Debt::Unpaid,
+        (Some(_), _) => Debt::Due,
+    }
+}
+
 /// Whether the subject may read.
 pub fn judge(o: &Observed<'_>) -> Verdict {
     let closed = |reason, text: &str| Verdict::Closed(reason, text.to_owned());
@@ -131,12 +221,26 @@ pub fn judge(o: &Observed<'_>) -> Verdict {
     let Some(spec) = &grant.spec else {
         return closed(Reason::GrantInvalid, "its spec cannot be understood: delete it and create another");
     };
+    if let Some(over) = ended(grant) {
+        return over;
+    }
     let term = term(o);
     if let Some((_, end)) = term.filter(|(_, end)| *end <= o.now) {
         return Verdict::Over(
             Reason::Expired,
             format!("its time is over since {end}: create another if the access is still needed"),
         );
+    }
+    // What ended waits for nothing else, so that it cannot come back.
+    if let Some(claim) = o.claim {
+        let start = term.map_or(o.now, |(start, _)| start);
+        let over = |reason| Verdict::Over(reason, why_over(reason).to_owned());
+        if claim.revoked.is_some_and(|at| at.as_second() >= start.as_second()) {
+            return over(Reason::KeyRevoked);
+        }
+        if is_another(o, claim) {
+            return over(Reason::GrantOutdated);
+        }
     }
     match o.guarded {
         Guarded::Unknown => {
@@ -168,20 +272,13 @@ pub fn judge(o: &Observed<'_>) -> Verdict {
             );
         }
     };
-    if let Some(why) = invalid(grant, max, approval) {
+    if let Some(why) = invalid(grant, o.namespace, max, approval) {
         return why;
     }
     let Some(claim) = o.claim.filter(|claim| claim.stands) else {
         let text = format!("ScopedSecret {:?} has no Secret now, or is not there", spec.scoped_secret_ref.name);
         return closed(Reason::SecretNotProjected, &text);
     };
-    let start = term.map_or(o.now, |(start, _)| start);
-    if claim.revoked.is_some_and(|at| at.as_second() >= start.as_second()) {
-        return Verdict::Over(
-            Reason::KeyRevoked,
-            "a key of the ScopedSecret was revoked since: create another if the access is still needed".to_owned(),
-        );
-    }
     match claim.standing {
         Standing::Refused(reason) => {
             return closed(reason, "the ScopedSecret is not allowed what it claims: see its conditions");
@@ -200,11 +297,14 @@ pub fn judge(o: &Observed<'_>) -> Verdict {
             "rotateAfter needs spec.rotation on the ScopedSecret, or its value could not be rotated: add it, or create another grant without rotateAfter",
         );
     }
+    if given(o).is_none() && claim.held.as_ref() != Some(&claim.keys) {
+        return closed(Reason::SecretNotProjected, "the Secret does not have yet what its ScopedSecret asks for");
+    }
     Verdict::Open
 }
 
 /// What admission refuses, looked at again: it can be bypassed, and policy changes.
-fn invalid(grant: &Grant, max: Duration, approval: Approval) -> Option<Verdict> {
+fn invalid(grant: &Grant, namespace: &str, max: Duration, approval: Approval) -> Option<Verdict> {
     let spec = grant.spec.as_ref()?;
     let closed = |reason, text: String| Some(Verdict::Closed(reason, text));
     if !is_nameable(&spec.subject) {
@@ -236,15 +336,19 @@ fn invalid(grant: &Grant, max: Duration, approval: Approval) -> Option<Verdict> 
             let text = "another user with the verb approve on the ScopedSecret sets approvedBy";
             closed(Reason::AwaitsApproval, text.to_owned())
         }
-        (Some(asked), Some(approved))
-            if asked != approved && (spec.subject.kind != GrantSubjectKind::User || spec.subject.name != *approved) =>
-        {
-            None
-        }
+        (Some(asked), Some(approved)) if asked != approved && user_name(&spec.subject, namespace) != *approved => None,
         (_, Some(_)) => {
             let text = "approvedBy is who asked for it or its subject, or nobody asked: delete it and create another, which somebody else approves";
             closed(Reason::GrantInvalid, text.to_owned())
         }
+    }
+}
+
+/// The user name by which the API server knows a subject.
+fn user_name(subject: &GrantSubject, namespace: &str) -> String {
+    match subject.kind {
+        GrantSubjectKind::User => subject.name.clone(),
+        GrantSubjectKind::ServiceAccount => format!("system:serviceaccount:{namespace}:{}", subject.name),
     }
 }
 
@@ -285,7 +389,7 @@ pub fn steps(o: &Observed<'_>, verdict: &Verdict) -> Vec<Step> {
             if binding.is_some() && !right {
                 steps.push(Step::DeleteBinding);
             }
-            let fits = role.as_ref().is_some_and(|role| is_right_role(grant, claim, role));
+            let fits = role.as_ref().is_some_and(|role| is_right_role(o, grant, claim, role));
             if role.is_some() && !fits {
                 steps.push(Step::DeleteRole);
             }
@@ -313,19 +417,21 @@ pub fn steps(o: &Observed<'_>, verdict: &Verdict) -> Vec<Step> {
     steps
 }
 
-fn is_right_role(grant: &Grant, claim: &Claim, role: &Role) -> bool {
+fn is_right_role(o: &Observed<'_>, grant: &Grant, claim: &Claim, role: &Role) -> bool {
     let owes = grant.spec.as_ref().is_some_and(|spec| spec.rotate_after == Some(true));
     !role.deleting
         && role.owner.as_deref() == Some(&*claim.uid)
         && role.secret.as_deref() == Some(&*claim.secret)
         && *role.grant_uid == *grant.uid
         && role.rotate_after == owes
+        && role.of == about(o)
 }
 
 fn is_right_binding(o: &Observed<'_>, grant: &Grant, binding: &super::known::Binding) -> bool {
     !binding.deleting
         && binding.owner.as_deref() == Some(&*grant.uid)
         && binding.role.as_deref() == Some(o.handle)
+        && binding.of == about(o)
         && binding.subject.as_ref() == grant.spec.as_ref().map(|spec| &spec.subject)
 }
 

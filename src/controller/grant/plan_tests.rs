@@ -43,6 +43,7 @@ fn role(granted: i64) -> Role {
         resource_version: "1".into(),
         owner: Some("c".into()),
         claim: Some("orders".into()),
+        of: Some(given()),
         secret: Some("orders-db".into()),
         grant: "ada".into(),
         grant_uid: "g".into(),
@@ -60,15 +61,21 @@ fn binding() -> Binding {
         owner: Some("g".into()),
         role: Some("grant-ada".into()),
         subject: Some(GrantSubject { kind: GrantSubjectKind::User, name: "ada".into() }),
+        of: Some(given()),
         deleting: false,
     }
+}
+
+/// What is lent here.
+fn given() -> Lendable {
+    Lendable { uid: "c".into(), keys: vec!["k".into()] }
 }
 
 fn lent(grant: Grant) -> Lent {
     Lent { grant: Some(grant), ..Lent::default() }
 }
 
-fn given(grant: Grant) -> Lent {
+fn open(grant: Grant) -> Lent {
     Lent { role: Some(role(MADE)), binding: Some(binding()), ..lent(grant) }
 }
 
@@ -86,6 +93,8 @@ fn around() -> Around {
         claim: Some(Claim {
             uid: "c".into(),
             secret: "orders-db".into(),
+            keys: vec!["k".into()],
+            held: Some(vec!["k".into()]),
             stands: true,
             standing: Standing::Allowed,
             rotates: false,
@@ -109,6 +118,10 @@ impl Around {
         around
     }
 
+    fn guarded(self, guarded: Guarded) -> Self {
+        Self { guarded, ..self }
+    }
+
     fn claim(change: impl FnOnce(&mut Claim)) -> Self {
         around().changed(change)
     }
@@ -123,6 +136,7 @@ impl Around {
     fn look<'a>(&'a self, lent: &'a Lent) -> Observed<'a> {
         Observed {
             lent,
+            namespace: "payments-prod",
             handle: "grant-ada",
             approved: self.approved.map(at),
             claim: self.claim.as_ref(),
@@ -201,6 +215,24 @@ fn who_gets_access() {
         ),
         ("undecided", plain(), Around::claim(|c| c.standing = Standing::Undecided), "Unknown PolicyUnknown"),
         ("revoked since", plain(), Around::claim(|c| c.revoked = Some(at(MADE + 5))), "Over KeyRevoked"),
+        (
+            "revoked since, and not there",
+            plain(),
+            Around::claim(|c| (c.stands, c.revoked) = (false, Some(at(MADE + 5)))),
+            "Over KeyRevoked",
+        ),
+        (
+            "revoked since, and nobody was asked",
+            plain(),
+            Around::claim(|c| c.revoked = Some(at(MADE + 5))).guarded(Guarded::Missing),
+            "Over KeyRevoked",
+        ),
+        (
+            "its Secret lags behind",
+            plain(),
+            Around::claim(|c| c.held = Some(vec!["old".into()])),
+            "Closed SecretNotProjected",
+        ),
         ("revoked before", plain(), Around::claim(|c| c.revoked = Some(at(MADE - 5))), "Open"),
         ("no way to rotate", asked(|s| s.rotate_after = Some(true)), around(), "Closed RotationNotDeclared"),
         ("a way to rotate", asked(|s| s.rotate_after = Some(true)), Around::claim(|c| c.rotates = true), "Open"),
@@ -232,6 +264,26 @@ fn who_gets_access() {
             asked(|s| (s.requested_by, s.approved_by) = (Some("eve".into()), Some("ada".into()))),
             Around::with(|a| a.limits = required()),
             "Closed GrantInvalid",
+        ),
+        (
+            "approved by its subject, a ServiceAccount",
+            asked(|s| {
+                s.subject = GrantSubject { kind: GrantSubjectKind::ServiceAccount, name: "bot".into() };
+                s.requested_by = Some("eve".into());
+                s.approved_by = Some("system:serviceaccount:payments-prod:bot".into());
+            }),
+            Around::with(|a| a.limits = required()),
+            "Closed GrantInvalid",
+        ),
+        (
+            "approved by an account of its subject's name elsewhere",
+            asked(|s| {
+                s.subject = GrantSubject { kind: GrantSubjectKind::ServiceAccount, name: "bot".into() };
+                s.requested_by = Some("eve".into());
+                s.approved_by = Some("system:serviceaccount:tools:bot".into());
+            }),
+            Around::with(|a| a.limits = required()),
+            "Open",
         ),
         (
             "approved, and asked by nobody",
@@ -279,34 +331,35 @@ fn what_is_done() {
         ..lent(grant(|s| s.rotate_after = Some(true)))
     };
     let rotates = || Around::claim(|c| c.rotates = true);
+    let other_key = || Around::claim(|c| c.keys = vec!["other".into()]);
     let other = |change: fn(&mut Binding)| {
         let mut binding = binding();
         change(&mut binding);
-        Lent { binding: Some(binding), ..given(plain()) }
+        Lent { binding: Some(binding), ..open(plain()) }
     };
     let table: Vec<(&str, Lent, Around, Vec<Step>)> = vec![
         ("new", lent(plain()), around(), vec![CreateRole(at(MADE)), CreateBinding]),
-        ("killed between the two", Lent { binding: None, ..given(plain()) }, around(), vec![CreateBinding]),
-        ("all is there", given(plain()), around(), vec![]),
-        ("over", given(plain()), over(), vec![DeleteBinding, DeleteRole]),
-        ("over, and killed between the two", Lent { binding: None, ..given(plain()) }, over(), vec![DeleteRole]),
+        ("killed between the two", Lent { binding: None, ..open(plain()) }, around(), vec![CreateBinding]),
+        ("all is there", open(plain()), around(), vec![]),
+        ("over", open(plain()), over(), vec![DeleteBinding, DeleteRole]),
+        ("over, and killed between the two", Lent { binding: None, ..open(plain()) }, over(), vec![DeleteRole]),
         ("over, and all is gone", lent(plain()), over(), vec![]),
         (
             "deleted, and its RoleBinding with it",
-            Lent { grant: None, binding: None, ..given(plain()) },
+            Lent { grant: None, binding: None, ..open(plain()) },
             around(),
             vec![DeleteRole],
         ),
         (
             "the rule is lifted",
-            given(plain()),
+            open(plain()),
             Around::with(|a| a.guarded = Guarded::Missing),
             vec![DeleteBinding, DeleteRole],
         ),
-        ("it cannot be told", given(plain()), Around::with(|a| a.guarded = Guarded::Unknown), vec![]),
+        ("it cannot be told", open(plain()), Around::with(|a| a.guarded = Guarded::Unknown), vec![]),
         (
             "it cannot be told, and it is over",
-            given(plain()),
+            open(plain()),
             Around::with(|a| {
                 a.guarded = Guarded::Unknown;
                 a.now = MADE + HOUR;
@@ -318,16 +371,23 @@ fn what_is_done() {
         ("of another grant", other(|b| b.owner = None), around(), vec![DeleteBinding, CreateBinding]),
         (
             "another Secret",
-            Lent { role: Some(Role { secret: Some("other".into()), ..role(MADE) }), ..given(plain()) },
+            Lent { role: Some(Role { secret: Some("other".into()), ..role(MADE) }), ..open(plain()) },
+            around(),
+            vec![DeleteRole, CreateRole(at(MADE))],
+        ),
+        (
+            "its owner was taken off",
+            Lent { role: Some(Role { owner: None, ..role(MADE) }), ..open(plain()) },
             around(),
             vec![DeleteRole, CreateRole(at(MADE))],
         ),
         (
             "the ScopedSecret was made again",
-            Lent { role: Some(Role { owner: Some("before".into()), ..role(MADE) }), ..given(plain()) },
-            around(),
-            vec![DeleteRole, CreateRole(at(MADE))],
+            open(plain()),
+            Around::claim(|c| c.uid = "d".into()),
+            vec![DeleteBinding, DeleteRole],
         ),
+        ("it has another key", open(plain()), other_key(), vec![DeleteBinding, DeleteRole]),
         ("owed once it ends", owed(Some(binding())), rotates(), vec![]),
         ("owed", owed(Some(binding())), Around::with(|a| a.now = MADE + HOUR), vec![DeleteBinding, Rotate]),
         ("owed, and the grant is gone", Lent { grant: None, ..owed(None) }, around(), vec![Rotate]),
@@ -340,6 +400,77 @@ fn what_is_done() {
     ];
     for (what, lent, around, expected) in table {
         assert_eq!(around.steps(&lent), expected, "{what}");
+    }
+}
+
+/// A grant is of one ScopedSecret with the keys that it had, whichever of what notes that is left.
+#[test]
+fn what_was_given_does_not_become_something_else() {
+    let noted_in = |part: &str| {
+        let mut lent = lent(grant(|_| ()));
+        match part {
+            "role" => lent.role = Some(role(MADE)),
+            "binding" => lent.binding = Some(binding()),
+            _ => lent.grant.iter_mut().for_each(|grant| grant.status.scoped_secret = Some(given())),
+        }
+        lent
+    };
+    for part in ["role", "binding", "status"] {
+        for (what, around, expected) in [
+            ("as it was", around(), "Open"),
+            ("made anew", Around::claim(|c| c.uid = "d".into()), "Over GrantOutdated"),
+            (
+                "made anew, unallowed",
+                Around::claim(|c| (c.uid, c.standing) = ("d".into(), Standing::Undecided)),
+                "Over GrantOutdated",
+            ),
+            ("another key", Around::claim(|c| c.keys = vec!["other".into()]), "Over GrantOutdated"),
+            ("one more key", Around::claim(|c| c.keys.push("more".into())), "Over GrantOutdated"),
+            ("its Secret has another", Around::claim(|c| c.held = Some(vec!["other".into()])), "Over GrantOutdated"),
+            ("what it holds is not known", Around::claim(|c| c.held = None), "Open"),
+            (
+                "the account is not known",
+                Around::claim(|c| (c.keys, c.standing) = (vec![], Standing::Undecided)),
+                "Unknown PolicyUnknown",
+            ),
+            (
+                "a key that it may not have, so that it keeps what it has",
+                Around::claim(|c| {
+                    (c.keys, c.standing) = (vec!["other".into()], Standing::Refused(Reason::KeyNotAllowed))
+                }),
+                "Closed KeyNotAllowed",
+            ),
+            ("deleted", Around::with(|a| a.claim = None), "Closed SecretNotProjected"),
+        ] {
+            assert_eq!(around.told(&noted_in(part)), expected, "{what}, by its {part}");
+        }
+    }
+    // Such an end is one for good.
+    for reason in ["GrantOutdated", "KeyRevoked"] {
+        let mut known = open(grant(|_| ()));
+        known.grant.iter_mut().for_each(|grant| {
+            grant.status.end_time = Some(Time(at(MADE + 9)));
+            grant.status.reason = Some(reason.to_owned());
+        });
+        assert_eq!(around().told(&known), format!("Over {reason}"));
+    }
+}
+
+/// What is owed is owed for the key that somebody has seen.
+#[test]
+fn a_debt_is_paid_by_whoever_names_its_key() {
+    let owes =
+        |grant: Option<Grant>| Lent { grant, role: Some(Role { rotate_after: true, ..role(MADE) }), ..Lent::default() };
+    let paid = |around: Around, lent: &Lent| debt(&around.look(lent));
+    for (what, around, lent, expected) in [
+        ("its own", around(), owes(None), Debt::Due),
+        ("one of the same name", Around::claim(|c| c.uid = "d".into()), owes(None), Debt::Due),
+        ("another key", Around::claim(|c| c.keys = vec!["other".into()]), owes(None), Debt::Unpaid),
+        ("not known", Around::claim(|c| c.keys.clear()), owes(None), Debt::Waits),
+        ("gone", Around::with(|a| a.claim = None), owes(None), Debt::Orphaned),
+        ("gone, and the grant is there", Around::with(|a| a.claim = None), owes(Some(grant(|_| ()))), Debt::Waits),
+    ] {
+        assert_eq!(paid(around, &lent), expected, "{what}");
     }
 }
 

@@ -1,10 +1,10 @@
 //! What a SecretGrant's status says. Pure.
 
 use super::known::Grant;
-use super::plan::Verdict;
+use super::plan::{self, Verdict};
 use crate::api::condition::{ConditionType, Wanted, merge};
 use crate::api::reason::Nature;
-use crate::api::{Reason, SecretGrantStatus};
+use crate::api::{Lendable, Reason, SecretGrantStatus};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -17,6 +17,10 @@ pub struct Done<'a> {
     pub handle: Option<&'a str>,
     /// The Secret.
     pub secret: Option<&'a str>,
+    /// What access was given to.
+    pub given: Option<Lendable>,
+    /// Why the rotation that is owed is not made.
+    pub owed: Option<String>,
     /// Since when and until when, if that is known.
     pub term: Option<(Timestamp, Timestamp)>,
 }
@@ -27,9 +31,9 @@ fn whole(time: Timestamp) -> Time {
 
 /// The status that it deserves.
 pub fn status(grant: &Grant, done: &Done<'_>, now: Timestamp) -> SecretGrantStatus {
-    use ConditionType::{Expired, Ready, Reconciling, Stalled};
+    use ConditionType::{Expired, Ready, Reconciling, Rotated, Stalled};
     let who = grant.spec.as_ref().map(|spec| spec.subject.to_string()).unwrap_or_default();
-    let (reason, wanted) = match done.verdict {
+    let (reason, mut wanted) = match done.verdict {
         Verdict::Open if done.handle.is_some() => {
             let until = done.term.map(|(_, end)| format!(" until {}", whole(end).0)).unwrap_or_default();
             let text = format!("{who} may read Secret {:?}{until}", done.secret.unwrap_or_default());
@@ -57,12 +61,21 @@ pub fn status(grant: &Grant, done: &Done<'_>, now: Timestamp) -> SecretGrantStat
             (Some(*reason), wanted)
         }
     };
+    if let Some(owed) = &done.owed {
+        wanted.push(Wanted::no(Rotated, Reason::RotationOwed, owed));
+    }
     SecretGrantStatus {
         conditions: merge(&grant.status.conditions, &wanted, grant.generation, now),
         observed_generation: Some(grant.generation),
         reason: reason.map(|reason| reason.as_str().to_owned()),
         secret: done.secret.map(str::to_owned).or_else(|| grant.status.secret.clone()),
         role: done.handle.map(str::to_owned),
+        scoped_secret: done.given.clone().or_else(|| grant.status.scoped_secret.clone()),
+        // An end of another time than its own is noted, since what it came from may go.
+        end_time: match &grant.status.end_time {
+            None => plan::is_for_good(done.verdict).then(|| whole(now)),
+            noted => noted.clone(),
+        },
         // Once known it stays: of an approved grant whose Role is gone nothing else tells it.
         start_time: done.term.map(|(start, _)| whole(start)).or_else(|| grant.status.start_time.clone()),
         expiration_time: done.term.map(|(_, end)| whole(end)).or_else(|| grant.status.expiration_time.clone()),

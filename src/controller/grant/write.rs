@@ -1,15 +1,16 @@
 //! What is done about one grant: RoleBinding and Role are made and taken away, and it is told.
 
-use super::known::{Binding, Grant, Lent, Role, controller};
-use super::plan::{self, Guarded, Observed, Step, Verdict};
+use super::known::{Binding, Grant, Lent, Note, Role, Told as Known, controller};
+use super::plan::{self, Debt, Guarded, Observed, Step, Verdict};
 use super::status::{self, Done};
-use super::{gone, guarded, is_labelled, limits, observe, observe_binding, observe_claim, observe_role};
+use super::{gone, guarded, is_labelled, limits, observe, observe_binding, observe_claim, observe_role, others_over};
 use crate::admission::rules::grants::RULE;
 use crate::api::reason::Nature;
 use crate::api::secret_grant::{GrantSubjectKind, SecretGrantSpec};
 use crate::api::{
-    FIELD_MANAGER, GRANT_ANNOTATION, GRANT_UID_ANNOTATION, GRANTED_ANNOTATION, GRANTED_TO_ANNOTATION, GROUP,
-    MANAGED_BY, MANAGED_BY_LABEL, ROTATE_AFTER_ANNOTATION, Reason, SecretGrant, SecretGrantStatus,
+    FIELD_MANAGER, GRANT_ANNOTATION, GRANT_UID_ANNOTATION, GRANTED_ANNOTATION, GRANTED_OF_ANNOTATION,
+    GRANTED_TO_ANNOTATION, GROUP, Lendable, MANAGED_BY, MANAGED_BY_LABEL, ROTATE_AFTER_ANNOTATION, Reason,
+    ScopedSecret, SecretGrant, SecretGrantStatus,
 };
 use crate::controller::context::{Context, Job};
 use crate::controller::events::{self, Told};
@@ -35,6 +36,8 @@ use std::time::Duration;
 
 /// How long until something that failed is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
+/// How long the rotation that is owed waits for another grant that ends at the same time.
+const TOGETHER: Duration = Duration::from_secs(1);
 /// How long until what cannot be told is looked at again.
 const LATER: Duration = Duration::from_secs(30);
 
@@ -46,8 +49,10 @@ pub(super) struct Work<'c> {
     pub guarded: Guarded,
     /// When it was approved, as the fresh read told.
     pub approved: Option<Timestamp>,
-    /// Whether its end was told in this run.
-    pub told: bool,
+    /// Whether the RoleBinding was made in this run.
+    pub given: bool,
+    /// What access was given to, as it was noted when this run began: it may take away what notes it.
+    pub of: Option<Lendable>,
 }
 
 /// Something did not go as it ought to.
@@ -87,13 +92,17 @@ impl Work<'_> {
         self.search().await?;
         let (mut verdict, mut steps) = self.decide();
         if steps.is_empty() {
-            self.report(&verdict).await?;
+            // It is looked at again with its ScopedSecret, as soon as the store's account was looked for.
+            if !(matches!(verdict, Verdict::Unknown(..)) && self.store_is_new()) {
+                self.report(&verdict).await?;
+            }
             return Ok(self.next(&verdict));
         }
         // Nothing is given, and nothing that ends for good is taken, on what may be an old view.
         if self.read_anew(&verdict).await? {
             (verdict, steps) = self.decide();
         }
+        self.of = self.with_observed(|observed| plan::given(observed).cloned());
         let last = |step: &Step| matches!(step, Step::DeleteRole) && verdict != Verdict::Open;
         for step in steps.iter().filter(|step| !last(step)) {
             self.act(*step, &verdict).await?;
@@ -123,6 +132,7 @@ impl Work<'_> {
         };
         f(&Observed {
             lent: &self.lent,
+            namespace: &self.handle.namespace,
             handle: &self.handle.name,
             approved: self.approved,
             claim: claim.as_ref(),
@@ -130,6 +140,15 @@ impl Work<'_> {
             limits,
             now,
         })
+    }
+
+    /// Whether the account of the ScopedSecret's store was not looked for yet.
+    fn store_is_new(&self) -> bool {
+        let Some(name) = self.lent.claim().map(|name| ObjectName::new(&self.handle.namespace, name)) else {
+            return false;
+        };
+        let store = self.cx.index().world.claim(&name).map(|claim| claim.store.clone());
+        store.is_some_and(|store| self.cx.providers.is_new(&store))
     }
 
     /// When to look again: at its end, or soon where something cannot be told.
@@ -203,6 +222,7 @@ impl Work<'_> {
                 super::binding_gone(self.cx, self.handle, Some(&binding.uid));
                 if *verdict != Verdict::Open {
                     let subject = binding.subject.map(|subject| subject.to_string());
+                    self.record_if_untold(subject.as_deref());
                     self.tell_end(verdict, subject).await;
                 }
             }
@@ -211,7 +231,7 @@ impl Work<'_> {
                 delete(&self.api::<v1::Role>(), &self.handle.name, &role.uid, &role.resource_version).await?;
                 super::role_gone(self.cx, self.handle, Some(&role.uid));
                 // Its RoleBinding went with the grant.
-                if matches!(verdict, Verdict::Over(..)) && !self.told {
+                if matches!(verdict, Verdict::Over(..)) && !self.end_is_told() {
                     self.tell_end(verdict, Some(role.subject.to_string())).await;
                 }
             }
@@ -226,9 +246,17 @@ impl Work<'_> {
                 let written = create(&self.api::<v1::RoleBinding>(), &binding).await?;
                 observe_binding(self.cx, &written, View::Newest);
                 self.lent.binding = Some(Binding::of(&written));
-                self.tell_granted().await;
+                self.given = true;
+                self.note_told(|told| *told = Known::default());
             }
-            Step::Rotate => self.rotate().await?,
+            Step::Rotate => {
+                // Its RoleBinding may have gone with the grant.
+                if !self.end_is_told() {
+                    let subject = self.lent.role.as_ref().map(|role| role.subject.to_string());
+                    self.tell_end(verdict, subject).await;
+                }
+                self.rotate().await?;
+            }
         }
         Ok(())
     }
@@ -242,6 +270,16 @@ impl Work<'_> {
         };
         let claim = ObjectName { namespace: self.handle.namespace.clone(), name: claim };
         let trigger = Trigger::Grant(uid);
+        match self.with_observed(plan::debt) {
+            Debt::Due => {}
+            Debt::Waits => return Ok(()),
+            Debt::Orphaned => return self.drop_debt(&claim).await,
+            Debt::Unpaid => {
+                self.cx.index_mut().triggers.remove(&claim, &trigger);
+                self.tell_unpaid(&claim).await;
+                return Ok(());
+            }
+        }
         let state = self.cx.index().triggers.state(&claim, &trigger);
         match state {
             Some(State::Done) => {
@@ -251,13 +289,50 @@ impl Work<'_> {
                 self.cx.index_mut().triggers.remove(&claim, &trigger);
             }
             Some(State::Pending) => {}
+            // One rotation pays for all that end together.
             None => {
-                if self.cx.index_mut().triggers.add(&claim, trigger) {
+                let together: Vec<Trigger> = {
+                    let index = self.cx.index();
+                    let others: Vec<&Lent> = others_over(&index, self.handle, &claim, self.cx.now()).collect();
+                    if others.iter().any(|lent| lent.binding.is_some()) {
+                        drop(others);
+                        drop(index);
+                        let at = tokio::time::Instant::now() + TOGETHER;
+                        self.cx.queue.add_at(Job::Grant(self.handle.clone()), at);
+                        return Ok(());
+                    }
+                    let gone = others.iter().filter(|lent| lent.searched).filter_map(|lent| lent.role.as_ref());
+                    gone.map(|role| Trigger::Grant(role.grant_uid.clone())).chain([trigger]).collect()
+                };
+                let mut index = self.cx.index_mut();
+                let added = together.into_iter().filter(|trigger| index.triggers.add(&claim, trigger.clone())).count();
+                drop(index);
+                if added > 0 {
                     self.cx.queue.add(Job::Claim(claim), Lane::Urgent);
                 }
             }
         }
         Ok(())
+    }
+
+    /// The ScopedSecret and the grant are gone, and the Role's owner was taken off, or it would have gone, too: a debt ends with
+    /// its ScopedSecret, however that was deleted.
+    async fn drop_debt(&mut self, claim: &ObjectName) -> Result<(), Trouble> {
+        let api: Api<ScopedSecret> = Api::namespaced(self.cx.client.clone(), &claim.namespace);
+        if api.get_metadata_opt(&claim.name).await?.is_some() {
+            return Ok(());
+        }
+        let Some(role) = self.lent.role.take() else { return Ok(()) };
+        self.record_unpaid(claim, &role);
+        delete(&self.api::<v1::Role>(), &self.handle.name, &role.uid, &role.resource_version).await?;
+        super::role_gone(self.cx, self.handle, Some(&role.uid));
+        Ok(())
+    }
+
+    /// What access is given to, for those who come after.
+    fn note(&self) -> Option<String> {
+        let of = self.with_observed(plan::about)?;
+        serde_json::to_string(&Note { name: self.lent.claim()?.into(), of }).ok()
     }
 
     fn role(&self, since: Timestamp) -> Option<v1::Role> {
@@ -270,6 +345,7 @@ impl Work<'_> {
             (GRANT_UID_ANNOTATION.to_owned(), grant.uid.to_string()),
             (GRANTED_ANNOTATION.to_owned(), since.to_string()),
             (GRANTED_TO_ANNOTATION.to_owned(), spec.subject.to_string()),
+            (GRANTED_OF_ANNOTATION.to_owned(), self.note()?),
         ]);
         if spec.rotate_after == Some(true) {
             notes.insert(ROTATE_AFTER_ANNOTATION.to_owned(), "true".to_owned());
@@ -290,8 +366,10 @@ impl Work<'_> {
         let grant = self.lent.grant.as_ref()?;
         let subject = &grant.spec.as_ref()?.subject;
         let account = subject.kind == GrantSubjectKind::ServiceAccount;
+        let notes = BTreeMap::from([(GRANTED_OF_ANNOTATION.to_owned(), self.note()?)]);
+        let metadata = self.metadata(owner("SecretGrant", &grant.name, &grant.uid));
         Some(v1::RoleBinding {
-            metadata: self.metadata(owner("SecretGrant", &grant.name, &grant.uid)),
+            metadata: ObjectMeta { annotations: Some(notes), ..metadata },
             role_ref: v1::RoleRef { api_group: RBAC.into(), kind: "Role".into(), name: self.handle.name.to_string() },
             subjects: Some(vec![v1::Subject {
                 api_group: (!account).then(|| RBAC.to_owned()),
@@ -315,9 +393,17 @@ impl Work<'_> {
     /// Writes the status if it changed.
     async fn report(&mut self, verdict: &Verdict) -> Result<(), Trouble> {
         let Some(grant) = self.lent.grant.clone().filter(|grant| !grant.deleting) else { return Ok(()) };
-        let (term, secret) =
-            self.with_observed(|observed| (plan::term(observed), observed.claim.map(|claim| claim.secret.clone())));
+        let (term, secret, given) = self.with_observed(|observed| {
+            let secret = observed.claim.map(|claim| claim.secret.clone());
+            (plan::term(observed), secret, plan::given(observed).or(self.of.as_ref()).cloned())
+        });
         let stands = self.lent.role.is_some() && self.lent.binding.is_some();
+        // Whoever made it may have been killed before it was told, which is before status says it.
+        let news = self.given || grant.status.role.is_none();
+        if stands && *verdict == Verdict::Open && news && !self.lent.told.given {
+            self.note_told(|told| told.given = true);
+            self.tell_granted().await;
+        }
         // Of an approved grant that gives no access the time does not run yet.
         let runs = stands || grant.status.start_time.is_some() || matches!(verdict, Verdict::Over(..));
         let unapproved = grant.spec.as_ref().is_some_and(|spec| spec.approved_by.is_none());
@@ -325,6 +411,8 @@ impl Work<'_> {
             verdict,
             handle: stands.then_some(&*self.handle.name),
             secret: secret.as_deref(),
+            given,
+            owed: self.unpaid(verdict),
             term: term.filter(|_| runs || unapproved),
         };
         let status = status::status(&grant, &done, self.cx.now());
@@ -338,7 +426,7 @@ impl Work<'_> {
             && grant.status.reason != status.reason
         {
             let subject = spec.subject.to_string();
-            self.record(What::GrantRefused, &subject, |happening| happening.rule(RULE).reason(*reason));
+            self.record(What::GrantRefused, &subject, |happening| happening.reason(*reason));
         }
         observe(self.cx, &written, View::Newest);
         self.lent.grant = Some(Grant::of(&written));
@@ -369,34 +457,108 @@ impl Work<'_> {
         Ok(grants(self.cx, &self.handle.namespace).replace_status(&grant.name, &params(), &object).await?)
     }
 
+    fn note_told(&mut self, note: impl Fn(&mut Known)) {
+        note(&mut self.lent.told);
+        self.cx.index_mut().grants.change(self.handle, |lent| note(&mut lent.told));
+    }
+
+    /// Whether somebody has told that access ended: this process, or one before, after which status says so.
+    fn end_is_told(&self) -> bool {
+        let says = |grant: &Grant| grant.status.role.is_none() && grant.status.reason.is_some();
+        self.lent.told.ended || self.lent.grant.as_ref().is_some_and(says)
+    }
+
+    /// The keys whose value is owed a rotation that nobody makes, if that is so.
+    fn unpaid(&self, verdict: &Verdict) -> Option<String> {
+        let role = self.lent.role.as_ref().filter(|role| role.rotate_after && matches!(verdict, Verdict::Over(..)))?;
+        let keys = &role.of.as_ref()?.keys;
+        (self.with_observed(plan::debt) == Debt::Unpaid).then(|| {
+            format!(
+                "{} may know the value of {}, which is still to be rotated, and the ScopedSecret no longer names that key: name it again until it was rotated",
+                role.subject,
+                keys.join(", ")
+            )
+        })
+    }
+
+    async fn tell_unpaid(&mut self, claim: &ObjectName) {
+        let over = Verdict::Over(Reason::GrantEnded, String::new());
+        let Some(text) = self.unpaid(&over).filter(|_| !self.lent.told.unpaid) else { return };
+        self.note_told(|told| told.unpaid = true);
+        if let Some(role) = &self.lent.role {
+            self.record_unpaid(claim, role);
+        }
+        self.tell(EventType::Warning, Reason::RotationOwed, &text).await;
+    }
+
+    fn record_unpaid(&self, claim: &ObjectName, role: &Role) {
+        let key = role.of.as_ref().and_then(|of| of.keys.first());
+        let happening = Happening::of(What::RotationFailed).on("ScopedSecret", claim).to(&role.subject).rule(RULE);
+        let happening = happening.reason(Reason::RotationOwed);
+        self.cx.record(key.map_or(happening.clone(), |key| happening.key(key)));
+    }
+
     async fn tell_granted(&self) {
         let until = self.with_observed(plan::term).map(|(_, end)| format!(" until {end:.0}")).unwrap_or_default();
         let spec = self.lent.grant.as_ref().and_then(|grant| grant.spec.as_ref());
         let (Some(grant), Some(spec)) = (self.grant_name(), spec) else { return };
         let text = format!("{} may read the Secret{until} (SecretGrant {grant:?})", spec.subject);
-        self.record(What::Granted, &spec.subject.to_string(), |happening| match self.with_observed(plan::term) {
-            Some((_, end)) => happening.until(end),
-            None => happening,
+        self.record_granted(&spec.subject.to_string());
+        self.tell(EventType::Normal, Reason::Granted, &text).await;
+    }
+
+    fn record_granted(&self, subject: &str) {
+        let spec = self.lent.grant.as_ref().and_then(|grant| grant.spec.as_ref());
+        let approver = spec.and_then(|spec| spec.approved_by.as_deref());
+        self.record(What::Granted, subject, |mut happening| {
+            happening = approver.into_iter().fold(happening, Happening::by);
+            self.with_observed(plan::term).into_iter().fold(happening, |happening, (_, end)| happening.until(end))
         });
-        self.tell(Reason::Granted, &text).await;
+    }
+
+    /// What is taken away may have been given by a process that was killed before it told so.
+    fn record_if_untold(&self, subject: Option<&str>) {
+        let untold = |grant: &Grant| grant.status.role.is_none() && !self.lent.told.given;
+        if let Some(subject) = subject.filter(|_| self.lent.grant.as_ref().is_some_and(untold)) {
+            self.record_granted(subject);
+        }
     }
 
     async fn tell_end(&mut self, verdict: &Verdict, subject: Option<String>) {
-        self.told = true;
+        self.note_told(|told| *told = Known { ended: true, ..Known::default() });
         let (Verdict::Closed(reason, why) | Verdict::Over(reason, why)) = verdict else { return };
         let who = subject.unwrap_or_else(|| "its subject".to_owned());
         self.record(What::GrantEnded, &who, |happening| happening.reason(*reason));
         let grant = self.grant_name().map(|name| format!(" (SecretGrant {name:?})")).unwrap_or_default();
-        self.tell(Reason::GrantEnded, &format!("{who} may no longer read the Secret{grant}: {reason}: {why}")).await;
+        self.tell(
+            EventType::Normal,
+            Reason::GrantEnded,
+            &format!("{who} may no longer read the Secret{grant}: {reason}: {why}"),
+        )
+        .await;
     }
 
     fn record(&self, what: What, subject: &str, more: impl FnOnce(Happening) -> Happening) {
         let grant = ObjectName::new(&self.handle.namespace, &self.grant_name().unwrap_or_default());
-        self.cx.record(more(Happening::of(what).on("SecretGrant", &grant).to(subject)));
+        let mut happening = Happening::of(what).on("SecretGrant", &grant).to(subject).rule(RULE);
+        if let Some(secret) = self.secret() {
+            let index = self.cx.index();
+            let held = index.world.holding(&secret);
+            happening = happening.secret(&secret.name).versions(held.iter().flat_map(|held| held.versions.iter()));
+        }
+        self.cx.record(more(happening));
+    }
+
+    /// The Secret that it is about.
+    fn secret(&self) -> Option<ObjectName> {
+        let named = self.with_observed(|observed| observed.claim.map(|claim| claim.secret.clone()));
+        let noted = || self.lent.role.as_ref().and_then(|role| role.secret.as_deref().map(str::to_owned));
+        let told = || self.lent.grant.as_ref().and_then(|grant| grant.status.secret.clone());
+        named.or_else(noted).or_else(told).map(|name| ObjectName::new(&self.handle.namespace, &name))
     }
 
     /// Events on the ScopedSecret and, while it is there, on the grant.
-    async fn tell(&self, reason: Reason, message: &str) {
+    async fn tell(&self, type_: EventType, reason: Reason, message: &str) {
         let on = |kind: &str, name: &str| ObjectRef {
             api_version: format!("{GROUP}/v1alpha1"),
             kind: kind.to_owned(),
@@ -408,14 +570,8 @@ impl Work<'_> {
         let claim = claim.map(|name| (on("ScopedSecret", &name), uid));
         let grant = self.lent.grant.as_ref().map(|g| (on("SecretGrant", &g.name), Some(g.uid.to_string())));
         for (about, uid) in claim.into_iter().chain(grant) {
-            let told = Told {
-                about: &about,
-                uid: uid.as_deref(),
-                type_: EventType::Normal,
-                reason: reason.as_str(),
-                action: "Grant",
-                message,
-            };
+            let told =
+                Told { about: &about, uid: uid.as_deref(), type_, reason: reason.as_str(), action: "Grant", message };
             events::publish(self.cx, told).await;
         }
     }

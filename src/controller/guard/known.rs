@@ -36,6 +36,8 @@ struct Place {
     spent: Option<Instant>,
     /// Which Secrets that are still to come the namespace's pods were looked through for.
     looks: HashMap<String, Look>,
+    /// The ScopedSecrets whose annotation `revoke` was seen to come, and is not written down yet.
+    asked_anew: BTreeSet<String>,
 }
 
 /// A look through the pods that were there when the guard already named a Secret: later ones are the API server's.
@@ -76,6 +78,32 @@ impl Guards {
     /// The guard of a namespace.
     pub fn known(&self, namespace: &str) -> Option<Known> {
         self.lock().get(namespace)?.known.clone()
+    }
+
+    /// What is made of all that a guard says; None if there is none.
+    pub fn content<T>(&self, namespace: &str, of: impl FnOnce(&Content) -> T) -> Option<T> {
+        let places = self.lock();
+        let known = places.get(namespace)?.known.as_ref().filter(|known| known.there)?;
+        Some(of(&known.content))
+    }
+
+    /// The annotation `revoke` was seen to come: a turn begins, even if the one before was not seen to end.
+    pub fn asks_anew(&self, claim: &ObjectName) {
+        if let Some(place) = self.lock().get_mut(&*claim.namespace) {
+            place.asked_anew.insert(claim.name.to_string());
+        }
+    }
+
+    /// Those whose turn begins.
+    pub fn asked_anew(&self, namespace: &str) -> BTreeSet<String> {
+        self.lock().get(namespace).map(|place| place.asked_anew.clone()).unwrap_or_default()
+    }
+
+    /// These turns were written down.
+    pub fn taken(&self, namespace: &str, turns: &BTreeSet<String>) {
+        if let Some(place) = self.lock().get_mut(namespace) {
+            place.asked_anew.retain(|name| !turns.contains(name));
+        }
     }
 
     /// Takes in a guard that was seen or written; true if it is another than was known.

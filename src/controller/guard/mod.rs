@@ -8,14 +8,19 @@
 //! A claim is not fetched before the guard names its Secret, so that no pod finds one that is not guarded yet, and before the
 //! pods that were there already were looked through, once for all that wait (`pods`). A few writes are
 //! made at once, more of them every few seconds: each for all the claims that came meanwhile.
+//!
+//! What the annotation `revoke` asks for is written there, too, before a KeyRevocation is created ([`asked`]).
 
+pub mod asked;
 mod known;
 pub mod plan;
 mod pods;
+mod revoke;
 
 pub use known::{Guards, Known};
 
 use super::context::{Context, Job};
+use super::grant::plan::Guarded;
 use super::index::Index;
 use super::queue::Lane;
 use super::scoped_secret::plan::{Failure, Guarding};
@@ -31,7 +36,11 @@ use kube::api::{Api, DeleteParams, PostParams, Preconditions};
 use plan::{Claimant, Content, Observed, Plan, Standing, Target};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
+
+/// How long until a KeyRevocation that could not be created is tried again.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// Whether a claim may be fetched as far as the guard goes. One that may not waits for it.
 pub fn standing(cx: &Context, index: &Index, claim: &ObjectName, target: &ObjectName) -> Guarding {
@@ -51,6 +60,11 @@ pub fn look(cx: &Context, target: &ObjectName) {
     if !in_place {
         queue(cx, &target.namespace);
     }
+    let index = cx.index();
+    let others: BTreeSet<Arc<str>> =
+        index.claims_for(target).flat_map(|claim| revoke::untold_others(cx, &index, claim)).collect();
+    drop(index);
+    others.iter().for_each(|namespace| queue(cx, namespace));
 }
 
 /// Queues the guard of a namespace.
@@ -75,7 +89,7 @@ fn is_in_place(cx: &Context, index: &Index, target: &ObjectName) -> bool {
     let observed = observe_target(index, target, cx.now());
     let wanted = plan::consumers(&observed, said.as_ref());
     match cx.guards.says(&target.namespace, &target.name) {
-        Some(says) => says == wanted,
+        Some(says) => says == wanted && index.claims_for(target).all(|claim| revoke::is_told(cx, index, claim)),
         // Without consumers to speak of, a namespace with a claim has a guard all the same.
         None => !observed.held && observed.claimants.iter().all(|c| c.standing != Standing::Allowed),
     }
@@ -107,13 +121,13 @@ fn observe_target(index: &Index, target: &ObjectName, now: Timestamp) -> Target 
     }
 }
 
-fn plan_for(cx: &Context, namespace: &str, known: Option<&Known>) -> Plan {
+fn plan_for(cx: &Context, namespace: &str, known: Option<&Known>, guarded: Option<Guarded>) -> Plan {
     let (index, now) = (cx.index(), cx.now());
     let here = |name: &&ObjectName| &*name.namespace == namespace;
     let claimed = index.world.claims().filter(|c| here(&&c.object)).map(|claim| claim.target.clone());
     let held = index.secrets.keys().chain(index.world.holdings().map(|(name, _)| name)).filter(here);
-    let guarded = known.iter().flat_map(|known| known.content.targets.keys()).map(|name| Arc::from(name.as_str()));
-    let names: BTreeSet<Arc<str>> = claimed.chain(held.map(|name| name.name.clone())).chain(guarded).collect();
+    let listed = known.iter().flat_map(|known| known.content.targets.keys()).map(|name| Arc::from(name.as_str()));
+    let names: BTreeSet<Arc<str>> = claimed.chain(held.map(|name| name.name.clone())).chain(listed).collect();
     let shared: Arc<str> = namespace.into();
     let targets = names.into_iter().map(|name| {
         let target = ObjectName { namespace: shared.clone(), name };
@@ -125,6 +139,8 @@ fn plan_for(cx: &Context, namespace: &str, known: Option<&Known>) -> Plan {
         known: known.map(|known| &known.content),
         there: known.is_some_and(|known| known.there),
         targets: targets.collect(),
+        askers: revoke::askers(cx, &index, namespace, guarded, now),
+        now,
     })
 }
 
@@ -135,13 +151,20 @@ pub async fn reconcile(cx: &Context, namespace: &Arc<str>) {
         cx.queue.add_at(Job::Guard(namespace.clone()), at);
         return;
     }
+    let guarded = match revoke::look(cx, namespace).await {
+        Ok(guarded) => guarded,
+        Err(failure) => return told(cx, namespace, failure, false, now),
+    };
     let known = cx.guards.known(namespace);
-    let plan = plan_for(cx, namespace, known.as_ref());
+    let plan = plan_for(cx, namespace, known.as_ref(), guarded);
     if plan != Plan::Leave {
         if !cx.leads() {
             return;
         }
         cx.guards.tries(namespace, now);
+        let before = known.as_ref().map(|known| known.content.clone()).unwrap_or_default();
+        let anew = cx.guards.asked_anew(namespace);
+        let written = if let Plan::Write(content) = &plan { Some(content.clone()) } else { None };
         if let Err(error) = act(cx, namespace, known, plan).await {
             let conflict = matches!(&error, kube::Error::Api(status) if [404, 409].contains(&status.code));
             let text = format!(
@@ -149,9 +172,17 @@ pub async fn reconcile(cx: &Context, namespace: &Arc<str>) {
                 brief(&error)
             );
             tracing::warn!(%namespace, error = %brief(&error), "a SegmentGuard was not written; it is tried again");
-            told(cx, namespace, Failure::new(Reason::WriteFailed, text), conflict, now);
-            return;
+            return told(cx, namespace, Failure::new(Reason::WriteFailed, text), conflict, now);
         }
+        if let Some(written) = written {
+            let begun = |name: &String| before.revocations.get(name) != written.revocations.get(name);
+            cx.guards.taken(namespace, &anew.into_iter().filter(begun).collect());
+            revoke::tell_dismissed(cx, namespace, &before, &written).await;
+        }
+    }
+    if let Err(error) = revoke::carry_out(cx, namespace).await {
+        tracing::warn!(%namespace, error = %brief(&error), "a KeyRevocation that was asked for by annotation was not created, or not noted; it is tried again");
+        cx.queue.add_at(Job::Guard(namespace.clone()), now + AGAIN);
     }
     if let Err(error) = pods::look(cx, namespace).await {
         tracing::warn!(%namespace, error = %brief(&error), "the pods of a namespace could not be listed; it is tried again");
@@ -212,7 +243,12 @@ fn object(content: Content, resource_version: Option<String>) -> SegmentGuard {
             resource_version,
             ..ObjectMeta::default()
         },
-        spec: SegmentGuardSpec { targets: content.targets, grants: content.grants },
+        spec: SegmentGuardSpec {
+            targets: content.targets,
+            grants: content.grants,
+            shared: content.shared.into_iter().collect(),
+            revocations: content.revocations,
+        },
     }
 }
 
@@ -222,7 +258,13 @@ pub fn seen(metadata: &ObjectMeta, spec: SegmentGuardSpec) -> Known {
     Known {
         uid: metadata.uid.clone().unwrap_or_default(),
         resource_version: metadata.resource_version.clone().unwrap_or_default(),
-        content: Content { labels, targets: spec.targets, grants: spec.grants },
+        content: Content {
+            labels,
+            targets: spec.targets,
+            grants: spec.grants,
+            shared: spec.shared.into_iter().collect(),
+            revocations: spec.revocations,
+        },
         there: metadata.deletion_timestamp.is_none(),
     }
 }

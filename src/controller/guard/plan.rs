@@ -9,12 +9,14 @@
 //! A target is in the guard from before its first provider call until its Secret is gone; not while its name is a Secret's that
 //! is not ours, since that Secret's own pods would be locked out.
 
+use super::asked::Askers;
 use crate::api::MODE_LABEL;
 use crate::api::duration::humanize;
 use crate::api::policy::{GrantLimits, Mode};
-use crate::api::segment_guard::lowered_label;
+use crate::api::segment_guard::{RevocationAsked, lowered_label};
 use crate::segmentation::authorize::Governance;
-use std::collections::BTreeMap;
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use crate::segmentation::consumers::{Claimant, Standing, Target, consumers};
 
@@ -27,6 +29,10 @@ pub struct Content {
     pub targets: BTreeMap<String, Vec<String>>,
     /// What grants may give.
     pub grants: Option<GrantLimits>,
+    /// The ScopedSecrets whose annotation `revoke` takes the verb.
+    pub shared: BTreeSet<String>,
+    /// What the annotation `revoke` has asked for.
+    pub revocations: BTreeMap<String, RevocationAsked>,
 }
 
 /// What is observed of a namespace.
@@ -42,6 +48,10 @@ pub struct Observed<'a> {
     pub there: bool,
     /// Every Secret that is claimed, held, or in the guard.
     pub targets: BTreeMap<String, Target>,
+    /// The annotations `revoke`.
+    pub askers: Askers,
+    /// The time.
+    pub now: Timestamp,
 }
 
 /// What is to be done about a guard.
@@ -60,8 +70,12 @@ pub fn plan(o: &Observed<'_>) -> Plan {
     let known = |name: &str| o.known.and_then(|known| known.targets.get(name));
     let targets: BTreeMap<String, Vec<String>> =
         o.targets.iter().filter_map(|(name, target)| Some((name.clone(), consumers(target, known(name))?))).collect();
+    let nothing = Content::default();
+    let said = o.known.unwrap_or(&nothing);
+    let (shared, revocations) = (o.askers.shared(said), o.askers.revocations(said, o.now));
     let governed = matches!(o.governance, Governance::Governed { .. });
-    let held = o.targets.values().any(|target| target.held);
+    // A turn of the annotation that was taken is not taken again when the namespace is governed again.
+    let held = o.targets.values().any(|target| target.held) || !revocations.is_empty();
     if o.terminating || (!o.there && !governed && !held && targets.is_empty()) {
         return Plan::Leave;
     }
@@ -72,7 +86,7 @@ pub fn plan(o: &Observed<'_>) -> Plan {
         // What policy no longer says, or does not say now, is as it was.
         o.known.map(|known| &known.labels).filter(|l| l.contains_key(MODE_LABEL)).cloned().unwrap_or_else(strictest)
     });
-    let wanted = Content { labels, targets, grants: grants(o) };
+    let wanted = Content { labels, targets, grants: grants(o), shared, revocations };
     if o.there && o.known == Some(&wanted) { Plan::Leave } else { Plan::Write(wanted) }
 }
 

@@ -92,6 +92,7 @@ fn content(mode: &str, targets: &[(&str, &[&str])]) -> Content {
         labels: BTreeMap::from([(MODE_LABEL.to_owned(), mode.to_owned())]),
         targets: targets.iter().map(|(name, consumers)| ((*name).to_owned(), list(consumers))).collect(),
         grants: Some(GrantLimits { max_ttl: "8h".into(), approval: Approval::None }),
+        ..Content::default()
     }
 }
 
@@ -102,6 +103,8 @@ fn observed<'a>(governance: Governance, known: Option<&'a Content>, targets: Vec
         known,
         there: known.is_some(),
         targets: targets.into_iter().map(|(name, target)| (name.to_owned(), target)).collect(),
+        askers: Askers::default(),
+        now: now(),
     }
 }
 

@@ -28,6 +28,7 @@ use super::store::brief;
 use super::watch::{self, View};
 use crate::admission::identities::Installation;
 use crate::admission::rules;
+use crate::api::policy::{ModalRule, Mode};
 use crate::api::segmentation_report::{
     FoundBy, SegmentationReport, SegmentationReportSpec, SegmentationReportStatus, report_name,
 };
@@ -35,9 +36,10 @@ use crate::api::{FIELD_MANAGER, GROUP, Reason};
 use crate::leader::Leadership;
 use crate::segmentation::access::findings::findings;
 use crate::segmentation::access::jurisdiction::Jurisdiction;
+use crate::segmentation::authorize::answer;
 use crate::segmentation::verdict::Refusal;
 use crate::segmentation::violation::{ObjectRef, Violation};
-use crate::segmentation::world::{Holding, ObjectName};
+use crate::segmentation::world::{Holding, ObjectName, World};
 use guards::Missing;
 use jiff::Timestamp;
 use known::{Known, membership};
@@ -226,11 +228,21 @@ async fn keep(cx: &Context, reign: &Reign) {
         if let Some(status) = bring_up_to_date(cx, segment, &name, report, observed, now).await {
             // Metrics are for many to read: what is easy to guess is told in the report alone.
             for count in status.counts.into_iter().filter(|count| count.reason != Reason::WeakValueCopied.as_str()) {
-                *counts.entry((count.rule, count.reason)).or_default() += usize::try_from(count.count).unwrap_or(0);
+                let mode = mode(&count.rule, observed, &cx.index().world, now);
+                *counts.entry((count.rule, count.reason, mode)).or_default() +=
+                    usize::try_from(count.count).unwrap_or(0);
             }
         }
     }
     cx.metrics.set_violations(&counts);
+}
+
+/// How breaches of a rule are answered in a segment: as in that of its namespaces where they are most strictly. What does not
+/// follow the mode is refused.
+fn mode(rule: &str, observed: &Observed, world: &World, now: Timestamp) -> &'static str {
+    let Some(rule) = ModalRule::from_text(rule) else { return Mode::Enforce.as_str() };
+    let answers = observed.namespaces.iter().filter_map(|namespace| answer(rule, namespace, world, now));
+    answers.max().map_or("Unknown", Mode::as_str)
 }
 
 fn observe_all(cx: &Context, reign: &Reign, now: Timestamp) -> BTreeMap<Arc<str>, Observed> {

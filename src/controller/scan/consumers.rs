@@ -11,7 +11,6 @@ use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet}
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{Pod, PodTemplate, ReplicationController, ServiceAccount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::Api;
 use kube::core::NamespaceResourceScope;
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -39,7 +38,7 @@ where
 {
     let (kind, api_version) = (K::kind(&()), K::api_version(&()));
     let cx = walk.cx;
-    pages::each(cx, &kind, &Api::<K>::all(cx.client.clone()), |page| {
+    pages::each(cx, &kind, &cx.served.namespaced::<K>(&cx.client), |page| {
         for object in page {
             let Some(pods) = object.pods().filter(|_| object.is_alive()) else { continue };
             let name = object.name_any();
@@ -63,7 +62,7 @@ where
 
 async fn accounts(walk: &mut Walk<'_>) -> Result<(), ScanError> {
     let cx = walk.cx;
-    pages::each(cx, "ServiceAccount", &Api::<ServiceAccount>::all(cx.client.clone()), |page| {
+    pages::each(cx, "ServiceAccount", &cx.served.namespaced::<ServiceAccount>(&cx.client), |page| {
         for object in page {
             let name = object.name_any();
             let referrer = Referrer {

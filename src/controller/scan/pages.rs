@@ -2,9 +2,10 @@
 
 use super::ScanError;
 use crate::controller::context::Context;
+use crate::controller::served::Place;
 use crate::controller::store::brief;
 use kube::Resource;
-use kube::api::{Api, ListParams};
+use kube::api::ListParams;
 use kube::core::{ObjectList, Request};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -24,37 +25,54 @@ const SMALL_PAGE: u32 = 5;
 /// A page that was larger is followed by a smaller one.
 const PAGE_BYTES: usize = 2 * 1024 * 1024;
 
-/// Shows every object of a kind, a page at a time.
-pub async fn each<K>(cx: &Context, what: &str, api: &Api<K>, see: impl FnMut(Vec<K>)) -> Result<(), ScanError>
+/// Shows every object of a kind in these places, a page at a time.
+pub async fn each<K>(
+    cx: &Context,
+    what: &str,
+    places: &[Place<K>],
+    mut see: impl FnMut(Vec<K>),
+) -> Result<(), ScanError>
 where
     K: Clone + DeserializeOwned + Debug,
 {
-    let list = |token: Option<String>| async move {
-        let params = ListParams { limit: Some(PAGE), continue_token: token, ..ListParams::default() };
-        api.list(&params).await
-    };
-    turn(what, list, || cx.leads(), REST, see).await
+    for place in places.iter().filter(|place| is_there(cx, place.namespace.as_deref())) {
+        let list = |token: Option<String>| async move {
+            let params = ListParams { limit: Some(PAGE), continue_token: token, ..ListParams::default() };
+            place.api.list(&params).await
+        };
+        turn(what, list, || cx.leads(), REST, &mut see).await?;
+    }
+    Ok(())
 }
 
-/// Likewise, of objects that may be large: each as it came, to be read one after the other. A page is then in memory as its
+/// Whether there is anything to list: a served namespace may not be there.
+fn is_there(cx: &Context, namespace: Option<&str>) -> bool {
+    namespace.is_none_or(|namespace| cx.index().world.namespaces.contains_key(namespace))
+}
+
+/// Likewise wherever the operator serves, of objects that may be large: each as it came, to be read one after the other. A page is then in memory as its
 /// bytes, and no more; what is large comes one by one.
 pub async fn each_large<K>(cx: &Context, what: &str, mut see: impl FnMut(Vec<Unread>)) -> Result<(), ScanError>
 where
     K: Resource<DynamicType = ()>,
 {
     let limit = AtomicU32::new(SMALL_PAGE);
-    let list = |token: Option<String>| {
-        let params =
-            ListParams { limit: Some(limit.load(Ordering::Relaxed)), continue_token: token, ..ListParams::default() };
-        let request = Request::new(K::url_path(&(), None)).list(&params).map_err(kube::Error::BuildRequest);
-        async { cx.client.request::<ObjectList<Unread>>(request?).await }
-    };
-    let see = |page: Vec<Unread>| {
+    let mut see = |page: Vec<Unread>| {
         let bytes = page.iter().map(|object| object.0.get().len()).sum();
         limit.store(next_limit(limit.load(Ordering::Relaxed), bytes), Ordering::Relaxed);
         see(page);
     };
-    turn(what, list, || cx.leads(), REST, see).await
+    let places = cx.served.places();
+    for place in places.iter().map(Option::as_deref).filter(|place| is_there(cx, *place)) {
+        let list = |token: Option<String>| {
+            let limit = Some(limit.load(Ordering::Relaxed));
+            let params = ListParams { limit, continue_token: token, ..ListParams::default() };
+            let request = Request::new(K::url_path(&(), place)).list(&params).map_err(kube::Error::BuildRequest);
+            async { cx.client.request::<ObjectList<Unread>>(request?).await }
+        };
+        turn(what, list, || cx.leads(), REST, &mut see).await?;
+    }
+    Ok(())
 }
 
 /// How many objects the next page has, after one of so many that had so many bytes.

@@ -2,6 +2,7 @@
 //! pods, which no rule at admission sees.
 
 use super::{ScanError, Walk, pages};
+use crate::controller::served::Place;
 use crate::segmentation::volumes::Governed;
 use k8s_openapi::api::core::v1::PersistentVolume;
 use k8s_openapi::api::storage::v1::StorageClass;
@@ -19,12 +20,12 @@ pub(super) async fn walk(walk: &mut Walk<'_>) -> Result<(), ScanError> {
         held.chain(index.secrets.keys()).map(|secret| (secret.namespace.clone(), secret.name.clone())).collect()
     };
     let governed = Governed { segments: &members, managed: &managed };
-    let volumes = Api::<PersistentVolume>::all(cx.client.clone());
+    let volumes = Place::everywhere(Api::<PersistentVolume>::all(cx.client.clone()));
     pages::each(cx, "PersistentVolume", &volumes, |page| {
         page.iter().for_each(|volume| walk.add(governed.of_volume(volume)));
     })
     .await?;
-    let classes = Api::<StorageClass>::all(cx.client.clone());
+    let classes = Place::everywhere(Api::<StorageClass>::all(cx.client.clone()));
     pages::each(cx, "StorageClass", &classes, |page| page.iter().for_each(|class| walk.add(governed.of_class(class))))
         .await
 }

@@ -13,7 +13,7 @@ pub mod told;
 mod withdraw;
 mod write;
 
-pub use withdraw::{is_paused, reconcile_orphan};
+pub use withdraw::{is_paused, look_afresh, reconcile_orphan};
 
 use super::after;
 use super::context::{Context, Job, Memory};
@@ -80,10 +80,6 @@ pub async fn reconcile(cx: &Context, name: &ObjectName) -> &'static str {
         report::broken(cx, name, &record).await;
         return Reason::SpecInvalid.as_str();
     };
-    if cx.providers.is_new(&spec.store_ref.name) {
-        // It is queued again as soon as the store's account was looked for.
-        return SKIPPED;
-    }
     let memory = cx.memory().get(name).cloned().unwrap_or_default();
     let spec_digests = keys.digests(&projection::spec_bytes(&spec));
     let rotating = rotation::Rotating::of(&spec);
@@ -101,6 +97,10 @@ pub async fn reconcile(cx: &Context, name: &ObjectName) -> &'static str {
         changed: false,
         rotating,
     };
+    if cx.providers.is_new(&work.spec.store_ref.name) && !work.has_ended() {
+        // It is queued again as soon as the store's account was looked for. Its end waits for no manager.
+        return SKIPPED;
+    }
     if work.record.deleting {
         work.part().await;
         guard::look(cx, &work.secret_name());
@@ -113,6 +113,7 @@ pub async fn reconcile(cx: &Context, name: &ObjectName) -> &'static str {
         guard::queue(cx, &name.namespace);
         return SKIPPED;
     };
+    grant::forget_other_keys(cx, name);
     let outcome = work.rotate(outcome).await;
     work.settle(&outcome);
     if cx.index().claims.contains_key(name) {
@@ -134,6 +135,15 @@ impl Work<'_> {
     fn interval(&self) -> Duration {
         let text = self.spec.refresh_interval.as_deref();
         text.map_or(DEFAULT_REFRESH_INTERVAL, |text| duration::parse(text).unwrap_or(DEFAULT_REFRESH_INTERVAL))
+    }
+
+    /// Whether its time is over, or a key of its Secret was revoked: what the manager says makes no difference to that.
+    fn has_ended(&self) -> bool {
+        let (index, now, secret) = (self.cx.index(), self.cx.now(), self.secret_name());
+        let held = index.world.holding(&secret).map(|held| retention(&secret, held, &index.world, now));
+        let verdict = index.world.claim(&self.name).map(|claim| authorize(claim, &index.world, now));
+        matches!(held, Some(Retention::Withdraw(why)) if why.reason.is_an_end())
+            || matches!(verdict, Some(Verdict::Refused(why)) if why.reason.is_an_end())
     }
 
     /// When the claim ends.

@@ -5,6 +5,7 @@ use crate::api::Reason;
 use crate::api::condition::ConditionType;
 use crate::api::scoped_secret::ScopedSecretStatus;
 use crate::controller::index::Revision;
+use crate::telemetry::metrics::Stated;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use std::hash::{DefaultHasher, Hasher};
@@ -60,6 +61,11 @@ impl Told {
     /// The reason of the condition Ready.
     pub fn ready_reason(&self) -> Option<Reason> {
         self.conditions.iter().find(|c| c.kind == ConditionType::Ready)?.reason
+    }
+
+    /// Each condition with its status and reason.
+    pub fn stated(&self) -> impl Iterator<Item = Stated> {
+        self.conditions.iter().map(|c| (c.kind, c.status, c.reason))
     }
 
     /// The reason of a condition, if that is False.

@@ -1,7 +1,7 @@
 //! Taking a Secret away: only after a fresh look at the claim, the namespace and the policies, since it cannot be undone.
 
 use super::plan::{Failure, Step};
-use super::write::mend;
+use super::write::{delete_observed, mend};
 use super::{Work, write_failed};
 use crate::api::{Reason, ScopedSecret};
 use crate::controller::context::{Context, Job};
@@ -21,7 +21,7 @@ use crate::telemetry::record::{Happening, What};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, DeleteParams, Preconditions};
+use kube::api::Api;
 use kube::runtime::events::EventType;
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,7 +90,7 @@ fn record_withdrawal(cx: &Context, secret: &ObjectName, why: Option<Reason>, hel
 }
 
 /// Reads policies and the namespace anew into the index: the caches may be behind.
-pub(super) async fn look_afresh(cx: &Context, namespace: &str, held: Option<&Holding>) -> Result<(), Failure> {
+pub async fn look_afresh(cx: &Context, namespace: &str, held: Option<&Holding>) -> Result<(), Failure> {
     let crds: Api<CustomResourceDefinition> = Api::all(cx.client.clone());
     let crd = crds.get_metadata_opt("segmentationpolicies.scopedsecrets.io").await.map_err(|e| write_failed(&e))?;
     let Some(crd) = crd.filter(|crd| crd.metadata.deletion_timestamp.is_none()) else {
@@ -167,12 +167,10 @@ async fn part_with_orphan(cx: &Context, secret: &ObjectName) -> Result<(), Failu
         }
     }
     let api: Api<Secret> = Api::namespaced(cx.client.clone(), &secret.namespace);
-    let params = DeleteParams::default().preconditions(Preconditions {
-        uid: Some(facts.uid.to_string()),
-        resource_version: Some(facts.resource_version.to_string()),
-    });
-    match api.delete(&secret.name, &params).await {
-        Ok(_) => {
+    let Some(keys) = cx.keys() else { return Ok(()) };
+    match delete_observed(&api, secret, &facts, &keys).await {
+        Ok(false) => Err(Failure::new(Reason::WriteFailed, "the Secret has changed meanwhile; it is looked at again")),
+        Ok(true) => {
             record_withdrawal(cx, secret, why, Some(&seal.holding));
             tracing::info!(namespace = %secret.namespace, name = %secret.name, "a Secret without its ScopedSecret was removed");
             cx.index_mut().remove_secret(secret);

@@ -16,9 +16,9 @@ use crate::provider::{Answer, Ask, Provider, VersionRef};
 use crate::segmentation::authorize::{authorize, foreign_within, shared_value};
 use crate::segmentation::key::CanonicalKey;
 use crate::segmentation::restart::{Due, Restart, token};
-use crate::segmentation::seal::{Digests, Print, SealRecord};
+use crate::segmentation::seal::{Digests, Print, SealKeys, SealRecord};
 use crate::segmentation::verdict::{AuthorisedKey, Grant, Verdict};
-use crate::segmentation::world::{Holding, KeyVersion, VersionAsked};
+use crate::segmentation::world::{Holding, KeyVersion, ObjectName, VersionAsked};
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DeleteParams, PostParams, Preconditions};
@@ -447,14 +447,28 @@ impl Work<'_> {
         let name = self.secret_name();
         let api: Api<Secret> = Api::namespaced(self.cx.client.clone(), &name.namespace);
         let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
-        let result = match standing {
-            None => api.create(&params, &secret).await,
-            Some(facts) => {
-                secret.metadata.uid = Some(facts.uid.to_string());
-                secret.metadata.resource_version = Some(facts.resource_version.to_string());
-                api.replace(&name.name, &params, &secret).await
+        let mut standing = standing.cloned();
+        let mut tries = 0;
+        let result = loop {
+            let result = match &standing {
+                None => api.create(&params, &secret).await,
+                Some(facts) => {
+                    secret.metadata.uid = Some(facts.uid.to_string());
+                    secret.metadata.resource_version = Some(facts.resource_version.to_string());
+                    api.replace(&name.name, &params, &secret).await
+                }
+            };
+            tries += 1;
+            let overtaken = matches!(&result, Err(kube::Error::Api(status)) if status.code == 409);
+            match standing.as_ref().filter(|_| overtaken && tries < TRIES) {
+                Some(judged) => match self.only_touched(&api, judged).await? {
+                    Some(touched) => standing = Some(touched),
+                    None => break result,
+                },
+                None => break result,
             }
         };
+        let standing = standing.as_ref();
         match (result, standing) {
             (Ok(written), _) => Ok(Some(written)),
             (Err(kube::Error::Api(status)), _) if status.code == 409 || (standing.is_some() && status.code == 404) => {
@@ -518,30 +532,64 @@ impl Work<'_> {
         }
     }
 
-    /// Deletes exactly the revision that was observed.
+    /// The Secret as it stands, if since it was judged only what others may write on it has changed: whoever does that all the
+    /// time holds up no new value.
+    async fn only_touched(&self, api: &Api<Secret>, judged: &SecretFacts) -> Result<Option<SecretFacts>, Failure> {
+        let name = self.secret_name();
+        let Some(fresh) = api.get_opt(&name.name).await.map_err(|e| write_failed(&e))? else { return Ok(None) };
+        let facts = secret_facts(&name, &fresh.metadata, &self.keys);
+        let same = facts.is_same_but_for_others(judged) && !facts.deleting;
+        let untouched = |seal: &SealRecord| {
+            draft::read_digests(&self.spec, &fresh, &self.keys).contains(&seal.content)
+                || !self.spec_digests.contains(&seal.spec)
+        };
+        Ok(Some(facts).filter(|facts| same && facts.seal.as_ref().is_ok_and(|seal| untouched(seal))))
+    }
+
+    /// Deletes the Secret that was observed.
     pub(super) async fn delete(&mut self, api: &Api<Secret>, facts: &SecretFacts) -> Result<(), Failure> {
         if !self.cx.leads() {
             return Err(not_leading());
         }
-        let name = self.secret_name();
-        let params = DeleteParams::default().preconditions(Preconditions {
-            uid: Some(facts.uid.to_string()),
-            resource_version: Some(facts.resource_version.to_string()),
-        });
-        match api.delete(&name.name, &params).await {
-            Ok(_) => {}
-            Err(kube::Error::Api(status)) if status.code == 404 => {}
-            Err(kube::Error::Api(status)) if status.code == 409 => {
-                self.read_secret().await?;
-                let text = "the Secret has changed meanwhile; it is looked at again";
-                return Err(Failure::new(Reason::WriteFailed, text));
-            }
-            Err(error) => return Err(write_failed(&error)),
+        if !delete_observed(api, &self.secret_name(), facts, &self.keys).await.map_err(|e| write_failed(&e))? {
+            self.read_secret().await?;
+            let text = "the Secret has changed meanwhile; it is looked at again";
+            return Err(Failure::new(Reason::WriteFailed, text));
         }
         self.memory.verified = None;
         self.read = None;
         Ok(())
     }
+}
+
+/// So often a write that somebody's edits of labels and annotations overtook is tried at once.
+const TRIES: usize = 16;
+
+/// Deletes the Secret that was observed: exactly that revision, or, where others have touched it since, the same object under the
+/// same seal and owner. Whoever changes an annotation all the time keeps no Secret. False: it is another by now.
+pub(super) async fn delete_observed(
+    api: &Api<Secret>,
+    name: &ObjectName,
+    facts: &SecretFacts,
+    keys: &SealKeys,
+) -> kube::Result<bool> {
+    let delete = async |revision: Option<String>| {
+        let same = Preconditions { uid: Some(facts.uid.to_string()), resource_version: revision };
+        match api.delete(&name.name, &DeleteParams::default().preconditions(same)).await {
+            Ok(_) => Ok(true),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(true),
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+            Err(error) => Err(error),
+        }
+    };
+    if delete(Some(facts.resource_version.to_string())).await? {
+        return Ok(true);
+    }
+    let Some(fresh) = api.get_metadata_opt(&name.name).await? else { return Ok(true) };
+    if !secret_facts(name, &fresh.metadata, keys).is_same_but_for_others(facts) {
+        return Ok(false);
+    }
+    delete(None).await
 }
 
 pub(super) fn unsealable() -> Failure {

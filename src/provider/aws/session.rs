@@ -9,9 +9,11 @@ use aws_sdk_secretsmanager::config::Credentials;
 use aws_sdk_sts::types::Tag;
 use tokio::sync::{Mutex, OnceCell};
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use super::errors;
 use crate::provider::{Call, CallObserver, FetchError, WriteError};
+use crate::telemetry::traces::spans;
 
 /// How long an assumed role's credentials are asked to last: AWS's default, the least maximum that a role can have,
 /// and the most that a role assumed from another role gets ("role chaining").
@@ -95,8 +97,10 @@ impl Session {
         call: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
         let begun = Instant::now();
-        let result = call.await;
+        let span = spans::call(operation, keys);
+        let result = call.instrument(span.clone()).await;
         let outcome = result.as_ref().map_or_else(E::reason, |_| "Ok");
+        spans::answered(&span, outcome);
         self.observer.called(Call { operation, keys, outcome, elapsed: begun.elapsed() });
         if result.as_ref().is_err_and(E::credentials_invalid)
             // Not while they are being renewed.

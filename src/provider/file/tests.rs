@@ -69,21 +69,21 @@ async fn what_is_not_a_file_of_the_store_is_refused() {
         ("team", "RemoteMissing"),
         ("team/prod/plain/deeper", "RemoteMissing"),
         ("dangling", "ProviderUnavailable"),
-        ("team/prod/both", "InvalidRequest"),
+        ("team/prod/both", "RemoteInvalid"),
         ("large", "RemoteTooLarge"),
         ("stolen", "PathForbidden"),
         ("up/outside", "PathForbidden"),
         ("environment", "PathForbidden"),
-        ("../outside", "InvalidRequest"),
-        ("team/../../outside", "InvalidRequest"),
-        ("..data/mounted", "InvalidRequest"),
-        ("/etc/passwd", "InvalidRequest"),
-        ("team//prod", "InvalidRequest"),
-        ("./team/prod/db", "InvalidRequest"),
-        ("team/prod/db.json", "InvalidRequest"),
-        ("team/", "InvalidRequest"),
-        ("", "InvalidRequest"),
-        ("a\0b", "InvalidRequest"),
+        ("../outside", "RemoteInvalid"),
+        ("team/../../outside", "RemoteInvalid"),
+        ("..data/mounted", "RemoteInvalid"),
+        ("/etc/passwd", "RemoteInvalid"),
+        ("team//prod", "RemoteInvalid"),
+        ("./team/prod/db", "RemoteInvalid"),
+        ("team/prod/db.json", "RemoteInvalid"),
+        ("team/", "RemoteInvalid"),
+        ("", "RemoteInvalid"),
+        ("a\0b", "RemoteInvalid"),
     ] {
         let error = store.fetch(Ask::current(key)).await.unwrap_err();
         assert_eq!(error.reason(), reason, "{key:?}: {error}");
@@ -118,8 +118,8 @@ async fn roots_that_hold_tokens_or_the_systems_files_are_refused() {
         ("/var/run/secrets/kubernetes.io/serviceaccount", "PathForbidden"),
         ("/run/secrets/", "PathForbidden"),
         (link.to_str().unwrap(), "PathForbidden"),
-        ("relative", "InvalidRequest"),
-        ("/etc/../proc", "InvalidRequest"),
+        ("relative", "RemoteInvalid"),
+        ("/etc/../proc", "RemoteInvalid"),
         ("/no/such/directory", "ProviderUnavailable"),
     ] {
         let error = FileStore::open(Path::new(root), |_| String::new()).err().map(|error| error.reason());
@@ -147,7 +147,7 @@ async fn a_directory_is_only_read() {
     let disk = disk();
     let store = FileStore::open(&disk.path().join("root"), |_| String::new()).unwrap();
     let (key, token) = ("team/prod/db".to_owned(), "token".to_owned());
-    assert_eq!(store.describe(key.clone()).await.unwrap_err().reason(), "InvalidRequest");
+    assert_eq!(store.describe(key.clone()).await.unwrap_err().reason(), "RemoteInvalid");
     let value = RemoteValue::from_bytes(b"new".to_vec());
     assert_eq!(store.put_pending(key.clone(), token.clone(), value).await, Err(WriteError::ReadOnlyStore));
     assert_eq!(store.promote(key.clone(), None, token.clone()).await, Err(WriteError::ReadOnlyStore));

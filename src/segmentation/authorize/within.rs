@@ -3,7 +3,7 @@
 //! It is a copy, judged as one: by the policies of the segment that owns the value, and their exceptions. Since reconcile keeps it,
 //! it is no matter of mode, as that one value stays in one segment is not; an exception of that rule lifts it, too.
 
-use super::{View, names_of_keys, owners_among};
+use super::{View, each_key, owners_among};
 use crate::api::policy::ExceptedRule;
 use crate::segmentation::fingerprint::Fingerprint;
 use crate::segmentation::policy::Policy;
@@ -22,7 +22,7 @@ pub fn foreign_within<'p, 'w>(
     let lifts = |policy: &Policy, owner: &ObjectName, owned: &Holding| {
         let spaces = [&*secret.namespace, &*owner.namespace];
         let lifted = |key: Option<&str>| policy.lifts(ExceptedRule::UniqueValues, key, &spaces, now);
-        lifted(None) || names_of_keys(owned).chain(names_of_keys(held)).any(|name| lifted(Some(name)))
+        lifted(None) || [owned, held].into_iter().any(|keys| each_key(keys, |name| lifted(Some(name))))
     };
     let foreign = |print: &&Fingerprint| {
         let holdings = world.world.holdings_with(print);
@@ -44,6 +44,19 @@ mod tests {
     use crate::segmentation::world::World;
 
     const PRINT: Fingerprint = Fingerprint([7; 16]);
+
+    #[test]
+    fn an_exception_of_one_key_says_nothing_of_another_beside_it() {
+        let world = World::with_tenants();
+        let held = |keys: &[&str]| {
+            let claim = keys.iter().fold(claim("billing-prod", "orders"), |claim, key| claim.of(key));
+            Holding::of_claim(&claim, world.canonical_keys(&claim))
+        };
+        let excepted = |name: &str| name == "billing/prod/free";
+        assert!(each_key(&held(&["billing/prod/free"]), excepted));
+        assert!(!each_key(&held(&["billing/prod/free", "billing/prod/db"]), excepted));
+        assert!(!each_key(&held(&[]), excepted));
+    }
 
     /// Payments hold a value, and something in `namespace` has it inside.
     fn world(rules: &str, namespace: &str) -> (World, ObjectName) {

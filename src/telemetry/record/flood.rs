@@ -55,8 +55,15 @@ impl Flood {
         }
         let Entry { at, since, count: more, happening } = entry;
         let from = since.unwrap_or(at);
-        let like =
-            Happening { name: None, operation: None, to: None, versions: Vec::new(), more_versions: 0, ..happening };
+        let like = Happening {
+            name: None,
+            secret: None,
+            operation: None,
+            to: None,
+            versions: Vec::new(),
+            more_versions: 0,
+            ..happening
+        };
         let kind = match self.counted.len() < KINDS || self.counted.contains_key(&like) {
             true => like,
             false => Happening { by: Some("several".into()), namespace: None, kind: None, dry_run: false, ..like },

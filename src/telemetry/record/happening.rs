@@ -82,6 +82,9 @@ pub struct Happening {
     /// Its name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<Box<str>>,
+    /// The Secret that it gives access to, of the same namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret: Option<Box<str>>,
     /// What was asked of it: CREATE, UPDATE, DELETE.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operation: Option<&'static str>,
@@ -139,6 +142,7 @@ impl Happening {
             kind: None,
             namespace: None,
             name: None,
+            secret: None,
             operation: None,
             dry_run: false,
             rule: None,
@@ -168,6 +172,11 @@ impl Happening {
     /// About what is in this namespace.
     pub fn in_namespace(self, namespace: &str) -> Self {
         Self { namespace: Some(cut(namespace)), ..self }
+    }
+
+    /// Concerning access to this Secret.
+    pub fn secret(self, name: &str) -> Self {
+        Self { secret: Some(cut(name)), ..self }
     }
 
     /// By this request, or only a try of it.

@@ -11,7 +11,7 @@
 
 mod consumers;
 mod other_operators;
-mod pods;
+pub(in crate::cli) mod pods;
 mod rbac;
 mod secrets;
 
@@ -100,7 +100,11 @@ pub fn judge(world: &mut World, granted: &[Granted<'_>], objects: &[&Object], no
             Kind::Native(Native::Role | Native::RoleBinding | Native::ClusterRole | Native::ClusterRoleBinding) => {}
             Kind::Native(_) => consumers::judge(&around, object, &mut findings),
             Kind::Foreign(_) => other_operators::judge(&around, object, &mut findings),
-            Kind::Namespace | Kind::ScopedSecretStore | Kind::SegmentationPolicy | Kind::ScopedSecret => {}
+            Kind::Namespace
+            | Kind::ScopedSecretStore
+            | Kind::SegmentationPolicy
+            | Kind::ScopedSecret
+            | Kind::SecretGrant => {}
         }
     }
     rbac::judge(&around, objects, &mut findings);

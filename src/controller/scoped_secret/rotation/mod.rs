@@ -45,6 +45,8 @@ pub struct Memory {
     told: Option<Wanted>,
     /// When to look at it again.
     pub wake: Option<Timestamp>,
+    /// Since when what is to be rotated for is due; None: nothing is.
+    pub due_since: Option<Timestamp>,
 }
 
 /// The rotation while its claim is worked on.
@@ -56,6 +58,8 @@ pub(super) struct Rotating {
     pub(super) invalid: Option<Failure>,
     /// What counts as handled with the next write, beside what the current version was made for.
     handled: Vec<Trigger>,
+    /// The ends of grants that the value that is being projected pays for as well: who had access has it no more.
+    along: Vec<Trigger>,
     /// What is to be said of it.
     pub(super) condition: Option<Wanted>,
     /// Whether a fresh look was taken in this run.
@@ -188,7 +192,7 @@ impl Work<'_> {
             let due = self.due(&seal, now);
             let Some(trigger) = chosen(memory, &due) else {
                 memory.failures = 0;
-                memory.trigger = None;
+                (memory.trigger, memory.due_since) = (None, None);
                 let at = self.next_rotation(&seal, now);
                 return Ok(match refusal {
                     Some(refusal) => refused(refusal, now),
@@ -205,6 +209,7 @@ impl Work<'_> {
                     }
                 });
             };
+            memory.due_since = Some(self.due_since(&trigger).or(memory.due_since).unwrap_or(now));
             if let Some(refusal) = refusal {
                 return Ok(refused(refusal, now));
             }
@@ -237,7 +242,7 @@ impl Work<'_> {
                 },
                 Step::Settled => {
                     self.settle_trigger(&grant, &trigger).await?;
-                    memory.failures = 0;
+                    (memory.failures, memory.due_since) = (0, None);
                 }
                 step => self.act(&grant, &trigger, step, &mut hand).await?,
             }
@@ -293,6 +298,13 @@ impl Work<'_> {
 
     fn due(&self, seal: &SealRecord, now: Timestamp) -> Vec<Trigger> {
         self.asking(Some(seal), |asked| asked.due(now)).unwrap_or_default()
+    }
+
+    /// When a slot of the schedule came. Of what else is asked for it is not known.
+    fn due_since(&self, trigger: &Trigger) -> Option<Timestamp> {
+        let Trigger::Schedule(slot) = trigger else { return None };
+        let schedule = self.rotating.plan.as_ref()?.schedule.as_ref()?;
+        Timestamp::from(*slot).checked_add(schedule.jitter(&self.record.uid)).ok()
     }
 
     fn next_rotation(&self, seal: &SealRecord, now: Timestamp) -> Option<Timestamp> {

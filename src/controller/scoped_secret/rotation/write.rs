@@ -220,9 +220,15 @@ impl Work<'_> {
         if hand.projected > PROJECTIONS {
             return Ok(Progress::LookAgain);
         }
-        let progress = self.fetch_and_write(grant).await?;
         let key = &grant.keys[0].canonical;
-        if let Some(made) = wanted.filter(|made| matches!(progress, Progress::Done) && trigger.made(key, made)) {
+        let wanted = wanted.filter(|made| trigger.made(key, made));
+        if wanted.is_some() {
+            // Asked for once access was taken away, and this value is in no Secret yet.
+            let ended = |other: &Trigger| matches!(other, Trigger::Grant(_)) && other != trigger;
+            self.rotating.along = self.pending().into_iter().filter(ended).collect();
+        }
+        let progress = self.fetch_and_write(grant).await?;
+        if let Some(made) = wanted.filter(|_| matches!(progress, Progress::Done)) {
             self.cx.metrics.rotated(self.strategy(), trigger.kind(), "Rotated");
             let made = KeyVersion::undated(key.clone(), made.as_str());
             self.cx.record(Happening::of(What::Rotated).on("ScopedSecret", &self.name).versions([&made]));
@@ -237,13 +243,14 @@ impl Work<'_> {
                 self.rotating.handled = vec![trigger.clone()];
                 let done = self.fetch_and_write(grant).await;
                 self.rotating.handled.clear();
-                done.map(drop)
+                done?;
             }
-            Trigger::Grant(_) | Trigger::Rollout(_) | Trigger::RoleChange(_) => {
-                settled(self.cx, &self.name, trigger);
-                Ok(())
-            }
+            Trigger::Grant(_) | Trigger::Rollout(_) | Trigger::RoleChange(_) => settled(self.cx, &self.name, trigger),
         }
+        for ended in std::mem::take(&mut self.rotating.along) {
+            settled(self.cx, &self.name, &ended);
+        }
+        Ok(())
     }
 
     /// What the key is rotated for by now, with this version as the current one.

@@ -95,8 +95,8 @@ async fn a_role_signs_writes_too() {
 async fn what_cannot_be_stored_is_not_sent() {
     let server = Server::new(|request| Reply::json(confirmation(request))).await;
     let aws = server.connect();
-    assert_eq!(every_write(&aws, "pay/db").await, ["InvalidRequest"; 4], "a name may be another secret's by now");
-    for (size, reason) in [(0, "InvalidRequest"), (crate::provider::MAX_VALUE_BYTES + 1, "RemoteTooLarge")] {
+    assert_eq!(every_write(&aws, "pay/db").await, ["RemoteInvalid"; 4], "a name may be another secret's by now");
+    for (size, reason) in [(0, "RemoteInvalid"), (crate::provider::MAX_VALUE_BYTES + 1, "RemoteTooLarge")] {
         let put = aws.put_pending(arn("pay/db"), TOKEN.to_owned(), value(&"x".repeat(size))).await;
         assert_eq!(put.unwrap_err().reason(), reason, "{size}");
     }

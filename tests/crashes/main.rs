@@ -5,6 +5,8 @@
 //! another one starts, and what stands must be what the undisturbed run left.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
+mod annotated;
+#[path = "../support/mod.rs"]
 mod support;
 
 use jiff::SignedDuration;
@@ -33,7 +35,7 @@ struct Flow {
     ended: fn(&Scene, &str) -> Result<(), String>,
 }
 
-const FLOWS: [Flow; 4] = [
+const FLOWS: [Flow; 5] = [
     Flow {
         name: "project",
         begin: |scene, name| scene.stores(name),
@@ -84,6 +86,7 @@ const FLOWS: [Flow; 4] = [
             complete.then_some(()).ok_or_else(|| revocation["status"].to_string())
         },
     },
+    annotated::FLOW,
     Flow {
         name: "rotate",
         begin: |scene, name| {
@@ -122,6 +125,9 @@ fn every_flow_survives_a_crash_at_every_write() {
             scene.killed_at(flow, number, moment);
         }
     }
+    annotated::stripped_meanwhile(&mut scene);
+    annotated::lifted_while_it_stands(&mut scene);
+    annotated::others_lose_it(&mut scene);
     let gate = scene.restart();
     settles(&gate);
     assert!(gate.count_of("secrets") == 0, "one more start writes no Secret: {:?}", gate.writes());

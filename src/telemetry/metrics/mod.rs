@@ -1,10 +1,15 @@
 //! Every metric of the operator. Labels are literals or the registry of reasons, so their number is bounded and no
 //! key, tenant or value can become one.
 
+mod catalogue;
+mod labels;
+
+pub use catalogue::{LABELS, Served, catalogue, page, served};
+
 use crate::api::Reason;
+use crate::api::condition::ConditionType;
 use crate::api::rotation::Strategy;
 use crate::provider::{Call, CallObserver};
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -19,24 +24,29 @@ use std::time::Duration;
 /// The content type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// A condition, its status (None: Unknown) and its reason (None: a word that is not ours).
+pub type Stated = (ConditionType, Option<bool>, Option<Reason>);
+
 /// The operator's metrics. Share it in an `Arc`.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    reconcile: Family<OutcomeLabel, Histogram, fn() -> Histogram>,
-    admission: Family<AdmissionLabels, Histogram, fn() -> Histogram>,
-    breaches: Family<BreachLabels, Counter>,
-    provider_calls: Family<ProviderLabels, Counter>,
+    reconcile: Family<labels::Outcome, Histogram, fn() -> Histogram>,
+    admission: Family<labels::Admission, Histogram, fn() -> Histogram>,
+    breaches: Family<labels::Breach, Counter>,
+    provider_calls: Family<labels::Call, Counter>,
+    provider_calls_took: Family<labels::Operation, Histogram, fn() -> Histogram>,
     provider_batch_keys: Histogram,
-    claims: Family<ReasonLabel, Gauge>,
-    events: Family<ReasonLabel, Counter>,
+    claims: Family<labels::Because, Gauge>,
+    conditions: Family<labels::Stated, Gauge>,
+    events: Family<labels::Because, Counter>,
     leader: Gauge,
     certificate_expiry: Gauge,
     next_expiry: Gauge,
     grants_open: Gauge,
     webhook_configured: Gauge,
-    violations: Family<ViolationLabels, Gauge>,
-    guard_missing: Family<RuleLabel, Gauge>,
+    violations: Family<labels::Violation, Gauge>,
+    guard_missing: Family<labels::Rule, Gauge>,
     withdrawals_paused: Gauge,
     oldest_version: Gauge,
     restarts: Counter,
@@ -44,56 +54,10 @@ pub struct Metrics {
     scan_duration: Gauge<f64, AtomicU64>,
     scan_success: Gauge,
     scan_failures: Counter,
-    rotations: Family<RotationLabels, Counter>,
+    rotations: Family<labels::Rotation, Counter>,
     next_rotation: Gauge,
     oldest_rotation: Gauge,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RotationLabels {
-    strategy: &'static str,
-    trigger: &'static str,
-    outcome: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OutcomeLabel {
-    outcome: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct AdmissionLabels {
-    rule: &'static str,
-    allowed: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct BreachLabels {
-    rule: &'static str,
-    reason: String,
-    answer: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ProviderLabels {
-    operation: &'static str,
-    outcome: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReasonLabel {
-    reason: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ViolationLabels {
-    rule: String,
-    reason: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RuleLabel {
-    rule: &'static str,
+    rotation_due_since: Gauge,
 }
 
 impl Default for Metrics {
@@ -115,9 +79,13 @@ impl Metrics {
             }),
             breaches: Family::default(),
             provider_calls: Family::default(),
+            provider_calls_took: Family::new_with_constructor(|| {
+                Histogram::new([0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0])
+            }),
             // AWS takes at most 20 keys in a BatchGetSecretValue.
             provider_batch_keys: Histogram::new([1.0, 2.0, 5.0, 10.0, 15.0, 20.0]),
             claims: Family::default(),
+            conditions: Family::default(),
             events: Family::default(),
             leader: Gauge::default(),
             certificate_expiry: Gauge::default(),
@@ -136,6 +104,7 @@ impl Metrics {
             rotations: Family::default(),
             next_rotation: Gauge::default(),
             oldest_rotation: Gauge::default(),
+            rotation_due_since: Gauge::default(),
         };
         metrics.registered()
     }
@@ -159,8 +128,22 @@ impl Metrics {
             "Calls to secrets managers, by operation and outcome",
             self.provider_calls.clone(),
         );
+        r.register(
+            "provider_call_duration_seconds",
+            "Time of one call to a secrets manager, retries included, by operation",
+            self.provider_calls_took.clone(),
+        );
         r.register("provider_batch_keys", "Keys asked for in one call", self.provider_batch_keys.clone());
-        r.register("claims", "ScopedSecrets, by the reason of their condition Ready", self.claims.clone());
+        r.register(
+            "claims",
+            "ScopedSecrets, by the reason of their condition Ready; set by the leader",
+            self.claims.clone(),
+        );
+        r.register(
+            "conditions",
+            "ScopedSecrets, by each of their conditions, its status and its reason; set by the leader",
+            self.conditions.clone(),
+        );
         r.register("events", "Events published, by reason", self.events.clone());
         r.register("leader", "1 while this replica leads", self.leader.clone());
         r.register(
@@ -170,17 +153,17 @@ impl Metrics {
         );
         r.register(
             "next_expiry_timestamp_seconds",
-            "When the next ScopedSecret ends, in Unix time; 0: none does",
+            "When the next ScopedSecret ends, in Unix time; 0: none does; set by the leader",
             self.next_expiry.clone(),
         );
         r.register(
             "webhook_configured",
-            "1 while the ValidatingWebhookConfiguration exists and holds this operator's webhooks; set by the leader",
+            "1 while the ValidatingWebhookConfiguration exists and holds this operator's webhooks",
             self.webhook_configured.clone(),
         );
         r.register(
             "violations",
-            "Violations on the SegmentationReports, by rule and reason; set by the leader",
+            "Violations on the SegmentationReports, by rule, reason and the mode of the rule there; set by the leader",
             self.violations.clone(),
         );
         r.register(
@@ -227,28 +210,34 @@ impl Metrics {
             "When the key was rotated that was not for the longest time, of those that a schedule rotates, in Unix time; 0: there is none",
             self.oldest_rotation.clone(),
         );
+        r.register(
+            "rotation_due_since_timestamp_seconds",
+            "Since when the rotation is due that waits for the longest time, in Unix time; 0: none is; set by the leader",
+            self.rotation_due_since.clone(),
+        );
         r.register("build", "The running version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         self
     }
 
-    /// One reconcile ended. `outcome` is a short word such as `done`, `waiting`, `refused`, `error`.
+    /// One reconcile ended. `outcome` is the reason that it came to, or `Skipped`.
     pub fn reconciled(&self, outcome: &'static str, took: Duration) {
-        self.reconcile.get_or_create(&OutcomeLabel { outcome }).observe(took.as_secs_f64());
+        self.reconcile.get_or_create(&labels::Outcome { outcome }).observe(took.as_secs_f64());
     }
 
     /// One admission review was answered.
     pub fn reviewed(&self, rule: &'static str, allowed: bool, took: Duration) {
-        self.admission.get_or_create(&AdmissionLabels { rule, allowed }).observe(took.as_secs_f64());
+        self.admission.get_or_create(&labels::Admission { rule, allowed }).observe(took.as_secs_f64());
     }
 
     /// A review, or the scan, found a breach: its reason, one of the registry, and the mode by which it was answered.
     pub fn breached(&self, rule: &'static str, reason: &str, answer: &'static str) {
-        self.breaches.get_or_create(&BreachLabels { rule, reason: reason.to_owned(), answer }).inc();
+        self.breaches.get_or_create(&labels::Breach { rule, reason: reason.to_owned(), answer }).inc();
     }
 
-    /// One call to a secrets manager ended; `outcome` is `ok` or the name of an error variant.
-    pub fn provider_called(&self, operation: &'static str, outcome: &'static str) {
-        self.provider_calls.get_or_create(&ProviderLabels { operation, outcome }).inc();
+    /// One call to a secrets manager ended; `outcome` is `Ok` or the reason why not.
+    pub fn provider_called(&self, operation: &'static str, outcome: &'static str, took: Duration) {
+        self.provider_calls.get_or_create(&labels::Call { operation, outcome }).inc();
+        self.provider_calls_took.get_or_create(&labels::Operation { operation }).observe(took.as_secs_f64());
     }
 
     /// One call asked for so many keys.
@@ -259,7 +248,7 @@ impl Metrics {
     /// How many claims there are for each reason; a reason that is left out becomes zero.
     pub fn set_claims(&self, counts: &BTreeMap<Reason, i64>) {
         for reason in Reason::ALL {
-            let label = ReasonLabel { reason: reason.as_str() };
+            let label = labels::Because { reason: reason.as_str() };
             match counts.get(reason) {
                 Some(count) => drop(self.claims.get_or_create(&label).set(*count)),
                 None => drop(self.claims.remove(&label)),
@@ -267,9 +256,21 @@ impl Metrics {
         }
     }
 
+    /// How many claims there are for each condition, status and reason; what is left out is gone.
+    pub fn set_conditions(&self, counts: &BTreeMap<Stated, i64>) {
+        self.conditions.clear();
+        for ((condition, status, reason), count) in counts {
+            let status = status.map_or("Unknown", |status| if status { "True" } else { "False" });
+            let reason = reason.map_or("Other", Reason::as_str);
+            self.conditions
+                .get_or_create(&labels::Stated { condition: condition.as_str(), status, reason })
+                .set(*count);
+        }
+    }
+
     /// One event was published.
     pub fn event(&self, reason: Reason) {
-        self.events.get_or_create(&ReasonLabel { reason: reason.as_str() }).inc();
+        self.events.get_or_create(&labels::Because { reason: reason.as_str() }).inc();
     }
 
     /// Whether this replica leads.
@@ -303,11 +304,17 @@ impl Metrics {
             Strategy::Provider => "Provider",
             Strategy::Generate => "Generate",
         };
-        self.rotations.get_or_create(&RotationLabels { strategy, trigger, outcome }).inc();
+        self.rotations.get_or_create(&labels::Rotation { strategy, trigger, outcome }).inc();
     }
 
-    /// When a key is rotated next, and when the one was that was not for the longest time.
-    pub fn set_rotations(&self, next: Option<jiff::Timestamp>, oldest: Option<jiff::Timestamp>) {
+    /// When a key is rotated next, when the one was that was not for the longest time, and since when one is due.
+    pub fn set_rotations(
+        &self,
+        next: Option<jiff::Timestamp>,
+        oldest: Option<jiff::Timestamp>,
+        due_since: Option<jiff::Timestamp>,
+    ) {
+        self.rotation_due_since.set(due_since.map_or(0, jiff::Timestamp::as_second));
         self.next_rotation.set(next.map_or(0, jiff::Timestamp::as_second));
         self.oldest_rotation.set(oldest.map_or(0, jiff::Timestamp::as_second));
     }
@@ -317,11 +324,11 @@ impl Metrics {
         self.webhook_configured.set(i64::from(configured));
     }
 
-    /// How many violations there are, by rule and reason; what is left out is gone.
-    pub fn set_violations(&self, counts: &BTreeMap<(String, String), usize>) {
+    /// How many violations there are, by rule, reason and mode; what is left out is gone.
+    pub fn set_violations(&self, counts: &BTreeMap<(String, String, &'static str), usize>) {
         self.violations.clear();
-        for ((rule, reason), count) in counts {
-            let labels = ViolationLabels { rule: rule.clone(), reason: reason.clone() };
+        for ((rule, reason, mode), count) in counts {
+            let labels = labels::Violation { rule: rule.clone(), reason: reason.clone(), mode };
             self.violations.get_or_create(&labels).set(i64::try_from(*count).unwrap_or(i64::MAX));
         }
     }
@@ -329,7 +336,7 @@ impl Metrics {
     /// For each rule whether something of it is missing at admission.
     pub fn set_guards_missing(&self, rules: impl IntoIterator<Item = (&'static str, bool)>) {
         for (rule, missing) in rules {
-            self.guard_missing.get_or_create(&RuleLabel { rule }).set(i64::from(missing));
+            self.guard_missing.get_or_create(&labels::Rule { rule }).set(i64::from(missing));
         }
     }
 
@@ -340,6 +347,15 @@ impl Metrics {
         self.withdrawals_paused.set(0);
         self.grants_open.set(0);
         self.rollouts_stuck.set(0);
+    }
+
+    /// Likewise of the claims.
+    pub fn forget_claims(&self) {
+        self.claims.clear();
+        self.conditions.clear();
+        self.set_next_expiry(None);
+        self.set_oldest_version(None);
+        self.set_rotations(None, None, None);
     }
 
     /// A workload was restarted for a new value.
@@ -368,6 +384,23 @@ impl Metrics {
         }
     }
 
+    /// With one series at least of each metric: what a replica serves that has seen everything.
+    fn with_one_of_each() -> Self {
+        let metrics = Self::new();
+        metrics.reconciled("Ready", Duration::from_millis(3));
+        metrics.reviewed("Claims", false, Duration::from_micros(200));
+        metrics.breached("Copies", "ValueCopied", "Audit");
+        metrics.provider_called("BatchGetSecretValue", "Ok", Duration::from_millis(30));
+        metrics.provider_batched(20);
+        metrics.set_claims(&BTreeMap::from([(Reason::Ready, 7), (Reason::KeyNotAllowed, 1)]));
+        metrics.set_conditions(&BTreeMap::from([((ConditionType::Synced, Some(false), Some(Reason::Throttled)), 2)]));
+        metrics.event(Reason::Withdrawn);
+        metrics.rotated(Strategy::Generate, "Schedule", "Rotated");
+        metrics.set_violations(&BTreeMap::from([(("Consumers".into(), "ForeignConsumer".into(), "Warn"), 3)]));
+        metrics.set_guards_missing([("Consumers", true), ("Boundary", false)]);
+        metrics
+    }
+
     /// Everything in the OpenMetrics text format.
     pub fn encode(&self) -> String {
         let mut text = String::new();
@@ -379,7 +412,7 @@ impl Metrics {
 
 impl CallObserver for Metrics {
     fn called(&self, call: Call) {
-        self.provider_called(call.operation, call.outcome);
+        self.provider_called(call.operation, call.outcome, call.elapsed);
         if call.keys > 0 {
             self.provider_batched(call.keys);
         }
@@ -392,19 +425,11 @@ mod tests {
 
     #[test]
     fn names_and_labels_are_as_documented() {
-        let metrics = Metrics::new();
-        metrics.reconciled("done", Duration::from_millis(3));
-        metrics.reviewed("Claims", false, Duration::from_micros(200));
-        metrics.breached("Copies", "ValueCopied", "Audit");
-        metrics.provider_called("BatchGetSecretValue", "ok");
-        metrics.provider_batched(20);
-        metrics.set_claims(&BTreeMap::from([(Reason::Ready, 7), (Reason::KeyNotAllowed, 1)]));
-        metrics.event(Reason::Withdrawn);
+        let metrics = Metrics::with_one_of_each();
         metrics.set_leader(true);
         metrics.set_webhook_configured(true);
         metrics.set_certificate_expiry(jiff::Timestamp::UNIX_EPOCH);
-        metrics.set_violations(&BTreeMap::from([(("Consumers".to_owned(), "ForeignConsumer".to_owned()), 3)]));
-        metrics.set_guards_missing([("Consumers", true), ("Boundary", false)]);
+        metrics.set_rotations(None, None, jiff::Timestamp::from_second(11).ok());
         metrics.set_withdrawals_paused(12);
         metrics.set_grants_open(3);
         metrics.set_oldest_version(jiff::Timestamp::from_second(9).ok());
@@ -414,15 +439,19 @@ mod tests {
         metrics.scanned(None);
         let text = metrics.encode();
         for line in [
-            r#"scoped_secrets_reconcile_duration_seconds_count{outcome="done"} 1"#,
+            r#"scoped_secrets_reconcile_duration_seconds_count{outcome="Ready"} 1"#,
             r#"scoped_secrets_admission_duration_seconds_bucket{le="0.00025",rule="Claims",allowed="false"} 1"#,
             r#"scoped_secrets_admission_breaches_total{rule="Copies",reason="ValueCopied",answer="Audit"} 1"#,
-            r#"scoped_secrets_provider_calls_total{operation="BatchGetSecretValue",outcome="ok"} 1"#,
+            r#"scoped_secrets_provider_calls_total{operation="BatchGetSecretValue",outcome="Ok"} 1"#,
+            r#"scoped_secrets_provider_call_duration_seconds_bucket{le="0.1",operation="BatchGetSecretValue"} 1"#,
+            r#"scoped_secrets_conditions{condition="Synced",status="False",reason="Throttled"} 2"#,
+            r#"scoped_secrets_rotations_total{strategy="Generate",trigger="Schedule",outcome="Rotated"} 1"#,
+            "scoped_secrets_rotation_due_since_timestamp_seconds 11",
             r#"scoped_secrets_provider_batch_keys_sum 20.0"#,
             r#"scoped_secrets_claims{reason="Ready"} 7"#,
             r#"scoped_secrets_events_total{reason="Withdrawn"} 1"#,
             "scoped_secrets_leader 1",
-            r#"scoped_secrets_violations{rule="Consumers",reason="ForeignConsumer"} 3"#,
+            r#"scoped_secrets_violations{rule="Consumers",reason="ForeignConsumer",mode="Warn"} 3"#,
             r#"scoped_secrets_guard_missing{rule="Consumers"} 1"#,
             r#"scoped_secrets_guard_missing{rule="Boundary"} 0"#,
             "scoped_secrets_withdrawals_paused 12",
@@ -448,5 +477,9 @@ mod tests {
         metrics.set_claims(&BTreeMap::from([(Reason::Stale, 2)]));
         metrics.set_claims(&BTreeMap::from([(Reason::Ready, 2)]));
         assert!(!metrics.encode().contains("Stale"));
+        metrics.set_conditions(&BTreeMap::from([((ConditionType::Ready, None, None), 2)]));
+        metrics.forget_claims();
+        let text = metrics.encode();
+        assert!(!text.contains("\nscoped_secrets_claims") && !text.contains("\nscoped_secrets_conditions"), "{text}");
     }
 }

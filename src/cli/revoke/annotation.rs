@@ -1,0 +1,42 @@
+//! Revoking by the annotation: for who may change a ScopedSecret, and create no KeyRevocation. Pure.
+
+use crate::api::REVOKE_ANNOTATION;
+use crate::cli::change::look::Sight;
+use crate::cli::change::plan::Plan;
+use crate::cli::change::write::Write;
+use kube::ResourceExt;
+use serde_json::json;
+
+/// The same, by the annotation: the operator creates the KeyRevocations.
+pub fn instead(direct: Plan, sight: &Sight) -> Plan {
+    let (claim, effects) = (&sight.claim, &sight.effects);
+    let keys: Vec<&str> = effects.keys.iter().map(|remote| remote.key.as_str()).collect();
+    let mut plan = direct;
+    plan.happens[0] = format!(
+        "{} is revoked: you may not create KeyRevocations, so that the operator is asked to, by the annotation {REVOKE_ANNOTATION}; each version that the manager has made until then",
+        keys.join(", ")
+    );
+    plan.notes = vec![
+        "only the platform team can lift it early, by deleting the KeyRevocation: taking the annotation off lifts nothing"
+            .to_owned(),
+        format!("--reason is not written down: the KeyRevocation says that {REVOKE_ANNOTATION} asked for it"),
+    ];
+    if !effects.shared().is_empty() {
+        plan.notes.push(format!(
+            "where others claim a key, too, you need the verb revoke on scopedsecrets.scopedsecrets.io {:?}",
+            claim.name_any()
+        ));
+    }
+    // Set anew, it acts anew.
+    let (name, uid) = (claim.name_any(), claim.metadata.uid.as_deref());
+    let stands = claim.annotations().contains_key(REVOKE_ANNOTATION);
+    let off = Write::Patch {
+        kind: "ScopedSecret",
+        name: name.clone(),
+        patch: json!({"metadata": {"uid": uid, "annotations": {REVOKE_ANNOTATION: null}}}),
+    };
+    plan.writes = stands.then_some(off).into_iter().collect();
+    plan.writes.push(Write::annotate(&name, uid, REVOKE_ANNOTATION, "true"));
+    plan.done = "the operator was told to revoke its keys".to_owned();
+    plan
+}

@@ -1,0 +1,354 @@
+//! What the annotation `revoke` asks for: which ScopedSecrets must be asked for the verb, and whose keys are revoked. Pure.
+//!
+//! ```text
+//!   annotation seen ─► SegmentGuard: who asks, which keys ─► a KeyRevocation a key ─► SegmentGuard: done
+//!   annotation gone ─────────────────────────────────────────────────────────────────► SegmentGuard: forgotten
+//! ```
+//!
+//! Only the operator writes the SegmentGuard, so that a turn of the annotation is neither lost nor taken twice: whoever strips the
+//! annotation lifts nothing, and whoever deletes the KeyRevocation lifts it, although the annotation still stands.
+//!
+//! Where others claim a key, too, the API server asks whoever sets the annotation for the verb `revoke`. It knows that by the list
+//! in the guard, so that an annotation counts there only if the list named its ScopedSecret *before* the annotation was seen.
+
+use super::plan::{Content, Standing};
+use crate::api::Reason;
+use crate::api::segment_guard::RevocationAsked;
+use crate::controller::grant::plan::{Guarded, SETTLES};
+use crate::digest::sha256_hex;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// A ScopedSecret, as far as its annotation goes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Asker {
+    /// Its uid.
+    pub uid: Arc<str>,
+    /// Whether the annotation is there.
+    pub asks: bool,
+    /// The authoriser's answer.
+    pub standing: Standing,
+    /// Whether others claim or hold one of its keys.
+    pub shared: bool,
+    /// The store that it names.
+    pub store: Arc<str>,
+    /// The keys that it may have, as they are written.
+    pub keys: Vec<String>,
+}
+
+/// What is known of the annotations in one namespace.
+#[derive(Debug, Default)]
+pub struct Askers {
+    /// Its ScopedSecrets.
+    pub all: BTreeMap<String, Asker>,
+    /// Those whose annotation was seen to come, since the guard was last written.
+    pub anew: BTreeSet<String>,
+    /// Whether the API server asks for the verb; None: that was not looked at.
+    pub guarded: Option<Guarded>,
+}
+
+impl Asker {
+    /// Whether the API server has to be told that others claim its keys; None: as it was told before.
+    fn is_listed(&self) -> Option<bool> {
+        match self.standing {
+            Standing::Allowed => Some(self.shared),
+            Standing::Refused => Some(false),
+            Standing::Undecided => None,
+        }
+    }
+
+    /// Whether the guard says of it what it ought to.
+    pub fn is_told_by(&self, name: &str, anew: bool, said: &Content) -> bool {
+        let listed = said.shared.contains(name);
+        let taken = said.revocations.get(name);
+        let settled = match taken {
+            // What is under way goes on by itself.
+            Some(turn) => self.asks && *turn.uid == *self.uid && !anew,
+            // Refused, it asks for nothing.
+            None => !self.asks || self.standing != Standing::Allowed,
+        };
+        self.is_listed().is_none_or(|wanted| wanted == listed) && settled
+    }
+}
+
+impl Askers {
+    /// Whether somebody's turn begins, so that what it depends on has to be looked at first.
+    pub fn begins<'a>(&'a self, known: &'a Content) -> impl Iterator<Item = (&'a String, &'a Asker)> {
+        self.all.iter().filter(|(name, asker)| {
+            let turn = known.revocations.get(*name);
+            let new =
+                turn.is_none_or(|turn| turn.keys.is_empty() && (*turn.uid != *asker.uid || self.anew.contains(*name)));
+            asker.asks && asker.standing == Standing::Allowed && new
+        })
+    }
+
+    /// The ScopedSecrets whose annotation takes the verb `revoke`.
+    pub fn shared(&self, known: &Content) -> BTreeSet<String> {
+        let listed = |name: &String| known.shared.contains(name);
+        let named = self.all.iter().filter(|(name, asker)| asker.is_listed().unwrap_or_else(|| listed(name)));
+        named.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Who asks, and for what. A turn that others' keys stand against, and that nobody was asked for, is taken with no keys.
+    pub fn revocations(&self, known: &Content, now: Timestamp) -> BTreeMap<String, RevocationAsked> {
+        let stands = |name: &String, turn: &RevocationAsked| {
+            !turn.keys.is_empty() || self.all.get(name).is_some_and(|asker| asker.asks && *asker.uid == *turn.uid)
+        };
+        let mut turns = known.revocations.clone();
+        turns.retain(|name, turn| stands(name, turn));
+        for (name, asker) in self.begins(known) {
+            let keys = match (asker.shared, known.shared.contains(name), self.guarded) {
+                (false, ..) => asker.keys.clone(),
+                // It is looked at again.
+                (true, true, Some(Guarded::Unknown) | None) => continue,
+                (true, true, Some(Guarded::Since(since))) if since + SETTLES < now => asker.keys.clone(),
+                (true, ..) => Vec::new(),
+            };
+            let seen_time = Time(Timestamp::from_second(now.as_second()).unwrap_or(now));
+            let turn = RevocationAsked { uid: asker.uid.to_string(), seen_time, store: asker.store.to_string(), keys };
+            turns.insert(name.clone(), turn);
+        }
+        turns
+    }
+}
+
+/// Why the turns that a write of the guard begins with no keys revoke nothing.
+pub fn dismissed<'a>(before: &'a Content, written: &'a Content) -> Vec<(&'a str, &'a str, Reason)> {
+    let begun = written.revocations.iter().filter(|(name, turn)| {
+        let same = |old: &RevocationAsked| old.uid == turn.uid && old.seen_time == turn.seen_time;
+        turn.keys.is_empty() && !before.revocations.get(*name).is_some_and(same)
+    });
+    // Where the list named it, it is the rule that did not ask.
+    let missing = |name: &str| before.shared.contains(name);
+    let why = |name: &str| if missing(name) { Reason::GuardMissing } else { Reason::RevocationNotAllowed };
+    begun.map(|(name, turn)| (name.as_str(), turn.uid.as_str(), why(name))).collect()
+}
+
+/// The name of the KeyRevocation of one key of one turn: always the same.
+pub fn name_of(turn: &RevocationAsked, key: &str) -> String {
+    let letters = key.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' });
+    let slug: String = letters.take(48).collect();
+    let slug = slug.trim_matches('-');
+    let turn = format!("{}\n{}\n{}\n{key}", turn.uid, turn.seen_time.0.as_second(), turn.store);
+    format!("{}-{}", if slug.is_empty() { "key" } else { slug }, &sha256_hex(turn.as_bytes())[..16])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segmentation::fixtures::at;
+    use proptest::prelude::*;
+
+    const NOBODY: Content = Content {
+        labels: BTreeMap::new(),
+        targets: BTreeMap::new(),
+        grants: None,
+        shared: BTreeSet::new(),
+        revocations: BTreeMap::new(),
+    };
+
+    fn asker(standing: Standing, shared: bool) -> Asker {
+        Asker {
+            uid: "u".into(),
+            asks: true,
+            standing,
+            shared,
+            store: "aws".into(),
+            keys: vec!["a/b".into(), "a/c".into()],
+        }
+    }
+
+    fn askers(asker: Asker, guarded: Option<Guarded>) -> Askers {
+        Askers { all: [("orders".to_owned(), asker)].into(), anew: BTreeSet::new(), guarded }
+    }
+
+    fn listing() -> Content {
+        Content { shared: BTreeSet::from(["orders".into()]), ..NOBODY }
+    }
+
+    fn taken(uid: &str, keys: &[&str]) -> Content {
+        let keys = keys.iter().map(|&key| key.to_owned()).collect();
+        let turn = RevocationAsked { uid: uid.into(), seen_time: Time(at(5)), store: "aws".into(), keys };
+        Content { revocations: [("orders".to_owned(), turn)].into(), ..NOBODY }
+    }
+
+    /// The keys of the turn that stands after a look; None: there is none.
+    fn keys(askers: &Askers, known: &Content) -> Option<Vec<String>> {
+        askers.revocations(known, at(9)).remove("orders").map(|turn| turn.keys)
+    }
+
+    #[test]
+    fn which_keys_a_turn_is_for() {
+        use Standing::{Allowed, Refused, Undecided};
+        let since = Some(Guarded::Since(at(1)));
+        let all = || Some(vec!["a/b".to_owned(), "a/c".to_owned()]);
+        let none = || Some(Vec::new());
+        for (what, asker, guarded, known, wanted) in [
+            ("its own keys", asker(Allowed, false), None, NOBODY, all()),
+            ("its own keys, once others' too", asker(Allowed, false), None, listing(), all()),
+            ("refused, it revokes nothing", asker(Refused, false), since, listing(), None),
+            ("not known yet", asker(Undecided, false), since, NOBODY, None),
+            ("others claim them, and it was asked", asker(Allowed, true), since, listing(), all()),
+            ("others claim them, and nobody was asked", asker(Allowed, true), since, NOBODY, none()),
+            ("the rule is new", asker(Allowed, true), Some(Guarded::Since(at(8))), listing(), none()),
+            ("the rule is not in force", asker(Allowed, true), Some(Guarded::Missing), listing(), none()),
+            ("that cannot be told now", asker(Allowed, true), Some(Guarded::Unknown), listing(), None),
+            ("it was not looked at", asker(Allowed, true), None, listing(), None),
+        ] {
+            assert_eq!(keys(&askers(asker, guarded), &known), wanted, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_turn_is_taken_once_and_stripping_it_loses_nothing() {
+        let mut one = askers(asker(Standing::Allowed, false), None);
+        let (open, done) = (taken("u", &["a/b"]), taken("u", &[]));
+        assert_eq!(keys(&one, &open), Some(vec!["a/b".to_owned()]), "what is under way goes on");
+        assert_eq!(keys(&one, &done), Some(vec![]), "and is not begun again");
+        assert_eq!(keys(&one, &taken("namesake", &[])).map(|k| k.len()), Some(2), "another object's turn");
+        assert_eq!(keys(&one, &taken("namesake", &["a/b"])).map(|k| k.len()), Some(1), "after the one before");
+        one.anew.insert("orders".into());
+        assert_eq!(keys(&one, &done).map(|k| k.len()), Some(2), "set once more");
+        assert_eq!(keys(&one, &open).map(|k| k.len()), Some(1), "but not while it is under way");
+        one.all.get_mut("orders").unwrap().asks = false;
+        assert_eq!(keys(&one, &open).map(|k| k.len()), Some(1), "the annotation was stripped meanwhile");
+        assert_eq!(keys(&one, &done), None, "and is forgotten once it was done");
+        one.all.clear();
+        assert_eq!((keys(&one, &open).map(|k| k.len()), keys(&one, &done)), (Some(1), None), "so is who was deleted");
+    }
+
+    #[test]
+    fn who_is_listed_and_when_the_guard_is_right() {
+        use Standing::{Allowed, Refused, Undecided};
+        for (standing, shared, known, listed) in [
+            (Allowed, true, NOBODY, true),
+            (Allowed, false, listing(), false),
+            (Refused, true, listing(), false),
+            (Undecided, true, NOBODY, false),
+            (Undecided, false, listing(), true),
+        ] {
+            let one = askers(Asker { asks: false, ..asker(standing, shared) }, None);
+            let after = Content { shared: one.shared(&known), revocations: one.revocations(&known, at(9)), ..NOBODY };
+            assert_eq!(!after.shared.is_empty(), listed, "{standing:?} {shared}");
+            assert!(one.all["orders"].is_told_by("orders", false, &after), "{standing:?} {shared}");
+        }
+        let told = |asker: &Asker, anew, said: &Content| asker.is_told_by("orders", anew, said);
+        let asks = asker(Allowed, false);
+        assert!(!told(&asks, false, &NOBODY) && told(&asks, false, &taken("u", &[])));
+        assert!(!told(&asks, true, &taken("u", &[])) && told(&asks, false, &taken("u", &["a/b"])));
+        assert!(!told(&asks, false, &taken("namesake", &[])));
+        assert!(told(&asker(Refused, false), false, &NOBODY));
+        assert!(!told(&Asker { asks: false, ..asks }, false, &taken("u", &[])));
+    }
+
+    #[test]
+    fn a_turn_that_revokes_nothing_is_told_once() {
+        let (since, missing) = (Some(Guarded::Since(at(1))), Some(Guarded::Missing));
+        for (before, guarded, why) in [
+            (NOBODY, since, Reason::RevocationNotAllowed),
+            (NOBODY, missing, Reason::RevocationNotAllowed),
+            (listing(), missing, Reason::GuardMissing),
+        ] {
+            let one = askers(asker(Standing::Allowed, true), guarded);
+            let after = Content { shared: one.shared(&before), revocations: one.revocations(&before, at(9)), ..NOBODY };
+            assert_eq!(dismissed(&before, &after), [("orders", "u", why)]);
+            assert_eq!(dismissed(&after, &after), []);
+        }
+        let done = taken("u", &[]);
+        assert_eq!(dismissed(&taken("u", &["a/b"]), &done), [], "that was carried out");
+    }
+
+    #[test]
+    fn names_are_the_turns_own() {
+        let turn = taken("u", &[]).revocations.remove("orders").unwrap();
+        let name = name_of(&turn, "payments/prod/Orders_DB");
+        assert!(name.starts_with("payments-prod-orders-db-") && name.len() < 80, "{name}");
+        assert_eq!(name, name_of(&turn, "payments/prod/Orders_DB"));
+        let later = RevocationAsked { seen_time: Time(at(6)), ..turn.clone() };
+        assert!(name != name_of(&later, "payments/prod/Orders_DB"));
+        assert!(name_of(&turn, "a/b") != name_of(&turn, "a-b"));
+        assert!(name_of(&turn, "///").starts_with("key-"));
+        assert!(name_of(&turn, &"x/".repeat(300)).len() <= 65);
+    }
+
+    /// What happens to one ScopedSecret with one key, in any order.
+    #[derive(Debug, Clone, Copy)]
+    enum Event {
+        Annotated,
+        Stripped,
+        /// The guard is planned and written.
+        Written,
+        /// The KeyRevocations that are open are created; whether that is noted, or the operator killed before.
+        Created {
+            noted: bool,
+        },
+        /// The platform team lifts what it finds.
+        Lifted,
+        Killed,
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            Just(Event::Annotated),
+            Just(Event::Stripped),
+            Just(Event::Written),
+            any::<bool>().prop_map(|noted| Event::Created { noted }),
+            Just(Event::Lifted),
+            Just(Event::Killed),
+        ]
+    }
+
+    proptest! {
+        /// Whatever is stripped, lifted or killed when: each turn that was written down makes one KeyRevocation, and no other.
+        #[test]
+        fn a_turn_makes_one_key_revocation(events in proptest::collection::vec(event(), 0..40)) {
+            let mut all = askers(Asker { asks: false, keys: vec!["a/b".into()], ..asker(Standing::Allowed, false) }, None);
+            let (mut known, mut standing) = (NOBODY, BTreeSet::new());
+            let (mut begun, mut created) = (BTreeSet::new(), BTreeMap::<String, usize>::new());
+            let end = [Event::Written, Event::Created { noted: true }];
+            for (second, event) in events.into_iter().chain(end).enumerate() {
+                let now = at(1_000 + i64::try_from(second).unwrap());
+                let asks = all.all["orders"].asks;
+                match event {
+                    Event::Annotated | Event::Stripped => {
+                        let annotated = matches!(event, Event::Annotated);
+                        all.all.get_mut("orders").unwrap().asks = annotated;
+                        if annotated && !asks {
+                            all.anew.insert("orders".into());
+                        }
+                    }
+                    Event::Written => {
+                        let revocations = all.revocations(&known, now);
+                        if known.revocations.get("orders") != revocations.get("orders") {
+                            all.anew.clear();
+                        }
+                        begun.extend(revocations.values().map(|turn| name_of(turn, "a/b")));
+                        known.revocations = revocations;
+                    }
+                    Event::Created { noted } => {
+                        for turn in known.revocations.values_mut().filter(|turn| !turn.keys.is_empty()) {
+                            let name = name_of(turn, "a/b");
+                            if standing.insert(name.clone()) {
+                                *created.entry(name).or_default() += 1;
+                            }
+                            if noted {
+                                turn.keys.clear();
+                            }
+                        }
+                        if !noted {
+                            all.anew.clear();
+                        }
+                    }
+                    // What is deleted in the moment before it is noted is made once more.
+                    Event::Lifted if known.revocations.values().all(|turn| turn.keys.is_empty()) => standing.clear(),
+                    Event::Lifted => {}
+                    Event::Killed => all.anew.clear(),
+                }
+            }
+            prop_assert_eq!(begun.into_iter().collect::<Vec<_>>(), created.keys().cloned().collect::<Vec<_>>());
+            prop_assert!(created.values().all(|times| *times == 1), "{:?}", created);
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The annotation `revoke`: what is looked at for it, and the KeyRevocations that are created.
+
+use super::asked::{Asker, Askers, dismissed, name_of};
+use super::plan::{Content, Standing};
+use super::{Plan, act};
+use crate::admission::rules::revocations as rule;
+use crate::api::key_revocation::KeyRevocationSpec;
+use crate::api::scoped_secret::StoreRef;
+use crate::api::{FIELD_MANAGER, GROUP, KeyRevocation, REVOKE_ANNOTATION, Reason, ScopedSecret};
+use crate::controller::context::Context;
+use crate::controller::events::{self, Told};
+use crate::controller::grant;
+use crate::controller::grant::plan::Guarded;
+use crate::controller::index::Index;
+use crate::controller::revocation;
+use crate::controller::scoped_secret::look_afresh;
+use crate::controller::scoped_secret::plan::Failure;
+use crate::controller::store::brief;
+use crate::controller::watch::View;
+use crate::segmentation::authorize::authorize;
+use crate::segmentation::key::CanonicalKey;
+use crate::segmentation::verdict::Verdict;
+use crate::segmentation::violation::ObjectRef;
+use crate::segmentation::world::{Claim, ObjectName};
+use jiff::Timestamp;
+use kube::api::{Api, PostParams};
+use kube::runtime::events::EventType;
+
+/// A ScopedSecret as far as its annotation goes; None: it is going, or cannot be understood.
+fn observe(index: &Index, name: &ObjectName, now: Timestamp) -> Option<Asker> {
+    let record = index.claims.get(name).filter(|record| !record.deleting)?;
+    let claim = index.world.claim(name)?;
+    let (standing, keys) = match authorize(claim, &index.world, now) {
+        Verdict::Allowed(grant) => (Standing::Allowed, grant.keys),
+        Verdict::Refused(_) => (Standing::Refused, Vec::new()),
+        Verdict::Undecided(_) => (Standing::Undecided, Vec::new()),
+    };
+    let mut written: Vec<String> = keys.iter().map(|key| key.written.clone()).collect();
+    written.dedup();
+    Some(Asker {
+        uid: record.uid.clone(),
+        asks: record.asks_to_revoke(),
+        standing,
+        shared: keys.iter().any(|key| others_have(index, claim, &key.canonical, now)),
+        store: claim.store.clone(),
+        keys: written,
+    })
+}
+
+/// Whether others claim a key, or hold it.
+fn others_have(index: &Index, claim: &Claim, key: &CanonicalKey, now: Timestamp) -> bool {
+    let own = &claim.object;
+    let others = index.world.claims_on(key).filter(|other| other.object != *own);
+    let mut may = others.filter(|other| !matches!(authorize(other, &index.world, now), Verdict::Refused(_)));
+    let mut held = index.world.holdings_on(key);
+    may.next().is_some() || held.any(|(secret, held)| secret.namespace != own.namespace || held.claim != own.name)
+}
+
+/// Those of one namespace.
+pub(super) fn askers(cx: &Context, index: &Index, namespace: &str, guarded: Option<Guarded>, now: Timestamp) -> Askers {
+    let here = index.world.claims().map(|claim| &claim.object).filter(|claim| &*claim.namespace == namespace);
+    let all = here.filter_map(|claim| Some((claim.name.to_string(), observe(index, claim, now)?))).collect();
+    Askers { all, anew: cx.guards.asked_anew(namespace), guarded }
+}
+
+/// Whether the guard says of a ScopedSecret what it ought to.
+pub(super) fn is_told(cx: &Context, index: &Index, claim: &ObjectName) -> bool {
+    let Some(asker) = observe(index, claim, cx.now()) else { return true };
+    let anew = cx.guards.asked_anew(&claim.namespace).contains(&*claim.name);
+    cx.guards.content(&claim.namespace, |said| asker.is_told_by(&claim.name, anew, said)).unwrap_or(true)
+}
+
+/// The namespaces of the others that claim its keys, where the guard does not say so yet.
+pub(super) fn untold_others(cx: &Context, index: &Index, claim: &ObjectName) -> Vec<std::sync::Arc<str>> {
+    let Some(claim) = index.world.claim(claim) else { return Vec::new() };
+    let keys = index.world.canonical_keys(claim);
+    let others = keys.iter().flat_map(|key| index.world.claims_on(key)).filter(|other| other.object != claim.object);
+    let untold = others.filter(|other| {
+        let listed = |said: &Content| said.shared.contains(&*other.object.name);
+        cx.guards.content(&other.object.namespace, listed) == Some(false)
+    });
+    let mut namespaces: Vec<_> = untold.map(|other| other.object.namespace.clone()).collect();
+    namespaces.sort();
+    namespaces.dedup();
+    namespaces
+}
+
+/// Before a turn begins: ScopedSecret, namespace and policies are read anew, and whether the API server asks for the verb.
+pub(super) async fn look(cx: &Context, namespace: &str) -> Result<Option<Guarded>, Failure> {
+    let known = cx.guards.content(namespace, Clone::clone).unwrap_or_default();
+    let (begin, shared): (Vec<ObjectName>, bool) = {
+        let index = cx.index();
+        let askers = askers(cx, &index, namespace, None, cx.now());
+        let begins: Vec<_> = askers.begins(&known).collect();
+        let shared = begins.iter().any(|(name, asker)| asker.shared && known.shared.contains(*name));
+        (begins.iter().map(|(name, _)| ObjectName::new(namespace, name)).collect(), shared)
+    };
+    if begin.is_empty() || !cx.leads() {
+        return Ok(None);
+    }
+    look_afresh(cx, namespace, None).await?;
+    let failed =
+        |text: &str| Failure::new(Reason::WriteFailed, format!("what {REVOKE_ANNOTATION} asks for waits: {text}"));
+    let api: Api<ScopedSecret> = Api::namespaced(cx.client.clone(), namespace);
+    for claim in begin {
+        let fresh = api.get_opt(&claim.name).await.map_err(|error| failed(&brief(&error)))?;
+        let fresh = fresh.ok_or_else(|| failed("the ScopedSecret was deleted meanwhile"))?;
+        cx.index_mut().put_claim(&fresh);
+    }
+    if !shared {
+        return Ok(None);
+    }
+    match grant::in_force(cx, &rule::guard()).await {
+        Guarded::Unknown => {
+            Err(failed("whether the rule that asks for the verb revoke is in force could not be looked at"))
+        }
+        known => Ok(Some(known)),
+    }
+}
+
+/// Tells whose annotation revokes nothing, once it is written down.
+pub(super) async fn tell_dismissed(cx: &Context, namespace: &str, before: &Content, written: &Content) {
+    for (name, uid, reason) in dismissed(before, written) {
+        let about = ObjectRef {
+            api_version: format!("{GROUP}/v1alpha1"),
+            kind: "ScopedSecret".into(),
+            namespace: Some(namespace.into()),
+            name: name.to_owned(),
+        };
+        let message = match reason {
+            Reason::GuardMissing => format!(
+                "{REVOKE_ANNOTATION} revoked nothing: others claim a key of it, too, and the rule Revocations, which asks who may do that, is not in force. Once the platform team has applied deploy/ again, take the annotation off and set it anew; or create a KeyRevocation"
+            ),
+            _ => format!(
+                "{REVOKE_ANNOTATION} revoked nothing: others claim a key of it, too, and it was set before the API server could ask for the verb revoke on scopedsecrets.{GROUP} {name:?}. Take it off, and have it set anew by who has that verb; or ask the platform team for a KeyRevocation"
+            ),
+        };
+        let (action, type_) = ("Revoke", EventType::Warning);
+        events::publish(
+            cx,
+            Told { about: &about, uid: Some(uid), type_, reason: reason.as_str(), action, message: &message },
+        )
+        .await;
+    }
+}
+
+/// Creates the KeyRevocations that were asked for, and writes down that it is done.
+pub(super) async fn carry_out(cx: &Context, namespace: &str) -> Result<(), kube::Error> {
+    let Some(known) = cx.guards.known(namespace).filter(|known| known.there && cx.leads()) else { return Ok(()) };
+    let mut content = known.content.clone();
+    let api: Api<KeyRevocation> = Api::all(cx.client.clone());
+    let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
+    let mut any = false;
+    for (name, turn) in &mut content.revocations {
+        for key in std::mem::take(&mut turn.keys) {
+            any = true;
+            let spec = KeyRevocationSpec {
+                store_ref: StoreRef { name: turn.store.clone() },
+                reason: format!("{REVOKE_ANNOTATION} on ScopedSecret {namespace}/{name}"),
+                key: key.clone(),
+            };
+            match api.create(&params, &KeyRevocation::new(&name_of(turn, &key), spec)).await {
+                Ok(made) => {
+                    let made = serde_json::to_value(made).and_then(serde_json::from_value);
+                    made.iter().for_each(|made| revocation::observe(cx, made, View::Newest));
+                }
+                // By whoever was killed before it was written down.
+                Err(kube::Error::Api(status)) if status.code == 409 => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    if any { act(cx, namespace, Some(known), Plan::Write(content)).await } else { Ok(()) }
+}
