@@ -411,6 +411,7 @@ fn main() -> ExitCode {
             ("of noise", noise(size)),
             ("of JSON", filled(prose, size)),
             ("of base64", base64.into_bytes()),
+            ("of YAML that quotes JSON", filled(b"a: '{\"it''s\": \"\", \"b\": \"x\\n&amp; y+z\"}'\n", size)),
             ("with a copy at its end", copy),
             ("of one's own value", filled(own.as_bytes(), size)),
             ("of decoys: its first 31 bytes", filled(&own.as_bytes()[..31], size)),

@@ -336,6 +336,12 @@ fn what_is_not_ours_is_untouched() {
     let object = becomes(&s.cluster, "payments-prod", "theirs", "Ready", "False", "TargetConflict");
     assert_eq!(condition(&object, "Stalled").unwrap()["status"], "True");
     assert_eq!(s.cluster.get_json("secret", "payments-prod", "theirs").unwrap(), before);
+    // Nor are its pods locked out.
+    eventually("the guard says nothing of it", SOON, || {
+        let guard = s.cluster.get_json("segmentguard", "payments-prod", "scoped-secrets").unwrap_or_default();
+        let targets = &guard["spec"]["targets"];
+        if targets.is_object() && targets.get("theirs").is_none() { Ok(()) } else { Err(guard.to_string()) }
+    });
     s.ok(&["delete", "secret", "theirs", "-n", "payments-prod"]);
     s.holds("payments-prod", "theirs", "canary-theirs-kX9mQ2vL8nR5wT3z");
     // Another ScopedSecret cannot take it over either.

@@ -12,7 +12,7 @@ use support::oracle::all_is_well;
 use support::stub_manager::{Mood, Says, StubManager};
 use support::tenants::*;
 use support::wait::eventually;
-use support::webhook::{ask, ca_bundle};
+use support::webhook::{ask, ca_bundle, door};
 
 /// As `Operator::launch` sets it.
 const LEASE: Duration = Duration::from_secs(4);
@@ -53,9 +53,9 @@ fn reviews(cluster: &Cluster, operator: &Operator) {
                "data": [{"secretKey": "value", "remoteRef": {"key": key}}]})
     };
     eventually("it reviews", SOON, || {
-        let bundle = ca_bundle(cluster)?;
-        ask(operator, &bundle, "payments-prod", spec("payments/prod/new"))??;
-        match ask(operator, &bundle, "billing-prod", spec("payments/prod/new"))? {
+        let (bundle, door) = (ca_bundle(cluster)?, door(cluster)?);
+        ask(operator, &bundle, &door, "payments-prod", spec("payments/prod/new"))??;
+        match ask(operator, &bundle, &door, "billing-prod", spec("payments/prod/new"))? {
             Err(refusal) if refusal.contains("KeyNotAllowed") => Ok(()),
             other => Err(format!("{other:?}")),
         }
@@ -91,6 +91,7 @@ fn one_writes_and_another_takes_over() {
     assert!(second.leads().is_err());
 
     // A crash: the lease runs out first.
+    let shown = door(&cluster).unwrap();
     let before = revisions(&cluster);
     first.kill();
     leads_within(&second, LEASE + 2 * RETRY + SLACK);
@@ -106,6 +107,12 @@ fn one_writes_and_another_takes_over() {
     assert!(took < Duration::from_secs(5), "{took:?}");
     leads_within(&third, LEASE);
     projects(&cluster, &stub, "after-a-rollout");
+    // What an outage may have shown of the webhook's path is worth nothing any more.
+    eventually("the old door is closed", SOON, || match ask(&third, &ca_bundle(&cluster)?, &shown, "x", json!({})) {
+        Err(said) if said.contains("404") => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    reviews(&cluster, &third);
     all_is_well(&cluster, &third);
 }
 
@@ -192,7 +199,7 @@ fn certificates_of_both_are_trusted_and_kept_right() {
     });
     replicas.iter().for_each(|replica| reviews(&cluster, replica));
     for replica in &replicas {
-        let old = ask(replica, &right, "payments-prod", json!({}));
+        let old = ask(replica, &right, &door(&cluster).unwrap(), "payments-prod", json!({}));
         assert!(old.is_err(), "its old certificate is still served: {old:?}");
     }
     projects(&cluster, &stub, "after-a-new-certificate");

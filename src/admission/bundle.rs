@@ -45,7 +45,7 @@ pub struct Bundle {
 pub struct Published {
     /// What it is to trust, as PEM.
     pub ca_bundle: String,
-    /// The first part of the path; see [`Bundle::doors`].
+    /// The first part of the path; see [`super::doors`].
     pub door: String,
 }
 
@@ -104,18 +104,9 @@ impl Bundle {
         self.authorities.iter().map(|authority| pem(authority)).collect()
     }
 
-    /// How the webhook is published: by the authority in use, whose door every replica opens that serves by it.
-    pub fn published(&self) -> Published {
-        let door = self.authority_in_use().map(|authority| door(&authority)).unwrap_or_default();
-        Published { ca_bundle: self.ca_bundle(), door }
-    }
-
-    /// The first part of the webhook's path, which cannot be guessed: a fence, not a lock, against asking for verdicts about
-    /// other tenants. Who can read this bundle or the webhook configuration knows it, and the API server tells it to whoever
-    /// it could not serve during an outage; keep the port to the API server by a NetworkPolicy. One for each authority: its
-    /// certificate is never shown in a handshake.
-    pub fn doors(&self) -> Vec<String> {
-        self.authorities.iter().map(door).collect()
+    /// How the webhook is published, at a door.
+    pub fn published(&self, door: &str) -> Published {
+        Published { ca_bundle: self.ca_bundle(), door: door.to_owned() }
     }
 
     /// The authority that signed what is served.
@@ -127,11 +118,6 @@ impl Bundle {
     pub(super) fn covers(&self, pair: &Pair, names: &[String], now: jiff::Timestamp) -> bool {
         verifies(&self.authorities, pair, names, now)
     }
-}
-
-/// The door of one authority.
-pub fn door(authority: &CertificateDer<'_>) -> String {
-    crate::digest::sha256_hex(authority)[..32].to_owned()
 }
 
 /// More than this is not ours.

@@ -6,6 +6,7 @@
 
 use super::bundle::{Bundle, Fault};
 use super::certificates::{IssueError, Step, next_step};
+use super::doors::{self, Made};
 use super::health::Gate;
 use super::tls::CertificateCell;
 use super::webhook_configuration::{self, CONFIGURATION, Wanted};
@@ -55,12 +56,16 @@ pub struct Keeper {
 struct Seen {
     secret: Option<Option<Secret>>,
     configuration: Option<Option<ValidatingWebhookConfiguration>>,
+    /// The door that this replica made since it leads.
+    door: Option<Made>,
 }
 
 #[derive(Debug, thiserror::Error)]
 enum KeepError {
     #[error("{0}")]
     Api(String),
+    #[error("the machine gives no random bytes")]
+    Dice,
     #[error(transparent)]
     Issue(#[from] IssueError),
     #[error("no answer within {} s", WRITE_LIMIT.as_secs())]
@@ -124,6 +129,7 @@ impl Keeper {
                 }
                 Some(configuration) = configurations.next() => {
                     Self::tell(seen.configuration.as_ref(), configuration.as_ref());
+                    self.cell.see(configuration.as_ref(), Instant::now());
                     seen.configuration = Some(configuration);
                 }
                 () = leadership.changed() => {}
@@ -154,7 +160,11 @@ impl Keeper {
     /// Brings both objects to where they should be, if this replica leads; how long that holds. What the API server
     /// trusts is put right between any two steps.
     async fn keep(&self, seen: &mut Seen, now: jiff::Timestamp) -> Result<Duration, KeepError> {
-        let Seen { secret: Some(secret), configuration: Some(configuration) } = seen else { return Ok(LOOK) };
+        if !self.leadership.leads() {
+            seen.door = None;
+        }
+        let Seen { secret: Some(secret), configuration: Some(configuration), door } = seen else { return Ok(LOOK) };
+        let mut good_for = LOOK;
         // Asked again before each write: the one before may have taken longer than the lease.
         while self.leadership.leads() {
             let current = read(secret.as_ref());
@@ -162,7 +172,16 @@ impl Keeper {
                 return Ok(LOOK);
             }
             if let (Some(live), Ok(bundle)) = (configuration.as_ref(), &current) {
-                *configuration = Some(self.register(live, bundle).await?);
+                let now = Instant::now();
+                *door = door.take().filter(|made| !made.is_old(now)).or_else(|| Made::new(now));
+                let made = door.as_mut().ok_or(KeepError::Dice)?;
+                if doors::announced(live) != Some(&*made.door) {
+                    made.at = now;
+                }
+                let (registered, holds_for) = self.register(live, bundle, made, now).await?;
+                self.cell.see(Some(&registered), Instant::now());
+                *configuration = Some(registered);
+                good_for = holds_for;
             }
             let published = match (configuration.as_ref(), &current) {
                 (Some(live), Ok(bundle)) => self.holds(live, bundle),
@@ -170,7 +189,7 @@ impl Keeper {
             };
             let step = next_step(current.as_ref().map_err(|fault| *fault), &self.names, published, now);
             if let Step::Wait(until) = step {
-                return Ok(Duration::try_from(until - now).unwrap_or(BACKOFF.0));
+                return Ok(Duration::try_from(until - now).unwrap_or(BACKOFF.0).min(good_for));
             }
             match step {
                 Step::Create(fault) if secret.is_some() => {
@@ -190,7 +209,7 @@ impl Keeper {
 
     /// Every replica tells whether the registration stands.
     fn measure(&self, seen: &Seen) {
-        let Seen { secret: Some(secret), configuration: Some(configuration) } = seen else { return };
+        let Seen { secret: Some(secret), configuration: Some(configuration), .. } = seen else { return };
         let configured = match (configuration, read(secret.as_ref())) {
             (Some(live), Ok(bundle)) => self.holds(live, &bundle),
             _ => false,
@@ -198,9 +217,14 @@ impl Keeper {
         self.metrics.set_webhook_configured(configured);
     }
 
+    /// Whether the entries are as they should be, at whichever door.
     fn holds(&self, configuration: &ValidatingWebhookConfiguration, bundle: &Bundle) -> bool {
+        doors::in_use(configuration).is_some_and(|door| self.holds_at(configuration, bundle, door))
+    }
+
+    fn holds_at(&self, configuration: &ValidatingWebhookConfiguration, bundle: &Bundle, door: &str) -> bool {
         let live = configuration.webhooks.as_deref().unwrap_or_default();
-        self.governed(live).is_some_and(|governed| self.wanted.holds(live, &bundle.published(), &governed))
+        self.governed(live).is_some_and(|governed| self.wanted.holds(live, &bundle.published(door), &governed))
     }
 
     /// Which namespaces are governed; None: not known yet.
@@ -247,26 +271,30 @@ impl Keeper {
         Ok(tokio::time::timeout(WRITE_LIMIT, written).await??)
     }
 
-    /// Fills the configuration in where it is not as wanted.
+    /// Fills the configuration in where it is not as wanted; how long it is right so.
     async fn register(
         &self,
         live: &ValidatingWebhookConfiguration,
         bundle: &Bundle,
-    ) -> Result<ValidatingWebhookConfiguration, KeepError> {
-        if self.holds(live, bundle) {
-            return Ok(live.clone());
+        made: &Made,
+        now: Instant,
+    ) -> Result<(ValidatingWebhookConfiguration, Duration), KeepError> {
+        let (door, good_for) = made.published(doors::in_use(live), now);
+        if doors::announced(live) == Some(&*made.door) && self.holds_at(live, bundle, door) {
+            return Ok((live.clone(), good_for));
         }
-        let published = bundle.published();
+        let published = bundle.published(door);
         let Some(governed) = self.governed(live.webhooks.as_deref().unwrap_or_default()) else {
-            return Ok(live.clone());
+            return Ok((live.clone(), good_for));
         };
-        let patch = Patch::Apply(self.wanted.patch(&live.uid().unwrap_or_default(), &published, &governed));
+        let uid = live.uid().unwrap_or_default();
+        let patch = Patch::Apply(self.wanted.patch(&uid, &made.door, &published, &governed));
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let applied = self.configurations.patch(CONFIGURATION, &params, &patch);
         let applied = tokio::time::timeout(WRITE_LIMIT, applied).await??;
-        if self.holds(&applied, bundle) {
+        if self.holds_at(&applied, bundle, door) {
             tracing::info!("the webhook configuration is filled in");
-            return Ok(applied);
+            return Ok((applied, good_for));
         }
         let webhooks = self.wanted.replaced(applied.webhooks.as_deref().unwrap_or_default(), &published, &governed);
         let whole = ValidatingWebhookConfiguration { webhooks: Some(webhooks), ..applied };
@@ -274,7 +302,7 @@ impl Keeper {
         let replaced = self.configurations.replace(CONFIGURATION, &params, &whole);
         let replaced = tokio::time::timeout(WRITE_LIMIT, replaced).await??;
         tracing::warn!("somebody had added to the operator's webhooks; they are put right");
-        Ok(replaced)
+        Ok((replaced, good_for))
     }
 
     /// Says so when the configuration goes or comes.

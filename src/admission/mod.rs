@@ -18,6 +18,7 @@ pub mod bundle;
 pub mod certificate_keeper;
 pub mod certificates;
 mod connections;
+pub mod doors;
 pub mod guard;
 pub mod health;
 pub mod identities;

@@ -132,7 +132,7 @@ pub fn router(routes: Vec<Route>, doors: Arc<CertificateCell>, metrics: Arc<Metr
         let (lanes, doors, metrics) = (lanes.clone(), doors.clone(), metrics.clone());
         let path = format!("/{{door}}{}", route.path);
         let handler = move |Path(door): Path<String>, headers: HeaderMap, body: Body| async move {
-            if !doors.opens(&door) {
+            if !doors.opens(&door, Instant::now()) {
                 return StatusCode::NOT_FOUND.into_response();
             }
             let received = match lanes.receive(body).await {

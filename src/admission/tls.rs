@@ -1,44 +1,44 @@
 //! The certificate of this moment, and the TLS settings that ask for it at every handshake.
 
 use super::bundle::Bundle;
+use super::doors::Doors;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
+use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use rustls::ServerConfig;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
 
 /// Holds the certificate that new connections get, and the doors at which they may ask. New ones take effect with the
 /// next handshake and the next request.
 #[derive(Default)]
-pub struct CertificateCell(RwLock<Option<Served>>);
-
-#[derive(Clone)]
-struct Served {
-    certificate: Arc<CertifiedKey>,
-    doors: Arc<[String]>,
+pub struct CertificateCell {
+    certificate: RwLock<Option<Arc<CertifiedKey>>>,
+    doors: RwLock<Doors>,
 }
 
 impl CertificateCell {
     /// Serves this one from now on.
     pub fn set(&self, bundle: &Bundle) {
-        let served = Served { certificate: bundle.serving.certified(), doors: bundle.doors().into() };
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(served);
-    }
-
-    fn served(&self) -> Option<Served> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        *self.certificate.write().unwrap_or_else(PoisonError::into_inner) = Some(bundle.serving.certified());
     }
 
     /// The one that is served; None before there is any, when handshakes fail.
     pub fn get(&self) -> Option<Arc<CertifiedKey>> {
-        self.served().map(|served| served.certificate)
+        self.certificate.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Answers at the doors of the webhook configuration as it is now.
+    pub fn see(&self, configuration: Option<&ValidatingWebhookConfiguration>, now: Instant) {
+        self.doors.write().unwrap_or_else(PoisonError::into_inner).see(configuration, now);
     }
 
     /// Whether this is the first part of a path under which the webhook answers.
-    pub fn opens(&self, door: &str) -> bool {
-        let same = |known: &String| verify_slices_are_equal(known.as_bytes(), door.as_bytes()).is_ok();
-        self.served().is_some_and(|served| served.doors.iter().any(same))
+    pub fn opens(&self, door: &str, now: Instant) -> bool {
+        let same = |known: &str| verify_slices_are_equal(known.as_bytes(), door.as_bytes()).is_ok();
+        self.doors.read().unwrap_or_else(PoisonError::into_inner).open(now).any(same)
     }
 }
 

@@ -9,8 +9,8 @@
 use super::bundle::Published;
 use super::identities::Installation;
 use super::rules::copies;
-use crate::api::policy::Governs;
-use crate::api::{GROUP, NAMESPACE_NAME_LABEL};
+use crate::api::policy::{Governs, ModalRule};
+use crate::api::{DOOR_ANNOTATION, GROUP, NAMESPACE_NAME_LABEL};
 use crate::controller::served::Served;
 use crate::segmentation::governed::{Governed, LabelSet};
 use axum::http::Uri;
@@ -114,8 +114,9 @@ pub struct Entry {
     pub conditions: &'static [(&'static str, &'static str)],
 }
 
-/// Entries for governed namespaces, one for each set of segment labels: what they review waits while the webhook is down.
-pub const GOVERNED_ENTRIES: &[Entry] = &[COPIES, RBAC];
+/// Entries for governed namespaces, one for each set of segment labels, with the rule that they are for: where a policy has it
+/// answered by refusing, what they review waits while the webhook is down; where it is only tried out, it passes.
+pub const GOVERNED_ENTRIES: &[(ModalRule, Entry)] = &[(ModalRule::Copies, COPIES), (ModalRule::Rbac, RBAC)];
 
 const COPIES: Entry = Entry {
     name: "copies",
@@ -250,17 +251,16 @@ impl Wanted {
             self.entry(&claims, claims.name, "Namespaced", "Fail", everywhere, published),
             self.entry(&policies, policies.name, "Cluster", "Fail", json!({}), published),
         ];
-        for entry in GOVERNED_ENTRIES {
-            for labels in governed.sets() {
-                let name = format!("{}-{}", entry.name, labels.slug());
-                all.push(self.entry(entry, &name, "Namespaced", "Fail", self.governed_by(labels), published));
-            }
+        let mut here = |entry: &Entry, rule, labels: &LabelSet| {
+            let name = format!("{}-{}", entry.name, labels.slug());
+            let answer = if governed.waits(labels, rule) { "Fail" } else { "Ignore" };
+            all.push(self.entry(entry, &name, "Namespaced", answer, self.governed_by(labels), published));
+        };
+        for (rule, entry) in GOVERNED_ENTRIES {
+            governed.sets().for_each(|labels| here(entry, *rule, labels));
         }
         for (operators, entry) in FOREIGN_ENTRIES {
-            for labels in governed.sets().filter(|labels| governed.holds(labels, *operators)) {
-                let name = format!("{}-{}", entry.name, labels.slug());
-                all.push(self.entry(entry, &name, "Namespaced", "Fail", self.governed_by(labels), published));
-            }
+            governed.sets_holding(*operators).for_each(|labels| here(entry, ModalRule::OtherOperators, labels));
         }
         let operators = governed.operators();
         let foreign = FOREIGN_CLUSTER_ENTRIES.iter().filter(|(asked, _)| operators.contains(asked));
@@ -329,12 +329,13 @@ impl Wanted {
         ours.into_iter().chain(more).map(|(name, expression)| json!({"name": name, "expression": expression})).collect()
     }
 
-    /// The object for server-side apply. Its uid makes the API server refuse, not create, if the object is gone.
-    pub fn patch(&self, uid: &str, published: &Published, governed: &Governed) -> Value {
+    /// The object for server-side apply, with the door that is announced. Its uid makes the API server refuse, not create, if the
+    /// object is gone.
+    pub fn patch(&self, uid: &str, announced: &str, published: &Published, governed: &Governed) -> Value {
         json!({
             "apiVersion": "admissionregistration.k8s.io/v1",
             "kind": "ValidatingWebhookConfiguration",
-            "metadata": {"name": CONFIGURATION, "uid": uid},
+            "metadata": {"name": CONFIGURATION, "uid": uid, "annotations": {DOOR_ANNOTATION: announced}},
             "webhooks": self.webhooks(published, governed),
         })
     }
@@ -380,7 +381,7 @@ pub fn registered(live: &[ValidatingWebhook]) -> impl Iterator<Item = (LabelSet,
 }
 
 /// Whether an entry has a name of ours.
-fn is_ours(entry: &ValidatingWebhook) -> bool {
+pub fn is_ours(entry: &ValidatingWebhook) -> bool {
     entry.name.strip_suffix(GROUP).is_some_and(|rest| rest.ends_with('.'))
 }
 
@@ -531,7 +532,11 @@ mod tests {
         };
         assert_eq!(entries(&Governed::new(sets.clone(), false)), []);
         let asked = [(labels("team"), BTreeSet::from([Governs::ExternalSecrets, Governs::VaultSecrets]))];
-        let governed = Governed::new(sets.clone(), false).holding(asked.clone());
+        let tried = Governed::new(sets.clone(), false).holding(asked.clone());
+        let enforced = [(labels("team"), BTreeSet::from([ModalRule::OtherOperators]))];
+        let governed = tried.clone().enforcing(enforced);
+        let policy = |entry: &ValidatingWebhook| entry.failure_policy.clone().unwrap();
+        assert_eq!(entries(&tried).iter().map(policy).collect::<Vec<_>>(), ["Ignore"; 3]);
         let found = entries(&governed);
         let shown: Vec<(&str, Option<&str>)> =
             found.iter().map(|e| (e.name.split(['-', '.']).next().unwrap(), e.failure_policy.as_deref())).collect();
@@ -543,7 +548,7 @@ mod tests {
                 ("clusterexternalsecrets", Some("Ignore"))
             ]
         );
-        // A policy that cannot be understood any more keeps what it had.
+        // A policy that cannot be understood any more keeps what it had, and may be strict.
         let uncertain = Governed::new([labels("tenant")], true).with_those_in_use(registered(&found));
         assert_eq!(entries(&uncertain), found);
     }

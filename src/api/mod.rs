@@ -61,6 +61,8 @@ pub const GRANTED_OF_ANNOTATION: &str = "scopedsecrets.io/granted-of";
 pub const ROTATE_AFTER_ANNOTATION: &str = "scopedsecrets.io/rotate-after";
 /// On a workload's pod template: which content of its Secrets its pods were last restarted for.
 pub const RESTARTED_FOR_ANNOTATION: &str = "scopedsecrets.io/restarted-for";
+/// On the webhook configuration: the first part of its path that comes next.
+pub const DOOR_ANNOTATION: &str = "scopedsecrets.io/door";
 /// On a SegmentGuard: how a breach is answered in its namespace.
 pub const MODE_LABEL: &str = "scopedsecrets.io/mode";
 /// The label that Kubernetes itself puts on every namespace.

@@ -92,8 +92,6 @@ pub struct Memory {
     /// The uid, generation and refresh-at that were last looked at: another object is another memory, a change of the
     /// others retries a failure at once.
     pub looked_at: Option<(Arc<str>, i64, Option<Box<str>>)>,
-    /// A foreign Secret stood in the way.
-    pub blocked: bool,
     /// The end of which a warning was given.
     pub warned_of: Option<Timestamp>,
     /// The Secret was looked for under its name, and is not there.

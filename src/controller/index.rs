@@ -46,6 +46,9 @@ pub struct ClaimRecord {
     pub deleting: bool,
     /// What its status says.
     pub status: Told,
+    /// Whether the Secret under its target's name was somebody else's when it was last looked at, or is by its status, which
+    /// an earlier process wrote. It is looked at again before anything is fetched.
+    pub target_taken: bool,
 }
 
 /// What a ScopedSecret's annotations ask for.
@@ -205,8 +208,10 @@ impl Index {
     pub fn put_claim(&mut self, object: &ScopedSecret) {
         let Some(name) = object_name(&object.metadata).map(|name| self.shared(name)) else { return };
         let uid: Arc<str> = object.metadata.uid.as_deref().unwrap_or_default().into();
-        self.remove_claim(&name);
+        let before = self.remove_claim(&name).filter(|before| before.uid == uid);
         let spec = serde_json::to_vec(&object.spec).ok();
+        let status = object.status.as_ref().map(Told::of).unwrap_or_default();
+        let told = status.ready_reason() == Some(Reason::TargetConflict);
         let claim = claim_of(object, &name, &uid);
         self.claims.insert(
             name.clone(),
@@ -217,7 +222,8 @@ impl Index {
                 spec: spec.map(Vec::into_boxed_slice),
                 asks: on_demand(&object.metadata),
                 deleting: object.metadata.deletion_timestamp.is_some(),
-                status: object.status.as_ref().map(Told::of).unwrap_or_default(),
+                status,
+                target_taken: told || before.is_some_and(|before| before.target_taken),
             }),
         );
         self.count(&name, claim);
@@ -237,6 +243,7 @@ impl Index {
                 asks: None,
                 deleting: metadata.deletion_timestamp.is_some(),
                 status,
+                target_taken: false,
             }),
         );
     }
@@ -316,6 +323,13 @@ impl Index {
             self.world.remove_claim(name);
         }
         self.claims.remove(name)
+    }
+
+    /// Records whether the Secret under a claim's target's name was seen to be somebody else's.
+    pub fn note_target(&mut self, claim: &ObjectName, taken: bool) {
+        if let Some(record) = self.claims.get_mut(claim) {
+            record.target_taken = taken;
+        }
     }
 
     /// Remembers that a ScopedSecret was seen to go.

@@ -97,6 +97,46 @@ fn a_lost_secret_keeps_its_keys_until_they_are_given_up() {
     assert_eq!(index.world.holdings_on(&key("db")).count(), 0);
 }
 
+/// Such a Secret's own pods would be locked out, if the guard named it; a restart must not name it anew.
+#[test]
+fn a_name_that_is_somebody_elses_is_remembered_until_it_was_looked_at() {
+    let name = ObjectName::new("payments-prod", "legacy");
+    let seen = |uid: &str, ready: Option<&str>| {
+        let conditions: Vec<_> = ready
+            .map(|reason| {
+                serde_json::json!({
+                    "type": "Ready", "status": "False", "reason": reason, "message": "",
+                    "lastTransitionTime": "2026-01-01T00:00:00Z",
+                })
+            })
+            .into_iter()
+            .collect();
+        serde_json::from_value::<ScopedSecret>(serde_json::json!({
+            "apiVersion": "scopedsecrets.io/v1alpha1", "kind": "ScopedSecret",
+            "metadata": {"name": "legacy", "namespace": "payments-prod", "uid": uid},
+            "spec": {"storeRef": {"name": "aws"}, "consumers": [{"serviceAccountName": "orders"}]},
+            "status": {"conditions": conditions},
+        }))
+        .unwrap()
+    };
+    let taken = |index: &Index| index.claims[&name].target_taken;
+    let mut index = Index::default();
+    index.put_claim(&seen("a", None));
+    assert!(!taken(&index));
+    index.note_target(&name, true);
+    index.put_claim(&seen("a", Some("WriteFailed")));
+    assert!(taken(&index), "an edit, and another failure, say nothing of it");
+    index.note_target(&name, false);
+    index.put_claim(&seen("a", Some("Pending")));
+    assert!(!taken(&index));
+    // After a restart.
+    let mut index = Index::default();
+    index.put_claim(&seen("a", Some("TargetConflict")));
+    assert!(taken(&index));
+    index.put_claim(&seen("b", None));
+    assert!(!taken(&index), "another ScopedSecret of that name");
+}
+
 #[test]
 fn bent_metadata_is_seen() {
     let name = ObjectName::new("payments-prod", "orders");

@@ -34,6 +34,8 @@ pub struct Claimant {
     pub standing: Standing,
     /// Whether the Secret was projected for it.
     pub holds: bool,
+    /// Whether a Secret that is not ours was seen under the target's name: nothing is projected while it is there.
+    pub barred: bool,
     /// Its creationTimestamp, then its uid: of two, the earlier one goes first.
     pub since: (Timestamp, Arc<str>),
 }
@@ -51,17 +53,18 @@ pub enum Standing {
 
 /// Who may reference a Secret: None if it is not in the guard. `known` is what the guard says so far, which stands for whatever
 /// cannot be told now: a claim that policy does not allow (any more), a Secret that outlives its ScopedSecret.
+///
+/// A Secret that is somebody else's is not in it, whoever claims its name: its own pods are none of our business.
 pub fn consumers(target: &Target, known: Option<&Vec<String>>) -> Option<Vec<String>> {
     let named = |claimant: &Claimant| (!claimant.consumers.is_empty()).then(|| claimant.consumers.clone());
-    let allowed = target.claimants.iter().filter(|c| c.standing == Standing::Allowed);
+    let to_come = |standing| target.claimants.iter().filter(move |c| c.standing == standing && !c.barred);
     let holder = target.claimants.iter().find(|c| c.holds);
-    match holder.or_else(|| allowed.min_by_key(|c| &c.since)) {
+    match holder.or_else(|| to_come(Standing::Allowed).min_by_key(|c| &c.since)) {
         Some(claimant) if claimant.standing == Standing::Allowed => named(claimant),
         Some(claimant) => known.cloned().or_else(|| named(claimant)),
         None if target.held && target.free => None,
         None if target.held => Some(known.cloned().unwrap_or_default()),
-        None if target.claimants.iter().any(|c| c.standing == Standing::Undecided) => known.cloned(),
-        None => None,
+        None => known.filter(|_| to_come(Standing::Undecided).next().is_some()).cloned(),
     }
 }
 

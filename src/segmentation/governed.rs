@@ -1,6 +1,6 @@
 //! Which namespaces are governed, as the API server can tell it: by the labels that they carry.
 
-use crate::api::policy::Governs;
+use crate::api::policy::{Governs, ModalRule};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The labels that name the segments of a policy, in alphabetical order: policies that differ in their order alone select
@@ -12,6 +12,11 @@ impl LabelSet {
     /// Of `segment.labels`.
     pub fn of(labels: &[String]) -> Self {
         Self(labels.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect())
+    }
+
+    /// Whether every namespace that carries these labels carries those as well.
+    pub fn includes(&self, others: &Self) -> bool {
+        others.0.iter().all(|label| self.0.binary_search(label).is_ok())
     }
 
     /// The labels.
@@ -31,6 +36,8 @@ pub struct Governed {
     sets: BTreeSet<LabelSet>,
     /// Of which other operators objects are held to the rules, where there are any.
     governs: BTreeMap<LabelSet, BTreeSet<Governs>>,
+    /// Which rules are answered by refusing, where any is.
+    enforced: BTreeMap<LabelSet, BTreeSet<ModalRule>>,
     /// Whether a policy cannot be understood: it may have labels that are not among the sets.
     uncertain: bool,
 }
@@ -38,7 +45,7 @@ pub struct Governed {
 impl Governed {
     /// From the labels of each policy that is understood.
     pub fn new(sets: impl IntoIterator<Item = LabelSet>, uncertain: bool) -> Self {
-        Self { sets: sets.into_iter().collect(), governs: BTreeMap::new(), uncertain }
+        Self { sets: sets.into_iter().collect(), uncertain, ..Self::default() }
     }
 
     /// And what each policy governs beyond our own kinds.
@@ -49,9 +56,20 @@ impl Governed {
         self
     }
 
-    /// Whether objects of these other operators are held to the rules where a namespace has these labels.
-    pub fn holds(&self, labels: &LabelSet, operators: Governs) -> bool {
-        self.governs.get(labels).is_some_and(|held| held.contains(&operators))
+    /// And which rules each policy has answered by refusing.
+    pub fn enforcing(mut self, rules: impl IntoIterator<Item = (LabelSet, BTreeSet<ModalRule>)>) -> Self {
+        for (labels, rules) in rules {
+            self.enforced.entry(labels).or_default().extend(rules);
+        }
+        self
+    }
+
+    /// Whether what a rule reviews where a namespace has these labels waits while nobody reviews it: only where it might be
+    /// refused, so that trying the rules out holds nobody up. A copy is answered by the policies of the value's owner, which may
+    /// be any; a policy that cannot be understood may be strict.
+    pub fn waits(&self, labels: &LabelSet, rule: ModalRule) -> bool {
+        let here = |of: &LabelSet| rule == ModalRule::Copies || of.includes(labels);
+        self.uncertain || self.enforced.iter().any(|(of, rules)| here(of) && rules.contains(&rule))
     }
 
     /// Of which other operators objects are held to the rules anywhere.
@@ -59,9 +77,15 @@ impl Governed {
         self.governs.values().flatten().copied().collect()
     }
 
-    /// The sets.
+    /// The sets by which every governed namespace is found, and none of them twice: a namespace with the labels of a set has
+    /// those of each set within it.
     pub fn sets(&self) -> impl Iterator<Item = &LabelSet> {
-        self.sets.iter()
+        least(self.sets.iter())
+    }
+
+    /// Likewise for the namespaces where objects of these other operators are held to the rules.
+    pub fn sets_holding(&self, operators: Governs) -> impl Iterator<Item = &LabelSet> {
+        least(self.governs.iter().filter(move |(_, held)| held.contains(&operators)).map(|(labels, _)| labels))
     }
 
     /// With what is in use already, as long as a policy cannot be understood: what is guarded stays so.
@@ -74,6 +98,12 @@ impl Governed {
         }
         all
     }
+}
+
+/// Those of which no other is a part.
+fn least<'s>(sets: impl Iterator<Item = &'s LabelSet> + Clone) -> impl Iterator<Item = &'s LabelSet> {
+    let all = sets.clone();
+    sets.filter(move |set| all.clone().all(|other| other == *set || !set.includes(other)))
 }
 
 #[cfg(test)]
@@ -91,17 +121,48 @@ mod tests {
         assert_eq!(known.with_those_in_use(in_use()), known);
         let uncertain = Governed::new([set(&["tenant"])], true).with_those_in_use(in_use());
         assert_eq!(uncertain.sets().cloned().collect::<Vec<_>>(), [set(&["team"]), set(&["tenant"])]);
-        assert!(uncertain.holds(&set(&["team"]), Governs::VaultSecrets));
+        assert_eq!(uncertain.sets_holding(Governs::VaultSecrets).collect::<Vec<_>>(), [&set(&["team"])]);
     }
 
     #[test]
     fn only_what_a_policy_asks_for_is_held() {
         let asked = [(set(&["tenant"]), BTreeSet::from([Governs::ExternalSecrets])), (set(&["team"]), BTreeSet::new())];
         let governed = Governed::new([set(&["tenant"]), set(&["team"])], false).holding(asked);
-        assert!(governed.holds(&set(&["tenant"]), Governs::ExternalSecrets));
-        assert!(!governed.holds(&set(&["tenant"]), Governs::VaultSecrets));
-        assert!(!governed.holds(&set(&["team"]), Governs::ExternalSecrets));
+        assert_eq!(governed.sets_holding(Governs::ExternalSecrets).collect::<Vec<_>>(), [&set(&["tenant"])]);
+        assert_eq!(governed.sets_holding(Governs::VaultSecrets).count(), 0);
         assert_eq!(governed.operators(), BTreeSet::from([Governs::ExternalSecrets]));
+    }
+
+    #[test]
+    fn what_is_only_tried_out_waits_for_nobody() {
+        let (team, tenant) = (set(&["team"]), set(&["tenant"]));
+        let sets = [team.clone(), tenant.clone()];
+        let waits = |enforced: &[(&LabelSet, &[ModalRule])], uncertain| {
+            let enforced = enforced.iter().map(|(labels, rules)| ((*labels).clone(), rules.iter().copied().collect()));
+            let governed = Governed::new(sets.clone(), uncertain).enforcing(enforced);
+            let rules = [ModalRule::Copies, ModalRule::Rbac, ModalRule::OtherOperators];
+            sets.each_ref().map(|labels| rules.map(|rule| governed.waits(labels, rule)))
+        };
+        let (copies, rbac) = (ModalRule::Copies, ModalRule::Rbac);
+        assert_eq!(waits(&[], false), [[false; 3]; 2]);
+        assert_eq!(waits(&[], true), [[true; 3]; 2], "a policy that cannot be understood");
+        assert_eq!(waits(&[(&team, &[])], false), [[false; 3]; 2]);
+        assert_eq!(waits(&[(&team, &[rbac])], false), [[false, true, false], [false; 3]]);
+        let anywhere = waits(&[(&team, &[copies])], false);
+        assert_eq!(anywhere, [[true, false, false]; 2], "the owner's policy answers, wherever a copy lands");
+        let both = set(&["team", "environment"]);
+        assert_eq!(waits(&[(&both, &[rbac])], false), [[false, true, false], [false; 3]], "it has the label team, too");
+    }
+
+    #[test]
+    fn no_namespace_is_reviewed_twice() {
+        let sets = [set(&["tenant", "environment"]), set(&["tenant"]), set(&["team"])];
+        let held = [sets[0].clone(), sets[2].clone()].map(|labels| (labels, BTreeSet::from([Governs::VaultSecrets])));
+        let governed = Governed::new(sets.clone(), false).holding(held);
+        assert_eq!(governed.sets().collect::<Vec<_>>(), [&sets[2], &sets[1]]);
+        let held: Vec<_> = governed.sets_holding(Governs::VaultSecrets).collect();
+        assert_eq!(held, [&sets[0], &sets[2]], "of those that hold them");
+        assert_eq!(governed.sets_holding(Governs::ExternalSecrets).count(), 0);
     }
 
     #[test]

@@ -203,6 +203,14 @@ impl Policy {
         }
     }
 
+    /// The rules that the webhook keeps and that are answered by refusing, where no exception lifts them.
+    pub fn enforced(&self) -> BTreeSet<ModalRule> {
+        let kept = [ModalRule::Copies, ModalRule::Rbac, ModalRule::OtherOperators];
+        let idle = |rule: &ModalRule| *rule == ModalRule::Copies && self.unique_within != Within::Segment;
+        let refuses = |rule: &ModalRule| self.mode == Mode::Enforce && !self.report_only.contains(rule) && !idle(rule);
+        kept.into_iter().filter(refuses).collect()
+    }
+
     /// Whether its selector picks a namespace. An absent selector picks all.
     pub fn selects(&self, namespace: &str, labels: &BTreeMap<String, String>) -> bool {
         selects(&self.selector, namespace, labels)

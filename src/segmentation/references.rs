@@ -146,6 +146,12 @@ impl<'a> Found<'a> {
 /// The Secrets, as (namespace, name), that a PersistentVolume names, and the namespace of the claim that it is bound to.
 pub fn of_persistent_volume(volume: &PersistentVolume) -> (BTreeSet<(&str, &str)>, Option<&str>) {
     let mut names = BTreeSet::new();
+    // By which the provisioner deletes it: they stay behind when the StorageClass is gone.
+    let noted = |what: &str| {
+        let key = format!("volume.kubernetes.io/provisioner-deletion-secret-{what}");
+        volume.metadata.annotations.as_ref()?.get(&key).map(String::as_str).filter(|text| !text.is_empty())
+    };
+    names.extend(noted("namespace").zip(noted("name")));
     let Some(spec) = &volume.spec else { return (names, None) };
     let bound = spec.claim_ref.as_ref().and_then(|claim| claim.namespace.as_deref()).filter(|ns| !ns.is_empty());
     let secrets: [Option<&SecretReference>; 11] = [

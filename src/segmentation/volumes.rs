@@ -35,7 +35,7 @@ impl Governed<'_> {
     }
 
     /// What a StorageClass may not name: a Secret in a governed namespace; where the namespace is filled in for each claim, a
-    /// name that a managed Secret has.
+    /// name that a managed Secret has, or one that is filled in as well, where there is a managed Secret.
     pub fn of_class(&self, class: &StorageClass) -> Vec<Violation> {
         let parameters = class.parameters.clone().unwrap_or_default();
         let named = of_parameters(&parameters).into_iter().flat_map(|(namespace, name)| match (namespace, name) {
@@ -44,7 +44,8 @@ impl Governed<'_> {
                 let alike = self.managed.iter().filter(|(_, managed)| **managed == *name);
                 alike.map(|(namespace, _)| (&**namespace, name)).collect()
             }
-            (None, None) => vec![],
+            // Whoever writes a claim for a volume says which.
+            (None, None) => self.managed.iter().map(|(namespace, _)| (&**namespace, "...")).collect(),
         });
         let inside: Vec<_> = named.filter_map(|(ns, name)| Some((self.segments.get(ns)?.clone(), ns, name))).collect();
         self.told("storage.k8s.io/v1", "StorageClass", name_of(&class.metadata), inside.into_iter())
@@ -119,6 +120,14 @@ mod tests {
     #[test]
     fn a_volume_names_no_managed_secret_and_none_of_a_foreign_namespace() {
         let orders = vec!["payments/prod payments-prod/orders".to_owned()];
+        let noted = |namespace: &str| {
+            let mut volume = volume(json!({}), "payments-prod");
+            volume["metadata"]["annotations"] = json!({
+                "volume.kubernetes.io/provisioner-deletion-secret-name": "orders",
+                "volume.kubernetes.io/provisioner-deletion-secret-namespace": namespace,
+            });
+            volume
+        };
         for (what, object, expected) in [
             ("a managed one", volume(csi("payments-prod", "orders"), "payments-prod"), orders.clone()),
             ("from elsewhere", volume(csi("payments-prod", "orders"), "plain"), orders),
@@ -129,6 +138,8 @@ mod tests {
                 vec!["payments/prod payments-prod/ceph".to_owned()],
             ),
             ("of the driver's own namespace", volume(csi("storage", "ceph"), "payments-prod"), vec![]),
+            ("for its deletion", noted("payments-prod"), vec!["payments/prod payments-prod/orders".to_owned()]),
+            ("for its deletion, the driver's own", noted("storage"), vec![]),
         ] {
             assert_eq!(told(&object), expected, "{what}");
         }
@@ -148,7 +159,11 @@ mod tests {
             (pair("${pvc.name}", "payments-prod"), vec!["payments/prod payments-prod/..."]),
             (pair("orders", "${pvc.namespace}"), vec!["payments/prod payments-prod/orders"]),
             (pair("ceph", "${pvc.namespace}"), vec![]),
-            (pair("${pvc.name}", "${pvc.namespace}"), vec![]),
+            (pair("${pvc.name}", "${pvc.namespace}"), vec!["payments/prod payments-prod/..."]),
+            (
+                pair("${pvc.annotations['team.example.com/s']}", "${pvc.namespace}"),
+                vec!["payments/prod payments-prod/..."],
+            ),
             (pair("ceph", "storage"), vec![]),
             (
                 class(json!({"secretName": "orders", "secretNamespace": "payments-prod"})),

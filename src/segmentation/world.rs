@@ -21,7 +21,6 @@ use super::policy::Policy;
 use super::revoked::{Revocation, Revocations};
 use super::second::Second;
 use crate::api::ScopedSecretSpec;
-use crate::api::policy::Governs;
 use crate::api::rotation::Strategy;
 use jiff::Timestamp;
 use std::collections::hash_map::Entry;
@@ -429,14 +428,17 @@ impl World {
 
     /// The labels by which namespaces are governed; None while not every policy was seen.
     pub fn governed(&self) -> Option<Governed> {
-        let known = |state: &PolicyState| match state {
-            PolicyState::Known(policy) => Some((LabelSet::of(&policy.segment_labels), policy.governs.clone())),
-            PolicyState::Unknown(_) => None,
+        let uncertain = self.policies.values().any(|state| matches!(state, PolicyState::Unknown(_)));
+        let all = || {
+            self.policies.values().filter_map(|state| match state {
+                PolicyState::Known(policy) => Some((LabelSet::of(&policy.segment_labels), policy)),
+                PolicyState::Unknown(_) => None,
+            })
         };
-        let sets: Vec<Option<(LabelSet, BTreeSet<Governs>)>> = self.policies.values().map(known).collect();
-        let uncertain = sets.contains(&None);
-        let (labels, governs): (Vec<_>, Vec<_>) = sets.into_iter().flatten().map(|(l, g)| (l.clone(), (l, g))).unzip();
-        self.policies_synced.then(|| Governed::new(labels, uncertain).holding(governs))
+        let governed = Governed::new(all().map(|(labels, _)| labels), uncertain)
+            .holding(all().map(|(labels, policy)| (labels, policy.governs.clone())))
+            .enforcing(all().map(|(labels, policy)| (labels, policy.enforced())));
+        self.policies_synced.then_some(governed)
     }
 
     /// Whether an exception of a policy ended in this time: what it lifted counts again.

@@ -155,6 +155,30 @@ fn only_consumers_reference_a_projected_secret_also_while_the_operator_is_gone()
     eventually("the rule is lifted", SOON, || cluster.submit(&DRY, &pod("p", "thief", env("orders")).to_string()));
 }
 
+/// A Secret that is not managed, and whose name a ScopedSecret asks for, stays its own pods', which may be there already.
+#[test]
+fn a_secret_of_ones_own_stays_in_use() {
+    let scene = scene();
+    let cluster = &scene.cluster;
+    ok(cluster, &["create", "secret", "generic", "legacy", "-n", "payments-prod", "--from-literal=token=theirs"]);
+    apply(cluster, &pod("older", "thief", env("legacy")).to_string());
+    scene.claim("legacy");
+    becomes(cluster, "payments-prod", "legacy", "Ready", "False", "TargetConflict");
+    let free = |what: &str| {
+        eventually(what, SOON, || cluster.submit(&DRY, &pod("newer", "thief", env("legacy")).to_string()));
+    };
+    free("its pods are let in");
+    // Once it is gone the name is the ScopedSecret's, and is guarded before anything is fetched.
+    ok(cluster, &["delete", "secret", "legacy", "-n", "payments-prod"]);
+    ok(cluster, &["delete", "pod", "older", "-n", "payments-prod", "--wait=false"]);
+    let again = "scopedsecrets.io/refresh-at=it-is-free";
+    ok(cluster, &["annotate", "scopedsecret", "legacy", "-n", "payments-prod", again]);
+    eventually("it is projected", SOON, || ready(cluster, "scopedsecret", Some("payments-prod"), "legacy"));
+    let foreign = pod("newer", "thief", env("legacy")).to_string();
+    assert!(refusal(&cluster.submit(&DRY, &foreign)).is_some(), "a managed Secret is guarded");
+    all_is_well(cluster, &scene.operator);
+}
+
 /// What runs since before the claim is not wedged: only new pods, and new references, are refused.
 #[test]
 fn workloads_older_than_the_claim_go_on() {

@@ -10,16 +10,27 @@ use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-use scoped_secrets::admission::bundle::door;
 use serde_json::{Value, json};
 
 use super::cluster::Cluster;
 use super::operator::Operator;
 
-/// The authorities that the API server trusts (PEM), the same for every entry.
-pub fn ca_bundle(cluster: &Cluster) -> Result<String, String> {
+fn entries(cluster: &Cluster) -> Result<Vec<Value>, String> {
     let live = cluster.get_json("validatingwebhookconfiguration", None, "scoped-secrets").ok_or("no configuration")?;
     let entries = live["webhooks"].as_array().filter(|all| !all.is_empty()).ok_or("not filled in yet")?;
+    Ok(entries.clone())
+}
+
+/// The first part of the path at which the API server asks.
+pub fn door(cluster: &Cluster) -> Result<String, String> {
+    let entries = entries(cluster)?;
+    let url = entries[0]["clientConfig"]["url"].as_str().ok_or("no url")?;
+    Ok(url.split('/').nth(3).ok_or("no path")?.to_owned())
+}
+
+/// The authorities that the API server trusts (PEM), the same for every entry.
+pub fn ca_bundle(cluster: &Cluster) -> Result<String, String> {
+    let entries = entries(cluster)?;
     let mut bundles: Vec<&str> = entries.iter().filter_map(|e| e["clientConfig"]["caBundle"].as_str()).collect();
     bundles.dedup();
     let [bundle] = bundles[..] else { return Err(format!("{} different bundles", bundles.len())) };
@@ -27,10 +38,16 @@ pub fn ca_bundle(cluster: &Cluster) -> Result<String, String> {
     String::from_utf8(pem).map_err(|e| e.to_string())
 }
 
-/// The answer to the creation of this ScopedSecret: Ok if it may be, else what was said. An outer Err: nobody answered.
-pub fn ask(operator: &Operator, ca_bundle: &str, namespace: &str, spec: Value) -> Result<Result<(), String>, String> {
-    let authority = CertificateDer::from_pem_slice(ca_bundle.as_bytes()).map_err(|e| e.to_string())?;
-    let path = format!("/{}/admission/scopedsecrets", door(&authority));
+/// The answer to the creation of this ScopedSecret, asked at a door: Ok if it may be, else what was said. An outer Err: nobody
+/// answered.
+pub fn ask(
+    operator: &Operator,
+    ca_bundle: &str,
+    door: &str,
+    namespace: &str,
+    spec: Value,
+) -> Result<Result<(), String>, String> {
+    let path = format!("/{door}/admission/scopedsecrets");
     let review = json!({
         "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
         "request": {

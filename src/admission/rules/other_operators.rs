@@ -3,7 +3,7 @@
 //! segmentation can be enforced before anything is migrated.
 //!
 //! A store of the External Secrets Operator decides what a key means: a change of one is refused if an object that asks it
-//! would be refused then, and was not before.
+//! would be refused then, and the same key was not before: a store that is created anew is judged like one that is changed.
 //!
 //! It follows the mode; reportOnly and exceptions lift it. What is cluster-scoped passes while the webhook is down.
 
@@ -18,7 +18,6 @@ use jiff::Timestamp;
 use kube::core::DynamicObject;
 use kube::core::admission::{AdmissionRequest, AdmissionResponse};
 use serde_json::Value;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub use crate::segmentation::foreign::RULE;
@@ -73,10 +72,9 @@ fn of_store(name: &ForeignName, spec: &Value, index: &Index, now: Timestamp) -> 
     let after = before.with_store(name, &state);
     let asking = index.world.foreign.asking(name);
     let broken = asking.flat_map(|(asker, record)| {
-        let known: BTreeSet<(Arc<str>, usize)> =
-            before.refusals_of(asker, record).into_iter().map(|refused| (refused.namespace, refused.ask)).collect();
+        let known = before.refusals_of(asker, record);
         let new = after.refusals_of(asker, record).into_iter();
-        new.filter(move |refused| !known.contains(&(refused.namespace.clone(), refused.ask))).map(move |mut refused| {
+        new.filter(move |refused| !refused.stood(&known)).map(move |mut refused| {
             let asker = format!("{} {:?}", asker.kind.kind(), asker.name);
             refused.refusal.message =
                 format!("{asker}, which asks this store, would be refused: {}", refused.refusal.message);

@@ -389,6 +389,43 @@ fn a_store_may_not_be_turned_elsewhere_under_an_object() {
 }
 
 #[test]
+fn what_could_not_be_told_is_no_licence_for_a_store() {
+    let store = |prefix: &str| json!({"provider": {"aws": {"service": "SecretsManager", "region": "eu-west-1", "prefix": prefix}}});
+    let of_trick = ForeignName::new(ForeignKind::SecretStore, Some("billing-prod"), "trick");
+    let made = |index: &Index, spec: &Value| {
+        told(index, &request(ForeignKind::SecretStore, Some("billing-prod"), "trick", spec, None))
+    };
+    let mut index = index(&governed(""));
+    index.world.foreign.put_store(of_trick.clone(), foreign::store(&store("billing/prod/")));
+    let spec = external("trick", "orders-db");
+    assert_eq!(told(&index, &request(ForeignKind::ExternalSecret, Some("billing-prod"), "x", &spec, None)), "passes");
+    observed(&mut index, ForeignKind::ExternalSecret, Some("billing-prod"), "x", 1, &spec);
+    // The store is deleted, and made anew with another prefix.
+    index.world.foreign.remove(&of_trick);
+    assert_eq!(made(&index, &store("payments/prod/")), "KeyNotAllowed");
+    assert_eq!(made(&index, &store("billing/prod/")), "passes");
+    assert_eq!(made(&index, &json!({"provider": {"vault": {}}})), "StoreUnresolved");
+    // One refusal is no licence for another: of another key, or for another reason.
+    for before in [store("payments/staging/"), store("payments/prod/../"), json!({"provider": {"vault": {}}})] {
+        index.world.foreign.put_store(of_trick.clone(), foreign::store(&before));
+        assert_eq!(made(&index, &store("payments/prod/")), "KeyNotAllowed", "{before}");
+    }
+    // What is refused already, and stays so, holds nobody up.
+    let own_role = |role: &str| {
+        let mut spec = store("payments/prod/");
+        spec["provider"]["aws"]["role"] = role.into();
+        spec
+    };
+    index.world.foreign.put_store(of_trick.clone(), foreign::store(&store("payments/prod/")));
+    assert_eq!(made(&index, &own_role("arn:aws:iam::123456789012:role/r")), "passes");
+    assert_eq!(made(&index, &own_role("arn:aws:iam::999999999999:role/r")), "KeyNotAllowed");
+    // Nor while the account is not known.
+    index.world.put_store("aws", Some(StoreState::AccountUnknown { region: "eu-west-1".into() }));
+    index.world.foreign.put_store(of_trick, foreign::store(&store("billing/prod/")));
+    assert_eq!(made(&index, &store("payments/prod/")), "AccountUnknown");
+}
+
+#[test]
 fn what_cannot_be_told_now() {
     use crate::segmentation::world::PolicyState;
     let good = external("aws", "payments/prod/db");

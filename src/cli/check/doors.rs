@@ -1,10 +1,11 @@
 //! What stands at the API server's door: the webhook's entries, and the rules that it keeps on its own.
 
 use super::installed::{Installed, SERVICE};
-use crate::admission::bundle::{Published, door};
+use crate::admission::bundle::Published;
+use crate::admission::doors::of_path;
 use crate::admission::rules::guards;
-use crate::admission::webhook_configuration::{CONFIGURATION, Endpoint, TIMEOUT_SECONDS, Wanted};
-use crate::api::{GROUP, Reason};
+use crate::admission::webhook_configuration::{CONFIGURATION, Endpoint, TIMEOUT_SECONDS, Wanted, is_ours};
+use crate::api::Reason;
 use crate::cli::cluster::Seen;
 use crate::cli::report::{Finding, Outcome, Rule, Severity, Subject};
 use crate::controller::report::guards::{Live, missing};
@@ -40,6 +41,15 @@ pub fn judge_webhook(found: &Installed, now: Timestamp, outcome: &mut Outcome) {
     outcome.part(
         || well,
         |outcome| {
+            for entry in configuration.webhooks.iter().flatten().filter(|entry| !is_ours(entry)) {
+                let what = format!(
+                    "entry {} is not the operator's: whatever it is for is sent to its address, new Secrets as well",
+                    entry.name
+                );
+                let finding = Finding::live(Severity::Error, Rule::Installation, Reason::GuardMissing, subject(), what);
+                outcome
+                    .push(finding.mend("take the entry out, or give it a ValidatingWebhookConfiguration of its own"));
+            }
             for what in weakened(found, &ours, now) {
                 let finding = Finding::live(Severity::Error, Rule::Installation, Reason::GuardMissing, subject(), what);
                 outcome.push(finding.mend("start the operator: its leader puts its entries right"));
@@ -55,8 +65,7 @@ pub fn judge_webhook(found: &Installed, now: Timestamp, outcome: &mut Outcome) {
 }
 
 fn ours(configuration: &ValidatingWebhookConfiguration) -> Vec<&ValidatingWebhook> {
-    let suffix = format!(".{GROUP}");
-    configuration.webhooks.iter().flatten().filter(|entry| entry.name.ends_with(&suffix)).collect()
+    configuration.webhooks.iter().flatten().filter(|entry| is_ours(entry)).collect()
 }
 
 fn weakened(found: &Installed, live: &[&ValidatingWebhook], now: Timestamp) -> Vec<String> {
@@ -122,8 +131,8 @@ fn is_sane(config: &WebhookClientConfig, place: &str, now: Timestamp) -> Result<
         }
         _ => return Err("it has neither a service nor a url".to_owned()),
     };
-    let opens = |authority: &CertificateDer<'_>| path.starts_with(&format!("/{}/", door(authority)));
-    if authorities.iter().any(opens) { Ok(()) } else { Err("its path is not the webhook's".to_owned()) }
+    // The door itself is known to the replicas alone; `--doors` asks whether they open.
+    if of_path(&path).is_some() { Ok(()) } else { Err("its path is not the webhook's".to_owned()) }
 }
 
 /// Every rule that the API server keeps: there, bound, and as this version has it; as the operator itself looks.
@@ -227,6 +236,14 @@ mod tests {
                 |f| entries(f)[0].client_config.service.as_mut().unwrap().path = Some("/guess".into()),
                 Reason::GuardMissing,
                 "path",
+            ),
+            (
+                |f| {
+                    let strange = ValidatingWebhook { name: "evil.example.com".into(), ..entries(f)[0].clone() };
+                    entries(f).push(strange);
+                },
+                Reason::GuardMissing,
+                "evil.example.com is not the operator's",
             ),
             (|f| f.ready_endpoints = Seen::There(0), Reason::OperatorDown, "no ready pod"),
         ] {

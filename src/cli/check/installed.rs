@@ -150,13 +150,11 @@ pub fn by_name<K: Resource>(list: Vec<K>) -> BTreeMap<String, K> {
 pub(super) mod tests {
     use super::*;
     use crate::admission::bundle::Published;
-    use crate::admission::bundle::door;
     use crate::admission::rules::guards;
     use crate::admission::webhook_configuration::{Endpoint, TIMEOUT_SECONDS, Wanted};
     use crate::cli::observed::build;
     use crate::cli::observed::tests::{facts, now};
     use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
-    use rustls::pki_types::CertificateDer;
     use serde::de::DeserializeOwned;
     use serde_json::{Value, json};
 
@@ -164,21 +162,20 @@ pub(super) mod tests {
         Seen::There(serde_json::from_value(value).unwrap())
     }
 
-    /// An authority (PEM) that is valid when the tables ask, and its door.
-    fn authority() -> (String, String) {
+    /// An authority (PEM) that is valid when the tables ask.
+    fn authority() -> String {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.not_before = rcgen::date_time_ymd(2025, 1, 1);
         params.not_after = rcgen::date_time_ymd(2027, 1, 1);
-        let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
-        (certificate.pem(), door(&CertificateDer::from(certificate.der().to_vec())))
+        params.self_signed(&KeyPair::generate().unwrap()).unwrap().pem()
     }
 
     /// A healthy installation with these ScopedSecrets.
     pub fn healthy(claims: &[Value]) -> Installed {
         let installation = Installation::default();
         let observed = build(facts(claims));
-        let (ca_bundle, door) = authority();
+        let (ca_bundle, door) = (authority(), "0123456789abcdef".repeat(2));
         let endpoint = Endpoint {
             namespace: installation.namespace.clone(),
             service: SERVICE.into(),

@@ -4,6 +4,7 @@ use super::installed::Installed;
 use crate::api::{self, Reason};
 use crate::cli::cluster::Seen;
 use crate::cli::report::{Finding, Outcome, Rule, Severity, Subject};
+use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::ResourceExt;
 
@@ -35,6 +36,9 @@ pub fn judge(found: &Installed, outcome: &mut Outcome) {
 
 fn judge_kind(found: &Installed, wanted: &CustomResourceDefinition, outcome: &mut Outcome) {
     let name = wanted.name_any();
+    let missing = |outcome: &mut Outcome, name: &str, message: &str| {
+        missing(outcome, name, &format!("{message}{}", at_a_loss(found, wanted).unwrap_or_default()));
+    };
     let Some(live) = found.kinds.get(&name).and_then(Seen::get) else {
         return missing(outcome, &name, "it is not there");
     };
@@ -51,6 +55,21 @@ fn judge_kind(found: &Installed, wanted: &CustomResourceDefinition, outcome: &mu
             format!("it is not the one of version {}: {} differ", env!("CARGO_PKG_VERSION"), differing.join(", "));
         outcome.find(Severity::Error, Rule::Installation, Reason::KindOutdated, Subject::cluster(KIND, &name), message);
     }
+}
+
+/// What becomes of the rules that take their parameters from a kind that is not there.
+fn at_a_loss(found: &Installed, kind: &CustomResourceDefinition) -> Option<String> {
+    let takes = |policy: &&ValidatingAdmissionPolicy| {
+        let parameter = policy.spec.as_ref().and_then(|spec| spec.param_kind.as_ref());
+        parameter.is_some_and(|p| p.kind.as_deref() == Some(&kind.spec.names.kind))
+    };
+    let policies = found.policies.get()?.values().filter(takes).map(ResourceExt::name_any).collect::<Vec<_>>();
+    (!policies.is_empty()).then(|| {
+        format!(
+            ", and {} take their parameters from it: once the API server restarts they refuse whatever they look at, pods of the whole cluster and of kube-system among it; apply crds/ again, or delete their ValidatingAdmissionPolicyBindings",
+            policies.join(", ")
+        )
+    })
 }
 
 fn missing(outcome: &mut Outcome, name: &str, message: &str) {
@@ -108,5 +127,20 @@ mod tests {
         assert_eq!(reasons(|f| with(f, |crd| crd.spec.versions[0].schema = None)), [Reason::KindOutdated]);
         assert_eq!(reasons(|f| with(f, |crd| crd.spec.versions.clear())), [Reason::KindOutdated]);
         assert_eq!(reasons(|f| _ = f.kinds.insert(CLAIMS.into(), Seen::Barred)), [], "a gap says so");
+    }
+
+    #[test]
+    fn a_rule_without_its_parameters_is_told_of() {
+        let said = |kind: &str| {
+            let mut found = healthy(&[]);
+            found.kinds.insert(kind.into(), Seen::Absent);
+            let mut outcome = Outcome::default();
+            judge(&found, &mut outcome);
+            outcome.findings.remove(0).message
+        };
+        let guards = said("segmentguards.scopedsecrets.io");
+        assert!(guards.contains("consumers.scopedsecrets.io") && guards.contains("kube-system"), "{guards}");
+        assert!(said("segmentationpolicies.scopedsecrets.io").contains("boundary.scopedsecrets.io"));
+        assert_eq!(said(CLAIMS), "it is not there");
     }
 }

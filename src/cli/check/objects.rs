@@ -98,7 +98,7 @@ fn stores(observed: &Observed, outcome: &mut Outcome) {
         }
     };
     if observed.stores_seen {
-        outcome.part(|| format!("{} reached", count(all, "store is", "stores are")), judge);
+        outcome.part(|| format!("{} Ready", count(all, "store is", "stores are")), judge);
     }
 }
 

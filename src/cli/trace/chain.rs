@@ -41,6 +41,9 @@ pub struct Trace {
     /// The segment of its namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub segment: Option<String>,
+    /// Whether the policies and the namespace's labels could be looked at: else nothing follows from what is not there.
+    #[serde(skip)]
+    pub policies_seen: bool,
     /// Its Secrets.
     pub secrets: Vec<Traced>,
     /// What is not well: for the exit code.
@@ -112,7 +115,11 @@ pub fn follow(sight: &Sight<'_>, observed: &Observed) -> Trace {
     let mut trace = Trace {
         about: sight.about.to_string(),
         service_account: sight.account.clone(),
-        segment: segment_of(&sight.namespace, &observed.world).ok().map(|segment| segment.to_string()),
+        segment: segment_of(&sight.namespace, &observed.world)
+            .ok()
+            .map(|segment| segment.to_string())
+            .or_else(|| told_segment(sight, observed)),
+        policies_seen: observed.policies_seen && observed.world.namespaces.contains_key(sight.namespace.as_str()),
         ..Trace::default()
     };
     let mut findings = Vec::new();
@@ -121,6 +128,12 @@ pub fn follow(sight: &Sight<'_>, observed: &Observed) -> Trace {
     }
     trace.report = Report::live(findings, Vec::new());
     trace
+}
+
+/// The segment by what a ScopedSecret of the namespace says, for who may not look at policies or namespaces.
+fn told_segment(sight: &Sight<'_>, observed: &Observed) -> Option<String> {
+    let here = observed.claims.iter().filter(|claim| claim.namespace().as_deref() == Some(&sight.namespace));
+    here.filter_map(|claim| claim.status.as_ref()?.segment.clone()).find(|segment| !segment.is_empty())
 }
 
 fn follow_one(sight: &Sight<'_>, observed: &Observed, name: &str, findings: &mut Vec<Finding>) -> Traced {
@@ -202,6 +215,8 @@ mod tests {
     use crate::cli::lent::tests::grant;
     use crate::cli::observed::build;
     use crate::cli::observed::tests::{claim, facts};
+    use crate::cli::report::text::Colours;
+    use crate::cli::trace::text::render;
     use crate::segmentation::references::By;
     use serde_json::json;
 
@@ -254,6 +269,24 @@ mod tests {
         };
         assert_eq!(secret.remote, [expected]);
         assert_eq!(trace.segment.as_deref(), Some("payments/prod"));
+    }
+
+    #[test]
+    fn who_may_look_at_no_policy_is_told_nothing_of_it() {
+        let mut told = claim("payments-prod", "orders", "payments/prod/db", 1, true);
+        told["status"]["segment"] = "payments/prod".into();
+        let mut observed = build(facts(&[told]));
+        (observed.policies_seen, observed.policies) = (false, Vec::new());
+        observed.world.policies.clear();
+        let sight = sight("orders", &[("orders", owned())]);
+        let barred = render(&follow(&sight, &observed), Colours(false));
+        assert!(barred.contains("segment payments/prod") && barred.contains("not seen"), "{barred}");
+        observed.claims[0].status.as_mut().unwrap().segment = None;
+        let barred = render(&follow(&sight, &observed), Colours(false));
+        assert!(barred.contains("its segment was not seen") && !barred.contains("none that allows it"), "{barred}");
+        observed.policies_seen = true;
+        let seen = render(&follow(&sight, &observed), Colours(false));
+        assert!(seen.contains("in no segment") && seen.contains("none that allows it now"), "{seen}");
     }
 
     #[test]

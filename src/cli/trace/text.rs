@@ -9,14 +9,18 @@ use std::fmt::Write;
 /// A block for each Secret, then what is not well.
 pub fn render(trace: &Trace, colours: Colours) -> String {
     let mut out = String::new();
-    let segment = trace.segment.as_deref().map_or("in no segment".to_owned(), |segment| format!("segment {segment}"));
+    let segment = match &trace.segment {
+        Some(segment) => format!("segment {segment}"),
+        None if trace.policies_seen => "in no segment".to_owned(),
+        None => "its segment was not seen".to_owned(),
+    };
     let head = format!("{} (ServiceAccount {}, {segment})", trace.about, trace.service_account);
     let _ = writeln!(out, "{}", colours.heading(&one_line(&head)));
     if trace.secrets.is_empty() {
         out.push_str("  it names no Secret\n");
     }
     for secret in &trace.secrets {
-        render_secret(&mut out, secret);
+        render_secret(&mut out, secret, trace.policies_seen);
     }
     for finding in &trace.report.findings {
         let severity = if finding.severity == Severity::Note { "not seen" } else { finding.severity.as_str() };
@@ -27,7 +31,7 @@ pub fn render(trace: &Trace, colours: Colours) -> String {
     out
 }
 
-fn render_secret(out: &mut String, secret: &Traced) {
+fn render_secret(out: &mut String, secret: &Traced, policies_seen: bool) {
     let mut row = |depth: usize, what: &str, says: &str| {
         let indent = "  ".repeat(depth);
         let width = 17_usize.saturating_sub(indent.len());
@@ -56,6 +60,7 @@ fn render_secret(out: &mut String, secret: &Traced) {
     for remote in &secret.remote {
         let version = remote.version.as_ref().map_or("not fetched yet".to_owned(), |v| format!("version {v}"));
         row(3, "key", &format!("{} ({version}, store {})", remote.key, remote.store));
-        row(3, "policy", remote.allowed_by.as_deref().unwrap_or("none that allows it now"));
+        let none = if policies_seen { "none that allows it now" } else { "not seen: you may not look at policies" };
+        row(3, "policy", remote.allowed_by.as_deref().unwrap_or(none));
     }
 }

@@ -110,6 +110,7 @@ fn observe_target(index: &Index, target: &ObjectName, now: Timestamp) -> Target 
             consumers: spec.consumers.into_iter().map(|consumer| consumer.service_account_name).collect(),
             standing,
             holds: owner == Some(&*record.uid) || holding.is_some_and(|held| held.claim == name.name),
+            barred: record.target_taken,
             since: (claim.created, claim.uid.clone()),
         })
     });

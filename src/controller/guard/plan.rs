@@ -6,7 +6,8 @@
 //!   Secrets ─ held ───┴─ Target
 //! ```
 //!
-//! A target is in the guard from before its first provider call until its Secret is gone.
+//! A target is in the guard from before its first provider call until its Secret is gone; not while its name is a Secret's that
+//! is not ours, since that Secret's own pods would be locked out.
 
 use super::asked::Askers;
 use crate::api::MODE_LABEL;

@@ -11,11 +11,15 @@ fn list(names: &[&str]) -> Vec<String> {
 }
 
 fn claimant(standing: Standing, consumers: &[&str], uid: &str) -> Claimant {
-    Claimant { consumers: list(consumers), standing, holds: false, since: (now(), uid.into()) }
+    Claimant { consumers: list(consumers), standing, holds: false, barred: false, since: (now(), uid.into()) }
 }
 
 fn holder(standing: Standing, consumers: &[&str]) -> Claimant {
     Claimant { holds: true, ..claimant(standing, consumers, "b") }
+}
+
+fn barred(standing: Standing, consumers: &[&str]) -> Claimant {
+    Claimant { barred: true, ..claimant(standing, consumers, "a") }
 }
 
 fn claimed(claimants: Vec<Claimant>) -> Target {
@@ -32,7 +36,7 @@ fn who_may_reference_a_secret() {
     let (before, none) = (list(&["before"]), None);
     let free = Target { free: true, ..held(vec![]) };
     type Names<'a> = Option<&'a [&'a str]>;
-    let table: [(&str, Target, Names, Names); 15] = [
+    let table: [(&str, Target, Names, Names); 20] = [
         ("allowed, to be fetched", claimed(vec![claimant(Allowed, &["a"], "a")]), None, Some(&["a"])),
         ("allowed, with other consumers now", held(vec![holder(Allowed, &["a"])]), Some(&["before"]), Some(&["a"])),
         ("allowed, without consumers", claimed(vec![claimant(Allowed, &[], "a")]), None, none),
@@ -58,6 +62,16 @@ fn who_may_reference_a_secret() {
             None,
             Some(&["has"]),
         ),
+        ("the name is somebody else's", claimed(vec![barred(Allowed, &["a"])]), None, none),
+        ("the name is somebody else's, as was found", claimed(vec![barred(Allowed, &["a"])]), Some(&["before"]), none),
+        ("the name is somebody else's, undecided", claimed(vec![barred(Undecided, &["a"])]), Some(&["before"]), none),
+        (
+            "the name is another ScopedSecret's",
+            held(vec![barred(Allowed, &["a"]), holder(Allowed, &["has"])]),
+            None,
+            Some(&["has"]),
+        ),
+        ("the name is a retained Secret's", held(vec![barred(Allowed, &["a"])]), Some(&["before"]), Some(&["before"])),
     ];
     for (what, target, known, wanted) in table {
         let known = known.map(|_| &before);

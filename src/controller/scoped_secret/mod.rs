@@ -50,6 +50,8 @@ struct Work<'c> {
     memory: Box<Memory>,
     /// The Secret as it was read in this run.
     read: Option<(SecretFacts, Content)>,
+    /// It was looked for in this run.
+    looked: bool,
     /// The Secret's metadata was put right in this run: once is enough, whoever bends it again.
     mended: bool,
     /// The Secret's content changed in this run.
@@ -90,6 +92,7 @@ pub async fn reconcile(cx: &Context, name: &ObjectName) -> &'static str {
         spec_digests,
         memory,
         read: None,
+        looked: false,
         mended: false,
         changed: false,
         rotating,
@@ -312,6 +315,15 @@ impl Work<'_> {
             secret.as_ref().and_then(|secret| secret.seal.as_ref().ok()).map(|seal| seal.followed.as_deref());
         let news = followed.is_some_and(|said| self.cx.after.news(&self.name, said).is_some());
         let seal = secret.as_ref().and_then(|secret| secret.seal.as_deref().ok());
+        let due = self.memory.due_at.is_some_and(|at| now >= at);
+        let guard = match verdict {
+            Verdict::Allowed(_) => guard::standing(self.cx, &index, &self.name, &secret_name),
+            _ => Guarding::InPlace,
+        };
+        let lost = (known || self.record.status.secret().is_some()) && !self.memory.searched;
+        // Pods that reference it may have a Secret of their own under that name.
+        let used = matches!(&guard, Guarding::Failed(failure) if failure.reason == Reason::ForeignConsumer);
+        let used = used && !self.looked && (due || self.memory.failure.is_none());
         plan::decide(&Observed {
             name: &self.name.name,
             uid: &self.record.uid,
@@ -328,16 +340,13 @@ impl Work<'_> {
             retention: kept.as_ref(),
             paused,
             shared: self.shares_a_value(&index, &verdict, secret.as_ref()),
-            due: self.memory.due_at.is_some_and(|at| now >= at),
+            due,
             failure: self.memory.failure.as_deref(),
-            guard: match verdict {
-                Verdict::Allowed(_) => guard::standing(self.cx, &index, &self.name, &secret_name),
-                _ => Guarding::InPlace,
-            },
-            blocked: self.memory.blocked,
+            guard,
+            blocked: index.claims.get(&self.name).is_some_and(|record| record.target_taken),
             overlap_over: seal.is_some_and(|seal| rotation::carry::is_over(self.rotating.plan.as_ref(), seal, now)),
             rotation_right: seal.is_none_or(|seal| rotation::carry::is_right(self.rotating.plan.as_ref(), seal, now)),
-            missing: (known || self.record.status.secret().is_some()) && self.read.is_none() && !self.memory.searched,
+            missing: (lost || used) && self.read.is_none(),
             mended: self.mended,
             restarted: restarted.as_deref(),
             news,

@@ -61,7 +61,8 @@ pub struct Observed<'a> {
     pub guard: Guarding,
     /// Whether a foreign Secret stood in the way when last looked.
     pub blocked: bool,
-    /// Whether status or a holding speaks of a Secret that the index does not have: it may only have lost its label.
+    /// Whether status or a holding speaks of a Secret that the index does not have (it may only have lost its label), or pods of
+    /// others wait for one of its name (it may be their own).
     pub missing: bool,
     /// Whether its metadata was put right a moment ago.
     pub mended: bool,

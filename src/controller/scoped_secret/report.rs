@@ -46,7 +46,6 @@ impl Work<'_> {
                     self.memory.failures = self.memory.failures.saturating_add(1);
                 }
                 self.memory.failure = Some(failure.clone().into());
-                self.memory.blocked = failure.reason == Reason::TargetConflict;
             }
             Outcome::Current => {
                 self.memory.failure = None;

@@ -39,14 +39,17 @@ pub(super) enum Progress {
 impl Work<'_> {
     /// Reads the Secret under the target's name, whoever made it.
     pub(super) async fn read_secret(&mut self) -> Result<(), Failure> {
-        self.memory.blocked = false;
+        self.looked = true;
         let name = self.secret_name();
         let api: Api<Secret> = Api::namespaced(self.cx.client.clone(), &name.namespace);
         match api.get_opt(&name.name).await.map_err(|e| write_failed(&e))? {
             Some(secret) => self.take_in(&secret),
             None => {
                 // What it held stays its claim's: it is about to be projected anew.
-                self.cx.index_mut().lose_secret(&name);
+                let mut index = self.cx.index_mut();
+                index.lose_secret(&name);
+                index.note_target(&self.name, false);
+                drop(index);
                 self.memory.searched = true;
                 self.read = None;
             }
@@ -69,11 +72,14 @@ impl Work<'_> {
             self.memory.verified = Some(facts.revision());
         }
         let ours = facts.seal.is_ok() || facts.owner.as_deref() == Some(&*self.record.uid);
+        let mut index = self.cx.index_mut();
         if facts.labelled || ours {
-            self.cx.index_mut().observe_secret(name, facts.clone(), self.cx.now());
+            index.observe_secret(name, facts.clone(), self.cx.now());
         } else {
-            self.cx.index_mut().lose_secret(&name);
+            index.lose_secret(&name);
         }
+        index.note_target(&self.name, !(facts.labelled || ours));
+        drop(index);
         // One of somebody else's under its name: what was looked for is not there.
         self.memory.searched = !(facts.labelled || ours);
         self.read = Some((facts, content));

@@ -20,6 +20,16 @@ pub fn findings(access: &Access, world: &World, now: Timestamp) -> Vec<Violation
     let mut found = BTreeMap::new();
     for (name, binding) in access.bindings(false) {
         let (Some(namespace), Some(role)) = (&name.namespace, access.role(&binding.role)) else { continue };
+        for (subject, powers) in access.at_the_centre(namespace, &binding.subjects, role, world) {
+            let own = |j: &&Jurisdiction| subject.namespace().is_some_and(|theirs| j.namespaces.contains(theirs));
+            for jurisdiction in jurisdictions.iter().filter(|j| !own(j)) {
+                let Some(mode) = jurisdiction.answer(subject, now) else { continue };
+                let breach = Breach { subject, powers, joined: Powers::NONE, mode };
+                let how = "the Secrets of that namespace open those of every other: bind nobody of the tenants there";
+                let told = (Reason::ClusterWideAccess, message(binding, &[breach], how));
+                found.entry((jurisdiction.segment.clone(), name)).or_insert(told);
+            }
+        }
         let breaches = access.crossings(namespace, &binding.subjects, role, world, now).unwrap_or_default();
         if breaches.is_empty() {
             continue;

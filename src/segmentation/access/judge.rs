@@ -19,6 +19,9 @@ use std::sync::Arc;
 /// The operator's own Secrets: its seal key, and the webhook's.
 const OWN_SECRETS: [&str; 2] = ["scoped-secrets-keys", "scoped-secrets-webhook-tls"];
 
+/// The namespace of the control plane's controllers.
+const CONTROL_PLANE: &str = "kube-system";
+
 /// Somebody who gets at Secrets across a boundary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Breach<'a> {
@@ -83,6 +86,29 @@ impl Access {
         let breach =
             |(subject, powers, joined)| Some(Breach { subject, powers, joined, mode: here.answer(subject, now)? });
         Ok(foreign.filter_map(breach).collect())
+    }
+
+    /// Those subjects of a RoleBinding who are of the tenants, or everybody, and whom it lets at the Secrets of the control plane's
+    /// namespace or of the operator's, which open those of every other: controllers' tokens, the seal key, stores' credentials.
+    pub fn at_the_centre<'a>(
+        &self,
+        namespace: &str,
+        subjects: &'a [Subject],
+        role: &Role,
+        world: &World,
+    ) -> Vec<(&'a Subject, Powers)> {
+        if namespace != CONTROL_PLANE && *namespace != *self.operator.namespace {
+            return Vec::new();
+        }
+        let tenants = |subject: &&Subject| {
+            subject.is_everybody() || subject.namespace().is_some_and(|theirs| segment_of(theirs, world).is_ok())
+        };
+        let mut tenants = subjects.iter().filter(tenants).peekable();
+        if tenants.peek().is_none() {
+            return Vec::new();
+        }
+        let powers = self.powers(role, Place::Namespace(namespace), world);
+        tenants.filter(|_| !powers.is_empty()).map(|subject| (subject, powers)).collect()
     }
 
     /// What a role gives each of the subjects of a ClusterRoleBinding, who are not trusted with it.

@@ -3,6 +3,7 @@
 //! Sources: Kubernetes' RBAC good practices (privilege escalation risks) and `pkg/registry/rbac/validation`, whose matching of
 //! verbs, groups and resources this repeats.
 
+use crate::api::GROUP;
 use k8s_openapi::api::rbac::v1::PolicyRule;
 use std::fmt;
 use std::ops::{BitAnd, BitOr, BitOrAssign, Not};
@@ -76,7 +77,7 @@ impl Way {
 }
 
 /// Every way; a set's bits are in this order.
-static WAYS: [Way; 25] = [
+static WAYS: [Way; 26] = [
     way("get", "secrets", &["get"]).named(Named::Secret),
     way("list", "secrets", &["list"]).named(Named::Secret),
     way("watch", "secrets", &["watch"]).named(Named::Secret),
@@ -110,6 +111,8 @@ static WAYS: [Way; 25] = [
     way("get", "nodes/proxy", &["get", "create", "update", "patch", "delete"]).of_the_cluster(),
     // A certificate that says who somebody is.
     way("approve", "signers", &["approve"]).of(&["certificates.k8s.io"]).of_the_cluster().named(Named::Signer),
+    // Whoever may give grants has the operator bind a Role that reads the Secret, to whom he likes.
+    way("grant", "scopedsecrets", &["grant"]).of(&[GROUP]),
 ];
 
 /// Signers whose certificates the API server takes for an identity.
@@ -235,6 +238,14 @@ mod tests {
         assert_eq!(Powers::OPERATORS.to_string(), "get, list, watch, update, delete secrets");
         assert_eq!(Powers::BIND_ROLES.to_string(), "bind roles");
         assert_eq!(Powers::BIND_CLUSTER_ROLES.to_string(), "bind clusterroles");
+        let ours = PolicyRule {
+            api_groups: Some(vec![GROUP.to_owned()]),
+            resources: Some(vec!["*".to_owned()]),
+            verbs: vec!["*".to_owned()],
+            ..PolicyRule::default()
+        };
+        let given = ways().filter(|(_, way)| way.is_given_by(&ours)).fold(Powers::NONE, |all, (bit, _)| all | bit);
+        assert_eq!(given.to_string(), "grant scopedsecrets");
         let all = ways().fold(Powers::NONE, |all, (bit, _)| all | bit);
         assert_eq!(
             (all & !all.in_a_namespace()).to_string(),

@@ -151,6 +151,10 @@ fn what_is_a_power_in_a_namespace() {
         ("get nodes/proxy", false),
         ("rbac.authorization.k8s.io|escalate clusterroles", false),
         ("certificates.k8s.io|approve signers", false),
+        // Whoever gives grants of our own lets at Secrets whom he likes.
+        ("scopedsecrets.io|grant scopedsecrets", true),
+        ("scopedsecrets.io|grant scopedsecrets orders", true),
+        ("scopedsecrets.io|get,create scopedsecrets,secretgrants", false),
         // Names: each of a Secret, which may be projected later or hold a token; of roles those that lead to some.
         ("get secrets orders", true),
         ("get secrets other", true),
@@ -191,10 +195,31 @@ fn where_it_counts() {
         .with_role(None, "edit", READ)
         .bound(Some("plain"), "b", "edit", &["ServiceAccount billing-prod:thief", "Group system:authenticated"])
         .bound(Some("payments-prod"), "admins", "edit", &["Group payments", "User ada", "ServiceAccount orders"])
-        .bound(Some("kube-system"), "b", "edit", &["Group system:authenticated"]);
+        .bound(Some("kube-system"), "b", "edit", &["ServiceAccount plain:app", "Group payments"]);
     assert_eq!(told(&findings(&access, &world(), now())), Vec::<String>::new());
     // Only strangers are kept.
     assert_eq!(access.bindings(false).count(), 2);
+}
+
+#[test]
+fn the_secrets_that_open_every_other() {
+    let found = |namespace: &str, rules: &str, who: &str| {
+        let access = Access::default().with_role(None, "r", rules).bound(Some(namespace), "b", "r", &[who]);
+        let all = findings(&access, &world(), now());
+        assert!(all.iter().all(|v| v.reason == Reason::ClusterWideAccess && v.object.kind == "RoleBinding"), "{all:?}");
+        all.into_iter().map(|v| v.segment.to_string()).collect::<Vec<_>>()
+    };
+    let others = ["payments/prod", "payments/staging"];
+    let thief = "ServiceAccount billing-prod:thief";
+    for namespace in ["kube-system", "scoped-secrets"] {
+        assert_eq!(found(namespace, READ, thief), others);
+        assert_eq!(found(namespace, "get secrets scoped-secrets-keys", thief), others);
+        assert_eq!(found(namespace, "create serviceaccounts/token", thief), others);
+        assert_eq!(found(namespace, "get configmaps; get leases", thief), [] as [&str; 0]);
+        assert_eq!(found(namespace, READ, "ServiceAccount plain:cert-manager"), [] as [&str; 0], "the platform's");
+        assert_eq!(found(namespace, READ, "Group system:authenticated").len(), 3);
+    }
+    assert_eq!(found("plain", READ, thief), [] as [&str; 0]);
 }
 
 #[test]
@@ -217,6 +242,7 @@ fn across_the_cluster() {
         ("impersonate users", "User ada", &wide),
         ("rbac.authorization.k8s.io|escalate clusterroles", "User ada", &wide),
         ("certificates.k8s.io|approve signers", "User ada", &wide),
+        ("scopedsecrets.io|grant scopedsecrets", "User ada", &wide),
         ("get secrets orders", "User ada", &wide),
         ("get secrets other", "User ada", &none),
         ("get pods", "User ada", &none),

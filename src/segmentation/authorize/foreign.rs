@@ -40,8 +40,24 @@ pub struct Refused {
     pub namespace: Arc<str>,
     /// The ask, by its place in the list.
     pub ask: usize,
+    /// The key that is refused, if it can be told.
+    pub key: Option<CanonicalKey>,
     /// Why, and how it is answered.
     pub refusal: Refusal,
+}
+
+impl Refused {
+    /// Whether it is a refusal that stood before, so that a change brings nothing new. What could not be told before (no
+    /// store yet, an account or a policy unknown) fetched nothing, and is no licence for what can be told now.
+    pub fn stood(&self, before: &[Refused]) -> bool {
+        let told =
+            !matches!(self.refusal.reason, Reason::StoreUnresolved | Reason::AccountUnknown | Reason::PolicyUnknown);
+        let same = |known: &Refused| {
+            (&known.namespace, known.ask, &known.key, known.refusal.reason)
+                == (&self.namespace, self.ask, &self.key, self.refusal.reason)
+        };
+        told && before.iter().any(same)
+    }
 }
 
 /// Judges objects of other operators.
@@ -143,14 +159,17 @@ impl<'w> Foreigners<'w> {
     fn refusals_in(&self, namespace: &Arc<str>, asker: Asker<'_>, asks: &[Ask]) -> Vec<Refused> {
         let scope = match self.held(asker.object.kind.governs(), namespace) {
             Held::Free => return Vec::new(),
-            Held::InDoubt(refusal) => return vec![Refused { namespace: namespace.clone(), ask: 0, refusal }],
+            Held::InDoubt(refusal) => {
+                return vec![Refused { namespace: namespace.clone(), ask: 0, key: None, refusal }];
+            }
             Held::By(scope) => scope,
         };
         let contest = Contest { world: self.world, now: self.now, asked: RefCell::default() };
         let judged = asks.iter().enumerate().filter_map(|(at, ask)| {
             let (canonical, (reason, message)) = self.fault(asker, ask, &scope, &contest)?;
             let mode = self.answer(&scope, &ask.key, canonical.as_ref());
-            Some(Refused { namespace: namespace.clone(), ask: at, refusal: Refusal { reason, message, mode } })
+            let refusal = Refusal { reason, message, mode };
+            Some(Refused { namespace: namespace.clone(), ask: at, key: canonical, refusal })
         });
         judged.collect()
     }
@@ -490,7 +509,7 @@ impl<'w> Foreigners<'w> {
                     );
                     let mode = self.answer(&scope, &ask.key, Some(&key));
                     let refusal = Refusal { reason: Reason::KeyClaimed, message, mode };
-                    refused.push(Refused { namespace: (*namespace).clone(), ask: at, refusal });
+                    refused.push(Refused { namespace: (*namespace).clone(), ask: at, key: Some(key), refusal });
                 }
             }
         }

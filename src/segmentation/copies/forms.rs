@@ -1,5 +1,5 @@
-//! The forms in which a value is carried, undone: base64, JSON and percent escapes, indentation. Each in one pass, into fewer
-//! bytes than it was.
+//! The forms in which a value is carried, undone: base64, JSON and percent escapes, quotes, entities, indentation. Each in one
+//! pass, into no more bytes than it was.
 
 use super::WINDOW;
 use std::ops::Range;
@@ -166,7 +166,21 @@ pub(super) struct Unescaped {
 impl Unescaped {
     /// JSON's escapes undone, or else percent escapes; None: there are none of either.
     pub(super) fn of(text: &[u8]) -> Option<Self> {
-        Self::undo(text, b'\\', json_escape).or_else(|| Self::undo(text, b'%', percent_escape))
+        Self::undo(text, |byte| byte == b'\\', |at| json_escape(&at[1..]).map(|(what, length)| (what, 1 + length)))
+            .or_else(|| Self::undo(text, |byte| byte == b'%', percent_escape))
+    }
+
+    /// Quotes inside quotes undone, as YAML, SQL, CSV and the shell write them, and the entities of XML and HTML.
+    pub(super) fn quoted(text: &[u8]) -> Option<Self> {
+        Self::undo(text, |byte| matches!(byte, b'\'' | b'"' | b'&'), |at| quote(at).or_else(|| entity(at)))
+    }
+
+    /// What a form sends: percent escapes, and a plus for each blank.
+    pub(super) fn form(text: &[u8]) -> Option<Self> {
+        let blank = |at: &[u8]| (at[0] == b'+').then_some((' ', 1));
+        let all =
+            |text| Self::undo(text, |byte| matches!(byte, b'+' | b'%'), |at| blank(at).or_else(|| percent_escape(at)));
+        text.contains(&b'+').then(|| all(text)).flatten()
     }
 
     /// Whether an escape was in this range.
@@ -174,33 +188,38 @@ impl Unescaped {
         self.changed.get(self.changed.partition_point(|at| *at < range.start)).is_some_and(|at| *at < range.end)
     }
 
-    fn undo(text: &[u8], mark: u8, escape: fn(&[u8]) -> Option<(char, usize)>) -> Option<Self> {
-        if !text.contains(&mark) {
+    /// `escape` is asked at each mark what stands there, and how many bytes it has.
+    fn undo(
+        text: &[u8],
+        is_mark: impl Fn(u8) -> bool,
+        escape: impl Fn(&[u8]) -> Option<(char, usize)>,
+    ) -> Option<Self> {
+        let mut undone = Self { text: Vec::new(), changed: Vec::new() };
+        let (mut at, mut copied) = (0, 0);
+        while let Some(plain) = text[at..].iter().position(|byte| is_mark(*byte)) {
+            at += plain;
+            let Some((what, length)) = escape(&text[at..]) else {
+                at += 1;
+                continue;
+            };
+            if undone.changed.is_empty() {
+                undone.text.reserve(text.len());
+            }
+            undone.text.extend_from_slice(&text[copied..at]);
+            undone.changed.push(undone.text.len());
+            match text[at] {
+                // A byte, not a character.
+                b'%' => undone.text.push(what as u8),
+                _ => undone.text.extend_from_slice(what.encode_utf8(&mut [0; 4]).as_bytes()),
+            }
+            at += length;
+            copied = at;
+        }
+        if undone.changed.is_empty() {
             return None;
         }
-        let mut undone = Self { text: Vec::with_capacity(text.len()), changed: Vec::new() };
-        let mut at = 0;
-        while let Some(plain) = text.get(at..).filter(|rest| !rest.is_empty()) {
-            let plain = plain.iter().position(|byte| *byte == mark).unwrap_or(plain.len());
-            undone.text.extend_from_slice(&text[at..at + plain]);
-            at += plain;
-            match text.get(at + 1..).and_then(escape) {
-                Some((what, length)) => {
-                    undone.changed.push(undone.text.len());
-                    if mark == b'%' {
-                        undone.text.push(what as u8);
-                    } else {
-                        undone.text.extend_from_slice(what.encode_utf8(&mut [0; 4]).as_bytes());
-                    }
-                    at += 1 + length;
-                }
-                None => {
-                    undone.text.extend(text.get(at));
-                    at += 1;
-                }
-            }
-        }
-        (!undone.changed.is_empty()).then_some(undone)
+        undone.text.extend_from_slice(&text[copied..]);
+        Some(undone)
     }
 }
 
@@ -234,9 +253,40 @@ fn unicode_escape(after: &[u8]) -> Option<(char, usize)> {
     Some((char::from_u32(0x10000 + (high << 10 | (second - 0xdc00)))?, 11))
 }
 
-fn percent_escape(after: &[u8]) -> Option<(char, usize)> {
-    let digit = |at: usize| char::from(*after.get(at)?).to_digit(16);
-    Some((char::from(u8::try_from(digit(0)? << 4 | digit(1)?).ok()?), 2))
+fn percent_escape(at: &[u8]) -> Option<(char, usize)> {
+    let digit = |place: usize| char::from(*at.get(place)?).to_digit(16);
+    Some((char::from(u8::try_from(digit(1)? << 4 | digit(2)?).ok()?), 3))
+}
+
+/// A quote inside quotes: doubled, or in the shell's ways of ending what is quoted, writing it, and going on.
+fn quote(at: &[u8]) -> Option<(char, usize)> {
+    [("'\"'\"'", '\''), ("'\\''", '\''), ("''", '\''), ("\"\"", '"')]
+        .into_iter()
+        .find_map(|(written, what)| at.starts_with(written.as_bytes()).then_some((what, written.len())))
+}
+
+/// An entity of XML, or one by its number.
+fn entity(at: &[u8]) -> Option<(char, usize)> {
+    const LONGEST: usize = "&#1114111;".len();
+    let inner = at.strip_prefix(b"&")?;
+    let end = inner.iter().take(LONGEST - 1).position(|byte| *byte == b';')?;
+    let name = std::str::from_utf8(&inner[..end]).ok()?;
+    let number = |digits: &str, radix| {
+        let digits = Some(digits).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))?;
+        u32::from_str_radix(digits, radix).ok().and_then(char::from_u32)
+    };
+    let what = match name {
+        "amp" => '&',
+        "lt" => '<',
+        "gt" => '>',
+        "quot" => '"',
+        "apos" => '\'',
+        _ => match name.strip_prefix('#')? {
+            hexadecimal if hexadecimal.starts_with(['x', 'X']) => number(&hexadecimal[1..], 16)?,
+            decimal => number(decimal, 10)?,
+        },
+    };
+    Some((what, end + 2))
 }
 
 /// Without the blanks that lines begin with and carriage returns: a key as YAML indents it. None: there are none.
@@ -306,6 +356,29 @@ mod tests {
     }
 
     #[test]
+    fn quotes_and_entities_are_undone() {
+        let undone =
+            |text: &str| Unescaped::quoted(text.as_bytes()).map(|all| String::from_utf8_lossy(&all.text).into_owned());
+        for (text, expected) in [
+            ("'it''s'", Some("'it's'")),
+            (r#""a ""b"" c""#, Some(r#""a "b" c""#)),
+            (r"'it'\''s'", Some("'it's'")),
+            (r#"'it'"'"'s'"#, Some("'it's'")),
+            ("a &amp; b &lt;&gt; &quot;&apos;", Some("a & b <> \"'")),
+            ("&#39;&#x27;&#X1F600;&#1114111;", Some("''😀\u{10ffff}")),
+            ("&amp;lt;", Some("&lt;")),
+            ("&nbsp; &; &#; &#x; &#xd800; &#+9; &amp", None),
+            ("it's \"plain\" & so on", None),
+        ] {
+            assert_eq!(undone(text).as_deref(), expected, "{text}");
+        }
+        let form =
+            |text: &str| Unescaped::form(text.as_bytes()).map(|all| String::from_utf8_lossy(&all.text).into_owned());
+        assert_eq!(form("p=a+b%26c%2Bd").as_deref(), Some("p=a b&c+d"));
+        assert_eq!((form("p=a%26c"), form("plain")), (None, None), "no blank");
+    }
+
+    #[test]
     fn indentation_goes() {
         assert_eq!(dedented(b"key: |\r\n  a\n  b c\n\td\n").as_deref(), Some(&b"key: |\na\nb c\nd\n"[..]));
         assert_eq!(dedented(b"a b\nc"), None);
@@ -331,8 +404,8 @@ mod tests {
         }
 
         #[test]
-        fn nothing_panics_or_grows(bytes in prop::collection::vec(any::<u8>(), 0..400), text in r"[\\%u0-9a-fA-F\n\r ]{0,80}") {
-            for input in [&bytes[..], text.as_bytes()] {
+        fn nothing_panics_or_grows(bytes in prop::collection::vec(any::<u8>(), 0..400), text in r"[\\%u0-9a-fA-F\n\r ]{0,80}", quotes in r#"['"\\&#x;+%0-9ampltgquos]{0,80}"#) {
+            for input in [&bytes[..], text.as_bytes(), quotes.as_bytes()] {
                 let (mut runs, mut read) = (Runs::default(), Vec::new());
                 runs.take(input, &|_| true);
                 for without in 0..4 {
@@ -340,6 +413,8 @@ mod tests {
                     assert!(read.len() <= input.len());
                 }
                 prop_assert!(Unescaped::of(input).is_none_or(|undone| undone.text.len() < input.len()));
+                prop_assert!(Unescaped::quoted(input).is_none_or(|undone| undone.text.len() < input.len()));
+                prop_assert!(Unescaped::form(input).is_none_or(|undone| undone.text.len() <= input.len()));
                 prop_assert!(dedented(input).is_none_or(|plain| plain.len() < input.len()));
             }
         }

@@ -13,6 +13,8 @@ use std::ops::{ControlFlow, Range};
 const DEPTH: u8 = 2;
 /// How often escapes are undone, one after the other: JSON in JSON, and a URL in it.
 const ESCAPES: u8 = 3;
+/// What a text has where it may be indented, escaped or quoted.
+const MARKS: &[u8] = b"\n\\%'\"&+";
 
 /// Steps for each byte of what is searched. A text of short runs of base64 of base64, at every alignment, takes 17.
 const STEPS_PER_BYTE: usize = 32;
@@ -92,7 +94,7 @@ impl<'k> Search<'k> {
         self.lines_and_escapes(text, depth, found)
     }
 
-    /// A text without its indentation, and without its escapes.
+    /// A text without its indentation, without its escapes, and without the quotes inside quotes.
     fn lines_and_escapes(&mut self, text: &[u8], depth: u8, found: Found<'_>) -> ControlFlow<End> {
         // What is no text has neither; of wrongly aligned base64 that is nearly all.
         if std::str::from_utf8(text).is_err() {
@@ -101,15 +103,39 @@ impl<'k> Search<'k> {
         if let Some(plain) = dedented(text) {
             self.windows(&plain, found)?;
         }
+        self.quotes(text, depth, found)?;
         let mut escaped = Unescaped::of(text);
-        for _ in 0..ESCAPES {
+        for times in 1..=ESCAPES {
             let Some(undone) = escaped else { break };
-            self.windows(&undone.text, found)?;
-            // The other runs are those of the text before.
-            self.base64(&undone.text, depth, &|run| undone.changed_in(run), found)?;
+            self.undone(&undone, depth, found)?;
+            // A document in a document: what is quoted deeper is rare, and each look costs a pass.
+            if times == 1 {
+                self.quotes(&undone.text, depth, found)?;
+            }
             escaped = Unescaped::of(&undone.text);
         }
         ControlFlow::Continue(())
+    }
+
+    /// A text without the quotes inside quotes and without entities, its escapes then undone as well; and as what a form sends.
+    fn quotes(&mut self, text: &[u8], depth: u8, found: Found<'_>) -> ControlFlow<End> {
+        if let Some(plain) = Unescaped::quoted(text) {
+            self.undone(&plain, depth, found)?;
+            if let Some(inner) = Unescaped::of(&plain.text) {
+                self.windows(&inner.text, found)?;
+            }
+        }
+        match Unescaped::form(text) {
+            Some(sent) => self.windows(&sent.text, found),
+            None => ControlFlow::Continue(()),
+        }
+    }
+
+    /// A text of which something was undone.
+    fn undone(&mut self, undone: &Unescaped, depth: u8, found: Found<'_>) -> ControlFlow<End> {
+        self.windows(&undone.text, found)?;
+        // The other runs are those of the text before.
+        self.base64(&undone.text, depth, &|run| undone.changed_in(run), found)
     }
 
     /// What is base64 in a text, at each alignment: nobody knows where in a run of digits it begins.
@@ -129,7 +155,7 @@ impl<'k> Search<'k> {
             runs.read(without, &mut decoded);
             self.windows(&decoded, found)?;
             self.base64(&decoded, depth, &|_| true, found)?;
-            if [b'\n', b'\\', b'%'].iter().any(|mark| decoded.contains(mark)) {
+            if MARKS.iter().any(|mark| decoded.contains(mark)) {
                 for part in runs.parts(without) {
                     self.lines_and_escapes(&decoded[part], depth, found)?;
                 }

@@ -107,6 +107,45 @@ fn the_common_forms() {
     }
 }
 
+/// A value with what quoting has to do with, as it is written by the tools that quote.
+#[test]
+fn quoted_by_the_rules_of_each_language() {
+    let value = r#"kX9'mQ2&vL8<nR5 wT3z"B7c\D4"#;
+    let json = serde_json::json!({"p": value}).to_string();
+    let yaml = |text: &str| format!("a: '{}'\n", text.replace('\'', "''"));
+    let xml = |text: &str| {
+        let plain = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+        format!("<p a=\"{}\"/>", plain.replace('"', "&quot;"))
+    };
+    let shell = format!("export P='{}'", value.replace('\'', r"'\''"));
+    let python = format!("run --with '{}'", value.replace('\'', r#"'"'"'"#));
+    let numbers: String = value.chars().map(|c| format!("&#{};", u32::from(c))).collect();
+    for (what, text) in [
+        ("YAML", yaml(value)),
+        ("SQL", format!("ALTER ROLE app PASSWORD '{}';", value.replace('\'', "''"))),
+        ("CSV", format!("app,\"{}\",1\n", value.replace('"', "\"\""))),
+        ("the shell", shell.clone()),
+        ("Python's shlex", python),
+        ("XML", xml(value)),
+        ("XML with apostrophes", xml(value).replace('\'', "&apos;")),
+        ("XML by numbers", xml(value).replace('\'', "&#39;").replace("&quot;", "&#x22;")),
+        ("nothing but numbers", numbers),
+        ("a form", "p=kX9%27mQ2%26vL8%3CnR5+wT3z%22B7c%5CD4&q=1".to_owned()),
+        ("JSON in YAML", yaml(&json)),
+        ("JSON in XML", xml(&json)),
+        ("JSON in CSV", format!("app,\"{}\",1\n", json.replace('"', "\"\""))),
+        ("YAML in JSON", serde_json::json!({"last": yaml(value)}).to_string()),
+        ("a script in JSON", serde_json::json!({"run": shell}).to_string()),
+        ("XML in base64", STANDARD.encode(xml(value))),
+        ("a form in JSON", serde_json::json!("p=kX9%27mQ2%26vL8%3CnR5+wT3z%22B7c%5CD4").to_string()),
+    ] {
+        assert!(is_found(value.as_bytes(), text.as_bytes()), "{what}: {text}");
+    }
+    let with_plus = "kX9+mQ2 vL8@nR5!wT3z";
+    assert!(is_found(with_plus.as_bytes(), b"p=kX9%2BmQ2+vL8%40nR5%21wT3z"), "what is a plus stays one");
+    assert!(is_found(with_plus.as_bytes(), with_plus.as_bytes()));
+}
+
 #[test]
 fn a_value_with_an_indentation_of_its_own() {
     let value = "{\n  \"type\": \"service_account\",\n  \"key\": {\n    \"id\": \"kX9#mQ2$vL8@nR5!wT3z\"\n  }\n}";
@@ -182,6 +221,8 @@ fn decoys_cost_no_more_than_their_length() {
         ("one byte", filled(&[7]), 32.0),
         ("base64 of base64 of base64", filled(b"V"), 32.0),
         ("escapes", filled(br"\n%41"), 16.0),
+        ("quotes", filled(br#"''""&amp;"#), 16.0),
+        ("quotes and escapes of every kind", filled(br#"''""&amp;+\n%41\\"#), 24.0),
         ("PEM", filled(KEY.as_bytes()), 32.0),
         ("base64", wrapped(&STANDARD.encode(filled(&value)), 76, "\n").into_bytes(), 24.0),
     ] {

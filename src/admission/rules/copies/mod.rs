@@ -68,13 +68,14 @@ pub fn judge<I: Deref<Target = Index>>(
         return admit(request);
     }
     let namespace = request.namespace.as_deref().unwrap_or_default();
-    let (segment, marks) = {
+    let (segment, marks, unread) = {
         let index = index();
         let Some(segment) = landing(namespace, &index, now) else { return admit(request) };
-        (segment, (index.secrets_synced && index.world.policies_synced).then(|| index.world.marks()))
+        let marks = (index.secrets_synced && index.world.policies_synced).then(|| index.world.marks());
+        (segment, marks, whosever(&index, namespace, now))
     };
     let Some((keys, marks)) = keys.zip(marks) else {
-        return answer(request, Mode::Enforce, Reason::NotCompared, STARTING);
+        return answer(request, unread, Reason::NotCompared, STARTING);
     };
     let user = request.user_info.username.as_deref().unwrap_or_default();
     if let Some(mode) = limit.reached(user, &segment, now) {
@@ -106,7 +107,8 @@ fn whosever(index: &Index, namespace: &str, now: Timestamp) -> Mode {
         PolicyState::Known(_) => Mode::Audit,
         PolicyState::Unknown(_) => Mode::Enforce,
     });
-    answers.max().unwrap_or_default()
+    let unseen = (!index.world.policies_synced).then_some(Mode::Enforce);
+    answers.chain(unseen).max().unwrap_or(Mode::Audit)
 }
 
 const STARTING: &str = "it cannot be compared with the values of other segments yet, since the operator has just started: try again in a moment";

@@ -228,6 +228,29 @@ fn what_cannot_be_compared_is_not_taken() {
 }
 
 #[test]
+fn a_rule_that_is_tried_out_holds_nobody_up_at_a_start() {
+    let starting = |policy: &str| {
+        let mut scene = scene().under(policy);
+        scene.index.secrets_synced = false;
+        scene
+    };
+    let harmless = || json!({"data": {"a": "an innocent value of some length"}});
+    for (policy, refused) in [
+        ("mode: Audit\n", false),
+        ("mode: Warn\n", false),
+        ("reportOnly: [Copies]\n", false),
+        ("rules: {uniqueValues: {within: None}}\n", false),
+        ("mode: Enforce\n", true),
+    ] {
+        let heard = starting(policy).hear("ConfigMap", "billing-prod", harmless(), None);
+        assert_eq!(says(&heard, "NotCompared"), refused, "{policy}: {heard:?}");
+    }
+    let mut unread = starting("mode: Audit\n");
+    unread.index.world.policies_synced = false;
+    assert!(says(&unread.hear("ConfigMap", "billing-prod", harmless(), None), "NotCompared"), "it may be strict");
+}
+
+#[test]
 fn a_policy_that_cannot_be_read_lets_no_copy_through() {
     let mut scene = scene();
     scene.index.world.policies.insert("broken".into(), crate::segmentation::world::PolicyState::Unknown("x".into()));

@@ -77,6 +77,7 @@ pub fn judge(world: &mut World, granted: &[Granted<'_>], objects: &[&Object], no
             consumers: grant.consumers.clone(),
             standing: Standing::Allowed,
             holds: false,
+            barred: false,
             since: (grant.claim.created, grant.claim.uid.clone()),
         };
         targets.entry(secret).or_default().claimants.push(claimant);
