@@ -114,6 +114,7 @@ fn targets(namespace: &str, objects: &[Value], index: &Index, now: Timestamp) ->
             consumers: spec.consumers.into_iter().map(|consumer| consumer.service_account_name).collect(),
             standing: Standing::Allowed,
             holds: true,
+            barred: false,
             since: (claim.created, claim.uid.clone()),
         };
         let target = Target { held: true, claimants: vec![claimant], ..Target::default() };
