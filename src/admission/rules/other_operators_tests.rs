@@ -237,6 +237,23 @@ fn only_where_a_policy_asks_and_as_it_says() {
 }
 
 #[test]
+fn an_exception_of_a_key_is_none_of_what_a_store_makes_of_it() {
+    let except = |key: &str| {
+        let end = "2026-01-02T00:00:00Z";
+        governed(&format!(
+            "exceptions: [{{rule: OtherOperators, keys: [{key}], reason: moving, expirationTime: {end}}}]\n"
+        ))
+    };
+    for (excepted, expected) in [("db", "KeyNotAllowed"), ("billing/prod/db", "passes")] {
+        let mut index = index(&except(excepted));
+        let store = ForeignName::new(ForeignKind::SecretStore, Some("payments-prod"), "theirs");
+        let prefixed = json!({"service": "SecretsManager", "region": "eu-west-1", "prefix": "billing/prod/"});
+        index.world.foreign.put_store(store, foreign::store(&json!({"provider": {"aws": prefixed}})));
+        assert_eq!(told(&index, &create("payments-prod", &external("theirs", "db"))), expected, "{excepted}");
+    }
+}
+
+#[test]
 fn what_does_not_change_what_is_asked_passes() {
     let index = index(&governed(""));
     let bad = external("aws", "billing/prod/db");

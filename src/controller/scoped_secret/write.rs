@@ -401,7 +401,7 @@ impl Work<'_> {
 
     /// Whether the version that the manager has was revoked. Those of files are digests, which may have been listed under an
     /// earlier generation of the seal key.
-    fn is_revoked(&self, key: &AuthorisedKey, answer: &Answer) -> bool {
+    pub(super) fn is_revoked(&self, key: &AuthorisedKey, answer: &Answer) -> bool {
         let index = self.cx.index();
         let revocations = &index.world.revocations;
         let found = version(key, answer);

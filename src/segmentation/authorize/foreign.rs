@@ -204,8 +204,9 @@ impl<'w> Foreigners<'w> {
 
     /// The strictest answer of the policies over the namespace.
     fn answer(&self, scope: &Scope<'_>, written: &str, canonical: Option<&CanonicalKey>) -> Mode {
+        // As it is written it says nothing where a store puts a prefix before it.
         let plain = canonical.and_then(CanonicalKey::aws_parts).map(|(.., name)| name);
-        let forms = [Some(written), plain, canonical.map(CanonicalKey::as_str)];
+        let forms = [Some(written).filter(|_| canonical.is_none()), plain, canonical.map(CanonicalKey::as_str)];
         let forms: Vec<&str> = forms.into_iter().flatten().filter(|form| !form.is_empty()).collect();
         let answers =
             scope.policies.iter().map(|p| p.answers_for(ModalRule::OtherOperators, &forms, scope.namespace, self.now));
@@ -420,7 +421,7 @@ impl<'w> Foreigners<'w> {
         contest: &Contest<'_>,
     ) -> Option<Fault> {
         let own = scope.namespace;
-        let excludes = |rival: &ObjectName| scope.excludes(key, &ask.key, own, rival, self.world, self.now);
+        let excludes = |rival: &ObjectName| scope.excludes(key, key.as_str(), own, rival, self.world, self.now);
         let held = self.world.holdings_on(key).find(|(secret, _)| excludes(secret));
         let claimed = || self.world.claims_on(key).find(|claim| excludes(&claim.object) && contest.is_allowed(claim));
         let owner = held
@@ -502,7 +503,7 @@ impl<'w> Foreigners<'w> {
                     continue;
                 };
                 let rival = ObjectName { namespace: (*owner).clone(), name: asker.object.name.clone() };
-                if scope.excludes(&key, &ask.key, namespace, &rival, self.world, self.now) {
+                if scope.excludes(&key, key.as_str(), namespace, &rival, self.world, self.now) {
                     let message = format!(
                         "it would give the key {:?} to namespace {namespace:?} and to others, and the policy lets one scope own a key (rules.exclusiveKeys): narrow its namespaceSelectors, or give each a key of its own",
                         ask.key

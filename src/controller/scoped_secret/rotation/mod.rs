@@ -143,7 +143,10 @@ impl Work<'_> {
         if outcome != Outcome::Current {
             let text = "the claim is not in sync; its key is rotated once it is (see Synced)";
             let waits = Wanted::unknown(ConditionType::Rotated, Reason::RotationWaits, text);
-            self.rotating.condition = Some(memory.told.clone().unwrap_or(waits));
+            // What was said at rest is no longer so of one that is refused.
+            let refused = matches!(outcome, Outcome::Refused(_) | Outcome::Stuck { .. });
+            let told = memory.told.clone().filter(|told| told.status != Some(true) || !refused);
+            self.rotating.condition = Some(told.unwrap_or(waits));
             memory.wake = None;
             self.memory.rotation = Some(memory);
             return outcome;

@@ -1,6 +1,7 @@
 //! The effects of a rotation: what is asked of the manager, and written there.
 
 use super::{Hand, settled, told_trigger};
+use crate::api::rotation::Strategy;
 use crate::api::{Reason, ScopedSecret};
 use crate::controller::index::annotation;
 use crate::controller::providers::{fetch_reason, write_reason};
@@ -20,6 +21,8 @@ use crate::segmentation::world::KeyVersion;
 use crate::telemetry::record::{Happening, What};
 use kube::api::Api;
 use std::sync::Arc;
+
+const STORED: &str = "the new value is current in the manager, and about to be projected";
 
 /// So often a current version that the manager is behind with is asked for in one run.
 const PROJECTIONS: usize = 3;
@@ -60,7 +63,10 @@ impl Work<'_> {
                 return Ok(());
             }
             Step::Compare(pending) => {
-                let renews = self.fetch_made(&manager, grant, &pending, hand).await?.is_some_and(|(made, current)| {
+                let found = self.fetch_made(&manager, grant, &pending, hand).await?;
+                // What leaked meanwhile comes into use no more.
+                let sound = found.filter(|(made, _)| !self.is_revoked(key, made));
+                let renews = sound.is_some_and(|(made, current)| {
                     let generate = self.spec.rotation.as_ref().and_then(|rotation| rotation.generate.as_ref());
                     let property = generate.and_then(|generate| generate.property.as_deref());
                     generate::renews(&made.value, &current.value, property)
@@ -119,7 +125,7 @@ impl Work<'_> {
                     Ok(()) | Err(WriteError::StageMoved) => {}
                     Err(error) => return Err(failed(error)),
                 }
-                self.tell(Reason::Stored, "the new value is current in the manager, and about to be projected").await;
+                self.tell(Reason::Stored, STORED).await;
             }
             Step::ClearPending(version) => {
                 // The rotation is done but for this label, which the next one takes along.
@@ -227,8 +233,12 @@ impl Work<'_> {
             let ended = |other: &Trigger| matches!(other, Trigger::Grant(_)) && other != trigger;
             self.rotating.along = self.pending().into_iter().filter(ended).collect();
         }
+        if wanted.is_some() && self.strategy() == Strategy::Provider {
+            self.tell(Reason::Stored, STORED).await;
+        }
         let progress = self.fetch_and_write(grant).await?;
         if let Some(made) = wanted.filter(|_| matches!(progress, Progress::Done)) {
+            self.tell(Reason::Projected, "the Secret has the new value").await;
             self.cx.metrics.rotated(self.strategy(), trigger.kind(), "Rotated");
             let made = KeyVersion::undated(key.clone(), made.as_str());
             self.cx.record(Happening::of(What::Rotated).on("ScopedSecret", &self.name).versions([&made]));
