@@ -258,7 +258,7 @@ rotate_key() {
   eventually "rollout for that version" rolled_out "$namespace" "$rotated"
   quietly kubectl rollout status -n "$namespace" deployment/invoices --timeout="${patience}s"
   eventually "end of the rotation" condition_is "$namespace" invoices-api Rotated True Verified
-  show kubectl get -n "$namespace" deployment/invoices,pods
+  show kubectl get -n "$namespace" deployments,pods
   [[ $(version_of "billing-staging$suffix" invoices-api) == "$other" ]] || fail "staging changed, too"
   come_true "the operator made a new value of $key, and the pods run with it; staging's is as it was"
 }
