@@ -1,7 +1,8 @@
 //! Taking a Secret away: only after a fresh look at the claim, the namespace and the policies, since it cannot be undone.
 
+use super::delete::delete_observed;
 use super::plan::{Failure, Step};
-use super::write::{delete_observed, mend};
+use super::write::mend;
 use super::{Work, write_failed};
 use crate::api::{Reason, ScopedSecret};
 use crate::controller::context::{Context, Job};

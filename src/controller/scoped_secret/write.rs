@@ -1,5 +1,6 @@
 //! From an allowed claim to a written Secret: fetch, check, reserve, create or replace.
 
+use super::delete::delete_observed;
 use super::draft::{self, Draft};
 use super::embedded::Embedded;
 use super::plan::{Content, Failure, Mend, Ownership, ownership, value_shared};
@@ -16,12 +17,12 @@ use crate::provider::{Answer, Ask, Provider, VersionRef};
 use crate::segmentation::authorize::{authorize, foreign_within, shared_value};
 use crate::segmentation::key::CanonicalKey;
 use crate::segmentation::restart::{Due, Restart, token};
-use crate::segmentation::seal::{Digests, Print, SealKeys, SealRecord};
+use crate::segmentation::seal::{Digests, Print, SealRecord};
 use crate::segmentation::verdict::{AuthorisedKey, Grant, Verdict};
-use crate::segmentation::world::{Holding, KeyVersion, ObjectName, VersionAsked};
+use crate::segmentation::world::{Holding, KeyVersion, VersionAsked};
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{Api, DeleteParams, PostParams, Preconditions};
+use kube::api::{Api, PostParams};
 use kube::runtime::events::EventType;
 use std::sync::Arc;
 
@@ -564,33 +565,6 @@ impl Work<'_> {
 
 /// So often a write that somebody's edits of labels and annotations overtook is tried at once.
 const TRIES: usize = 16;
-
-/// Deletes the Secret that was observed: exactly that revision, or, where others have touched it since, the same object under the
-/// same seal and owner. Whoever changes an annotation all the time keeps no Secret. False: it is another by now.
-pub(super) async fn delete_observed(
-    api: &Api<Secret>,
-    name: &ObjectName,
-    facts: &SecretFacts,
-    keys: &SealKeys,
-) -> kube::Result<bool> {
-    let delete = async |revision: Option<String>| {
-        let same = Preconditions { uid: Some(facts.uid.to_string()), resource_version: revision };
-        match api.delete(&name.name, &DeleteParams::default().preconditions(same)).await {
-            Ok(_) => Ok(true),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(true),
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
-            Err(error) => Err(error),
-        }
-    };
-    if delete(Some(facts.resource_version.to_string())).await? {
-        return Ok(true);
-    }
-    let Some(fresh) = api.get_metadata_opt(&name.name).await? else { return Ok(true) };
-    if !secret_facts(name, &fresh.metadata, keys).is_same_but_for_others(facts) {
-        return Ok(false);
-    }
-    delete(None).await
-}
 
 pub(super) fn unsealable() -> Failure {
     Failure::new(Reason::WriteFailed, "the seal cannot be made")

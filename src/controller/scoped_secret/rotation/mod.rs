@@ -244,6 +244,9 @@ impl Work<'_> {
                     Err(failure) => return Ok(End::Unsynced(failure)),
                 },
                 Step::Settled => {
+                    if hand.projected == 0 {
+                        self.record_again(&grant, &seal, &trigger);
+                    }
                     self.settle_trigger(&grant, &trigger).await?;
                     (memory.failures, memory.due_since) = (0, None);
                 }

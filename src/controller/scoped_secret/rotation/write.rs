@@ -246,6 +246,15 @@ impl Work<'_> {
         Ok(progress)
     }
 
+    /// Into the record: a process before this one rotated the key, and may have been killed before it said so.
+    pub(super) fn record_again(&self, grant: &Grant, seal: &SealRecord, trigger: &Trigger) {
+        let key = &grant.keys[0].canonical;
+        let held = seal.holding.versions.first().filter(|held| trigger.made(key, &held.id));
+        if let Some(made) = held {
+            self.cx.record(Happening::of(What::Rotated).on("ScopedSecret", &self.name).versions([made]));
+        }
+    }
+
     /// The slot is handled: sealed where the seal keeps it, told to whoever asked where it does not.
     pub(super) async fn settle_trigger(&mut self, grant: &Grant, trigger: &Trigger) -> Result<(), Failure> {
         match trigger {
