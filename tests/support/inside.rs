@@ -16,11 +16,12 @@ use kube::{Client, Config};
 use scoped_secrets::controller::context::Nature;
 use scoped_secrets::operator::{self, OperatorArgs, Surroundings};
 use scoped_secrets::telemetry::logs::{self, LogArgs, LogFormat};
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
 use std::task;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -223,7 +224,7 @@ impl Operator {
     /// Without waiting, and with more arguments.
     pub fn launch_inside(cluster: &Cluster, clock: &Clock, gate: &Gate, arguments: &[&str]) -> Self {
         let started = Started::prepare(cluster);
-        log_to(&started.log);
+        let log = log_to(&started.log);
         // Who died holding the lease is not waited for.
         let lease = ["delete", "lease", "scoped-secrets", "-n", super::operator::NAMESPACE, "--ignore-not-found"];
         cluster.kubectl(&lease);
@@ -232,8 +233,10 @@ impl Operator {
         let (kubeconfig, clock, through) = (started.kubeconfig.clone(), clock.clone(), gate.clone());
         let (leave, left) = tokio::sync::oneshot::channel::<()>();
         let thread = std::thread::spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+            OWN.set(Some(log.clone()));
+            let mut runtime = tokio::runtime::Builder::new_multi_thread();
+            runtime.on_thread_start(move || OWN.set(Some(log.clone())));
+            let runtime = runtime.worker_threads(2).enable_all().build().expect("a runtime");
             runtime.block_on(async {
                 let config = connection(&kubeconfig).await;
                 let connect = Box::new(move || connect(&config, &through));
@@ -259,27 +262,27 @@ fn connect(config: &Config, gate: &Gate) -> Result<Client, kube::Error> {
     Ok(ClientBuilder::try_from(config.clone())?.with_layer(gate).build())
 }
 
-/// The process has one subscriber; its lines go to the log of the operator that started last.
-fn log_to(log: &Path) {
-    static LINES: OnceLock<Lines> = OnceLock::new();
-    let file = File::create(log).expect("the cluster's folder can be written");
-    let lines = LINES.get_or_init(|| {
-        let lines = Lines(Arc::new(Mutex::new(None)));
-        let writer = lines.clone();
-        let level = LogArgs { log_format: LogFormat::Json, log_level: "trace".to_owned() };
-        logs::init_to(&level, move || writer.clone(), false).expect("nothing else logs here");
-        rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
-        lines
-    });
-    *locked(&lines.0) = Some(file);
+thread_local! {
+    /// The log of the operator whose thread this is.
+    static OWN: RefCell<Option<Arc<File>>> = const { RefCell::new(None) };
 }
 
-#[derive(Clone)]
-struct Lines(Arc<Mutex<Option<File>>>);
+/// The process has one subscriber: each line goes to the log of the operator on whose thread it was written.
+fn log_to(log: &Path) -> Arc<File> {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let level = LogArgs { log_format: LogFormat::Json, log_level: "trace".to_owned() };
+        logs::init_to(&level, || Lines, false).expect("nothing else logs here");
+        rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+    });
+    Arc::new(File::create(log).expect("the cluster's folder can be written"))
+}
+
+struct Lines;
 
 impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
-        locked(&self.0).as_mut().map_or(Ok(line.len()), |file| file.write(line))
+        OWN.with_borrow(|own| own.as_ref().map_or(Ok(line.len()), |file| (&**file).write(line)))
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
