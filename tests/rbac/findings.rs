@@ -82,6 +82,8 @@ fn a_fresh_cluster_is_clean_and_what_got_past_admission_is_found() {
     cluster.apply(&list(&past)).unwrap();
     let mut expected = vec![
         "billing/prod ClusterWideAccess execs".to_owned(),
+        // A stranger in kube-system is one for every other segment.
+        "payments/prod ClusterWideAccess elsewhere".to_owned(),
         "payments/prod ClusterWideAccess execs".to_owned(),
         "payments/prod CrossSegmentAccess to-thief".to_owned(),
     ];
