@@ -279,4 +279,41 @@ fn killed_at_every_write_to_the_manager_one_version_comes_of_it() {
             guarantees_hold_at(&scene.cluster, || scene.clock.now());
         }
     }
+    // Between storing and bringing into use, somebody stores a value of their own; or takes the label away.
+    let by_hand = "canary-by-hand-kX9mQ2vL8nR5wT3z";
+    for stores in [true, false] {
+        let name = if stores { "stored-meanwhile" } else { "stripped" };
+        scene.claims(name, "{strategy: Generate, generate: {property: password}}");
+        settles(&scene.gate);
+        scene.stub.kill_at(&scene.gate, 0, Moment::After);
+        scene.asks(name, "now");
+        assert!(scene.gate.dies_within(SOON), "{name}: {:?}", scene.stub.writes());
+        scene.stub.unwatch();
+        match stores {
+            true => {
+                let value = json!({"username": "renamed", "password": by_hand, "more": "canary-more-Q2vL8nR5wT3z"});
+                scene.stub.put(&key(name), Says::Text(value.to_string()));
+            }
+            // By a rotation of somebody else's, which is then ended as the condition says.
+            false => {
+                scene.stub.put_pending(&key(name), "11111111-2222-4333-8444-555555555555", Says::Text("{}".into()));
+                scene.stub.end_pending(&key(name));
+            }
+        }
+        scene.restart();
+        // What was stored a moment ago is left alone for ten minutes.
+        settles(&scene.gate);
+        scene.clock.advance(minutes(11));
+        eventually(&format!("{name} is rotated, and nothing else of it is another"), SOON, || {
+            let versions = scene.stub.versions(&key(name));
+            let current = versions.iter().find(|v| v.stages.iter().any(|s| s == "AWSCURRENT")).ok_or("none")?;
+            let (found, made) = (document(current), password(current).unwrap_or_default());
+            let kept =
+                found["username"] == if stores { "renamed" } else { name } && found["more"].is_string() == stores;
+            let is_new = !made.starts_with("canary-") && scene.value(name, "password").as_ref() == Some(&made);
+            if kept && is_new { Ok(()) } else { Err(format!("{versions:?}")) }
+        });
+        scene.says(name, "True", "Verified");
+        guarantees_hold_at(&scene.cluster, || scene.clock.now());
+    }
 }

@@ -157,6 +157,13 @@ impl StubManager {
         self.state().keys.get_mut(key).expect("a key that was put").add(id, says, &["AWSPENDING"]);
     }
 
+    /// Somebody takes AWSPENDING away: from whatever version has it.
+    pub fn end_pending(&self, key: &str) {
+        let mut state = self.state();
+        let secret = state.keys.get_mut(key).expect("a key that was put");
+        secret.versions.iter_mut().for_each(|version| version.stages.retain(|stage| stage != "AWSPENDING"));
+    }
+
     /// Every version of a key, in the order in which they were made.
     pub fn versions(&self, key: &str) -> Vec<Version> {
         self.state().keys.get(key).map(|secret| secret.versions.clone()).unwrap_or_default()
