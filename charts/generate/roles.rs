@@ -31,7 +31,7 @@ pub fn template(folders: &[PathBuf]) -> io::Result<String> {
                 let parts = [
                     (".cluster", of(&is_cluster_scoped)?),
                     (".namespaced", of(&|group, resource| !is_cluster_scoped(group, resource))?),
-                    // Those about cluster-scoped objects are in the namespace `default`.
+                    // Those about cluster-scoped objects are in `kube-system`.
                     (".events", of(&|group, _| group == "events.k8s.io")?),
                 ];
                 parts.iter().filter(|(_, rules)| !rules.is_empty()).for_each(|(part, rules)| define(part, rules));

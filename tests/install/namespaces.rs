@@ -171,7 +171,7 @@ fn nothing_elsewhere(audit: &Audit) {
     };
     for request in audit.iter().filter(|request| !request.resource.is_empty() && !cluster_scoped(&request.resource)) {
         let place = request.namespace.as_str();
-        let own = place == "scoped-secrets" || (place == "default" && request.resource == "events");
+        let own = place == "scoped-secrets" || (place == "kube-system" && request.resource == "events");
         assert!(SERVED.contains(&place) || own, "{} {}", request.verb, request.uri);
     }
     assert!(audit.iter().any(|request| request.resource == "secrets" && request.namespace == PLACE));

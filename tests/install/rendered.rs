@@ -193,7 +193,7 @@ fn a_list_of_namespaces_narrows_the_roles() {
         assert!(listed.contains_key(&format!("RoleBinding {namespace}/scoped-secrets-namespace")));
         assert!(listed.contains_key(&format!("RoleBinding {namespace}/scoped-secrets-restart")));
     }
-    assert!(listed.contains_key("RoleBinding default/scoped-secrets-events"));
+    assert!(listed.contains_key("RoleBinding kube-system/scoped-secrets-events"));
     assert!(!listed.contains_key("ClusterRole -/scoped-secrets-restart"));
     let container = &listed["Deployment scoped-secrets/scoped-secrets"]["spec"]["template"]["spec"]["containers"][0];
     let variable = json!({"name": "SCOPED_SECRETS_NAMESPACES", "value": "payments-prod,billing-prod"});
