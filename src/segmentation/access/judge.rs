@@ -4,7 +4,7 @@ use super::joined::Joined;
 use super::jurisdiction::Jurisdiction;
 use super::powers::Powers;
 use super::role::{Bindable, Role};
-use super::subject::Subject;
+use super::subject::{CONTROL_PLANE, Subject};
 use super::{Access, RbacName};
 use crate::api::policy::Mode;
 use crate::segmentation::authorize::segment_of;
@@ -18,9 +18,6 @@ use std::sync::Arc;
 
 /// The operator's own Secrets: its seal key, and the webhook's.
 const OWN_SECRETS: [&str; 2] = ["scoped-secrets-keys", "scoped-secrets-webhook-tls"];
-
-/// The namespace of the control plane's controllers.
-const CONTROL_PLANE: &str = "kube-system";
 
 /// Somebody who gets at Secrets across a boundary.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -200,11 +197,9 @@ impl<'a> Look<'a> {
         let mut seen: HashSet<RbacName> = HashSet::new();
         while let Some((bindable, place)) = next.pop_front() {
             for name in self.bound(bindable, place) {
-                if seen.contains(&*name) {
+                let Some(role) = self.access.role(&name).filter(|_| seen.insert(name.clone().into_owned())) else {
                     continue;
-                }
-                seen.insert(name.clone().into_owned());
-                let Some(role) = self.access.role(&name) else { continue };
+                };
                 // A role of a namespace is bound there.
                 let there = name.namespace.as_deref().and_then(|namespace| self.namespace(namespace));
                 let place = there.map_or(self.place, |namespace| Place::Namespace(namespace));

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// The namespace of the control plane's own ServiceAccounts. Whoever runs pods there owns the cluster.
-const CONTROL_PLANE: &str = "kube-system";
+pub(super) const CONTROL_PLANE: &str = "kube-system";
 /// Users that are parts of the control plane; only the cluster's own authority makes certificates for them.
 const CONTROL_PLANE_USERS: [&str; 4] =
     ["system:apiserver", "system:kube-controller-manager", "system:kube-scheduler", "system:cloud-controller-manager"];
