@@ -160,6 +160,7 @@ fn nothing_elsewhere(audit: &Audit) {
             "namespaces",
             "persistentvolumes",
             "storageclasses",
+            "volumesnapshotclasses",
             "clusterroles",
             "clusterrolebindings",
             "customresourcedefinitions",
