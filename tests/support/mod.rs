@@ -13,6 +13,7 @@ mod deadline;
 mod denials;
 pub mod emulator;
 pub mod events;
+pub mod foreign_kind;
 pub mod inside;
 pub mod operator;
 pub mod oracle;

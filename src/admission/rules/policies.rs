@@ -147,6 +147,20 @@ fn what_breaks(broken: &Broken<'_>, open: &Open) -> String {
             first_of(open.unknown.iter().cloned(), open.unknown.len())
         ));
     }
+    if !open.unwatched.is_empty() {
+        parts.push(format!(
+            "hold objects of other operators to the policy in {} segments where nobody has watched them yet ({}; each counts as one)",
+            open.unwatched.len(),
+            first_of(open.unwatched.iter().cloned())
+        ));
+    }
+    if !open.readers.is_empty() {
+        parts.push(format!(
+            "take {} readers off, of which no report says what they are bound to ({}; each counts as one)",
+            open.readers.len(),
+            first_of(open.readers.iter().cloned())
+        ));
+    }
     if !open.ended.is_empty() {
         parts.push(format!(
             "end {} exceptions early, of which no report says what they lift ({}; each counts as one)",
@@ -164,6 +178,10 @@ fn what_mends(broken: &Broken<'_>, open: &Open) -> String {
         (!broken.merged.is_empty()).then_some("keep in segment.labels what tells those segments apart"),
         (open.listed > 0).then_some("mend first what the reports list"),
         (!open.unknown.is_empty()).then_some("wait until status.lastScanTime of their SegmentationReports is set"),
+        (!open.unwatched.is_empty())
+            .then_some("begin with reportOnly: [OtherOperators], and see what the SegmentationReports list"),
+        (!open.readers.is_empty())
+            .then_some("begin with reportOnly: [Rbac], and see what the SegmentationReports list"),
         (!open.ended.is_empty()).then_some("let those exceptions end"),
     ];
     all.into_iter().flatten().collect::<Vec<_>>().join(", ")
