@@ -143,10 +143,10 @@ fn moments(writes: usize) -> Vec<(usize, Moment)> {
 }
 
 struct Scene {
+    operator: Option<Operator>,
     cluster: Cluster,
     stub: StubManager,
     clock: Clock,
-    operator: Option<Operator>,
     gate: Gate,
 }
 

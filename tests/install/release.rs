@@ -110,7 +110,11 @@ fn helm_test(cluster: &Cluster) {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(said.contains("the webhook answers") && said.contains("the API server keeps the rules"), "{said}");
+    for proof in
+        ["the webhook answers", "the API server keeps the rules", "admission rules are there, bound and unweakened"]
+    {
+        assert!(said.contains(proof), "{proof:?} is not in {said}");
+    }
     for object in &ground {
         cluster.submit(&["delete", "-f", "-"], &object.to_string()).unwrap();
     }
@@ -154,7 +158,6 @@ fn a_release_comes_changes_and_goes() {
     let collector = Collector::start();
     let operator = Operator::start_with(&cluster, &["--otlp-endpoint", &collector.endpoint]);
     eventually("the webhook is registered", SOON, || entries(&cluster));
-    helm_test(&cluster);
 
     set_up(&cluster, &stub.endpoint);
     kubectl(
@@ -250,6 +253,9 @@ fn a_release_comes_changes_and_goes() {
     eventually("the Secret goes with its ScopedSecret", SOON * 3, || {
         if cluster.get_json("secret", "payments-prod", "orders").is_none() { Ok(()) } else { Err("still there") }
     });
+    kubectl(&cluster, &["delete", "validatingadmissionpolicybinding", "consumers-enforce.scopedsecrets.io"]);
+    let (code, said) = check(&cluster, &["--doors"]);
+    assert!(code == Some(1) && said.contains("consumers-enforce.scopedsecrets.io"), "it is not bound: {said}");
     helm(&cluster, &["upgrade", "scoped-secrets", CHART, "--set", "crds.keep=false"]);
     operator.terminate();
     helm(&cluster, &["uninstall", "scoped-secrets"]);

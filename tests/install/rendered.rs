@@ -1,6 +1,6 @@
 //! What the chart renders, without a cluster.
 
-use super::helm::{CHART, by_name, objects, plain, template};
+use super::helm::{CHART, by_name, objects, offline, plain, template};
 use super::permissions::{Permission, given};
 use scoped_secrets::admission::identities::Installation;
 use scoped_secrets::admission::rules::guards;
@@ -18,7 +18,8 @@ fn a_misspelt_or_impossible_value_is_refused() {
         ("replicaCont=2", "replicaCont"),
         ("image.tga=v1", "tga"),
         ("webhook.timeout=3", "timeout"),
-        ("global.imagePullSecret=a", "imagePullSecret"),
+        ("global.imagePullSecrets=a", "imagePullSecrets"),
+        ("enabled=false", "enabled"),
         ("resources.request.cpu=1", "request"),
         ("replicaCount=-1", "minimum"),
         ("image.digest=latest", "digest"),
@@ -42,6 +43,22 @@ fn a_misspelt_or_impossible_value_is_refused() {
             Err(refusal) => assert!(refusal.contains(says) && refusal.contains("schema"), "{set}: {refusal}"),
             Ok(_) => panic!("{set} was taken"),
         }
+    }
+}
+
+/// In an umbrella there is `global` with what others need, and a condition.
+#[test]
+fn it_can_be_a_dependency() {
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("umbrella");
+    std::fs::create_dir_all(folder.join("charts")).unwrap();
+    drop(std::os::unix::fs::symlink(CHART, folder.join("charts/scoped-secrets")));
+    let chart = "apiVersion: v2\nname: umbrella\nversion: 0.0.1\ndependencies: [{name: scoped-secrets, version: \"*\", condition: scoped-secrets.enabled}]\n";
+    std::fs::write(folder.join("Chart.yaml"), chart).unwrap();
+    for (enabled, objects) in [(true, true), (false, false)] {
+        let sets = format!("global.imageRegistry=r,scoped-secrets.enabled={enabled}");
+        let arguments = ["template", "a", folder.to_str().unwrap(), "--kube-version", "1.33.0", "--set", &sets];
+        let yaml = offline(&arguments).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(yaml.contains("kind: Deployment"), objects, "{sets}");
     }
 }
 

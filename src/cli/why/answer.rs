@@ -209,6 +209,18 @@ impl Answer {
         }
     }
 
+    /// The operator never looks at this namespace: whatever else holds, nothing comes of it here.
+    pub fn is_not_served(&mut self, namespace: &str) {
+        let told = Told::new(
+            "refused",
+            Reason::NamespaceNotServed,
+            "the operator does not serve this namespace: nothing in it is projected, refreshed, rotated, lent or taken away",
+        );
+        self.next.clear();
+        self.blame(&Subject::cluster("Namespace", namespace), Rule::Claims, Severity::Error, &told);
+        self.verdict = told;
+    }
+
     /// Notes what the reader could not look at: an answer is one all the same.
     pub fn not_seen(&mut self, cluster: &Cluster) {
         let notes = cluster.gaps().into_iter().map(|gap| Finding { severity: Severity::Note, ..gap });
