@@ -77,7 +77,7 @@ fn a_list_of_namespaces_is_served_and_nothing_else_is_touched() {
     let operator = Operator::start_with(&cluster, &flags);
     set_up(&cluster, &stub.endpoint);
     let governs = "governs: [ExternalSecrets, VaultSecrets, SecretProviderClasses]";
-    apply(&cluster, &policy(governs));
+    apply(&cluster, &accepted(&policy(governs)));
 
     elsewhere_nothing_is_promised(&cluster, &stub);
     let stranger = a_stranger(&cluster);
@@ -265,6 +265,7 @@ fn nothing_elsewhere(audit: &Audit) {
             "namespaces",
             "persistentvolumes",
             "storageclasses",
+            "volumesnapshotclasses",
             "clusterroles",
             "clusterrolebindings",
             "customresourcedefinitions",

@@ -12,6 +12,7 @@ pub mod cluster_audit;
 mod deadline;
 pub mod emulator;
 pub mod events;
+pub mod foreign_kind;
 pub mod inside;
 pub mod operator;
 pub mod oracle;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   Cluster ──installed::look──► Installed ──judge──► Report       (kinds, operator, doors, objects: each pure)
-//!   Cluster ──knock::knock─────► Answers ────judge──► Report       (--doors)
+//!   Cluster ──knock::knock─────► Answers ────judge──► Report       (--doors: these alone)
 //!   Cluster ──pre::look────────► Ground ─────judge──► Report
 //! ```
 
@@ -17,7 +17,7 @@ mod roles;
 pub(super) mod served;
 
 use super::cluster::{Cluster, ClusterArgs, Failure};
-use super::report::{Finding, Outcome, Output, Report};
+use super::report::{Finding, Outcome, Output, Report, Severity};
 use crate::admission::identities::Installation;
 use crate::api::{Reason, duration};
 use installed::{Guards, Installed};
@@ -27,7 +27,8 @@ use std::time::Duration;
 /// Whether all of Scoped Secrets is healthy, before and after its installation; each finding says how to mend it.
 ///
 /// It reads, as you: kinds, Deployment, Lease, webhook configuration, admission rules, roles, stores, policies and
-/// ScopedSecrets. It reads no Secret; of the seal key only that it is there. What you may not look at is a finding, too.
+/// ScopedSecrets. It reads no Secret; of the seal key only that it is there. What you may not look at is a finding, too. And it
+/// knocks at the doors, as --doors does; where you may not, a note says so.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exit code: 0 clean, 1 findings, 2 error.
 
@@ -94,7 +95,8 @@ const WRITTEN: [&str; 5] =
 
 /// Whether `--wait` waits for a finding to go: those about the installation itself, and what the operator has not looked at yet.
 fn holds_up(finding: &Finding) -> bool {
-    finding.reason == Reason::Pending || !WRITTEN.contains(&finding.subject.kind.as_str())
+    let waits = finding.reason == Reason::Pending || !WRITTEN.contains(&finding.subject.kind.as_str());
+    waits && finding.severity != Severity::Note
 }
 
 async fn once(asked: &Check, cluster: &Cluster, clock: &dyn Fn() -> Timestamp) -> Result<Report, Failure> {
@@ -106,13 +108,17 @@ async fn once(asked: &Check, cluster: &Cluster, clock: &dyn Fn() -> Timestamp) -
         pre::judge(&pre::look(cluster, &installation).await?)
     } else if asked.doors {
         let mut outcome = Outcome::default();
-        knock::judge(&knock::knock(cluster, &installation).await?, &mut outcome);
+        knock::judge(&knock::knock(cluster, &installation).await?, Severity::Warning, &mut outcome);
         doors::judge_guards(&Guards::look(cluster).await?, &installation, &mut outcome);
         outcome
     } else {
-        let found = installed::look(cluster, installation).await?;
+        let found = installed::look(cluster, installation.clone()).await?;
         let only = cluster.named.then_some(cluster.namespace.as_str());
-        judge(&found, only, clock())
+        let mut outcome = judge(&found, only, clock());
+        if !found.is_nothing() {
+            knock::judge(&knock::knock(cluster, &installation).await?, Severity::Note, &mut outcome);
+        }
+        outcome
     };
     outcome.findings.extend(cluster.gaps());
     Ok(Report::live(outcome.findings, outcome.passed))
@@ -138,7 +144,7 @@ pub fn judge(found: &Installed, only: Option<&str>, now: Timestamp) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::report::{Rule, Severity, Subject};
+    use crate::cli::report::{Rule, Subject};
 
     #[test]
     fn waits_for_the_installation_and_not_for_what_tenants_wrote() {
@@ -156,5 +162,7 @@ mod tests {
         ] {
             assert_eq!(holds_up(&finding(kind, reason)), waits, "{kind} {reason}");
         }
+        let barred = finding("secrets", Reason::CannotLook);
+        assert!(holds_up(&barred) && !holds_up(&Finding { severity: Severity::Note, ..barred }));
     }
 }

@@ -221,10 +221,9 @@ impl Answer {
         self.verdict = told;
     }
 
-    /// Notes what the reader could not look at: an answer is one all the same.
+    /// What the reader could not look at here is a finding; that he does not see everything elsewhere, a note.
     pub fn not_seen(&mut self, cluster: &Cluster) {
-        let notes = cluster.gaps().into_iter().map(|gap| Finding { severity: Severity::Note, ..gap });
-        self.report.findings.extend(notes);
+        self.report.findings.extend(cluster.gaps_here());
     }
 
     /// As one JSON object.
