@@ -241,7 +241,8 @@ fn a_release_comes_changes_and_goes() {
     assert_eq!(ours(&cluster, "customresourcedefinitions").len(), scoped_secrets::api::crds().len());
 
     // A new release takes the kinds over, and goes on where the old one ended.
-    helm(&cluster, &["install", "scoped-secrets", CHART]);
+    let notes = helm(&cluster, &["install", "scoped-secrets", CHART]);
+    its_notes_can_be_followed(&cluster, &notes);
     let operator = Operator::start(&cluster);
     eventually("the webhook is registered", SOON, || entries(&cluster));
     helm_test(&cluster);
@@ -265,6 +266,19 @@ fn a_release_comes_changes_and_goes() {
         left => Err(format!("{left:?}")),
     });
     assert_eq!(revision(&cluster, "kept").0, secrets[1].0);
+}
+
+/// Three commands, with the names that there are. `helm test` is tried by [`helm_test`].
+fn its_notes_can_be_followed(cluster: &Cluster, notes: &str) {
+    let commands = notes.lines().filter_map(|line| line.strip_prefix("  ")?.split('#').next());
+    let commands: Vec<Vec<&str>> = commands.map(|command| command.split_whitespace().collect()).collect();
+    assert_eq!(commands.len(), 3, "{notes}");
+    for command in commands {
+        match command.split_first().unwrap() {
+            (&"kubectl", arguments) => drop(kubectl(cluster, arguments)),
+            _ => assert_eq!(command, ["helm", "test", "scoped-secrets", "-n", NAMESPACE]),
+        }
+    }
 }
 
 /// No admission object of ours, no role, and governed namespaces are as free as others.

@@ -219,6 +219,28 @@ fn a_list_of_namespaces_narrows_the_roles() {
     assert!(refusal.contains("add demo-billing and demo-payments to namespaces"), "{refusal}");
 }
 
+/// One may go, with its node or in an upgrade, and admission is still there.
+#[test]
+fn two_replicas_are_spread_and_kept() {
+    let all = rendered("scoped-secrets", &[]);
+    let deployment = &all["Deployment scoped-secrets/scoped-secrets"]["spec"];
+    assert_eq!(deployment["replicas"], 2);
+    assert_eq!(deployment["strategy"]["rollingUpdate"], json!({"maxUnavailable": 0, "maxSurge": 1}));
+    let spread = &deployment["template"]["spec"]["topologySpreadConstraints"][0];
+    assert_eq!(spread["topologyKey"], "kubernetes.io/hostname");
+    let budget = &all["PodDisruptionBudget scoped-secrets/scoped-secrets"]["spec"];
+    assert_eq!(budget["maxUnavailable"], 1);
+    let labels = deployment["template"]["metadata"]["labels"].as_object().unwrap();
+    for selector in [&deployment["selector"], &spread["labelSelector"], &budget["selector"]] {
+        let wanted = selector["matchLabels"].as_object().unwrap();
+        assert!(!wanted.is_empty() && wanted.iter().all(|(key, value)| labels.get(key) == Some(value)), "{selector}");
+    }
+    assert!(
+        !rendered("scoped-secrets", &["--set", "podDisruptionBudget.enabled=false"])
+            .contains_key("PodDisruptionBudget scoped-secrets/scoped-secrets")
+    );
+}
+
 /// No container of ours, tests included, is laxer than another.
 #[test]
 fn every_container_is_locked_up() {
