@@ -151,14 +151,14 @@ fn what_breaks(broken: &Broken<'_>, open: &Open) -> String {
         parts.push(format!(
             "hold objects of other operators to the policy in {} segments where nobody has watched them yet ({}; each counts as one)",
             open.unwatched.len(),
-            first_of(open.unwatched.iter().cloned())
+            first_of(open.unwatched.iter().cloned(), open.unwatched.len())
         ));
     }
     if !open.readers.is_empty() {
         parts.push(format!(
             "take {} readers off, of which no report says what they are bound to ({}; each counts as one)",
             open.readers.len(),
-            first_of(open.readers.iter().cloned())
+            first_of(open.readers.iter().cloned(), open.readers.len())
         ));
     }
     if !open.ended.is_empty() {
