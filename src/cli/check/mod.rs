@@ -14,13 +14,13 @@ mod objects;
 mod operator;
 pub mod pre;
 mod roles;
-mod served;
+pub(super) mod served;
 
 use super::cluster::{Cluster, ClusterArgs, Failure};
 use super::report::{Finding, Outcome, Output, Report, Severity};
 use crate::admission::identities::Installation;
 use crate::api::{Reason, duration};
-use installed::Installed;
+use installed::{Guards, Installed};
 use jiff::Timestamp;
 use std::time::Duration;
 
@@ -41,8 +41,9 @@ pub struct Check {
     /// Before an installation: can it be installed here, by you?
     #[arg(long)]
     pub pre: bool,
-    /// Only the doors: does the webhook answer, and does the API server keep its rules? By two dry runs that must be refused;
-    /// you must be allowed to create SegmentationPolicies, and Secrets in the operator's namespace.
+    /// Only the doors: does the webhook answer, and does the API server keep its rules? By two dry runs that must be refused, and by
+    /// what is bound; you must be allowed to create SegmentationPolicies, and Secrets in the operator's namespace, and to list
+    /// ValidatingAdmissionPolicies and their bindings.
     #[arg(long, conflicts_with = "pre")]
     pub doors: bool,
     /// Look again until the installation itself is healthy, or --timeout is over; what else is found is then reported.
@@ -108,6 +109,7 @@ async fn once(asked: &Check, cluster: &Cluster, clock: &dyn Fn() -> Timestamp) -
     } else if asked.doors {
         let mut outcome = Outcome::default();
         knock::judge(&knock::knock(cluster, &installation).await?, Severity::Warning, &mut outcome);
+        doors::judge_guards(&Guards::look(cluster).await?, &installation, &mut outcome);
         outcome
     } else {
         let found = installed::look(cluster, installation.clone()).await?;
@@ -133,7 +135,7 @@ pub fn judge(found: &Installed, only: Option<&str>, now: Timestamp) -> Outcome {
     operator::judge(found, now, &mut outcome);
     roles::judge(found, &mut outcome);
     doors::judge_webhook(found, now, &mut outcome);
-    doors::judge_guards(found, &mut outcome);
+    doors::judge_guards(&found.guards, &found.installation, &mut outcome);
     served::judge(found, only, &mut outcome);
     objects::judge(found, only, now, &mut outcome);
     outcome

@@ -90,6 +90,9 @@ async fn scoped_secret(cluster: &Cluster, node: &Arc<Node>, now: Timestamp) -> R
     observed.world.put_claim(claim.clone());
     let mut answer = Answer::of_claim(&about, &claim, &observed, now);
     answer.not_seen(cluster);
+    if !super::is_served(cluster, &namespace).await? {
+        answer.is_not_served(&namespace);
+    }
     if answer.next.is_empty() {
         answer.next("nothing: it would be let in now");
     }
