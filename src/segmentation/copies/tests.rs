@@ -93,6 +93,8 @@ fn the_common_forms() {
         ("a key in JSON in JSON", KEY, serde_json::json!({"inner": in_json}).to_string()),
         ("a key in YAML", KEY, indented.clone()),
         ("a key in YAML, base64", KEY, STANDARD.encode(&indented)),
+        ("a key in YAML in JSON", KEY, serde_json::json!({"last": indented}).to_string()),
+        ("a key with carriage returns in JSON", KEY, serde_json::json!({"a": KEY.replace('\n', "\r\n")}).to_string()),
         ("a key with carriage returns", KEY, KEY.replace('\n', "\r\n")),
         ("a key, wrapped", KEY, wrapped(&STANDARD.encode(KEY), 76, "\n")),
         ("a key, wrapped and indented", KEY, wrapped(&STANDARD.encode(KEY), 64, "\r\n    ")),
@@ -104,6 +106,8 @@ fn the_common_forms() {
         ),
     ] {
         assert!(is_found(value.as_bytes(), text.as_bytes()), "{what}");
+        let beside = [b"# f\xf6r uns\n", text.as_bytes(), b"\n\xff"].concat();
+        assert!(is_found(value.as_bytes(), &beside), "{what}, beside what is not UTF-8");
     }
 }
 
@@ -164,6 +168,17 @@ fn a_value_with_an_indentation_of_its_own() {
         assert!(!search(text.as_bytes(), &index, &keys).0.unwrap().is_empty(), "{what}");
     }
     assert!(search(by("  ", ";\n").as_bytes(), &index, &keys).0.unwrap().is_empty(), "other ends of lines");
+}
+
+/// base64 of an escaped value, with letters of base64 right before and after it.
+#[test]
+fn an_escaped_value_in_base64_glued_to_other_letters() {
+    let value = "kX9\"mQ2\\vL8\"nR5wT3z1pQ";
+    let coded = STANDARD.encode(format!("{{\"password\": {}}}", serde_json::json!(value)));
+    let coded = coded.trim_end_matches('=');
+    for (before, after) in [("", "_e6d7"), ("e6d7_", ""), ("abc", "xyz0/"), ("Zm9v_-Zm", "7d6e5f4a3b2c1d0e9f8a7b6c")] {
+        assert!(is_found(value.as_bytes(), format!("{before}{coded}{after}").as_bytes()), "{before} {after}");
+    }
 }
 
 #[test]
