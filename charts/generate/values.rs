@@ -67,6 +67,10 @@ pub fn schema(entries: &[Entry]) -> Value {
     let mut root = group(entries);
     root["$schema"] = json!("https://json-schema.org/draft-07/schema#");
     root["title"] = json!("Values of the chart scoped-secrets");
+    // Helm gives it to each chart of an umbrella, with what is meant for the others.
+    if let Some(global) = root.pointer_mut("/properties/global") {
+        global["additionalProperties"] = json!(true);
+    }
     root
 }
 
@@ -144,6 +148,8 @@ mod tests {
         assert_eq!(schema["properties"]["resources"]["additionalProperties"], json!({"type": "string"}));
         assert_eq!(schema["properties"]["list"]["type"], "array");
         assert_eq!(schema["properties"].as_object().unwrap().len(), 5);
+        let open = super::schema(&read("global:\n  a: 1\n").unwrap());
+        assert_eq!(open["properties"]["global"]["additionalProperties"], true);
     }
 
     #[test]

@@ -13,6 +13,7 @@ const CLUSTER_SCOPED: &[(&str, &[&str])] = &[
     ("apiextensions.k8s.io", &["customresourcedefinitions"]),
     ("rbac.authorization.k8s.io", &["clusterroles", "clusterrolebindings"]),
     ("storage.k8s.io", &["storageclasses"]),
+    ("snapshot.storage.k8s.io", &["volumesnapshotclasses"]),
 ];
 
 /// Whether a resource (or its subresource, `NAME/status`) is cluster-scoped.

@@ -68,6 +68,12 @@ pub struct Gap {
 }
 
 impl Gap {
+    /// Of a request by its URL.
+    pub fn of(verb: &'static str, url: &str, name: Option<&str>) -> Self {
+        let (resource, namespace) = target(url);
+        Self { verb, resource, namespace, name: name.map(str::to_owned) }
+    }
+
     /// As a finding.
     pub fn finding(&self) -> Finding {
         let Self { verb, resource, namespace, name } = self;
@@ -144,6 +150,8 @@ pub struct Cluster {
     pub all: bool,
     server: String,
     gaps: RefCell<BTreeSet<Gap>>,
+    /// The resources of which something was seen.
+    seen: RefCell<BTreeSet<String>>,
 }
 
 const PAGE: u32 = 250;
@@ -165,17 +173,29 @@ impl Cluster {
         let namespace = args.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let client = Client::try_from(config).map_err(|error| Failure::Kubeconfig(told(&error)))?;
         let (named, all) = (args.namespace.is_some(), args.all_namespaces);
-        Ok(Self { client, namespace, named, all, server, gaps: RefCell::default() })
+        Ok(Self { client, namespace, named, all, server, gaps: RefCell::default(), seen: RefCell::default() })
     }
 
     /// What could not be looked at so far, each a finding.
     pub fn gaps(&self) -> Vec<Finding> {
-        self.gaps.borrow().iter().map(Gap::finding).collect()
+        told_once(&self.gaps.borrow(), self.named).into_iter().map(Gap::finding).collect()
+    }
+
+    /// Likewise for an answer about one namespace: that it was not seen everywhere, only here, is a note.
+    pub fn gaps_here(&self) -> Vec<Finding> {
+        let (gaps, seen) = (self.gaps.borrow(), self.seen.borrow());
+        let told = |gap: &Gap| {
+            let partly = gap.namespace.is_none() && gap.name.is_none() && seen.contains(&gap.resource);
+            let severity = if partly { Severity::Note } else { Severity::Warning };
+            Finding { severity, ..gap.finding() }
+        };
+        told_once(&gaps, self.named).into_iter().map(told).collect()
     }
 
     /// Forgets what could not be looked at.
     pub fn forget_gaps(&self) {
         self.gaps.borrow_mut().clear();
+        self.seen.borrow_mut().clear();
     }
 
     /// One object.
@@ -185,6 +205,18 @@ impl Cluster {
     {
         let answer = api.get(name).await;
         self.see(answer, "get", api.resource_url(), Some(name))
+    }
+
+    /// One object that an answer is better with, and an answer without: who may not look at it is not told so.
+    pub async fn peek<K>(&self, api: &Api<K>, name: &str) -> Result<Option<K>, Failure>
+    where
+        K: Resource + Clone + DeserializeOwned + Debug,
+    {
+        match api.get(name).await {
+            Ok(found) => Ok(Some(found)),
+            Err(Error::Api(status)) if [403, 404].contains(&status.code) => Ok(None),
+            Err(error) => Err(self.failure(&error, "get", api.resource_url())),
+        }
     }
 
     /// The metadata of one object.
@@ -299,7 +331,7 @@ impl Cluster {
         Ok(seen.and_then(|review| review.status).is_some_and(|status| status.allowed))
     }
 
-    /// Sorts an answer.
+    /// Sorts an answer, and notes what the reader may not look at.
     pub fn see<T>(
         &self,
         answer: kube::Result<T>,
@@ -307,18 +339,24 @@ impl Cluster {
         url: &str,
         name: Option<&str>,
     ) -> Result<Seen<T>, Failure> {
-        let error = match answer {
-            Ok(found) => return Ok(Seen::There(found)),
-            Err(error) => error,
-        };
-        match &error {
-            Error::Api(status) if status.code == 404 => Ok(Seen::Absent),
-            Error::Api(status) if status.code == 403 && !status.message.contains("cannot impersonate") => {
-                let (resource, namespace) = target(url);
-                self.gaps.borrow_mut().insert(Gap { verb, resource, namespace, name: name.map(str::to_owned) });
+        let seen = self.sort(answer, verb, url)?;
+        match &seen {
+            Seen::There(_) => drop(self.seen.borrow_mut().insert(target(url).0)),
+            Seen::Absent => {}
+            Seen::Barred => drop(self.gaps.borrow_mut().insert(Gap::of(verb, url, name))),
+        }
+        Ok(seen)
+    }
+
+    /// Sorts an answer.
+    pub fn sort<T>(&self, answer: kube::Result<T>, verb: &str, url: &str) -> Result<Seen<T>, Failure> {
+        match answer {
+            Ok(found) => Ok(Seen::There(found)),
+            Err(Error::Api(status)) if status.code == 404 => Ok(Seen::Absent),
+            Err(Error::Api(status)) if status.code == 403 && !status.message.contains("cannot impersonate") => {
                 Ok(Seen::Barred)
             }
-            _ => Err(self.failure(&error, verb, url)),
+            Err(error) => Err(self.failure(&error, verb, url)),
         }
     }
 
@@ -337,6 +375,20 @@ impl Cluster {
         };
         Failure::Request { what: format!("{verb} {} at {}", target(url).0, self.server), why }
     }
+}
+
+/// The gaps, of which one is told where the reader may look neither everywhere nor in his namespace: that of the namespace, if he
+/// named it.
+fn told_once(gaps: &BTreeSet<Gap>, named: bool) -> Vec<&Gap> {
+    let twin = |gap: &Gap, wider: bool| {
+        let alike = |other: &&Gap| (other.verb, &other.resource, &other.name) == (gap.verb, &gap.resource, &gap.name);
+        gaps.iter().filter(alike).any(|other| other.namespace.is_none() == wider)
+    };
+    let told = |gap: &&Gap| match gap.namespace {
+        Some(_) => named || !twin(gap, true),
+        None => !named || !twin(gap, false),
+    };
+    gaps.iter().filter(told).collect()
 }
 
 fn offered(status: &Status) -> Option<String> {
@@ -428,6 +480,32 @@ mod tests {
         ] {
             assert_eq!(target(url), (resource.to_owned(), namespace.map(str::to_owned)), "{url}");
         }
+    }
+
+    #[test]
+    fn what_may_be_looked_at_nowhere_is_told_once() {
+        let gap = |resource: &str, namespace: Option<&str>, name: Option<&str>| Gap {
+            verb: "list",
+            resource: resource.into(),
+            namespace: namespace.map(str::to_owned),
+            name: name.map(str::to_owned),
+        };
+        let gaps = [
+            gap("pods", None, None),
+            gap("pods", Some("a"), None),
+            gap("secrets", Some("a"), None),
+            gap("secrets", Some("a"), Some("b")),
+            gap("stores", None, None),
+        ];
+        let gaps: BTreeSet<Gap> = gaps.into();
+        let told = |named| {
+            told_once(&gaps, named)
+                .into_iter()
+                .map(|g| (g.resource.as_str(), g.namespace.is_some()))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(told(false), [("pods", false), ("secrets", true), ("secrets", true), ("stores", false)]);
+        assert_eq!(told(true), [("pods", true), ("secrets", true), ("secrets", true), ("stores", false)]);
     }
 
     #[test]

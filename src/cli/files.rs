@@ -60,7 +60,8 @@ impl Inputs {
         }
     }
 
-    /// In the order of names. Links to folders are not followed, and folders with a leading dot are not entered.
+    /// In the order of names. Links to folders are not followed; folders with a leading dot, and templates of a Helm chart, which are no
+    /// YAML yet, are not entered.
     fn folder(&mut self, path: &Path) {
         let entries = fs::read_dir(path).and_then(|entries| entries.collect::<io::Result<Vec<_>>>());
         let mut entries = match entries {
@@ -80,6 +81,12 @@ impl Inputs {
             let hidden = entry.file_name().to_string_lossy().starts_with('.');
             match kind {
                 Some(true) if hidden => self.skipped.push(format!("{}: a hidden folder", path.display())),
+                Some(true) if is_templates(&path) => {
+                    self.skipped.push(format!(
+                        "{}: a chart's templates; judge what helm template makes of them",
+                        path.display()
+                    ));
+                }
                 Some(true) => self.folder(&path),
                 Some(false) if has_objects(&path) => self.file(&path, true),
                 Some(false) => self.skipped.push(format!("{}: not .yaml, .yml or .json", path.display())),
@@ -87,6 +94,11 @@ impl Inputs {
             }
         }
     }
+}
+
+/// Whether it is the folder of a chart's templates.
+fn is_templates(path: &Path) -> bool {
+    path.ends_with("templates") && path.with_file_name("Chart.yaml").is_file()
 }
 
 fn has_objects(path: &Path) -> bool {
@@ -115,14 +127,22 @@ mod tests {
             fs::write(path, name).unwrap();
         };
         ["b/z.json", "b/a.yml", "a.yaml", "README.md", ".git/x.yaml"].into_iter().for_each(write);
+        ["c/Chart.yaml", "c/templates/a.yaml", "d/templates/a.yaml"].into_iter().for_each(write);
         let paths =
             [folder.path().join("b/a.yml"), folder.path().into(), "-".into(), "-".into(), folder.path().join("gone")];
         let inputs = read(&paths, &mut "from stdin".as_bytes());
         let read: Vec<(String, bool)> =
             inputs.sources.iter().map(|s| (String::from_utf8_lossy(&s.bytes).into_owned(), s.found)).collect();
-        let expected = [("b/a.yml", false), ("a.yaml", true), ("b/z.json", true), ("from stdin", false)];
+        let expected = [
+            ("b/a.yml", false),
+            ("a.yaml", true),
+            ("b/z.json", true),
+            ("c/Chart.yaml", true),
+            ("d/templates/a.yaml", true),
+            ("from stdin", false),
+        ];
         assert_eq!(read, expected.map(|(name, found)| (name.to_owned(), found)));
-        assert_eq!((inputs.skipped.len(), inputs.errors.len()), (2, 1), "{inputs:?}");
+        assert_eq!((inputs.skipped.len(), inputs.errors.len()), (3, 1), "{inputs:?}");
     }
 
     #[test]

@@ -11,11 +11,12 @@ use crate::api::scoped_secret::Template;
 /// Each stands for its subdomains, too.
 const RESERVED: &[&str] = &["kubernetes.io", "k8s.io", "argocd.argoproj.io", "helm.sh"];
 
-/// Whose labels and annotations carry a Secret away: emberstack's reflector, mittwald's kubernetes-replicator, appscode's
+/// Whose labels and annotations carry a Secret away: emberstack's reflector, mittwald's and olli's kubernetes-replicator, appscode's
 /// config-syncer (kubed), havulv's reflector, synator, c0deltin's replik8or, and carvel's secretgen-controller.
 pub const CARRIERS: &[&str] = &[
     "emberstack.com",
     "mittwald.de",
+    "kubernetes-replicator.olli.com",
     "appscode.com",
     "havulv.io",
     "synator",

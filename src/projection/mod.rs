@@ -109,9 +109,9 @@ pub fn project_with(
         compared.append(&mut comparable);
     }
     for (index, item) in spec.data_from.iter().enumerate() {
-        for (name, value, comparable) in source::of_whole(index, item, fetched)? {
+        for (name, value, mut comparable) in source::of_whole(index, item, fetched)? {
             content.add(&name, value, Named::ByRemote { key: &item.remote_ref.key })?;
-            compared.push(comparable);
+            compared.append(&mut comparable);
         }
     }
     if let Some(template) = template.filter(|template| !template.data.is_empty()) {
@@ -236,7 +236,7 @@ impl Content {
         }
         for (index, item) in spec.data_from.iter().enumerate() {
             for (name, value, comparable) in source::of_whole(index, item, previous).unwrap_or_default() {
-                add(&name, value, vec![comparable]);
+                add(&name, value, comparable);
             }
         }
     }

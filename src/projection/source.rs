@@ -12,6 +12,9 @@ const LEAF_DEPTH: usize = 8;
 /// How many of them at most.
 const MAX_LEAVES: usize = 512;
 
+/// What some editors begin a text with.
+const BOM: char = '\u{feff}';
+
 /// The value of one entry of data, and what of it is compared between segments.
 pub(super) fn of_item(item: &DataItem, fetched: Fetched<'_>) -> Result<(SecretBytes, Vec<Compared>), ProjectionError> {
     let from = &item.remote_ref;
@@ -39,8 +42,7 @@ pub(super) fn of_item(item: &DataItem, fetched: Fetched<'_>) -> Result<(SecretBy
     if taken.is_empty() {
         return Err(empty(&here, &format!("the property {property:?}")));
     }
-    let compared = Compared { names: names_of(property), value: copy(taken.as_bytes()) };
-    Ok((copy(taken.as_bytes()), vec![compared]))
+    Ok((copy(taken.as_bytes()), compared(names_of(property), taken.as_bytes())))
 }
 
 /// Every property of one entry of dataFrom. An empty property is projected: optional settings often are.
@@ -48,7 +50,7 @@ pub(super) fn of_whole(
     index: usize,
     item: &DataFromItem,
     fetched: Fetched<'_>,
-) -> Result<Vec<(String, SecretBytes, Compared)>, ProjectionError> {
+) -> Result<Vec<(String, SecretBytes, Vec<Compared>)>, ProjectionError> {
     let from = &item.remote_ref;
     let here = format!("dataFrom[{index}] (from {:?})", from.key);
     let value = remote(&here, &from.key, from.version_stage.as_deref(), from.version_id.as_deref(), fetched)?;
@@ -80,7 +82,7 @@ pub(super) fn of_whole(
                 format!("{here}: a property of {:?} is an object, a list or null: take what you need by data, with a JSON pointer such as /database/password", from.key),
             ),
         })?;
-        let compared = Compared { names: vec![name.clone()], value: copy(value.as_bytes()) };
+        let compared = compared(vec![name.clone()], value.as_bytes());
         Ok((name, copy(value.as_bytes()), compared))
     }).collect()
 }
@@ -125,21 +127,22 @@ fn empty(here: &str, what: &str) -> ProjectionError {
     ProjectionError::new(Reason::EmptyValue, format!("{here}: {what} is empty: store a value, or remove the entry"))
 }
 
-/// A whole value is compared as it is; of a JSON document also the strings inside it, so that a password is found whether
-/// it is projected alone or with its document.
+/// A whole value is compared as it is. It has no name of its own: the secretKey is the tenant's choice, and hides nothing.
 pub(super) fn compared_whole(value: &RemoteValue) -> Vec<Compared> {
-    let text = value.expose_text().unwrap_or_default();
-    let is_document = text.trim_start().starts_with(['{', '[', '"']);
-    let leaves = if is_document { json::string_leaves(text.trim_start(), LEAF_DEPTH, MAX_LEAVES) } else { Vec::new() };
-    // It has no name of its own: the secretKey is the tenant's choice, and hides nothing.
-    let mut compared = vec![Compared { names: Vec::new(), value: copy(value.expose()) }];
-    compared.extend(
-        leaves
-            .into_iter()
-            .filter(|(_, leaf)| !leaf.is_empty())
-            .map(|(name, leaf)| Compared { names: vec![name], value: copy(leaf.as_bytes()) }),
-    );
-    compared
+    compared(Vec::new(), value.expose())
+}
+
+/// A value is compared as it is; of a JSON document also the strings inside it, so that a password is found whether it is
+/// projected alone or with its document.
+fn compared(names: Vec<String>, value: &[u8]) -> Vec<Compared> {
+    let text =
+        std::str::from_utf8(value).unwrap_or_default().trim_start_matches(|c: char| c.is_whitespace() || c == BOM);
+    let leaves =
+        if text.starts_with(['{', '[', '"']) { json::string_leaves(text, LEAF_DEPTH, MAX_LEAVES) } else { Vec::new() };
+    let leaves = leaves.into_iter().filter(|(_, leaf)| !leaf.is_empty());
+    std::iter::once(Compared { names, value: copy(value) })
+        .chain(leaves.map(|(name, leaf)| Compared { names: vec![name], value: copy(leaf.as_bytes()) }))
+        .collect()
 }
 
 /// What the manager calls a property: as it is written, and of a pointer also the name that it ends in.

@@ -33,6 +33,7 @@ fn remote() -> HashMap<(String, VersionAsked), RemoteValue> {
         ("longname", format!(r#"{{"{}":"{CANARY}"}}"#, REMOTE_NAME.repeat(26)).into()),
         ("twice", format!(r#"{{"{REMOTE_NAME}":"{CANARY}","{REMOTE_NAME}":"b","p":"c"}}"#).into()),
         ("surrogate", format!(r#"{{"{REMOTE_NAME}":"{CANARY}\ud800"}}"#).into()),
+        ("inner", json!({"key.json": format!("\u{feff}{{\"private\": \"{CANARY}\"}}")}).to_string().into()),
         ("text", CANARY.into()),
         ("jsontext", format!("\"{CANARY}\"").into()),
         ("binary", [&[0xff], CANARY.as_bytes()].concat()),
@@ -235,6 +236,9 @@ fn a_value_is_compared_alone_and_inside_its_document() {
     assert_eq!(compared(&["username=db"]), ["password", "pw"]);
     assert_eq!(compared(&["username=jsontext"]), [""]);
     assert_eq!(compared(&["*=api"]), ["token"]);
+    for entry in ["a=inner#key.json", "*=inner"] {
+        assert_eq!(compared(&[entry]), ["private"], "a document in a property: {entry}");
+    }
     let whole = try_project(sources(&["username=db"])).unwrap();
     assert!(whole.compared.iter().any(|c| c.names.is_empty() && c.value.expose().starts_with(b"{")));
 }

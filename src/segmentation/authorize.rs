@@ -732,7 +732,7 @@ const CONTEST_LIMIT: usize = 128;
 impl Contest<'_> {
     fn loses(&self, claim: &Claim, key: &AuthorisedKey, scope: &Scope<'_>) -> Option<Refusal> {
         let own = self.world.holding_of(claim).filter(|h| h.keys().any(|held| *held == key.canonical));
-        let own_secret = ObjectName { namespace: claim.object.namespace.clone(), name: claim.target.clone() };
+        let own_secret = claim.secret();
         let excludes = |rival: &ObjectName| {
             scope.excludes(&key.canonical, &key.written, &claim.object.namespace, rival, self.world, self.now)
         };

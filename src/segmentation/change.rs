@@ -1,7 +1,9 @@
 //! What a change of one policy would break of what lives under the policies. Pure, and only over what the difference between
 //! before and after can touch: most changes touch nothing, a lost allow entry what it covered.
 
+use super::alike::Group;
 use super::authorize::{Retention, Standing, View, authorize, holds_foreign, retention, segment_of, shared_value};
+use super::key::CanonicalKey;
 use super::policy::AllowEntry;
 use super::segment::Segment;
 use super::verdict::Verdict;
@@ -13,9 +15,9 @@ use std::sync::Arc;
 
 /// What a change would break.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Broken {
+pub struct Broken<'w> {
     /// Secrets that would be withdrawn.
-    pub stranded: BTreeSet<ObjectName>,
+    pub stranded: Lost<'w>,
     /// Secrets that would share a value with another segment, and would not be refreshed any more.
     pub sharing: BTreeSet<ObjectName>,
     /// Segments whose namespaces hold Secrets and would become one, each group with the segment that it would become.
@@ -24,7 +26,45 @@ pub struct Broken {
     pub torn: Option<Arc<str>>,
 }
 
-impl Broken {
+/// Secrets: of a group that is lost as a whole only those are named that are not.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Lost<'w> {
+    groups: Vec<LostGroup<'w>>,
+    others: BTreeSet<ObjectName>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct LostGroup<'w> {
+    namespace: &'w Arc<str>,
+    names: &'w BTreeSet<Arc<str>>,
+    but: BTreeSet<&'w Arc<str>>,
+}
+
+impl LostGroup<'_> {
+    fn iter(&self) -> impl Iterator<Item = ObjectName> {
+        let lost = self.names.iter().filter(|name| !self.but.contains(name));
+        lost.map(|name| ObjectName { namespace: self.namespace.clone(), name: name.clone() })
+    }
+}
+
+impl Lost<'_> {
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.groups.iter().map(|group| group.names.len() - group.but.len()).sum::<usize>() + self.others.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Each.
+    pub fn iter(&self) -> impl Iterator<Item = ObjectName> {
+        self.groups.iter().flat_map(LostGroup::iter).chain(self.others.iter().cloned())
+    }
+}
+
+impl Broken<'_> {
     /// How many violations somebody would have to accept.
     pub fn count(&self) -> usize {
         self.stranded.len() + self.sharing.len() + self.merged.values().map(BTreeSet::len).sum::<usize>()
@@ -32,7 +72,7 @@ impl Broken {
 }
 
 /// What breaks if the policy `name` becomes `new` (None: is deleted).
-pub fn broken_by(name: &str, new: Option<PolicyState>, world: &World, now: Timestamp) -> Broken {
+pub fn broken_by<'w>(name: &str, new: Option<PolicyState>, world: &'w World, now: Timestamp) -> Broken<'w> {
     let old = world.policies.get(name);
     // Nearly every change: of the mode, of what is only reported, of readers.
     if let (Some(PolicyState::Known(old)), Some(PolicyState::Known(new))) = (old, &new)
@@ -62,16 +102,16 @@ pub fn broken_by(name: &str, new: Option<PolicyState>, world: &World, now: Times
     }
 }
 
-struct Change<'w> {
-    old: Option<&'w PolicyState>,
-    new: Option<&'w PolicyState>,
+struct Change<'w, 'p> {
+    old: Option<&'p PolicyState>,
+    new: Option<&'p PolicyState>,
     world: &'w World,
-    before: View<'w>,
-    after: View<'w>,
+    before: View<'p>,
+    after: View<'p>,
     now: Timestamp,
 }
 
-impl<'w> Change<'w> {
+impl<'w> Change<'w, '_> {
     /// Whether the policy selects a namespace before or after. One that was not understood held everything in doubt.
     fn touches(&self, namespace: &str, labels: &BTreeMap<String, String>) -> bool {
         [self.old, self.new].into_iter().flatten().any(|state| selects(state, namespace, labels))
@@ -85,53 +125,90 @@ impl<'w> Change<'w> {
         }
     }
 
-    /// The allow entries that are not there any more where both select a namespace. None: what was before cannot be told.
-    fn narrowed(&self) -> Option<Vec<AllowEntry>> {
+    /// The allow entries that only one of both has, where both select a namespace: one that comes may tell what could not be told
+    /// before. None: what was before cannot be told.
+    fn differing(&self) -> Option<Vec<AllowEntry>> {
         match (self.old, self.new) {
             (Some(PolicyState::Unknown(_)), _) | (_, Some(PolicyState::Unknown(_))) => None,
-            (Some(PolicyState::Known(old)), Some(PolicyState::Known(new))) => Some(old.allowed_beyond(new)),
-            (Some(PolicyState::Known(old)), None) => Some(old.allow.clone()),
-            (None, _) => Some(Vec::new()),
+            (Some(PolicyState::Known(old)), Some(PolicyState::Known(new))) => {
+                Some([old.allowed_beyond(new), new.allowed_beyond(old)].concat())
+            }
+            (Some(PolicyState::Known(one)), None) | (None, Some(PolicyState::Known(one))) => Some(one.allow.clone()),
+            (None, None) => Some(Vec::new()),
         }
     }
 
-    /// Only what the difference can touch is judged: what a lost entry covered, everything where the rules of form ask for more or
+    /// Only what the difference can touch is judged: what a lost or new entry covers, everything where the rules of form ask for more or
     /// a namespace is in no segment any more, and keys that several hold, of which the change may turn the scales in a namespace that
     /// it does not select.
-    fn stranded(&self, touched: &HashSet<&'w Arc<str>>) -> BTreeSet<ObjectName> {
-        let narrowed = self.narrowed();
-        let mut lost = BTreeSet::new();
+    fn stranded(&self, touched: &HashSet<&'w Arc<str>>) -> Lost<'w> {
+        let differing = self.differing();
+        let mut lost = Lost::default();
         for namespace in touched {
             let [before, after] =
                 [self.before, self.after].map(|view| Standing::in_namespace(namespace, view, self.now));
-            let gone: &[AllowEntry] = match (self.old, self.new, self.world.namespaces.get(*namespace)) {
-                // It selects the namespace no more: all that it allowed may be lost.
+            let entries: &[AllowEntry] = match (self.old, self.new, self.world.namespaces.get(*namespace)) {
+                // Only one of both selects the namespace: all that it allows comes or goes there.
                 (Some(PolicyState::Known(old)), Some(new), Some(labels)) if !selects(new, namespace, labels) => {
                     &old.allow
                 }
-                _ => narrowed.as_deref().unwrap_or_default(),
+                (Some(old), Some(PolicyState::Known(new)), Some(labels)) if !selects(old, namespace, labels) => {
+                    &new.allow
+                }
+                _ => differing.as_deref().unwrap_or_default(),
             };
-            let thorough = narrowed.is_none() || !after.asks_no_more(&before);
-            if !thorough && gone.is_empty() {
+            let thorough = differing.is_none() || !after.asks_no_more(&before);
+            if !thorough && entries.is_empty() {
                 continue;
             }
-            let concerned = |held: &Holding| thorough || before.is_touched(held, gone);
-            let withdrawn = |standing: &Standing<'_>, secret, held| {
-                matches!(standing.retention(secret, held), Retention::Withdraw(_))
+            let loses = |secret: &ObjectName, held: &Holding| {
+                (thorough || before.is_touched(held, entries))
+                    && after.withdraws(secret, held)
+                    && !before.withdraws(secret, held)
             };
-            let here = self.world.holdings_in(namespace).filter(|(_, held)| concerned(held));
-            let here =
-                here.filter(|(secret, held)| withdrawn(&after, secret, held) && !withdrawn(&before, secret, held));
-            lost.extend(here.map(|(secret, _)| secret.clone()));
+            self.lost_in(namespace, &[before.last_parts(), after.last_parts()].concat(), loses, &mut lost);
         }
+        lost.groups.sort_by_key(|group| (group.namespace, group.names.first()));
         let contested = self.world.contested().map(|key| self.world.holdings_on(key).collect::<Vec<_>>());
         let concerned = contested.filter(|all| all.iter().any(|(secret, _)| touched.contains(&secret.namespace)));
         let begins = |(secret, held): &(&ObjectName, &Holding)| {
             let withdrawn = |view: View<'_>| matches!(retention(secret, held, view, self.now), Retention::Withdraw(_));
             withdrawn(self.after) && !withdrawn(self.before)
         };
-        lost.extend(concerned.flatten().filter(begins).map(|(secret, _)| secret.clone()));
+        lost.others.extend(concerned.flatten().filter(begins).map(|(secret, _)| secret.clone()));
         lost
+    }
+
+    /// What one namespace loses: of a group one Secret is asked about, and each of which its key says more than the others'.
+    fn lost_in(
+        &self,
+        namespace: &'w Arc<str>,
+        last_parts: &[&str],
+        loses: impl Fn(&ObjectName, &Holding) -> bool,
+        lost: &mut Lost<'w>,
+    ) {
+        let world = self.world;
+        let named = |name: &Arc<str>| ObjectName { namespace: namespace.clone(), name: name.clone() };
+        let is_lost = |name: &Arc<str>| world.holding(&named(name)).is_some_and(|held| loses(&named(name), held));
+        for Group { alike, names } in world.groups_in(namespace) {
+            let first = names.first().and_then(|name| world.holding(&named(name))?.keys().next());
+            let Some(key) = first.filter(|_| alike) else {
+                lost.others.extend(names.iter().filter(|name| is_lost(name)).map(named));
+                continue;
+            };
+            let in_folder = |other: &&CanonicalKey| other.folder() == key.folder();
+            let several = world.contested().chain(world.revocations.keys()).filter(in_folder).cloned();
+            let odd = several.chain(last_parts.iter().map(|last| key.beside(last)));
+            let odd: BTreeSet<&Arc<str>> = odd
+                .flat_map(|key| world.holders_of(&key))
+                .filter(|secret| secret.namespace == *namespace)
+                .filter_map(|secret| names.get(&secret.name))
+                .collect();
+            lost.others.extend(odd.iter().filter(|name| is_lost(name)).map(|name| named(name)));
+            if names.iter().find(|name| !odd.contains(name)).is_some_and(is_lost) {
+                lost.groups.push(LostGroup { namespace, names, but: odd });
+            }
+        }
     }
 
     /// The rules are the strictest of both sides, so that the later one may be in a namespace that the policy does not select. Hardly
@@ -199,6 +276,8 @@ mod tests {
     use crate::segmentation::copies::Marks;
     use crate::segmentation::fingerprint::Fingerprint;
     use crate::segmentation::fixtures::*;
+    use crate::segmentation::key::RemoteKey;
+    use crate::segmentation::revoked::Revocation;
     use crate::segmentation::world::{Claim, VersionAsked};
     use proptest::prelude::*;
 
@@ -210,16 +289,16 @@ mod tests {
         world
     }
 
-    fn broken(world: &World, name: &str, yaml: Option<&str>) -> Broken {
+    fn broken<'w>(world: &'w World, name: &str, yaml: Option<&str>) -> Broken<'w> {
         broken_by(name, yaml.map(|yaml| policy(name, yaml).1), world, now())
     }
 
-    fn names(broken: &Broken) -> Vec<String> {
+    fn names(broken: &Broken<'_>) -> Vec<String> {
         let merged = broken.merged.iter().map(|(one, of)| {
             let of: Vec<&str> = of.iter().map(Segment::name).collect();
             format!("{} -> {one}", of.join(" + "))
         });
-        broken.stranded.iter().map(ToString::to_string).chain(merged).collect()
+        broken.stranded.iter().map(|secret| secret.to_string()).chain(merged).collect()
     }
 
     #[test]
@@ -300,10 +379,11 @@ mod tests {
 
     #[test]
     fn policies_that_would_disagree() {
-        let found = broken(&world(), "second", Some("segment: {labels: [tenant]}"));
+        let world = world();
+        let found = broken(&world, "second", Some("segment: {labels: [tenant]}"));
         assert!(found.torn.is_some());
         let elsewhere = "segment: {labels: [tenant]}\nnamespaceSelector: {matchLabels: {tenant: nobody}}";
-        assert_eq!(broken(&world(), "second", Some(elsewhere)), Broken::default());
+        assert_eq!(broken(&world, "second", Some(elsewhere)), Broken::default());
     }
 
     #[test]
@@ -349,6 +429,9 @@ mod tests {
                 "${label:tenant}/**",
                 "${label:tenant}/prod/**",
                 "payments/*/db",
+                "payments/prod/*",
+                "payments/prod/x",
+                "payments/prod/${label:tenant}",
                 "shared/*",
                 "shared/a",
                 "${namespace}/x",
@@ -384,26 +467,34 @@ mod tests {
             first in any_policy(),
             second in prop::option::of(any_policy()),
             next in prop::option::of(any_policy()),
-            held in prop::collection::vec((0usize..4, 0usize..7, 0usize..2, any::<[bool; 4]>(), 1i64..5), 0..12),
+            held in prop::collection::vec((0usize..4, 0usize..10, 0usize..2, any::<[bool; 5]>(), 1i64..5), 0..16),
+            revoked in any::<bool>(),
         ) {
             let mut world = World::with_tenants();
             world.put_store("twin", world.stores.get("aws").cloned());
-            for (i, (namespace, key, store, [consumed, retain, typed, pinned], since)) in held.into_iter().enumerate() {
+            for (i, (namespace, key, store, [plain, consumed, retain, typed, pinned], since)) in held.into_iter().enumerate() {
                 let namespace = ["payments-prod", "payments-prod-2", "payments-staging", "billing-prod"][namespace];
                 let keys =
-                    ["payments/prod/db", "payments/staging/db", "shared/a", "shared/b", "billing/prod/db", "payments-prod/x", "z"];
+                    ["payments/prod/db", "payments/prod/x", "payments/prod/payments", "payments/prod/y", "payments/staging/db", "shared/a", "shared/b", "billing/prod/db", "payments-prod/x", "z"];
                 let mut asked = claim(namespace, &format!("c{i}")).of(keys[key]);
                 asked.store = ["aws", "twin"][store].into();
-                (asked.has_consumers, asked.retain) = (consumed, retain);
-                asked.target_type = typed.then(|| "example.com/x".into());
-                if pinned {
+                (asked.has_consumers, asked.retain) = (plain || consumed, !plain && retain);
+                asked.target_type = (!plain && typed).then(|| "example.com/x".into());
+                if !plain && pinned {
                     asked.asks.iter_mut().for_each(|(_, version)| *version = VersionAsked::Id("v".into()));
                 }
                 world.holds(asked, at(since));
             }
+            if revoked {
+                let key = RemoteKey::parse("payments/prod/y").unwrap();
+                let revocation = Revocation { store: "aws".into(), key, created: at(2_000_000_000), versions: None };
+                world.put_revocation("leak", Some(revocation));
+            }
             let world = world.under([policy("first", &first)].into_iter().chain(second.map(|yaml| policy("second", &yaml))));
             let found = broken(&world, "first", next.as_deref());
-            prop_assert_eq!(found.stranded, plainly(&world, "first", next.as_deref()));
+            let expected = plainly(&world, "first", next.as_deref());
+            prop_assert_eq!(found.stranded.len(), expected.len());
+            prop_assert_eq!(found.stranded.iter().collect::<BTreeSet<_>>(), expected);
         }
     }
 

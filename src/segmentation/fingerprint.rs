@@ -4,6 +4,7 @@
 //! one by storing guesses and watching for a refusal.
 
 use std::collections::BTreeSet;
+use zxcvbn::matching::patterns::MatchPattern;
 
 /// The first 16 bytes of an HMAC-SHA256 of a value.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -58,7 +59,7 @@ pub fn strength(value: &[u8]) -> Strength {
         return Strength::Common;
     }
     let bits = match std::str::from_utf8(value) {
-        Ok(text) => zxcvbn::zxcvbn(text, &[]).guesses_log10() * std::f64::consts::LOG2_10,
+        Ok(text) => pieces(text).into_iter().map(bits_of).fold(0.0, f64::max),
         Err(_) => byte_entropy(value),
     };
     match bits {
@@ -66,6 +67,56 @@ pub fn strength(value: &[u8]) -> Strength {
         FEWEST_BITS.. if value.len() >= SHORTEST => Strength::Hard,
         _ => Strength::Weak,
     }
+}
+
+/// By zxcvbn; where that found nothing to guess by, it counts ten guesses for each character, and the alphabet counts instead.
+fn bits_of(text: &str) -> f64 {
+    let estimate = zxcvbn::zxcvbn(text, &[]);
+    let bits = estimate.guesses_log10() * std::f64::consts::LOG2_10;
+    match estimate.sequence() {
+        [all] if matches!(all.pattern, MatchPattern::BruteForce) => {
+            text.split(SEPARATORS).map(random_bits).sum::<f64>().max(bits)
+        }
+        _ => bits,
+    }
+}
+
+/// What identifiers are put together by.
+const SEPARATORS: [char; 6] = ['-', '_', '.', '/', ':', ' '];
+
+/// The bits of a word by the alphabets that it is mixed of. One of a single alphabet may be a name that no dictionary has.
+fn random_bits(word: &str) -> f64 {
+    let has = |is: fn(&char) -> bool, size: u32| word.chars().any(|c| is(&c)).then_some(size);
+    let used: Vec<u32> = [
+        has(char::is_ascii_lowercase, 26),
+        has(char::is_ascii_uppercase, 26),
+        has(char::is_ascii_digit, 10),
+        has(|c| !c.is_ascii_alphanumeric(), 33),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let alphabet = if used.len() > 1 { used.iter().sum() } else { 10 };
+    word.chars().count() as f64 * f64::from(alphabet).log2()
+}
+
+/// The estimator reads so many characters, and leaves the rest out.
+const READ: usize = 100;
+/// So many pieces of a longer text are estimated.
+const PIECES: usize = 4;
+
+/// A text, or of one that is longer than what the estimator reads the pieces with the most different bytes in them: a configuration
+/// file may begin with a banner. They overlap by half, so that a password of fifty characters is whole in one of them.
+fn pieces(text: &str) -> Vec<&str> {
+    if text.len() <= READ {
+        return vec![text];
+    }
+    let starts: Vec<usize> = text.char_indices().step_by(READ / 2).map(|(at, _)| at).collect();
+    let piece = |i: usize| &text[starts[i]..starts.get(i + 2).copied().unwrap_or(text.len())];
+    let mut all: Vec<&str> = (0..starts.len().saturating_sub(1).max(1)).map(piece).collect();
+    all.sort_by_cached_key(|piece| std::cmp::Reverse(piece.bytes().collect::<BTreeSet<u8>>().len()));
+    all.truncate(PIECES);
+    all
 }
 
 fn byte_entropy(value: &[u8]) -> f64 {
@@ -89,19 +140,40 @@ fn is_public(value: &[u8]) -> bool {
         || is_url_without_userinfo(text)
 }
 
+/// Nothing but blocks of public PEM, and what names them.
 fn is_public_pem(text: &str) -> bool {
-    let mut kinds = text.match_indices("-----BEGIN ").map(|(at, mark)| &text[at + mark.len()..]).peekable();
-    kinds.peek().is_some()
-        && kinds.all(|kind| {
-            ["CERTIFICATE-----", "TRUSTED CERTIFICATE-----", "PUBLIC KEY-----", "RSA PUBLIC KEY-----"]
-                .iter()
-                .any(|k| kind.starts_with(k))
-        })
+    const PUBLIC: [&str; 4] = ["CERTIFICATE", "TRUSTED CERTIFICATE", "PUBLIC KEY", "RSA PUBLIC KEY"];
+    let mut rest = text;
+    while let Some((before, block)) = rest.split_once("-----BEGIN ") {
+        let Some((kind, inside)) = block.split_once("-----") else { return false };
+        let Some((_, after)) = inside.split_once(&format!("-----END {kind}-----")) else { return false };
+        if !PUBLIC.contains(&kind) || !is_caption(before) {
+            return false;
+        }
+        rest = after;
+    }
+    rest.len() < text.len() && is_caption(rest)
 }
 
+/// Whether the lines between two blocks are comments, what openssl writes there, or not hard to guess.
+fn is_caption(text: &str) -> bool {
+    const WORDS: [&str; 6] = ["#", "subject", "issuer", "bag attributes", "friendlyname", "localkeyid"];
+    let is_caption = |line: &str| {
+        let line = line.trim();
+        let lower = line.to_ascii_lowercase();
+        WORDS.iter().any(|word| lower.starts_with(word)) || strength(line.as_bytes()) != Strength::Hard
+    };
+    text.lines().all(is_caption)
+}
+
+/// One line: an algorithm, the key, and perhaps a comment.
 fn is_public_ssh_key(text: &str) -> bool {
-    ["ssh-rsa ", "ssh-ed25519 ", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-"].iter().any(|p| text.starts_with(p))
-        && !text.contains('\n')
+    let mut words = text.splitn(3, ' ');
+    let algorithm = words.next().is_some_and(|word| {
+        ["ssh-rsa", "ssh-ed25519", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-"].iter().any(|p| word.starts_with(p))
+    });
+    let key = words.next().is_some_and(|key| key.starts_with("AAAA"));
+    algorithm && key && !text.contains('\n')
 }
 
 fn is_dns_name(text: &str) -> bool {
@@ -162,6 +234,22 @@ mod tests {
                 false,
             ),
             (
+                "bundle",
+                "# Subject: CN=ISRG Root X1 O=Internet Security Research Group\n-----BEGIN CERTIFICATE-----\nMIIBkTCB+wIJAKHHCgVZU5h2MA0GCSqGSIb3DQEBCwUA\n-----END CERTIFICATE-----\n\n# GTS Root R1\n=========\n-----BEGIN CERTIFICATE-----\nMIIBkTCB+wIJAKHHCgVZU5h2MA0GCSqGSIb3DQEBCwUB\n-----END CERTIFICATE-----\n",
+                false,
+            ),
+            (
+                "conf",
+                "password = kX9#mQ2$vL8@nR5!wT3z\n-----BEGIN CERTIFICATE-----\nMIIBkTCB+wIJAKHHCgVZU5h2MA0GCSqGSIb3DQEBCwUA\n-----END CERTIFICATE-----\n",
+                true,
+            ),
+            (
+                "key and certificate",
+                "-----BEGIN CERTIFICATE-----\nMIIBkTCB+wIJAKHHCgVZU5h2MA0GCSqGSIb3DQEBCwUA\n-----END CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIB\n-----END PRIVATE KEY-----\n",
+                true,
+            ),
+            ("pub", "ssh-rsa kX9#mQ2$vL8@nR5!wT3z", true),
+            (
                 "key",
                 "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIB\n-----END PRIVATE KEY-----\n",
                 true,
@@ -178,6 +266,15 @@ mod tests {
             ("kX9#mQ2$", Strength::Weak),
             ("kX9#mQ2$vL8@", Strength::Weak),
             ("kX9#mQ2$vL8@nR5!wT3z", Strength::Hard),
+            ("kX9#mQ2$vL8@nR5!", Strength::Hard),
+            ("kX9#mQ2$vL8@nR5", Strength::Weak),
+            ("Zq7vLw2KpX9mTb4R", Strength::Hard),
+            ("x7qk2vw9zp4mtb8r", Strength::Hard),
+            ("kX9-mQ2_vL8.nR5w", Strength::Hard),
+            ("passwordpassword1", Strength::Common),
+            ("acme-prod-278914", Strength::Weak),
+            ("qxzv-wkpt-278914", Strength::Weak),
+            ("orders-db-k8s-01", Strength::Weak),
             ("kX9#mQ2", Strength::Common),
             ("password", Strength::Common),
             ("production", Strength::Common),
@@ -185,6 +282,25 @@ mod tests {
             ("", Strength::Common),
         ] {
             assert_eq!(strength(value.as_bytes()), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_long_text_is_as_hard_as_its_hardest_piece() {
+        let banner = "#".repeat(78);
+        for (text, expected) in [
+            (format!("{banner}\n# {}#\n{banner}\npassword = kX9#mQ2$vL8@nR5!wT3z\n", " ".repeat(75)), Strength::Hard),
+            (format!("{}{}", "-".repeat(90), "kX9#mQ2$vL8@nR5!wT3z"), Strength::Hard),
+            (format!("{}kX9#mQ2$vL8@nR5!wT3z{}", "å".repeat(1_000), " ".repeat(1_000)), Strength::Hard),
+            (banner.repeat(20), Strength::Common),
+        ] {
+            assert_eq!(strength(text.as_bytes()), expected, "{text}");
+        }
+        for length in [0, 1, 49, 50, 51, 99, 100, 101, 149, 150, 151, 1_000] {
+            let text = "å".repeat(length);
+            let all = pieces(&text);
+            assert!(all.iter().all(|piece| piece.chars().count() <= READ) && all.len() <= PIECES, "{length}");
+            assert_eq!(all.iter().any(|piece| !piece.is_empty()), length > 0);
         }
     }
 

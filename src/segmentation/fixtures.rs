@@ -65,7 +65,7 @@ impl World {
     /// Adds a claim, and what its Secret holds since `held_since`.
     pub fn holds(&mut self, claim: Claim, held_since: Timestamp) {
         let keys = self.canonical_keys(&claim).into_iter();
-        let secret = ObjectName { namespace: claim.object.namespace.clone(), name: claim.target.clone() };
+        let secret = claim.secret();
         let versions = keys.map(|key| KeyVersion::undated(key, "v1")).collect();
         let holding = Holding { versions, held_since, ..Holding::of_claim(&claim, Vec::new()) };
         self.put_claim(claim);

@@ -237,6 +237,16 @@ impl CanonicalKey {
         }
     }
 
+    /// All but the last part of its name.
+    pub fn folder(&self) -> &str {
+        &self.0[..self.0.rfind(['/', ':']).map_or(0, |at| at + 1)]
+    }
+
+    /// The key of the same folder whose last part is this.
+    pub fn beside(&self, last: &str) -> Self {
+        Self(format!("{}{last}", self.folder()).into())
+    }
+
     /// Account, region and name of an AWS key.
     pub fn aws_parts(&self) -> Option<(&str, &str, &str)> {
         let mut parts = self.0.strip_prefix("aws:")?.splitn(3, ':');

@@ -3,6 +3,7 @@
 //! [`world::World`] is what was observed; [`authorize::authorize`] is the one question, asked at every door.
 
 pub mod access;
+pub mod alike;
 pub mod authorize;
 pub mod change;
 pub mod consumers;

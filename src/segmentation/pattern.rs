@@ -138,6 +138,17 @@ impl KeyPattern {
         self.parts.iter().filter_map(|p| if let Part::Label(key) = p { Some(key.as_str()) } else { None })
     }
 
+    /// What the last part of a name must be; None: anything.
+    pub fn last<'a>(&'a self, binding: Binding<'a>) -> Option<&'a str> {
+        match self.parts.last()? {
+            Part::One | Part::Many => None,
+            Part::Literal(text) => Some(text),
+            Part::Namespace => Some(binding.namespace),
+            // A label that is missing matches nothing.
+            Part::Label(key) => Some(binding.labels.get(key).map_or("", String::as_str)),
+        }
+    }
+
     /// The pattern as one namespace sees it: placeholders filled in.
     pub fn filled(&self, binding: Binding<'_>) -> String {
         let parts: Vec<&str> = self

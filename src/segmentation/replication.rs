@@ -3,9 +3,11 @@
 //! What the guard says in CEL (`admission::rules::replication`), for what came in past it, and for files.
 
 use super::violation::{ObjectRef, Violation};
+use super::world::ObjectName;
 use crate::api::Reason;
 use crate::projection::is_replicators;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::Value;
 use std::sync::Arc;
 
 /// The rule's name.
@@ -108,9 +110,61 @@ pub fn found(metadata: &ObjectMeta, namespace: &Arc<str>, segment: &Arc<str>) ->
     })
 }
 
+/// The group of the kinds by which carvel's secretgen-controller is told.
+pub const SECRETGEN: &str = "secretgen.carvel.dev";
+
+/// Of a SecretExport, which has the name of the Secret that it offers (`managed`: one that is projected), or a SecretImport, in a
+/// governed namespace.
+pub fn of_secretgen(
+    kind: &str,
+    name: &ObjectName,
+    spec: &Value,
+    managed: bool,
+    segment: &Arc<str>,
+) -> Option<Violation> {
+    let (reason, message) = match (kind, spec["fromNamespace"].as_str()) {
+        ("SecretExport", _) if managed => (
+            Reason::ReplicatedOut,
+            format!(
+                "it offers Secret {:?}, which a ScopedSecret projects, to other namespaces: delete it, and let the other namespace claim a key of its own with a ScopedSecret",
+                name.name
+            ),
+        ),
+        ("SecretImport", Some(source)) if *source != *name.namespace => (
+            Reason::ReplicatedIn,
+            format!(
+                "it fills a Secret from namespace {source:?}, and this namespace is governed: delete it, and write a ScopedSecret with a key of this namespace's own"
+            ),
+        ),
+        _ => return None,
+    };
+    let object = ObjectRef {
+        api_version: format!("{SECRETGEN}/v1alpha1"),
+        kind: kind.into(),
+        namespace: Some(name.namespace.clone()),
+        name: name.name.to_string(),
+    };
+    Some(Violation { segment: segment.clone(), rule: RULE, reason, object, message })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_secretgen_is_told_to_carry() {
+        let told = |kind: &str, spec: Value, managed: bool| {
+            let name = ObjectName::new("payments-prod", "orders");
+            of_secretgen(kind, &name, &spec, managed, &"payments/prod".into()).map(|violation| violation.reason)
+        };
+        let everywhere = serde_json::json!({"toNamespaces": ["*"]});
+        assert_eq!(told("SecretExport", everywhere.clone(), true), Some(Reason::ReplicatedOut));
+        assert_eq!(told("SecretExport", everywhere, false), None, "what is not projected is not ours to keep");
+        let from = |namespace: &str| serde_json::json!({"fromNamespace": namespace});
+        assert_eq!(told("SecretImport", from("billing-prod"), false), Some(Reason::ReplicatedIn));
+        assert_eq!(told("SecretImport", from("payments-prod"), true), None);
+        assert_eq!(told("SecretImport", Value::Null, false), None);
+    }
 
     #[test]
     fn a_source_in_another_namespace_and_a_mark_on_a_projected_secret_are_told() {
@@ -126,6 +180,7 @@ mod tests {
             ("annotations", reflects, "billing-prod/db", into, out),
             ("annotations", from, "billing-prod/db", into, out),
             ("annotations", from, "payments-prod/db", None, out),
+            ("annotations", "v1.kubernetes-replicator.olli.com/replicate-from", "billing-prod/db", into, out),
             ("annotations", from, "db", None, out),
             ("annotations", offered, "true", None, out),
             ("labels", from, "billing-prod", None, out),

@@ -92,6 +92,11 @@ impl Revocations {
         self.by_name.iter()
     }
 
+    /// The keys that they are for.
+    pub fn keys(&self) -> impl Iterator<Item = &CanonicalKey> {
+        self.by_key.keys()
+    }
+
     /// Those for a key.
     pub fn of_key(&self, key: &CanonicalKey) -> impl Iterator<Item = &String> {
         self.by_key.get(key).into_iter().flatten()

@@ -1,4 +1,4 @@
-//! PersistentVolumes and StorageClasses whose secret reference points into a governed namespace. Pure.
+//! PersistentVolumes, StorageClasses and VolumeSnapshotClasses whose secret reference points into a governed namespace. Pure.
 
 use super::consumers::RULE;
 use super::references::{of_parameters, of_persistent_volume};
@@ -7,8 +7,12 @@ use crate::api::Reason;
 use k8s_openapi::api::core::v1::PersistentVolume;
 use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::core::DynamicObject;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+/// The group of VolumeSnapshotClasses, a kind that need not be there.
+pub const SNAPSHOTS: &str = "snapshot.storage.k8s.io";
 
 /// What is known of the namespaces.
 pub struct Governed<'a> {
@@ -38,7 +42,25 @@ impl Governed<'_> {
     /// name that a managed Secret has, or one that is filled in as well, where there is a managed Secret.
     pub fn of_class(&self, class: &StorageClass) -> Vec<Violation> {
         let parameters = class.parameters.clone().unwrap_or_default();
-        let named = of_parameters(&parameters).into_iter().flat_map(|(namespace, name)| match (namespace, name) {
+        self.of_parameters("storage.k8s.io/v1", "StorageClass", name_of(&class.metadata), &parameters)
+    }
+
+    /// Likewise a VolumeSnapshotClass.
+    pub fn of_snapshot_class(&self, class: &DynamicObject) -> Vec<Violation> {
+        let parameters = class.data.get("parameters").and_then(|all| all.as_object()).into_iter().flatten();
+        let parameters =
+            parameters.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect();
+        self.of_parameters(&format!("{SNAPSHOTS}/v1"), "VolumeSnapshotClass", name_of(&class.metadata), &parameters)
+    }
+
+    fn of_parameters(
+        &self,
+        api_version: &str,
+        kind: &str,
+        class: &str,
+        parameters: &BTreeMap<String, String>,
+    ) -> Vec<Violation> {
+        let named = of_parameters(parameters).into_iter().flat_map(|(namespace, name)| match (namespace, name) {
             (Some(namespace), name) => vec![(namespace, name.unwrap_or("..."))],
             (None, Some(name)) => {
                 let alike = self.managed.iter().filter(|(_, managed)| **managed == *name);
@@ -48,7 +70,7 @@ impl Governed<'_> {
             (None, None) => self.managed.iter().map(|(namespace, _)| (&**namespace, "...")).collect(),
         });
         let inside: Vec<_> = named.filter_map(|(ns, name)| Some((self.segments.get(ns)?.clone(), ns, name))).collect();
-        self.told("storage.k8s.io/v1", "StorageClass", name_of(&class.metadata), inside.into_iter())
+        self.told(api_version, kind, class, inside.into_iter())
     }
 
     /// One violation a segment.
@@ -99,6 +121,7 @@ mod tests {
         let governed = Governed { segments: &segments, managed: &managed };
         let found = match object["kind"].as_str() {
             Some("PersistentVolume") => governed.of_volume(&serde_json::from_value(object.clone()).unwrap()),
+            Some("VolumeSnapshotClass") => governed.of_snapshot_class(&serde_json::from_value(object.clone()).unwrap()),
             _ => governed.of_class(&serde_json::from_value(object.clone()).unwrap()),
         };
         found
@@ -153,6 +176,11 @@ mod tests {
                 "csi.storage.k8s.io/node-stage-secret-name": name, "csi.storage.k8s.io/node-stage-secret-namespace": namespace,
             }))
         };
+        let snapshots = |name: &str, namespace: &str| {
+            json!({"apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshotClass", "metadata": {"name": "c"}, "driver": "d", "parameters": {
+                "csi.storage.k8s.io/snapshotter-secret-name": name, "csi.storage.k8s.io/snapshotter-secret-namespace": namespace,
+            }})
+        };
         for (object, expected) in [
             (pair("orders", "payments-prod"), vec!["payments/prod payments-prod/orders"]),
             (pair("ceph", "payments-prod"), vec!["payments/prod payments-prod/ceph"]),
@@ -170,6 +198,12 @@ mod tests {
                 vec!["payments/prod payments-prod/orders"],
             ),
             (class(json!({})), vec![]),
+            (snapshots("orders", "payments-prod"), vec!["payments/prod payments-prod/orders"]),
+            (
+                snapshots("${volumesnapshot.name}", "${volumesnapshot.namespace}"),
+                vec!["payments/prod payments-prod/..."],
+            ),
+            (snapshots("ceph", "storage"), vec![]),
         ] {
             assert_eq!(told(&object), expected, "{object}");
         }

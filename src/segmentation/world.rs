@@ -11,6 +11,7 @@
 //! A [`Claim`] is what a ScopedSecret asks for. A [`Holding`] is what a sealed Secret physically has: it makes its claim the
 //! incumbent of the keys in its seal. Both are indexed by canonical key: who-holds-what is one question with one answer.
 
+use super::alike::{Alike, Group, Likeness};
 use super::copies::{MarkIndex, Marks};
 use super::few::Few;
 use super::fingerprint::Fingerprint;
@@ -154,6 +155,11 @@ impl Claim {
             object,
         }
     }
+
+    /// Its Secret.
+    pub fn secret(&self) -> ObjectName {
+        ObjectName { namespace: self.object.namespace.clone(), name: self.target.clone() }
+    }
 }
 
 /// One version of one key.
@@ -269,6 +275,7 @@ pub struct World {
     claims: HashMap<ObjectName, Box<Claim>>,
     /// Ordered: those of one namespace are beside each other.
     holdings: BTreeMap<ObjectName, Arc<Holding>>,
+    alike: Alike,
     by_key: HashMap<CanonicalKey, OnKey>,
     /// The keys that several Secrets hold.
     contested: BTreeSet<CanonicalKey>,
@@ -301,12 +308,18 @@ impl World {
             self.by_key.entry(key).or_default().claims.insert(claim.object.clone());
         }
         self.take_name(&claim.target);
-        self.claims.insert(claim.object.clone(), claim.into());
+        let secret = claim.secret();
+        self.regroup(&secret, |world| {
+            world.claims.insert(claim.object.clone(), claim.into());
+        });
     }
 
     /// Forgets a claim.
     pub fn remove_claim(&mut self, object: &ObjectName) {
-        if let Some(old) = self.claims.remove(object) {
+        let Some(secret) = self.claims.get(object).map(|claim| claim.secret()) else { return };
+        let mut removed = None;
+        self.regroup(&secret, |world| removed = world.claims.remove(object));
+        if let Some(old) = removed {
             self.give_up_name(&old.target);
             for key in self.canonical_keys(&old) {
                 self.forget(&key, |on_key| on_key.claims.remove(object));
@@ -363,12 +376,16 @@ impl World {
             holding.marks.each.iter().for_each(|mark| marks.insert(holding.marks.generation, *mark));
         }
         self.take_name(&secret.name);
-        self.holdings.insert(secret, holding);
+        self.regroup(&secret.clone(), |world| {
+            world.holdings.insert(secret, holding);
+        });
     }
 
     /// Forgets a sealed Secret.
     pub fn remove_holding(&mut self, secret: &ObjectName) {
-        let Some(old) = self.holdings.remove(secret) else { return };
+        let mut removed = None;
+        self.regroup(secret, |world| removed = world.holdings.remove(secret));
+        let Some(old) = removed else { return };
         self.give_up_name(&secret.name);
         for key in old.keys() {
             self.forget(key, |on_key| on_key.holdings.remove(secret));
@@ -393,6 +410,29 @@ impl World {
                 Arc::make_mut(&mut self.marks).remove(old.marks.generation, mark);
             }
         }
+    }
+
+    /// Makes a change of a Secret, or of its claim: whom it is like may be another afterwards.
+    fn regroup(&mut self, secret: &ObjectName, change: impl FnOnce(&mut Self)) {
+        let group = |world: &Self| {
+            let holding = world.holdings.get(secret)?;
+            let claim = ObjectName { namespace: secret.namespace.clone(), name: holding.claim.clone() };
+            let claim = world.claim(&claim).filter(|claim| claim.target == secret.name);
+            let asked = claim.map(|claim| world.canonical_keys(claim)).unwrap_or_default();
+            Some(Likeness::of(secret, holding, claim.map(|claim| (claim, &*asked))))
+        };
+        let before = group(self);
+        change(self);
+        let after = group(self);
+        if before != after {
+            before.into_iter().for_each(|group| self.alike.remove(&group, &secret.name));
+            after.into_iter().for_each(|group| self.alike.put(group, secret.name.clone()));
+        }
+    }
+
+    /// The Secrets of a namespace, in groups that policies judge alike.
+    pub fn groups_in(&self, namespace: &Arc<str>) -> impl Iterator<Item = Group<'_>> {
+        self.alike.in_namespace(namespace)
     }
 
     fn hash_of(&self, name: &str) -> u32 {
@@ -490,8 +530,7 @@ impl World {
 
     /// What the Secret of a claim holds, if it was projected for that claim.
     pub fn holding_of(&self, claim: &Claim) -> Option<&Holding> {
-        let secret = ObjectName { namespace: claim.object.namespace.clone(), name: claim.target.clone() };
-        self.holdings.get(&secret).map(|h| &**h).filter(|h| h.claim == claim.object.name)
+        self.holdings.get(&claim.secret()).map(|h| &**h).filter(|h| h.claim == claim.object.name)
     }
 
     /// The claims that name a key.
@@ -504,6 +543,11 @@ impl World {
     pub fn holdings_on(&self, key: &CanonicalKey) -> impl Iterator<Item = (&ObjectName, &Holding)> {
         let held = self.by_key.get(key).into_iter().flat_map(|on_key| on_key.holdings.iter());
         held.filter_map(|secret| self.held_by(secret))
+    }
+
+    /// The names of the sealed Secrets that hold a key.
+    pub fn holders_of(&self, key: &CanonicalKey) -> impl Iterator<Item = &ObjectName> + use<'_> {
+        self.by_key.get(key).into_iter().flat_map(|on_key| on_key.holdings.iter())
     }
 
     /// Whether another Secret holds a key.

@@ -147,8 +147,17 @@ where
     Ok(tracing_subscriber::registry().with(traces).with(lines.with_filter(filter)).with(record))
 }
 
-fn check_level(text: &str) -> Result<String, ParseError> {
-    EnvFilter::builder().parse(text).map(|_| text.to_owned())
+/// A word alone is a level here. The parser takes any other one for a target, and turns all the rest off.
+fn check_level(text: &str) -> Result<String, String> {
+    EnvFilter::builder().parse(text).map_err(|error| error.to_string())?;
+    let is_no_level =
+        |part: &&str| part.is_empty() || (!part.contains(['=', '[', ']']) && part.parse::<LevelFilter>().is_err());
+    match text.split(',').map(str::trim).find(is_no_level) {
+        None => Ok(text.to_owned()),
+        Some(word) => Err(format!(
+            "{word:?} is no level: write off, error, warn, info, debug or trace, and TARGET=LEVEL for a part of it, such as info,scoped_secrets::admission=debug"
+        )),
+    }
 }
 
 #[cfg(test)]
@@ -239,8 +248,14 @@ mod tests {
 
     #[test]
     fn a_level_that_is_none_is_refused() {
-        assert!(check_level("scoped_secrets=loud").is_err());
-        assert!(check_level("info,scoped_secrets=debug").is_ok());
+        for bad in ["scoped_secrets=loud", "warning", "infoo", "", " ", "info,", "info,scoped_secrets"] {
+            assert!(check_level(bad).is_err(), "{bad:?}");
+        }
+        for good in
+            ["off", "WARN", "info,scoped_secrets=debug", "scoped_secrets=debug, info", "info,[reconcile{kind=x}]=debug"]
+        {
+            assert!(check_level(good).is_ok(), "{good:?}");
+        }
     }
 
     #[test]

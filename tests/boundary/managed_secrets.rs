@@ -44,6 +44,7 @@ fn a_managed_secret_is_the_operators_also_while_it_is_gone() {
     );
     eventually("orders is ready", SOON, || ready(&cluster, "scopedsecret", Some("payments-prod"), "orders"));
     ok(&cluster, &["create", "secret", "generic", "plain", "-n", "payments-prod", "--from-literal=mine=1"]);
+    whose_seal_nobody_can_read(&cluster);
     operator.kill();
     // What its webhook must see would wait; these rules hold without it.
     ok(&cluster, &["delete", "validatingwebhookconfiguration", "scoped-secrets"]);
@@ -270,6 +271,32 @@ fn the_control_plane() -> Vec<Row<'static>> {
         ("system:serviceaccount:kube-system:namespace-controller", delete, "", PASSES),
         ("system:kube-controller-manager", delete, "", PASSES),
     ]
+}
+
+/// Restored without the key of its seal: no ScopedSecret takes it over, and nobody but the operator deletes it. The denial says
+/// how that is done.
+fn whose_seal_nobody_can_read(cluster: &Cluster) {
+    let mut lost = label();
+    lost["annotations"] = json!({"scopedsecrets.io/seal": "v1.00000000.bm90IG91cnM"});
+    cluster.submit(&["create", "--as", USER, "--as-group=system:masters", "-f", "-"], &marked("lost", lost)).unwrap();
+    apply(
+        cluster,
+        &scoped_secret("payments-prod", "lost", "data: [{secretKey: value, remoteRef: {key: payments/prod/orders}}]"),
+    );
+    becomes(cluster, "payments-prod", "lost", "Ready", "False", "TargetConflict");
+    let delete = ["delete", "secret", "lost", "-n", "payments-prod"];
+    let denial = cluster.submit(&delete, "").unwrap_err();
+    let way = format!("(--as={USER})");
+    assert!(denial.contains("rule ManagedSecrets, SecretManaged") && denial.contains(&way), "{denial}");
+    cluster.submit(&[&delete[..], &["--as=tess"]].concat(), "").unwrap_err();
+    cluster.submit(&[&delete[..], &["--as=tess", "--as-group=system:masters"]].concat(), "").unwrap_err();
+    // Whoever may not impersonate it may not go that way.
+    ok(cluster, &[&delete[..], &["--as", USER]].concat());
+    eventually("it is projected at last", SOON, || ready(cluster, "scopedsecret", Some("payments-prod"), "lost"));
+    ok(cluster, &["delete", "scopedsecret", "lost", "-n", "payments-prod"]);
+    eventually("it went with it", SOON, || {
+        cluster.get_json("secret", "payments-prod", "lost").map_or(Ok(()), |_| Err("still there"))
+    });
 }
 
 /// In a namespace that is being deleted nothing is held up.

@@ -21,9 +21,9 @@ const VALUE: &str = "canary-orders-kX9mQ2vL8nR5wT3z1pQ";
 /// A cluster with an operator, the tenants, and `orders` projected in payments-prod, for the ServiceAccount `orders`; `thief`
 /// and `orders` are ServiceAccounts there.
 struct Scene {
+    operator: Operator,
     cluster: Cluster,
     stub: StubManager,
-    operator: Operator,
 }
 
 fn scene() -> Scene {

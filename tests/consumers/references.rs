@@ -2,9 +2,10 @@
 
 use crate::support::operator::{USER, lift};
 use crate::support::oracle::all_is_well;
+use crate::support::stub_manager::Says;
 use crate::support::tenants::{SOON, apply, becomes, condition, ready};
 use crate::support::wait::eventually;
-use crate::{DRY, env, hold, object, ok, pod, pod_spec, refusal, scene};
+use crate::{DRY, claim, env, hold, object, ok, pod, pod_spec, refusal, scene};
 use serde_json::{Value, json};
 
 /// What `VisitPodSecretNames` of Kubernetes 1.36 visits, each with the Secret `orders`.
@@ -91,7 +92,18 @@ fn only_consumers_reference_a_projected_secret_also_while_the_operator_is_gone()
     let scene = scene();
     let cluster = &scene.cluster;
     all_is_well(cluster, &scene.operator);
+    // So many consumers, of so long names, that a message with all of them would not be shown.
+    let names: Vec<String> = (0..32).map(|i| format!("{{serviceAccountName: {}-{i}}}", "a".repeat(250))).collect();
+    let crowded = claim("crowded").replace("{serviceAccountName: crowded}", &names.join(", "));
+    scene.stub.put("payments/prod/crowded", Says::Text("canary-crowded-wT3z1pQkX9mQ2vL8nR5".into()));
+    apply(cluster, &crowded);
+    eventually("it is projected", SOON, || ready(cluster, "scopedsecret", Some("payments-prod"), "crowded"));
     scene.operator.kill();
+    let told = cluster.submit(&DRY, &pod("p", "thief", env("crowded")).to_string()).unwrap_err();
+    assert!(
+        told.contains("Pod payments-prod/p: ") && told.contains("\"crowded\"") && told.contains("32 Service"),
+        "{told}"
+    );
 
     // Pods.
     let mut rows = Vec::new();

@@ -1,5 +1,6 @@
 //! Replicators' annotations: out of a governed namespace, and into it.
 
+use crate::support::foreign_kind;
 use crate::support::oracle::all_is_well;
 use crate::{DRY, hold, ok, scene};
 use serde_json::json;
@@ -12,23 +13,16 @@ fn secret(namespace: &str, key: &str, value: &str) -> String {
     .to_string()
 }
 
-/// The kinds of carvel's secretgen-controller, as far as they matter.
-fn secretgen(cluster: &crate::support::cluster::Cluster) {
-    for kind in ["SecretExport", "SecretImport"] {
-        let plural = format!("{}s", kind.to_lowercase());
-        let any = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
-        let crd = json!({
-            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-            "metadata": {"name": format!("{plural}.secretgen.carvel.dev")},
-            "spec": {
-                "group": "secretgen.carvel.dev", "scope": "Namespaced", "names": {"kind": kind, "plural": plural},
-                "versions": [{"name": "v1alpha1", "served": true, "storage": true, "schema": {"openAPIV3Schema": any}}],
-            },
-        });
-        cluster.apply(&crd.to_string()).unwrap();
-        let crd = format!("customresourcedefinition/{plural}.secretgen.carvel.dev");
-        ok(cluster, &["wait", "--for=condition=Established", &crd]);
-    }
+/// With so many annotations, each with a long domain.
+fn crowded(namespace: &str, marks: usize) -> String {
+    let domain = format!("{}.example.com", "x".repeat(50));
+    let annotations: serde_json::Map<_, _> =
+        (0..marks).map(|i| (format!("{domain}/note-{i}"), serde_json::Value::from("1"))).collect();
+    json!({
+        "apiVersion": "v1", "kind": "Secret",
+        "metadata": {"name": "copy", "namespace": namespace, "annotations": annotations},
+    })
+    .to_string()
 }
 
 #[test]
@@ -61,6 +55,15 @@ fn no_replicator_carries_a_secret_across() {
             ("another annotation", &other, String::new(), false),
             ("reflects", &DRY, secret("payments-prod", reflects, "billing-prod/db"), true),
             ("replicate-from", &DRY, secret("payments-prod", from, "billing-prod/db"), true),
+            (
+                "another's replicate-from",
+                &DRY,
+                secret("payments-prod", "v1.kubernetes-replicator.olli.com/replicate-from", "billing-prod/db"),
+                true,
+            ),
+            ("200 annotations", &DRY, crowded("payments-prod", 200), false),
+            ("2000 annotations", &DRY, crowded("payments-prod", 2000), true),
+            ("2000 where nobody governs", &DRY, crowded("plain", 2000), false),
             ("a placeholder", &DRY, secret("payments-prod", "secretgen.carvel.dev/image-pull-secret", ""), true),
             ("a placeholder of nobody's", &DRY, secret("payments-prod", "example.com/image-pull-secret", ""), false),
             ("the same namespace", &DRY, secret("payments-prod", from, "payments-prod/db"), false),
@@ -73,7 +76,9 @@ fn no_replicator_carries_a_secret_across() {
             ("an ungoverned namespace", &DRY, secret("plain", reflects, "payments-prod/orders"), false),
         ],
     );
-    secretgen(cluster);
+    for kind in [("SecretExport", "secretexports"), ("SecretImport", "secretimports")] {
+        foreign_kind::install(cluster, "secretgen.carvel.dev", "v1alpha1", kind, "Namespaced");
+    }
     let of = |kind: &str, namespace: &str, name: &str, spec| {
         let metadata = json!({"name": name, "namespace": namespace});
         json!({"apiVersion": "secretgen.carvel.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec})
@@ -93,6 +98,16 @@ fn no_replicator_carries_a_secret_across() {
     );
     let told = cluster.submit(&DRY, &secret("payments-prod", reflects, "billing-prod/db")).unwrap_err();
     assert!(told.contains("rule Replication, ReplicatedIn: Secret payments-prod/copy: ") && told.len() < 700, "{told}");
+    // Whatever somebody writes, the answer says of what it speaks, in words.
+    for (stdin, says) in [
+        (secret("payments-prod", reflects, "billing\nprod/db"), "fill it from another namespace"),
+        (import("payments-prod", "billing\nprod"), "fills a Secret from another namespace"),
+        (crowded("payments-prod", 2000), "leave out all beyond 256"),
+    ] {
+        let told = cluster.submit(&DRY, &stdin).unwrap_err();
+        let begins = ["Secret payments-prod/copy: ", "SecretImport payments-prod/db: "];
+        assert!(told.contains(says) && begins.iter().any(|begin| told.contains(begin)), "{told}");
+    }
 
     // What was there before passes, as long as it is left alone or taken off.
     ok(cluster, &["delete", "validatingadmissionpolicybinding", "replication-enforce.scopedsecrets.io"]);

@@ -22,9 +22,9 @@ const WEAK: &str = "canary-weak";
 
 /// A cluster with an operator and the tenants; payments-prod holds `orders`, with VALUE and what is easy to guess.
 struct Scene {
+    operator: Option<Operator>,
     cluster: Cluster,
     stub: StubManager,
-    operator: Option<Operator>,
     users: Cell<u32>,
 }
 

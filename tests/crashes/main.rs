@@ -101,10 +101,10 @@ fn moments(writes: usize) -> impl Iterator<Item = (usize, Moment)> {
 }
 
 struct Scene {
+    operator: Option<Operator>,
     cluster: Cluster,
     stub: StubManager,
     clock: Clock,
-    operator: Option<Operator>,
     gate: Gate,
 }
 

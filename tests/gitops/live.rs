@@ -54,7 +54,7 @@ fn fill(stub: &StubManager) {
     for (name, property) in [("static", "password"), ("rotates", "password"), ("whole", "token")] {
         put(stub, &format!("rich/prod/{name}"), &json!({property: format!("canary-rich-{name}-kX9mQ2vL8nR5")}));
     }
-    for name in ["short", "quick", "turns", "charted", "taken", "elsewhere"] {
+    for name in ["short", "quick", "turns", "pressed", "charted", "taken", "elsewhere"] {
         stub.put(&format!("rich/prod/{name}"), Says::Text(format!("canary-{name}-kX9mQ2vL8nR5wT3z")));
     }
 }
@@ -221,6 +221,12 @@ fn by_hand(story: &Story) {
     rotated("False");
     story.stub.finish_rotation("rich/prod/turns", "canary-turned-kX9mQ2vL8nR5wT3z");
     rotated("True");
+    // A leak: the key is revoked, and its Secret goes.
+    story.apply(&simple("pressed", ""));
+    story.becomes("scopedsecret", Some("rich-prod"), "pressed", GOOD);
+    press(story, "revoke", "rich-prod", "pressed");
+    story.becomes("scopedsecret", Some("rich-prod"), "pressed", BAD);
+    assert_eq!(story.cluster.get_json("secret", "rich-prod", "pressed"), None);
 }
 
 fn press(story: &Story, action: &str, namespace: &str, name: &str) {
@@ -233,6 +239,7 @@ fn press(story: &Story, action: &str, namespace: &str, name: &str) {
     let patched = story.cluster.kubectl(&patch);
     assert!(patched.status.success(), "{}", String::from_utf8_lossy(&patched.stderr));
     let live = story.claim(namespace, name);
-    let annotation = format!("scopedsecrets.io/{action}-at");
+    let annotation =
+        format!("scopedsecrets.io/{}", if action == "revoke" { action.to_owned() } else { format!("{action}-at") });
     assert!(live["metadata"]["annotations"][&annotation].is_string(), "{live}");
 }

@@ -69,11 +69,11 @@ subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: bob@example.c
 
 /// A cluster, its manager, and an operator.
 pub struct Scene {
+    operator: Option<Operator>,
     cluster: Cluster,
     stub: StubManager,
     clock: Clock,
     gate: Gate,
-    operator: Option<Operator>,
 }
 
 impl Scene {

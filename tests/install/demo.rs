@@ -98,6 +98,14 @@ fn the_three_commands_of_a_newcomer() {
     for command in ["kubectl apply -f examples/quickstart.yaml", "kubectl get scopedsecrets -A", "-n demo-payments"] {
         assert!(notes.contains(command), "{command:?} is not in {notes}");
     }
+    // Store and policy were hooks; an upgrade makes them the release's own, and going back deletes neither.
+    for arguments in [&["upgrade", "secrets", CHART, "--reuse-values"][..], &["rollback", "secrets", "1"]] {
+        online(Version::Four, &cluster, &[arguments, &["-n", NAMESPACE]].concat())
+            .unwrap_or_else(|said| panic!("{said}"));
+        for kind in ["scopedsecretstore", "segmentationpolicy"] {
+            assert!(cluster.get_json(kind, None, "demo").is_some(), "{arguments:?}: no {kind}");
+        }
+    }
     mount(&cluster, &folder);
     let running = operator(&cluster, &folder);
     let refusal = eventually("one of the two is refused", SOON, || {
@@ -127,6 +135,19 @@ fn the_three_commands_of_a_newcomer() {
     drop(cluster.kubectl(&["apply", "-f", QUICKSTART]));
     eventually("it is there again", SOON, || {
         cluster.get_json("scopedsecret", "demo-payments", "orders-db").ok_or("not there")
+    });
+    // Switched off, it says what is left.
+    let off = ["upgrade", "secrets", CHART, "--reuse-values", "--set", "demo.enabled=false", "-n", NAMESPACE];
+    let notes = online(Version::Four, &cluster, &off).unwrap_or_else(|said| panic!("{said}"));
+    assert!(notes.contains("kubectl delete segmentationpolicy/demo scopedsecretstore/demo"), "{notes}");
+    for namespace in ["demo-payments", "demo-billing"] {
+        eventually("the namespace goes", SOON * 2, || match cluster.get_json("namespace", None, namespace) {
+            None => Ok(()),
+            Some(left) => Err(left.to_string()),
+        });
+    }
+    eventually("what is left can be deleted", SOON, || {
+        cluster.submit(&["delete", "segmentationpolicy/demo", "scopedsecretstore/demo"], "")
     });
     helm(&cluster, &["uninstall", "secrets"]);
     gone(&cluster);

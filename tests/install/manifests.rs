@@ -168,6 +168,39 @@ patches:
     assert_eq!(at(web, &format!("{pod}/containers/0/tty")), true);
 }
 
+/// A copy of the overlay, with a patch of the Deployment: what the patch does not speak of stays.
+#[test]
+fn a_copy_of_the_overlay_can_be_patched() {
+    let at = |path: &str| std::fs::read_to_string(format!("{ROOT}/deploy/overlays/elsewhere/{path}")).unwrap();
+    let lines = at("kustomization.yaml").replace("../../", "ROOT/deploy/");
+    let (_, lines) = lines.split_once("kind: Kustomization\n").unwrap();
+    let patch = "patches:
+- patch: |-
+    apiVersion: apps/v1
+    kind: Deployment
+    metadata: {name: scoped-secrets, namespace: scoped-secrets}
+    spec:
+      template:
+        spec:
+          containers:
+          - name: scoped-secrets
+            args: [--scan-interval=12h]
+            env: [{name: AWS_REGION, value: eu-west-1}]
+";
+    let files = [("operators-namespace.yaml", &*at("operators-namespace.yaml"))];
+    let patched = own("elsewhere", &files, &format!("{lines}{patch}"));
+    let plain = kustomized("deploy/overlays/elsewhere");
+    assert_eq!(patched.keys().collect::<Vec<_>>(), plain.keys().collect::<Vec<_>>());
+    let containers = "/spec/template/spec/containers";
+    let of = |all: &BTreeMap<String, Value>| {
+        all["Deployment elsewhere/scoped-secrets"].pointer(containers).unwrap().as_array().unwrap().clone()
+    };
+    let (mut patched, plain) = (of(&patched), of(&plain));
+    assert_eq!(patched[0].as_object_mut().unwrap().remove("args"), Some(json!(["--scan-interval=12h"])));
+    patched[0]["env"].as_array_mut().unwrap().retain(|variable| variable["name"] != "AWS_REGION");
+    assert_eq!(patched, plain);
+}
+
 /// As the operator itself compares them with what is installed.
 #[test]
 fn the_rules_follow_the_namespace() {

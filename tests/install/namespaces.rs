@@ -5,11 +5,13 @@ use super::helm::{CHART, Version, online};
 use super::permissions::denied;
 use super::support::cluster::Cluster;
 use super::support::cluster_audit::Audit;
-use super::support::operator::{Operator, USER};
+use super::support::operator::{Operator, USER, lift};
 use super::support::stub_manager::{Says, StubManager};
 use super::support::tenants::*;
 use super::support::wait::eventually;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+use std::process::Command;
 
 const SERVED: [&str; 2] = ["payments-prod", "billing-prod"];
 const LIST: &str = "payments-prod,billing-prod";
@@ -35,6 +37,12 @@ fn claim(cluster: &Cluster, stub: &StubManager, namespace: &str, name: &str, mor
     let yaml = scoped_secret(namespace, name, &data);
     eventually(&format!("{name} may be claimed"), SOON, || cluster.apply(&yaml));
     eventually(&format!("{name} is ready"), SOON, || ready(cluster, "scopedsecret", Some(namespace), name));
+}
+
+fn goes(cluster: &Cluster, kind: &str, namespace: &str, name: &str) {
+    eventually(&format!("{kind} {namespace}/{name} goes"), SOON, || {
+        if cluster.get_json(kind, namespace, name).is_none() { Ok(()) } else { Err("still there") }
+    });
 }
 
 fn workloads(cluster: &Cluster) {
@@ -69,11 +77,16 @@ fn a_list_of_namespaces_is_served_and_nothing_else_is_touched() {
     let operator = Operator::start_with(&cluster, &flags);
     set_up(&cluster, &stub.endpoint);
     let governs = "governs: [ExternalSecrets, VaultSecrets, SecretProviderClasses]";
-    apply(&cluster, &policy(governs));
+    apply(&cluster, &accepted(&policy(governs)));
 
     elsewhere_nothing_is_promised(&cluster, &stub);
+    let stranger = a_stranger(&cluster);
     it_rotates_and_restarts(&cluster, &stub);
     it_lends(&cluster);
+    it_ends(&cluster, &stub);
+    it_scans(&cluster, stranger);
+    it_puts_right(&cluster);
+    it_leaves(&cluster, &stub);
     operator.terminate();
 
     let audit = cluster.audit().user(USER);
@@ -91,6 +104,16 @@ fn elsewhere_nothing_is_promised(cluster: &Cluster, stub: &StubManager) {
             other => Err(format!("{other:?}")),
         }
     });
+    let why = Command::new(env!("CARGO_BIN_EXE_kubectl-scoped_secrets"))
+        .args(["why", "--key", "payments/staging/late", "-n", "payments-staging", "--kubeconfig"])
+        .arg(&cluster.kubeconfig)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&why.stdout);
+    assert!(
+        why.status.code() == Some(1) && said.contains("NamespaceNotServed") && !said.contains("claim it"),
+        "{said}"
+    );
     // Others' writes there need no webhook: it would know nothing.
     kubectl(cluster, "create configmap free -n payments-staging --from-literal=a=b");
     let configuration = cluster.get_json("validatingwebhookconfiguration", None, "scoped-secrets").unwrap();
@@ -151,6 +174,88 @@ fn it_lends(cluster: &Cluster) {
         if out.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&out.stderr).into_owned()) }
     };
     eventually("she reads it", SOON, reads);
+    // What has lost its label, past the rule, and is in the way is looked at.
+    lift(cluster, "managed-secrets");
+    let ours = "?labelSelector=app.kubernetes.io/managed-by=scoped-secrets";
+    for kind in ["role", "rolebinding"] {
+        let all = cluster.list_json(&format!("{kind}s"), ours);
+        let name = all[0]["metadata"]["name"].as_str().unwrap();
+        kubectl(cluster, &format!("label {kind} {name} -n {PLACE} app.kubernetes.io/managed-by-"));
+        eventually(&format!("the {kind} is made again"), SOON, || {
+            if cluster.list_json(&format!("{kind}s"), ours).is_empty() { Err("not yet") } else { Ok(()) }
+        });
+    }
+    kubectl(cluster, &format!("delete secretgrant ada -n {PLACE}"));
+    eventually("it ends", SOON, || if reads().is_err() { Ok(()) } else { Err("she still reads it") });
+    eventually("its Role goes", SOON, || match cluster.list_json("roles", ours) {
+        left if left.is_empty() => Ok(()),
+        left => Err(format!("{left:?}")),
+    });
+}
+
+/// What expires and what is revoked goes.
+fn it_ends(cluster: &Cluster, stub: &StubManager) {
+    let end = (Timestamp::now() + SignedDuration::from_secs(10)).strftime("%Y-%m-%dT%H:%M:%SZ");
+    claim(cluster, stub, "billing-prod", "short", &format!("expirationTime: {end}"));
+    claim(cluster, stub, "billing-prod", "leaked", "");
+    apply(
+        cluster,
+        "apiVersion: scopedsecrets.io/v1alpha1\nkind: KeyRevocation\nmetadata: {name: leaked}\nspec: {storeRef: {name: aws}, key: billing/prod/leaked, reason: seen}\n",
+    );
+    goes(cluster, "secret", "billing-prod", "leaked");
+    goes(cluster, "secret", "billing-prod", "short");
+}
+
+/// A Deployment that names the Secret `orders` before there is one, under an account that will be no consumer of it: nobody refuses
+/// that, and without pods nobody waits for it.
+fn a_stranger(cluster: &Cluster) -> &'static str {
+    let pod = json!({"containers": [{"name": "app", "image": "app", "envFrom": [{"secretRef": {"name": "orders"}}]}]});
+    let template = json!({"metadata": {"labels": {"app": "stranger"}}, "spec": pod});
+    let spec = json!({"replicas": 0, "selector": {"matchLabels": {"app": "stranger"}}, "template": template});
+    let metadata = json!({"name": "stranger", "namespace": PLACE});
+    apply(
+        cluster,
+        &json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}).to_string(),
+    );
+    "stranger"
+}
+
+/// The scan comes to its end in each segment, and finds what no watch shows.
+fn it_scans(cluster: &Cluster, stranger: &str) {
+    eventually("the scan finds the stranger", SOON, || {
+        let reports = cluster.list_json("segmentationreports", "");
+        let of = |segment: &str| reports.iter().find(|report| report["spec"]["segment"] == segment);
+        let ended = |segment: &str| of(segment).is_some_and(|report| report["status"]["lastScanTime"].is_string());
+        let found = of("payments/prod")
+            .and_then(|report| report["status"]["violations"].as_array())
+            .is_some_and(|all| all.iter().any(|v| v["reason"] == "ForeignConsumer" && v["object"]["name"] == stranger));
+        if found && ended("payments/prod") && ended("billing/prod") { Ok(()) } else { Err(format!("{reports:?}")) }
+    });
+}
+
+/// What others change of the webhook's entries.
+fn it_puts_right(cluster: &Cluster) {
+    let never = json!({"name": "never", "expression": "false"});
+    let patch = json!([{"op": "add", "path": "/webhooks/0/matchConditions/-", "value": never}]).to_string();
+    let patched = ["patch", "validatingwebhookconfiguration", "scoped-secrets", "--type=json", "-p", &patch];
+    let out = cluster.kubectl(&patched);
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    eventually("the entry is put right", SOON, || {
+        let live = cluster.get_json("validatingwebhookconfiguration", None, "scoped-secrets").unwrap();
+        if live.to_string().contains("\"never\"") { Err("not yet") } else { Ok(()) }
+    });
+}
+
+/// A namespace that is governed no more.
+fn it_leaves(cluster: &Cluster, stub: &StubManager) {
+    claim(cluster, stub, "billing-prod", "invoices", "");
+    kubectl(cluster, "label namespace billing-prod tenant-");
+    goes(cluster, "secret", "billing-prod", "invoices");
+    goes(cluster, "segmentguard", "billing-prod", "scoped-secrets");
+    eventually("the segment's report goes", SOON, || {
+        let left = cluster.list_json("segmentationreports", "");
+        if left.iter().any(|report| report["spec"]["segment"] == "billing/prod") { Err("still there") } else { Ok(()) }
+    });
 }
 
 /// Of namespaced kinds only what is in a namespace of the list, in the operator's own, or (events of what is cluster-scoped) in `default`.
@@ -160,6 +265,7 @@ fn nothing_elsewhere(audit: &Audit) {
             "namespaces",
             "persistentvolumes",
             "storageclasses",
+            "volumesnapshotclasses",
             "clusterroles",
             "clusterrolebindings",
             "customresourcedefinitions",

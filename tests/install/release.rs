@@ -110,7 +110,11 @@ fn helm_test(cluster: &Cluster) {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(said.contains("the webhook answers") && said.contains("the API server keeps the rules"), "{said}");
+    for proof in
+        ["the webhook answers", "the API server keeps the rules", "admission rules are there, bound and unweakened"]
+    {
+        assert!(said.contains(proof), "{proof:?} is not in {said}");
+    }
     for object in &ground {
         cluster.submit(&["delete", "-f", "-"], &object.to_string()).unwrap();
     }
@@ -154,7 +158,6 @@ fn a_release_comes_changes_and_goes() {
     let collector = Collector::start();
     let operator = Operator::start_with(&cluster, &["--otlp-endpoint", &collector.endpoint]);
     eventually("the webhook is registered", SOON, || entries(&cluster));
-    helm_test(&cluster);
 
     set_up(&cluster, &stub.endpoint);
     kubectl(
@@ -238,7 +241,8 @@ fn a_release_comes_changes_and_goes() {
     assert_eq!(ours(&cluster, "customresourcedefinitions").len(), scoped_secrets::api::crds().len());
 
     // A new release takes the kinds over, and goes on where the old one ended.
-    helm(&cluster, &["install", "scoped-secrets", CHART]);
+    let notes = helm(&cluster, &["install", "scoped-secrets", CHART]);
+    its_notes_can_be_followed(&cluster, &notes);
     let operator = Operator::start(&cluster);
     eventually("the webhook is registered", SOON, || entries(&cluster));
     helm_test(&cluster);
@@ -250,6 +254,9 @@ fn a_release_comes_changes_and_goes() {
     eventually("the Secret goes with its ScopedSecret", SOON * 3, || {
         if cluster.get_json("secret", "payments-prod", "orders").is_none() { Ok(()) } else { Err("still there") }
     });
+    kubectl(&cluster, &["delete", "validatingadmissionpolicybinding", "consumers-enforce.scopedsecrets.io"]);
+    let (code, said) = check(&cluster, &["--doors"]);
+    assert!(code == Some(1) && said.contains("consumers-enforce.scopedsecrets.io"), "it is not bound: {said}");
     helm(&cluster, &["upgrade", "scoped-secrets", CHART, "--set", "crds.keep=false"]);
     operator.terminate();
     helm(&cluster, &["uninstall", "scoped-secrets"]);
@@ -259,6 +266,19 @@ fn a_release_comes_changes_and_goes() {
         left => Err(format!("{left:?}")),
     });
     assert_eq!(revision(&cluster, "kept").0, secrets[1].0);
+}
+
+/// Three commands, with the names that there are. `helm test` is tried by [`helm_test`].
+fn its_notes_can_be_followed(cluster: &Cluster, notes: &str) {
+    let commands = notes.lines().filter_map(|line| line.strip_prefix("  ")?.split('#').next());
+    let commands: Vec<Vec<&str>> = commands.map(|command| command.split_whitespace().collect()).collect();
+    assert_eq!(commands.len(), 3, "{notes}");
+    for command in commands {
+        match command.split_first().unwrap() {
+            (&"kubectl", arguments) => drop(kubectl(cluster, arguments)),
+            _ => assert_eq!(command, ["helm", "test", "scoped-secrets", "-n", NAMESPACE]),
+        }
+    }
 }
 
 /// No admission object of ours, no role, and governed namespaces are as free as others.

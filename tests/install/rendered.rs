@@ -1,6 +1,6 @@
 //! What the chart renders, without a cluster.
 
-use super::helm::{CHART, by_name, objects, plain, template};
+use super::helm::{CHART, by_name, objects, offline, plain, template};
 use super::permissions::{Permission, given};
 use scoped_secrets::admission::identities::Installation;
 use scoped_secrets::admission::rules::guards;
@@ -18,7 +18,8 @@ fn a_misspelt_or_impossible_value_is_refused() {
         ("replicaCont=2", "replicaCont"),
         ("image.tga=v1", "tga"),
         ("webhook.timeout=3", "timeout"),
-        ("global.imagePullSecret=a", "imagePullSecret"),
+        ("global.imagePullSecrets=a", "imagePullSecrets"),
+        ("enabled=false", "enabled"),
         ("resources.request.cpu=1", "request"),
         ("replicaCount=-1", "minimum"),
         ("image.digest=latest", "digest"),
@@ -42,6 +43,22 @@ fn a_misspelt_or_impossible_value_is_refused() {
             Err(refusal) => assert!(refusal.contains(says) && refusal.contains("schema"), "{set}: {refusal}"),
             Ok(_) => panic!("{set} was taken"),
         }
+    }
+}
+
+/// In an umbrella there is `global` with what others need, and a condition.
+#[test]
+fn it_can_be_a_dependency() {
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("umbrella");
+    std::fs::create_dir_all(folder.join("charts")).unwrap();
+    drop(std::os::unix::fs::symlink(CHART, folder.join("charts/scoped-secrets")));
+    let chart = "apiVersion: v2\nname: umbrella\nversion: 0.0.1\ndependencies: [{name: scoped-secrets, version: \"*\", condition: scoped-secrets.enabled}]\n";
+    std::fs::write(folder.join("Chart.yaml"), chart).unwrap();
+    for (enabled, objects) in [(true, true), (false, false)] {
+        let sets = format!("global.imageRegistry=r,scoped-secrets.enabled={enabled}");
+        let arguments = ["template", "a", folder.to_str().unwrap(), "--kube-version", "1.33.0", "--set", &sets];
+        let yaml = offline(&arguments).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(yaml.contains("kind: Deployment"), objects, "{sets}");
     }
 }
 
@@ -200,6 +217,28 @@ fn a_list_of_namespaces_narrows_the_roles() {
     assert!(container["env"].as_array().unwrap().contains(&variable));
     let refusal = template("scoped-secrets", &["--set", "namespaces={a},demo.enabled=true"]).unwrap_err();
     assert!(refusal.contains("add demo-billing and demo-payments to namespaces"), "{refusal}");
+}
+
+/// One may go, with its node or in an upgrade, and admission is still there.
+#[test]
+fn two_replicas_are_spread_and_kept() {
+    let all = rendered("scoped-secrets", &[]);
+    let deployment = &all["Deployment scoped-secrets/scoped-secrets"]["spec"];
+    assert_eq!(deployment["replicas"], 2);
+    assert_eq!(deployment["strategy"]["rollingUpdate"], json!({"maxUnavailable": 0, "maxSurge": 1}));
+    let spread = &deployment["template"]["spec"]["topologySpreadConstraints"][0];
+    assert_eq!(spread["topologyKey"], "kubernetes.io/hostname");
+    let budget = &all["PodDisruptionBudget scoped-secrets/scoped-secrets"]["spec"];
+    assert_eq!(budget["maxUnavailable"], 1);
+    let labels = deployment["template"]["metadata"]["labels"].as_object().unwrap();
+    for selector in [&deployment["selector"], &spread["labelSelector"], &budget["selector"]] {
+        let wanted = selector["matchLabels"].as_object().unwrap();
+        assert!(!wanted.is_empty() && wanted.iter().all(|(key, value)| labels.get(key) == Some(value)), "{selector}");
+    }
+    assert!(
+        !rendered("scoped-secrets", &["--set", "podDisruptionBudget.enabled=false"])
+            .contains_key("PodDisruptionBudget scoped-secrets/scoped-secrets")
+    );
 }
 
 /// No container of ours, tests included, is laxer than another.

@@ -26,9 +26,9 @@ enum Told {
 }
 
 struct Scene {
+    operator: Operator,
     cluster: Cluster,
     stub: StubManager,
-    operator: Operator,
 }
 
 impl Scene {

@@ -67,10 +67,11 @@ fn a_reader_with_few_rights() {
     let why = ask(&["why", "orders", "-n", "payments-prod"]);
     why.says(1, &["undecided", "you may not read SegmentationPolicies", "payments/prod/db at version", "not seen"]);
     let trace =
-        ask(&["trace", "web", "-n", "payments-prod"]).says(0, &["orders: managed", "payments/prod/db", "not seen"]);
+        ask(&["trace", "web", "-n", "payments-prod"]).says(1, &["orders: managed", "payments/prod/db", "not seen"]);
     assert!(trace.out.contains("you may not get secrets orders"), "{}", trace.out);
     let audit =
         ask(&["audit", "-n", "payments-prod"]).says(1, &["you may not list secrets in namespace payments-prod"]);
+    assert!(!audit.out.contains("you may not list secrets in the whole cluster"), "told once: {}", audit.out);
     assert!(!audit.out.contains("none stands in two scopes"), "what was not read was not compared: {}", audit.out);
 
     // Who may read what decides, and no Secret.
@@ -81,7 +82,7 @@ fn a_reader_with_few_rights() {
             "clusterrole",
             "deciders",
             "--verb=get,list",
-            "--resource=segmentationpolicies.scopedsecrets.io,scopedsecretstores.scopedsecrets.io,namespaces",
+            "--resource=segmentationpolicies.scopedsecrets.io,scopedsecretstores.scopedsecrets.io,secretgrants.scopedsecrets.io,namespaces",
         ],
     );
     kubectl(

@@ -24,9 +24,9 @@ const VALUE: &str = "canary-orders-kX9mQ2vL8nR5wT3z1pQ";
 /// A cluster with an operator and the tenants; `orders` is projected in payments-prod, for the ServiceAccount of that name,
 /// whose pod `web` uses it.
 struct Scene {
+    operator: Operator,
     cluster: Cluster,
     stub: StubManager,
-    operator: Operator,
 }
 
 fn scene() -> Scene {

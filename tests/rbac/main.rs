@@ -17,8 +17,8 @@ use support::wait::eventually;
 
 /// A cluster with an operator and the tenants, and another namespace of the segment payments/prod.
 struct Scene {
-    cluster: Cluster,
     operator: Operator,
+    cluster: Cluster,
     _stub: StubManager,
 }
 

@@ -19,9 +19,9 @@ use support::wait::eventually;
 const OFTEN: [&str; 4] = ["--guard-interval", "1s", "--scan-interval", "10s"];
 
 struct Scene {
+    operator: Operator,
     cluster: Cluster,
     stub: StubManager,
-    operator: Operator,
 }
 
 fn scene() -> Scene {

@@ -1,6 +1,7 @@
 //! A brownfield cluster in mode Audit: the report lists what Enforce would refuse, found by watching and by scanning.
 
 use crate::support::cluster::Cluster;
+use crate::support::foreign_kind;
 use crate::support::operator::{Operator, USER};
 use crate::support::oracle::all_is_well;
 use crate::support::stub_manager::Says;
@@ -70,6 +71,20 @@ parameters:
   csi.storage.k8s.io/provisioner-secret-name: orders
   csi.storage.k8s.io/provisioner-secret-namespace: payments-prod
 ---
+apiVersion: snapshot.storage.k8s.io/v1
+kind: VolumeSnapshotClass
+metadata: {name: peeping}
+driver: csi.example.com
+deletionPolicy: Delete
+parameters:
+  csi.storage.k8s.io/snapshotter-secret-name: orders
+  csi.storage.k8s.io/snapshotter-secret-namespace: payments-prod
+---
+apiVersion: secretgen.carvel.dev/v1alpha1
+kind: SecretImport
+metadata: {name: imported, namespace: payments-prod}
+spec: {fromNamespace: billing-prod}
+---
 apiVersion: v1
 kind: Secret
 metadata:
@@ -135,6 +150,10 @@ fn what_enforce_would_refuse_is_listed_in_mode_audit() {
     for account in accounts {
         ok(cluster, &["create", "serviceaccount", account, "-n", "payments-prod"]);
     }
+    let snapshots = ("VolumeSnapshotClass", "volumesnapshotclasses");
+    foreign_kind::install(cluster, "snapshot.storage.k8s.io", "v1", snapshots, "Cluster");
+    let imports = ("SecretImport", "secretimports");
+    foreign_kind::install(cluster, "secretgen.carvel.dev", "v1alpha1", imports, "Namespaced");
     apply(cluster, FOREIGN);
     // What another segment projects has had the value inside for longer: it stays, and is told.
     scene.stub.put("billing/prod/bill", Says::Text("jdbc:canary-orders-kX9mQ2vL8nR5wT3z1pQ@db/orders".into()));
@@ -161,7 +180,9 @@ fn what_enforce_would_refuse_is_listed_in_mode_audit() {
         "Consumers ForeignConsumer Pod lone",
         "Consumers ForeignConsumer ServiceAccount thief",
         "Consumers ForeignConsumer StorageClass peeping",
+        "Consumers ForeignConsumer VolumeSnapshotClass peeping",
         "Replication ReplicatedIn Secret pulled",
+        "Replication ReplicatedIn SecretImport imported",
     ]
     .map(str::to_owned)
     .into();
@@ -172,7 +193,7 @@ fn what_enforce_would_refuse_is_listed_in_mode_audit() {
     assert_eq!(scene.stub.asked("billing/prod/db"), 0);
     assert_eq!(
         (&report["status"]["total"], reason(&report["status"], "Clean").as_str()),
-        (&11.into(), "ViolationsFound")
+        (&13.into(), "ViolationsFound")
     );
     assert!(report["status"]["lastScanTime"].is_string(), "{report}");
     let messages = report["status"]["violations"].to_string();
@@ -195,8 +216,10 @@ fn what_enforce_would_refuse_is_listed_in_mode_audit() {
         "PersistentVolume peeping",
         "Pod lone",
         "Secret pulled",
+        "SecretImport imported",
         "ServiceAccount thief",
         "StorageClass peeping",
+        "VolumeSnapshotClass peeping",
     ]
     .map(|object| (object.to_owned(), 1))
     .into();

@@ -18,11 +18,11 @@ use support::wait::eventually;
 const NAMESPACE: &str = "payments-prod";
 
 struct Scene {
+    operator: Option<Operator>,
     cluster: Cluster,
     stub: StubManager,
     clock: Clock,
     gate: Gate,
-    operator: Option<Operator>,
 }
 
 fn key(name: &str) -> String {

@@ -57,7 +57,8 @@ impl Cluster {
     /// The requests that were answered after `mark`.
     pub fn audit_since(&self, mark: AuditMark) -> Audit {
         let log = self.settled_log();
-        Audit(log[mark.0..].lines().map(parse).filter(|request| !request.uri.starts_with(SETTLE)).collect())
+        let answered = log[mark.0..].lines().filter(|line| !line.contains(BEGUN)).map(parse);
+        Audit(answered.filter(|request| !request.uri.starts_with(SETTLE)).collect())
     }
 
     /// The log, once it holds everything that was answered before this call: the API server writes a
@@ -77,6 +78,8 @@ impl Cluster {
 }
 
 const SETTLE: &str = "/version?settle=";
+/// The line of a watch that begins.
+const BEGUN: &str = "\"stage\":\"ResponseStarted\"";
 
 impl Audit {
     pub fn user(self, user: &str) -> Self {
@@ -122,7 +125,8 @@ impl Deref for Audit {
     }
 }
 
-fn parse(line: &str) -> Request {
+/// A line of the log.
+pub(super) fn parse(line: &str) -> Request {
     let event: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("audit log: {error} in {line}"));
     let field = |path: &str| event.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
     let user = if event.get("impersonatedUser").is_some() { "/impersonatedUser/username" } else { "/user/username" };

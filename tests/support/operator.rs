@@ -1,8 +1,8 @@
 //! The operator as a user runs it: the built binary, with exactly the permissions of `deploy/`.
 
 use super::cluster::Cluster;
-use super::denials::Denials;
 use super::inside::Inside;
+use super::permissions::Permissions;
 use super::wait::eventually;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -32,7 +32,7 @@ pub struct Operator {
     pub webhook: String,
     /// Its token's id, by which the audit log tells replicas apart.
     pub credential: String,
-    denials: Denials,
+    permissions: Permissions,
 }
 
 enum Process {
@@ -50,7 +50,7 @@ pub(super) struct Started {
     metrics: String,
     webhook: String,
     credential: String,
-    denials: Denials,
+    permissions: Permissions,
 }
 
 impl Started {
@@ -78,8 +78,8 @@ impl Started {
         ];
         let flags = flags.concat().into_iter().map(str::to_owned).collect();
         let log = cluster.dir.join(format!("{name}.log"));
-        let denials = Denials::of(cluster, &credential);
-        Self { log, kubeconfig, flags, metrics, webhook, credential, denials }
+        let permissions = Permissions::of(cluster, namespace, &credential);
+        Self { log, kubeconfig, flags, metrics, webhook, credential, permissions }
     }
 }
 
@@ -200,8 +200,8 @@ impl Operator {
     }
 
     fn new(started: Started, process: Process) -> Self {
-        let Started { log, metrics, webhook, credential, denials, .. } = started;
-        Self { process, log, metrics, webhook, credential, denials }
+        let Started { log, metrics, webhook, credential, permissions, .. } = started;
+        Self { process, log, metrics, webhook, credential, permissions }
     }
 
     pub(super) fn from_inside(started: Started, inside: Inside) -> Self {
@@ -264,6 +264,11 @@ impl Operator {
         assert!(sent.is_ok_and(|s| s.success()), "kill is part of every POSIX system");
     }
 
+    /// What it asked the API server for was given: see [`Permissions::were_enough`].
+    pub fn met_no_denial(&self) {
+        self.permissions.were_enough();
+    }
+
     /// Everything it has logged so far.
     pub fn logged(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
@@ -312,7 +317,7 @@ impl Drop for Operator {
             }
             Process::Inside(inside) => inside.end(),
         }
-        self.denials.are_none();
+        self.permissions.were_enough();
     }
 }
 

@@ -26,10 +26,11 @@ use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Ends a story: every guarantee holds, and nothing was shown that a value begins with.
+/// Ends a story: every guarantee holds, nothing was shown that a value begins with, and the operator met no denial.
 pub fn all_is_well(cluster: &Cluster, operator: &Operator) {
     guarantees_hold(cluster);
     canary::scan(cluster, operator, &[canary::CANARY]);
+    operator.met_no_denial();
 }
 
 /// Waits until the cluster is at rest with every guarantee kept; ends the test with the breaches otherwise.

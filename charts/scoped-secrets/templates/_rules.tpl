@@ -59,6 +59,12 @@
 - apiGroups: [storage.k8s.io]
   resources: [storageclasses]
   verbs: [list]
+- apiGroups: [snapshot.storage.k8s.io]
+  resources: [volumesnapshotclasses]
+  verbs: [list]
+- apiGroups: [secretgen.carvel.dev]
+  resources: [secretexports, secretimports]
+  verbs: [list]
 # A namespace's labels name its segment.
 - apiGroups: [""]
   resources: [namespaces]
@@ -137,6 +143,9 @@
 - apiGroups: [storage.k8s.io]
   resources: [storageclasses]
   verbs: [list]
+- apiGroups: [snapshot.storage.k8s.io]
+  resources: [volumesnapshotclasses]
+  verbs: [list]
 # A namespace's labels name its segment.
 - apiGroups: [""]
   resources: [namespaces]
@@ -187,6 +196,9 @@
   verbs: [list]
 - apiGroups: [batch]
   resources: [jobs, cronjobs]
+  verbs: [list]
+- apiGroups: [secretgen.carvel.dev]
+  resources: [secretexports, secretimports]
   verbs: [list]
 # The projected Secrets: create and replace them, delete those that are withdrawn, get one whose content changed
 # behind its back, list and watch their metadata (claims and fingerprints are in the seal). RBAC cannot say "only those

@@ -79,10 +79,13 @@ fn foreign(references: &str, account: &str) -> String {
     )
 }
 
+/// More than ten consumers are counted: a message beyond 5 KiB is not shown at all.
 const SAYS: &str = "\
 (request.kind.kind == 'ServiceAccount' ? 'it is' : 'its pods run under ServiceAccount \"' + variables.account + '\", which is')
 + ' no consumer of Secret \"' + variables.fresh[0][0] + '\", and only the consumers of a projected Secret may reference it ('
-+ (size(params.spec.targets[variables.fresh[0][0]]) == 0 ? 'it has none now' : params.spec.targets[variables.fresh[0][0]].join(', '))
++ (size(params.spec.targets[variables.fresh[0][0]]) == 0 ? 'it has none now'
+  : size(params.spec.targets[variables.fresh[0][0]]) > 10 ? string(size(params.spec.targets[variables.fresh[0][0]])) + ' ServiceAccounts'
+  : params.spec.targets[variables.fresh[0][0]].join(', '))
 + '): use the ServiceAccount of a consumer, or add this one to spec.consumers of the ScopedSecret, or write a ScopedSecret with a key of its own for it'
 ";
 

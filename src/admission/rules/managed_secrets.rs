@@ -15,6 +15,9 @@
 //! off, the garbage collector and the namespace controller. No namespace is left out: this rule waits for nobody, so it can
 //! hold up nothing in kube-system or the operator's own namespace but what looks like ours.
 //!
+//! A Secret with our marks that nobody can open any more (restored without the key of its seal) is nobody's, and no ScopedSecret
+//! takes it along. It cannot be told here from one that is retained; who may impersonate the operator deletes it in its name.
+//!
 //! The operator's own two Secrets: who could write the seal's key could forge any seal. So only the operator updates them. Anyone
 //! whom RBAC lets may *delete* them, which is how a key that leaked is replaced: it costs one read per managed Secret. And a
 //! cluster-admin (who has the verb `*` on everything) may *create* them where there is none, which is how a backup is put back
@@ -95,10 +98,17 @@ const CHANGE: &str = "\
 'only the operator writes a Secret that a ScopedSecret projects, and it would put this back: change '
 + (size(variables.owner) > 0 ? 'ScopedSecret \"' + variables.owner[0] + '\"' : 'its ScopedSecret') + ' instead'
 ";
-const DELETE: &str = "\
-'only the operator takes away a Secret that a ScopedSecret projects: delete '
+/// One that nobody could take away otherwise (restored without the key of its seal, say) goes in the name of the operator: that
+/// is for whoever may impersonate it, and on the audit log.
+fn delete(installation: &Installation) -> String {
+    format!(
+        "'only the operator takes away a Secret that a ScopedSecret projects: delete '
 + (size(variables.owner) > 0 ? 'ScopedSecret \"' + variables.owner[0] + '\"' : 'its ScopedSecret') + ' instead, and it goes with it'
-";
++ (size(variables.owner) > 0 ? '' : '; where there is none, a cluster-admin deletes it in the name of the operator (--as={})')",
+        installation.user()
+    )
+}
+
 const GRANT: &str = "\
 'only the operator writes the Role and the RoleBinding of a grant: delete the SecretGrant, which takes the access back at once'
 ";
@@ -188,7 +198,7 @@ pub fn guard(installation: &Installation) -> Guard {
             Validation {
                 holds: "!variables.was || request.operation != 'DELETE' || variables.ending".to_owned(),
                 reason: Reason::SecretManaged,
-                says: format!("(variables.grant ? {} : {})", GRANT.trim(), DELETE.trim()),
+                says: format!("(variables.grant ? {} : {})", GRANT.trim(), delete(installation)),
             },
             Validation {
                 holds: "variables.was || !variables.is".to_owned(),

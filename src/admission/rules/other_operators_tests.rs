@@ -138,6 +138,8 @@ fn every_other_kind() {
     index.world.holds(claim("payments-prod", "orders").of("payments/prod/orders"), at(1_000_000));
     let class = |key: &str| json!({"provider": "aws", "parameters": {"region": "eu-west-1", "objects": format!("- objectName: {key}\n  objectType: secretsmanager\n")}});
     let push = |secret: &str, data: Value| json!({"secretStoreRefs": [{"name": "aws"}], "selector": {"secret": {"name": secret}}, "data": data});
+    let copies =
+        |secret: &str| json!({"target": {"template": {"templateFrom": [{"secret": {"name": secret, "items": []}}]}}});
     let written = json!([{"match": {"remoteRef": {"remoteKey": "payments/prod/db"}}}]);
     for (kind, spec, expected) in [
         (ForeignKind::SecretProviderClass, class("payments/prod/db"), "passes"),
@@ -147,6 +149,8 @@ fn every_other_kind() {
         (ForeignKind::PushSecret, push("mine", json!([])), "passes"),
         (ForeignKind::PushSecret, push("orders", json!([])), "ReplicatedOut"),
         (ForeignKind::PushSecret, json!({"selector": {"secret": {"selector": {}}}}), "ReplicatedOut"),
+        (ForeignKind::ExternalSecret, copies("orders"), "ReplicatedOut"),
+        (ForeignKind::ExternalSecret, copies("mine"), "passes"),
     ] {
         let request = request(kind, Some("payments-prod"), "x", &spec, None);
         assert_eq!(told(&index, &request), expected, "{kind:?} {spec}");

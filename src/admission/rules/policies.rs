@@ -109,14 +109,14 @@ pub fn judge(request: &AdmissionRequest<DynamicObject>, index: &Index, now: Time
     deny_as(request, RULE, Reason::ViolationsNotAccepted, &text, 403)
 }
 
-fn what_breaks(broken: &Broken, open: &Open) -> String {
+fn what_breaks(broken: &Broken<'_>, open: &Open) -> String {
     let mut parts = Vec::new();
     if !broken.stranded.is_empty() {
-        let names = first_of(broken.stranded.iter().map(ToString::to_string));
+        let names = first_of(broken.stranded.iter().map(|secret| secret.to_string()), broken.stranded.len());
         parts.push(format!("take the Secrets of {} live claims away ({names})", broken.stranded.len()));
     }
     if !broken.sharing.is_empty() {
-        let names = first_of(broken.sharing.iter().map(ToString::to_string));
+        let names = first_of(broken.sharing.iter().map(ToString::to_string), broken.sharing.len());
         parts.push(format!(
             "leave the Secrets of {} live claims without refresh, since they share a value with another segment ({names})",
             broken.sharing.len()
@@ -128,10 +128,13 @@ fn what_breaks(broken: &Broken, open: &Open) -> String {
     });
     if !broken.merged.is_empty() {
         let count: usize = broken.merged.values().map(BTreeSet::len).sum();
-        parts.push(format!("make one segment of several, {count} in all, that hold Secrets ({})", first_of(groups)));
+        parts.push(format!(
+            "make one segment of several, {count} in all, that hold Secrets ({})",
+            first_of(groups, broken.merged.len())
+        ));
     }
     if open.listed > 0 {
-        let segments = first_of(open.segments.iter().cloned());
+        let segments = first_of(open.segments.iter().cloned(), open.segments.len());
         parts.push(format!(
             "enforce while {} violations are open in the SegmentationReports of {segments}",
             open.listed
@@ -141,36 +144,54 @@ fn what_breaks(broken: &Broken, open: &Open) -> String {
         parts.push(format!(
             "enforce in {} segments whose violations are not known yet, since they have not been scanned ({}; each counts as one)",
             open.unknown.len(),
-            first_of(open.unknown.iter().cloned())
+            first_of(open.unknown.iter().cloned(), open.unknown.len())
+        ));
+    }
+    if !open.unwatched.is_empty() {
+        parts.push(format!(
+            "hold objects of other operators to the policy in {} segments where nobody has watched them yet ({}; each counts as one)",
+            open.unwatched.len(),
+            first_of(open.unwatched.iter().cloned(), open.unwatched.len())
+        ));
+    }
+    if !open.readers.is_empty() {
+        parts.push(format!(
+            "take {} readers off, of which no report says what they are bound to ({}; each counts as one)",
+            open.readers.len(),
+            first_of(open.readers.iter().cloned(), open.readers.len())
         ));
     }
     if !open.ended.is_empty() {
         parts.push(format!(
             "end {} exceptions early, of which no report says what they lift ({}; each counts as one)",
             open.ended.len(),
-            first_of(open.ended.iter().cloned())
+            first_of(open.ended.iter().cloned(), open.ended.len())
         ));
     }
     parts.join(", and ")
 }
 
-fn what_mends(broken: &Broken, open: &Open) -> String {
+fn what_mends(broken: &Broken<'_>, open: &Open) -> String {
     let all = [
         (!broken.stranded.is_empty()).then_some("change or delete those ScopedSecrets first"),
         (!broken.sharing.is_empty()).then_some("store a credential of its own for each segment first"),
         (!broken.merged.is_empty()).then_some("keep in segment.labels what tells those segments apart"),
         (open.listed > 0).then_some("mend first what the reports list"),
         (!open.unknown.is_empty()).then_some("wait until status.lastScanTime of their SegmentationReports is set"),
+        (!open.unwatched.is_empty())
+            .then_some("begin with reportOnly: [OtherOperators], and see what the SegmentationReports list"),
+        (!open.readers.is_empty())
+            .then_some("begin with reportOnly: [Rbac], and see what the SegmentationReports list"),
         (!open.ended.is_empty()).then_some("let those exceptions end"),
     ];
     all.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-fn first_of(all: impl Iterator<Item = String>) -> String {
-    let all: Vec<String> = all.collect();
-    let mut shown = all.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
-    if all.len() > SHOWN {
-        shown.push_str(&format!(" and {} more", all.len() - SHOWN));
+/// The first of so many.
+fn first_of(all: impl Iterator<Item = String>, count: usize) -> String {
+    let mut shown = all.take(SHOWN).collect::<Vec<_>>().join(", ");
+    if count > SHOWN {
+        shown.push_str(&format!(" and {} more", count - SHOWN));
     }
     shown
 }

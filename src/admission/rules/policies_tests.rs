@@ -300,6 +300,48 @@ mod enforcing {
         assert_eq!(ask(&empty, from, to, None), "");
     }
 
+    /// What is not governed is not watched, and who reads is on no report.
+    #[test]
+    fn what_nobody_has_looked_at() {
+        let index = scanned();
+        let rules = |mode: &str, rules: &str| format!("{mode}\nrules: {{{rules}}}");
+        let (two, one) = ("governs: [ExternalSecrets, VaultSecrets]", "governs: [VaultSecrets]");
+        let backup = "readers: [{kind: Group, name: backup}]";
+        let narrower = "readers: [{kind: ServiceAccount, name: \"velero:velero\"}]";
+        let wider = "readers: [{kind: Group, name: \"system:serviceaccounts:velero\"}]";
+        let watching = "hold objects of other operators to the policy in 3 segments where nobody has watched them yet (billing/prod, payments/prod, payments/staging; each counts as one)";
+        let reading =
+            "take 1 readers off, of which no report says what they are bound to (Group \"backup\"; each counts as one)";
+        let only = |rule: &str| format!("reportOnly: [{rule}]");
+        for (what, from, to, told) in [
+            ("governs", rules("", ""), rules("", one), Some((watching, "begin with reportOnly: [OtherOperators]", 3))),
+            ("one more", rules("", one), rules("", two), Some((watching, "reportOnly: [OtherOperators]", 3))),
+            ("and the mode", rules("mode: Audit", ""), rules("", one), Some((watching, "mend first", 10))),
+            ("one less", rules("", two), rules("", one), None),
+            ("only reported", rules("", ""), rules(&only("OtherOperators"), one), None),
+            ("in mode Warn", rules("", ""), rules("mode: Warn", one), None),
+            ("a reader", rules("", backup), rules("", ""), Some((reading, "begin with reportOnly: [Rbac]", 1))),
+            ("widened", rules("", narrower), rules("", wider), None),
+            ("another", rules("", backup), rules("", wider), Some((reading, "SegmentationReports list", 1))),
+            ("a reader, only reported", rules("", backup), rules(&only("Rbac"), ""), None),
+        ] {
+            let said = ask(&index, &from, &to, None);
+            let Some((says, mend, count)) = told else {
+                assert_eq!(said, "", "{what}");
+                continue;
+            };
+            let number = format!("accept-violations: \"{count}\"");
+            assert!(said.contains(says) && said.contains(mend) && said.contains(&number), "{what}: {said}");
+            assert_eq!(ask(&index, &from, &to, Some(&count.to_string())), "", "{what}");
+        }
+        // Another policy has it watched here, but not there.
+        let mut index = index;
+        let second = "segment: {labels: [tenant, environment]}\nnamespaceSelector: {matchLabels: {tenant: payments}}\nmode: Audit\nrules: {governs: [VaultSecrets]}\nreportOnly: []\n";
+        index.world.policies.extend([policy("second", second)]);
+        let said = ask(&index, &rules("", ""), &rules("", one), None);
+        assert!(said.contains("in 1 segments where nobody has watched them yet (billing/prod;"), "{said}");
+    }
+
     #[test]
     fn an_exception_that_is_ended_early() {
         let index = scanned();

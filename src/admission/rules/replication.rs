@@ -18,7 +18,7 @@ use super::managed_secrets::managed;
 use crate::admission::guard::{Guard, Parameter, Validation, list};
 use crate::api::Reason;
 use crate::projection::CARRIERS;
-use crate::segmentation::replication::{PLACEHOLDERS, SOURCES};
+use crate::segmentation::replication::{PLACEHOLDERS, SECRETGEN, SOURCES};
 use serde_json::json;
 
 pub use crate::segmentation::replication::RULE;
@@ -26,10 +26,26 @@ pub use crate::segmentation::replication::RULE;
 /// Whether a key is a replicator's. Kubernetes takes annotations in any case, and with a dot at the domain's end.
 fn carries(key: &str) -> String {
     format!(
-        "{key}.contains('/') && {}
-  .exists(d, ('.' + {key}.lowerAscii().split('/')[0]).endsWith(d) || ('.' + {key}.lowerAscii().split('/')[0]).endsWith(d + '.'))",
-        list(CARRIERS.iter().map(|domain| format!(".{domain}")))
+        "{key}.contains('/') && ['.' + {key}.lowerAscii().split('/')[0]].exists(h, {}.exists(d, h.endsWith(d)))",
+        list(CARRIERS.iter().flat_map(|domain| [format!(".{domain}"), format!(".{domain}.")]))
     )
+}
+
+/// So many labels and annotations are looked through for less than what an expression may cost.
+const MOST: usize = 256;
+
+/// Whether there are more, and more than there were.
+fn many() -> String {
+    let marks = |of: &str| {
+        format!("size({of}.metadata.?annotations.orValue({{}})) + size({of}.metadata.?labels.orValue({{}}))")
+    };
+    let (is, was) = (marks("object"), marks("oldObject"));
+    format!("{is} > {MOST} && (oldObject == null || {is} > {was})")
+}
+
+/// What somebody wrote for a namespace, where it can be one.
+fn namespace(written: &str) -> String {
+    format!("({written}.matches('^[a-z0-9-]{{1,63}}$') ? 'namespace \"' + {written} + '\"' : 'another namespace')")
 }
 
 /// The replicators' keys among the labels or annotations that are new or changed.
@@ -44,8 +60,14 @@ fn carried(field: &str) -> String {
 const OUT: &str = "\
 '\"' + variables.marks[0] + '\" lets a replicator carry a projected Secret into another namespace: leave it out, and let the other namespace claim a key of its own with a ScopedSecret'
 ";
-const IN: &str = "\
-'\"' + variables.sources[0] + '\" lets a replicator fill it from namespace \"' + object.metadata.annotations[variables.sources[0]].split('/')[0] + '\", and this namespace is governed: write a ScopedSecret with a key of this namespace instead'
+fn filled() -> String {
+    format!(
+        "'\"' + variables.sources[0] + '\" lets a replicator fill it from ' + {} + ', and this namespace is governed: write a ScopedSecret with a key of this namespace instead'",
+        namespace("object.metadata.annotations[variables.sources[0]].split('/')[0]")
+    )
+}
+const MANY: &str = "\
+'it has more labels and annotations than are looked through for a replicator among them: leave out all beyond 256'
 ";
 const OPEN: &str = "\
 '\"' + variables.open[0] + '\" lets a replicator fill it with what other namespaces offer, and this namespace is governed: write a ScopedSecret with a key of this namespace instead'
@@ -53,12 +75,12 @@ const OPEN: &str = "\
 const EXPORTED: &str = "\
 'it offers Secret \"' + variables.name + '\", which a ScopedSecret projects, to other namespaces: leave it out, and let the other namespace claim a key of its own with a ScopedSecret'
 ";
-const IMPORTED: &str = "\
-'it fills a Secret from namespace \"' + dyn(object).spec.fromNamespace + '\", and this namespace is governed: write a ScopedSecret with a key of this namespace instead'
-";
-
-/// The group of the kinds by which carvel's secretgen-controller is told.
-const SECRETGEN: &str = "secretgen.carvel.dev";
+fn imported() -> String {
+    format!(
+        "'it fills a Secret from ' + {} + ', and this namespace is governed: write a ScopedSecret with a key of this namespace instead'",
+        namespace("string(dyn(object).spec.fromNamespace)")
+    )
+}
 
 /// The guard.
 pub fn guard() -> Guard {
@@ -76,9 +98,10 @@ pub fn guard() -> Guard {
             .into(),
         conditions: vec![(
             "has-a-replicators-mark",
-            format!("request.resource.group == '{SECRETGEN}'\n|| {}\n|| {}", any("annotations"), any("labels")),
+            format!("request.resource.group == '{SECRETGEN}'\n|| {}\n|| {}\n|| {}", many(), any("annotations"), any("labels")),
         )],
         variables: vec![
+            ("many", many()),
             ("marks", format!("{}\n+ {}", carried("annotations"), carried("labels"))),
             (
                 "sources",
@@ -99,18 +122,19 @@ pub fn guard() -> Guard {
             ("managed", format!("({})\n|| ({})", managed("object"), managed("oldObject"))),
         ],
         validations: vec![
+            Validation { holds: "!variables.many".to_owned(), reason: Reason::ReplicatedIn, says: MANY.to_owned() },
             Validation {
-                holds: "!variables.managed || size(variables.marks) == 0".to_owned(),
+                holds: "variables.many || !variables.managed || size(variables.marks) == 0".to_owned(),
                 reason: Reason::ReplicatedOut,
                 says: OUT.to_owned(),
             },
             Validation {
-                holds: "variables.managed || size(variables.sources) == 0".to_owned(),
+                holds: "variables.many || variables.managed || size(variables.sources) == 0".to_owned(),
                 reason: Reason::ReplicatedIn,
-                says: IN.to_owned(),
+                says: filled(),
             },
             Validation {
-                holds: "variables.managed || size(variables.open) == 0".to_owned(),
+                holds: "variables.many || variables.managed || size(variables.open) == 0".to_owned(),
                 reason: Reason::ReplicatedIn,
                 says: OPEN.to_owned(),
             },
@@ -123,7 +147,7 @@ pub fn guard() -> Guard {
                 holds: "request.resource.resource != 'secretimports' || !variables.changed
 || dyn(object).?spec.?fromNamespace.orValue(variables.place) == variables.place".to_owned(),
                 reason: Reason::ReplicatedIn,
-                says: IMPORTED.to_owned(),
+                says: imported(),
             },
         ],
     }

@@ -131,14 +131,13 @@ struct Takers<'w> {
 fn shared(world: &World, scopes: &Scopes, here: Option<&str>, now: Timestamp, outcome: &mut Outcome) {
     let mut keys: BTreeMap<String, Takers<'_>> = BTreeMap::new();
     let judge = Foreigners::new(world, now);
-    for (name, record) in world.foreign.objects() {
-        // What a ClusterExternalSecret makes is there in each namespace.
+    for (name, record) in everywhere(world) {
         let Some(namespace) = &name.namespace else { continue };
-        let located: BTreeMap<usize, _> = judge.keys(name, &record.asks).into_iter().collect();
+        let located: BTreeMap<usize, _> = judge.keys(&name, &record.asks).into_iter().collect();
         for (at, ask) in record.asks.iter().enumerate() {
             let id = match (located.get(&at), &ask.what) {
                 (Some(key), _) => key.as_str().to_owned(),
-                (None, What::Read { from, .. }) => format!("{} {}", place(from, name), ask.key),
+                (None, What::Read { from, .. }) => format!("{} {}", place(from, &name), ask.key),
                 (None, What::Outside(Reason::KeyNotAllowed, _)) if !ask.key.is_empty() => {
                     format!("{} {}", name.kind.kind(), ask.key)
                 }
@@ -147,7 +146,12 @@ fn shared(world: &World, scopes: &Scopes, here: Option<&str>, now: Timestamp, ou
             let takers = keys.entry(id).or_default();
             takers.written = &ask.key;
             let object = ObjectName { namespace: namespace.clone(), name: name.name.clone() };
-            takers.by_scope.entry(scopes.of(namespace)).or_default().insert((name.kind.kind(), object));
+            let known = takers.by_scope.entry(scopes.of(namespace)).or_default();
+            // What it has made there is told for itself.
+            let made = || known.iter().any(|(_, other)| other.namespace == *namespace);
+            if !name.kind.is_cluster_scoped() || !made() {
+                known.insert((name.kind.kind(), object));
+            }
             for claim in located.get(&at).into_iter().flat_map(|key| world.claims_on(key)) {
                 let scope = scopes.of(&claim.object.namespace);
                 takers.by_scope.entry(scope).or_default().insert(("ScopedSecret", claim.object.clone()));
@@ -163,16 +167,38 @@ fn shared(world: &World, scopes: &Scopes, here: Option<&str>, now: Timestamp, ou
         // The finding is about an object of the others, and of the namespace that was asked for.
         all.sort_by_key(|(_, (kind, name))| (*kind == "ScopedSecret", here != Some(&*name.namespace)));
         let Some(((_, (kind, first)), others)) = all.split_first() else { continue };
-        let told = others.iter().map(|(scope, (kind, name))| format!("{kind} {name} ({scope})"));
+        let told = others.iter().map(|(scope, (kind, name))| match *kind {
+            SPREADS => format!("{kind} {} in {} ({scope})", name.name, name.namespace),
+            kind => format!("{kind} {name} ({scope})"),
+        });
         let mut shown: Vec<String> = told.take(5).collect();
         if others.len() > 5 {
             shown.push(format!("{} more", others.len() - 5));
         }
         let severity = if takers.by_scope.keys().all(Scope::is_segment) { Severity::Error } else { Severity::Warning };
-        let subject = Subject::namespaced(kind, &first.namespace, &first.name);
-        let message = format!("its key {:?} is taken by {}, too", takers.written, shown.join(", "));
+        let (subject, whose) = match *kind {
+            SPREADS => {
+                (Subject::cluster(kind, &first.name), format!("its key {:?}, in {},", takers.written, first.namespace))
+            }
+            kind => (Subject::namespaced(kind, &first.namespace, &first.name), format!("its key {:?}", takers.written)),
+        };
+        let message = format!("{whose} is taken by {}, too", shown.join(", "));
         outcome.find(severity, Rule::OtherOperators, Reason::KeyShared, subject, message);
     }
+}
+
+/// The kind that asks in each namespace that it spreads to.
+const SPREADS: &str = "ClusterExternalSecret";
+
+/// Each object with its namespace, then those without one in each that they spread to.
+fn everywhere(world: &World) -> impl Iterator<Item = (ForeignName, &Record)> {
+    let in_one = world.foreign.objects().filter(|(name, _)| name.namespace.is_some());
+    let spread = world.foreign.objects().filter_map(|(name, record)| Some((name, record, record.spread.as_ref()?)));
+    let spread = spread.flat_map(move |(name, record, spread)| {
+        let reached = world.namespaces.iter().filter(|(namespace, labels)| spread.reaches(namespace, labels));
+        reached.map(move |(namespace, _)| (ForeignName { namespace: Some(namespace.clone()), ..name.clone() }, record))
+    });
+    in_one.map(|(name, record)| (name.clone(), record)).chain(spread)
 }
 
 /// Where a key is asked for, if no account and region can be told.
@@ -278,6 +304,28 @@ mod tests {
         let both = [class("payments-prod"), store("a", ""), takes("billing-prod", "x", "a", "db")];
         assert_eq!(bare(&both, &[])[0].2, "ExternalSecret billing-prod/x", "a driver and an operator, one key");
         assert_eq!(bare(&[class("payments-prod"), class("payments-prod")], &[]), []);
+    }
+
+    #[test]
+    fn without_a_policy_one_that_spreads_one_key() {
+        let spread = |more: Value| {
+            let mut spec = json!({"externalSecretSpec": {"secretStoreRef": {"name": "a", "kind": "ClusterSecretStore"},
+                "data": [{"secretKey": "a", "remoteRef": {"key": "db"}}]}});
+            spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            [object(ForeignKind::ClusterExternalSecret, None, "wide", &spec), store("a", "")]
+        };
+        let labels = &["tenant", "environment"][..];
+        let told = [(Severity::Error, Reason::KeyShared, "ClusterExternalSecret wide".to_owned())];
+        let two = json!({"namespaces": ["payments-prod", "billing-prod"]});
+        assert_eq!(bare(&spread(two.clone()), labels), told);
+        assert_eq!(bare(&spread(json!({"namespaceSelector": {"matchLabels": {"environment": "prod"}}})), labels), told);
+        let several = json!({"namespaceSelectors": [{"matchLabels": {"tenant": "payments"}}, {"matchLabels": {"tenant": "billing"}}]});
+        assert_eq!(bare(&spread(several), labels), told);
+        assert_eq!(bare(&spread(json!({"namespaces": ["payments-prod"]})), labels), []);
+        // What it has made is told once, for itself.
+        let made = [takes("payments-prod", "wide", "a", "db"), takes("billing-prod", "wide", "a", "db")];
+        let told = [(Severity::Error, Reason::KeyShared, "ExternalSecret billing-prod/wide".to_owned())];
+        assert_eq!(bare(&[&spread(two)[..], &made].concat(), labels), told);
     }
 
     #[test]

@@ -1,22 +1,24 @@
-//! PersistentVolumes and StorageClasses whose secret reference points into a segment, as the operator's scan judges them.
+//! PersistentVolumes, StorageClasses and VolumeSnapshotClasses whose secret reference points into a segment, as the operator's scan judges them.
 
 use super::look::Sighted;
 use super::scopes::Scopes;
 use super::told::tell;
 use crate::cli::cluster::{Cluster, Failure};
 use crate::cli::report::Outcome;
-use crate::segmentation::volumes::Governed;
+use crate::segmentation::volumes::{Governed, SNAPSHOTS};
 use k8s_openapi::api::core::v1::PersistentVolume;
 use k8s_openapi::api::storage::v1::StorageClass;
-use kube::api::{Api, ListParams};
+use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// What was seen of both; None where the reader may not look.
+/// What was seen of each; None where the reader may not look.
 #[derive(Debug, Default)]
 pub struct Storage {
     volumes: Option<Vec<PersistentVolume>>,
     classes: Option<Vec<StorageClass>>,
+    /// None, too, where there is no such kind.
+    snapshots: Option<Vec<DynamicObject>>,
 }
 
 /// Looks.
@@ -25,7 +27,20 @@ pub async fn look(cluster: &Cluster) -> Result<Storage, Failure> {
     Ok(Storage {
         volumes: cluster.list(&volumes, ListParams::default()).await?.found(),
         classes: cluster.list(&classes, ListParams::default()).await?.found(),
+        snapshots: snapshots(cluster).await?,
     })
+}
+
+/// Who may not list what is not there is told nothing of it.
+async fn snapshots(cluster: &Cluster) -> Result<Option<Vec<DynamicObject>>, Failure> {
+    let groups = cluster.see(cluster.client.list_api_groups().await, "get", "/apis", None)?.found();
+    if !groups.is_some_and(|groups| groups.groups.iter().any(|group| group.name == SNAPSHOTS)) {
+        return Ok(None);
+    }
+    let kind = GroupVersionKind::gvk(SNAPSHOTS, "v1", "VolumeSnapshotClass");
+    let kind = ApiResource::from_gvk_with_plural(&kind, "volumesnapshotclasses");
+    let all = Api::<DynamicObject>::all_with(cluster.client.clone(), &kind);
+    Ok(cluster.list(&all, ListParams::default()).await?.found())
 }
 
 /// Judges. Namespaces in no segment are left out: a storage driver's own may be one of them.
@@ -38,11 +53,12 @@ pub fn judge(sighted: &Sighted, scopes: &Scopes, outcome: &mut Outcome) {
         managed.map(|(secret, _)| (secret.namespace.clone(), secret.name.clone())).collect()
     };
     let governed = Governed { segments: &segments, managed: &managed };
-    let Storage { volumes, classes } = &sighted.storage;
+    let Storage { volumes, classes, snapshots } = &sighted.storage;
     let before = outcome.findings.len();
     let volumes_found = volumes.iter().flatten().flat_map(|volume| governed.of_volume(volume));
     let classes_found = classes.iter().flatten().flat_map(|class| governed.of_class(class));
-    tell(volumes_found.chain(classes_found).collect(), scopes, outcome);
+    let snapshots_found = snapshots.iter().flatten().flat_map(|class| governed.of_snapshot_class(class));
+    tell(volumes_found.chain(classes_found).chain(snapshots_found).collect(), scopes, outcome);
     if outcome.findings.len() == before && volumes.is_some() && classes.is_some() {
         outcome.pass("no PersistentVolume or StorageClass names a Secret of a segment");
     }
@@ -68,12 +84,13 @@ mod tests {
             let mut sighted = sighted(&[], &[]);
             sighted.storage = Storage {
                 volumes: Some(vec![serde_json::from_value(volume).unwrap()]),
-                classes: Some(vec![serde_json::from_value(class).unwrap()]),
+                classes: Some(vec![serde_json::from_value(class.clone()).unwrap()]),
+                snapshots: Some(vec![serde_json::from_value(class).unwrap()]),
             };
             let outcome = judged(sighted, labels, |sighted, scopes, _, outcome| judge(sighted, scopes, outcome));
             outcome.findings.iter().map(|finding| finding.subject.to_string()).collect()
         };
-        assert_eq!(found("payments-prod", &[]), ["StorageClass c", "PersistentVolume v"]);
+        assert_eq!(found("payments-prod", &[]), ["VolumeSnapshotClass c", "StorageClass c", "PersistentVolume v"]);
         assert_eq!(found("plain", &[]), Vec::<String>::new(), "in no segment");
     }
 }

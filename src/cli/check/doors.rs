@@ -1,8 +1,9 @@
 //! What stands at the API server's door: the webhook's entries, and the rules that it keeps on its own.
 
-use super::installed::{Installed, SERVICE};
+use super::installed::{Guards, Installed, SERVICE};
 use crate::admission::bundle::Published;
 use crate::admission::doors::of_path;
+use crate::admission::identities::Installation;
 use crate::admission::rules::guards;
 use crate::admission::webhook_configuration::{CONFIGURATION, Endpoint, TIMEOUT_SECONDS, Wanted, is_ours};
 use crate::api::Reason;
@@ -136,7 +137,7 @@ fn is_sane(config: &WebhookClientConfig, place: &str, now: Timestamp) -> Result<
 }
 
 /// Every rule that the API server keeps: there, bound, and as this version has it; as the operator itself looks.
-pub fn judge_guards(found: &Installed, outcome: &mut Outcome) {
+pub fn judge_guards(found: &Guards, installation: &Installation, outcome: &mut Outcome) {
     let mut live = Live::new();
     for (name, policy) in found.policies.get().into_iter().flatten() {
         live.insert((POLICY.to_owned(), name.clone()), json!(policy.spec));
@@ -149,7 +150,7 @@ pub fn judge_guards(found: &Installed, outcome: &mut Outcome) {
         _ => found.bindings != Seen::Barred,
     };
     let judge = |outcome: &mut Outcome| {
-        for missing in missing(&found.installation, &live, true).into_iter().filter(|missing| seen(&missing.kind)) {
+        for missing in missing(installation, &live, true).into_iter().filter(|missing| seen(&missing.kind)) {
             let (what, mend) = match &missing.differs {
                 None => ("it is not there".to_owned(), "kubectl apply --server-side -k deploy/"),
                 Some(fields) => {
@@ -166,7 +167,7 @@ pub fn judge_guards(found: &Installed, outcome: &mut Outcome) {
         }
     };
     if seen(POLICY) && seen(BINDING) {
-        let rules = guards(&found.installation).len();
+        let rules = guards(installation).len();
         outcome.part(|| format!("{rules} admission rules are there, bound and unweakened"), judge);
     } else {
         judge(outcome);
@@ -203,7 +204,7 @@ mod tests {
         bend(&mut found);
         let mut outcome = Outcome::default();
         judge_webhook(&found, now(), &mut outcome);
-        judge_guards(&found, &mut outcome);
+        judge_guards(&found.guards, &found.installation, &mut outcome);
         outcome.findings.into_iter().map(|f| (f.reason, f.message)).collect()
     }
 
@@ -266,11 +267,11 @@ mod tests {
     #[test]
     fn the_rules_that_the_api_server_keeps() {
         let policies = |found: &mut Installed, bend: fn(&mut BTreeMap<String, ValidatingAdmissionPolicy>)| {
-            let Seen::There(all) = &mut found.policies else { panic!("they are there") };
+            let Seen::There(all) = &mut found.guards.policies else { panic!("they are there") };
             bend(all);
         };
         let bindings = |found: &mut Installed, bend: fn(&mut BTreeMap<String, ValidatingAdmissionPolicyBinding>)| {
-            let Seen::There(all) = &mut found.bindings else { panic!("they are there") };
+            let Seen::There(all) = &mut found.guards.bindings else { panic!("they are there") };
             bend(all);
         };
         let found = said(|f| policies(f, |all| _ = all.remove("consumers.scopedsecrets.io")));
@@ -291,6 +292,6 @@ mod tests {
             });
         });
         assert!(found[0].0 == Reason::GuardMissing && found[0].1.contains("failurePolicy"), "{found:?}");
-        assert_eq!(said(|f| f.policies = Seen::Barred), []);
+        assert_eq!(said(|f| f.guards.policies = Seen::Barred), []);
     }
 }

@@ -31,6 +31,26 @@ pub const NAMESPACE_ROLE: &str = "scoped-secrets-namespace";
 /// The webhook's Service.
 pub const SERVICE: &str = "scoped-secrets-webhook";
 
+/// Every admission policy of the cluster, and every binding, by name.
+pub struct Guards {
+    /// The policies.
+    pub policies: Seen<BTreeMap<String, ValidatingAdmissionPolicy>>,
+    /// Their bindings.
+    pub bindings: Seen<BTreeMap<String, ValidatingAdmissionPolicyBinding>>,
+}
+
+impl Guards {
+    /// Looks.
+    pub async fn look(cluster: &Cluster) -> Result<Self, Failure> {
+        let policies: Api<ValidatingAdmissionPolicy> = Api::all(cluster.client.clone());
+        let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(cluster.client.clone());
+        Ok(Self {
+            policies: cluster.list(&policies, ListParams::default()).await?.map(by_name),
+            bindings: cluster.list(&bindings, ListParams::default()).await?.map(by_name),
+        })
+    }
+}
+
 /// What was found, each as the API server tells it.
 pub struct Installed {
     /// Where the operator is.
@@ -47,10 +67,8 @@ pub struct Installed {
     pub configuration: Seen<ValidatingWebhookConfiguration>,
     /// How many ready pods are behind the webhook's Service.
     pub ready_endpoints: Seen<usize>,
-    /// Admission policies by name.
-    pub policies: Seen<BTreeMap<String, ValidatingAdmissionPolicy>>,
-    /// Their bindings by name.
-    pub bindings: Seen<BTreeMap<String, ValidatingAdmissionPolicyBinding>>,
+    /// The rules that the API server keeps.
+    pub guards: Guards,
     /// The operator's ClusterRole.
     pub cluster_role: Seen<ClusterRole>,
     /// Its binding.
@@ -96,8 +114,6 @@ pub async fn look(cluster: &Cluster, installation: Installation) -> Result<Insta
     }
     let own = |cluster: &Cluster| cluster.client.clone();
     let secrets: Api<Secret> = Api::namespaced(own(cluster), &place);
-    let policies: Api<ValidatingAdmissionPolicy> = Api::all(own(cluster));
-    let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(own(cluster));
     let deployment = cluster.get(&here::<Deployment>(cluster, &place), NAME).await?;
     let configuration = cluster.get(&Api::all(own(cluster)), CONFIGURATION).await?;
     let mut namespaces = BTreeMap::new();
@@ -113,8 +129,7 @@ pub async fn look(cluster: &Cluster, installation: Installation) -> Result<Insta
         configuration,
         namespaces,
         ready_endpoints: endpoints(cluster, &place).await?,
-        policies: cluster.list(&policies, ListParams::default()).await?.map(by_name),
-        bindings: cluster.list(&bindings, ListParams::default()).await?.map(by_name),
+        guards: Guards::look(cluster).await?,
         cluster_role: cluster.get(&Api::all(own(cluster)), NAME).await?,
         cluster_role_binding: cluster.get(&Api::all(own(cluster)), NAME).await?,
         role: cluster.get(&here::<Role>(cluster, &place), NAME).await?,
@@ -206,9 +221,11 @@ pub(super) mod tests {
             seal_key: Seen::There(()),
             configuration: typed(json!({"metadata": {"name": CONFIGURATION}, "webhooks": entries})),
             ready_endpoints: Seen::There(2),
-            policies: typed::<Vec<ValidatingAdmissionPolicy>>(list("ValidatingAdmissionPolicy")).map(by_name),
-            bindings: typed::<Vec<ValidatingAdmissionPolicyBinding>>(list("ValidatingAdmissionPolicyBinding"))
-                .map(by_name),
+            guards: Guards {
+                policies: typed::<Vec<ValidatingAdmissionPolicy>>(list("ValidatingAdmissionPolicy")).map(by_name),
+                bindings: typed::<Vec<ValidatingAdmissionPolicyBinding>>(list("ValidatingAdmissionPolicyBinding"))
+                    .map(by_name),
+            },
             cluster_role: Seen::There(rbac.cluster_role),
             cluster_role_binding: Seen::There(rbac.cluster_role_binding),
             role: Seen::There(rbac.role),

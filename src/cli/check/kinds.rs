@@ -63,7 +63,7 @@ fn at_a_loss(found: &Installed, kind: &CustomResourceDefinition) -> Option<Strin
         let parameter = policy.spec.as_ref().and_then(|spec| spec.param_kind.as_ref());
         parameter.is_some_and(|p| p.kind.as_deref() == Some(&kind.spec.names.kind))
     };
-    let policies = found.policies.get()?.values().filter(takes).map(ResourceExt::name_any).collect::<Vec<_>>();
+    let policies = found.guards.policies.get()?.values().filter(takes).map(ResourceExt::name_any).collect::<Vec<_>>();
     (!policies.is_empty()).then(|| {
         format!(
             ", and {} take their parameters from it: once the API server restarts they refuse whatever they look at, pods of the whole cluster and of kube-system among it; apply crds/ again, or delete their ValidatingAdmissionPolicyBindings",

@@ -5,7 +5,7 @@ use crate::admission::identities::Installation;
 use crate::admission::rules::{managed_secrets, policies};
 use crate::admission::webhook_configuration::CONFIGURATION;
 use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, Reason, SegmentationPolicy};
-use crate::cli::cluster::{Cluster, Failure, Seen};
+use crate::cli::cluster::{Cluster, Failure, Gap, Seen};
 use crate::cli::report::{Finding, Outcome, Rule, Severity, Subject};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DynamicObject, PostParams};
@@ -22,9 +22,9 @@ pub enum Answer {
     Passed,
     /// It refused, with these words.
     Refused(String),
-    /// RBAC refused before admission was asked; the gap is noted.
-    Barred,
-    /// There is no such kind.
+    /// RBAC refused before admission was asked.
+    Barred(Gap),
+    /// There is no such kind, or no such namespace.
     Unknown,
 }
 
@@ -70,10 +70,11 @@ async fn offer(cluster: &Cluster, api: Api<DynamicObject>, object: Value) -> Res
     {
         return Ok(Answer::Refused(status.message.clone()));
     }
-    Ok(match cluster.see(answer, "create", api.resource_url(), None)? {
+    let barred = Gap::of("create", api.resource_url(), None);
+    Ok(match cluster.sort(answer, "create", api.resource_url())? {
         Seen::There(_) => Answer::Passed,
         Seen::Absent => Answer::Unknown,
-        Seen::Barred => Answer::Barred,
+        Seen::Barred => Answer::Barred(barred),
     })
 }
 
@@ -84,8 +85,8 @@ fn is_admissions(message: &str) -> bool {
         .any(|word| message.contains(word))
 }
 
-/// What that says of the doors. Pure.
-pub fn judge(answers: &Answers, outcome: &mut Outcome) {
+/// What that says of the doors: at which the reader may not knock, weighs `barred`. Pure.
+pub fn judge(answers: &Answers, barred: Severity, outcome: &mut Outcome) {
     let webhook = Door {
         rule: policies::RULE,
         reason: Reason::InvalidException,
@@ -102,8 +103,8 @@ pub fn judge(answers: &Answers, outcome: &mut Outcome) {
         open: "a Secret that looks like the operator's passed a dry run: rule ManagedSecrets is not bound",
         fix: "install the chart, or apply deploy/, again",
     };
-    webhook.judge(&answers.webhook, outcome);
-    guards.judge(&answers.guards, outcome);
+    webhook.judge(&answers.webhook, barred, outcome);
+    guards.judge(&answers.guards, barred, outcome);
 }
 
 struct Door {
@@ -116,17 +117,20 @@ struct Door {
 }
 
 impl Door {
-    fn judge(self, answer: &Answer, outcome: &mut Outcome) {
+    fn judge(self, answer: &Answer, barred: Severity, outcome: &mut Outcome) {
         let expected = format!("rule {}, {}", self.rule, self.reason);
         let (reason, message) = match answer {
             Answer::Refused(words) if words.contains(&expected) => return outcome.pass(self.well),
-            // A finding of its own says so.
-            Answer::Barred => return,
+            Answer::Barred(gap) => return outcome.push(Finding { severity: barred, ..gap.finding() }),
+            // What was looked at says already that it is not there, and what is wrong with it.
+            Answer::Passed if outcome.findings.iter().any(|known| known.subject == self.subject) => return,
             Answer::Passed => (Reason::GuardMissing, self.open.to_owned()),
             Answer::Refused(words) => {
                 (Reason::OperatorDown, format!("a dry run was refused otherwise than it should be: {words}"))
             }
-            Answer::Unknown => (Reason::ApiMissing, "the kind of the dry run is not installed".to_owned()),
+            Answer::Unknown => {
+                (Reason::ApiMissing, "the kind, or the operator's namespace, of the dry run is not there".to_owned())
+            }
         };
         outcome.push(Finding::live(Severity::Error, Rule::Installation, reason, self.subject, message).mend(self.fix));
     }
@@ -135,10 +139,11 @@ impl Door {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::report::Report;
 
     fn said(webhook: Answer, guards: Answer) -> (Vec<Reason>, usize) {
         let mut outcome = Outcome::default();
-        judge(&Answers { webhook, guards }, &mut outcome);
+        judge(&Answers { webhook, guards }, Severity::Note, &mut outcome);
         (outcome.findings.iter().map(|finding| finding.reason).collect(), outcome.passed.len())
     }
 
@@ -167,7 +172,22 @@ mod tests {
         assert_eq!(said(down, guard()), (vec![Reason::OperatorDown], 1));
         assert_eq!(said(guard(), webhook()), (vec![Reason::OperatorDown, Reason::OperatorDown], 0));
         assert_eq!(said(Answer::Unknown, guard()), (vec![Reason::ApiMissing], 1));
-        assert_eq!(said(Answer::Barred, Answer::Barred), (vec![], 0));
+        let barred = || Answer::Barred(Gap::of("create", "/api/v1/namespaces/a/secrets", None));
+        assert_eq!(said(barred(), guard()), (vec![Reason::CannotLook], 1));
+        let mut outcome = Outcome::default();
+        judge(&Answers { webhook: webhook(), guards: barred() }, Severity::Note, &mut outcome);
+        let report = Report::live(outcome.findings, outcome.passed);
+        assert_eq!((report.exit_code(true), report.count(Severity::Note)), (0, 1), "{report:?}");
+    }
+
+    #[test]
+    fn what_was_seen_to_be_gone_is_told_once() {
+        let mut outcome = Outcome::default();
+        let subject = Subject::cluster("ValidatingWebhookConfiguration", CONFIGURATION);
+        outcome.find(Severity::Error, Rule::Installation, Reason::GuardMissing, subject, "it has no entries");
+        judge(&Answers { webhook: Answer::Passed, guards: Answer::Passed }, Severity::Note, &mut outcome);
+        let told: Vec<&str> = outcome.findings.iter().map(|finding| finding.subject.kind.as_str()).collect();
+        assert_eq!(told, ["ValidatingWebhookConfiguration", "ValidatingAdmissionPolicyBinding"]);
     }
 
     #[test]

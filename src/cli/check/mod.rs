@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   Cluster ──installed::look──► Installed ──judge──► Report       (kinds, operator, doors, objects: each pure)
-//!   Cluster ──knock::knock─────► Answers ────judge──► Report       (--doors)
+//!   Cluster ──knock::knock─────► Answers ────judge──► Report       (--doors: these alone)
 //!   Cluster ──pre::look────────► Ground ─────judge──► Report
 //! ```
 
@@ -14,20 +14,21 @@ mod objects;
 mod operator;
 pub mod pre;
 mod roles;
-mod served;
+pub(super) mod served;
 
 use super::cluster::{Cluster, ClusterArgs, Failure};
-use super::report::{Finding, Outcome, Output, Report};
+use super::report::{Finding, Outcome, Output, Report, Severity};
 use crate::admission::identities::Installation;
 use crate::api::{Reason, duration};
-use installed::Installed;
+use installed::{Guards, Installed};
 use jiff::Timestamp;
 use std::time::Duration;
 
 /// Whether all of Scoped Secrets is healthy, before and after its installation; each finding says how to mend it.
 ///
 /// It reads, as you: kinds, Deployment, Lease, webhook configuration, admission rules, roles, stores, policies and
-/// ScopedSecrets. It reads no Secret; of the seal key only that it is there. What you may not look at is a finding, too.
+/// ScopedSecrets. It reads no Secret; of the seal key only that it is there. What you may not look at is a finding, too. And it
+/// knocks at the doors, as --doors does; where you may not, a note says so.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exit code: 0 clean, 1 findings, 2 error.
 
@@ -40,8 +41,9 @@ pub struct Check {
     /// Before an installation: can it be installed here, by you?
     #[arg(long)]
     pub pre: bool,
-    /// Only the doors: does the webhook answer, and does the API server keep its rules? By two dry runs that must be refused;
-    /// you must be allowed to create SegmentationPolicies, and Secrets in the operator's namespace.
+    /// Only the doors: does the webhook answer, and does the API server keep its rules? By two dry runs that must be refused, and by
+    /// what is bound; you must be allowed to create SegmentationPolicies, and Secrets in the operator's namespace, and to list
+    /// ValidatingAdmissionPolicies and their bindings.
     #[arg(long, conflicts_with = "pre")]
     pub doors: bool,
     /// Look again until the installation itself is healthy, or --timeout is over; what else is found is then reported.
@@ -93,7 +95,8 @@ const WRITTEN: [&str; 5] =
 
 /// Whether `--wait` waits for a finding to go: those about the installation itself, and what the operator has not looked at yet.
 fn holds_up(finding: &Finding) -> bool {
-    finding.reason == Reason::Pending || !WRITTEN.contains(&finding.subject.kind.as_str())
+    let waits = finding.reason == Reason::Pending || !WRITTEN.contains(&finding.subject.kind.as_str());
+    waits && finding.severity != Severity::Note
 }
 
 async fn once(asked: &Check, cluster: &Cluster, clock: &dyn Fn() -> Timestamp) -> Result<Report, Failure> {
@@ -105,12 +108,17 @@ async fn once(asked: &Check, cluster: &Cluster, clock: &dyn Fn() -> Timestamp) -
         pre::judge(&pre::look(cluster, &installation).await?)
     } else if asked.doors {
         let mut outcome = Outcome::default();
-        knock::judge(&knock::knock(cluster, &installation).await?, &mut outcome);
+        knock::judge(&knock::knock(cluster, &installation).await?, Severity::Warning, &mut outcome);
+        doors::judge_guards(&Guards::look(cluster).await?, &installation, &mut outcome);
         outcome
     } else {
-        let found = installed::look(cluster, installation).await?;
+        let found = installed::look(cluster, installation.clone()).await?;
         let only = cluster.named.then_some(cluster.namespace.as_str());
-        judge(&found, only, clock())
+        let mut outcome = judge(&found, only, clock());
+        if !found.is_nothing() {
+            knock::judge(&knock::knock(cluster, &installation).await?, Severity::Note, &mut outcome);
+        }
+        outcome
     };
     outcome.findings.extend(cluster.gaps());
     Ok(Report::live(outcome.findings, outcome.passed))
@@ -127,7 +135,7 @@ pub fn judge(found: &Installed, only: Option<&str>, now: Timestamp) -> Outcome {
     operator::judge(found, now, &mut outcome);
     roles::judge(found, &mut outcome);
     doors::judge_webhook(found, now, &mut outcome);
-    doors::judge_guards(found, &mut outcome);
+    doors::judge_guards(&found.guards, &found.installation, &mut outcome);
     served::judge(found, only, &mut outcome);
     objects::judge(found, only, now, &mut outcome);
     outcome
@@ -136,7 +144,7 @@ pub fn judge(found: &Installed, only: Option<&str>, now: Timestamp) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::report::{Rule, Severity, Subject};
+    use crate::cli::report::{Rule, Subject};
 
     #[test]
     fn waits_for_the_installation_and_not_for_what_tenants_wrote() {
@@ -154,5 +162,7 @@ mod tests {
         ] {
             assert_eq!(holds_up(&finding(kind, reason)), waits, "{kind} {reason}");
         }
+        let barred = finding("secrets", Reason::CannotLook);
+        assert!(holds_up(&barred) && !holds_up(&Finding { severity: Severity::Note, ..barred }));
     }
 }

@@ -194,7 +194,7 @@ impl<'a> Bench<'a> {
         self.check_end(object, &spec);
         self.check_revoke(object);
         let claim = claim_of(object, &spec, self.claims.len());
-        let secret = ObjectName { namespace: claim.object.namespace.clone(), name: claim.target.clone() };
+        let secret = claim.secret();
         let at = match object.node.place_of("spec.target.name") {
             at if spec.target.as_ref().is_some_and(|t| t.name.is_some()) => at,
             _ => object.node.place_of("metadata.name"),

@@ -94,9 +94,9 @@ pub enum Origin {
 }
 
 impl Trace {
-    /// Notes what the reader could not look at.
-    pub fn note(&mut self, gaps: Vec<Finding>) {
-        self.report.findings.extend(gaps.into_iter().map(|gap| Finding { severity: Severity::Note, ..gap }));
+    /// What the reader could not look at is a finding, too.
+    pub fn not_seen(&mut self, gaps: Vec<Finding>) {
+        self.report.findings.extend(gaps);
     }
 
     /// As one JSON object.
@@ -212,6 +212,7 @@ fn ready(claim: &ScopedSecret) -> Option<(String, String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::cluster::Gap;
     use crate::cli::lent::tests::grant;
     use crate::cli::observed::build;
     use crate::cli::observed::tests::{claim, facts};
@@ -287,6 +288,21 @@ mod tests {
         observed.policies_seen = true;
         let seen = render(&follow(&sight, &observed), Colours(false));
         assert!(seen.contains("in no segment") && seen.contains("none that allows it now"), "{seen}");
+    }
+
+    #[test]
+    fn what_may_not_be_looked_at_is_a_finding() {
+        let observed = build(facts(&[]));
+        let gap = Gap { verb: "get", resource: "serviceaccounts".into(), namespace: Some("a".into()), name: None };
+        let mut trace = follow(&sight("orders", &[]), &observed);
+        assert_eq!(trace.report.exit_code(true), 0);
+        assert!(render(&trace, Colours(false)).contains("  it names no Secret\n"));
+        trace.not_seen(vec![Finding { severity: Severity::Note, ..gap.finding() }]);
+        assert_eq!(trace.report.exit_code(true), 0, "what matters here was seen");
+        trace.not_seen(vec![gap.finding()]);
+        assert_eq!(trace.report.exit_code(true), 1);
+        let text = render(&trace, Colours(false));
+        assert!(text.contains("it names no Secret, as far as you may see") && text.contains("not seen"), "{text}");
     }
 
     #[test]

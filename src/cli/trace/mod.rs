@@ -25,11 +25,13 @@ use std::collections::BTreeMap;
 /// It says of each Secret that the pods name whether it is managed, by which ScopedSecret, from which remote key and version, and
 /// under which policy. Of Secrets it reads the metadata alone.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit code: 0 clean, 1 findings (a Secret is missing, foreign or not well), 2 error.
+#[command(
+    after_help = "Exit code: 0 clean, 1 findings (a Secret is missing, foreign or not well, or you may not look), 2 error.
 
 Examples:
   kubectl scoped-secrets trace orders-7d9f -n payments-prod
-  kubectl scoped-secrets trace deployment/orders -n payments-prod -o json")]
+  kubectl scoped-secrets trace deployment/orders -n payments-prod -o json"
+)]
 pub struct TraceArgs {
     /// A pod, or KIND/NAME: pod, deployment, statefulset, daemonset, replicaset, job, cronjob, replicationcontroller or podtemplate.
     #[arg(value_name = "POD")]
@@ -67,6 +69,6 @@ pub async fn run(asked: &TraceArgs) -> Result<Trace, Failure> {
     let grants = lent::look(&cluster).await?;
     let sight = Sight { about, namespace: cluster.namespace.clone(), account, named, metadata, grants };
     let mut trace = follow(&sight, &observed);
-    trace.note(cluster.gaps());
+    trace.not_seen(cluster.gaps_here());
     Ok(trace)
 }

@@ -2,7 +2,6 @@
 
 use super::chain::{Origin, Trace, Traced};
 use crate::api::Reason;
-use crate::cli::report::Severity;
 use crate::cli::report::text::{Colours, one_line};
 use std::fmt::Write;
 
@@ -17,14 +16,16 @@ pub fn render(trace: &Trace, colours: Colours) -> String {
     let head = format!("{} (ServiceAccount {}, {segment})", trace.about, trace.service_account);
     let _ = writeln!(out, "{}", colours.heading(&one_line(&head)));
     if trace.secrets.is_empty() {
-        out.push_str("  it names no Secret\n");
+        let gaps = trace.report.findings.iter().any(|finding| finding.reason == Reason::CannotLook);
+        out.push_str(if gaps { "  it names no Secret, as far as you may see\n" } else { "  it names no Secret\n" });
     }
     for secret in &trace.secrets {
         render_secret(&mut out, secret, trace.policies_seen);
     }
     for finding in &trace.report.findings {
-        let severity = if finding.severity == Severity::Note { "not seen" } else { finding.severity.as_str() };
-        let what = if finding.reason == Reason::CannotLook { String::new() } else { format!("{}: ", finding.subject) };
+        let gap = finding.reason == Reason::CannotLook;
+        let severity = if gap { "not seen" } else { finding.severity.as_str() };
+        let what = if gap { String::new() } else { format!("{}: ", finding.subject) };
         let text = one_line(&format!("{what}[{}] {}", finding.reason, finding.message));
         let _ = writeln!(out, "{}  {text}", colours.word(severity));
     }

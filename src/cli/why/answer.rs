@@ -209,10 +209,21 @@ impl Answer {
         }
     }
 
-    /// Notes what the reader could not look at: an answer is one all the same.
+    /// The operator never looks at this namespace: whatever else holds, nothing comes of it here.
+    pub fn is_not_served(&mut self, namespace: &str) {
+        let told = Told::new(
+            "refused",
+            Reason::NamespaceNotServed,
+            "the operator does not serve this namespace: nothing in it is projected, refreshed, rotated, lent or taken away",
+        );
+        self.next.clear();
+        self.blame(&Subject::cluster("Namespace", namespace), Rule::Claims, Severity::Error, &told);
+        self.verdict = told;
+    }
+
+    /// What the reader could not look at here is a finding; that he does not see everything elsewhere, a note.
     pub fn not_seen(&mut self, cluster: &Cluster) {
-        let notes = cluster.gaps().into_iter().map(|gap| Finding { severity: Severity::Note, ..gap });
-        self.report.findings.extend(notes);
+        self.report.findings.extend(cluster.gaps_here());
     }
 
     /// As one JSON object.

@@ -30,7 +30,7 @@ pub fn answer(observed: &Observed, name: &ObjectName, events: &[Event], now: Tim
     if status.observed_generation.unwrap_or(-1) < object.metadata.generation.unwrap_or(0) {
         let told = Told::new("undecided", Reason::Pending, "the operator has not looked at its last change yet");
         answer.note(&about, Rule::Installation, Severity::Warning, &told);
-        answer.next("wait: the operator has not looked at its last change yet (kubectl scoped-secrets check says whether it runs)");
+        answer.next("wait: the operator has not looked at its last change yet (kubectl scoped-secrets check says whether it runs, and serves this namespace)");
     }
     let authorized = status.conditions.iter().find(|c| c.type_ == "Authorized").map(|c| c.status == "True");
     if authorized.is_some_and(|said| said != (answer.verdict.answer == "allowed"))
@@ -117,6 +117,12 @@ mod tests {
         assert_eq!(answer.next, [Reason::KeyNotAllowed.fix()]);
         assert_eq!(answer.report.exit_code(true), EXIT_FINDINGS);
         assert!(ask(&claims, "billing-prod", "gone").is_none());
+        // Where nobody looks, nothing else is worth doing.
+        let mut answer = answer;
+        answer.is_not_served("billing-prod");
+        assert_eq!((answer.verdict.answer, answer.verdict.reason.as_str()), ("refused", "NamespaceNotServed"));
+        assert_eq!(answer.next, [Reason::NamespaceNotServed.fix()]);
+        assert_eq!(answer.report.exit_code(true), EXIT_FINDINGS);
     }
 
     #[test]

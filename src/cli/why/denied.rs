@@ -20,12 +20,29 @@ pub struct Denial {
 /// What is said of a text without one.
 pub const NOT_OURS: &str = "this is neither a denial of Scoped Secrets (its words are \"rule NAME, REASON: ...\") nor a Kubernetes object in YAML or JSON; a denial that says \"User ... cannot ...\" is RBAC's own";
 
+/// How kubectl begins to tell of another object.
+const BEGINS: [&str; 4] = ["Error from server", "error:", "Error:", "Warning:"];
+
 /// Every denial in a text, wherever its lines were broken.
 pub fn read(text: &str) -> Vec<Denial> {
-    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut told = vec![String::new()];
+    for line in text.lines().map(str::trim) {
+        if BEGINS.iter().any(|begin| line.starts_with(begin)) {
+            told.push(String::new());
+        }
+        if let Some(told) = told.last_mut() {
+            told.extend(line.split_whitespace().flat_map(|word| [word, " "]));
+        }
+    }
+    let mut found: Vec<Denial> = Vec::new();
+    told.iter().for_each(|told| read_one(told, &mut found));
+    found
+}
+
+/// Those of what is told of one object.
+fn read_one(text: &str, found: &mut Vec<Denial>) {
     let starts: Vec<usize> =
         text.match_indices("rule ").map(|(at, _)| at).filter(|at| head(&text[*at..]).is_some()).collect();
-    let mut found: Vec<Denial> = Vec::new();
     for (index, start) in starts.iter().enumerate() {
         let end = starts.get(index + 1).copied().unwrap_or(text.len());
         let Some((rule, reason, rest)) = head(&text[*start..end]) else { continue };
@@ -36,7 +53,6 @@ pub fn read(text: &str) -> Vec<Denial> {
             found.push(denial);
         }
     }
-    found
 }
 
 /// `rule NAME, REASON: rest`.
@@ -97,6 +113,17 @@ mod tests {
             read(&two).iter().map(|d| d.reason).collect::<Vec<_>>(),
             [Reason::ForeignConsumer, Reason::StoreNotFound]
         );
+    }
+
+    #[test]
+    fn a_denial_ends_where_another_object_begins() {
+        let denial = "Error from server (Forbidden): error when creating \"a.yaml\": admission webhook \"x\" denied the request: rule Copies, ValueCopied: ConfigMap a/b: a value\nof another segment";
+        let rbac = "Error from server (Forbidden): error when creating \"a.yaml\": pods is forbidden: User \"bill\" cannot create";
+        for more in [rbac, "error: unable to recognize \"a.yaml\"", "Warning: spec.x is deprecated"] {
+            let found = read(&format!("{rbac}\n{denial}\n{more}\n"));
+            let told: Vec<&str> = found.iter().map(|denial| denial.message.as_str()).collect();
+            assert_eq!(told, ["a value of another segment"], "{more}");
+        }
     }
 
     #[test]

@@ -19,13 +19,16 @@ pub use answer::{Answer, covering};
 pub use text::render;
 
 use super::change::look;
+use super::check::served::served;
 use super::cluster::{Cluster, ClusterArgs, Failure};
 use super::lent;
 use super::observed::{Observed, observe};
 use super::report::Output;
 use super::simulate::schema::nearest;
+use crate::admission::webhook_configuration::CONFIGURATION;
 use crate::segmentation::world::ObjectName;
 use jiff::Timestamp;
+use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::events::v1::Event;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
@@ -88,34 +91,44 @@ pub async fn run(asked: &Why, input: Option<&str>, now: Timestamp) -> Result<Ans
     if cluster.all {
         return Err(Failure::Usage("one namespace has an answer: use -n NAMESPACE instead of -A".to_owned()));
     }
-    if let Some(name) = asked.name.as_deref().filter(|_| asked.key.is_none()).and_then(granted) {
-        let object = look::get(&cluster, &look::kind("SecretGrant"), name).await?;
-        let grant = object.try_parse().map_err(|error| Failure::Usage(format!("SecretGrant {name}: {error}")))?;
-        let events = events(&cluster, "SecretGrant", &ObjectName::new(&cluster.namespace, name)).await?;
-        let mut answer = grant::answer(&grant, &events, now);
-        answer.not_seen(&cluster);
-        return Ok(answer);
+    let mut answer = of_what_is_there(asked, &cluster, now).await?;
+    if !is_served(&cluster, &cluster.namespace).await? {
+        answer.is_not_served(&cluster.namespace);
     }
-    let observed = observe(&cluster, &cluster.namespace).await?;
+    answer.not_seen(&cluster);
+    Ok(answer)
+}
+
+/// Whether the operator looks at a namespace at all, by the entries of its webhook; yes, if they cannot be read.
+async fn is_served(cluster: &Cluster, namespace: &str) -> Result<bool, Failure> {
+    let api: Api<ValidatingWebhookConfiguration> = Api::all(cluster.client.clone());
+    Ok(served(None, cluster.peek(&api, CONFIGURATION).await?.as_ref()).holds(namespace))
+}
+
+async fn of_what_is_there(asked: &Why, cluster: &Cluster, now: Timestamp) -> Result<Answer, Failure> {
+    if let Some(name) = asked.name.as_deref().filter(|_| asked.key.is_none()).and_then(granted) {
+        let object = look::get(cluster, &look::kind("SecretGrant"), name).await?;
+        let grant = object.try_parse().map_err(|error| Failure::Usage(format!("SecretGrant {name}: {error}")))?;
+        let events = events(cluster, "SecretGrant", &ObjectName::new(&cluster.namespace, name)).await?;
+        return Ok(grant::answer(&grant, &events, now));
+    }
+    let observed = observe(cluster, &cluster.namespace).await?;
     if !observed.installed {
         return Err(Failure::Usage(
             "Scoped Secrets is not installed in this cluster: it has none of its kinds (kubectl scoped-secrets check --pre says whether it can be)"
                 .to_owned(),
         ));
     }
-    let mut answer = if let Some(key) = &asked.key {
+    if let Some(key) = &asked.key {
         let store = key::store(&observed, &cluster.namespace, asked.store.as_deref()).map_err(Failure::Usage)?;
-        key::answer(&observed, &cluster.namespace, &store, key, now)
-    } else {
-        let name = meant(asked.name.as_deref().unwrap_or_default()).map_err(Failure::Usage)?;
-        let name = ObjectName::new(&cluster.namespace, name);
-        let events = events(&cluster, "ScopedSecret", &name).await?;
-        let mut answer =
-            claim::answer(&observed, &name, &events, now).ok_or_else(|| not_found(&cluster, &observed, &name))?;
-        answer.lent_to = lent::look(&cluster).await?.readers(&name.namespace, &name.name);
-        answer
-    };
-    answer.not_seen(&cluster);
+        return Ok(key::answer(&observed, &cluster.namespace, &store, key, now));
+    }
+    let name = meant(asked.name.as_deref().unwrap_or_default()).map_err(Failure::Usage)?;
+    let name = ObjectName::new(&cluster.namespace, name);
+    let events = events(cluster, "ScopedSecret", &name).await?;
+    let mut answer =
+        claim::answer(&observed, &name, &events, now).ok_or_else(|| not_found(cluster, &observed, &name))?;
+    answer.lent_to = lent::look(cluster).await?.readers(&name.namespace, &name.name);
     Ok(answer)
 }
 

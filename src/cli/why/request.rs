@@ -33,7 +33,7 @@ pub fn object(text: &str) -> Result<Option<Arc<Node>>, String> {
         };
         let shown = objects.iter().take(5).map(name).collect::<Vec<_>>().join(", ");
         return Err(format!(
-            "there are {} objects in it ({shown}{}), and why answers about one: give it a file with that one, or have all of them judged by kubectl scoped-secrets simulate -f FILE",
+            "there are {} objects in it ({shown}{}), and why answers about one: give it a file with that one, or have all of them judged by kubectl scoped-secrets simulate FILE",
             objects.len(),
             if objects.len() > 5 { ", ..." } else { "" }
         ));
@@ -90,6 +90,9 @@ async fn scoped_secret(cluster: &Cluster, node: &Arc<Node>, now: Timestamp) -> R
     observed.world.put_claim(claim.clone());
     let mut answer = Answer::of_claim(&about, &claim, &observed, now);
     answer.not_seen(cluster);
+    if !super::is_served(cluster, &namespace).await? {
+        answer.is_not_served(&namespace);
+    }
     if answer.next.is_empty() {
         answer.next("nothing: it would be let in now");
     }
@@ -173,6 +176,6 @@ mod tests {
         assert!(object("---\n# nothing\n---\nhello: world\n").unwrap().is_none());
         let told = object(&format!("{}---\n{}", one("a"), one("b"))).unwrap_err();
         assert!(told.starts_with("there are 2 objects in it (Pod \"a\", Pod \"b\")"), "{told}");
-        assert!(told.contains("simulate -f FILE"), "{told}");
+        assert!(told.contains("simulate FILE"), "{told}");
     }
 }

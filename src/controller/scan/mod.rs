@@ -11,6 +11,7 @@ mod consumers;
 mod contents;
 pub mod due;
 mod pages;
+mod secretgen;
 mod seen_content;
 mod volumes;
 
@@ -79,6 +80,7 @@ pub async fn scan(cx: &Context) -> Result<Scan, ScanError> {
     let mut walk = Walk { cx, members, found: BTreeMap::new() };
     consumers::walk(&mut walk).await?;
     volumes::walk(&mut walk).await?;
+    secretgen::walk(&mut walk).await?;
     contents::walk(&mut walk).await?;
     Ok(Scan { began, ended: cx.now(), took: start.elapsed(), namespaces, found: walk.found })
 }

@@ -25,7 +25,7 @@ const SMALL_PAGE: u32 = 5;
 /// A page that was larger is followed by a smaller one.
 const PAGE_BYTES: usize = 2 * 1024 * 1024;
 
-/// Shows every object of a kind in these places, a page at a time.
+/// Shows every object of a kind in these places, a page at a time; none, if there is no such kind.
 pub async fn each<K>(
     cx: &Context,
     what: &str,
@@ -116,6 +116,7 @@ where
                 see(page.items);
                 next
             }
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
             Err(kube::Error::Api(status)) if status.code == 410 && offered(&status).is_some() => offered(&status),
             Err(error) => return Err(ScanError::List { what: what.to_owned(), why: brief(&error) }),
         };
@@ -170,6 +171,11 @@ mod tests {
         let (some, ended) = seen(&table, 2).await;
         assert_eq!((some, ended.is_err()), (vec![1, 2, 3], true), "the lease was lost");
         assert_eq!(seen(&[("", || page(&[], Some("")))], 9).await, (vec![], Ok(())));
+    }
+
+    #[tokio::test]
+    async fn a_kind_that_is_not_there_has_no_objects() {
+        assert_eq!(seen(&[("", || refused(404, None))], 9).await, (vec![], Ok(())));
     }
 
     #[test]

@@ -131,8 +131,9 @@ impl Powers {
     pub const ALL: Self = Self(u32::MAX);
     /// Every verb that returns Secrets themselves.
     pub const READS: Self = Self(0b111_1111);
-    /// What the operator's own account needs: get, list, watch, update and delete of Secrets.
-    pub const OPERATORS: Self = Self(0b011_0111);
+    /// What the operator's own account needs: get, list, watch, update and delete of Secrets; and, to restart consumers, update of
+    /// workloads, of which rule Operator leaves it one annotation.
+    pub const OPERATORS: Self = Self(0b011_0111 | 1 << 22);
 
     pub(super) const BIND_ROLES: Self = Self(1 << 14);
     pub(super) const BIND_CLUSTER_ROLES: Self = Self(1 << 15);
@@ -235,7 +236,7 @@ mod tests {
     #[test]
     fn the_bits_are_those_of_the_table() {
         assert_eq!(Powers::READS.to_string(), "get, list, watch, patch, update, delete, deletecollection secrets");
-        assert_eq!(Powers::OPERATORS.to_string(), "get, list, watch, update, delete secrets");
+        assert_eq!(Powers::OPERATORS.to_string(), "get, list, watch, update, delete secrets, update workloads");
         assert_eq!(Powers::BIND_ROLES.to_string(), "bind roles");
         assert_eq!(Powers::BIND_CLUSTER_ROLES.to_string(), "bind clusterroles");
         let ours = PolicyRule {

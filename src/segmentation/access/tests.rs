@@ -118,7 +118,14 @@ fn who_is_a_stranger_in_a_namespace() {
         assert!(!crosses(&world, "get configmaps", who), "{who}");
     }
     // The operator for what it needs, and not for more.
-    assert!(crosses(&world, "create pods/exec", "ServiceAccount scoped-secrets:scoped-secrets"));
+    for (rules, foreign) in [
+        ("create pods/exec", true),
+        ("patch secrets", true),
+        ("get,list,watch,update,delete secrets", false),
+        ("apps|update deployments", false),
+    ] {
+        assert_eq!(crosses(&world, rules, "ServiceAccount scoped-secrets:scoped-secrets"), foreign, "{rules}");
+    }
 }
 
 #[test]

@@ -12,7 +12,9 @@ use super::{
 };
 use crate::api::Reason;
 use crate::api::policy::{Action, Governs};
-use crate::segmentation::foreign::{Ask, ForeignName, ForeignStore, RULE, Record, Source, Spread, What, asked};
+use crate::segmentation::foreign::{
+    Ask, ForeignKind, ForeignName, ForeignStore, RULE, Record, Source, Spread, What, asked,
+};
 use crate::segmentation::key::{CanonicalKey, Realm, RemoteKey};
 use crate::segmentation::verdict::Refusal;
 use crate::segmentation::violation::{ObjectRef, Violation};
@@ -235,9 +237,14 @@ impl<'w> Foreigners<'w> {
             }
             What::Push(secret) => {
                 let which = self.carries_away(scope.namespace, secret.as_deref())?;
-                let text = format!(
-                    "it would send {which} out of this namespace: leave that Secret out; who else needs the credential claims a key of their own"
-                );
+                let text = match asker.object.kind {
+                    ForeignKind::PushSecret => format!(
+                        "it would send {which} out of this namespace: leave that Secret out; who else needs the credential claims a key of their own"
+                    ),
+                    _ => format!(
+                        "its target.template would copy {which} into a Secret that any pod may use: leave that Secret out of templateFrom; spec.target.template of the ScopedSecret makes what a workload needs of its values"
+                    ),
+                };
                 return fault(Reason::ReplicatedOut, text);
             }
         };
@@ -251,7 +258,7 @@ impl<'w> Foreigners<'w> {
         found.map(|why| (Some(key), why))
     }
 
-    /// The projected Secret that a PushSecret sends elsewhere.
+    /// The projected Secret that is sent or copied elsewhere.
     fn carries_away(&self, namespace: &str, secret: Option<&str>) -> Option<String> {
         let Some(name) = secret else {
             let any = self.world.holdings_in(namespace).next()?.0;

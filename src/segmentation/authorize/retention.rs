@@ -135,6 +135,17 @@ impl<'w> Standing<'w> {
         }
     }
 
+    /// Whether a Secret of the namespace goes.
+    pub fn withdraws(&self, secret: &ObjectName, holding: &Holding) -> bool {
+        matches!(self.retention(secret, holding), Retention::Withdraw(_))
+    }
+
+    /// What the patterns here want as the last part of a key, where they do not take any.
+    pub fn last_parts(&self) -> Vec<&str> {
+        let Ok(scope) = &self.scope else { return Vec::new() };
+        scope.entries().flat_map(|entry| &entry.patterns).filter_map(|pattern| pattern.last(scope.binding())).collect()
+    }
+
     /// Whether the policies here ask for no more of the form of what stands than others do, whatever they allow.
     pub fn asks_no_more(&self, before: &Self) -> bool {
         matches!((&self.scope, &before.scope), (Ok(now), Ok(then)) if now.asks_no_more(then))

@@ -260,9 +260,13 @@ fn percent_escape(at: &[u8]) -> Option<(char, usize)> {
 
 /// A quote inside quotes: doubled, or in the shell's ways of ending what is quoted, writing it, and going on.
 fn quote(at: &[u8]) -> Option<(char, usize)> {
-    [("'\"'\"'", '\''), ("'\\''", '\''), ("''", '\''), ("\"\"", '"')]
-        .into_iter()
-        .find_map(|(written, what)| at.starts_with(written.as_bytes()).then_some((what, written.len())))
+    match at {
+        [b'\'', b'"', b'\'', b'"', b'\'', ..] => Some(('\'', 5)),
+        [b'\'', b'\\', b'\'', b'\'', ..] => Some(('\'', 4)),
+        [b'\'', b'\'', ..] => Some(('\'', 2)),
+        [b'"', b'"', ..] => Some(('"', 2)),
+        _ => None,
+    }
 }
 
 /// An entity of XML, or one by its number.

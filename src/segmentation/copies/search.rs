@@ -91,19 +91,35 @@ impl<'k> Search<'k> {
         }
         self.windows(text, found)?;
         self.base64(text, depth, &|_| true, found)?;
-        self.lines_and_escapes(text, depth, found)
+        self.written(text, depth, found)
+    }
+
+    /// What of a text is text, in its other forms. Of what was base64 only what is text as a whole: of wrongly aligned base64 nearly
+    /// nothing is.
+    fn written(&mut self, text: &[u8], depth: u8, found: Found<'_>) -> ControlFlow<End> {
+        if depth < DEPTH {
+            return match std::str::from_utf8(text) {
+                Ok(_) => self.lines_and_escapes(text, depth, found),
+                Err(_) => ControlFlow::Continue(()),
+            };
+        }
+        let parts = text.utf8_chunks().map(|chunk| chunk.valid().as_bytes());
+        for part in parts.filter(|part| part.len() >= WINDOW) {
+            self.lines_and_escapes(part, depth, found)?;
+        }
+        ControlFlow::Continue(())
     }
 
     /// A text without its indentation, without its escapes, and without the quotes inside quotes.
     fn lines_and_escapes(&mut self, text: &[u8], depth: u8, found: Found<'_>) -> ControlFlow<End> {
-        // What is no text has neither; of wrongly aligned base64 that is nearly all.
-        if std::str::from_utf8(text).is_err() {
-            return ControlFlow::Continue(());
-        }
         if let Some(plain) = dedented(text) {
             self.windows(&plain, found)?;
         }
         self.quotes(text, depth, found)?;
+        // What a form sends has no escapes of JSON in it: it is looked for once.
+        if let Some(sent) = Unescaped::form(text) {
+            self.windows(&sent.text, found)?;
+        }
         let mut escaped = Unescaped::of(text);
         for times in 1..=ESCAPES {
             let Some(undone) = escaped else { break };
@@ -117,16 +133,12 @@ impl<'k> Search<'k> {
         ControlFlow::Continue(())
     }
 
-    /// A text without the quotes inside quotes and without entities, its escapes then undone as well; and as what a form sends.
+    /// A text without the quotes inside quotes and without entities, and its escapes then undone as well.
     fn quotes(&mut self, text: &[u8], depth: u8, found: Found<'_>) -> ControlFlow<End> {
-        if let Some(plain) = Unescaped::quoted(text) {
-            self.undone(&plain, depth, found)?;
-            if let Some(inner) = Unescaped::of(&plain.text) {
-                self.windows(&inner.text, found)?;
-            }
-        }
-        match Unescaped::form(text) {
-            Some(sent) => self.windows(&sent.text, found),
+        let Some(plain) = Unescaped::quoted(text) else { return ControlFlow::Continue(()) };
+        self.undone(&plain, depth, found)?;
+        match Unescaped::of(&plain.text) {
+            Some(inner) => self.windows(&inner.text, found),
             None => ControlFlow::Continue(()),
         }
     }
@@ -134,6 +146,9 @@ impl<'k> Search<'k> {
     /// A text of which something was undone.
     fn undone(&mut self, undone: &Unescaped, depth: u8, found: Found<'_>) -> ControlFlow<End> {
         self.windows(&undone.text, found)?;
+        if let Some(plain) = dedented(&undone.text) {
+            self.windows(&plain, found)?;
+        }
         // The other runs are those of the text before.
         self.base64(&undone.text, depth, &|run| undone.changed_in(run), found)
     }
@@ -157,7 +172,7 @@ impl<'k> Search<'k> {
             self.base64(&decoded, depth, &|_| true, found)?;
             if MARKS.iter().any(|mark| decoded.contains(mark)) {
                 for part in runs.parts(without) {
-                    self.lines_and_escapes(&decoded[part], depth, found)?;
+                    self.written(&decoded[part], depth, found)?;
                 }
             }
         }

@@ -93,6 +93,8 @@ fn the_common_forms() {
         ("a key in JSON in JSON", KEY, serde_json::json!({"inner": in_json}).to_string()),
         ("a key in YAML", KEY, indented.clone()),
         ("a key in YAML, base64", KEY, STANDARD.encode(&indented)),
+        ("a key in YAML in JSON", KEY, serde_json::json!({"last": indented}).to_string()),
+        ("a key with carriage returns in JSON", KEY, serde_json::json!({"a": KEY.replace('\n', "\r\n")}).to_string()),
         ("a key with carriage returns", KEY, KEY.replace('\n', "\r\n")),
         ("a key, wrapped", KEY, wrapped(&STANDARD.encode(KEY), 76, "\n")),
         ("a key, wrapped and indented", KEY, wrapped(&STANDARD.encode(KEY), 64, "\r\n    ")),
@@ -104,6 +106,8 @@ fn the_common_forms() {
         ),
     ] {
         assert!(is_found(value.as_bytes(), text.as_bytes()), "{what}");
+        let beside = [b"# f\xf6r uns\n", text.as_bytes(), b"\n\xff"].concat();
+        assert!(is_found(value.as_bytes(), &beside), "{what}, beside what is not UTF-8");
     }
 }
 

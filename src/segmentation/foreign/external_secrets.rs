@@ -22,6 +22,10 @@ pub fn external_secret(spec: &Value) -> Vec<Ask> {
         Ok(items) => asks.extend(items.iter().flat_map(|item| data_from(item, spec))),
         Err(ask) => asks.push(ask),
     }
+    // What the template takes from a Secret of the namespace is in another one then.
+    let templates = spec["target"]["template"]["templateFrom"].as_array().into_iter().flatten();
+    let taken = templates.filter_map(|from| from["secret"]["name"].as_str()).filter(|name| !name.is_empty());
+    asks.extend(taken.map(|secret| Ask { key: "".into(), what: What::Push(Some(secret.into())) }));
     asks
 }
 

@@ -152,7 +152,7 @@ pub enum What {
     },
     /// It is written.
     Write,
-    /// A Secret is sent elsewhere; None: those that labels pick.
+    /// A Secret is sent elsewhere, or copied into another one; None: those that labels pick.
     Push(Option<Arc<str>>),
     /// Which key is meant cannot be told, or no policy can allow it: why, and what to write instead.
     Outside(Reason, Box<str>),

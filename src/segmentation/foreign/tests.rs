@@ -74,6 +74,10 @@ fn external_secrets() {
             ("{dataFrom: [{sourceRef: {generatorRef: 7}}]}", &["KeyNotExact"]),
             ("{dataFrom: [{}]}", &["KeyNotExact"]),
             ("{dataFrom: all}", &["KeyNotExact"]),
+            (
+                "{target: {template: {templateFrom: [{target: Data, secret: {name: orders, items: [{key: p}]}}, {configMap: {name: c}}, {literal: x}]}}}",
+                &["push orders"],
+            ),
         ],
     );
     hold(

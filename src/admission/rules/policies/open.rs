@@ -2,15 +2,17 @@
 //!
 //! A rule begins to be enforced in a namespace where the strictest answer of the policies over it was less than Enforce, and
 //! is Enforce now: by the mode, by reportOnly, by a wider selector, or by another policy. The reports say what is open there.
-//! What no report can say counts as one: a segment that was not looked through yet, an exception that is ended early. A
-//! namespace that no policy governed has no report, and asks for nothing.
+//! What no report can say counts as one: a segment that was not looked through yet, or whose objects of another operator nobody
+//! has watched until now (`rules.governs`); an exception that is ended early, a reader who is taken off. A namespace that no
+//! policy governed has no report, and asks for nothing.
 
 use crate::admission::rules::{boundary, managed_secrets, operator};
 use crate::api::Reason;
-use crate::api::policy::{ExceptedRule, Exception, ModalRule, Mode};
+use crate::api::policy::{ExceptedRule, Exception, Governs, ModalRule, Mode};
 use crate::api::segmentation_report::{NAMESPACES, ViolationCount, report_name};
 use crate::controller::index::Index;
 use crate::controller::report::known::Known;
+use crate::segmentation::access::subject::Subject;
 use crate::segmentation::policy::Policy;
 use crate::segmentation::world::PolicyState;
 use jiff::Timestamp;
@@ -25,6 +27,10 @@ pub struct Open {
     pub segments: BTreeSet<String>,
     /// The segments of which it is not known yet.
     pub unknown: BTreeSet<String>,
+    /// The segments in which objects of another operator are held to the rules from now on: what is not governed is not watched.
+    pub unwatched: BTreeSet<String>,
+    /// The readers that are taken off: what they are bound to is on no report.
+    pub readers: Vec<String>,
     /// The exceptions that end early: what they lift is on no report.
     pub ended: Vec<String>,
 }
@@ -32,7 +38,7 @@ pub struct Open {
 impl Open {
     /// The number that somebody would have to accept.
     pub fn count(&self) -> usize {
-        self.listed + self.unknown.len() + self.ended.len()
+        self.listed + self.unknown.len() + self.unwatched.len() + self.readers.len() + self.ended.len()
     }
 }
 
@@ -65,10 +71,18 @@ fn answers(policy: &Policy) -> Answers {
 /// What is open where the policy `new` stands for `old` (None: it is created).
 pub fn open(old: Option<&Policy>, new: &Policy, index: &Index, now: Timestamp) -> Open {
     let strict = answers(new);
-    let mut open = Open { ended: old.map_or_else(Vec::new, |old| ended(old, new, now)), ..Open::default() };
+    let mut open = Open {
+        ended: old.map_or_else(Vec::new, |old| ended(old, new, now)),
+        readers: old.map_or_else(Vec::new, |old| taken_off(old, new)),
+        ..Open::default()
+    };
+    let holds: BTreeSet<Governs> =
+        if enforces(new, ModalRule::OtherOperators) { new.governs.clone() } else { BTreeSet::new() };
     // Nearly every change: nothing is enforced that was not, and no namespace need be looked at.
     let as_before = |old: &Policy| {
-        old.selects_as(new) && strict.iter().zip(answers(old)).all(|(is, was)| *is < Mode::Enforce || was == *is)
+        old.selects_as(new)
+            && holds.is_subset(&old.governs)
+            && strict.iter().zip(answers(old)).all(|(is, was)| *is < Mode::Enforce || was == *is)
     };
     if strict.iter().all(|answer| *answer < Mode::Enforce) || old.is_some_and(as_before) {
         return open;
@@ -85,10 +99,13 @@ pub fn open(old: Option<&Policy>, new: &Policy, index: &Index, now: Timestamp) -
     let mut segments: BTreeMap<String, BTreeMap<usize, BTreeSet<&str>>> = BTreeMap::new();
     for (namespace, labels) in &index.world.namespaces {
         let Ok(segment) = new.segment(labels) else { continue };
-        let before = others.iter().filter(|(policy, _)| policy.governs_namespace(namespace, labels));
+        let over = || others.iter().filter(|(policy, _)| policy.governs_namespace(namespace, labels));
         let before =
-            before.map(|(_, answers)| *answers).reduce(|one, other| std::array::from_fn(|i| one[i].max(other[i])));
+            over().map(|(_, answers)| *answers).reduce(|one, other| std::array::from_fn(|i| one[i].max(other[i])));
         let Some(before) = before.filter(|_| new.selects(namespace, labels)) else { continue };
+        if holds.iter().any(|operators| !over().any(|(policy, _)| policy.governs.contains(operators))) {
+            open.unwatched.insert(segment.name().to_owned());
+        }
         let begins = (0..RULES.len()).filter(|i| strict[*i] == Mode::Enforce && before[*i] < Mode::Enforce);
         for rule in begins {
             let beginning = segments.entry(segment.name().to_owned()).or_default();
@@ -153,6 +170,18 @@ fn listed(report: &Known, begins: &Begins<'_>) -> usize {
     status.counts.iter().map(of).sum()
 }
 
+/// Whether a policy refuses what breaks a rule.
+fn enforces(policy: &Policy, rule: ModalRule) -> bool {
+    policy.mode == Mode::Enforce && !policy.report_only.contains(&rule)
+}
+
+/// The readers that a change takes off, where the policy refuses what strangers are bound to.
+fn taken_off(old: &Policy, new: &Policy) -> Vec<String> {
+    let stays = |reader: &&Subject| new.readers.iter().any(|other| other.covers(reader));
+    let gone = old.readers.iter().filter(|_| enforces(new, ModalRule::Rbac)).filter(|reader| !stays(reader));
+    gone.map(ToString::to_string).collect()
+}
+
 /// The exceptions in force that a change takes away or ends sooner, where the policy enforces their rule then. What those of the
 /// rules about claims lift is told by name (see [`crate::segmentation::change`]).
 fn ended(old: &Policy, new: &Policy, now: Timestamp) -> Vec<String> {
@@ -164,8 +193,7 @@ fn ended(old: &Policy, new: &Policy, now: Timestamp) -> Vec<String> {
         ExceptedRule::OtherOperators => Some(ModalRule::OtherOperators),
         ExceptedRule::ExclusiveKeys | ExceptedRule::UniqueValues => None,
     };
-    let enforced =
-        |e: &&Exception| new.mode == Mode::Enforce && modal(e).is_some_and(|rule| !new.report_only.contains(&rule));
+    let enforced = |e: &&Exception| modal(e).is_some_and(|rule| enforces(new, rule));
     let stays = |e: &Exception| {
         let as_long = |other: &&Exception| {
             other.rule == e.rule && other.expiration_time.0 >= e.expiration_time.0 && new.is_in_force(other, now)

@@ -49,6 +49,9 @@ impl<'a> Draft<'a> {
         for (at, item) in list(&theirs.spec["dataFrom"]).iter().enumerate() {
             draft.whole(at, item, stores);
         }
+        if draft.items.is_empty() && draft.told.is_empty() {
+            draft.lost("it names no key: neither spec.data nor spec.dataFrom is a list of what it takes");
+        }
         draft
     }
 

@@ -380,3 +380,12 @@ fn names_stay_in_the_folder() {
         );
     }
 }
+
+#[test]
+fn what_names_no_key_is_told() {
+    for spec in [json!({"data": []}), json!({"data": {"secretKey": "a"}}), json!(5), json!({})] {
+        let object = theirs(ForeignKind::ExternalSecret, "payments-prod", "none", spec.clone());
+        let told = told(&made(vec![store(json!({})), object]));
+        assert!(told.contains(&(Severity::Error, Reason::NotCarriedOver)), "{spec}: {told:?}");
+    }
+}

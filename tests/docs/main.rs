@@ -1,6 +1,8 @@
 //! What the documentation shows is what there is: its YAML, its links, its commands, and the words for what goes wrong.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
+mod runbooks;
+
 use scoped_secrets::api::Reason;
 use scoped_secrets::cli::simulate::crd::Crds;
 use scoped_secrets::yaml::{Node, compose, split};
