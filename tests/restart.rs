@@ -158,6 +158,23 @@ impl Scene {
         assert!(steps.ends_with(&["Stored", "Projected", "RolledOut", "Verified"]), "{steps:?}");
         assert_eq!(self.templates("spinner"), 2);
     }
+
+    /// The rollout of a rotation never completes: who still runs with the old value is told until it does.
+    fn a_rotation_waits_for_its_rollout(&self) {
+        self.claim_with("halted", "  rotation: {strategy: Generate}\n");
+        self.deploy("Deployment", "halter", &["halted"], json!({"progressDeadlineSeconds": 2}));
+        self.rotated("halted", "True", "RotationIdle");
+        let before = self.version("halted");
+        self.kubectl("cordon kwok-0");
+        self.kubectl(&format!("annotate scopedsecret halted -n {NAMESPACE} scopedsecrets.io/rotate-at=now"));
+        let told = self.rotated("halted", "False", "RolloutStuck");
+        assert!(told.contains("pods that still run with the old value: halter-"), "{told}");
+        assert_ne!(self.version("halted"), before, "the Secret has the new value");
+        self.kubectl("uncordon kwok-0");
+        self.rolled_out("halted", &before);
+        self.rotated("halted", "True", "Verified");
+        assert_eq!(self.templates("halter"), 2);
+    }
 }
 
 #[test]
@@ -255,6 +272,7 @@ fn a_new_value_restarts_its_consumers_once() {
     assert_eq!(scene.restarted_for("deployment", "both"), Some(named));
     assert_eq!(operator.metric("scoped_secrets_rollouts_stuck"), Ok(0.0));
     scene.every_step_is_told();
+    scene.a_rotation_waits_for_its_rollout();
     all_is_well(&scene.cluster, &operator);
 }
 

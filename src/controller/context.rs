@@ -142,6 +142,8 @@ pub struct Context {
     pub leadership: Leadership,
     /// Whether this replica has taken over: what it remembered of an earlier reign is forgotten, and all is queued.
     pub reigns: AtomicBool,
+    /// Since when it has, or had.
+    reigns_since: Mutex<Option<Timestamp>>,
     /// Which namespaces are governed, once every policy was seen.
     pub governed: watch::Sender<Option<Governed>>,
     /// Told when another seal key is in use.
@@ -197,6 +199,7 @@ impl Context {
             nature,
             leadership,
             reigns: AtomicBool::new(false),
+            reigns_since: Mutex::default(),
             governed: watch::Sender::new(None),
             keys_changed: Notify::new(),
             pending: Mutex::default(),
@@ -294,6 +297,17 @@ impl Context {
     /// Whether this replica works on the queue as the leader. What comes before it has taken over is queued again then.
     pub fn acts(&self) -> bool {
         self.leads() && self.reigns.load(Ordering::Acquire)
+    }
+
+    /// It has taken over.
+    pub fn begin_reign(&self) {
+        *self.reigns_since.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.now());
+        self.reigns.store(true, Ordering::Release);
+    }
+
+    /// Since when this replica works as the leader.
+    pub fn reigns_since(&self) -> Option<Timestamp> {
+        *self.reigns_since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many Secrets policy wants taken away. Counting looks at every holding, so that for one state of the causes it

@@ -19,6 +19,7 @@ pub mod guard;
 pub mod index;
 mod joined;
 pub mod keys;
+pub mod observed;
 pub mod paged;
 pub mod policy;
 pub mod providers;
@@ -239,7 +240,7 @@ pub fn take_over(cx: &Context) {
     }
     cx.restarts.clear();
     cx.after.clear();
-    cx.reigns.store(true, Ordering::Release);
+    cx.begin_reign();
     // What ended while nobody led, before anything else.
     end_what_is_over(cx);
     cx.requeue_claims(|_| true, Lane::Routine);

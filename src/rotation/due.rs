@@ -1,7 +1,7 @@
 //! What a claim's key is to be rotated for now, and when by the schedule next.
 
 use super::Plan;
-use super::schedule::Schedule;
+use super::schedule::{FLOOR, Schedule};
 use super::slot::Trigger;
 use crate::segmentation::rotated::Rotated;
 use crate::segmentation::second::Second;
@@ -19,6 +19,8 @@ pub struct Asked<'a> {
     pub sealed: Option<&'a Rotated>,
     /// What else is asked for, in order.
     pub pending: &'a [Trigger],
+    /// Since when somebody leads: what came long before is spread anew. None: since ever.
+    pub began: Option<Timestamp>,
 }
 
 /// So many slots back a rotation may have begun that was never finished: a month of the most frequent schedule.
@@ -37,12 +39,24 @@ impl Asked<'_> {
         on_demand.into_iter().chain(self.pending.iter().cloned()).chain(scheduled).collect()
     }
 
-    /// The last slot that has come, jitter included, and was not rotated. Of several that were missed it is the only one.
+    /// The last slot whose turn has come and that was not rotated.
     fn scheduled(&self, now: Timestamp) -> Option<Second> {
+        self.waiting(now).filter(|(_, turn)| *turn <= now).map(|(slot, _)| slot.into())
+    }
+
+    /// The last slot that has come, jitter included, and was not rotated, and when its turn is. Of several that were missed it is
+    /// the only one. Those that nobody was there for come by their jitter again, from when somebody was: not all at once.
+    fn waiting(&self, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
         let schedule = self.plan.schedule.as_ref()?;
-        let slot = schedule.latest(now.checked_sub(schedule.jitter(self.name)).ok()?)?;
-        let until = self.until(schedule)?;
-        (Second::from(slot) > until).then(|| slot.into())
+        let jitter = schedule.jitter(self.name);
+        let slot = schedule.latest(now.checked_sub(jitter).ok()?)?;
+        if Second::from(slot) <= self.until(schedule)? {
+            return None;
+        }
+        let turn = slot.checked_add(jitter).ok()?;
+        // Who was only killed and started again goes on at once.
+        let missed = self.began.filter(|began| *began <= now && began.duration_since(turn) > FLOOR);
+        Some((slot, missed.and_then(|began| began.checked_add(jitter).ok()).unwrap_or(turn)))
     }
 
     fn until(&self, schedule: &Schedule) -> Option<Second> {
@@ -51,6 +65,9 @@ impl Asked<'_> {
 
     /// When the schedule's next rotation comes.
     pub fn next(&self, now: Timestamp) -> Option<Timestamp> {
+        if let Some((_, turn)) = self.waiting(now).filter(|(_, turn)| *turn > now) {
+            return Some(turn);
+        }
         let schedule = self.plan.schedule.as_ref()?;
         let jitter = schedule.jitter(self.name);
         let after = now.checked_sub(jitter).ok()?;
@@ -129,7 +146,7 @@ mod tests {
     }
 
     fn due(plan: &Plan, sealed: Option<&Rotated>, rotate_at: Option<&str>, now: &str) -> Option<String> {
-        let asked = Asked { plan, name: "uid", rotate_at, sealed, pending: &[] };
+        let asked = Asked { plan, name: "uid", rotate_at, sealed, pending: &[], began: None };
         asked.due(at(now)).first().map(Trigger::to_string)
     }
 
@@ -161,7 +178,7 @@ mod tests {
         let plan = weekly();
         let schedule = plan.schedule.as_ref();
         let anchored = |sealed: Option<&Rotated>, plan: &Plan, now: &str| {
-            Asked { plan, name: "uid", rotate_at: None, sealed, pending: &[] }.is_anchored(at(now))
+            Asked { plan, name: "uid", rotate_at: None, sealed, pending: &[], began: None }.is_anchored(at(now))
         };
         let now = "2026-01-07T00:00:00Z";
         let sealed = Rotated::default().anchored(schedule, at(now));
@@ -189,7 +206,8 @@ mod tests {
         assert_eq!(due(&never, None, None, now), None);
         assert_eq!(due(&never, None, Some("now"), now).as_deref(), Some("rotate-at now"));
         let pending = [Trigger::Grant("uid".into())];
-        let asked = Asked { plan: &plan, name: "uid", rotate_at: None, sealed: Some(&handled), pending: &pending };
+        let asked =
+            Asked { plan: &plan, name: "uid", rotate_at: None, sealed: Some(&handled), pending: &pending, began: None };
         let scheduled = Trigger::Schedule(at("2026-01-04T03:00:00Z").into());
         assert_eq!(asked.due(at(now)), [pending[0].clone(), scheduled]);
     }
@@ -198,7 +216,8 @@ mod tests {
     fn the_next_time_is_ahead() {
         let plan = weekly();
         let sealed = Rotated::default().anchored(plan.schedule.as_ref(), at("2026-01-01T00:00:00Z"));
-        let asked = Asked { plan: &plan, name: "uid", rotate_at: None, sealed: Some(&sealed), pending: &[] };
+        let asked =
+            Asked { plan: &plan, name: "uid", rotate_at: None, sealed: Some(&sealed), pending: &[], began: None };
         let jitter = plan.schedule.as_ref().unwrap().jitter("uid");
         let next = |now: &str| asked.next(at(now)).unwrap() - jitter;
         assert_eq!(next("2026-01-03T00:00:00Z"), at("2026-01-04T03:00:00Z"));
@@ -207,5 +226,36 @@ mod tests {
         assert_eq!(asked.earlier(at("2026-01-14T00:00:00Z")).len(), 3, "back to what is handled");
         let unknown = Asked { sealed: None, ..asked };
         assert_eq!(unknown.earlier(at("2026-01-14T00:00:00Z")).len(), BACK_UNKNOWN);
+    }
+
+    #[test]
+    fn what_nobody_was_there_for_is_spread_anew() {
+        let plan = weekly();
+        let schedule = plan.schedule.as_ref().unwrap();
+        let sealed = Rotated::default().anchored(Some(schedule), at("2026-01-01T00:00:00Z"));
+        let jitter = schedule.jitter("uid");
+        let slot = at("2026-01-04T03:00:00Z");
+        let asked = |began: Option<Timestamp>| Asked {
+            plan: &plan,
+            name: "uid",
+            rotate_at: None,
+            sealed: Some(&sealed),
+            pending: &[],
+            began,
+        };
+        let began = at("2026-01-05T12:00:00Z");
+        let missed = asked(Some(began));
+        assert_eq!(missed.due(began), [], "not with all others");
+        assert_eq!(missed.next(began), Some(began + jitter), "and status says when");
+        let due = [Trigger::Schedule(slot.into())];
+        assert_eq!(missed.due(began + jitter - SignedDuration::from_secs(1)), []);
+        assert_eq!(missed.due(began + jitter), due);
+        // Who was there, who only started again in its midst, and whose clock went back do not wait.
+        for began in [None, Some(at("2026-01-04T00:00:00Z")), Some(slot + jitter + FLOOR), Some(began + jitter)] {
+            assert_eq!(asked(began).due(slot + jitter + FLOOR), due, "{began:?}");
+        }
+        // The next one comes in its own time.
+        let next = at("2026-01-11T03:00:00Z") + jitter;
+        assert_eq!(missed.due(next), [Trigger::Schedule(at("2026-01-11T03:00:00Z").into())]);
     }
 }

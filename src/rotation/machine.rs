@@ -10,8 +10,10 @@
 //! last change, is the slot's rotation. One that waits to be promoted is promoted only if it is what is current now but
 //! for what was generated ([`Step::Compare`]), since the key may have been changed meanwhile. One that has lost its label is
 //! the slot's rotation if what is current is younger ([`Step::Trace`]). Else the next attempt makes another.
+//! By the same comparison one is known that waits for a slot of which nothing is known any more.
 
 use super::schedule::FLOOR;
+use super::slot::is_token;
 use crate::api::Reason;
 use crate::api::rotation::Strategy;
 use crate::provider::write::{CURRENT, Description, PENDING, PREVIOUS};
@@ -34,6 +36,8 @@ pub struct Observed<'a> {
     pub is_earlier: &'a dyn Fn(&str) -> bool,
     /// The version that the Secret holds.
     pub held: &'a str,
+    /// The current version, if it was revoked: it is not projected, and another is made of it.
+    pub revoked: Option<&'a str>,
     /// When the key was last rotated, as the seal says.
     pub last: Option<Timestamp>,
     /// The secret's versions, as the manager just said; None: it was not asked yet, or something was written since.
@@ -115,8 +119,15 @@ pub fn next(o: &Observed<'_>) -> Step {
     }
     let Some(seen) = o.described else { return Step::Describe };
     let current = seen.version_at(CURRENT);
+    let leaked = current.is_some() && current == o.revoked;
+    if leaked && [CURRENT, PREVIOUS].iter().any(|stage| seen.version_at(stage).is_some_and(|made| o.made(made))) {
+        return Step::Fail {
+            reason: Reason::KeyRevoked,
+            message: "what was made for this rotation was revoked since: ask again by a value of rotate-at that was never used".into(),
+        };
+    }
     // Whatever is current goes first: what consumers have must not lag behind by two.
-    if current.is_some_and(|current| current != o.held) && !o.is_in_midst(seen) {
+    if current.is_some_and(|current| current != o.held) && !o.is_in_midst(seen) && !leaked {
         return Step::Project;
     }
     if let Some(made) = current.filter(|current| o.made(current)) {
@@ -142,6 +153,13 @@ pub fn next(o: &Observed<'_>) -> Step {
         _ if o.strategy == Strategy::Generate && seen.rotates_by_itself() => Step::Fail {
             reason: Reason::RotationOwnedElsewhere,
             message: "the secrets manager rotates this key by itself, so that a value of the operator's making would be overwritten: use strategy Provider, or switch that rotation off".into(),
+        },
+        // Of a slot that nobody names any more, such as a rotate-at that was changed before it was rotated: what was made for it
+        // is left, and one for this slot takes its label.
+        Some(pending) if o.strategy == Strategy::Generate && is_token(pending) => match o.renews {
+            None => Step::Compare(pending.to_owned()),
+            Some(true) => store(o, seen),
+            Some(false) => under_way(o, seen, pending, false),
         },
         Some(pending) => under_way(o, seen, pending, false),
         None => begin(o, seen),
@@ -254,7 +272,7 @@ fn under_way(o: &Observed<'_>, seen: &Description, pending: &str, ours: bool) ->
         (false, _) => Step::Fail {
             reason: Reason::PendingStuck,
             message: format!(
-                "version {pending} is AWSPENDING and not of this rotation: somebody's rotation was not finished, and none begins before it is. Finish it, or end it: {command}"
+                "version {pending} is AWSPENDING and not of this rotation: another one, somebody's or one that was asked for before, was not finished, and none begins before it is. Finish it, or end it: {command}"
             ),
         },
     }

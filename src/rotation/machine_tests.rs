@@ -46,6 +46,7 @@ fn observed<'a>(strategy: Strategy, seen: Option<&'a Description>) -> Observed<'
         slot: None,
         is_earlier: &|version| version == "before",
         held: "old",
+        revoked: None,
         last: None,
         described: seen,
         fetched: None,
@@ -78,6 +79,7 @@ fn each_state_of_the_manager_has_one_next_step() {
     const PENDING_OURS: Versions = &[("old", &[CURRENT]), ("token", &[PENDING])];
     const PENDING_EARLIER: Versions = &[("old", &[CURRENT]), ("before", &[PENDING])];
     const FOREIGN: Versions = &[("old", &[CURRENT]), ("alien", &[PENDING])];
+    const UNNAMED: Versions = &[("old", &[CURRENT]), ("2ed6657d-e927-568b-95e1-2665a8aea6a2", &[PENDING])];
     const LEFTOVER: Versions = &[("old", &[CURRENT, PENDING])];
     const MOVED: Versions = &[("token", &[CURRENT, PENDING]), ("old", &[PREVIOUS])];
     const DONE: Versions = &[("token", &[CURRENT]), ("old", &[PREVIOUS])];
@@ -95,6 +97,10 @@ fn each_state_of_the_manager_has_one_next_step() {
         ("it was put a moment ago", Generate, TWO, |o, _| o.fetched = Some(Some(at(95))), "Wait RotationWaits"),
         ("its first value", Generate, ONE, |o, _| o.fetched = Some(Some(at(95))), "Put token"),
         ("of another clock", Generate, TWO, |o, _| o.fetched = Some(Some(at(900))), "Put token"),
+        ("what leaked is replaced", Generate, ONE, |o, _| (o.held, o.revoked) = ("", Some("old")), "FetchCurrent"),
+        ("what was made of it comes", Generate, DONE, |o, _| (o.held, o.revoked) = ("", Some("old")), "Project"),
+        ("it was made for this", Generate, DONE, |o, _| (o.held, o.revoked) = ("", Some("token")), "Fail KeyRevoked"),
+        ("it came after it", Generate, SUPERSEDED, |o, _| (o.held, o.revoked) = ("", Some("newer")), "Fail KeyRevoked"),
         ("stored", Generate, PENDING_OURS, as_is, "Compare"),
         ("of what is current", Generate, PENDING_OURS, |o, _| o.renews = Some(true), "Promote"),
         ("of another value", Generate, PENDING_OURS, |o, _| o.renews = Some(false), "FetchCurrent"),
@@ -115,6 +121,15 @@ fn each_state_of_the_manager_has_one_next_step() {
             "Put token",
         ),
         ("somebody else's", Generate, FOREIGN, as_is, "Fail PendingStuck"),
+        ("by a slot that nobody names any more", Generate, UNNAMED, as_is, "Compare"),
+        (
+            "that one, of what is current",
+            Generate,
+            UNNAMED,
+            |o, _| (o.renews, o.fetched) = (Some(true), Some(Some(at(0)))),
+            "Put token",
+        ),
+        ("that one, of another value", Generate, UNNAMED, |o, _| o.renews = Some(false), "Fail PendingStuck"),
         ("what a manager leaves behind", Generate, LEFTOVER, as_is, "FetchCurrent"),
         ("promoted", Generate, MOVED, as_is, "ClearPending"),
         ("cleared", Generate, DONE, as_is, "Project"),
@@ -380,7 +395,14 @@ impl Operator {
     }
 
     fn asked(&self) -> Asked<'_> {
-        Asked { plan: &self.plan, name: "uid", rotate_at: self.rotate_at, sealed: Some(&self.sealed), pending: &[] }
+        Asked {
+            plan: &self.plan,
+            name: "uid",
+            rotate_at: self.rotate_at,
+            sealed: Some(&self.sealed),
+            pending: &[],
+            began: None,
+        }
     }
 
     /// The current value is in hand; what was described before another one came is described anew.
@@ -412,6 +434,7 @@ impl Operator {
             slot,
             is_earlier: &|version| earlier.iter().any(|trigger| trigger.made(&key(), version)),
             held: &self.held,
+            revoked: None,
             last: self.sealed.at.map(Into::into),
             described: self.described.as_ref(),
             fetched: self.fetched.map(|_| Some(at(-10_000))),

@@ -63,14 +63,18 @@ impl Trigger {
 
     /// Whether a version of a key was made for this.
     pub fn made(&self, key: &CanonicalKey, version: &str) -> bool {
-        // Of version 5: most that others make are random, of version 4.
-        version.as_bytes().get(14) == Some(&b'5') && self.attempts(key).any(|token| token.as_str() == version)
+        is_token(version) && self.attempts(key).any(|token| token.as_str() == version)
     }
 
     /// Which attempt a token is, from 0 on.
     pub fn attempt_of(&self, key: &CanonicalKey, token: &str) -> usize {
         self.attempts(key).position(|attempt| attempt.as_str() == token).unwrap_or_default()
     }
+}
+
+/// Whether a version's id may be a token of ours: a UUID of version 5. Most that others make are random, of version 4.
+pub fn is_token(version: &str) -> bool {
+    version.len() == 36 && version.as_bytes().get(14) == Some(&b'5')
 }
 
 /// So many versions may be made for one slot, until one of them is brought into use.

@@ -86,13 +86,16 @@ const SEPARATORS: [char; 6] = ['-', '_', '.', '/', ':', ' '];
 
 /// The bits of a word by the alphabets that it is mixed of. One of a single alphabet may be a name that no dictionary has.
 fn random_bits(word: &str) -> f64 {
-    let kinds: [(fn(&char) -> bool, u32); 4] = [
-        (char::is_ascii_lowercase, 26),
-        (char::is_ascii_uppercase, 26),
-        (char::is_ascii_digit, 10),
-        (|c| !c.is_ascii_alphanumeric(), 33),
-    ];
-    let used: Vec<u32> = kinds.iter().filter(|(is, _)| word.chars().any(|c| is(&c))).map(|(_, size)| *size).collect();
+    let has = |is: fn(&char) -> bool, size: u32| word.chars().any(|c| is(&c)).then_some(size);
+    let used: Vec<u32> = [
+        has(char::is_ascii_lowercase, 26),
+        has(char::is_ascii_uppercase, 26),
+        has(char::is_ascii_digit, 10),
+        has(|c| !c.is_ascii_alphanumeric(), 33),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     let alphabet = if used.len() > 1 { used.iter().sum() } else { 10 };
     word.chars().count() as f64 * f64::from(alphabet).log2()
 }

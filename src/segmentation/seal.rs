@@ -238,6 +238,43 @@ impl Generation {
         short.copy_from_slice(&hmac::sign(&self.digesting, bytes).as_ref()[..16]);
         Digest(short)
     }
+
+    fn seal(&self, secret: &ObjectName, record: &SealRecord, nonce: [u8; NONCE_LEN]) -> Result<String, BrokenKeys> {
+        let holding = &record.holding;
+        let wire = Wire {
+            c: holding.claim.to_string(),
+            k: holding.versions.iter().map(|v| (v.key.as_str().to_owned(), v.id.to_string())).collect(),
+            d: holding.versions.iter().map(|v| v.created.map(Second::get)).collect(),
+            h: holding.held_since.as_second(),
+            f: BASE64.encode(sealed_fingerprints(&holding.fingerprints)),
+            m: BASE64.encode(holding.marks.to_sealed()),
+            w: BASE64.encode(sealed_fingerprints(holding.marks.weak())),
+            o: BASE64.encode(sealed_fingerprints(holding.marks.within())),
+            s: BASE64.encode(record.spec.0),
+            x: BASE64.encode(record.content.0),
+            i: BASE64.encode(record.ignore.0),
+            r: holding.retain,
+            e: holding.ends.map(Second::get),
+            n: holding.consumed,
+            p: holding.pinned,
+            t: holding.target_type.as_deref().map(str::to_owned),
+            a: record.refresh_at.as_deref().map(str::to_owned),
+            v: record.restart.as_ref().map(|restart| BASE64.encode(restart.data.0)),
+            u: record
+                .restart
+                .as_ref()
+                .and_then(|restart| restart.due.as_ref().map(|due| (due.token.to_string(), due.since.get()))),
+            q: record.rotation.clone(),
+            l: record.followed.clone(),
+        };
+        let mut sealed = serde_json::to_vec(&wire).map_err(|_| BrokenKeys::Crypto)?;
+        self.sealing
+            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), bound_to(secret, &self.id), &mut sealed)
+            .map_err(|_| BrokenKeys::Crypto)?;
+        let mut text = nonce.to_vec();
+        text.append(&mut sealed);
+        Ok(format!("v1.{}.{}", self.id, BASE64.encode(text)))
+    }
 }
 
 impl SealKeys {
@@ -276,42 +313,20 @@ impl SealKeys {
 
     /// Seals a record for one Secret.
     pub fn seal(&self, secret: &ObjectName, record: &SealRecord, nonce: [u8; NONCE_LEN]) -> Result<String, BrokenKeys> {
-        let holding = &record.holding;
-        let wire = Wire {
-            c: holding.claim.to_string(),
-            k: holding.versions.iter().map(|v| (v.key.as_str().to_owned(), v.id.to_string())).collect(),
-            d: holding.versions.iter().map(|v| v.created.map(Second::get)).collect(),
-            h: holding.held_since.as_second(),
-            f: BASE64.encode(sealed_fingerprints(&holding.fingerprints)),
-            m: BASE64.encode(holding.marks.to_sealed()),
-            w: BASE64.encode(sealed_fingerprints(holding.marks.weak())),
-            o: BASE64.encode(sealed_fingerprints(holding.marks.within())),
-            s: BASE64.encode(record.spec.0),
-            x: BASE64.encode(record.content.0),
-            i: BASE64.encode(record.ignore.0),
-            r: holding.retain,
-            e: holding.ends.map(Second::get),
-            n: holding.consumed,
-            p: holding.pinned,
-            t: holding.target_type.as_deref().map(str::to_owned),
-            a: record.refresh_at.as_deref().map(str::to_owned),
-            v: record.restart.as_ref().map(|restart| BASE64.encode(restart.data.0)),
-            u: record
-                .restart
-                .as_ref()
-                .and_then(|restart| restart.due.as_ref().map(|due| (due.token.to_string(), due.since.get()))),
-            q: record.rotation.clone(),
-            l: record.followed.clone(),
-        };
-        let mut sealed = serde_json::to_vec(&wire).map_err(|_| BrokenKeys::Crypto)?;
-        let current = self.current();
-        current
-            .sealing
-            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), bound_to(secret, &current.id), &mut sealed)
-            .map_err(|_| BrokenKeys::Crypto)?;
-        let mut text = nonce.to_vec();
-        text.append(&mut sealed);
-        Ok(format!("v1.{}.{}", current.id, BASE64.encode(text)))
+        self.current().seal(secret, record, nonce)
+    }
+
+    /// Seals under the generation of the seal that stood before: what is in the record is still of that one.
+    pub fn seal_again(
+        &self,
+        secret: &ObjectName,
+        record: &SealRecord,
+        nonce: [u8; NONCE_LEN],
+        before: &str,
+    ) -> Result<String, BrokenKeys> {
+        let id = before.split('.').nth(1);
+        let generation = self.generations.iter().find(|generation| Some(&*generation.id) == id);
+        generation.unwrap_or_else(|| self.current()).seal(secret, record, nonce)
     }
 
     /// Opens the seal of one Secret.
@@ -610,6 +625,17 @@ mod tests {
         let secret = ObjectName::new("a", "b");
         let seal = keys(1).seal(&secret, &record(), [7; 12]).unwrap();
         assert_eq!(keys(2).open(&secret, &seal), Err(BrokenSeal::UnknownGeneration));
+    }
+
+    #[test]
+    fn what_is_sealed_again_stays_under_its_generation() {
+        let secret = ObjectName::new("a", "b");
+        let before = keys(1).seal(&secret, &record(), [7; 12]).unwrap();
+        let next = keys(1).rotate(Generation::from_random(&[2; 36], Timestamp::UNIX_EPOCH).unwrap());
+        let again = next.seal_again(&secret, &record(), [8; 12], &before).unwrap();
+        assert_eq!(keys(1).open(&secret, &again), Ok(record()), "its prints and digests are of that one");
+        let anew = next.seal_again(&secret, &record(), [8; 12], "v1.unknown.").unwrap();
+        assert!(next.open(&secret, &anew).is_ok() && keys(1).open(&secret, &anew).is_err());
     }
 
     #[test]

@@ -87,6 +87,7 @@ fn scoped_secrets() {
     let item = |key: &str| format!("data: [{{secretKey: \"{key}\", remoteRef: {{key: a/b}}}}]");
     let one = item("a");
     let also = |more: &str| with(&format!("{one}\n{more}"));
+    let pinned = "a pinned version does not rotate: remove versionId and versionStage, or rotation";
     let (syntax, interval) = (
         "secretKey is a key of a Secret",
         "refreshInterval is 0s (only on change or on demand) or between 1s and 365d",
@@ -112,6 +113,14 @@ fn scoped_secrets() {
             "write versionStage or versionId, not both",
         ),
         (with("data: [{secretKey: a, remoteRef: {key: a/*}}]"), "no wildcard, no empty part"),
+        (with("data: [{secretKey: a, remoteRef: {key: a/b, versionId: v1}}]\nrotation: {strategy: Provider}"), pinned),
+        (
+            with(
+                "data: [{secretKey: a, remoteRef: {key: a/b, versionStage: AWSPREVIOUS}}]\nrotation: {strategy: Generate}",
+            ),
+            pinned,
+        ),
+        (with("dataFrom: [{remoteRef: {key: a/b, versionId: v1}}]\nrotation: {strategy: Provider}"), pinned),
         (also("refreshInterval: 500ms"), interval),
         (also("refreshInterval: 366d"), interval),
         (also("refreshInterval: 8761h"), interval),

@@ -2,14 +2,15 @@
 //! done twice, and the guarantees true.
 //!
 //! A flow is run once to the end, to count its writes, and then once for each side of each write: the operator dies there,
-//! another one starts, and what stands must be what the undisturbed run left.
+//! another one starts, and what stands must be what the undisturbed run left. Where nothing that is shared is written, many
+//! are stopped at a write each, and the operator dies once for all of them (`many`).
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
 mod annotated;
+mod many;
 #[path = "../support/mod.rs"]
 mod support;
 
-use jiff::SignedDuration;
 use serde_json::Value;
 use std::time::Duration;
 use support::canary;
@@ -35,7 +36,7 @@ struct Flow {
     ended: fn(&Scene, &str) -> Result<(), String>,
 }
 
-const FLOWS: [Flow; 5] = [
+const FLOWS: [Flow; 3] = [
     Flow {
         name: "project",
         begin: |scene, name| scene.stores(name),
@@ -44,21 +45,6 @@ const FLOWS: [Flow; 5] = [
             scene.is_projected(name)?;
             // Asked for once; once more by whoever came after a crash.
             (scene.stub.asked(&key(name)) <= 2).then_some(()).ok_or_else(|| "asked for again and again".to_owned())
-        },
-    },
-    Flow {
-        name: "expire",
-        begin: |scene, name| {
-            scene.stores(name);
-            // Reckoned from a creation by the API server's clock.
-            let hours = scene.clock.moved().as_hours() + 1;
-            scene.claims(name, &format!("ttl: {hours}h\n"));
-            eventually("it is projected", SOON, || scene.is_projected(name));
-        },
-        trigger: |scene, _| scene.clock.advance(SignedDuration::from_hours(1)),
-        ended: |scene, name| {
-            scene.is_gone(name)?;
-            scene.says(name, "Expired", "True", "Expired")
         },
     },
     Flow {
@@ -87,32 +73,6 @@ const FLOWS: [Flow; 5] = [
         },
     },
     annotated::FLOW,
-    Flow {
-        name: "rotate",
-        begin: |scene, name| {
-            let rotates = format!("{POLICY}    actions: [Read, Generate]\n");
-            apply(&scene.cluster, &rotates);
-            scene.stores(name);
-            scene.claims(name, "rotation: {strategy: Generate}\n");
-            eventually("it is projected", SOON, || scene.is_projected(name));
-            eventually("and at rest", SOON, || scene.says(name, "Rotated", "True", "RotationIdle"));
-        },
-        trigger: |scene, name| {
-            let words = ["annotate", "scopedsecret", name, "-n", NAMESPACE, "scopedsecrets.io/rotate-at=now"];
-            assert!(scene.cluster.kubectl(&words).status.success());
-        },
-        ended: |scene, name| {
-            scene.says(name, "Rotated", "True", "Verified")?;
-            scene.is_projected(name)?;
-            let versions = scene.stub.versions(&key(name));
-            let current = versions.iter().find(|v| v.stages.iter().any(|stage| stage == "AWSCURRENT"));
-            let Some(Says::Text(value)) = current.map(|version| &version.says) else {
-                return Err(format!("{versions:?}"));
-            };
-            let same = secret_value(&scene.cluster, NAMESPACE, name, "value").as_ref() == Some(value);
-            (same && versions.len() == 2).then_some(()).ok_or_else(|| format!("{versions:?}"))
-        },
-    },
 ];
 
 #[test]
@@ -125,6 +85,7 @@ fn every_flow_survives_a_crash_at_every_write() {
             scene.killed_at(flow, number, moment);
         }
     }
+    many::each_dies_at_a_write_of_its_own(&mut scene);
     annotated::stripped_meanwhile(&mut scene);
     annotated::lifted_while_it_stands(&mut scene);
     annotated::others_lose_it(&mut scene);
@@ -135,11 +96,9 @@ fn every_flow_survives_a_crash_at_every_write() {
     canary::scan(&scene.cluster, scene.operator.as_ref().unwrap(), &[canary::CANARY]);
 }
 
-/// Both sides of each write; `make test` takes one of them, turn and turn about.
-fn moments(writes: usize) -> Vec<(usize, Moment)> {
-    let both = (0..writes).flat_map(|number| [(number, Moment::Before), (number, Moment::After)]);
-    let all = std::env::var_os("SCALE").is_some();
-    both.filter(|(number, moment)| all || (number % 2 == 0) == (*moment == Moment::After)).collect()
+/// Both sides of each write.
+fn moments(writes: usize) -> impl Iterator<Item = (usize, Moment)> {
+    (0..writes).flat_map(|number| [(number, Moment::Before), (number, Moment::After)])
 }
 
 struct Scene {
@@ -168,6 +127,7 @@ impl Scene {
     fn restart(&mut self) -> Gate {
         self.operator.take().into_iter().for_each(Operator::kill);
         self.gate = Gate::default();
+        self.stub.passes(&self.gate);
         self.operator = Some(Operator::inside(&self.cluster, &self.clock, &self.gate));
         self.gate.clone()
     }

@@ -42,13 +42,17 @@ fn whatever_was_lent_is_taken_back() {
     scene.is_gone("left");
     scene.cannot_read(ADA, "orders");
 
-    // It ends while the API server is away.
+    // One ends while the API server is away, and one is deleted in the moment before it goes.
     scene.lends("away", "ttl: 4h");
+    scene.lends("deleted-away", "ttl: 8h");
+    scene.as_user(LEAD, "delete secretgrant deleted-away -n payments-prod --wait=false", "").unwrap();
     scene.cluster.kill_apiserver();
     scene.clock.advance(SignedDuration::from_hours(3));
     scene.cluster.start_apiserver();
     scene.is_closed("away", "Expired");
     scene.is_gone("away");
+    scene.is_gone("deleted-away");
+    scene.cannot_read(ADA, "orders");
 
     // Nobody but the operator touches what it gave, whoever it is; what got past is put right.
     scene.lends("held", "ttl: 6h");

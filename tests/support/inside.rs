@@ -7,6 +7,7 @@ use super::cluster::Cluster;
 use super::operator::{Operator, Started};
 use super::wait::eventually;
 use clap::Parser;
+use futures::FutureExt;
 use futures::future::{BoxFuture, pending};
 use http::{Method, Request, Response};
 use jiff::{SignedDuration, Timestamp};
@@ -17,6 +18,7 @@ use scoped_secrets::controller::context::Nature;
 use scoped_secrets::operator::{self, OperatorArgs, Surroundings};
 use scoped_secrets::telemetry::logs::{self, LogArgs, LogFormat};
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
@@ -78,7 +80,18 @@ struct Doorway {
 struct State {
     writes: Vec<String>,
     at: Option<(usize, Moment)>,
+    stops: BTreeMap<String, Stop>,
 }
+
+/// Where all that concerns one name stops, and how far it has come.
+struct Stop {
+    at: Option<(usize, Moment)>,
+    writes: Vec<String>,
+    is_stopped: bool,
+}
+
+/// What concerns many names, and so none of them.
+const SHARED: [&str; 2] = ["/segmentguards", "/segmentationreports"];
 
 impl Gate {
     /// One that kills its operator at the write of this number, from 0, reckoned from when it is [armed](Self::arm).
@@ -86,6 +99,48 @@ impl Gate {
         let mut state = locked(&self.0.state);
         state.writes.clear();
         state.at = Some((number, moment));
+    }
+
+    /// From now on the writes that concern each of these names, here and at a manager, are counted by themselves, and stop before
+    /// or after that of this number: whoever made it hears nothing any more, and nothing else that concerns the name takes
+    /// effect. So one death of the operator is one at each of these writes.
+    pub fn stop_each(&self, stops: impl IntoIterator<Item = (String, Option<(usize, Moment)>)>) {
+        let stop = |at| Stop { at, writes: Vec::new(), is_stopped: false };
+        locked(&self.0.state).stops = stops.into_iter().map(|(name, at)| (name, stop(at))).collect();
+    }
+
+    /// Those that were to stop and go on.
+    pub fn going_on(&self) -> Vec<String> {
+        let state = locked(&self.0.state);
+        let going = state.stops.iter().filter(|(_, stop)| !stop.is_stopped && stop.at.is_some());
+        going.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The writes that concern a name that was to [stop](Self::stop_each).
+    pub fn writes_of(&self, name: &str) -> Vec<String> {
+        locked(&self.0.state).stops.get(name).map(|stop| stop.writes.clone()).unwrap_or_default()
+    }
+
+    /// A write that is about to be made: its name and its number there; false: it is not made.
+    pub fn enters(&self, write: &str, text: &str) -> Result<Option<(String, usize)>, ()> {
+        let mut state = locked(&self.0.state);
+        let mut named = state.stops.iter_mut().filter(|(name, _)| text.contains(&***name));
+        let (Some((name, stop)), None) = (named.next(), named.next()) else { return Ok(None) };
+        if stop.is_stopped {
+            return Err(());
+        }
+        let number = stop.writes.len();
+        stop.writes.push(write.to_owned());
+        stop.is_stopped = stop.at == Some((number, Moment::Before));
+        if stop.is_stopped { Err(()) } else { Ok(Some((name.clone(), number))) }
+    }
+
+    /// A write that was made; false: nobody hears of it.
+    pub fn returns(&self, (name, number): &(String, usize)) -> bool {
+        let mut state = locked(&self.0.state);
+        let Some(stop) = state.stops.get_mut(name) else { return true };
+        stop.is_stopped |= stop.at == Some((*number, Moment::After));
+        !stop.is_stopped
     }
 
     /// From now on writes are counted anew.
@@ -177,16 +232,28 @@ where
         let gate = self.gate.clone();
         let write = is_write(&request).then(|| gate.note(&request));
         write.inspect(|number| gate.passes(*number, Moment::Before));
-        if gate.is_dead() {
-            return Box::pin(pending());
-        }
+        let (request, concerns) = if write.is_some() { concerned(&gate, request) } else { (request, Ok(None)) };
+        let Some(concerns) = concerns.ok().filter(|_| !gate.is_dead()) else { return Box::pin(pending()) };
         let answer = self.inner.call(request);
         Box::pin(async move {
             let answer = answer.await;
             write.inspect(|number| gate.passes(*number, Moment::After));
-            if gate.is_dead() { pending().await } else { answer }
+            let is_heard = concerns.is_none_or(|concerns| gate.returns(&concerns));
+            if gate.is_dead() || !is_heard { pending().await } else { answer }
         })
     }
+}
+
+/// The name that a write concerns, by its path and its body, which is in memory.
+#[allow(clippy::type_complexity, reason = "as Gate::enters has it")]
+fn concerned(gate: &Gate, request: Request<Body>) -> (Request<Body>, Result<Option<(String, usize)>, ()>) {
+    let (parts, body) = request.into_parts();
+    let body = body.collect_bytes().now_or_never().expect("it is in memory").expect("it is whole");
+    let (write, path) = (format!("{} {}", parts.method, parts.uri.path()), parts.uri.path());
+    let text = format!("{write} {}", String::from_utf8_lossy(&body));
+    let shared = SHARED.iter().any(|part| path.contains(part));
+    let concerns = if shared { Ok(None) } else { gate.enters(&write, &text) };
+    (Request::from_parts(parts, Body::from(body)), concerns)
 }
 
 /// A thread that runs an operator.

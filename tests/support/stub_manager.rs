@@ -98,6 +98,8 @@ pub enum Then {
     GoOn,
     /// The connection breaks: before its effect there is none, after it nobody is told.
     Lose,
+    /// Before its effect: an error with this code.
+    Refuse(&'static str),
 }
 
 type Watcher = Arc<dyn Fn(&WriteCall) -> Then + Send + Sync>;
@@ -185,6 +187,25 @@ impl StubManager {
                 gate.close();
             }
             if gate.is_dead() { Then::Lose } else { Then::GoOn }
+        });
+    }
+
+    /// From now on a gate counts writes to this manager, too, and [stops](Gate::stop_each) what is to stop there.
+    pub fn passes(&self, gate: &Gate) {
+        let (gate, entered) = (gate.clone(), Mutex::<BTreeMap<usize, (String, usize)>>::default());
+        self.on_write(move |write| {
+            let mut entered = entered.lock().unwrap_or_else(PoisonError::into_inner);
+            let goes_on = match write.moment {
+                Moment::Before => match gate.enters(&write.operation, &write.key) {
+                    Ok(concerns) => {
+                        entered.extend(concerns.map(|concerns| (write.number, concerns)));
+                        true
+                    }
+                    Err(()) => false,
+                },
+                Moment::After => entered.remove(&write.number).is_none_or(|concerns| gate.returns(&concerns)),
+            };
+            if goes_on && !gate.is_dead() { Then::GoOn } else { Then::Lose }
         });
     }
 
@@ -292,17 +313,19 @@ fn watched(request: &Request, desk: &Arc<Desk>) -> Option<(u16, &'static str, St
         state.writes += 1;
     }
     // Not under the lock: a watcher may look at the manager.
-    let goes_on = |moment| {
-        watching.as_ref().is_none_or(|(watcher, number)| {
+    let then = |moment| {
+        watching.as_ref().map_or(Then::GoOn, |(watcher, number)| {
             let key = request.keys().0.unwrap_or_default();
-            watcher(&WriteCall { number: *number, operation: request.target.clone(), key, moment }) == Then::GoOn
+            watcher(&WriteCall { number: *number, operation: request.target.clone(), key, moment })
         })
     };
-    if !goes_on(Moment::Before) {
-        return None;
+    match then(Moment::Before) {
+        Then::GoOn => {}
+        Then::Lose => return None,
+        Then::Refuse(code) => return Some(refusal(request, 400, code)),
     }
     let answer = answer(request, desk);
-    goes_on(Moment::After).then_some(answer)
+    (then(Moment::After) != Then::Lose).then_some(answer)
 }
 
 struct Request {

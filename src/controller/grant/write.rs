@@ -14,6 +14,7 @@ use crate::api::{
 };
 use crate::controller::context::{Context, Job};
 use crate::controller::events::{self, Told};
+use crate::controller::observed::{Observed as Seen, delete_observed};
 use crate::controller::queue::Lane;
 use crate::controller::store::brief;
 use crate::controller::watch::View;
@@ -25,7 +26,7 @@ use crate::telemetry::record::{Happening, What};
 use jiff::Timestamp;
 use k8s_openapi::api::rbac::v1;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, PostParams, Preconditions};
+use kube::api::{Api, ApiResource, DynamicObject, PostParams};
 use kube::runtime::events::EventType;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -168,7 +169,9 @@ impl Work<'_> {
         if self.lent.searched || self.lent.binding.is_some() {
             return Ok(());
         }
-        if let Some(found) = self.api::<v1::RoleBinding>().get_opt(&self.handle.name).await?.filter(is_ours) {
+        if let Some(found) =
+            self.api::<v1::RoleBinding>().get_opt(&self.handle.name).await?.filter(|found| is_ours(&found.metadata))
+        {
             self.lent.binding = Some(Binding::of(&found));
         }
         self.lent.searched = true;
@@ -599,8 +602,7 @@ fn owner(kind: &str, name: &str, uid: &str) -> OwnerReference {
 }
 
 /// Whether the operator wrote it, as far as marks tell.
-fn is_ours<K: kube::Resource<DynamicType = ()>>(object: &K) -> bool {
-    let metadata = object.meta();
+fn is_ours(metadata: &ObjectMeta) -> bool {
     is_labelled(metadata) || ["ScopedSecret", "SecretGrant"].iter().any(|kind| controller(metadata, kind).is_some())
 }
 
@@ -612,7 +614,9 @@ where
     match api.create(&params(), object).await {
         Err(kube::Error::Api(status)) if status.code == 409 => {
             let name = object.meta().name.as_deref().unwrap_or_default();
-            let Some(found) = api.get_opt(name).await?.filter(is_ours) else { return Err(Trouble::Behind) };
+            let Some(found) = api.get_opt(name).await?.filter(|found| is_ours(found.meta())) else {
+                return Err(Trouble::Behind);
+            };
             let meta = found.meta();
             let (uid, version) = (meta.uid.as_deref(), meta.resource_version.as_deref());
             delete(api, name, uid.unwrap_or_default(), version.unwrap_or_default()).await?;
@@ -622,16 +626,14 @@ where
     }
 }
 
-/// Deletes exactly what was seen; that it is gone already is as good.
-async fn delete<K>(api: &Api<K>, name: &str, uid: &str, resource_version: &str) -> Result<(), Trouble>
+/// Deletes what was seen, whoever changes it meanwhile, as long as it is the operator's.
+async fn delete<K>(api: &Api<K>, name: &str, uid: &str, revision: &str) -> Result<(), Trouble>
 where
     K: Clone + Debug + DeserializeOwned,
 {
-    let same = Preconditions { uid: Some(uid.to_owned()), resource_version: Some(resource_version.to_owned()) };
-    match api.delete(name, &DeleteParams::default().preconditions(same)).await {
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        Err(error) => Err(error.into()),
-        Ok(_) => Ok(()),
+    match delete_observed(api, Seen { name, uid, revision }, is_ours).await? {
+        true => Ok(()),
+        false => Err(Trouble::Behind),
     }
 }
 

@@ -3,7 +3,6 @@
 //! `mod` drives the steps; `write` fetches and writes, `withdraw` takes away, `report` remembers and tells. What decides is
 //! pure: `plan`, `status`, `draft`.
 
-mod delete;
 pub mod draft;
 mod embedded;
 pub mod plan;

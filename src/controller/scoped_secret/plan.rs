@@ -241,10 +241,7 @@ pub fn decide(o: &Observed<'_>) -> Step {
     if let Some(why) = leaked.filter(|_| ours) {
         return Step::Withdraw(why);
     }
-    if let Some((secret, Ownership::Ours)) = owned.filter(|_| o.overlap_over && !goes)
-        && secret.seal_is_current
-        && o.content != Content::Drifted
-    {
+    if let Some((_, Ownership::Ours)) = owned.filter(|_| o.overlap_over && !goes) {
         return Step::EndOverlap;
     }
     match o.verdict {

@@ -238,8 +238,13 @@ fn an_allowed_claim() {
         ),
         (
             "an overlap is over, in what somebody changed",
-            "fetch",
+            "end overlap",
             Situation { change: |o| o.overlap_over = true, content: Content::Drifted, ..at_rest() },
+        ),
+        (
+            "an overlap is over, under the seal key before",
+            "end overlap",
+            Situation { change: |o| o.overlap_over = true, secret: sealed(|s| s.seal_is_current = false), ..at_rest() },
         ),
         ("another schedule", "fetch", Situation { change: |o| o.rotation_right = false, ..at_rest() }),
         ("the spec changed", "fetch", Situation { change: |o| o.spec_digests = &OF_ANOTHER_SPEC, ..at_rest() }),

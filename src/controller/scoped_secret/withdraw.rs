@@ -1,6 +1,5 @@
 //! Taking a Secret away: only after a fresh look at the claim, the namespace and the policies, since it cannot be undone.
 
-use super::delete::delete_observed;
 use super::plan::{Failure, Step};
 use super::write::mend;
 use super::{Work, write_failed};
@@ -9,12 +8,13 @@ use crate::controller::context::{Context, Job};
 use crate::controller::events::{self, Told};
 use crate::controller::guard;
 use crate::controller::index::{Index, SecretFacts, Withdrawal, secret_facts};
+use crate::controller::observed::{Observed, delete_observed};
 use crate::controller::report::known::is_released;
 use crate::controller::revocation;
 use crate::controller::store::brief;
 use crate::controller::watch;
 use crate::segmentation::authorize::{Retention, retention};
-use crate::segmentation::seal::SealRecord;
+use crate::segmentation::seal::{SealKeys, SealRecord};
 use crate::segmentation::verdict::Refusal;
 use crate::segmentation::violation::ObjectRef;
 use crate::segmentation::world::{Holding, ObjectName};
@@ -73,6 +73,22 @@ impl Work<'_> {
         }
         Ok(())
     }
+}
+
+/// Which Secret was observed, in which revision.
+pub(super) fn observed<'a>(name: &'a ObjectName, facts: &'a SecretFacts) -> Observed<'a> {
+    Observed { name: &name.name, uid: &facts.uid, revision: &facts.resource_version }
+}
+
+/// Deletes the Secret that was observed, as long as its seal and its owner are the same. False: it is another by now.
+pub(super) async fn delete_secret(
+    api: &Api<Secret>,
+    name: &ObjectName,
+    facts: &SecretFacts,
+    keys: &SealKeys,
+) -> kube::Result<bool> {
+    let is_same = |fresh: &_| secret_facts(name, fresh, keys).is_same_but_for_others(facts);
+    delete_observed(api, observed(name, facts), is_same).await
 }
 
 /// Into the record: which Secret went, why, and which versions were in it. No reason: its ScopedSecret is gone.
@@ -169,7 +185,7 @@ async fn part_with_orphan(cx: &Context, secret: &ObjectName) -> Result<(), Failu
     }
     let api: Api<Secret> = Api::namespaced(cx.client.clone(), &secret.namespace);
     let Some(keys) = cx.keys() else { return Ok(()) };
-    match delete_observed(&api, secret, &facts, &keys).await {
+    match delete_secret(&api, secret, &facts, &keys).await {
         Ok(false) => Err(Failure::new(Reason::WriteFailed, "the Secret has changed meanwhile; it is looked at again")),
         Ok(true) => {
             record_withdrawal(cx, secret, why, Some(&seal.holding));

@@ -1,14 +1,15 @@
 //! From an allowed claim to a written Secret: fetch, check, reserve, create or replace.
 
-use super::delete::delete_observed;
 use super::draft::{self, Draft};
 use super::embedded::Embedded;
 use super::plan::{Content, Failure, Mend, Ownership, ownership, value_shared};
 use super::rotation::carry::{Before, Carried};
+use super::withdraw::{delete_secret, observed};
 use super::{Work, not_leading, write_failed};
 use crate::api::{FIELD_MANAGER, Reason, SEAL_ANNOTATION};
 use crate::controller::context::Context;
 use crate::controller::index::{SecretFacts, object_name, secret_facts};
+use crate::controller::observed::replace_observed;
 use crate::controller::providers::{Tenant, fetch_reason};
 use crate::controller::revocation;
 use crate::controller::store::brief;
@@ -448,28 +449,13 @@ impl Work<'_> {
         let name = self.secret_name();
         let api: Api<Secret> = Api::namespaced(self.cx.client.clone(), &name.namespace);
         let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
-        let mut standing = standing.cloned();
-        let mut tries = 0;
-        let result = loop {
-            let result = match &standing {
-                None => api.create(&params, &secret).await,
-                Some(facts) => {
-                    secret.metadata.uid = Some(facts.uid.to_string());
-                    secret.metadata.resource_version = Some(facts.resource_version.to_string());
-                    api.replace(&name.name, &params, &secret).await
-                }
-            };
-            tries += 1;
-            let overtaken = matches!(&result, Err(kube::Error::Api(status)) if status.code == 409);
-            match standing.as_ref().filter(|_| overtaken && tries < TRIES) {
-                Some(judged) => match self.only_touched(&api, judged).await? {
-                    Some(touched) => standing = Some(touched),
-                    None => break result,
-                },
-                None => break result,
+        let result = match standing {
+            None => api.create(&params, &secret).await,
+            Some(judged) => {
+                let touched = |fresh: &Secret| self.is_only_touched(fresh, judged);
+                replace_observed(&api, &params, observed(&name, judged), &mut secret, touched).await
             }
         };
-        let standing = standing.as_ref();
         match (result, standing) {
             (Ok(written), _) => Ok(Some(written)),
             (Err(kube::Error::Api(status)), _) if status.code == 409 || (standing.is_some() && status.code == 404) => {
@@ -533,18 +519,15 @@ impl Work<'_> {
         }
     }
 
-    /// The Secret as it stands, if since it was judged only what others may write on it has changed: whoever does that all the
-    /// time holds up no new value.
-    async fn only_touched(&self, api: &Api<Secret>, judged: &SecretFacts) -> Result<Option<SecretFacts>, Failure> {
-        let name = self.secret_name();
-        let Some(fresh) = api.get_opt(&name.name).await.map_err(|e| write_failed(&e))? else { return Ok(None) };
-        let facts = secret_facts(&name, &fresh.metadata, &self.keys);
-        let same = facts.is_same_but_for_others(judged) && !facts.deleting;
+    /// Whether of a Secret that was judged only what others may write on it has changed since.
+    fn is_only_touched(&self, fresh: &Secret, judged: &SecretFacts) -> bool {
+        let facts = secret_facts(&self.secret_name(), &fresh.metadata, &self.keys);
         let untouched = |seal: &SealRecord| {
-            draft::read_digests(&self.spec, &fresh, &self.keys).contains(&seal.content)
+            draft::read_digests(&self.spec, fresh, &self.keys).contains(&seal.content)
                 || !self.spec_digests.contains(&seal.spec)
         };
-        Ok(Some(facts).filter(|facts| same && facts.seal.as_ref().is_ok_and(|seal| untouched(seal))))
+        let same = facts.is_same_but_for_others(judged) && !facts.deleting;
+        same && facts.seal.as_ref().is_ok_and(|seal| untouched(seal))
     }
 
     /// Deletes the Secret that was observed.
@@ -552,7 +535,7 @@ impl Work<'_> {
         if !self.cx.leads() {
             return Err(not_leading());
         }
-        if !delete_observed(api, &self.secret_name(), facts, &self.keys).await.map_err(|e| write_failed(&e))? {
+        if !delete_secret(api, &self.secret_name(), facts, &self.keys).await.map_err(|e| write_failed(&e))? {
             self.read_secret().await?;
             let text = "the Secret has changed meanwhile; it is looked at again";
             return Err(Failure::new(Reason::WriteFailed, text));
@@ -562,9 +545,6 @@ impl Work<'_> {
         Ok(())
     }
 }
-
-/// So often a write that somebody's edits of labels and annotations overtook is tried at once.
-const TRIES: usize = 16;
 
 pub(super) fn unsealable() -> Failure {
     Failure::new(Reason::WriteFailed, "the seal cannot be made")

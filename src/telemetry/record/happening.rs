@@ -97,6 +97,9 @@ pub struct Happening {
     /// Why, of the registry of reasons.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Cow<'static, str>>,
+    /// What a rotation is due to: Schedule, OnDemand, Grant, Rollout, RoleChange.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<&'static str>,
     /// How a breach was answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answer: Option<&'static str>,
@@ -147,6 +150,7 @@ impl Happening {
             dry_run: false,
             rule: None,
             reason: None,
+            trigger: None,
             answer: None,
             versions: Vec::new(),
             more_versions: 0,
@@ -202,6 +206,11 @@ impl Happening {
     /// For this reason.
     pub fn reason(self, reason: Reason) -> Self {
         Self { reason: Some(reason.as_str().into()), ..self }
+    }
+
+    /// A rotation that is due to this.
+    pub fn due_to(self, trigger: &'static str) -> Self {
+        Self { trigger: Some(trigger), ..self }
     }
 
     /// A breach that was answered so.

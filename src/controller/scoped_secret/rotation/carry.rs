@@ -66,11 +66,13 @@ impl Before<'_> {
     /// What was sealed, or where it is reckoned from now on.
     fn reckoned(&self, plan: &Plan) -> Rotated {
         let sealed = self.seal.and_then(|seal| seal.rotation.as_deref());
-        let asked = Asked { plan, name: "", rotate_at: None, sealed, pending: &[] };
+        let asked = Asked { plan, name: "", rotate_at: None, sealed, pending: &[], began: None };
         let from = match self.seal {
             // What was rotated before its seal was lost is dated by the manager.
             None => self.current.created.map_or(self.created, |made| self.created.max(made.into())).min(self.now),
-            Some(_) => self.now,
+            // Another schedule goes on where the one before it was: what was due by that is not left out, and of what the new
+            // one has named since the last comes.
+            Some(_) => sealed.and_then(|s| s.until).map(Timestamp::from).filter(|u| *u <= self.now).unwrap_or(self.now),
         };
         let rotated = sealed.cloned().unwrap_or_default();
         if asked.is_anchored(self.now) && sealed.is_some() && plan.schedule.is_some() == rotated.rule.is_some() {
@@ -84,7 +86,7 @@ impl Before<'_> {
 pub fn is_right(plan: Option<&Plan>, seal: &SealRecord, now: Timestamp) -> bool {
     let Some(plan) = plan else { return true };
     let Some(sealed) = seal.rotation.as_deref() else { return false };
-    Asked { plan, name: "", rotate_at: None, sealed: Some(sealed), pending: &[] }.is_anchored(now)
+    Asked { plan, name: "", rotate_at: None, sealed: Some(sealed), pending: &[], began: None }.is_anchored(now)
 }
 
 /// Whether the Secret has the value before for longer than it is to.
@@ -189,7 +191,13 @@ mod tests {
         assert_eq!(until(None, 900_000, 500_000), Some(at(500_000).into()), "by another clock");
         let weekly = Schedule::parse("0 3 * * 0", None).unwrap();
         let other = Rotated::default().anchored(Some(&weekly), at(1_000));
-        assert_eq!(until(Some(&seal(&[version("a", 5)], Some(other.clone()))), 5, 500_000), Some(at(500_000).into()));
+        assert_eq!(until(Some(&seal(&[version("a", 5)], Some(other.clone()))), 5, 500_000), Some(at(1_000).into()));
+        let ahead = Rotated::default().anchored(Some(&weekly), at(900_000));
+        assert_eq!(
+            until(Some(&seal(&[version("a", 5)], Some(ahead))), 5, 500_000),
+            Some(at(500_000).into()),
+            "by a wrong clock"
+        );
         assert!(!is_right(Some(&daily), &seal(&[], Some(other)), at(500_000)));
         assert!(!is_right(Some(&daily), &seal(&[], None), at(1)) && is_right(None, &seal(&[], None), at(1)));
     }

@@ -60,6 +60,8 @@ pub(super) struct Rotating {
     handled: Vec<Trigger>,
     /// The ends of grants that the value that is being projected pays for as well: who had access has it no more.
     along: Vec<Trigger>,
+    /// Why the claim has nothing: what is current was revoked. A rotation makes what brings it back.
+    revoked: Option<Failure>,
     /// What is to be said of it.
     pub(super) condition: Option<Wanted>,
     /// Whether a fresh look was taken in this run.
@@ -93,6 +95,8 @@ struct Hand {
     used: usize,
     fate: Option<Fate>,
     cleared: bool,
+    /// The current version, if it was revoked.
+    revoked: Option<String>,
     /// How often it was projected: a manager may be a moment behind itself.
     projected: usize,
 }
@@ -140,7 +144,11 @@ impl Work<'_> {
             return outcome;
         }
         let mut memory = self.memory.rotation.take().unwrap_or_default();
-        if outcome != Outcome::Current {
+        self.rotating.revoked = match &outcome {
+            Outcome::Failed(failure) if failure.reason == Reason::KeyRevoked => Some(failure.clone()),
+            _ => None,
+        };
+        if outcome != Outcome::Current && self.rotating.revoked.is_none() {
             let text = "the claim is not in sync; its key is rotated once it is (see Synced)";
             let waits = Wanted::unknown(ConditionType::Rotated, Reason::RotationWaits, text);
             // What was said at rest is no longer so of one that is refused.
@@ -153,6 +161,8 @@ impl Work<'_> {
         }
         let before = memory.failures;
         let end = self.drive(&mut memory).await;
+        // What is current by now may have brought it back.
+        let outcome = self.standing_outcome(outcome);
         let now = self.cx.now();
         let (condition, outcome) = match end {
             Ok(End::Told(wanted, at)) => {
@@ -183,6 +193,13 @@ impl Work<'_> {
         outcome
     }
 
+    fn standing_outcome(&self, before: Outcome) -> Outcome {
+        match (&self.rotating.revoked, before) {
+            (None, Outcome::Failed(failure)) if failure.reason == Reason::KeyRevoked => Outcome::Current,
+            (_, before) => before,
+        }
+    }
+
     async fn drive(&mut self, memory: &mut Memory) -> Result<End, Failure> {
         let mut hand = Hand::default();
         for _ in 0..STEPS {
@@ -192,14 +209,18 @@ impl Work<'_> {
                 return Ok(End::Told(Wanted::unknown(ConditionType::Rotated, Reason::RotationWaits, text), None));
             };
             let refusal = self.may_not_rotate();
-            let due = self.due(&seal, now);
+            let due = self.due(seal.as_deref(), now);
             let Some(trigger) = chosen(memory, &due) else {
                 memory.failures = 0;
                 (memory.trigger, memory.due_since) = (None, None);
-                let at = self.next_rotation(&seal, now);
-                return Ok(match refusal {
-                    Some(refusal) => refused(refusal, now),
-                    None => {
+                let at = seal.as_ref().and_then(|seal| self.next_rotation(seal, now));
+                return Ok(match (refusal, seal) {
+                    (Some(refusal), _) => refused(refusal, now),
+                    (None, None) => {
+                        let text = "the current version was revoked, and no rotation is asked for: set scopedsecrets.io/rotate-at to a value that was never used, or store a new value in the manager";
+                        End::Told(Wanted::no(ConditionType::Rotated, Reason::RotationWaits, text), None)
+                    }
+                    (None, Some(seal)) => {
                         let wanted = self.at_rest(&seal);
                         let rolled = memory
                             .told
@@ -223,7 +244,7 @@ impl Work<'_> {
                 (hand.used, hand.fate) = (0, None);
             }
             (memory.trigger, memory.known) = (Some(trigger.clone()), due);
-            let step = self.next_rotation_step(&grant, &seal, &trigger, &hand, now);
+            let step = self.next_rotation_step(&grant, seal.as_deref(), &trigger, &hand, now);
             tracing::debug!(namespace = %self.name.namespace, name = %self.name.name, trigger = trigger.kind(), ?step, "rotation");
             match step {
                 Step::Wait { until, reason, message } => {
@@ -235,7 +256,16 @@ impl Work<'_> {
                     return Err(Failure::new(reason, message));
                 }
                 Step::Project => match self.project_current(&grant, &mut hand, &trigger).await {
-                    Ok(Progress::Done) => {}
+                    Ok(Progress::Done) => self.rotating.revoked = None,
+                    // A value that leaked is not projected: another is made of it.
+                    Err(failure)
+                        if failure.reason == Reason::KeyRevoked
+                            && self.rotating.revoked.is_some()
+                            && hand.revoked.is_none() =>
+                    {
+                        let described = hand.described.as_ref().and_then(|seen| seen.version_at(CURRENT));
+                        hand.revoked = described.map(str::to_owned);
+                    }
                     Ok(Progress::LookAgain) => {
                         let soon = now.checked_add(SignedDuration::from_secs(1)).ok();
                         let text = "the new value is stored, and about to be projected";
@@ -245,7 +275,7 @@ impl Work<'_> {
                 },
                 Step::Settled => {
                     if hand.projected == 0 {
-                        self.record_again(&grant, &seal, &trigger);
+                        self.record_again(&grant, seal.as_deref(), &trigger);
                     }
                     self.settle_trigger(&grant, &trigger).await?;
                     (memory.failures, memory.due_since) = (0, None);
@@ -263,13 +293,18 @@ impl Work<'_> {
         self.spec.rotation.as_ref().map_or(Strategy::Provider, |rotation| rotation.strategy)
     }
 
-    /// What the claim may have, and the seal of its Secret, if both are as they should be.
-    fn in_order(&self) -> Option<(Grant, Arc<SealRecord>)> {
+    /// What the claim may have, and the seal of its Secret, if both are as they should be. Without a Secret only where that was
+    /// taken away for a revocation.
+    fn in_order(&self) -> Option<(Grant, Option<Arc<SealRecord>>)> {
         let index = self.cx.index();
         let claim = index.world.claim(&self.name)?;
         let Verdict::Allowed(grant) = authorize(claim, &index.world, self.cx.now()) else { return None };
-        let seal = index.secret(&self.secret_name())?.seal.as_ref().ok()?.clone();
-        (seal.holding.claim == self.name.name && grant.keys.len() == 1).then_some((grant, seal))
+        let seal = index.secret(&self.secret_name()).and_then(|secret| secret.seal.as_ref().ok()).cloned();
+        let is_right = match &seal {
+            Some(seal) => seal.holding.claim == self.name.name,
+            None => self.rotating.revoked.is_some(),
+        };
+        (is_right && grant.keys.len() == 1).then_some((grant, seal))
     }
 
     fn may_not_rotate(&self) -> Option<Refusal> {
@@ -298,12 +333,13 @@ impl Work<'_> {
             rotate_at: self.record.rotate_at(),
             sealed: seal.and_then(|seal| seal.rotation.as_deref()),
             pending: &pending,
+            began: self.cx.reigns_since(),
         };
         Some(ask(&asked))
     }
 
-    fn due(&self, seal: &SealRecord, now: Timestamp) -> Vec<Trigger> {
-        self.asking(Some(seal), |asked| asked.due(now)).unwrap_or_default()
+    fn due(&self, seal: Option<&SealRecord>, now: Timestamp) -> Vec<Trigger> {
+        self.asking(seal, |asked| asked.due(now)).unwrap_or_default()
     }
 
     /// When a slot of the schedule came. Of what else is asked for it is not known.
@@ -328,7 +364,7 @@ impl Work<'_> {
     fn next_rotation_step(
         &self,
         grant: &Grant,
-        seal: &SealRecord,
+        seal: Option<&SealRecord>,
         trigger: &Trigger,
         hand: &Hand,
         now: Timestamp,
@@ -340,9 +376,10 @@ impl Work<'_> {
             strategy: self.strategy(),
             tokens: &tokens,
             slot: if let Trigger::Schedule(slot) = trigger { Some((*slot).into()) } else { None },
-            is_earlier: &|version| !self.made_for(grant, Some(seal), version).is_empty(),
-            held: seal.holding.versions.first().map_or("", |version| &version.id),
-            last: seal.rotation.as_ref().and_then(|rotated| rotated.at).map(Into::into),
+            is_earlier: &|version| !self.made_for(grant, seal, version).is_empty(),
+            held: seal.and_then(|seal| seal.holding.versions.first()).map_or("", |version| &version.id),
+            last: seal.and_then(|seal| seal.rotation.as_ref()?.at).map(Into::into),
+            revoked: hand.revoked.as_deref(),
             described: hand.described.as_ref(),
             fetched: hand.current.as_ref().map(|answer| answer.created),
             renews: hand.renews(),
@@ -371,7 +408,8 @@ impl Work<'_> {
     /// Says how far it is: whoever watches sees each step, and a crash leaves it told.
     async fn tell(&mut self, reason: Reason, message: &str) {
         self.rotating.condition = Some(Wanted::no(ConditionType::Rotated, reason, message));
-        self.report(&Outcome::Current).await;
+        let outcome = self.rotating.revoked.clone().map_or(Outcome::Current, Outcome::Failed);
+        self.report(&outcome).await;
         if let Some(record) = self.cx.index().claims.get(&self.name).filter(|record| record.uid == self.record.uid) {
             self.record.clone_from(record);
         }

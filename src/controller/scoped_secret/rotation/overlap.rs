@@ -30,20 +30,19 @@ impl Work<'_> {
             self.take_in(&secret);
             return Ok(());
         };
+        // What somebody changed is put right with the values in hand, and the seal goes on saying that it is not as it was.
         let drifted = self.spec_digests.contains(&seal.spec)
             && !draft::read_digests(&self.spec, &secret, &self.keys).contains(&seal.content);
-        if drifted {
-            // It is projected anew, without the value before.
-            self.take_in(&secret);
-            return Ok(());
-        }
         let mut record = (**seal).clone();
         secret.data.get_or_insert_default().retain(|key, _| !key.starts_with(PREVIOUS));
         self.forget_previous(&mut record, &secret);
-        record.content = draft::read_digests(&self.spec, &secret, &self.keys).current();
-        let sealed =
-            self.nonce().and_then(|nonce| self.keys.seal(&name, &record, nonce).ok()).ok_or_else(unsealable)?;
-        secret.metadata.annotations.get_or_insert_default().insert(SEAL_ANNOTATION.into(), sealed);
+        if !drifted {
+            record.content = draft::read_digests(&self.spec, &secret, &self.keys).current();
+        }
+        let notes = secret.metadata.annotations.get_or_insert_default();
+        let before = notes.get(SEAL_ANNOTATION).map(String::as_str).unwrap_or_default();
+        let sealed = self.nonce().and_then(|nonce| self.keys.seal_again(&name, &record, nonce, before).ok());
+        notes.insert(SEAL_ANNOTATION.into(), sealed.ok_or_else(unsealable)?);
         secret.metadata.managed_fields = None;
         if !self.cx.leads() {
             return Err(not_leading());

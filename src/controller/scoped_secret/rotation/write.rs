@@ -102,7 +102,7 @@ impl Work<'_> {
         let failed = |error: WriteError| Failure::new(write_reason(&error), self.named(grant, &error));
         if let Some(token) = &begun {
             let begun = KeyVersion::undated(key.canonical.clone(), token.as_str());
-            self.cx.record(Happening::of(What::RotationBegun).on("ScopedSecret", &self.name).versions([&begun]));
+            self.record_of(What::RotationBegun, trigger, &begun);
         }
         match step {
             Step::Put(token) => {
@@ -201,7 +201,9 @@ impl Work<'_> {
         }
         let now = self.cx.now();
         let still = self.in_order().filter(|(again, seal)| {
-            again.keys == grant.keys && self.may_not_rotate().is_none() && self.due(seal, now).contains(trigger)
+            again.keys == grant.keys
+                && self.may_not_rotate().is_none()
+                && self.due(seal.as_deref(), now).contains(trigger)
         });
         if still.is_none() {
             return Err(Failure::new(
@@ -241,18 +243,23 @@ impl Work<'_> {
             self.tell(Reason::Projected, "the Secret has the new value").await;
             self.cx.metrics.rotated(self.strategy(), trigger.kind(), "Rotated");
             let made = KeyVersion::undated(key.clone(), made.as_str());
-            self.cx.record(Happening::of(What::Rotated).on("ScopedSecret", &self.name).versions([&made]));
+            self.record_of(What::Rotated, trigger, &made);
         }
         Ok(progress)
     }
 
     /// Into the record: a process before this one rotated the key, and may have been killed before it said so.
-    pub(super) fn record_again(&self, grant: &Grant, seal: &SealRecord, trigger: &Trigger) {
+    pub(super) fn record_again(&self, grant: &Grant, seal: Option<&SealRecord>, trigger: &Trigger) {
         let key = &grant.keys[0].canonical;
-        let held = seal.holding.versions.first().filter(|held| trigger.made(key, &held.id));
+        let held = seal.and_then(|seal| seal.holding.versions.first()).filter(|held| trigger.made(key, &held.id));
         if let Some(made) = held {
-            self.cx.record(Happening::of(What::Rotated).on("ScopedSecret", &self.name).versions([made]));
+            self.record_of(What::Rotated, trigger, made);
         }
+    }
+
+    fn record_of(&self, what: What, trigger: &Trigger, version: &KeyVersion) {
+        let happening = Happening::of(what).on("ScopedSecret", &self.name).versions([version]);
+        self.cx.record(happening.due_to(trigger.kind()));
     }
 
     /// The slot is handled: sealed where the seal keeps it, told to whoever asked where it does not.

@@ -1,16 +1,17 @@
 //! Rotation: each slot makes one version, whoever makes the value and whenever the operator dies; time is the test's.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
+mod bad_input;
+#[path = "../support/mod.rs"]
 mod support;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use std::time::Duration;
 use support::cluster::Cluster;
 use support::inside::{Clock, Gate, Moment, settles};
-use support::operator::{Operator, install};
+use support::operator::{Operator, install, lift};
 use support::oracle::guarantees_hold_at;
-use support::stub_manager::{Lambda, Mood, Says, StubManager};
+use support::stub_manager::{Mood, Says, StubManager};
 use support::tenants::*;
 use support::wait::eventually;
 
@@ -167,15 +168,26 @@ fn a_value_is_generated_on_schedule_and_on_demand() {
     assert_eq!(scene.stub.versions(&key(name)).len(), 2);
     assert!(scene.value(name, "previous.password").is_some(), "the overlap outlives a restart");
 
-    // The overlap ends while the manager is away.
+    // The overlap ends while the manager is away, and somebody got past the guard and changed the Secret.
     scene.stub.set_mood(Mood::Down);
+    lift(&scene.cluster, "managed-secrets");
+    let stray = r#"{"stringData":{"stray":"canary-stray-kX9mQ2vL8nR5"}}"#;
+    eventually("nobody asks", SOON, || {
+        scene.cluster.submit(&["patch", "secret", name, "-n", NAMESPACE, "--type=merge", "-p", stray], "")
+    });
     scene.clock.advance(minutes(151));
     eventually("the value before goes", SOON, || match scene.value(name, "previous.password") {
         None => Ok(()),
         Some(_) => Err("it is there"),
     });
     assert_eq!(scene.value(name, "password"), Some(new));
+    assert!(scene.value(name, "stray").is_some(), "that needs the values");
     scene.stub.set_mood(Mood::Well);
+    scene.clock.advance(minutes(61));
+    eventually("it is put right", SOON, || match scene.value(name, "stray") {
+        None => Ok(()),
+        Some(_) => Err("it is there"),
+    });
 
     // Many days at once are one rotation.
     scene.clock.advance(SignedDuration::from_hours(24 * 10));
@@ -195,110 +207,33 @@ fn a_value_is_generated_on_schedule_and_on_demand() {
     guarantees_hold_at(&scene.cluster, || scene.clock.now());
 }
 
+/// A rotation is killed once its value is stored; what becomes of that when people do something meanwhile. Kills at every write
+/// are in `tests/crashes`.
 #[test]
-fn the_manager_rotates_and_what_goes_wrong_is_told() {
-    let scene = Scene::set_up();
-    let document = |value: &str| json!({"username": "db", "password": value}).to_string();
-    let name = "managed";
-    let provider = "{strategy: Provider}";
-    scene.claims(name, provider);
-    scene.asks(name, "none");
-    scene.says(name, "False", "RotationNotConfigured");
-    scene
-        .stub
-        .rotates(&key(name), Lambda::Succeeds(Duration::from_millis(300), document("canary-second-kX9mQ2vL8nR5")));
-    scene.asks(name, "good");
-    scene.has_versions(name, 2);
-
-    // It never finishes: told after a while, and what it makes at last is taken.
-    scene.stub.rotates(&key(name), Lambda::Waits);
-    scene.clock.advance(minutes(11));
-    scene.asks(name, "slow");
-    scene.says(name, "False", "Requested");
-    scene.clock.advance(minutes(41));
-    let text = scene.says(name, "False", "RotationTimedOut");
-    assert!(text.contains("update-secret-version-stage") && text.contains(&key(name)), "{text}");
-    assert_eq!(condition(&scene.object(name), "Ready").unwrap()["status"], "True");
-    scene.stub.finish_rotation(&key(name), &document("canary-third-kX9mQ2vL8nR5wT"));
-    scene.clock.advance(minutes(16));
-    scene.has_versions(name, 3);
-
-    // Somebody else's rotation was never finished.
-    let generated = "{strategy: Generate, generate: {property: password}}";
-    scene.claims("stuck", generated);
-    scene.stub.put_pending(&key("stuck"), "11111111-2222-4333-8444-555555555555", Says::Text(document("half")));
-    scene.asks("stuck", "now");
-    let text = scene.says("stuck", "False", "PendingStuck");
-    assert!(text.contains("--remove-from-version-id 11111111-2222-4333-8444-555555555555"), "{text}");
-    assert!(!scene.stub.writes().contains(&"PutSecretValue".to_owned()));
-
-    // The manager rotates it already; what cannot be is refused, and who may not rotate says so.
-    scene.claims("owned", generated);
-    scene.stub.rotates(&key("owned"), Lambda::Waits);
-    scene.asks("owned", "now");
-    scene.says("owned", "False", "RotationOwnedElsewhere");
-    for (rotation, says) in [
-        ("{strategy: Provider, schedule: \"0 3 31 2 *\"}", "never fires"),
-        ("{strategy: Provider, schedule: \"*/5 * * * *\"}", "less than ten minutes apart"),
-        ("{strategy: Provider, schedule: \"0 3 * * *\", timeZone: Europe/Nowhere}", "is not known"),
-        ("{strategy: Provider, schedule: \"0 3 * * *\", overlap: 24h}", "shorter overlap"),
-        ("{strategy: Provider, schedule: \"whenever\"}", "five fields"),
-        ("{strategy: Provider, generate: {length: 20}}", "is for strategy Generate"),
-        ("{strategy: Provider, timeZone: UTC}", "write a schedule"),
-    ] {
-        let told = scene.cluster.apply(&scene.yaml("wrong", rotation));
-        assert!(told.as_ref().is_err_and(|text| text.contains(says)), "{told:?}\n{rotation}");
-    }
-    apply(&scene.cluster, &policy("[Read]"));
-    becomes(&scene.cluster, NAMESPACE, name, "Authorized", "False", "ActionNotAllowed");
-    assert!(scene.value(name, "password").is_some(), "who may not rotate may have read");
-    eventually("it is refused at apply", SOON, || match scene.cluster.apply(&scene.yaml("new", generated)) {
-        Err(text) if text.contains("ActionNotAllowed") && text.contains("Generate") => Ok(()),
-        other => Err(format!("{other:?}")),
-    });
-    guarantees_hold_at(&scene.cluster, || scene.clock.now());
-}
-
-/// The calls that a rotation writes the manager by: the value, AWSCURRENT, and AWSPENDING off it.
-const WRITES: usize = 3;
-
-#[test]
-fn killed_at_every_write_to_the_manager_one_version_comes_of_it() {
+fn what_was_stored_and_not_brought_into_use() {
     let mut scene = Scene::set_up();
-    for number in 0..WRITES {
-        for moment in [Moment::Before, Moment::After] {
-            let name = format!("killed-{number}-{}", format!("{moment:?}").to_lowercase());
-            scene.claims(&name, "{strategy: Generate, generate: {property: password}}");
-            settles(&scene.gate);
-            scene.stub.kill_at(&scene.gate, number, moment);
-            scene.asks(&name, "now");
-            assert!(scene.gate.dies_within(SOON), "{name}: {:?}", scene.stub.writes());
-            scene.stub.unwatch();
-            scene.restart();
-            scene.has_versions(&name, 2);
-            guarantees_hold_at(&scene.cluster, || scene.clock.now());
-        }
-    }
     // Between storing and bringing into use, somebody stores a value of their own; or takes the label away.
     let by_hand = "canary-by-hand-kX9mQ2vL8nR5wT3z";
-    for stores in [true, false] {
-        let name = if stores { "stored-meanwhile" } else { "stripped" };
+    for name in ["stored-meanwhile", "stripped", "asked-anew"] {
+        let stores = name == "stored-meanwhile";
         scene.claims(name, "{strategy: Generate, generate: {property: password}}");
         settles(&scene.gate);
         scene.stub.kill_at(&scene.gate, 0, Moment::After);
         scene.asks(name, "now");
         assert!(scene.gate.dies_within(SOON), "{name}: {:?}", scene.stub.writes());
         scene.stub.unwatch();
-        match stores {
-            true => {
+        match name {
+            "stored-meanwhile" => {
                 let value = json!({"username": "renamed", "password": by_hand, "more": "canary-more-Q2vL8nR5wT3z"});
                 scene.stub.put(&key(name), Says::Text(value.to_string()));
             }
             // By a rotation of somebody else's, which is then ended as the condition says.
-            false => {
+            "stripped" => {
                 scene.stub.put_pending(&key(name), "11111111-2222-4333-8444-555555555555", Says::Text("{}".into()));
                 scene.stub.end_pending(&key(name));
             }
+            // Nobody knows for what it was made any more, and it holds up nothing.
+            _ => scene.asks(name, "again"),
         }
         scene.restart();
         // What was stored a moment ago is left alone for ten minutes.

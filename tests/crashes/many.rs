@@ -1,0 +1,178 @@
+//! Rotations, for whatever they are due, the debt of a grant, and an end: many at once, each stopped before or after one of its
+//! own writes, to the API server or to the manager. Then the operator dies, and another one brings all of them to their end.
+
+use crate::support::inside::{Moment, settles};
+use crate::support::oracle::guarantees_hold_at;
+use crate::support::stub_manager::{Lambda, Says};
+use crate::support::tenants::*;
+use crate::support::wait::eventually;
+use crate::{NAMESPACE, Scene, key};
+use jiff::SignedDuration;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What happens to a ScopedSecret, and when.
+struct Fate {
+    name: &'static str,
+    /// Lines of its spec.
+    spec: &'static str,
+    /// Something beside it that is there from the start, in HOURS from now.
+    beside: &'static str,
+    /// Whether it is asked for; else it comes with time.
+    is_asked: bool,
+    rotates: bool,
+}
+
+const FATES: [Fate; 5] = [
+    Fate {
+        name: "asked",
+        spec: "rotation: {strategy: Generate, overlap: 99h}\n",
+        beside: "",
+        is_asked: true,
+        rotates: true,
+    },
+    Fate { name: "managed", spec: "rotation: {strategy: Provider}\n", beside: "", is_asked: true, rotates: true },
+    Fate {
+        name: "slot",
+        spec: "rotation: {strategy: Generate, schedule: \"0 3 * * *\"}\n",
+        beside: "",
+        is_asked: false,
+        rotates: true,
+    },
+    Fate {
+        name: "debt",
+        spec: "rotation: {strategy: Generate}\n",
+        beside: "apiVersion: scopedsecrets.io/v1alpha1\nkind: SecretGrant\nmetadata: {name: NAME, namespace: payments-prod}\nspec: {scopedSecretRef: {name: NAME}, subject: {kind: User, name: ada@example.com}, ttl: HOURSh, reason: INC-1, rotateAfter: true}\n",
+        is_asked: false,
+        rotates: true,
+    },
+    Fate { name: "ends", spec: "ttl: HOURSh\n", beside: "", is_asked: false, rotates: false },
+];
+
+/// All slots of a day, jitter included.
+const A_DAY: SignedDuration = SignedDuration::from_hours(26);
+
+/// One of them, and where it stops.
+type Case = (&'static Fate, String, Option<(usize, Moment)>);
+
+pub fn each_dies_at_a_write_of_its_own(scene: &mut Scene) {
+    let policy = format!("{POLICY}    actions: [Read, Rotate, Generate]\n  rules: {{grants: {{maxTTL: 999h}}}}\n");
+    apply(&scene.cluster, &policy);
+    scene.restart();
+    let whole: Vec<Case> = FATES.iter().map(|fate| (fate, format!("{}-whole", fate.name), None)).collect();
+    scene.befalls(&whole);
+    eventually("undisturbed: all end", SOON, || scene.have_ended(&whole));
+    settles(&scene.gate);
+    let mut cases: Vec<Case> = Vec::new();
+    for (fate, name, _) in &whole {
+        let writes = scene.gate.writes_of(name);
+        println!("{}: {writes:#?}", fate.name);
+        assert!(writes.len() >= 3, "{writes:?}");
+        for number in 0..writes.len() {
+            for moment in [Moment::Before, Moment::After] {
+                let case = format!("{}-{number}-{}", fate.name, format!("{moment:?}").to_lowercase());
+                cases.push((*fate, case, Some((number, moment))));
+            }
+        }
+    }
+    scene.befalls(&cases);
+    // Writes are not always as many: a status may tell two things at once.
+    let few = cases.len() / 10;
+    eventually("each stops where it is to", SOON, || match scene.gate.going_on() {
+        going if going.len() <= few => Ok(()),
+        going => Err(going.join(" ")),
+    });
+    settles(&scene.gate);
+    println!("{} died, these had less to write: {:?}", cases.len(), scene.gate.going_on());
+    scene.restart();
+    // Slots that were missed meanwhile come by their jitter.
+    scene.clock.advance(SignedDuration::from_mins(61));
+    eventually("all end", SOON * 3, || scene.have_ended(&cases));
+    guarantees_hold_at(&scene.cluster, || scene.clock.now());
+}
+
+impl Scene {
+    /// They are there and at rest, and then it happens.
+    fn befalls(&self, cases: &[Case]) {
+        let hours = (self.clock.moved().as_hours() + 2).to_string();
+        let mut yaml = String::new();
+        for (fate, name, _) in cases {
+            self.stores(name);
+            if fate.name == "managed" {
+                let new = format!("canary-{name}-made-kX9mQ2vL8nR5wT3z");
+                self.stub.rotates(&key(name), Lambda::Succeeds(Duration::from_millis(300), new));
+            }
+            let spec = format!("data: [{{secretKey: value, remoteRef: {{key: {}}}}}]\n{}", key(name), fate.spec);
+            let documents = [scoped_secret(NAMESPACE, name, &spec), fate.beside.replace("NAME", name)];
+            for document in documents.iter().filter(|document| !document.is_empty()) {
+                yaml += &format!("---\n{}", document.replace("HOURS", &hours));
+            }
+        }
+        eventually("they may be claimed", SOON, || self.cluster.apply(&yaml));
+        eventually("they are at rest", SOON * 2, || {
+            let (claims, _, bindings) = self.all();
+            let late = cases.iter().find(|(fate, name, _)| {
+                let is = |kind: &str, reason: &str| says(&claims, name, kind) == ("True", reason);
+                let lent = fate.beside.is_empty() || bindings.iter().any(|binding| binding.contains(&**name));
+                !is("Ready", "Ready") || (fate.rotates && !is("Rotated", "RotationIdle")) || !lent
+            });
+            late.map_or(Ok(()), |(_, name, _)| Err(format!("{name}: {:?}", claims.get(name))))
+        });
+        settles(&self.gate);
+        self.gate.stop_each(cases.iter().map(|(_, name, at)| (name.clone(), *at)));
+        let asked = cases.iter().filter(|(fate, ..)| fate.is_asked).map(|(_, name, _)| &**name);
+        let words = ["annotate", "scopedsecret", "-n", NAMESPACE, "scopedsecrets.io/rotate-at=now"];
+        self.cluster.submit(&words.into_iter().chain(asked).collect::<Vec<_>>(), "").unwrap();
+        self.clock.advance(A_DAY);
+    }
+
+    /// ScopedSecrets and Secrets by name, and what is lent.
+    fn all(&self) -> (BTreeMap<String, Value>, BTreeMap<String, Value>, Vec<String>) {
+        let name = |object: &Value| object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let named = |kind: &str| self.cluster.list_json(kind, "").into_iter().map(|o| (name(&o), o)).collect();
+        let lent = |kind: &str| {
+            let ours = "?labelSelector=app.kubernetes.io/managed-by=scoped-secrets";
+            self.cluster.list_json(kind, ours).iter().map(name).collect::<Vec<_>>()
+        };
+        (named("scopedsecrets"), named("secrets"), [lent("roles"), lent("rolebindings")].concat())
+    }
+
+    fn have_ended(&self, cases: &[Case]) -> Result<(), String> {
+        let (claims, secrets, lent) = self.all();
+        for (fate, name, _) in cases {
+            let told = || format!("{name}: {:?} {:?}", claims.get(name), self.stub.versions(&key(name)));
+            if !fate.rotates {
+                let gone = !secrets.contains_key(name) && says(&claims, name, "Expired") == ("True", "Expired");
+                gone.then_some(()).ok_or_else(told)?;
+                continue;
+            }
+            let versions = self.stub.versions(&key(name));
+            let at = |stage: &str| versions.iter().find(|version| version.stages.iter().any(|s| s == stage));
+            let current = at("AWSCURRENT").ok_or_else(told)?;
+            let Says::Text(value) = &current.says else { return Err(told()) };
+            let held = secrets.get(name).map(|secret| &secret["data"]["value"]).and_then(Value::as_str);
+            let shown = &claims.get(name).ok_or_else(told)?["status"]["remoteVersions"][0]["versionId"];
+            let right = versions.len() == 2
+                && at("AWSPENDING").is_none_or(|pending| pending.id == current.id)
+                && *shown == *current.id
+                && held == Some(&*base64(value))
+                && says(&claims, name, "Rotated") == ("True", "Verified")
+                && says(&claims, name, "Ready") == ("True", "Ready")
+                && !lent.iter().any(|handle| handle.contains(&**name));
+            right.then_some(()).ok_or_else(|| format!("{} {lent:?}", told()))?;
+        }
+        Ok(())
+    }
+}
+
+fn says<'a>(claims: &'a BTreeMap<String, Value>, name: &str, kind: &str) -> (&'a str, &'a str) {
+    let condition = claims.get(name).and_then(|claim| condition(claim, kind));
+    let text = |field: &str| condition.and_then(|condition| condition[field].as_str()).unwrap_or_default();
+    (text("status"), text("reason"))
+}
+
+fn base64(text: &str) -> String {
+    use ::base64::Engine;
+    ::base64::engine::general_purpose::STANDARD.encode(text)
+}

@@ -1,0 +1,145 @@
+//! What goes wrong, and what cannot be: told in words, with what to do; what consumers have stays.
+
+use crate::support::oracle::guarantees_hold_at;
+use crate::support::stub_manager::{AWS_SAYS, Lambda, Says, Then};
+use crate::support::tenants::*;
+use crate::support::wait::eventually;
+use crate::{NAMESPACE, Scene, key, minutes, policy};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use std::time::Duration;
+
+impl Scene {
+    /// Nobody has lost what he had.
+    fn keeps(&self, name: &str) {
+        let object = self.object(name);
+        assert_eq!(condition(&object, "Ready").unwrap()["status"], "True", "{}", object["status"]);
+        assert_eq!(self.value(name, "password"), Some(format!("canary-{name}-kX9mQ2vL8nR5wT3z")));
+    }
+}
+
+#[test]
+fn the_manager_rotates_and_what_goes_wrong_is_told() {
+    let scene = Scene::set_up();
+    let document = |value: &str| json!({"username": "db", "password": value}).to_string();
+    let name = "managed";
+    let provider = "{strategy: Provider}";
+    scene.claims(name, provider);
+    scene.asks(name, "none");
+    scene.says(name, "False", "RotationNotConfigured");
+    scene
+        .stub
+        .rotates(&key(name), Lambda::Succeeds(Duration::from_millis(300), document("canary-second-kX9mQ2vL8nR5")));
+    scene.asks(name, "good");
+    scene.has_versions(name, 2);
+
+    // It never finishes: told after a while, and what it makes at last is taken.
+    scene.stub.rotates(&key(name), Lambda::Waits);
+    scene.clock.advance(minutes(11));
+    scene.asks(name, "slow");
+    scene.says(name, "False", "Requested");
+    scene.clock.advance(minutes(41));
+    let text = scene.says(name, "False", "RotationTimedOut");
+    assert!(text.contains("update-secret-version-stage") && text.contains(&key(name)), "{text}");
+    assert_eq!(condition(&scene.object(name), "Ready").unwrap()["status"], "True");
+    scene.stub.finish_rotation(&key(name), &document("canary-third-kX9mQ2vL8nR5wT"));
+    scene.clock.advance(minutes(16));
+    scene.has_versions(name, 3);
+
+    // It fails: what it stored is never current, and once it is mended another attempt makes the value.
+    scene.claims("failing", provider);
+    scene.stub.rotates(&key("failing"), Lambda::Fails);
+    scene.asks("failing", "now");
+    scene.says("failing", "False", "Requested");
+    scene.clock.advance(minutes(41));
+    let text = scene.says("failing", "False", "RotationTimedOut");
+    assert!(text.contains("which fails or never ends") && text.contains("--remove-from-version-id"), "{text}");
+    scene.keeps("failing");
+    scene.stub.end_pending(&key("failing"));
+    scene.stub.rotates(&key("failing"), Lambda::Succeeds(Duration::ZERO, document("canary-mended-kX9mQ2vL8nR5wT")));
+    scene.clock.advance(minutes(16));
+    scene.has_versions("failing", 3);
+
+    // The manager does not let it write, or ask for a rotation: nothing is made, and once it may it goes on.
+    for (name, rotation, operation) in [
+        ("unwritable", "{strategy: Generate, generate: {property: password}}", "PutSecretValue"),
+        ("unrotatable", provider, "RotateSecret"),
+    ] {
+        scene.claims(name, rotation);
+        if rotation == provider {
+            let made = document("canary-allowed-kX9mQ2vL8nR5");
+            scene.stub.rotates(&key(name), Lambda::Succeeds(Duration::ZERO, made));
+        }
+        scene.stub.on_write(move |write| match write.operation == operation {
+            true => Then::Refuse("AccessDeniedException"),
+            false => Then::GoOn,
+        });
+        scene.asks(name, "now");
+        let text = scene.says(name, "False", "WriteDenied");
+        assert!(text.contains(&key(name)) && !text.contains(AWS_SAYS), "{text}");
+        scene.keeps(name);
+        scene.stub.unwatch();
+        scene.clock.advance(minutes(16));
+        scene.has_versions(name, 2);
+    }
+
+    // It leaked: asked to, the operator makes the value that brings it back, and not before.
+    scene.claims("leaked", "{strategy: Generate, generate: {property: password}}");
+    let revocation = format!(
+        "apiVersion: scopedsecrets.io/v1alpha1\nkind: KeyRevocation\nmetadata: {{name: leaked}}\nspec: {{storeRef: {{name: aws}}, key: {}, reason: seen in a build log}}\n",
+        key("leaked")
+    );
+    apply(&scene.cluster, &revocation);
+    becomes(&scene.cluster, NAMESPACE, "leaked", "Authorized", "False", "KeyRevoked");
+    let text = scene.says("leaked", "False", "RotationWaits");
+    assert!(text.contains("scopedsecrets.io/rotate-at"), "{text}");
+    assert_eq!((scene.stub.versions(&key("leaked")).len(), scene.value("leaked", "password")), (1, None));
+    let revoked = scene.cluster.get_json("keyrevocation", None, "leaked").unwrap();
+    let revoked: Timestamp = revoked["metadata"]["creationTimestamp"].as_str().unwrap().parse().unwrap();
+    eventually("the second of the revocation is over", SOON, || match Timestamp::now().duration_since(revoked) {
+        passed if passed > SignedDuration::from_secs(1) => Ok(()),
+        passed => Err(format!("{passed:?}")),
+    });
+    scene.asks("leaked", "now");
+    scene.has_versions("leaked", 2);
+    eventually("the leak is over", SOON, || {
+        let revocation = scene.cluster.get_json("keyrevocation", None, "leaked").ok_or("gone")?;
+        let complete = condition(&revocation, "Complete").is_some_and(|c| c["status"] == "True");
+        if complete { Ok(()) } else { Err(revocation["status"].to_string()) }
+    });
+
+    // Somebody else's rotation was never finished.
+    let generated = "{strategy: Generate, generate: {property: password}}";
+    scene.claims("stuck", generated);
+    scene.stub.put_pending(&key("stuck"), "11111111-2222-4333-8444-555555555555", Says::Text(document("half")));
+    scene.asks("stuck", "now");
+    let text = scene.says("stuck", "False", "PendingStuck");
+    assert!(text.contains("--remove-from-version-id 11111111-2222-4333-8444-555555555555"), "{text}");
+    assert_eq!(scene.stub.versions(&key("stuck")).len(), 2, "nothing more is stored");
+
+    // The manager rotates it already; what cannot be is refused, and who may not rotate says so.
+    scene.claims("owned", generated);
+    scene.stub.rotates(&key("owned"), Lambda::Waits);
+    scene.asks("owned", "now");
+    scene.says("owned", "False", "RotationOwnedElsewhere");
+    for (rotation, says) in [
+        ("{strategy: Provider, schedule: \"0 3 31 2 *\"}", "never fires"),
+        ("{strategy: Provider, schedule: \"*/5 * * * *\"}", "less than ten minutes apart"),
+        ("{strategy: Provider, schedule: \"0 3 * * *\", timeZone: Europe/Nowhere}", "is not known"),
+        ("{strategy: Provider, schedule: \"0 3 * * *\", overlap: 24h}", "shorter overlap"),
+        ("{strategy: Provider, schedule: \"whenever\"}", "five fields"),
+        ("{strategy: Provider, generate: {length: 20}}", "is for strategy Generate"),
+        ("{strategy: Provider, timeZone: UTC}", "write a schedule"),
+    ] {
+        let told = scene.cluster.apply(&scene.yaml("wrong", rotation));
+        assert!(told.as_ref().is_err_and(|text| text.contains(says)), "{told:?}\n{rotation}");
+    }
+    apply(&scene.cluster, &policy("[Read]"));
+    becomes(&scene.cluster, NAMESPACE, name, "Authorized", "False", "ActionNotAllowed");
+    assert!(scene.value(name, "password").is_some(), "who may not rotate may have read");
+    eventually("it is refused at apply", SOON, || match scene.cluster.apply(&scene.yaml("new", generated)) {
+        Err(text) if text.contains("ActionNotAllowed") && text.contains("Generate") => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    guarantees_hold_at(&scene.cluster, || scene.clock.now());
+}
