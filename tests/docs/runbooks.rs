@@ -211,7 +211,7 @@ fn a_command_that_is_wrong_is_found() {
         ("kubectl get segreports", "no kind segreports"),
         ("kubectl get scs NAME -o jsonpath='{.status.condition}'", "no kind has a field condition"),
         ("kubectl get scs NAME -o jsonpath='{.status.conditions[?(@.type==\"Sync\")]}'", "Sync is no reason"),
-        ("kubectl get scs NAME -o jsonpath='{range .items}'", "unclosed"),
+        ("kubectl get scs NAME -o jsonpath='{.items'", "unclosed action"),
         ("jq -r '.items[] | select(.reason==\"Stuck\")'", "Stuck is no reason"),
         ("jq -r '.items[] | select(.reason'", "( is not closed"),
         ("grep \"ends early\"", "nothing is logged"),

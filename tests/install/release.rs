@@ -158,6 +158,9 @@ fn a_release_comes_changes_and_goes() {
     let collector = Collector::start();
     let operator = Operator::start_with(&cluster, &["--otlp-endpoint", &collector.endpoint]);
     eventually("the webhook is registered", SOON, || entries(&cluster));
+    // Its rules are those of before.
+    let (_, said) = check(&cluster, &["--doors"]);
+    assert!(said.contains("the webhook answers"), "{said}");
 
     set_up(&cluster, &stub.endpoint);
     kubectl(

@@ -315,6 +315,24 @@ fn what_another_project_brings_is_skipped_or_missed() {
     assert_eq!(service["spec"]["ports"][0]["name"], monitor["spec"]["endpoints"][0]["port"]);
 }
 
+/// Helm 4 takes no name twice, and says so when half of the release is there.
+#[test]
+fn a_variable_is_set_once() {
+    for (sets, name) in [
+        ("", "SCOPED_SECRETS_LOG_FORMAT"),
+        ("namespaces={a},", "SCOPED_SECRETS_NAMESPACES"),
+        ("otlp.endpoint=http://c:4318,", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+    ] {
+        let sets = format!("{sets}extraEnv[0].name={name},extraEnv[0].value=x");
+        let refusal = template("scoped-secrets", &["--set", &sets]).unwrap_err();
+        assert!(refusal.contains(name) && refusal.contains("extraArgs"), "{refusal}");
+    }
+    rendered(
+        "scoped-secrets",
+        &["--set", "extraEnv[0].name=OTEL_EXPORTER_OTLP_ENDPOINT,extraEnv[0].value=http://c:4318"],
+    );
+}
+
 #[test]
 fn extra_objects_are_templates() {
     let values = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("extra.yaml");
