@@ -555,7 +555,7 @@ pub struct AcceptedViolations {
     pub value: String,
     /// The generation of the policy that it counts for.
     pub generation: i64,
-    /// Whether the change that it was given for is over: it accepts nothing more but this policy's deletion.
+    /// Whether it came without a change, and nothing was to be withdrawn: it accepts nothing more but this policy's deletion.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub settled: bool,
     /// Whether it has served: it accepts nothing more at all.

@@ -143,6 +143,8 @@ pub struct PolicyFacts {
     pub generation: i64,
     /// The annotation accept-violations.
     pub accept: Option<String>,
+    /// Whether it came alone: no change of the spec with it, and none since. See [`Index::put_policy`].
+    pub alone: bool,
     /// The acceptance that was recorded.
     pub accepted: Option<AcceptedViolations>,
     /// metadata.resourceVersion.
@@ -505,10 +507,11 @@ impl Index {
     pub fn remove_policy(&mut self, name: &str) {
         self.causes += 1;
         self.world.policies.remove(name);
-        let accept = self.policies.get(name).and_then(|policy| policy.accept.clone());
-        let accept = accept.filter(|value| self.acceptance_of(name, value) != Acceptance::Spent);
+        let known = self.policies.get(name);
+        let accept = known.and_then(|policy| Some((policy.accept.clone()?, policy.generation)));
+        let accept = accept.filter(|(value, generation)| self.accepts_deletion(name, value, *generation));
         if self.policies.remove(name).is_some() {
-            self.accepted_deletion = accept.and_then(|value| value.parse().ok());
+            self.accepted_deletion = accept.and_then(|(value, _)| value.parse().ok());
         }
     }
 
@@ -605,6 +608,21 @@ impl Index {
         self.policies.get(name).map_or(Acceptance::Fresh, |policy| self.acceptance(name, policy, value))
     }
 
+    /// Whether the annotation of a policy, in this generation, speaks for its deletion, which cannot bring one: it was set for that, alone.
+    /// What came with a change was for that change.
+    pub fn accepts_deletion(&self, name: &str, value: &str, generation: i64) -> bool {
+        match self.policies.get(name) {
+            Some(known) if known.accept.as_deref() == Some(value) => match self.acceptance(name, known, value) {
+                Acceptance::Fresh | Acceptance::Serving => known.alone,
+                Acceptance::Settled => true,
+                Acceptance::Spent => false,
+            },
+            // It was set a moment ago.
+            Some(known) => known.generation == generation,
+            None => false,
+        }
+    }
+
     /// Whether what a policy accepts, as it comes, has something to withdraw: more than without it, or what waits already. Looks at
     /// every holding, and changes nothing: see [`Self::put_policy`].
     pub fn acceptance_serves(
@@ -628,6 +646,11 @@ impl Index {
     /// Records a policy, compiled or not; `serves`: what its annotation accepts has something to withdraw.
     pub fn put_policy(&mut self, name: &str, policy: Result<Policy, String>, facts: PolicyFacts, serves: bool) {
         self.causes += 1;
+        let alone = self
+            .policies
+            .get(name)
+            .is_some_and(|known| known.generation == facts.generation && (known.alone || known.accept != facts.accept));
+        let facts = PolicyFacts { alone, ..facts };
         if let Some(accept) = facts.accept.clone().filter(|_| serves) {
             self.acceptances.insert(name.to_owned(), (accept, Acceptance::Serving));
         }
@@ -641,8 +664,8 @@ impl Index {
         let ended = |(name, policy): (&String, &PolicyFacts)| {
             let value = policy.accept.clone()?;
             let how = match self.acceptance(name, policy, &value) {
-                Acceptance::Fresh => Acceptance::Settled,
-                Acceptance::Serving => Acceptance::Spent,
+                Acceptance::Fresh if policy.alone => Acceptance::Settled,
+                Acceptance::Fresh | Acceptance::Serving => Acceptance::Spent,
                 Acceptance::Settled | Acceptance::Spent => return None,
             };
             Some((name.clone(), (value, how)))
@@ -720,7 +743,7 @@ pub enum Acceptance {
     Fresh,
     /// Something is withdrawn by it.
     Serving,
-    /// That change is over; it counts for the policy's deletion, which cannot bring one.
+    /// It came alone, and nothing was withdrawn by it; it counts for the policy's deletion, which cannot bring one.
     Settled,
     /// It has served.
     Spent,

@@ -276,6 +276,7 @@ fn observe_policy(cx: &Context, object: &DynamicObject, view: View) -> bool {
     let facts = PolicyFacts {
         generation: object.metadata.generation.unwrap_or(0),
         accept: accept_violations(&object.metadata),
+        alone: false,
         accepted,
         resource_version,
     };

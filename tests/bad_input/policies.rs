@@ -159,7 +159,7 @@ fn a_policy_that_is_deleted() {
         "ViolationsNotAccepted",
         "1 live claims",
         "policy-gone/db",
-        "accept-violations: \"1\" on the policy and delete it then",
+        "accept-violations: \"1\" on the policy, without another change, and delete it then",
     ] {
         assert!(refusal.contains(part), "{part} is missing in {refusal}");
     }

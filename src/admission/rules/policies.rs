@@ -9,7 +9,7 @@ use crate::admission::review::{Review, spec_is_unchanged};
 use crate::api::policy::Exception;
 use crate::api::{Reason, SegmentationPolicy};
 use crate::controller::context::Context;
-use crate::controller::index::{Acceptance, Index, accept_violations};
+use crate::controller::index::{Index, accept_violations};
 use crate::segmentation::change::{Broken, broken_by};
 use crate::segmentation::policy::{EXCEPTION_LIMIT, Policy};
 use crate::segmentation::world::PolicyState;
@@ -104,7 +104,11 @@ pub fn judge(request: &AdmissionRequest<DynamicObject>, index: &Index, now: Time
         what = what_breaks(&broken, &open),
         mend = what_mends(&broken, &open),
         n = count,
-        how = if new.is_some() { " in the same change" } else { " on the policy and delete it then" },
+        how = if new.is_some() {
+            " in the same change"
+        } else {
+            " on the policy, without another change, and delete it then"
+        },
     );
     deny_as(request, RULE, Reason::ViolationsNotAccepted, &text, 403)
 }
@@ -204,12 +208,14 @@ fn is_accepted(
 ) -> bool {
     let annotation = |policy: Option<&SegmentationPolicy>| policy.and_then(|p| accept_violations(&p.metadata));
     let (is, was) = (annotation(new), annotation(old));
-    // A deletion cannot set an annotation: the one that stands counts, unless it has served.
-    let old_name = old.and_then(|p| p.metadata.name.clone()).unwrap_or_default();
+    // A deletion cannot set an annotation: the one that stands counts, if it was set for that.
+    let named = old.and_then(|p| Some((p.metadata.name.as_deref()?, p.metadata.generation.unwrap_or(0))));
+    let meant =
+        |value: &String| named.is_some_and(|(name, generation)| index.accepts_deletion(name, value, generation));
     let number = |text: Option<String>| text.and_then(|text| text.parse::<usize>().ok());
     let accepted = match new {
         Some(_) => number(is.clone().filter(|_| is != was)),
-        None => number(was.filter(|value| index.acceptance_of(&old_name, value) != Acceptance::Spent)),
+        None => number(was.filter(meant)),
     };
     accepted.is_some_and(|n| n >= count)
 }

@@ -51,6 +51,42 @@ fn a_collection_of_policies_is_not_deleted_past_the_rule() {
     }
 }
 
+/// What was accepted for a change is no word on the deletion of the policy; what was set alone is.
+#[test]
+fn a_deletion_is_accepted_by_itself() {
+    use crate::controller::index::PolicyFacts;
+    let deleted = |steps: &[(i64, Option<&str>)], accept: Option<&str>, generation: i64| {
+        let mut index = index();
+        for (generation, accept) in steps {
+            let facts =
+                PolicyFacts { generation: *generation, accept: accept.map(str::to_owned), ..PolicyFacts::default() };
+            let known = Policy::compile("tenants", &serde_saphyr::from_str(TENANTS).unwrap()).unwrap();
+            index.put_policy("tenants", Ok(known), facts, false);
+        }
+        let mut old = object(TENANTS, accept);
+        old["metadata"]["generation"] = json!(generation);
+        let mut request = update(old, Value::Null);
+        (request.object, request.operation) = (None, Operation::Delete);
+        judge(&request, &index, now()).allowed
+    };
+    for (steps, accept, generation, expected) in [
+        (&[(1, None), (1, Some("2"))][..], Some("2"), 1, true),
+        (&[(1, None), (1, Some("1"))], Some("1"), 1, false),
+        (&[(1, None)], Some("2"), 1, true),
+        (&[(1, Some("9")), (1, Some("2")), (1, Some("2"))], Some("2"), 1, true),
+        // With a change, or before one.
+        (&[(1, None), (2, Some("2"))], Some("2"), 2, false),
+        (&[(1, None), (1, Some("2")), (2, Some("2"))], Some("2"), 2, false),
+        (&[(1, None)], Some("2"), 2, false),
+        // With the creation; or that is not known.
+        (&[(1, Some("2"))], Some("2"), 1, false),
+        (&[], Some("2"), 1, false),
+        (&[(1, None)], None, 1, false),
+    ] {
+        assert_eq!(deleted(steps, accept, generation), expected, "{steps:?} {accept:?} {generation}");
+    }
+}
+
 const MERGED: &str = "segment: {labels: [tenant]}\nallow: [{storeRef: {name: aws}, keys: [\"${label:tenant}/**\"]}]\n";
 
 #[test]

@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn the_bits_are_those_of_the_table() {
         assert_eq!(Powers::READS.to_string(), "get, list, watch, patch, update, delete, deletecollection secrets");
-        assert_eq!(Powers::OPERATORS.to_string(), "get, list, watch, update, delete secrets, update workloads");
+        assert_eq!(Powers::OPERATORS.to_string(), "get, list, watch, update, delete secrets; update workloads");
         assert_eq!(Powers::BIND_ROLES.to_string(), "bind roles");
         assert_eq!(Powers::BIND_CLUSTER_ROLES.to_string(), "bind clusterroles");
         let ours = PolicyRule {
