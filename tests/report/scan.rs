@@ -274,12 +274,13 @@ fn what_enforce_would_refuse_is_listed_in_mode_audit() {
             "cronjob/nightly",
             "pod/lone",
             "secret/pulled",
+            "secretimport/imported",
             "serviceaccount/thief",
             "-n",
             "payments-prod",
         ],
     );
-    ok(cluster, &["delete", "storageclass", "peeping"]);
+    ok(cluster, &["delete", "storageclass/peeping", "volumesnapshotclass/peeping"]);
     // The controller that would let it go does not run here.
     ok(cluster, &["patch", "persistentvolume", "peeping", "-p", r#"{"metadata":{"finalizers":null}}"#]);
     ok(cluster, &["delete", "persistentvolume", "peeping"]);
