@@ -93,7 +93,9 @@ fn each_of_many_dies_at_a_write_of_its_own() {
     settles(&scene.gate);
     println!("{} died, these had less to write: {:?}", cases.len(), scene.gate.going_on());
     scene.restart();
-    // Slots that were missed meanwhile come by their jitter.
+    // Slots that were missed meanwhile come by their jitter, from when it leads.
+    eventually("it leads", SOON, || scene.operator.as_ref().expect("it runs").leads());
+    settles(&scene.gate);
     scene.clock.advance(SignedDuration::from_mins(61));
     eventually("all end", SOON * 3, || scene.have_ended(&cases));
     guarantees_hold_at(&scene.cluster, || scene.clock.now());
