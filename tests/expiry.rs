@@ -95,14 +95,23 @@ fn a_claim_ends() {
     scene.claim("short", "ttl: 12s\n");
     let end = from_now(14);
     scene.claim("given", &end);
+    // Somebody's finalizer keeps one that is deleted before its end.
+    scene.claim("held", "ttl: 12s\n");
+    let keep = r#"{"metadata": {"finalizers": ["example.com/keep"]}}"#;
+    for line in [&["patch", "--type=merge", "-p", keep][..], &["delete", "--wait=false"]] {
+        let out = cluster.kubectl(&[line, &["scopedsecret", "held", "-n", "payments-prod"]].concat());
+        assert!(out.status.success(), "{out:?}");
+    }
     scene.claim("extended", "ttl: 12s\n");
     // A later end needs no value: the manager is not asked.
     let asked = scene.stub.calls().len();
     apply(cluster, &scene.yaml("extended", "ttl: 12h\n"));
     scene.refused(&scene.yaml("stays", &from_now(-1)), "rule Claims, InvalidEnd: ");
-    for name in ["short", "given"] {
+    for name in ["short", "given", "held"] {
         scene.expired(name);
     }
+    let free = r#"{"metadata": {"finalizers": null}}"#;
+    cluster.kubectl(&["patch", "--type=merge", "-p", free, "scopedsecret", "held", "-n", "payments-prod"]);
     assert_eq!(scene.stub.calls().len(), asked, "neither the new end nor the others cost a call");
     assert!(scene.secret("stays").is_some() && scene.secret("extended").is_some());
     for (kind, name) in [("ScopedSecret", "short"), ("ServiceAccount", "short")] {

@@ -12,7 +12,7 @@ use super::rules::copies;
 use crate::api::policy::{Governs, ModalRule};
 use crate::api::{DOOR_ANNOTATION, GROUP, NAMESPACE_NAME_LABEL};
 use crate::controller::served::Served;
-use crate::segmentation::governed::{Governed, LabelSet};
+use crate::segmentation::governed::{Governed, LabelSet, Listed};
 use axum::http::Uri;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -254,7 +254,14 @@ impl Wanted {
         let mut here = |entry: &Entry, rule, labels: &LabelSet| {
             let name = format!("{}-{}", entry.name, labels.slug());
             let answer = if governed.waits(labels, rule) { "Fail" } else { "Ignore" };
-            all.push(self.entry(entry, &name, "Namespaced", answer, self.governed_by(labels), published));
+            all.push(self.entry(
+                entry,
+                &name,
+                "Namespaced",
+                answer,
+                self.governed_by(labels, &governed.listed(labels)),
+                published,
+            ));
         };
         for (rule, entry) in GOVERNED_ENTRIES {
             governed.sets().for_each(|labels| here(entry, *rule, labels));
@@ -275,14 +282,16 @@ impl Wanted {
         json!({"key": NAMESPACE_NAME_LABEL, "operator": "NotIn", "values": ["kube-system", self.endpoint.namespace]})
     }
 
-    /// Namespaces with every one of these labels, but for those, and of those that are served: in others the webhook knows nothing.
-    fn governed_by(&self, labels: &LabelSet) -> Value {
+    /// Namespaces with every one of these labels, and one of the values where those are listed; but for the control plane's and ours, and
+    /// of those that are served: in others the webhook knows nothing.
+    fn governed_by(&self, labels: &LabelSet, listed: &Listed) -> Value {
         let carried = labels.iter().map(|label| json!({"key": label, "operator": "Exists"}));
+        let valued = listed.iter().map(|(label, values)| json!({"key": label, "operator": "In", "values": values}));
         let served = self
             .served
             .listed()
             .map(|listed| json!({"key": NAMESPACE_NAME_LABEL, "operator": "In", "values": listed.collect::<Vec<_>>()}));
-        json!({"matchExpressions": carried.chain([self.elsewhere()]).chain(served).collect::<Vec<_>>()})
+        json!({"matchExpressions": carried.chain(valued).chain([self.elsewhere()]).chain(served).collect::<Vec<_>>()})
     }
 
     fn entry(
@@ -503,7 +512,8 @@ mod tests {
     #[test]
     fn governed_namespaces_by_their_labels() {
         let labels = LabelSet::of(&["tenant".to_owned(), "environment".to_owned()]);
-        let selector = wanted(None).governed_by(&labels);
+        let listed = Listed::from([("tenant".to_owned(), ["red".to_owned(), "blue".to_owned()].into())]);
+        let selector = wanted(None).governed_by(&labels, &listed);
         let live = ValidatingWebhook {
             name: format!("copies-x.{GROUP}"),
             namespace_selector: serde_json::from_value(selector.clone()).unwrap(),
@@ -515,6 +525,7 @@ mod tests {
             json!({"matchExpressions": [
                 {"key": "environment", "operator": "Exists"},
                 {"key": "tenant", "operator": "Exists"},
+                {"key": "tenant", "operator": "In", "values": ["blue", "red"]},
                 {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system", "scoped-secrets"]},
             ]})
         );

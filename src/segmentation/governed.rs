@@ -30,6 +30,9 @@ impl LabelSet {
     }
 }
 
+/// Values of labels, one of which a namespace must have.
+pub type Listed = BTreeMap<String, BTreeSet<String>>;
+
 /// Every set of segment labels of the policies.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Governed {
@@ -38,6 +41,8 @@ pub struct Governed {
     governs: BTreeMap<LabelSet, BTreeSet<Governs>>,
     /// Which rules are answered by refusing, where any is.
     enforced: BTreeMap<LabelSet, BTreeSet<ModalRule>>,
+    /// The labels of each policy whose values its selector lists.
+    listed: Vec<(LabelSet, Listed)>,
     /// Whether a policy cannot be understood: it may have labels that are not among the sets.
     uncertain: bool,
 }
@@ -62,6 +67,28 @@ impl Governed {
             self.enforced.entry(labels).or_default().extend(rules);
         }
         self
+    }
+
+    /// And of which labels each policy's selector lists the values.
+    pub fn listing(mut self, listed: impl IntoIterator<Item = (LabelSet, Listed)>) -> Self {
+        self.listed.extend(listed);
+        self
+    }
+
+    /// The values that a namespace with these labels must have one of to be governed, for the labels of which every policy lists
+    /// them: what is not governed waits for nobody. A policy that cannot be understood may govern any.
+    pub fn listed(&self, labels: &LabelSet) -> Listed {
+        let mut here = self.listed.iter().filter(|(of, _)| !self.uncertain && of.includes(labels)).map(|(_, l)| l);
+        let mut all = here.next().cloned().unwrap_or_default();
+        for listed in here {
+            all.retain(|label, values| {
+                listed.get(label).is_some_and(|more| {
+                    values.extend(more.iter().cloned());
+                    true
+                })
+            });
+        }
+        all
     }
 
     /// Whether what a rule reviews where a namespace has these labels waits while nobody reviews it: only where it might be
@@ -163,6 +190,25 @@ mod tests {
         let held: Vec<_> = governed.sets_holding(Governs::VaultSecrets).collect();
         assert_eq!(held, [&sets[0], &sets[2]], "of those that hold them");
         assert_eq!(governed.sets_holding(Governs::ExternalSecrets).count(), 0);
+    }
+
+    #[test]
+    fn values_that_every_policy_lists() {
+        let listed =
+            |label: &str, values: &[&str]| (label.to_owned(), values.iter().map(|v| (*v).to_owned()).collect());
+        let (tenant, both) = (set(&["tenant"]), set(&["tenant", "environment"]));
+        let governed = |uncertain, policies: &[(&LabelSet, Listed)]| {
+            Governed::new(policies.iter().map(|(labels, _)| (*labels).clone()), uncertain)
+                .listing(policies.iter().map(|(labels, listed)| ((*labels).clone(), listed.clone())))
+        };
+        let red = Listed::from([listed("tenant", &["red"]), listed("name", &["a"])]);
+        let blue = Listed::from([listed("tenant", &["blue"])]);
+        assert_eq!(governed(false, &[(&tenant, red.clone())]).listed(&tenant), red);
+        assert_eq!(governed(true, &[(&tenant, red.clone())]).listed(&tenant), Listed::new());
+        let two = governed(false, &[(&tenant, red.clone()), (&both, blue.clone())]);
+        assert_eq!(two.listed(&tenant), [listed("tenant", &["blue", "red"])].into(), "its entry is for both");
+        assert_eq!(two.listed(&both), blue);
+        assert_eq!(governed(false, &[(&tenant, red), (&tenant, Listed::new())]).listed(&tenant), Listed::new());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A SegmentationPolicy, compiled: every part of it understood, defaults filled in.
 
 use super::access::subject::{InvalidAccount, Subject};
+use super::governed::Listed;
 use super::key::{CanonicalKey, RemoteKey};
 use super::pattern::{InvalidPattern, KeyPattern};
 use super::segment::Segment;
@@ -214,6 +215,17 @@ impl Policy {
     /// Whether its selector picks a namespace. An absent selector picks all.
     pub fn selects(&self, namespace: &str, labels: &BTreeMap<String, String>) -> bool {
         selects(&self.selector, namespace, labels)
+    }
+
+    /// The labels of which its selector lists the values.
+    pub fn listed(&self) -> Listed {
+        let equal = self.selector.match_labels.iter().map(|(label, value)| (label, BTreeSet::from([value.clone()])));
+        let within = self.selector.match_expressions.iter().filter(|e| e.operator == SelectorOperator::In);
+        let mut all = Listed::new();
+        for (label, values) in equal.chain(within.map(|e| (&e.key, e.values.iter().cloned().collect()))) {
+            all.entry(label.clone()).and_modify(|known| known.retain(|v| values.contains(v))).or_insert(values);
+        }
+        all
     }
 
     /// Whether what stands is judged alike under another policy in its place. How a violation is answered, who reads, and what is

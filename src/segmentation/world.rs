@@ -477,7 +477,8 @@ impl World {
         };
         let governed = Governed::new(all().map(|(labels, _)| labels), uncertain)
             .holding(all().map(|(labels, policy)| (labels, policy.governs.clone())))
-            .enforcing(all().map(|(labels, policy)| (labels, policy.enforced())));
+            .enforcing(all().map(|(labels, policy)| (labels, policy.enforced())))
+            .listing(all().map(|(labels, policy)| (labels, policy.listed())));
         self.policies_synced.then_some(governed)
     }
 

@@ -168,6 +168,32 @@ fn a_segment_is_joined_and_left_by_who_may() {
         ],
     );
 
+    // Where the name is the segment, only namespaces that are selected by it are asked about.
+    let named = "apiVersion: scopedsecrets.io/v1alpha1\nkind: SegmentationPolicy\nmetadata: {name: named}\nspec:\n  segment: {labels: [kubernetes.io/metadata.name]}\n  namespaceSelector: {matchExpressions: [{key: kubernetes.io/metadata.name, operator: In, values: [sandbox]}]}\n";
+    apply(&cluster, named);
+    eventually("the policy by name is seen", SOON, || {
+        match cluster.submit(&["create", "--dry-run=server", "--as=nora", "-f", "-"], &namespace("sandbox", "")) {
+            Err(refusal) if refusal.contains("segment \"sandbox\"") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    hold(
+        &cluster,
+        "Boundary",
+        &[
+            ("nora", "create -f -", &namespace("sandbox-2", ""), PASSES),
+            (
+                "nora",
+                "create --dry-run=server -f -",
+                &namespace("x", "").replace("name: x", "generateName: sandbox"),
+                PASSES,
+            ),
+            ("nora", "label namespace sandbox-2 color=blue", "", PASSES),
+            ("nora", "delete namespace sandbox-2 --wait=false", "", PASSES),
+            (ADMIN, "delete segmentationpolicy named", "", PASSES),
+        ],
+    );
+
     // A second policy that names segments otherwise asks by itself.
     apply(
         &cluster,

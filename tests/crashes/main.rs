@@ -85,7 +85,6 @@ fn every_flow_survives_a_crash_at_every_write() {
             scene.killed_at(flow, number, moment);
         }
     }
-    many::each_dies_at_a_write_of_its_own(&mut scene);
     annotated::stripped_meanwhile(&mut scene);
     annotated::lifted_while_it_stands(&mut scene);
     annotated::others_lose_it(&mut scene);

@@ -1,6 +1,7 @@
 //! Rotations, for whatever they are due, the debt of a grant, and an end: many at once, each stopped before or after one of its
 //! own writes, to the API server or to the manager. Then the operator dies, and another one brings all of them to their end.
 
+use crate::support::canary;
 use crate::support::inside::{Moment, settles};
 use crate::support::oracle::guarantees_hold_at;
 use crate::support::stub_manager::{Lambda, Says};
@@ -56,7 +57,9 @@ const A_DAY: SignedDuration = SignedDuration::from_hours(26);
 /// One of them, and where it stops.
 type Case = (&'static Fate, String, Option<(usize, Moment)>);
 
-pub fn each_dies_at_a_write_of_its_own(scene: &mut Scene) {
+#[test]
+fn each_of_many_dies_at_a_write_of_its_own() {
+    let scene = &mut Scene::set_up();
     let policy = format!("{POLICY}    actions: [Read, Rotate, Generate]\n  rules: {{grants: {{maxTTL: 999h}}}}\n");
     apply(&scene.cluster, &policy);
     scene.restart();
@@ -90,6 +93,7 @@ pub fn each_dies_at_a_write_of_its_own(scene: &mut Scene) {
     scene.clock.advance(SignedDuration::from_mins(61));
     eventually("all end", SOON * 3, || scene.have_ended(&cases));
     guarantees_hold_at(&scene.cluster, || scene.clock.now());
+    canary::scan(&scene.cluster, scene.operator.as_ref().unwrap(), &[canary::CANARY]);
 }
 
 impl Scene {
@@ -122,8 +126,9 @@ impl Scene {
         settles(&self.gate);
         self.gate.stop_each(cases.iter().map(|(_, name, at)| (name.clone(), *at)));
         let asked = cases.iter().filter(|(fate, ..)| fate.is_asked).map(|(_, name, _)| &**name);
-        let words = ["annotate", "scopedsecret", "-n", NAMESPACE, "scopedsecrets.io/rotate-at=now"];
-        self.cluster.submit(&words.into_iter().chain(asked).collect::<Vec<_>>(), "").unwrap();
+        let words = ["annotate", "-n", NAMESPACE, "scopedsecret"].into_iter().chain(asked);
+        let words: Vec<&str> = words.chain(["scopedsecrets.io/rotate-at=now"]).collect();
+        self.cluster.submit(&words, "").unwrap();
         self.clock.advance(A_DAY);
     }
 

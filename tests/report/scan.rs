@@ -205,7 +205,7 @@ fn what_enforce_would_refuse_is_listed_in_mode_audit() {
     // Once all reports of the round are written.
     let metrics = eventually("it is counted", SOON, || {
         let metrics = scene.operator.probe("/metrics")?;
-        let counted = r#"scoped_secrets_violations{rule="Consumers",reason="ForeignConsumer",mode="Audit"} 6"#;
+        let counted = r#"scoped_secrets_violations{rule="Consumers",reason="ForeignConsumer",mode="Audit"} 7"#;
         if metrics.contains(counted) { Ok(metrics) } else { Err(metrics) }
     });
     assert!(!metrics.contains("WeakValueCopied"), "who reads metrics must not learn it");

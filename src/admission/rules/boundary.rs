@@ -17,7 +17,8 @@
 //! are held to the same.
 //!
 //! A policy's namespaceSelector does not matter: it may use only segment labels and the name, and who wears a segment's labels
-//! outside of today's selector would be in the segment the day that the platform team widens it. Each policy is evaluated by
+//! outside of today's selector would be in the segment the day that the platform team widens it. But where the name alone is the
+//! segment, every namespace has it from the start, and only those that are selected are asked about. Each policy is evaluated by
 //! itself, so two that name segments differently both ask. Without a policy there is no segment, and everything passes.
 
 use crate::admission::guard::{Guard, Parameter, Validation};
@@ -30,10 +31,16 @@ pub const RULE: &str = "Boundary";
 const LABELS: &str = "object.metadata.?labels.orValue({})";
 const OLD_LABELS: &str = "oldObject == null ? {} : oldObject.metadata.?labels.orValue({})";
 
+/// Whether the policy is about this namespace, as far as its name tells: nobody can change it.
+const CONCERNED: &str = "params.spec.segment.labels != ['kubernetes.io/metadata.name']
+|| (params.spec.?namespaceSelector.?matchLabels.orValue({}).all(k, params.spec.namespaceSelector.matchLabels[k] == object.metadata.name)
+    && params.spec.?namespaceSelector.?matchExpressions.orValue([]).all(e,
+      e.operator == 'In' ? object.metadata.name in e.?values.orValue([]) : e.operator == 'NotIn' ? !(object.metadata.name in e.?values.orValue([])) : e.operator == 'Exists'))";
+
 /// The segment that these labels name, empty if they name none.
 fn segment(labels: &str) -> String {
     format!(
-        "params.spec.segment.labels.all(k, k in {labels} && {labels}[k] != '')
+        "variables.concerned && params.spec.segment.labels.all(k, k in {labels} && {labels}[k] != '')
 ? params.spec.segment.labels.map(k, {labels}[k]).join('/')
 : ''"
     )
@@ -69,6 +76,7 @@ pub fn guard() -> Guard {
             "oldObject == null || object.metadata.?labels != oldObject.metadata.?labels".to_owned(),
         )],
         variables: vec![
+            ("concerned", CONCERNED.to_owned()),
             ("labels", LABELS.to_owned()),
             ("oldLabels", OLD_LABELS.to_owned()),
             ("enters", segment("variables.labels")),

@@ -30,7 +30,7 @@ use crate::segmentation::authorize::{Retention, authorize, holds_foreign, retent
 use crate::segmentation::rotated::Rotated;
 use crate::segmentation::seal::{Digests, SealKeys};
 use crate::segmentation::second::Second;
-use crate::segmentation::verdict::Verdict;
+use crate::segmentation::verdict::{Refusal, Verdict};
 use crate::segmentation::world::{Holding, KeyVersion, ObjectName};
 use jiff::Timestamp;
 use plan::{Content, Failure, Guarding, Observed, Outcome, Owner, Paused, Step};
@@ -217,25 +217,34 @@ impl Work<'_> {
         Some(Outcome::Failed(Failure::new(Reason::WriteFailed, text)))
     }
 
-    /// A ScopedSecret that is being deleted is only ever taken from.
+    /// A ScopedSecret that is being deleted is only ever taken from, and says so if somebody's finalizer keeps it.
     async fn part(&mut self) {
-        if let Err(failure) = self.take_away().await {
-            tracing::debug!(reason = %failure.reason, "a Secret of a ScopedSecret that is being deleted was not withdrawn; it is tried again");
-            let soon = tokio::time::Instant::now() + Duration::from_secs(10);
-            self.cx.queue.add_at(Job::Claim(self.name.clone()), soon);
+        match self.take_away().await {
+            Ok(None) => {}
+            Ok(Some(refusal)) => self.report(&Outcome::Refused(refusal)).await,
+            Err(failure) => {
+                tracing::debug!(reason = %failure.reason, "a Secret of a ScopedSecret that is being deleted was not withdrawn; it is tried again");
+                let soon = tokio::time::Instant::now() + Duration::from_secs(10);
+                self.cx.queue.add_at(Job::Claim(self.name.clone()), soon);
+            }
         }
     }
 
-    async fn take_away(&mut self) -> Result<(), Failure> {
+    /// Why its Secret was taken away, if it was.
+    async fn take_away(&mut self) -> Result<Option<Refusal>, Failure> {
+        let mut why = None;
         for _ in 0..STEPS {
             match self.next_step() {
-                Step::Withdraw(refusal) => self.withdraw(&refusal).await?,
+                Step::Withdraw(refusal) => {
+                    self.withdraw(&refusal).await?;
+                    why = Some(refusal);
+                }
                 Step::MendSecret(how) => self.mend_secret(how).await?,
                 Step::ReadSecret => self.read_secret().await?,
                 Step::Report(_) | Step::AwaitGuard | Step::Fetch(_) | Step::EndOverlap => break,
             }
         }
-        Ok(())
+        Ok(why)
     }
 
     /// What the Secret holds.

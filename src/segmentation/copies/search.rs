@@ -13,6 +13,8 @@ use std::ops::{ControlFlow, Range};
 const DEPTH: u8 = 2;
 /// How often escapes are undone, one after the other: JSON in JSON, and a URL in it.
 const ESCAPES: u8 = 3;
+/// So many places of what was base64 may be no text.
+const BROKEN: usize = 64;
 /// What a text has where it may be indented, escaped or quoted.
 const MARKS: &[u8] = b"\n\\%'\"&+";
 
@@ -94,16 +96,11 @@ impl<'k> Search<'k> {
         self.written(text, depth, found)
     }
 
-    /// What of a text is text, in its other forms. Of what was base64 only what is text as a whole: of wrongly aligned base64 nearly
-    /// nothing is.
+    /// What of a text is text, in its other forms. Of what was base64 only what is text but for a few places, such as letters that it
+    /// was glued to: of wrongly aligned base64 nearly nothing is.
     fn written(&mut self, text: &[u8], depth: u8, found: Found<'_>) -> ControlFlow<End> {
-        if depth < DEPTH {
-            return match std::str::from_utf8(text) {
-                Ok(_) => self.lines_and_escapes(text, depth, found),
-                Err(_) => ControlFlow::Continue(()),
-            };
-        }
-        let parts = text.utf8_chunks().map(|chunk| chunk.valid().as_bytes());
+        let most = if depth < DEPTH { BROKEN + 1 } else { usize::MAX };
+        let parts = text.utf8_chunks().take(most).map(|chunk| chunk.valid().as_bytes());
         for part in parts.filter(|part| part.len() >= WINDOW) {
             self.lines_and_escapes(part, depth, found)?;
         }

@@ -170,6 +170,17 @@ fn a_value_with_an_indentation_of_its_own() {
     assert!(search(by("  ", ";\n").as_bytes(), &index, &keys).0.unwrap().is_empty(), "other ends of lines");
 }
 
+/// base64 of an escaped value, with letters of base64 right before and after it.
+#[test]
+fn an_escaped_value_in_base64_glued_to_other_letters() {
+    let value = "kX9\"mQ2\\vL8\"nR5wT3z1pQ";
+    let coded = STANDARD.encode(format!("{{\"password\": {}}}", serde_json::json!(value)));
+    let coded = coded.trim_end_matches('=');
+    for (before, after) in [("", "_e6d7"), ("e6d7_", ""), ("abc", "xyz0/"), ("Zm9v_-Zm", "7d6e5f4a3b2c1d0e9f8a7b6c")] {
+        assert!(is_found(value.as_bytes(), format!("{before}{coded}{after}").as_bytes()), "{before} {after}");
+    }
+}
+
 #[test]
 fn what_is_not_found() {
     let thrice = (0..3).fold(VALUE.to_owned(), |text, _| STANDARD.encode(text));
