@@ -52,6 +52,9 @@ pub fn read(text: &str) -> Result<Vec<Entry>, String> {
         if !is_group {
             skipped_below = Some(depth);
         }
+        if about.is_empty() && !is_group {
+            return Err(at("write a comment above it: what is it for?"));
+        }
         let entry = Entry { key, about: about.join(" "), hint, default, below: Vec::new() };
         (about, hint) = (Vec::new(), Map::new());
         let place = path[..depth].iter().try_fold(&mut entries, |level: &mut Vec<Entry>, part| {
@@ -132,7 +135,7 @@ fn rows(entries: &[Entry], above: &str, text: &mut String) {
 mod tests {
     use super::*;
 
-    const TEXT: &str = "# Of the file.\n\n# How many.\n# @schema {\"minimum\": 0}\nreplicas: 2\nimage:\n  # Where.\n  # It is.\n  repository: a/b\n  tag: \"\"\n# @schema {\"additionalProperties\": {\"type\": \"string\"}}\nresources:\n  cpu: 1m\nlist:\n- a: 1\n  b: 2\nlast: true\n";
+    const TEXT: &str = "# Of the file.\n\n# How many.\n# @schema {\"minimum\": 0}\nreplicas: 2\nimage:\n  # Where.\n  # It is.\n  repository: a/b\n  # Which.\n  tag: \"\"\n# Much.\n# @schema {\"additionalProperties\": {\"type\": \"string\"}}\nresources:\n  cpu: 1m\n# Some.\nlist:\n- a: 1\n  b: 2\n# At last.\nlast: true\n";
 
     #[test]
     fn defaults_comments_and_hints_become_a_strict_schema() {
@@ -148,7 +151,7 @@ mod tests {
         assert_eq!(schema["properties"]["resources"]["additionalProperties"], json!({"type": "string"}));
         assert_eq!(schema["properties"]["list"]["type"], "array");
         assert_eq!(schema["properties"].as_object().unwrap().len(), 5);
-        let open = super::schema(&read("global:\n  a: 1\n").unwrap());
+        let open = super::schema(&read("global:\n  # One.\n  a: 1\n").unwrap());
         assert_eq!(open["properties"]["global"]["additionalProperties"], true);
     }
 
@@ -166,6 +169,7 @@ mod tests {
             ("a: 1\nb\n", "values.yaml"),
             ("# @schema {\na: 1\n", "values.yaml:1"),
             ("a:\n    b: 1\n", "values.yaml:2"),
+            ("# What it is.\na: 1\nb: 2\n", "values.yaml:3: write a comment"),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains(says) || error.contains("line"), "{text:?}: {error}");

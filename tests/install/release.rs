@@ -155,6 +155,8 @@ fn a_release_comes_changes_and_goes() {
     [store("aws", &stub.endpoint), POLICY.to_owned(), claim(&stub, "earlier")]
         .iter()
         .for_each(|yaml| apply(&cluster, yaml));
+    // Its roles are those of before, until the upgrade.
+    cluster.excuse_denials();
     let collector = Collector::start();
     let operator = Operator::start_with(&cluster, &["--otlp-endpoint", &collector.endpoint]);
     eventually("the webhook is registered", SOON, || entries(&cluster));
@@ -222,6 +224,7 @@ fn a_release_comes_changes_and_goes() {
     }
     assert_eq!(entries(&cluster).unwrap(), registered);
     operator.terminate();
+    cluster.mind_denials();
     let operator = Operator::start(&cluster);
     // It is somewhere else now.
     let registered = eventually("the webhook is registered anew", SOON, || match entries(&cluster)? {
@@ -231,6 +234,8 @@ fn a_release_comes_changes_and_goes() {
     let (code, said) = check(&cluster, &["--wait", "--timeout", "60s"]);
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(revisions(&cluster), secrets);
+    operator.met_no_denial();
+    cluster.excuse_denials();
     helm(&cluster, &["rollback", "scoped-secrets", "1"]);
     assert_eq!(labelled("validatingadmissionpolicy", "boundary.scopedsecrets.io"), Value::Null);
     assert_eq!(entries(&cluster).unwrap(), registered);
@@ -238,6 +243,7 @@ fn a_release_comes_changes_and_goes() {
 
     // Removed while the operator is gone: nothing is left that holds anybody up.
     operator.terminate();
+    cluster.mind_denials();
     helm(&cluster, &["uninstall", "scoped-secrets"]);
     nothing_blocks(&cluster);
     assert_eq!(NAMES.map(|name| revision(&cluster, name)), secrets);

@@ -107,6 +107,11 @@ impl Cluster {
         self.denials_excused.store(true, Ordering::Relaxed);
     }
 
+    /// From here on the operators that end have all of them.
+    pub fn mind_denials(&self) {
+        self.denials_excused.store(false, Ordering::Relaxed);
+    }
+
     pub(super) fn denials_excused(&self) -> Arc<AtomicBool> {
         self.denials_excused.clone()
     }
