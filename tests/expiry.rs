@@ -71,12 +71,11 @@ fn from_now(seconds: i64) -> String {
 
 #[test]
 fn a_claim_ends() {
-    let (cluster, stub) = (Cluster::start(), StubManager::start());
-    install_unguarded(&cluster);
-    let mut operator = Operator::start(&cluster);
-    set_up(&cluster, &stub.endpoint);
-    let scene = Scene { cluster, stub };
+    let scene = Scene { cluster: Cluster::start(), stub: StubManager::start() };
     let cluster = &scene.cluster;
+    install_unguarded(cluster);
+    let mut operator = Operator::start(cluster);
+    set_up(cluster, &scene.stub.endpoint);
 
     // What cannot be is refused as it is written.
     for (more, says) in [

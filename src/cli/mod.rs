@@ -24,6 +24,7 @@ pub mod completion;
 mod files;
 pub mod grant;
 pub mod init;
+pub mod installation;
 pub mod lent;
 mod names;
 pub mod observed;

@@ -4,9 +4,10 @@
 //! a Secret follows from its namespace, its store and its key, and of the last part of the key only from the patterns that want a
 //! certain one there ([`KeyPattern::last`](super::pattern::KeyPattern::last)). A key that several hold, or that was revoked, is another matter.
 
+use super::few::Few;
 use super::key::CanonicalKey;
 use super::world::{Claim, Holding, ObjectName, VersionAsked};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What the Secrets of a group have in common.
@@ -40,12 +41,12 @@ pub struct Group<'a> {
     /// Whether they are judged alike, or each by itself.
     pub alike: bool,
     /// Their names.
-    pub names: &'a BTreeSet<Arc<str>>,
+    pub names: &'a Few<Arc<str>>,
 }
 
 /// The names of all Secrets, by what they have in common.
 #[derive(Debug, Default)]
-pub struct Alike(BTreeMap<Likeness, BTreeSet<Arc<str>>>);
+pub struct Alike(BTreeMap<Likeness, Few<Arc<str>>>);
 
 impl Alike {
     /// Puts a Secret into a group.

@@ -231,7 +231,12 @@ fn owners_among<'w>(
 /// known: an exception of one says nothing of the others.
 fn each_key(held: &Holding, is: impl Fn(&str) -> bool) -> bool {
     let mut keys = held.keys().peekable();
-    let named = |key: &CanonicalKey| is(key.as_str()) || key.aws_parts().is_some_and(|(.., name)| is(name));
+    // Of a file any tail of its path may be what its store's users write.
+    let tails = |key: &CanonicalKey| {
+        key.is_file() && key.as_str().match_indices('/').any(|(at, _)| is(&key.as_str()[at + 1..]))
+    };
+    let named =
+        |key: &CanonicalKey| is(key.as_str()) || key.aws_parts().is_some_and(|(.., name)| is(name)) || tails(key);
     keys.peek().is_some() && keys.all(named)
 }
 

@@ -3,6 +3,7 @@
 
 use super::alike::Group;
 use super::authorize::{Retention, Standing, View, authorize, holds_foreign, retention, segment_of, shared_value};
+use super::few::Few;
 use super::key::CanonicalKey;
 use super::policy::AllowEntry;
 use super::segment::Segment;
@@ -36,7 +37,7 @@ pub struct Lost<'w> {
 #[derive(Debug, PartialEq, Eq)]
 struct LostGroup<'w> {
     namespace: &'w Arc<str>,
-    names: &'w BTreeSet<Arc<str>>,
+    names: &'w Few<Arc<str>>,
     but: BTreeSet<&'w Arc<str>>,
 }
 
@@ -168,7 +169,7 @@ impl<'w> Change<'w, '_> {
             };
             self.lost_in(namespace, &[before.last_parts(), after.last_parts()].concat(), loses, &mut lost);
         }
-        lost.groups.sort_by_key(|group| (group.namespace, group.names.first()));
+        lost.groups.sort_by_key(|group| (group.namespace, group.names.iter().next()));
         let contested = self.world.contested().map(|key| self.world.holdings_on(key).collect::<Vec<_>>());
         let concerned = contested.filter(|all| all.iter().any(|(secret, _)| touched.contains(&secret.namespace)));
         let begins = |(secret, held): &(&ObjectName, &Holding)| {
@@ -191,7 +192,7 @@ impl<'w> Change<'w, '_> {
         let named = |name: &Arc<str>| ObjectName { namespace: namespace.clone(), name: name.clone() };
         let is_lost = |name: &Arc<str>| world.holding(&named(name)).is_some_and(|held| loses(&named(name), held));
         for Group { alike, names } in world.groups_in(namespace) {
-            let first = names.first().and_then(|name| world.holding(&named(name))?.keys().next());
+            let first = names.iter().next().and_then(|name| world.holding(&named(name))?.keys().next());
             let Some(key) = first.filter(|_| alike) else {
                 lost.others.extend(names.iter().filter(|name| is_lost(name)).map(named));
                 continue;

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 /// A small ordered set.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Few<T> {
     /// No member, or one.
     Single(Option<T>),
@@ -47,12 +47,28 @@ impl<T: Ord> Few<T> {
 
     /// Whether it has no member.
     pub fn is_empty(&self) -> bool {
-        self.iter().next().is_none()
+        self.len() == 0
     }
 
     /// Whether it has more than one member.
     pub fn is_several(&self) -> bool {
         matches!(self, Self::Several(_))
+    }
+
+    /// How many members it has.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Single(one) => usize::from(one.is_some()),
+            Self::Several(members) => members.len(),
+        }
+    }
+
+    /// The member that is this.
+    pub fn get(&self, member: &T) -> Option<&T> {
+        match self {
+            Self::Single(one) => one.as_ref().filter(|one| *one == member),
+            Self::Several(members) => members.get(member),
+        }
     }
 
     /// Its members, in order.
@@ -85,6 +101,7 @@ mod tests {
                 prop_assert!(few.iter().eq(set.iter()));
                 prop_assert_eq!(few.is_empty(), set.is_empty());
                 prop_assert_eq!(few.is_several(), set.len() > 1);
+                prop_assert_eq!((few.len(), few.get(&member)), (set.len(), set.get(&member)));
             }
         }
     }

@@ -69,23 +69,19 @@ pub fn strength(value: &[u8]) -> Strength {
     }
 }
 
-/// By zxcvbn; where that found nothing to guess by, it counts ten guesses for each character, and the alphabet counts instead.
+/// By zxcvbn, which counts ten guesses for each character that it finds nothing to guess by; or word by word, where those count by
+/// their alphabet.
 fn bits_of(text: &str) -> f64 {
-    let estimate = zxcvbn::zxcvbn(text, &[]);
-    let bits = estimate.guesses_log10() * std::f64::consts::LOG2_10;
-    match estimate.sequence() {
-        [all] if matches!(all.pattern, MatchPattern::BruteForce) => {
-            text.split(SEPARATORS).map(random_bits).sum::<f64>().max(bits)
-        }
-        _ => bits,
-    }
+    let words: f64 = text.split(SEPARATORS).map(bits_of_word).sum();
+    let between = bits(text.matches(SEPARATORS).count() as f64);
+    (words + between).max(bits(zxcvbn::zxcvbn(text, &[]).guesses_log10()))
 }
 
 /// What identifiers are put together by.
 const SEPARATORS: [char; 6] = ['-', '_', '.', '/', ':', ' '];
 
-/// The bits of a word by the alphabets that it is mixed of. One of a single alphabet may be a name that no dictionary has.
-fn random_bits(word: &str) -> f64 {
+/// A word of a single alphabet may be a name that no dictionary has: its characters count as ten guesses.
+fn bits_of_word(word: &str) -> f64 {
     let has = |is: fn(&char) -> bool, size: u32| word.chars().any(|c| is(&c)).then_some(size);
     let used: Vec<u32> = [
         has(char::is_ascii_lowercase, 26),
@@ -96,8 +92,20 @@ fn random_bits(word: &str) -> f64 {
     .into_iter()
     .flatten()
     .collect();
-    let alphabet = if used.len() > 1 { used.iter().sum() } else { 10 };
-    word.chars().count() as f64 * f64::from(alphabet).log2()
+    let estimate = zxcvbn::zxcvbn(word, &[]);
+    if used.len() < 2 {
+        return bits(estimate.guesses_log10());
+    }
+    let alphabet = f64::from(used.iter().sum::<u32>());
+    let of_part = |part: &zxcvbn::Match| match part.pattern {
+        MatchPattern::BruteForce => part.token.chars().count() as f64 * alphabet.log2(),
+        _ => part.guesses.map_or(0.0, |guesses| (guesses as f64).log2()),
+    };
+    estimate.sequence().iter().map(of_part).sum()
+}
+
+fn bits(log10: f64) -> f64 {
+    log10 * std::f64::consts::LOG2_10
 }
 
 /// The estimator reads so many characters, and leaves the rest out.
@@ -155,6 +163,9 @@ fn is_public_pem(text: &str) -> bool {
     rest.len() < text.len() && is_caption(rest)
 }
 
+/// More lines than this between two blocks are something else.
+const MAX_CAPTION_LINES: usize = 32;
+
 /// Whether the lines between two blocks are comments, what openssl writes there, or not hard to guess.
 fn is_caption(text: &str) -> bool {
     const WORDS: [&str; 6] = ["#", "subject", "issuer", "bag attributes", "friendlyname", "localkeyid"];
@@ -163,7 +174,8 @@ fn is_caption(text: &str) -> bool {
         let lower = line.to_ascii_lowercase();
         WORDS.iter().any(|word| lower.starts_with(word)) || strength(line.as_bytes()) != Strength::Hard
     };
-    text.lines().all(is_caption)
+    let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+    lines.by_ref().take(MAX_CAPTION_LINES).all(is_caption) && lines.next().is_none()
 }
 
 /// One line: an algorithm, the key, and perhaps a comment.
@@ -282,6 +294,25 @@ mod tests {
             ("", Strength::Common),
         ] {
             assert_eq!(strength(value.as_bytes()), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn nearly_every_random_password_of_sixteen_characters_is_hard() {
+        let mut state = 0x9e37_79b9_7f4a_7c15u64;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 33) as usize
+        };
+        let symbols: Vec<u8> = (b'!'..=b'~').collect();
+        let letters: Vec<u8> = (b'!'..=b'~').filter(u8::is_ascii_alphanumeric).collect();
+        for (alphabet, least) in [(&symbols[..], 85), (&letters[..], 95), (b"0123456789abcdef", 80)] {
+            let is_hard = |value: Vec<u8>| strength(&value) == Strength::Hard;
+            let hard =
+                (0..100).filter(|_| is_hard((0..16).map(|_| alphabet[next() % alphabet.len()]).collect())).count();
+            assert!(hard >= least, "{hard} of 100 over {}", alphabet.len());
         }
     }
 

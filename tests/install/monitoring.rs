@@ -254,3 +254,23 @@ fn the_chart_has_the_same_alerts_and_dashboard() {
         rendered(&["--set", "grafanaDashboard.enabled=true,grafanaDashboard.namespace=monitoring"]).unwrap();
     assert!(elsewhere.contains_key("ConfigMap monitoring/scoped-secrets-dashboard"));
 }
+
+/// A counter begins with its first value: that counts, too.
+#[test]
+fn what_was_refused_first_is_on_the_dashboard() {
+    let all = panels();
+    let (_, query, _) = all.iter().find(|(_, query, _)| query.contains("answer=\"Enforce\"}[24h]")).unwrap();
+    let series = |labels: &str, values: &str| json!({"series": format!("scoped_secrets_admission_breaches_total{{{labels},answer=\"Enforce\"}}"), "values": values});
+    let leader = json!({"series": "scoped_secrets_leader{pod=\"a\"}", "values": "1x1000"});
+    let told = |breaches: &[Value], expected: u32| {
+        let series: Vec<Value> = breaches.iter().cloned().chain([leader.clone()]).collect();
+        let case = json!({"interval": "1m", "input_series": series, "promql_expr_test": [
+            {"expr": query, "eval_time": "10h", "exp_samples": [{"labels": "{}", "value": expected}]}
+        ]});
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("refused-{expected}.yaml"));
+        fs::write(&path, json!({"tests": [case]}).to_string()).unwrap();
+        promtool(&["test", "rules", path.to_str().unwrap()]).unwrap_or_else(|said| panic!("{said}"));
+    };
+    told(&[], 0);
+    told(&[series("rule=\"Claims\",pod=\"a\"", "_x10 1x600"), series("rule=\"Copies\",pod=\"b\"", "_x10 40x600")], 41);
+}

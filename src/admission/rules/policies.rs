@@ -242,6 +242,8 @@ fn fault_of(exception: &Exception, now: Timestamp) -> Option<&'static str> {
         Some("has no reason: write why, such as a ticket")
     } else if lists.into_iter().filter(|empty| !empty).count() != 1 {
         Some("must name what it is for: exactly one list of keys, namespaces or subjects")
+    } else if exception.keys.iter().chain(&exception.namespaces).any(|name| name.contains('*')) {
+        Some("has a pattern, and would lift nothing: write each key or namespace exactly")
     } else if left <= jiff::SignedDuration::ZERO {
         Some("has an expirationTime that is in the past: write one within the next 90 days")
     } else if left > EXCEPTION_LIMIT {

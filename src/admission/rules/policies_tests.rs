@@ -121,6 +121,8 @@ fn an_exception_says_why_what_for_and_until_when() {
         (format!("namespaces: [a], reason: \" \", {end}"), "has no reason"),
         (format!("reason: T-1, {end}"), "exactly one list of keys, namespaces or subjects"),
         (format!("keys: [a], namespaces: [a], reason: T-1, {end}"), "exactly one list of keys, namespaces or subjects"),
+        (format!("keys: [\"a/*\"], reason: T-1, {end}"), "write each key or namespace exactly"),
+        (format!("namespaces: [\"a-*\"], reason: T-1, {end}"), "write each key or namespace exactly"),
         ("namespaces: [a], reason: T-1, expirationTime: 2020-01-01T00:00:00Z".into(), "is in the past"),
         ("namespaces: [a], reason: T-1, expirationTime: 2030-01-01T00:00:00Z".into(), "more than 90 days ahead"),
         (format!("namespaces: [a], {end}"), "cannot be understood"),

@@ -23,11 +23,11 @@ mod values;
 mod volumes;
 
 use super::cluster::{Cluster, ClusterArgs, Failure};
+use super::installation::InstallationArgs;
 use super::observed::{Observed, observe};
 use super::report::{Finding, Outcome, Output, Report, Rule, Severity, Subject};
 use super::simulate::object::Source;
 use super::simulate::schema::nearest;
-use crate::admission::identities::Installation;
 use crate::api::Reason;
 use crate::segmentation::world::ObjectName;
 use clap::builder::NonEmptyStringValueParser;
@@ -63,9 +63,9 @@ pub struct Audit {
     /// Read neither Secrets' nor ConfigMaps' contents: no value is compared.
     #[arg(long)]
     pub metadata_only: bool,
-    /// The operator's namespace: what its own account needs is no finding.
-    #[arg(long, value_name = "NAMESPACE", default_value = "scoped-secrets")]
-    pub operator_namespace: String,
+    /// What the operator's own account needs is no finding.
+    #[command(flatten)]
+    pub installation: InstallationArgs,
     /// How to print.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
@@ -78,7 +78,8 @@ pub struct Audit {
 pub async fn run(asked: &Audit, sources: &[Source], now: Timestamp) -> Result<Report, Failure> {
     let tried = tried::read(sources)?;
     let cluster = Cluster::connect(&asked.cluster).await?;
-    let operator = ObjectName::new(&asked.operator_namespace, &Installation::default().service_account);
+    let installation = asked.installation.find(&cluster).await?;
+    let operator = ObjectName::new(&installation.namespace, &installation.service_account);
     let observed = observe(&cluster, &cluster.namespace).await?;
     let observed = prepare(observed, tried, &asked.labels).map_err(Failure::Usage)?;
     let sighted = look::look(&cluster, observed, operator, !asked.metadata_only, now).await?;

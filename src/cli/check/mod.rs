@@ -17,8 +17,8 @@ mod roles;
 pub(super) mod served;
 
 use super::cluster::{Cluster, ClusterArgs, Failure};
+use super::installation::InstallationArgs;
 use super::report::{Finding, Outcome, Output, Report, Severity};
-use crate::admission::identities::Installation;
 use crate::api::{Reason, duration};
 use installed::{Guards, Installed};
 use jiff::Timestamp;
@@ -52,12 +52,9 @@ pub struct Check {
     /// How long --wait waits (90s, 5m).
     #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = read_duration, requires = "wait")]
     pub timeout: Duration,
-    /// The operator's namespace.
-    #[arg(long, value_name = "NAMESPACE", default_value = "scoped-secrets")]
-    pub operator_namespace: String,
-    /// The operator's ServiceAccount in it.
-    #[arg(long, value_name = "NAME", default_value = "scoped-secrets")]
-    pub operator_service_account: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub installation: InstallationArgs,
     /// How to print.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
@@ -100,10 +97,7 @@ fn holds_up(finding: &Finding) -> bool {
 }
 
 async fn once(asked: &Check, cluster: &Cluster, clock: &dyn Fn() -> Timestamp) -> Result<Report, Failure> {
-    let installation = Installation {
-        namespace: asked.operator_namespace.clone(),
-        service_account: asked.operator_service_account.clone(),
-    };
+    let installation = asked.installation.find(cluster).await?;
     let mut outcome = if asked.pre {
         pre::judge(&pre::look(cluster, &installation).await?)
     } else if asked.doors {
