@@ -72,16 +72,21 @@ pub fn strength(value: &[u8]) -> Strength {
 /// By zxcvbn, which counts ten guesses for each character that it finds nothing to guess by; or word by word, where those count by
 /// their alphabet.
 fn bits_of(text: &str) -> f64 {
-    let words: f64 = text.split(SEPARATORS).map(bits_of_word).sum();
-    let between = bits(text.matches(SEPARATORS).count() as f64);
-    (words + between).max(bits(zxcvbn::zxcvbn(text, &[]).guesses_log10()))
+    let whole = zxcvbn::zxcvbn(text, &[]);
+    let words = if text.contains(SEPARATORS) {
+        let words: f64 = text.split(SEPARATORS).map(|word| bits_of_word(word, &zxcvbn::zxcvbn(word, &[]))).sum();
+        words + bits(text.matches(SEPARATORS).count() as f64)
+    } else {
+        bits_of_word(text, &whole)
+    };
+    words.max(bits(whole.guesses_log10()))
 }
 
 /// What identifiers are put together by.
 const SEPARATORS: [char; 6] = ['-', '_', '.', '/', ':', ' '];
 
 /// A word of a single alphabet may be a name that no dictionary has: its characters count as ten guesses.
-fn bits_of_word(word: &str) -> f64 {
+fn bits_of_word(word: &str, estimate: &zxcvbn::Entropy) -> f64 {
     let has = |is: fn(&char) -> bool, size: u32| word.chars().any(|c| is(&c)).then_some(size);
     let used: Vec<u32> = [
         has(char::is_ascii_lowercase, 26),
@@ -92,7 +97,6 @@ fn bits_of_word(word: &str) -> f64 {
     .into_iter()
     .flatten()
     .collect();
-    let estimate = zxcvbn::zxcvbn(word, &[]);
     if used.len() < 2 {
         return bits(estimate.guesses_log10());
     }

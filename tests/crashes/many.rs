@@ -7,7 +7,7 @@ use crate::support::oracle::guarantees_hold_at;
 use crate::support::stub_manager::{Lambda, Says};
 use crate::support::tenants::*;
 use crate::support::wait::eventually;
-use crate::{NAMESPACE, Scene, key};
+use crate::{NAMESPACE, Scene, key, moments};
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 use serde_json::Value;
@@ -73,12 +73,10 @@ fn each_of_many_dies_at_a_write_of_its_own() {
         let writes = scene.gate.writes_of(name);
         println!("{}: {writes:#?}", fate.name);
         assert!(writes.len() >= 3, "{writes:?}");
-        for number in 0..writes.len() {
-            for moment in [Moment::Before, Moment::After] {
-                let case = format!("{}-{number}-{}", fate.name, format!("{moment:?}").to_lowercase());
-                cases.push((*fate, case, Some((number, moment))));
-            }
-        }
+        cases.extend(moments(writes.len()).map(|(number, moment)| {
+            let case = format!("{}-{number}-{}", fate.name, format!("{moment:?}").to_lowercase());
+            (*fate, case, Some((number, moment)))
+        }));
     }
     // Slots count from a creation, which is by the API server's clock.
     scene.clock.advance(-AHEAD);
