@@ -119,7 +119,7 @@ mod tests {
         let name = ObjectName::new("payments-prod", "a");
         let answer = answer(&build(facts), &name, &[], now()).unwrap();
         let text = text::render(&answer, Colours(false));
-        for row in ["segment     payments/prod", "policies    not seen: you may not look at policies"] {
+        for row in ["segment    payments/prod", "policies   not seen: you may not look at policies"] {
             assert!(text.contains(row), "{row:?} in {text}");
         }
     }
