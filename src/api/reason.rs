@@ -220,7 +220,7 @@ reasons! {
     KindMissing Refused: "A CustomResourceDefinition of Scoped Secrets is missing or not served.", "crds/ was not applied, or somebody deleted it.", "kubectl apply --server-side -k crds/";
     KindOutdated Refused: "A CustomResourceDefinition is of another version than the plugin.", "An upgrade left out crds/, or the plugin is older or newer than what is installed.", "Use the plugin of the installed version, or kubectl apply --server-side -k crds/ of this one.";
     Leftover Refused: "Something that an installation would make is there already and is not what it would make.", "Another operator, or an installation that was not taken away whole.", "Look at it, and delete it if nobody needs it.";
-    OperatorDown Refused: "The operator does not run as it should.", "Its Deployment is missing, has fewer pods than it should, or no replica leads.", "kubectl -n scoped-secrets get deployments,pods,leases; the pods' logs say why.";
+    OperatorDown Refused: "The operator does not run as it should.", "Its Deployment is missing, has fewer pods than it should, or no replica leads.", "Look at the Deployment, its pods and the Lease in the operator's namespace; the pods' logs say why.";
     SealKeyMissing Refused: "The operator's seal key is missing.", "Somebody deleted the Secret scoped-secrets-keys, or no operator has led yet.", "Restore it from a backup with the operator stopped, or start the operator: it makes a new one, and reads each managed Secret once.";
 
     // ---- what the plugin finds: audit
