@@ -134,9 +134,20 @@ fn the_manager_rotates_and_what_goes_wrong_is_told() {
         let told = scene.cluster.apply(&scene.yaml("wrong", rotation));
         assert!(told.as_ref().is_err_and(|text| text.contains(says)), "{told:?}\n{rotation}");
     }
+    // Who may not rotate any more reads on.
     apply(&scene.cluster, &policy("[Read]"));
-    becomes(&scene.cluster, NAMESPACE, name, "Authorized", "False", "ActionNotAllowed");
-    assert!(scene.value(name, "password").is_some(), "who may not rotate may have read");
+    scene.asks(name, "refused");
+    let text = scene.says(name, "False", "ActionNotAllowed");
+    assert!(text.contains("(action Rotate)"), "{text}");
+    let (by_hand, versions) = ("canary-by-hand-kX9mQ2vL8nR5wT3z", scene.stub.versions(&key(name)).len());
+    scene.stub.put(&key(name), Says::Text(document(by_hand)));
+    scene.clock.advance(minutes(61));
+    eventually("what somebody else stored is projected", SOON, || match scene.value(name, "password") {
+        Some(value) if value == by_hand => Ok(()),
+        _ => Err(scene.object(name)["status"].to_string()),
+    });
+    becomes(&scene.cluster, NAMESPACE, name, "Ready", "True", "Ready");
+    assert_eq!(scene.stub.versions(&key(name)).len(), versions + 1, "nothing is rotated");
     eventually("it is refused at apply", SOON, || match scene.cluster.apply(&scene.yaml("new", generated)) {
         Err(text) if text.contains("ActionNotAllowed") && text.contains("Generate") => Ok(()),
         other => Err(format!("{other:?}")),

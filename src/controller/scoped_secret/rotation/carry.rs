@@ -18,6 +18,8 @@ pub struct Before<'a> {
     pub current: &'a KeyVersion,
     /// What the key was rotated for by now.
     pub handled: &'a [Trigger],
+    /// Whether another version than the current one may be read.
+    pub overlaps: bool,
     /// When the claim was made.
     pub created: Timestamp,
     /// The time.
@@ -48,7 +50,7 @@ impl Before<'_> {
             rotated = rotated.handled(trigger, plan.schedule.as_ref());
         }
         let (previous, until) = match (changed, plan.overlap) {
-            (Some(held), Some(overlap)) if held.is_known() => {
+            (Some(held), Some(overlap)) if held.is_known() && self.overlaps => {
                 (Some(held.clone()), self.now.checked_add(overlap).ok().map(Into::into))
             }
             (None, Some(_)) => {
@@ -135,7 +137,8 @@ mod tests {
     }
 
     fn carry(plan: &Plan, seal: Option<&SealRecord>, current: &KeyVersion, handled: &[Trigger], now: i64) -> Carried {
-        let before = Before { plan: Some(plan), seal, current, handled, created: at(1_000), now: at(now) };
+        let before =
+            Before { plan: Some(plan), seal, current, handled, overlaps: true, created: at(1_000), now: at(now) };
         before.carry(|version| &*version.id == "leaked")
     }
 
@@ -174,10 +177,15 @@ mod tests {
             seal: Some(&held("a")),
             current: &version("b", 9),
             handled: &[],
+            overlaps: true,
             created: at(0),
             now: at(9),
         };
         assert_eq!(none.carry(|_| false), Carried::default());
+        // Nor where policy lets the current version alone be read.
+        let (overlapping, held, current) = (plan(Some(60)), held("a"), version("b", 9));
+        let reads = Before { plan: Some(&overlapping), seal: Some(&held), current: &current, overlaps: false, ..none };
+        assert_eq!(reads.carry(|_| false).previous, None);
     }
 
     #[test]

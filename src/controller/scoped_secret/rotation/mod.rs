@@ -307,7 +307,7 @@ impl Work<'_> {
         (is_right && grant.keys.len() == 1).then_some((grant, seal))
     }
 
-    fn may_not_rotate(&self) -> Option<Refusal> {
+    pub(super) fn may_not_rotate(&self) -> Option<Refusal> {
         let index = self.cx.index();
         may_rotate(index.world.claim(&self.name)?, &index.world, self.cx.now())
     }
