@@ -146,7 +146,7 @@ mod tests {
             ("[Read, Rotate]", Strategy::Generate, false),
             ("[Read, Generate]", Strategy::Generate, true),
             ("[Read, Generate]", Strategy::Provider, false),
-            ("[Generate]", Strategy::Generate, false),
+            ("[Generate]", Strategy::Generate, true),
         ] {
             let mut world = world(actions, "Namespace");
             let claim = claim("payments-prod", "orders").of("payments/prod/db").rotating(strategy);
