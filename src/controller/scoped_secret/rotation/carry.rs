@@ -53,8 +53,11 @@ impl Before<'_> {
             (Some(held), Some(overlap)) if held.is_known() && self.overlaps => {
                 (Some(held.clone()), self.now.checked_add(overlap).ok().map(Into::into))
             }
-            (None, Some(_)) => {
+            (None, Some(overlap)) => {
+                let longest = self.now.checked_add(overlap).unwrap_or(Timestamp::MAX);
                 let until = rotated.overlaps_until.filter(|until| *until > self.now.into());
+                // It was made shorter, or the clock was ahead.
+                let until = until.map(|until| until.min(longest.into()));
                 let before = self.seal.and_then(|seal| seal.holding.versions.get(1)).filter(|_| until.is_some());
                 (before.cloned(), until)
             }
@@ -162,6 +165,15 @@ mod tests {
         assert_eq!(carry(&overlapping, Some(&held), &version("b", 90_001), &[], 91_000), next);
         let over = carry(&overlapping, Some(&held), &version("b", 90_001), &[], 93_610);
         assert_eq!((over.previous, over.rotated.unwrap().overlaps_until), (None, None));
+        // Where the overlap was made shorter, or the clock was ahead, it stays for the overlap from then on.
+        for (overlap, now) in [(60, 90_020), (3_600, 50_000)] {
+            let until = |carried: Carried| carried.rotated.unwrap().overlaps_until;
+            let carried = carry(&plan(Some(overlap)), Some(&held), &version("b", 90_001), &[], now);
+            assert_eq!(
+                (carried.previous.clone(), until(carried)),
+                (Some(version("a", 5)), Some(at(now + overlap).into()))
+            );
+        }
         // Two values before are one too many.
         let third = carry(&overlapping, Some(&held), &version("c", 91_000), &[], 91_000);
         assert_eq!(third.previous, Some(version("b", 90_001)));
