@@ -419,11 +419,9 @@ fn permit_in(claim: &Claim, scope: &Scope<'_>, world: View<'_>) -> Result<Vec<Au
             }
             None => None,
         };
-        for action in [Some(reading(version)), claim.rotates.map(rotation::action)].into_iter().flatten() {
-            let permitted = scope.permits(&claim.store, &key, action, resolved.as_ref().map(|(realm, _)| *realm));
-            if let Err((reason, message)) = permitted {
-                return refused(reason, message);
-            }
+        let realm = resolved.as_ref().map(|(realm, _)| *realm);
+        if let Err((reason, message)) = scope.permits(&claim.store, &key, reading(version), realm) {
+            return refused(reason, message);
         }
         match (resolved, store) {
             (Some((_, (canonical, ask))), _) => {
