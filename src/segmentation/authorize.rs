@@ -11,6 +11,7 @@ pub use retention::{Retention, Standing, retention};
 
 use super::fingerprint::Fingerprint;
 use super::key::{CanonicalKey, InvalidKey, Realm, RemoteKey};
+use super::namesakes::{Namesakes, namesakes};
 use super::pattern::{Binding, Place};
 use super::policy::{AllowEntry, BUILT_IN_TYPES, DEFAULT_MAX_GRANT, Policy};
 use super::second::Second;
@@ -39,6 +40,15 @@ impl<'w> View<'w> {
     /// A world under these policies.
     pub fn under(world: &'w World, policies: &'w BTreeMap<String, PolicyState>) -> Self {
         Self { world, policies }
+    }
+
+    /// Segments that bear one name by other labels.
+    pub fn namesakes(&self) -> Namesakes<'w> {
+        let known = self.policies.values().filter_map(|state| match state {
+            PolicyState::Known(policy) => Some(&**policy),
+            PolicyState::Unknown(_) => None,
+        });
+        namesakes(known, self.world.namespaces.iter())
     }
 }
 
