@@ -70,7 +70,7 @@ reasons! {
     SegmentLabelMissing Refused: "The namespace lacks a segment label, or has it empty, so it belongs to no segment.", "The namespace was made without the labels that the policy names.", "Ask the platform team to set the label that the message names.";
     SegmentConflict Refused: "Policies disagree on what names a segment: several over one namespace, or so that two segments have one name.", "Their segment.labels differ.", "Make segment.labels of the policies alike, or narrow a namespaceSelector.";
     KeyNotAllowed Refused: "No allow entry of the policy covers a key of this claim.", "The key belongs to another scope, or the policy does not list it.", "Claim a key that the policy's patterns give this namespace, or ask the platform team to allow it.";
-    ActionNotAllowed Refused: "The key may be read, but not in this way.", "versionStage and versionId need the action ReadAnyVersion, rotation the action Rotate or Generate.", "Remove versionStage and versionId, or rotation; or ask the platform team for the action that the message names.";
+    ActionNotAllowed Refused: "The key may be read, but not in this way.", "versionStage and versionId need the action ReadAnyVersion, rotation the action Rotate or Generate: without it the key is read, and not rotated (`Rotated=False`).", "Remove versionStage and versionId, or rotation; or ask the platform team for the action that the message names.";
     InvalidKey Refused: "A key is not one exact name that Secrets Manager allows.", "A wildcard, an empty part, '.' or '..', a character outside the allowed set, or an incomplete ARN.", "Write the exact name as the manager shows it.";
     WrongRegion Refused: "A key's ARN is of another region than the store.", "A store reaches one region.", "Use a store of that region.";
     KeyClaimed Refused: "Another scope already owns a key of this claim.", "exclusiveKeys lets one scope own a key.", "Give this workload its own key in the manager, or delete the claim that owns this one.";
@@ -220,7 +220,7 @@ reasons! {
     KindMissing Refused: "A CustomResourceDefinition of Scoped Secrets is missing or not served.", "crds/ was not applied, or somebody deleted it.", "kubectl apply --server-side -k crds/";
     KindOutdated Refused: "A CustomResourceDefinition is of another version than the plugin.", "An upgrade left out crds/, or the plugin is older or newer than what is installed.", "Use the plugin of the installed version, or kubectl apply --server-side -k crds/ of this one.";
     Leftover Refused: "Something that an installation would make is there already and is not what it would make.", "Another operator, or an installation that was not taken away whole.", "Look at it, and delete it if nobody needs it.";
-    OperatorDown Refused: "The operator does not run as it should.", "Its Deployment is missing, has fewer pods than it should, or no replica leads.", "kubectl -n scoped-secrets get deployments,pods,leases; the pods' logs say why.";
+    OperatorDown Refused: "The operator does not run as it should.", "Its Deployment is missing, has fewer pods than it should, or no replica leads.", "Look at the Deployment, its pods and the Lease in the operator's namespace; the pods' logs say why.";
     SealKeyMissing Refused: "The operator's seal key is missing.", "Somebody deleted the Secret scoped-secrets-keys, or no operator has led yet.", "Restore it from a backup with the operator stopped, or start the operator: it makes a new one, and reads each managed Secret once.";
 
     // ---- what the plugin finds: audit

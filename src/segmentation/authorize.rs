@@ -429,11 +429,9 @@ fn permit_in(claim: &Claim, scope: &Scope<'_>, world: View<'_>) -> Result<Vec<Au
             }
             None => None,
         };
-        for action in [Some(reading(version)), claim.rotates.map(rotation::action)].into_iter().flatten() {
-            let permitted = scope.permits(&claim.store, &key, action, resolved.as_ref().map(|(realm, _)| *realm));
-            if let Err((reason, message)) = permitted {
-                return refused(reason, message);
-            }
+        let realm = resolved.as_ref().map(|(realm, _)| *realm);
+        if let Err((reason, message)) = scope.permits(&claim.store, &key, reading(version), realm) {
+            return refused(reason, message);
         }
         match (resolved, store) {
             (Some((_, (canonical, ask))), _) => {
@@ -590,8 +588,23 @@ impl Scope<'_> {
                 "{head}: the ARN is of another account than the store's, whose keys need an allow entry that begins with that account's ARN prefix; a plain pattern speaks of the store's own account"
             );
         }
+        let decides = self.decides(store, key);
         let allowed = self.allowed_here(|entry| entry.store == store);
-        if allowed.is_empty() { head } else { format!("{head}; allowed here: {allowed}") }
+        if allowed.is_empty() { head } else { format!("{head}{decides}; allowed here: {allowed}") }
+    }
+
+    /// Which of the namespace's labels keep a key of the store's own account from it, by the pattern that needs the fewest others.
+    fn decides(&self, store: &str, key: &RemoteKey) -> String {
+        let shown = self.policies.iter().flat_map(|policy| {
+            let patterns = policy.allow.iter().filter(|entry| entry.store == store).flat_map(|entry| &entry.patterns);
+            patterns.filter(|pattern| pattern.separates(&policy.segment_labels))
+        });
+        let decided = shown.filter_map(|pattern| pattern.decided_by(key.name(), Place::OWN, self.binding()));
+        let Some(labels) = decided.min_by_key(BTreeMap::len) else { return String::new() };
+        let asked = labels.iter().map(|(label, value)| format!("{label}={value}")).collect::<Vec<_>>().join(", ");
+        let names = labels.into_keys().collect::<Vec<_>>().join(" and ");
+        let (noun, verb) = if names.contains(" and ") { ("labels", "decide") } else { ("label", "decides") };
+        format!(": the {noun} {names} {verb}, since the key is for {asked}")
     }
 
     /// The namespace's labels that name its segment.

@@ -114,6 +114,8 @@ pub fn broken_among<'w>(
         .iter()
         .filter(|(namespace, labels)| change.touches(namespace, labels))
         .map(|(namespace, _)| namespace)
+        // What is there goes with it, whatever policies say.
+        .filter(|namespace| !world.terminating.contains(*namespace))
         .collect();
     let moves = change.moves();
     Broken {
@@ -563,6 +565,13 @@ mod tests {
             prop_assert_eq!(found.stranded.len(), expected.len());
             prop_assert_eq!(found.stranded.iter().collect::<BTreeSet<_>>(), expected);
         }
+    }
+
+    #[test]
+    fn what_goes_with_its_namespace_is_not_lost_by_a_policy() {
+        let mut world = world();
+        world.terminating.insert("payments-prod".into());
+        assert_eq!(names(&broken(&world, "tenants", None)), ["payments-staging/orders"]);
     }
 
     #[test]

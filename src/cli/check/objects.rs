@@ -157,7 +157,8 @@ fn claims(observed: &Observed, served: &Served, only: Option<&str>, outcome: &mu
             }
         }
     }
-    if ready > 0 || grouped.is_empty() {
+    // Where none could be seen, what could not be looked at is a finding of its own.
+    if ready > 0 || (grouped.is_empty() && observed.every_claim) {
         outcome.pass(format!("{} ready", count(ready, "ScopedSecret is", "ScopedSecrets are")));
     }
     for ((what, reason), all) in grouped {
@@ -233,6 +234,18 @@ mod tests {
         assert_eq!((all[0].0, all[0].1), (Severity::Error, Reason::KeyNotAllowed));
         assert!(all[0].2.contains("and 2 more (7 in all)"), "{}", all[0].2);
         assert_eq!(found(&refused, Some("payments-prod")), []);
+    }
+
+    #[test]
+    fn who_may_not_list_scoped_secrets_is_told_nothing_good_of_them() {
+        let passed = |every_claim: bool| {
+            let mut installed = healthy(&[]);
+            installed.observed.every_claim = every_claim;
+            let mut outcome = Outcome::default();
+            judge(&installed, None, now(), &mut outcome);
+            outcome.passed.iter().any(|line| line == "0 ScopedSecrets are ready")
+        };
+        assert!(passed(true) && !passed(false));
     }
 
     #[test]

@@ -79,7 +79,7 @@ fn another_tenants_key_is_refused_at_its_line() {
     let report = report(&[("platform.yaml", PLATFORM), ("app.yaml", &secret("billing-prod", "a", "payments/prod/db"))]);
     assert_eq!(
         text::render(&report),
-        r#"app.yaml:9:22: error: [Claims/KeyNotAllowed] policy "tenants" does not allow namespace "billing-prod" (tenant=billing, environment=prod) the key "payments/prod/db" in store "aws"; allowed here: billing/prod/**
+        r#"app.yaml:9:22: error: [Claims/KeyNotAllowed] policy "tenants" does not allow namespace "billing-prod" (tenant=billing, environment=prod) the key "payments/prod/db" in store "aws": the label tenant decides, since the key is for tenant=payments; allowed here: billing/prod/**
     write instead: Claim a key that the policy's patterns give this namespace, or ask the platform team to allow it.
 1 finding in 1 object; 0 ScopedSecrets allowed
 "#

@@ -2,6 +2,7 @@
 
 use super::answer::{Answer, ConditionTold, Happened, Told};
 use crate::api::Reason;
+use crate::api::reason::Nature;
 use crate::cli::observed::{Observed, ago};
 use crate::cli::remote;
 use crate::cli::report::{Rule, Severity, Subject};
@@ -26,6 +27,9 @@ pub fn answer(observed: &Observed, name: &ObjectName, events: &[Event], now: Tim
         match (condition.type_.as_str(), condition.status.as_str()) {
             ("Ready", "False") => answer.blame(&about, Rule::Claims, Severity::Error, &told(reason)),
             ("Synced" | "Unique", "False") => answer.blame(&about, Rule::Claims, Severity::Warning, &told(reason)),
+            ("Rotated", "False") if reason.nature() == Nature::Refused => {
+                answer.blame(&about, Rule::Claims, Severity::Warning, &told(reason));
+            }
             _ => {}
         }
     }
@@ -143,6 +147,21 @@ mod tests {
         assert_eq!((answer.verdict.answer, answer.verdict.reason.as_str()), ("refused", "NamespaceNotServed"));
         assert_eq!(answer.next, [Reason::NamespaceNotServed.fix()]);
         assert_eq!(answer.report.exit_code(true), EXIT_FINDINGS);
+    }
+
+    #[test]
+    fn a_rotation_that_is_refused_is_a_finding() {
+        let mut read = claim("payments-prod", "a", "payments/prod/a", 1, true);
+        let told = |reason| json!({"type": "Rotated", "status": "False", "reason": reason, "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"});
+        for (reason, next) in
+            [("ActionNotAllowed", Reason::ActionNotAllowed.fix()), ("Requested", "nothing: it is as it should be")]
+        {
+            let conditions = read["status"]["conditions"].as_array_mut().unwrap();
+            conditions.retain(|condition| condition["type"] != "Rotated");
+            conditions.push(told(reason));
+            let answer = ask(&[read.clone()], "payments-prod", "a").unwrap();
+            assert_eq!((answer.verdict.answer, &answer.next[..]), ("allowed", &[next.to_owned()][..]), "{reason}");
+        }
     }
 
     #[test]

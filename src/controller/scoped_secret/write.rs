@@ -343,7 +343,9 @@ impl Work<'_> {
     /// Asks the manager for every authorised key; all or nothing.
     async fn fetch(&self, grant: &Grant) -> Result<Vec<(AuthorisedKey, Arc<Answer>)>, Failure> {
         let store = &self.spec.store_ref.name;
-        let provider = self.manager(grant).await?;
+        let connected = self.manager(grant).await;
+        self.cx.providers.reached(store, connected.as_ref().err().map(|failure| failure.reason));
+        let provider = connected?;
         let asks = grant.keys.iter().map(|key| {
             let version = match &key.version {
                 VersionAsked::Current => VersionRef::Current,
@@ -353,6 +355,9 @@ impl Work<'_> {
             provider.fetch(Ask { id: key.ask.clone(), version })
         });
         let answers = join_all(asks).await;
+        let failures: Option<Vec<Reason>> =
+            answers.iter().map(|answer| answer.as_ref().err().map(fetch_reason)).collect();
+        self.cx.providers.asked(store, failures.and_then(|reasons| reasons.first().copied()));
         let mut found = Vec::with_capacity(answers.len());
         for (key, answer) in grant.keys.iter().zip(answers) {
             let named = |text: &dyn std::fmt::Display| format!("key {:?} in store {store:?}: {text}", key.written);
@@ -374,10 +379,11 @@ impl Work<'_> {
     fn carry(&self, grant: &Grant, seal: Option<&SealRecord>, versions: &[KeyVersion]) -> Carried {
         let Some(current) = versions.first() else { return Carried::default() };
         let handled = self.handled_by(grant, seal, &current.id);
+        let overlaps = self.may_not_rotate().is_none_or(|refusal| refusal.reason != Reason::ActionNotAllowed);
         let index = self.cx.index();
         let created = index.world.claim(&self.name).map_or(self.cx.now(), |claim| claim.created);
         let plan = self.rotating.plan.as_ref();
-        Before { plan, seal, current, handled: &handled, created, now: self.cx.now() }
+        Before { plan, seal, current, handled: &handled, overlaps, created, now: self.cx.now() }
             .carry(|version| index.world.revocations.revoke(version))
     }
 
