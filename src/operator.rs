@@ -205,7 +205,7 @@ pub async fn run(
             path: SEGMENTATION_POLICIES_PATH,
             rule: policies::RULE,
             kinds: &[(GROUP, "SegmentationPolicy")],
-            review: Arc::new(policies::Policies(cx.clone())),
+            review: Arc::new(policies::Policies::new(cx.clone())),
         },
         Route {
             path: OTHER_OPERATORS_PATH,

@@ -161,7 +161,7 @@ pub struct SecretGrantStatus {
     /// The ScopedSecret as it was when access was first given. The grant is over once that is another, or has other keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scoped_secret: Option<Lendable>,
-    /// When it ended before its time, for good: status.reason says why, and nothing opens it again.
+    /// When it ended, for good: status.reason says why, and nothing opens it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "time_schema")]
     pub end_time: Option<Time>,

@@ -44,6 +44,7 @@ use crate::segmentation::second::Second;
 use crate::segmentation::world::ObjectName;
 use crate::telemetry::traces::spans;
 use context::{Context, Job, Memory};
+use jiff::SignedDuration;
 use queue::Lane;
 use shares::Shares;
 use std::collections::{HashMap, VecDeque};
@@ -80,7 +81,9 @@ pub async fn lead(cx: &Context, mut leadership: Leadership, seal_key_max_age: Du
             end_what_is_over(cx);
             grant::keep_house(cx).await;
             let now = cx.now();
-            if cx.index().world.exceptions_end_between(judged, now) {
+            // What was reckoned by a clock that was ahead is reckoned anew.
+            let went_back = judged.duration_since(now) > SignedDuration::from_mins(1);
+            if went_back || cx.index().world.exceptions_end_between(judged, now) {
                 watch::judge_all(cx);
             }
             judged = now;

@@ -31,6 +31,12 @@ pub fn backoff(uid: &str, failures: u32, interval: Duration, has_secret: bool) -
     full - full.mul_f64(share as f64 / 1024.0)
 }
 
+/// A time that was reckoned to look again; one that is further off than any that is reckoned was by a clock that was ahead: now.
+pub fn by_this_clock(at: Timestamp, interval: Duration, now: Timestamp) -> Timestamp {
+    let longest = SignedDuration::try_from(interval.saturating_mul(2)).unwrap_or(SignedDuration::MAX);
+    if at.duration_since(now) > longest.max(SignedDuration::from_hours(1)) { now } else { at }
+}
+
 /// Whether the last good value is too old to call the object ready: older than three refresh intervals (0s: never).
 pub fn is_stale(last_good: Timestamp, interval: Duration, now: Timestamp) -> bool {
     let limit = SignedDuration::try_from(interval.saturating_mul(3)).unwrap_or(SignedDuration::MAX);
@@ -88,6 +94,21 @@ mod tests {
         assert!((2700..=3600).contains(&backoff("a", 40, long, true).as_secs()));
         assert!((675..=900).contains(&backoff("a", 40, long, false).as_secs()));
         assert_ne!(backoff("a", 5, minute, true), backoff("b", 5, minute, true));
+    }
+
+    #[test]
+    fn what_a_clock_that_was_ahead_reckoned_is_done_at_once() {
+        let minute = Duration::from_secs(60);
+        for (due, interval, expected) in [
+            (50, minute, 50),
+            (4_600, minute, 4_600),
+            (4_601, minute, 1_000),
+            (1_000 + 2 * 86_400, minute * 1_440, 1_000 + 2 * 86_400),
+            (1_001 + 2 * 86_400, minute * 1_440, 1_000),
+            (99_000_000_000, minute, 1_000),
+        ] {
+            assert_eq!(by_this_clock(at(due), interval, at(1_000)), at(expected), "{due}");
+        }
     }
 
     #[test]

@@ -77,8 +77,9 @@ fn templates(next: &mut Followed, seen: &BTreeMap<Box<str>, Option<Box<str>>>, n
     next.templates = Some(known);
 }
 
+/// A time that is further ahead is another clock's.
 fn is_apart(last: Option<Second>, now: Timestamp) -> bool {
-    last.is_none_or(|last| now.duration_since(last.into()) >= APART)
+    last.is_none_or(|last| now.duration_since(last.into()).abs() >= APART)
 }
 
 /// With the time: a template that comes back is another rollout.
@@ -176,6 +177,7 @@ mod tests {
         assert_eq!(follow(Some(&done), &again, at(65)), None);
         let later = follow(Some(&done), &again, at(66)).unwrap();
         assert_eq!(triggers(&later).count(), 1);
+        assert!(follow(Some(&done), &again, at(-60 * 24 * 30)).is_some(), "by a clock that was ahead");
         // A template that comes back is another rollout.
         let done = settle(&later, &triggers(&later).next().unwrap()).unwrap();
         let back = follow(Some(&done), &seen(&[("web", "b"), ("api", "x")]), at(200)).unwrap();

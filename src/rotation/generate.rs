@@ -30,9 +30,13 @@ pub enum GenerateError {
     NoClass,
     #[error("generate.exclude leaves no character of {class}: exclude fewer, or leave {class} out of generate.include")]
     ClassEmptied { class: Class },
-    #[error("the value would be too easy to guess: write generate.length {enough} or more, or allow more characters")]
+    #[error(
+        "generate.length is too short for a value that is hard to guess: write {enough} or more, or allow more characters"
+    )]
     TooEasy { enough: usize },
-    #[error("the value would be too easy to guess: list more in generate.include, or less in generate.exclude")]
+    #[error(
+        "generate.include leaves too few characters for a value that is hard to guess: list more there, or less in generate.exclude"
+    )]
     TooFewCharacters,
     #[error("the operator's source of randomness does not work")]
     NoRandomness,

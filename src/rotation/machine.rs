@@ -38,6 +38,8 @@ pub struct Observed<'a> {
     pub held: &'a str,
     /// The current version, if it was revoked: it is not projected, and another is made of it.
     pub revoked: Option<&'a str>,
+    /// Whether another is made though the one that was revoked was made for this; not for what was asked for before the leak.
+    pub again: bool,
     /// When the key was last rotated, as the seal says.
     pub last: Option<Timestamp>,
     /// The secret's versions, as the manager just said; None: it was not asked yet, or something was written since.
@@ -50,6 +52,8 @@ pub struct Observed<'a> {
     pub used: usize,
     /// What became of that version; None: not asked yet.
     pub fate: Option<Fate>,
+    /// So many attempts the manager has taken, each more than once, without a version to show for it.
+    pub spent: usize,
     /// AWSPENDING was taken off, or that was tried: what is left of it does no harm.
     pub cleared: bool,
 }
@@ -120,7 +124,8 @@ pub fn next(o: &Observed<'_>) -> Step {
     let Some(seen) = o.described else { return Step::Describe };
     let current = seen.version_at(CURRENT);
     let leaked = current.is_some() && current == o.revoked;
-    if leaked && [CURRENT, PREVIOUS].iter().any(|stage| seen.version_at(stage).is_some_and(|made| o.made(made))) {
+    let in_use = [CURRENT, PREVIOUS].iter().any(|stage| seen.version_at(stage).is_some_and(|made| o.made(made)));
+    if leaked && in_use && !o.again {
         return Step::Fail {
             reason: Reason::KeyRevoked,
             message: "what was made for this rotation was revoked since: ask again by a value of rotate-at that was never used".into(),
@@ -130,7 +135,7 @@ pub fn next(o: &Observed<'_>) -> Step {
     if current.is_some_and(|current| current != o.held) && !o.is_in_midst(seen) && !leaked {
         return Step::Project;
     }
-    if let Some(made) = current.filter(|current| o.made(current)) {
+    if let Some(made) = current.filter(|current| o.made(current) && !leaked) {
         return match seen.version_at(PENDING) {
             Some(pending) if o.is_in_midst(seen) => Step::ClearPending(pending.to_owned()),
             _ if o.held == made => Step::Settled,
@@ -149,7 +154,7 @@ pub fn next(o: &Observed<'_>) -> Step {
     }
     match unfinished {
         // It was in use, and another after it.
-        _ if seen.version_at(PREVIOUS).is_some_and(|previous| o.made(previous)) => Step::Settled,
+        _ if in_use && !leaked => Step::Settled,
         _ if o.strategy == Strategy::Generate && seen.rotates_by_itself() => Step::Fail {
             reason: Reason::RotationOwnedElsewhere,
             message: "the secrets manager rotates this key by itself, so that a value of the operator's making would be overwritten: use strategy Provider, or switch that rotation off".into(),
@@ -181,9 +186,9 @@ impl Observed<'_> {
 
     /// The token of the next attempt, by what is labelled and what is known.
     fn unused(&self, seen: &Description) -> Result<String, Step> {
-        let pending = seen.version_at(PENDING);
-        let pending = self.tokens.iter().position(|token| Some(token.as_str()) == pending).map_or(0, |at| at + 1);
-        self.tokens.get(self.used.max(pending)).cloned().ok_or_else(|| Step::Fail {
+        let labelled = |token: &String| seen.versions.iter().any(|version| version.id == *token);
+        let labelled = self.tokens.iter().rposition(labelled).map_or(0, |at| at + 1);
+        self.tokens.get(self.used.max(labelled).max(self.spent)).cloned().ok_or_else(|| Step::Fail {
             reason: Reason::RotationFailed,
             message: format!(
                 "{} versions were made for this rotation, and each has lost its label or was overtaken before it came into use: see who else writes the key, then ask again by a value of rotate-at that was never used",
@@ -211,7 +216,7 @@ fn begin(o: &Observed<'_>, seen: &Description) -> Step {
     }
     match o.strategy {
         // The manager has rotated it since that time, by its own schedule.
-        Strategy::Provider if o.slot.is_some_and(|slot| seen.last_rotated.is_some_and(|last| last >= slot)) => {
+        Strategy::Provider if o.revoked.is_none() && o.slot.is_some_and(|slot| seen.last_rotated.is_some_and(|last| last >= slot)) => {
             Step::Settled
         }
         Strategy::Provider if !seen.rotation_enabled => Step::Fail {

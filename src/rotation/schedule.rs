@@ -61,7 +61,8 @@ impl Schedule {
     /// Reads a cron line; without a zone it is in UTC.
     pub fn parse(line: &str, zone: Option<&str>) -> Result<Self, InvalidSchedule> {
         let not_cron = || InvalidSchedule::NotACronLine(line.to_owned());
-        let plain = |field: &str| field.bytes().all(|b| b.is_ascii_alphanumeric() || b"*,-/".contains(&b));
+        let is_plain = |part: &str| part.bytes().all(|b| b.is_ascii_alphanumeric() || b"*-/".contains(&b));
+        let plain = |field: &str| field.split(',').all(|part| !part.is_empty() && is_plain(part));
         // L, W and # are extensions that other readers of cron lines understand otherwise.
         let extended = |field: &str| {
             let mut words = field.split(|c: char| !c.is_ascii_alphabetic());

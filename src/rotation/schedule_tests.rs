@@ -113,6 +113,8 @@ fn what_cannot_be_kept_is_refused() {
         "0 3 * * 0;",
         "0 3 10-5 * *",
         "*/0 * * * *",
+        "0 3 * * 1,",
+        "0 3 1,,2 * *",
         "0 3 * * ö",
     ] {
         assert!(matches!(refused(line, None), NotACronLine(_)), "{line}");

@@ -11,6 +11,7 @@ pub use retention::{Retention, Standing, retention};
 
 use super::fingerprint::Fingerprint;
 use super::key::{CanonicalKey, InvalidKey, Realm, RemoteKey};
+use super::namesakes::{Namesakes, namesakes};
 use super::pattern::{Binding, Place};
 use super::policy::{AllowEntry, BUILT_IN_TYPES, DEFAULT_MAX_GRANT, Policy};
 use super::second::Second;
@@ -39,6 +40,15 @@ impl<'w> View<'w> {
     /// A world under these policies.
     pub fn under(world: &'w World, policies: &'w BTreeMap<String, PolicyState>) -> Self {
         Self { world, policies }
+    }
+
+    /// Segments that bear one name by other labels.
+    pub fn namesakes(&self) -> Namesakes<'w> {
+        let known = self.policies.values().filter_map(|state| match state {
+            PolicyState::Known(policy) => Some(&**policy),
+            PolicyState::Unknown(_) => None,
+        });
+        namesakes(known, self.world.namespaces.iter())
     }
 }
 
@@ -419,11 +429,9 @@ fn permit_in(claim: &Claim, scope: &Scope<'_>, world: View<'_>) -> Result<Vec<Au
             }
             None => None,
         };
-        for action in [Some(reading(version)), claim.rotates.map(rotation::action)].into_iter().flatten() {
-            let permitted = scope.permits(&claim.store, &key, action, resolved.as_ref().map(|(realm, _)| *realm));
-            if let Err((reason, message)) = permitted {
-                return refused(reason, message);
-            }
+        let realm = resolved.as_ref().map(|(realm, _)| *realm);
+        if let Err((reason, message)) = scope.permits(&claim.store, &key, reading(version), realm) {
+            return refused(reason, message);
         }
         match (resolved, store) {
             (Some((_, (canonical, ask))), _) => {

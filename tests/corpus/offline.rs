@@ -271,7 +271,7 @@ pub fn is_of_projection(reason: &str) -> bool {
 
 /// Whether a case is refused for how it would rotate: what it reads is allowed.
 pub fn is_of_rotation(case: &Case) -> bool {
-    let reasons = ["InvalidSchedule", "InvalidRotation", "RotationOwnedElsewhere"];
+    let reasons = ["InvalidSchedule", "InvalidRotation", "RotationOwnedElsewhere", "ActionNotAllowed"];
     let rotates = case.step.body.pointer("/spec/rotation").is_some();
     rotates && case.reason().is_some_and(|reason| reasons.contains(&reason))
 }

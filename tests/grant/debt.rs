@@ -29,7 +29,22 @@ fn a_value_that_somebody_has_seen_is_rotated_once() {
     scene.as_user(LEAD, "create -f -", &grant("never", lent)).unwrap();
     scene.is_closed("never", "RotationNotDeclared");
     scene.as_user(LEAD, "delete secretgrant never -n payments-prod", "").unwrap();
-    scene.claim("later", "rotation: {strategy: Generate}\n");
+    let keyed = |key: &str| {
+        let spec = "data: [{secretKey: value, remoteRef: {key: payments/prod/KEY}}]\nrotation: {strategy: Generate}\n";
+        scoped_secret(NAMESPACE, "later", &spec.replace("KEY", key))
+    };
+    eventually("it may rotate", SOON, || scene.cluster.apply(&keyed("later")));
+
+    // The key leaks: the value that is owed is not made in the same second, in which it would be revoked as well.
+    scene.lends("leaked", lent);
+    apply(
+        &scene.cluster,
+        "apiVersion: scopedsecrets.io/v1alpha1\nkind: KeyRevocation\nmetadata: {name: later}\nspec: {storeRef: {name: aws}, key: payments/prod/later, reason: seen in a build log}\n",
+    );
+    scene.is_closed("leaked", "KeyRevoked");
+    scene.is_paid("leaked", 2);
+    eventually("it is projected again", SOON, || ready(&scene.cluster, "scopedsecret", Some(NAMESPACE), "later"));
+    scene.cluster.submit(&["delete", "keyrevocation", "later"], "").unwrap();
     let made = scene.stub.versions("payments/prod/later").len();
 
     // By its time.
@@ -75,10 +90,6 @@ fn a_value_that_somebody_has_seen_is_rotated_once() {
     scene.is_paid("two", made + 3);
 
     // It names another key meanwhile: that is not rotated, and what is owed stays until it names the key again.
-    let keyed = |key: &str| {
-        let spec = "data: [{secretKey: value, remoteRef: {key: payments/prod/KEY}}]\nrotation: {strategy: Generate}\n";
-        scoped_secret(NAMESPACE, "later", &spec.replace("KEY", key))
-    };
     scene.stub.put("payments/prod/never-seen", Says::Text("canary-never-seen-kX9mQ2vL8nR5wT3z".to_owned()));
     scene.lends("dodged", &lent.replace("4h", "40h"));
     scene.can_read(ADA, "later");

@@ -1,5 +1,6 @@
 //! What goes wrong, and what cannot be: told in words, with what to do; what consumers have stays.
 
+use crate::support::inside::settles;
 use crate::support::oracle::guarantees_hold_at;
 use crate::support::stub_manager::{AWS_SAYS, Lambda, Says, Then};
 use crate::support::tenants::*;
@@ -60,6 +61,20 @@ fn the_manager_rotates_and_what_goes_wrong_is_told() {
     scene.clock.advance(minutes(16));
     scene.has_versions("failing", 3);
 
+    // It never stores anything, and is ended as the condition says: the manager has had that token, and another is asked with.
+    scene.claims("silent", provider);
+    scene.stub.rotates(&key("silent"), Lambda::Waits);
+    scene.asks("silent", "now");
+    scene.says("silent", "False", "Requested");
+    scene.clock.advance(minutes(41));
+    scene.says("silent", "False", "RotationTimedOut");
+    scene.stub.end_pending(&key("silent"));
+    scene.stub.rotates(&key("silent"), Lambda::Succeeds(Duration::ZERO, document("canary-spoken-kX9mQ2vL8nR5wT")));
+    scene.clock.advance(minutes(16));
+    scene.says("silent", "False", "RotationFailed");
+    scene.clock.advance(minutes(16));
+    scene.has_versions("silent", 3);
+
     // The manager does not let it write, or ask for a rotation: nothing is made, and once it may it goes on.
     for (name, rotation, operation) in [
         ("unwritable", "{strategy: Generate, generate: {property: password}}", "PutSecretValue"),
@@ -83,17 +98,22 @@ fn the_manager_rotates_and_what_goes_wrong_is_told() {
         scene.has_versions(name, 2);
     }
 
-    // It leaked: asked to, the operator makes the value that brings it back, and not before.
+    // It leaked: asked to, or by its schedule, the operator makes the value that brings it back, and not before.
+    let slot = scene.clock.now() + SignedDuration::from_hours(3);
+    let slot = slot.to_zoned(jiff::tz::TimeZone::UTC).strftime("%M %H %d %m *").to_string();
     scene.claims("leaked", "{strategy: Generate, generate: {property: password}}");
-    let revocation = format!(
-        "apiVersion: scopedsecrets.io/v1alpha1\nkind: KeyRevocation\nmetadata: {{name: leaked}}\nspec: {{storeRef: {{name: aws}}, key: {}, reason: seen in a build log}}\n",
-        key("leaked")
-    );
-    apply(&scene.cluster, &revocation);
-    becomes(&scene.cluster, NAMESPACE, "leaked", "Authorized", "False", "KeyRevoked");
-    let text = scene.says("leaked", "False", "RotationWaits");
-    assert!(text.contains("scopedsecrets.io/rotate-at"), "{text}");
-    assert_eq!((scene.stub.versions(&key("leaked")).len(), scene.value("leaked", "password")), (1, None));
+    scene.claims("dated", &format!("{{schedule: \"{slot}\", strategy: Generate, generate: {{property: password}}}}"));
+    for name in ["leaked", "dated"] {
+        let revocation = format!(
+            "apiVersion: scopedsecrets.io/v1alpha1\nkind: KeyRevocation\nmetadata: {{name: {name}}}\nspec: {{storeRef: {{name: aws}}, key: {}, reason: seen in a build log}}\n",
+            key(name)
+        );
+        apply(&scene.cluster, &revocation);
+        becomes(&scene.cluster, NAMESPACE, name, "Authorized", "False", "KeyRevoked");
+        let text = scene.says(name, "False", "RotationWaits");
+        assert!(text.contains("scopedsecrets.io/rotate-at"), "{text}");
+        assert_eq!((scene.stub.versions(&key(name)).len(), scene.value(name, "password")), (1, None));
+    }
     let revoked = scene.cluster.get_json("keyrevocation", None, "leaked").unwrap();
     let revoked: Timestamp = revoked["metadata"]["creationTimestamp"].as_str().unwrap().parse().unwrap();
     eventually("the second of the revocation is over", SOON, || match Timestamp::now().duration_since(revoked) {
@@ -107,6 +127,9 @@ fn the_manager_rotates_and_what_goes_wrong_is_told() {
         let complete = condition(&revocation, "Complete").is_some_and(|c| c["status"] == "True");
         if complete { Ok(()) } else { Err(revocation["status"].to_string()) }
     });
+    assert!(scene.next_rotation("dated") > scene.clock.now(), "status says when");
+    scene.clock.advance(SignedDuration::from_hours(5));
+    scene.has_versions("dated", 2);
 
     // Somebody else's rotation was never finished.
     let generated = "{strategy: Generate, generate: {property: password}}";
@@ -134,9 +157,29 @@ fn the_manager_rotates_and_what_goes_wrong_is_told() {
         let told = scene.cluster.apply(&scene.yaml("wrong", rotation));
         assert!(told.as_ref().is_err_and(|text| text.contains(says)), "{told:?}\n{rotation}");
     }
+    // Who may not rotate any more reads on.
     apply(&scene.cluster, &policy("[Read]"));
-    becomes(&scene.cluster, NAMESPACE, name, "Authorized", "False", "ActionNotAllowed");
-    assert!(scene.value(name, "password").is_some(), "who may not rotate may have read");
+    scene.asks(name, "refused");
+    let text = scene.says(name, "False", "ActionNotAllowed");
+    assert!(text.contains("(action Rotate)"), "{text}");
+    // Nor does a refresh by a clock that is far ahead for a moment stop those that come after it.
+    let calls = scene.stub.calls().len();
+    scene.clock.advance(SignedDuration::from_hours(24 * 10));
+    eventually("it is refreshed", SOON, || match scene.stub.calls().len() {
+        now if now > calls => Ok(()),
+        now => Err(now),
+    });
+    settles(&scene.gate);
+    scene.clock.advance(SignedDuration::from_hours(-24 * 10));
+    let (by_hand, versions) = ("canary-by-hand-kX9mQ2vL8nR5wT3z", scene.stub.versions(&key(name)).len());
+    scene.stub.put(&key(name), Says::Text(document(by_hand)));
+    scene.clock.advance(minutes(61));
+    eventually("what somebody else stored is projected", SOON, || match scene.value(name, "password") {
+        Some(value) if value == by_hand => Ok(()),
+        _ => Err(scene.object(name)["status"].to_string()),
+    });
+    becomes(&scene.cluster, NAMESPACE, name, "Ready", "True", "Ready");
+    assert_eq!(scene.stub.versions(&key(name)).len(), versions + 1, "nothing is rotated");
     eventually("it is refused at apply", SOON, || match scene.cluster.apply(&scene.yaml("new", generated)) {
         Err(text) if text.contains("ActionNotAllowed") && text.contains("Generate") => Ok(()),
         other => Err(format!("{other:?}")),

@@ -102,8 +102,9 @@ pub fn judge(request: &AdmissionRequest<DynamicObject>, index: &Index, now: Time
         if let Err(error) = rotation::plan(&claim.spec) {
             return deny(request, RULE, error.reason, &error.message);
         }
-        if let (Verdict::Allowed(_), Some(refusal)) = (&verdict, may_rotate(&asked, &index.world, now)) {
-            return deny(request, RULE, refusal.reason, &refusal.message);
+        let refused = matches!(verdict, Verdict::Refused(_));
+        if let Some(refusal) = may_rotate(&asked, &index.world, now).filter(|_| !refused) {
+            return answer_by(refusal.mode, request, RULE, refusal.reason, &refusal.message);
         }
     }
     match verdict {

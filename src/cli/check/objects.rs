@@ -7,7 +7,8 @@ use crate::cli::observed::Observed;
 use crate::cli::report::text::count;
 use crate::cli::report::{Finding, Outcome, Rule, Severity, Subject};
 use crate::controller::served::Served;
-use crate::segmentation::authorize::{Governance, governance};
+use crate::segmentation::authorize::{Governance, View, governance};
+use crate::segmentation::namesakes::told;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
@@ -176,7 +177,7 @@ fn claims(observed: &Observed, served: &Served, only: Option<&str>, outcome: &mu
     }
 }
 
-/// Namespaces whose policies disagree: nothing is decided there.
+/// Namespaces whose policies disagree: nothing is decided there. And segments of one name.
 fn segments(observed: &Observed, now: Timestamp, outcome: &mut Outcome) {
     if !observed.policies_seen || !observed.broken.is_empty() {
         return;
@@ -188,6 +189,11 @@ fn segments(observed: &Observed, now: Timestamp, outcome: &mut Outcome) {
         let subject = Subject::cluster("Namespace", name);
         let message = "policies over it disagree on its segment: nothing is granted or withdrawn there";
         outcome.find(Severity::Error, Rule::Policies, Reason::SegmentConflict, subject, message);
+    }
+    for (name, bearers) in View::from(&observed.world).namesakes() {
+        let Some(namespace) = bearers.values().next() else { continue };
+        let subject = Subject::cluster("Namespace", namespace);
+        outcome.find(Severity::Error, Rule::Policies, Reason::SegmentConflict, subject, told(&name, &bearers));
     }
     let governed = names.iter().filter(|n| is(n, |g| matches!(g, Governance::Governed { .. }))).count();
     if !observed.policies.is_empty() {

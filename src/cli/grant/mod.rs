@@ -167,7 +167,7 @@ fn plan(asked: &Grant, sight: &Sight, terms: &Terms, asks: Option<&str>, now: Ti
     let object = json!({
         "apiVersion": format!("{GROUP}/v1alpha1"),
         "kind": "SecretGrant",
-        "metadata": {"generateName": format!("{}-", name.chars().take(50).collect::<String>()), "namespace": namespace},
+        "metadata": {"generateName": prefix(&name), "namespace": namespace},
         "spec": spec,
     });
     let done = match asks {
@@ -198,6 +198,12 @@ pub(super) fn progress(now: Option<&Value>) -> Progress {
     } else {
         Progress::Open(told(now, "Ready"))
     }
+}
+
+/// What the API server adds five characters to. What is cut must not end in a way that a name's part may not.
+fn prefix(name: &str) -> String {
+    let shown: String = name.chars().take(50).collect();
+    format!("{}-", shown.trim_end_matches(|c: char| !c.is_ascii_alphanumeric()))
 }
 
 #[cfg(test)]

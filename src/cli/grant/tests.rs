@@ -78,6 +78,7 @@ fn what_is_lent_is_shown_and_nothing_but_that_is_written() {
     });
     assert_eq!(object["spec"], spec);
     assert_eq!(object["metadata"], json!({"generateName": "orders-", "namespace": "payments-prod"}));
+    assert_eq!(prefix(&format!("{}.of.payments", "a".repeat(49))), format!("{}-", "a".repeat(49)));
     assert!(made.happens[0].contains("for 30m, until 2026-11-26T03:30:00Z"), "{:?}", made.happens);
     assert!(made.notes.iter().any(|note| note.contains("--rotate-after")));
 

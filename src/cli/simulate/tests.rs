@@ -100,6 +100,10 @@ fn policies_that_tear_a_namespace_are_refused_though_nobody_claims() {
     let second = "apiVersion: scopedsecrets.io/v1alpha1\nkind: SegmentationPolicy\nmetadata: {name: second}\nspec:\n  segment: {labels: [tenant]}\n";
     assert_eq!(found(second), ["5 error SegmentConflict"]);
     assert_eq!(found(&second.replace("[tenant]", "[tenant, environment]")), [""; 0]);
+    let squad = "  namespaceSelector: {matchExpressions: [{key: team, operator: Exists}]}\n---\napiVersion: v1\nkind: Namespace\nmetadata: {name: squad, labels: {team: payments, stage: prod}}\n";
+    let namesake = second.replace("[tenant]", "[team, stage]") + squad;
+    assert_eq!(found(&namesake), ["5 error SegmentConflict"], "two segments payments/prod");
+    assert_eq!(found(&namesake.replace("team: payments", "team: cash")), [""; 0]);
 }
 
 #[test]

@@ -30,7 +30,8 @@ use std::path::{Path, PathBuf};
 /// that were rotated are given in their order.
 ///
 /// Not found: a process of which there is no line at all; what a process that was killed did after its last mark, and what is
-/// missing from the last two minutes of a log; what was done by whoever can read the Secret scoped-secrets-keys, or has a key from
+/// missing from the last two minutes of a log; what a process did while it closed, if all from then on is missing, since each line
+/// of that time is followed by a closing one; what was done by whoever can read the Secret scoped-secrets-keys, or has a key from
 /// --print-key; what stands before a record on its line, such as a collector's time; other lines. What the API server
 /// refuses on its own (ValidatingAdmissionPolicies) is in its audit log, not here.
 #[derive(Debug, clap::Args)]
@@ -69,7 +70,7 @@ pub struct VerifyLog {
 const TOLD: usize = 1000;
 
 /// What the exit code 0 does not say.
-const LIMITS: &str = "not found by this: a process without any line, what a killed process did after its last mark, what whoever has the key did (see --help)";
+const LIMITS: &str = "not found by this: a process without any line, what a killed process did after its last mark, or one that closed after its first closing line, what whoever has the key did (see --help)";
 
 /// Runs it and returns the exit code.
 pub fn run(

@@ -2,6 +2,7 @@
 
 use super::answer::{Answer, ConditionTold, Happened, Told};
 use crate::api::Reason;
+use crate::api::reason::Nature;
 use crate::cli::observed::{Observed, ago};
 use crate::cli::remote;
 use crate::cli::report::{Rule, Severity, Subject};
@@ -15,6 +16,9 @@ pub fn answer(observed: &Observed, name: &ObjectName, events: &[Event], now: Tim
     let about = Subject::namespaced("ScopedSecret", &name.namespace, &name.name);
     let mut answer = Answer::of_claim(&about, claim, observed, now);
     let status = object.status.clone().unwrap_or_default();
+    if let Some(governed) = answer.governed.as_mut().filter(|governed| !governed.policies_seen) {
+        governed.segment = governed.segment.take().or(status.segment);
+    }
     for condition in &status.conditions {
         answer.conditions.push(ConditionTold::of(condition, now));
         // Stalled and Reconciling are true in what is not well, and say what Ready says.
@@ -23,6 +27,9 @@ pub fn answer(observed: &Observed, name: &ObjectName, events: &[Event], now: Tim
         match (condition.type_.as_str(), condition.status.as_str()) {
             ("Ready", "False") => answer.blame(&about, Rule::Claims, Severity::Error, &told(reason)),
             ("Synced" | "Unique", "False") => answer.blame(&about, Rule::Claims, Severity::Warning, &told(reason)),
+            ("Rotated", "False") if reason.nature() == Nature::Refused => {
+                answer.blame(&about, Rule::Claims, Severity::Warning, &told(reason));
+            }
             _ => {}
         }
     }
@@ -73,9 +80,12 @@ pub(super) fn history(events: &[Event], now: Timestamp) -> Vec<Happened> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::cluster::Seen;
     use crate::cli::observed::build;
     use crate::cli::observed::tests::{claim, facts, now};
+    use crate::cli::report::text::Colours;
     use crate::cli::report::{EXIT_CLEAN, EXIT_FINDINGS};
+    use crate::cli::why::text;
     use serde_json::json;
 
     fn ask(claims: &[serde_json::Value], namespace: &str, name: &str) -> Option<Answer> {
@@ -105,6 +115,20 @@ mod tests {
     }
 
     #[test]
+    fn who_may_not_look_at_policies_is_told_so() {
+        let mut own = claim("payments-prod", "a", "payments/prod/a", 1, true);
+        own["status"]["segment"] = "payments/prod".into();
+        let mut facts = facts(&[own]);
+        facts.policies = Seen::Barred;
+        let name = ObjectName::new("payments-prod", "a");
+        let answer = answer(&build(facts), &name, &[], now()).unwrap();
+        let text = text::render(&answer, Colours(false));
+        for row in ["segment    payments/prod", "policies   not seen: you may not look at policies"] {
+            assert!(text.contains(row), "{row:?} in {text}");
+        }
+    }
+
+    #[test]
     fn what_is_refused_is_explained() {
         let claims = [
             claim("payments-prod", "a", "payments/prod/a", 1, true),
@@ -123,6 +147,21 @@ mod tests {
         assert_eq!((answer.verdict.answer, answer.verdict.reason.as_str()), ("refused", "NamespaceNotServed"));
         assert_eq!(answer.next, [Reason::NamespaceNotServed.fix()]);
         assert_eq!(answer.report.exit_code(true), EXIT_FINDINGS);
+    }
+
+    #[test]
+    fn a_rotation_that_is_refused_is_a_finding() {
+        let mut read = claim("payments-prod", "a", "payments/prod/a", 1, true);
+        let told = |reason| json!({"type": "Rotated", "status": "False", "reason": reason, "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"});
+        for (reason, next) in
+            [("ActionNotAllowed", Reason::ActionNotAllowed.fix()), ("Requested", "nothing: it is as it should be")]
+        {
+            let conditions = read["status"]["conditions"].as_array_mut().unwrap();
+            conditions.retain(|condition| condition["type"] != "Rotated");
+            conditions.push(told(reason));
+            let answer = ask(&[read.clone()], "payments-prod", "a").unwrap();
+            assert_eq!((answer.verdict.answer, &answer.next[..]), ("allowed", &[next.to_owned()][..]), "{reason}");
+        }
     }
 
     #[test]

@@ -164,11 +164,18 @@ fn is_another(o: &Observed<'_>, claim: &Claim) -> bool {
         || held.is_some_and(|held| *held != given.keys)
 }
 
-/// An end before its time that was told once is one for good, whatever has changed since.
-fn ended(grant: &Grant) -> Option<Verdict> {
-    grant.status.end_time.as_ref()?;
-    let reason = grant.status.reason.as_deref().and_then(Reason::from_text)?;
-    Some(Verdict::Over(reason, why_over(reason).to_owned()))
+/// An end that was told once is one for good, whatever has changed since, the clock included.
+fn ended(o: &Observed<'_>, grant: &Grant) -> Option<Verdict> {
+    let noted = grant.status.end_time.as_ref()?;
+    match grant.status.reason.as_deref().and_then(Reason::from_text)? {
+        Reason::Expired => Some(expired(term(o).map_or(noted.0, |(_, end)| end))),
+        reason => Some(Verdict::Over(reason, why_over(reason).to_owned())),
+    }
+}
+
+fn expired(end: Timestamp) -> Verdict {
+    let text = format!("its time is over since {end}: create another if the access is still needed");
+    Verdict::Over(Reason::Expired, text)
 }
 
 fn why_over(reason: Reason) -> &'static str {
@@ -182,9 +189,9 @@ fn why_over(reason: Reason) -> &'static str {
     }
 }
 
-/// Whether an end is for good though its time is not over.
+/// Whether an end is noted, so that it is one for good.
 pub fn is_for_good(verdict: &Verdict) -> bool {
-    matches!(verdict, Verdict::Over(Reason::KeyRevoked | Reason::GrantOutdated, _))
+    matches!(verdict, Verdict::Over(Reason::KeyRevoked | Reason::GrantOutdated | Reason::Expired, _))
 }
 
 /// How a rotation that is owed can be made.
@@ -196,6 +203,8 @@ pub enum Debt {
     Waits,
     /// By nobody: the ScopedSecret names another key by now, which nobody has seen.
     Unpaid,
+    /// By nobody: the ScopedSecret no longer says how it is rotated.
+    Unrotated,
     /// Its ScopedSecret is gone, and was not followed by one of its name.
     Orphaned,
 }
@@ -208,6 +217,7 @@ pub fn debt(o: &Observed<'_>) -> Debt {
         (None, _) => Debt::Waits,
         (Some(claim), Some(_)) if claim.keys.is_empty() => Debt::Waits,
         (Some(claim), Some(given)) if claim.keys != given.keys => Debt::Unpaid,
+        (Some(claim), _) if !claim.rotates => Debt::Unrotated,
         (Some(_), _) => Debt::Due,
     }
 }
@@ -221,15 +231,12 @@ pub fn judge(o: &Observed<'_>) -> Verdict {
     let Some(spec) = &grant.spec else {
         return closed(Reason::GrantInvalid, "its spec cannot be understood: delete it and create another");
     };
-    if let Some(over) = ended(grant) {
+    if let Some(over) = ended(o, grant) {
         return over;
     }
     let term = term(o);
     if let Some((_, end)) = term.filter(|(_, end)| *end <= o.now) {
-        return Verdict::Over(
-            Reason::Expired,
-            format!("its time is over since {end}: create another if the access is still needed"),
-        );
+        return expired(end);
     }
     // What ended waits for nothing else, so that it cannot come back.
     if let Some(claim) = o.claim {

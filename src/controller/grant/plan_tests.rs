@@ -446,7 +446,7 @@ fn what_was_given_does_not_become_something_else() {
         }
     }
     // Such an end is one for good.
-    for reason in ["GrantOutdated", "KeyRevoked"] {
+    for reason in ["GrantOutdated", "KeyRevoked", "Expired"] {
         let mut known = open(grant(|_| ()));
         known.grant.iter_mut().for_each(|grant| {
             grant.status.end_time = Some(Time(at(MADE + 9)));
@@ -463,8 +463,9 @@ fn a_debt_is_paid_by_whoever_names_its_key() {
         |grant: Option<Grant>| Lent { grant, role: Some(Role { rotate_after: true, ..role(MADE) }), ..Lent::default() };
     let paid = |around: Around, lent: &Lent| debt(&around.look(lent));
     for (what, around, lent, expected) in [
-        ("its own", around(), owes(None), Debt::Due),
-        ("one of the same name", Around::claim(|c| c.uid = "d".into()), owes(None), Debt::Due),
+        ("its own", Around::claim(|c| c.rotates = true), owes(None), Debt::Due),
+        ("no rotation any more", around(), owes(None), Debt::Unrotated),
+        ("one of the same name", Around::claim(|c| (c.uid, c.rotates) = ("d".into(), true)), owes(None), Debt::Due),
         ("another key", Around::claim(|c| c.keys = vec!["other".into()]), owes(None), Debt::Unpaid),
         ("not known", Around::claim(|c| c.keys.clear()), owes(None), Debt::Waits),
         ("gone", Around::with(|a| a.claim = None), owes(None), Debt::Orphaned),

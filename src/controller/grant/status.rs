@@ -71,7 +71,7 @@ pub fn status(grant: &Grant, done: &Done<'_>, now: Timestamp) -> SecretGrantStat
         secret: done.secret.map(str::to_owned).or_else(|| grant.status.secret.clone()),
         role: done.handle.map(str::to_owned),
         scoped_secret: done.given.clone().or_else(|| grant.status.scoped_secret.clone()),
-        // An end of another time than its own is noted, since what it came from may go.
+        // An end is noted, since what it came from may go, and clocks may go back.
         end_time: match &grant.status.end_time {
             None => plan::is_for_good(done.verdict).then(|| whole(now)),
             noted => noted.clone(),

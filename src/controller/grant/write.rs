@@ -277,7 +277,7 @@ impl Work<'_> {
             Debt::Due => {}
             Debt::Waits => return Ok(()),
             Debt::Orphaned => return self.drop_debt(&claim).await,
-            Debt::Unpaid => {
+            Debt::Unpaid | Debt::Unrotated => {
                 self.cx.index_mut().triggers.remove(&claim, &trigger);
                 self.tell_unpaid(&claim).await;
                 return Ok(());
@@ -475,13 +475,16 @@ impl Work<'_> {
     fn unpaid(&self, verdict: &Verdict) -> Option<String> {
         let role = self.lent.role.as_ref().filter(|role| role.rotate_after && matches!(verdict, Verdict::Over(..)))?;
         let keys = &role.of.as_ref()?.keys;
-        (self.with_observed(plan::debt) == Debt::Unpaid).then(|| {
-            format!(
-                "{} may know the value of {}, which is still to be rotated, and the ScopedSecret no longer names that key: name it again until it was rotated",
-                role.subject,
-                keys.join(", ")
-            )
-        })
+        let (why, mend) = match self.with_observed(plan::debt) {
+            Debt::Unpaid => ("names that key", "name it again until it was rotated"),
+            Debt::Unrotated => ("has spec.rotation", "write it again until it was rotated"),
+            Debt::Due | Debt::Waits | Debt::Orphaned => return None,
+        };
+        Some(format!(
+            "{} may know the value of {}, which is still to be rotated, and the ScopedSecret no longer {why}: {mend}",
+            role.subject,
+            keys.join(", ")
+        ))
     }
 
     async fn tell_unpaid(&mut self, claim: &ObjectName) {

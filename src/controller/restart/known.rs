@@ -1,8 +1,9 @@
 //! What this process knows of restarts under way. Losing it costs one look at each namespace that has one.
 
 use crate::api::condition::Wanted;
+use crate::rotation::restart::annotation::RestartedFor;
 use crate::rotation::restart::workload::{Kind, Named, Rollout, Workload};
-use crate::rotation::restart::{Progress, progress};
+use crate::rotation::restart::{Consumed, Progress, progress};
 use crate::segmentation::restart::Due;
 use crate::segmentation::world::ObjectName;
 use std::collections::{BTreeSet, HashMap};
@@ -127,6 +128,7 @@ impl Restarts {
         &self,
         namespace: &Arc<str>,
         workloads: &[Workload],
+        consumed: &[Consumed],
         now: Instant,
     ) -> (BTreeSet<Named>, BTreeSet<Named>) {
         let (mut reverted, mut overdue) = (BTreeSet::new(), BTreeSet::new());
@@ -137,7 +139,11 @@ impl Restarts {
             if seen.uid != workload.uid {
                 *seen = new();
             }
-            if seen.wrote.is_some() && seen.wrote != workload.restarted_for {
+            // What was written for a value before says nothing of this one.
+            let uses: Vec<&Consumed> = consumed.iter().filter(|consumed| consumed.is_used_by(workload)).collect();
+            let wrote = RestartedFor::read(seen.wrote.as_deref(), &uses);
+            let for_this = uses.iter().any(|consumed| consumed.due.is_some() && wrote.has(consumed));
+            if for_this && seen.wrote != workload.restarted_for {
                 reverted.insert(workload.named.clone());
             }
             let limited = workload.named.kind == Kind::Deployment;
@@ -152,5 +158,39 @@ impl Restarts {
     pub(super) fn done(&self, namespace: &str) {
         let mut known = self.known();
         known.workloads.retain(|(place, _), _| **place != *namespace);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rotation::restart::workload::Replaces;
+
+    #[test]
+    fn reverted_is_what_was_written_for_this_value_alone() {
+        let named = Named { kind: Kind::Deployment, name: "web".into() };
+        let mut web = Workload {
+            named: named.clone(),
+            uid: "u".into(),
+            resource_version: "1".into(),
+            account: "shop".into(),
+            secrets: ["db".to_owned()].into(),
+            restarted_for: None,
+            replaces: Replaces::Itself,
+            rollout: Rollout::Done,
+        };
+        let due = |token: &str| Consumed {
+            secret: "db".into(),
+            consumers: vec!["shop".into()],
+            token: token.into(),
+            due: Some(jiff::Timestamp::UNIX_EPOCH.into()),
+        };
+        let (restarts, namespace, now) = (Restarts::default(), Arc::from("payments-prod"), Instant::now());
+        restarts.annotated(&namespace, &web, "v2", now);
+        let reverted = |web: &Workload, token| restarts.judge(&namespace, &[web.clone()], &[due(token)], now).0;
+        assert_eq!(reverted(&web, "v2"), [named].into());
+        assert_eq!(reverted(&web, "v3"), [].into(), "it was rolled back before that came");
+        web.restarted_for = Some("v2".into());
+        assert_eq!(reverted(&web, "v2"), [].into());
     }
 }

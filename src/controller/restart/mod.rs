@@ -21,7 +21,7 @@ use super::queue::Lane;
 use super::store::brief;
 use crate::api::condition::Wanted;
 use crate::api::{FIELD_MANAGER, RESTARTED_FOR_ANNOTATION, ScopedSecretSpec};
-use crate::rotation::restart::workload::{Kind, Running, Workload};
+use crate::rotation::restart::workload::{Kind, Named, Running, Workload};
 use crate::rotation::restart::{Consumed, Observed, is_concerned, plan, progress};
 use crate::segmentation::restart::{Due, token};
 use crate::segmentation::seal::SealRecord;
@@ -35,7 +35,7 @@ use kube::Resource;
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
@@ -161,11 +161,11 @@ async fn act(
     consumed: Vec<Consumed>,
 ) -> Result<BTreeMap<String, progress::Progress>, Ended> {
     let workloads = workloads(cx, namespace, &consumed).await?;
-    let (reverted, overdue) = cx.restarts.judge(namespace, &workloads, Instant::now());
+    let (reverted, overdue) = cx.restarts.judge(namespace, &workloads, &consumed, Instant::now());
     let mut observed =
         Observed { consumed, workloads, overdue, reverted, old_pods: None, at_once: cx.restarts.at_once() };
     let mut planned = plan(&observed);
-    if planned.progress.values().any(|progress| !progress.held.is_empty()) {
+    if !planned.annotate.is_empty() || planned.progress.values().any(|progress| !progress.held.is_empty()) {
         observed.old_pods = Some(old_pods(cx, namespace, &observed.consumed).await?);
         planned = plan(&observed);
     }
@@ -211,12 +211,12 @@ async fn old_pods(
     cx: &Context,
     namespace: &str,
     consumed: &[Consumed],
-) -> Result<BTreeMap<String, BTreeSet<String>>, Ended> {
-    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+) -> Result<BTreeMap<String, BTreeMap<String, Named>>, Ended> {
+    let mut found: BTreeMap<String, BTreeMap<String, Named>> = BTreeMap::new();
     each::<Pod>(cx, namespace, |pod| {
         let Some(running) = Running::of(pod) else { return };
         for consumed in consumed.iter().filter(|consumed| consumed.is_older(&running)) {
-            found.entry(consumed.secret.clone()).or_default().insert(running.name.clone());
+            found.entry(consumed.secret.clone()).or_default().insert(running.name.clone(), running.of.clone());
         }
     })
     .await?;

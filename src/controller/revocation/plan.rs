@@ -5,7 +5,7 @@ use crate::api::condition::{ConditionType, Wanted, merge};
 use crate::api::duration::humanize;
 use crate::api::key_revocation::{InNamespace, KeyRevocationStatus, PODS, VERSIONS, WITHDRAWN, WithdrawnSecret};
 use crate::segmentation::revoked::Meant;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -36,11 +36,15 @@ pub struct Observed {
 /// Secrets that held a revoked version, and until when. None: they still do.
 pub type Withdrawn = BTreeMap<InNamespace, Option<Timestamp>>;
 
+/// A time that is further ahead was by a clock that was wrong.
+const APART: SignedDuration = SignedDuration::from_mins(5);
+
 /// Every Secret that held a revoked version.
 pub fn withdrawn(observed: &Observed, old: &KeyRevocationStatus, now: Timestamp) -> Withdrawn {
     let listed = observed.earlier.iter().chain(&old.withdrawn).map(|secret| {
         let name = InNamespace { namespace: secret.namespace.clone(), name: secret.name.clone() };
-        (name, secret.withdrawal_time.as_ref().map_or(now, |time| time.0))
+        let noted = secret.withdrawal_time.as_ref().map(|time| time.0);
+        (name, noted.filter(|noted| noted.duration_since(now) <= APART).unwrap_or(now))
     });
     let mut all: Withdrawn = listed.map(|(name, until)| (name, Some(until))).collect();
     all.extend(observed.leaked.iter().map(|name| (name.clone(), None)));
@@ -230,5 +234,9 @@ mod tests {
             ("Complete=True/RevocationComplete", Some(true))
         );
         assert_eq!(until(&closed), [("a", Some(at(900))), ("b", Some(at(1_001)))]);
+        // By a clock that is a little ahead, and by one that was wrong.
+        observed.earlier = vec![gone("a", Some(1_100)), gone("b", Some(9_000_000))];
+        let put_right = status(&observed, &KeyRevocationStatus::default(), at(1_002));
+        assert_eq!(until(&put_right), [("a", Some(at(1_100))), ("b", Some(at(1_002)))]);
     }
 }

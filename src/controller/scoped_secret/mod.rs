@@ -22,6 +22,7 @@ use super::guard;
 use super::index::{ClaimRecord, Index, SecretFacts, Withdrawal};
 use super::report as reports;
 use super::restart;
+use super::schedule;
 use super::store::brief;
 use crate::api::duration;
 use crate::api::{DEFAULT_REFRESH_INTERVAL, Reason, ScopedSecretSpec};
@@ -154,6 +155,8 @@ impl Work<'_> {
     /// Brings the memory up to date: after a restart from status, after an edit by trying a failure again at once.
     fn recall(&mut self) {
         let now = self.cx.now();
+        self.memory.due_at = self.memory.due_at.map(|at| schedule::by_this_clock(at, self.interval(), now));
+        self.memory.last_good = self.memory.last_good.map(|at| at.min(now));
         let seen = (self.record.uid.clone(), self.record.generation, self.record.refresh_at().map(Into::into));
         match &self.memory.looked_at {
             Some((uid, ..)) if *uid != seen.0 => *self.memory = Memory::default(),

@@ -379,10 +379,11 @@ impl Work<'_> {
     fn carry(&self, grant: &Grant, seal: Option<&SealRecord>, versions: &[KeyVersion]) -> Carried {
         let Some(current) = versions.first() else { return Carried::default() };
         let handled = self.handled_by(grant, seal, &current.id);
+        let overlaps = self.may_not_rotate().is_none_or(|refusal| refusal.reason != Reason::ActionNotAllowed);
         let index = self.cx.index();
         let created = index.world.claim(&self.name).map_or(self.cx.now(), |claim| claim.created);
         let plan = self.rotating.plan.as_ref();
-        Before { plan, seal, current, handled: &handled, created, now: self.cx.now() }
+        Before { plan, seal, current, handled: &handled, overlaps, created, now: self.cx.now() }
             .carry(|version| index.world.revocations.revoke(version))
     }
 

@@ -6,8 +6,8 @@
 //!   pods, if it is held ┘       └───► Progress of each ScopedSecret ──► Rotated; over: the seal says so
 //! ```
 //!
-//! Nothing is remembered: a template that has the annotation was restarted, whoever did it. So a plan that is made anew after a
-//! crash restarts nothing twice.
+//! Nothing is remembered: a template that has the annotation was restarted, whoever did it, and so was a workload without a pod that is
+//! older than the value. So a plan that is made anew after a crash restarts nothing twice.
 
 pub mod annotation;
 pub mod progress;
@@ -39,18 +39,23 @@ impl Consumed {
         secrets.contains(&self.secret) && self.consumers.iter().any(|consumer| consumer == account)
     }
 
-    fn is_used_by(&self, workload: &Workload) -> bool {
+    /// Whether a workload's pods use it.
+    pub fn is_used_by(&self, workload: &Workload) -> bool {
         self.is_used(&workload.account, &workload.secrets)
     }
 
-    /// Whether a pod was started before the Secret had what it has now. In the same second it may have been.
+    /// Whether a pod was started before the Secret had what it has now, or so shortly after that it may have been: its node has
+    /// a clock of its own.
     pub fn is_older(&self, pod: &Running) -> bool {
-        let before = self.due.is_some_and(|since| Second::from(pod.started) <= since);
+        let before = self.due.is_some_and(|since| pod.started.as_second() <= since.get().saturating_add(APART));
         before
             && self.is_used(&pod.account, &pod.secrets)
             && !RestartedFor::read(pod.restarted_for.as_deref(), &[self]).has(self)
     }
 }
+
+/// Seconds by which the clock of a node may be ahead of the operator's.
+const APART: i64 = 5;
 
 /// What is observed of one namespace.
 #[derive(Debug, Clone, Default)]
@@ -63,8 +68,8 @@ pub struct Observed {
     pub overdue: BTreeSet<Named>,
     /// Those from which somebody has taken the annotation off again: they are not annotated a second time.
     pub reverted: BTreeSet<Named>,
-    /// Pods that are older than what is due; None: they were not looked at.
-    pub old_pods: Option<BTreeMap<String, BTreeSet<String>>>,
+    /// Pods that are older than what is due, by Secret, and of which workload; None: they were not looked at.
+    pub old_pods: Option<BTreeMap<String, BTreeMap<String, Named>>>,
     /// So many are in flight at most.
     pub at_once: usize,
 }
@@ -93,14 +98,14 @@ fn stands(observed: &Observed, workload: &Workload, known: &RestartedFor, consum
     }
     let no_old_pods = || {
         let old = observed.old_pods.as_ref().map(|all| all.get(&consumed.secret));
-        old.is_some_and(|pods| pods.is_none_or(BTreeSet::is_empty))
+        old.is_some_and(|pods| !pods.iter().flat_map(|pods| pods.values()).any(|of| *of == workload.named))
     };
     if !known.has(consumed) {
         return match workload.replaces {
-            Replaces::Paused if no_old_pods() => Stands::Done,
+            // Somebody rolled it by hand, or made it since.
+            _ if no_old_pods() => Stands::Done,
             Replaces::Paused => Stands::Held(Held::Paused),
             _ if !observed.reverted.contains(&workload.named) => Stands::Unmarked,
-            _ if no_old_pods() => Stands::Done,
             _ => Stands::Held(Held::Reverted),
         };
     }
@@ -121,8 +126,9 @@ fn stands(observed: &Observed, workload: &Workload, known: &RestartedFor, consum
 pub fn plan(observed: &Observed) -> Plan {
     let mut plan = Plan::default();
     for due in observed.consumed.iter().filter(|consumed| consumed.due.is_some()) {
-        let pods = observed.old_pods.as_ref().and_then(|all| all.get(&due.secret)).cloned();
-        plan.progress.insert(due.secret.clone(), Progress { pods: pods.unwrap_or_default(), ..Progress::default() });
+        let pods = observed.old_pods.as_ref().and_then(|all| all.get(&due.secret));
+        let pods = pods.map(|pods| pods.keys().cloned().collect()).unwrap_or_default();
+        plan.progress.insert(due.secret.clone(), Progress { pods, ..Progress::default() });
     }
     let mut unmarked: Vec<(usize, Vec<&Consumed>)> = Vec::new();
     let mut in_flight = BTreeSet::new();

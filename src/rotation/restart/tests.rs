@@ -28,6 +28,13 @@ fn observed(consumed: Vec<Consumed>, workloads: Vec<Workload>) -> Observed {
     Observed { consumed, workloads, at_once: 2, ..Observed::default() }
 }
 
+/// Old pods of one Secret, each with the Deployment that it is of.
+fn old(secret: &str, pods: &[(&str, &str)]) -> BTreeMap<String, BTreeMap<String, Named>> {
+    let named = |name: &str| Named { kind: Kind::Deployment, name: name.into() };
+    let pods = pods.iter().map(|(pod, of)| ((*pod).to_owned(), named(of))).collect();
+    BTreeMap::from([(secret.to_owned(), pods)])
+}
+
 /// What is annotated, by name.
 fn annotated(observed: &Observed) -> Vec<(String, String)> {
     let named = |(place, value): &(usize, String)| (observed.workloads[*place].named.name.clone(), value.clone());
@@ -113,7 +120,7 @@ fn pods_that_are_replaced_by_hand_are_told_and_not_asked_for_twice() {
     assert_eq!(annotated(&now), strings(&[("a", "v2")]));
     now.workloads[0].restarted_for = Some("v2".into());
     now.workloads[0].rollout = Rollout::Rolling;
-    now.old_pods = Some(BTreeMap::from([("db".to_owned(), BTreeSet::from(["a-1".to_owned()]))]));
+    now.old_pods = Some(old("db", &[("a-1", "a")]));
     let told = plan(&now);
     assert!(told.annotate.is_empty() && told.progress["db"].is_held());
     let text = told.progress["db"].condition().message;
@@ -133,6 +140,16 @@ fn who_takes_it_off_again_is_not_annotated_in_a_loop() {
 }
 
 #[test]
+fn who_was_rolled_by_hand_is_not_restarted_again() {
+    let all = ["a", "b"].map(|name| workload(name, &["db"])).to_vec();
+    let mut now = observed(vec![consumed("db", "v2", true)], all);
+    now.old_pods = Some(old("db", &[("b-1", "b")]));
+    assert_eq!(annotated(&now), strings(&[("b", "v2")]));
+    now.old_pods = Some(BTreeMap::new());
+    assert!(annotated(&now).is_empty() && plan(&now).progress["db"].is_over());
+}
+
+#[test]
 fn without_pods_there_is_nothing_to_restart() {
     let mut now = observed(vec![consumed("db", "v2", true)], vec![workload("a", &["db"])]);
     now.workloads[0].rollout = Rollout::Empty;
@@ -146,6 +163,7 @@ fn a_pod_is_old_if_it_was_started_before() {
     let db = consumed("db", "v2", true);
     let pod = |started: i64, restarted_for: Option<&str>| Running {
         name: "p".into(),
+        of: Named { kind: Kind::Deployment, name: "web".into() },
         account: "orders".into(),
         secrets: ["db".to_owned()].into(),
         restarted_for: restarted_for.map(str::to_owned),
@@ -154,7 +172,8 @@ fn a_pod_is_old_if_it_was_started_before() {
     for (started, restarted_for, old) in [
         (999, None, true),
         (1_000, None, true),
-        (1_001, None, false),
+        (1_000 + APART, None, true),
+        (1_001 + APART, None, false),
         (999, Some("v1"), true),
         (1_000, Some("v2"), false),
     ] {

@@ -181,6 +181,8 @@ fn annotation(metadata: Option<&ObjectMeta>) -> Option<String> {
 pub struct Running {
     /// Its name.
     pub name: String,
+    /// The workload that it is of; of a ReplicaSet, the Deployment that such are named after.
+    pub of: Named,
     /// The ServiceAccount that it runs under.
     pub account: String,
     /// The Secrets that it names.
@@ -195,11 +197,16 @@ impl Running {
     /// A pod that has started, has not ended, and is there to stay: one of a Job's is left to finish.
     pub fn of(pod: &Pod) -> Option<Self> {
         let spec = pod.pods().filter(|_| pod.is_alive())?;
-        let owners = pod.metadata.owner_references.iter().flatten();
-        let stays = |kind: &str| matches!(kind, "ReplicaSet" | "StatefulSet" | "DaemonSet");
-        owners.filter(|owner| owner.controller == Some(true)).find(|owner| stays(&owner.kind))?;
+        let owner = pod.metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))?;
+        let (kind, of) = match &*owner.kind {
+            "ReplicaSet" => (Kind::Deployment, owner.name.rsplit_once('-').map_or(&*owner.name, |(name, _)| name)),
+            "StatefulSet" => (Kind::StatefulSet, &*owner.name),
+            "DaemonSet" => (Kind::DaemonSet, &*owner.name),
+            _ => return None,
+        };
         Some(Self {
             name: pod.metadata.name.clone()?,
+            of: Named { kind, name: of.to_owned() },
             account: account_of(spec).to_owned(),
             secrets: names(&of_pods(spec)).into_iter().map(str::to_owned).collect(),
             restarted_for: annotation(Some(&pod.metadata)),

@@ -1,8 +1,6 @@
 //! What becomes of a Secret that stands when policies, or what they speak of, have changed.
 
-use super::{
-    AuthorisedKey, Coverage, Form, Scope, Unscoped, View, expired, is_over, permit_in, rival_is_permitted, scope_of,
-};
+use super::{Coverage, Form, Scope, Unscoped, View, expired, is_over, permit_in, rival_is_permitted, scope_of};
 use crate::api::Reason;
 use crate::api::policy::Action;
 use crate::segmentation::key::CanonicalKey;
@@ -122,10 +120,7 @@ impl<'w> Standing<'w> {
         if !asked.iter().eq(held) || pinned != holding.pinned {
             return None;
         }
-        // Who may not rotate a key any more may have read it all the same.
-        let reads = Claim { rotates: None, ..claim.clone() };
-        let refused: Result<Vec<AuthorisedKey>, Unscoped> = permit_in(&reads, scope, self.world);
-        match refused {
+        match permit_in(claim, scope, self.world) {
             Err(Unscoped::Refused(refusal))
                 if matches!(refusal.reason, Reason::KeyNotAllowed | Reason::ActionNotAllowed) =>
             {

@@ -1,17 +1,17 @@
-//! Who may rotate a key: one claim, and with strategy Generate only one that nobody else reads. Whoever may not keeps what he
-//! reads: this is asked beside the verdict, and never decides what is fetched.
+//! Who may rotate a key: one claim whose policy has the action for it, and with strategy Generate only one that nobody else
+//! reads. Whoever may not goes on reading: this is asked beside the verdict, and never decides what is fetched.
 
-use super::{Permit, View, permit};
+use super::{Permit, View, permit, scope_of};
 use crate::api::Reason;
 use crate::api::policy::Action;
 use crate::api::rotation::Strategy;
-use crate::segmentation::key::CanonicalKey;
+use crate::segmentation::key::{CanonicalKey, RemoteKey};
 use crate::segmentation::verdict::Refusal;
-use crate::segmentation::world::{Claim, Holding, ObjectName};
+use crate::segmentation::world::{Claim, Holding, ObjectName, StoreState};
 use jiff::Timestamp;
 
 /// What a policy must allow for a strategy.
-pub(super) fn action(strategy: Strategy) -> Action {
+fn action(strategy: Strategy) -> Action {
     match strategy {
         Strategy::Provider => Action::Rotate,
         Strategy::Generate => Action::Generate,
@@ -25,6 +25,9 @@ const LIMIT: usize = 128;
 pub fn rotation<'w>(claim: &Claim, world: impl Into<View<'w>>, now: Timestamp) -> Option<Refusal> {
     let world = world.into();
     let strategy = claim.rotates?;
+    if let Some(refusal) = lacks_action(claim, world) {
+        return Some(refusal);
+    }
     let keys = world.canonical_keys(claim);
     let refused = |text: String| Some(Refusal::new(Reason::RotationOwnedElsewhere, text));
     if keys.len() > 1 {
@@ -41,7 +44,8 @@ pub fn rotation<'w>(claim: &Claim, world: impl Into<View<'w>>, now: Timestamp) -
     let others = world.claims_on(key).filter(|other| other.object != claim.object);
     for (count, other) in others.enumerate() {
         let whose = || whose(claim, other);
-        let rivals = other.rotates.is_some() && goes_first(other, claim, key, world);
+        let rivals =
+            other.rotates.is_some() && goes_first(other, claim, key, world) && lacks_action(other, world).is_none();
         if !rivals && strategy == Strategy::Provider {
             continue;
         }
@@ -71,6 +75,18 @@ pub fn rotation<'w>(claim: &Claim, world: impl Into<View<'w>>, now: Timestamp) -
         refused(format!(
             "{whose} holds the key as well, and with strategy Generate it is one claim's alone: delete that Secret, or use strategy Provider"
         ))
+    })
+}
+
+/// Why no policy lets a claim rotate its key, as far as that can be told.
+fn lacks_action(claim: &Claim, world: View<'_>) -> Option<Refusal> {
+    let needed = action(claim.rotates?);
+    let scope = scope_of(&claim.object.namespace, world).ok()?;
+    let realm = world.stores.get(&*claim.store).and_then(StoreState::realm);
+    claim.asks.iter().find_map(|(written, _)| {
+        let key = RemoteKey::parse(written).ok()?;
+        let (reason, message) = scope.permits(&claim.store, &key, needed, realm).err()?;
+        Some(Refusal { mode: scope.mode(), ..Refusal::new(reason, message) })
     })
 }
 
@@ -130,20 +146,38 @@ mod tests {
             ("[Read, Rotate]", Strategy::Generate, false),
             ("[Read, Generate]", Strategy::Generate, true),
             ("[Read, Generate]", Strategy::Provider, false),
-            ("[Generate]", Strategy::Generate, false),
+            ("[Generate]", Strategy::Generate, true),
         ] {
             let mut world = world(actions, "Namespace");
             let claim = claim("payments-prod", "orders").of("payments/prod/db").rotating(strategy);
             world.put_claim(claim.clone());
-            match authorize(&claim, &world, at(2_000_000)) {
-                Verdict::Allowed(_) => assert!(allowed, "{actions} {strategy:?}"),
-                Verdict::Refused(refusal) => {
-                    assert!(!allowed, "{actions} {strategy:?}: {refusal:?}");
-                    assert_eq!(refusal.reason, Reason::ActionNotAllowed);
-                }
-                other => panic!("{other:?}"),
-            }
+            let refused = told(&claim, &world).map(|(reason, _)| reason);
+            assert_eq!(refused, (!allowed).then_some(Reason::ActionNotAllowed), "{actions} {strategy:?}");
+            let reads = matches!(authorize(&claim, &world, at(2_000_000)), Verdict::Allowed(_));
+            assert_eq!(reads, actions != "[Generate]", "who may not rotate reads on, and writing implies no reading");
         }
+    }
+
+    #[test]
+    fn who_may_not_rotate_holds_up_nobody_who_may() {
+        let turning = TENANTS.replace("name: aws", "name: turning").split_once("allow:\n").unwrap().1.to_owned();
+        let mut world = World::with_tenants().under([policy(
+            "tenants",
+            &format!("{TENANTS}{turning}  actions: [Read, Rotate]\nrules: {{exclusiveKeys: Segment}}\n"),
+        )]);
+        let realm = world.stores["aws"].clone();
+        world.put_store("turning", Some(realm));
+        let elder = claim("payments-prod", "elder").of("payments/prod/db").rotating(Strategy::Provider).created_at(1);
+        let younger = claim("payments-prod-2", "younger").of("payments/prod/db").rotating(Strategy::Provider);
+        let younger = Claim { store: "turning".into(), ..younger };
+        world.holds(elder.clone(), at(1_500_000));
+        world.put_claim(younger.clone());
+        assert_eq!(told(&elder, &world).unwrap().0, Reason::ActionNotAllowed);
+        assert_eq!(told(&younger, &world), None);
+        // But with strategy Generate it holds up whoever would change what it reads.
+        let younger = younger.rotating(Strategy::Generate);
+        world.put_claim(younger.clone());
+        assert_eq!(told(&younger, &world).unwrap().0, Reason::ActionNotAllowed);
     }
 
     #[test]

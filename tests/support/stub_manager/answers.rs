@@ -64,6 +64,11 @@ fn of_one(request: &Request, id: &str, state: &mut State, desk: &Arc<Desk>) -> R
         let version = secret.asked(&asked)?;
         return match (&version.says, entry(&key, version)) {
             (Says::Error(code), _) => Err((*code, String::new())),
+            // A label without a value, as a rotation leaves it that has stored none.
+            (Says::Nothing, _) if text("VersionId").is_some() => Err((
+                MISSING,
+                format!("Secrets Manager can't find the specified secret value for VersionId: {AWS_SAYS}"),
+            )),
             (_, entry) => Ok(entry.unwrap_or_else(|| json!({}))),
         };
     }

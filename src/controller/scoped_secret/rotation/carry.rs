@@ -18,6 +18,8 @@ pub struct Before<'a> {
     pub current: &'a KeyVersion,
     /// What the key was rotated for by now.
     pub handled: &'a [Trigger],
+    /// Whether another version than the current one may be read.
+    pub overlaps: bool,
     /// When the claim was made.
     pub created: Timestamp,
     /// The time.
@@ -48,11 +50,14 @@ impl Before<'_> {
             rotated = rotated.handled(trigger, plan.schedule.as_ref());
         }
         let (previous, until) = match (changed, plan.overlap) {
-            (Some(held), Some(overlap)) if held.is_known() => {
+            (Some(held), Some(overlap)) if held.is_known() && self.overlaps => {
                 (Some(held.clone()), self.now.checked_add(overlap).ok().map(Into::into))
             }
-            (None, Some(_)) => {
+            (None, Some(overlap)) => {
+                let longest = self.now.checked_add(overlap).unwrap_or(Timestamp::MAX);
                 let until = rotated.overlaps_until.filter(|until| *until > self.now.into());
+                // It was made shorter, or the clock was ahead.
+                let until = until.map(|until| until.min(longest.into()));
                 let before = self.seal.and_then(|seal| seal.holding.versions.get(1)).filter(|_| until.is_some());
                 (before.cloned(), until)
             }
@@ -135,7 +140,8 @@ mod tests {
     }
 
     fn carry(plan: &Plan, seal: Option<&SealRecord>, current: &KeyVersion, handled: &[Trigger], now: i64) -> Carried {
-        let before = Before { plan: Some(plan), seal, current, handled, created: at(1_000), now: at(now) };
+        let before =
+            Before { plan: Some(plan), seal, current, handled, overlaps: true, created: at(1_000), now: at(now) };
         before.carry(|version| &*version.id == "leaked")
     }
 
@@ -159,6 +165,15 @@ mod tests {
         assert_eq!(carry(&overlapping, Some(&held), &version("b", 90_001), &[], 91_000), next);
         let over = carry(&overlapping, Some(&held), &version("b", 90_001), &[], 93_610);
         assert_eq!((over.previous, over.rotated.unwrap().overlaps_until), (None, None));
+        // Where the overlap was made shorter, or the clock was ahead, it stays for the overlap from then on.
+        for (overlap, now) in [(60, 90_020), (3_600, 50_000)] {
+            let until = |carried: Carried| carried.rotated.unwrap().overlaps_until;
+            let carried = carry(&plan(Some(overlap)), Some(&held), &version("b", 90_001), &[], now);
+            assert_eq!(
+                (carried.previous.clone(), until(carried)),
+                (Some(version("a", 5)), Some(at(now + overlap).into()))
+            );
+        }
         // Two values before are one too many.
         let third = carry(&overlapping, Some(&held), &version("c", 91_000), &[], 91_000);
         assert_eq!(third.previous, Some(version("b", 90_001)));
@@ -174,10 +189,15 @@ mod tests {
             seal: Some(&held("a")),
             current: &version("b", 9),
             handled: &[],
+            overlaps: true,
             created: at(0),
             now: at(9),
         };
         assert_eq!(none.carry(|_| false), Carried::default());
+        // Nor where policy lets the current version alone be read.
+        let (overlapping, held, current) = (plan(Some(60)), held("a"), version("b", 9));
+        let reads = Before { plan: Some(&overlapping), seal: Some(&held), current: &current, overlaps: false, ..none };
+        assert_eq!(reads.carry(|_| false).previous, None);
     }
 
     #[test]

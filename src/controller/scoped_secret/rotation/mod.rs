@@ -23,6 +23,7 @@ use crate::rotation::due::Asked;
 use crate::rotation::machine::{self, Fate, Observed, Step};
 use crate::rotation::slot::Trigger;
 use crate::segmentation::authorize::{authorize, rotation::rotation as may_rotate};
+use crate::segmentation::rotated::Rotated;
 use crate::segmentation::seal::SealRecord;
 use crate::segmentation::verdict::{Grant, Refusal, Verdict};
 use crate::segmentation::world::ObjectName;
@@ -39,6 +40,8 @@ pub struct Memory {
     known: Vec<Trigger>,
     /// Failures in a row.
     failures: u32,
+    /// So many attempts of it the manager has taken, each more than once, and nothing came of them.
+    spent: usize,
     /// Not before then.
     retry_at: Option<Timestamp>,
     /// What was last said of it.
@@ -81,6 +84,9 @@ impl Rotating {
 /// So many steps a run: describing after each write, and one surprise.
 const STEPS: usize = 16;
 
+/// The second of a revocation, and what clocks may differ by.
+const COVERED: SignedDuration = SignedDuration::from_secs(2);
+
 /// The longest wait after failures.
 const LONGEST_WAIT: std::time::Duration = std::time::Duration::from_secs(900);
 
@@ -94,6 +100,7 @@ struct Hand {
     /// So many attempts are used up, and what became of the last.
     used: usize,
     fate: Option<Fate>,
+    spent: usize,
     cleared: bool,
     /// The current version, if it was revoked.
     revoked: Option<String>,
@@ -213,12 +220,12 @@ impl Work<'_> {
             let Some(trigger) = chosen(memory, &due) else {
                 memory.failures = 0;
                 (memory.trigger, memory.due_since) = (None, None);
-                let at = seal.as_ref().and_then(|seal| self.next_rotation(seal, now));
+                let at = self.next_rotation(seal.as_deref(), now);
                 return Ok(match (refusal, seal) {
                     (Some(refusal), _) => refused(refusal, now),
                     (None, None) => {
-                        let text = "the current version was revoked, and no rotation is asked for: set scopedsecrets.io/rotate-at to a value that was never used, or store a new value in the manager";
-                        End::Told(Wanted::no(ConditionType::Rotated, Reason::RotationWaits, text), None)
+                        let text = "the current version was revoked, and no rotation is due now: set scopedsecrets.io/rotate-at to a value that was never used, or store a new value in the manager";
+                        End::Told(Wanted::no(ConditionType::Rotated, Reason::RotationWaits, text), at)
                     }
                     (None, Some(seal)) => {
                         let wanted = self.at_rest(&seal);
@@ -241,8 +248,9 @@ impl Work<'_> {
                 return Ok(wait);
             }
             if memory.trigger.as_ref() != Some(&trigger) {
-                (hand.used, hand.fate) = (0, None);
+                (hand.used, hand.fate, memory.spent) = (0, None, 0);
             }
+            hand.spent = memory.spent;
             (memory.trigger, memory.known) = (Some(trigger.clone()), due);
             let step = self.next_rotation_step(&grant, seal.as_deref(), &trigger, &hand, now);
             tracing::debug!(namespace = %self.name.namespace, name = %self.name.name, trigger = trigger.kind(), ?step, "rotation");
@@ -253,6 +261,9 @@ impl Work<'_> {
                 }
                 Step::Fail { reason, message } => {
                     self.cx.metrics.rotated(self.strategy(), trigger.kind(), reason.as_str());
+                    if hand.fate == Some(Fate::Unknown) && memory.failures > 0 {
+                        memory.spent = memory.spent.max(hand.used);
+                    }
                     return Err(Failure::new(reason, message));
                 }
                 Step::Project => match self.project_current(&grant, &mut hand, &trigger).await {
@@ -279,6 +290,11 @@ impl Work<'_> {
                     }
                     self.settle_trigger(&grant, &trigger).await?;
                     (memory.failures, memory.due_since) = (0, None);
+                }
+                Step::Put(_) | Step::Rotate(_) if self.still_revoked(now).is_some() => {
+                    let text = "the key was revoked a moment ago: what is made now would be revoked as well";
+                    let wanted = Wanted::no(ConditionType::Rotated, Reason::RotationWaits, text);
+                    return Ok(End::Told(wanted, self.still_revoked(now)));
                 }
                 step => self.act(&grant, &trigger, step, &mut hand).await?,
             }
@@ -307,7 +323,7 @@ impl Work<'_> {
         (is_right && grant.keys.len() == 1).then_some((grant, seal))
     }
 
-    fn may_not_rotate(&self) -> Option<Refusal> {
+    pub(super) fn may_not_rotate(&self) -> Option<Refusal> {
         let index = self.cx.index();
         may_rotate(index.world.claim(&self.name)?, &index.world, self.cx.now())
     }
@@ -327,15 +343,38 @@ impl Work<'_> {
     /// Asks about slots with what is known now.
     fn asking<T>(&self, seal: Option<&SealRecord>, ask: impl FnOnce(&Asked<'_>) -> T) -> Option<T> {
         let pending = self.pending();
+        let revoked = self.since_revocation().filter(|_| seal.is_none());
         let asked = Asked {
             plan: self.rotating.plan.as_ref()?,
             name: &self.record.uid,
             rotate_at: self.record.rotate_at(),
-            sealed: seal.and_then(|seal| seal.rotation.as_deref()),
+            sealed: seal.and_then(|seal| seal.rotation.as_deref()).or(revoked.as_ref()),
             pending: &pending,
             began: self.cx.reigns_since(),
         };
         Some(ask(&asked))
+    }
+
+    /// Up to when the slots of a revoked key were handled went with its Secret: those since the revocation are to come.
+    fn since_revocation(&self) -> Option<Rotated> {
+        self.rotating.revoked.as_ref()?;
+        Some(Rotated::default().anchored(self.rotating.plan.as_ref()?.schedule.as_ref(), self.last_revoked()?))
+    }
+
+    /// When the key was last revoked.
+    fn last_revoked(&self) -> Option<Timestamp> {
+        let index = self.cx.index();
+        let revocations = &index.world.revocations;
+        let keys = index.world.canonical_keys(index.world.claim(&self.name)?);
+        let of_keys = keys.iter().flat_map(|key| revocations.of_key(key)).filter_map(|name| revocations.get(name));
+        of_keys.map(|revocation| revocation.created).max()
+    }
+
+    /// Until when a revocation, which is to the second, may cover what is made; None: it is over. A time that is further ahead is
+    /// another clock's.
+    fn still_revoked(&self, now: Timestamp) -> Option<Timestamp> {
+        let until = self.last_revoked()?.checked_add(COVERED).ok()?;
+        (until > now && until.duration_since(now) <= COVERED * 2).then_some(until)
     }
 
     fn due(&self, seal: Option<&SealRecord>, now: Timestamp) -> Vec<Trigger> {
@@ -349,8 +388,8 @@ impl Work<'_> {
         Timestamp::from(*slot).checked_add(schedule.jitter(&self.record.uid)).ok()
     }
 
-    fn next_rotation(&self, seal: &SealRecord, now: Timestamp) -> Option<Timestamp> {
-        self.asking(Some(seal), |asked| asked.next(now)).flatten()
+    fn next_rotation(&self, seal: Option<&SealRecord>, now: Timestamp) -> Option<Timestamp> {
+        self.asking(seal, |asked| asked.next(now)).flatten()
     }
 
     /// What the version of this id was made for, as far as that can be told.
@@ -380,11 +419,13 @@ impl Work<'_> {
             held: seal.and_then(|seal| seal.holding.versions.first()).map_or("", |version| &version.id),
             last: seal.and_then(|seal| seal.rotation.as_ref()?.at).map(Into::into),
             revoked: hand.revoked.as_deref(),
+            again: !matches!(trigger, Trigger::OnDemand(_)),
             described: hand.described.as_ref(),
             fetched: hand.current.as_ref().map(|answer| answer.created),
             renews: hand.renews(),
             used: hand.used,
             fate: hand.fate,
+            spent: hand.spent,
             cleared: hand.cleared,
         })
     }
@@ -418,7 +459,8 @@ impl Work<'_> {
     /// The next time by the schedule and the last rotation, for the status.
     pub(super) fn rotation_times(&self, seal: Option<&SealRecord>) -> (Option<Timestamp>, Option<Timestamp>) {
         let now = self.cx.now();
-        let next = seal.and_then(|seal| self.next_rotation(seal, now));
+        let next = seal.is_some() || self.rotating.revoked.is_some();
+        let next = next.then(|| self.next_rotation(seal, now)).flatten();
         let last = seal.and_then(|seal| seal.rotation.as_ref()?.at).map(Into::into);
         (next, last.filter(|_| self.rotating.plan.is_some()))
     }
