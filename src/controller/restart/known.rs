@@ -187,7 +187,8 @@ mod tests {
         };
         let (restarts, namespace, now) = (Restarts::default(), Arc::from("payments-prod"), Instant::now());
         restarts.annotated(&namespace, &web, "v2", now);
-        let reverted = |web: &Workload, token| restarts.judge(&namespace, &[web.clone()], &[due(token)], now).0;
+        let reverted =
+            |web: &Workload, token| restarts.judge(&namespace, std::slice::from_ref(web), &[due(token)], now).0;
         assert_eq!(reverted(&web, "v2"), [named].into());
         assert_eq!(reverted(&web, "v3"), [].into(), "it was rolled back before that came");
         web.restarted_for = Some("v2".into());
