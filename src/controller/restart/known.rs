@@ -96,6 +96,13 @@ impl Restarts {
         self.known().claims.insert(claim.clone(), new.clone()).is_none_or(|old| old != new)
     }
 
+    /// Whether it was said of a namespace that the operator may not restart anything there.
+    pub(super) fn is_by_hand(&self, namespace: &str) -> bool {
+        let known = self.known();
+        let mut here = known.claims.iter().filter(|(claim, _)| *claim.namespace == *namespace);
+        here.any(|(_, (_, how))| matches!(how, How::NotAllowed(_)))
+    }
+
     /// Nothing is due any more.
     pub(super) fn forget(&self, claim: &ObjectName) {
         self.known().claims.remove(claim);
@@ -187,7 +194,8 @@ mod tests {
         };
         let (restarts, namespace, now) = (Restarts::default(), Arc::from("payments-prod"), Instant::now());
         restarts.annotated(&namespace, &web, "v2", now);
-        let reverted = |web: &Workload, token| restarts.judge(&namespace, &[web.clone()], &[due(token)], now).0;
+        let reverted =
+            |web: &Workload, token| restarts.judge(&namespace, std::slice::from_ref(web), &[due(token)], now).0;
         assert_eq!(reverted(&web, "v2"), [named].into());
         assert_eq!(reverted(&web, "v3"), [].into(), "it was rolled back before that came");
         web.restarted_for = Some("v2".into());
