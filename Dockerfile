@@ -5,6 +5,8 @@
 #
 # It is compiled on the builder's own platform, for the target's.
 ARG RUST_VERSION=1.94.1
+# The image's SBOM lists the crates, too: Cargo.lock is in the build's context, not in the image.
+ARG BUILDKIT_SBOM_SCAN_CONTEXT=true
 
 FROM --platform=$BUILDPLATFORM rust:${RUST_VERSION}-bookworm AS build
 ARG TARGETARCH

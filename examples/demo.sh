@@ -170,7 +170,7 @@ start_operator() {
     NO_PROXY="127.0.0.1${NO_PROXY:+,$NO_PROXY}" KUBECONFIG="$dir/operator.kubeconfig" \
     "$operator" --namespace "$operator_namespace" --service-account scoped-secrets --pod-name "${dir##*/}" \
     --webhook-address "$address:$webhook" --webhook-url "https://${WEBHOOK_HOST:-127.0.0.1}:$webhook" \
-    --metrics-address "127.0.0.1:$metrics" --log-level info
+    --metrics-address "127.0.0.1:$metrics" --log-level info --shutdown-delay 0s
   [[ -n $KEEP ]] || start watcher bash -c 'cat >/dev/null; kill "$1"' watcher "$(cat "$dir/operator.pid")"
   printf '%s\n' "$metrics" >"$dir/metrics"
   eventually "operator that is ready (/readyz)" is_ready "$metrics"

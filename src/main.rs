@@ -77,16 +77,22 @@ fn operate(args: Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
 async fn run(args: OperatorArgs) -> Result<(), Box<dyn std::error::Error>> {
     let config = Config::infer().await?;
     let connect = Box::new(move || Client::try_from(config.clone()));
-    let stop = signals()?;
+    let stop = signals(args.shutdown_delay)?;
     operator::run(args, Surroundings { nature: Nature::real(), connect }, stop).await
 }
 
-/// Ends when the process is told to stop.
-fn signals() -> std::io::Result<impl Future<Output = ()>> {
+/// Ends when the process is told to stop: at once by somebody at a terminal, and so long after by whoever replaces it.
+fn signals(delay: Duration) -> std::io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     Ok(async move {
         tokio::select! {
+            _ = interrupt.recv() => return,
+            _ = terminate.recv() => {}
+        }
+        tracing::info!(?delay, "told to stop; reviews are answered for so long");
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }

@@ -61,6 +61,10 @@ pub struct OperatorArgs {
     /// How often the leader scans the cluster for what got past admission (12h, 7d; 10s at least).
     #[arg(long, env = "SCOPED_SECRETS_SCAN_INTERVAL", default_value = "24h", value_parser = scan_interval)]
     pub scan_interval: Duration,
+    /// How long an operator that is told to stop (SIGTERM) goes on as before: API servers ask it until they have heard that it is no
+    /// endpoint any more (0s, 5s; a minute at most). A second signal ends it at once.
+    #[arg(long, env = "SCOPED_SECRETS_SHUTDOWN_DELAY", default_value = "5s", value_parser = shutdown_delay)]
+    pub shutdown_delay: Duration,
     /// How many workloads of one namespace are restarted at once for Secrets with a new value (restart: Consumers). One whose
     /// rollout is stuck keeps its place.
     #[arg(long, env = "SCOPED_SECRETS_RESTARTS_AT_ONCE", default_value_t = AT_ONCE, value_parser = at_once)]
@@ -83,6 +87,13 @@ fn interval(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         some if some < Duration::from_secs(1) => Err("write a second at least, such as 30s".into()),
         some if some > longest => Err("write a year at most, such as 365d".into()),
+        some => Ok(some),
+    }
+}
+
+fn shutdown_delay(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        some if some > Duration::from_secs(60) => Err("write a minute at most, such as 5s".into()),
         some => Ok(some),
     }
 }
@@ -194,7 +205,7 @@ pub async fn run(
             path: SEGMENTATION_POLICIES_PATH,
             rule: policies::RULE,
             kinds: &[(GROUP, "SegmentationPolicy")],
-            review: Arc::new(policies::Policies(cx.clone())),
+            review: Arc::new(policies::Policies::new(cx.clone())),
         },
         Route {
             path: OTHER_OPERATORS_PATH,

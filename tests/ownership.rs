@@ -190,8 +190,15 @@ fn a_secret_goes_with_its_scoped_secret_and_a_namesake_starts_anew() {
 #[test]
 fn an_orphaned_secret_without_retain_goes() {
     let s = stage();
-    s.project("payments-prod", "orphan", "payments/prod/orphan", "");
+    let mut backup = s.project("payments-prod", "orphan", "payments/prod/orphan", "");
     s.ok(&["delete", "scopedsecret", "orphan", "-n", "payments-prod", "--cascade=orphan"]);
+    s.gone("secret", "payments-prod", "orphan");
+    // So does one whose owner is no more, though somebody's finalizer would keep it readable.
+    for field in ["uid", "resourceVersion", "creationTimestamp", "managedFields"] {
+        backup["metadata"].as_object_mut().unwrap().remove(field);
+    }
+    backup["metadata"]["finalizers"] = serde_json::json!(["example.com/hold"]);
+    apply(&s.cluster, &backup.to_string());
     s.gone("secret", "payments-prod", "orphan");
 }
 

@@ -17,6 +17,8 @@ use support::webhook::{ask, ca_bundle, door};
 /// As `Operator::launch` sets it.
 const LEASE: Duration = Duration::from_secs(4);
 const RETRY: Duration = Duration::from_secs(1);
+/// How long one that is told to stop goes on.
+const DELAY: Duration = Duration::from_secs(2);
 /// For a busy machine.
 const SLACK: Duration = Duration::from_secs(4);
 
@@ -74,7 +76,7 @@ fn one_writes_and_another_takes_over() {
     install(&cluster);
     let first = Operator::start(&cluster);
     eventually("the first leads", SOON, || first.leads());
-    let second = Operator::start(&cluster);
+    let second = Operator::start_with(&cluster, &["--shutdown-delay", "2s"]);
     set_up(&cluster, &stub.endpoint);
     reviews(&cluster, &first);
     reviews(&cluster, &second);
@@ -103,8 +105,18 @@ fn one_writes_and_another_takes_over() {
     // A rollout: the lease is handed over.
     let third = Operator::start(&cluster);
     reviews(&cluster, &third);
+    // While API servers have not heard of it, the one that ends still answers.
+    let (webhook, told) = (second.webhook.clone(), Instant::now());
+    let closed = std::thread::spawn(move || {
+        eventually("its door is closed", SOON, || match std::net::TcpStream::connect(&webhook) {
+            Ok(_) => Err("open"),
+            Err(_) => Ok(told.elapsed()),
+        })
+    });
     let took = second.terminate();
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(took < DELAY + Duration::from_secs(5), "{took:?}");
+    let closed = closed.join().unwrap();
+    assert!(closed >= DELAY, "{closed:?}");
     leads_within(&third, LEASE);
     projects(&cluster, &stub, "after-a-rollout");
     // What an outage may have shown of the webhook's path is worth nothing any more.

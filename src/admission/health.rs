@@ -1,8 +1,8 @@
 //! /healthz, /readyz and /metrics.
 
-use crate::telemetry::metrics::{CONTENT_TYPE, Metrics};
+use crate::telemetry::metrics::{Format, Metrics};
 use axum::Router;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::routing::get;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -48,10 +48,14 @@ pub fn router(readiness: Readiness, metrics: Arc<Metrics>) -> Router {
             missing => (StatusCode::SERVICE_UNAVAILABLE, format!("waiting for: {}\n", missing.join(", "))),
         }
     };
+    let measured = move |headers: HeaderMap| async move {
+        let format = Format::accepted(headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default());
+        ([(header::CONTENT_TYPE, format.content_type())], format.of(metrics.encode()))
+    };
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
-        .route("/metrics", get(move || async move { ([(header::CONTENT_TYPE, CONTENT_TYPE)], metrics.encode()) }))
+        .route("/metrics", get(measured))
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ pub(super) const SMALL: usize = 64 * 1024;
 /// Bytes of all small bodies at any time.
 const SMALL_ROOM: usize = 8 * 1024 * 1024;
 /// Bytes of all others.
-const LARGE_ROOM: usize = 24 * 1024 * 1024;
+const LARGE_ROOM: usize = 26 * 1024 * 1024;
 /// How long a review waits at most. The API server gives up after 2 s.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(super) type Refusal = (StatusCode, &'static str);
 
 const BUSY: Refusal = (StatusCode::SERVICE_UNAVAILABLE, "too much at once; try again\n");
-const TOO_LARGE: Refusal = (StatusCode::PAYLOAD_TOO_LARGE, "the review is larger than 6 MiB\n");
+const TOO_LARGE: Refusal = (StatusCode::PAYLOAD_TOO_LARGE, "the review is larger than 13 MiB\n");
 
 /// What all reviews share.
 pub(super) struct Lanes {

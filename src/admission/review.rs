@@ -45,9 +45,9 @@ pub(super) fn spec_is_unchanged(request: &AdmissionRequest<DynamicObject>) -> bo
     request.old_object.is_some() && spec(&request.object) == spec(&request.old_object)
 }
 
-/// Bytes of a request's body. The API server takes objects of up to 3 MiB and etcd keeps up to 1.5 MiB: an update of
-/// the largest object that can exist carries less than this, with its old self.
-pub const BODY_LIMIT: usize = 6 * 1024 * 1024;
+/// Bytes of a request's body. A ConfigMap or a Secret holds up to 1 MiB, and the API server writes `<`, `>`, `&` and control
+/// characters as six bytes each: an update carries the object and its old self.
+pub const BODY_LIMIT: usize = 13 * 1024 * 1024;
 
 /// Why a body is no review.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,7 +1,8 @@
 //! From Rust types to the CRDs that are applied: what the derive cannot say is said here, once.
 
+use super::segment_guard::SEGMENT_GUARD;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSON, JSONSchemaProps,
+    CustomResourceDefinition, JSON, JSONSchemaProps, ValidationRule,
 };
 use serde_json::json;
 
@@ -12,6 +13,9 @@ pub fn finish(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
         let Some(root) = version.schema.as_mut().and_then(|s| s.open_api_v3_schema.as_mut()) else { continue };
         tidy(root);
         root.required = Some(vec!["spec".into()]);
+        if crd.spec.names.kind == "SegmentGuard" {
+            root.x_kubernetes_validations = Some(vec![one_a_namespace()]);
+        }
         if let Some(status) = root.properties.as_mut().and_then(|p| p.get_mut("status")) {
             status.default = Some(JSON(json!({"observedGeneration": -1})));
             let decides = ["KeyRevocation", "SecretGrant"].contains(&crd.spec.names.kind.as_str());
@@ -21,6 +25,18 @@ pub fn finish(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
         }
     }
     crd
+}
+
+/// The guards' bindings select SegmentGuards by their labels: one of another name would be kept by the API server, and by nobody
+/// else.
+fn one_a_namespace() -> ValidationRule {
+    ValidationRule {
+        rule: format!("self.metadata.name == '{SEGMENT_GUARD}'"),
+        message: Some(format!(
+            "a namespace has one SegmentGuard, and its name is {SEGMENT_GUARD}; only the operator writes it"
+        )),
+        ..ValidationRule::default()
+    }
 }
 
 /// The rule of a field that names an object (a DNS subdomain, RFC 1123): it becomes a part of a path.

@@ -19,7 +19,7 @@ use crate::telemetry::record::{Happening, Record};
 use jiff::Timestamp;
 use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
@@ -269,6 +269,8 @@ impl Context {
                 *conditions.entry(stated).or_default() += 1;
             }
         }
+        let used: BTreeSet<&str> = index.world.claims().map(|claim| &*claim.store).collect();
+        self.metrics.set_stores(&self.providers.count(|name| used.contains(name)));
         self.metrics.set_claims(&counts);
         self.metrics.set_conditions(&conditions);
         let now = self.now();

@@ -183,8 +183,6 @@ pub struct Index {
     reserved: BTreeSet<ObjectName>,
     /// Since when there has been the kind SegmentationPolicy, as last looked at.
     pub policies_since: Option<Timestamp>,
-    /// Namespaces that are being deleted.
-    pub terminating: BTreeSet<Arc<str>>,
     /// Uids of ScopedSecrets that were seen to go: their Secrets are the garbage collector's.
     gone: VecDeque<Arc<str>>,
     /// Violations accepted by a policy that was deleted since: the number on its last state.
@@ -540,7 +538,7 @@ impl Index {
         self.namespace_revisions.insert(key.clone(), revision.into());
         let relabelled = self.world.namespaces.get(name) != Some(&labels);
         self.world.namespaces.insert(key.clone(), labels);
-        let turned = if terminating { self.terminating.insert(key) } else { self.terminating.remove(&key) };
+        let turned = if terminating { self.world.terminating.insert(key) } else { self.world.terminating.remove(&key) };
         self.causes += u64::from(relabelled);
         relabelled || turned
     }
@@ -550,7 +548,7 @@ impl Index {
         self.causes += 1;
         self.world.namespaces.remove(name);
         self.namespace_revisions.remove(name);
-        self.terminating.remove(name);
+        self.world.terminating.remove(name);
     }
 
     /// Whether policies are known to be all there.

@@ -55,6 +55,15 @@ struct Store {
     credentials: Option<(String, Arc<Keys>)>,
     /// Whether its account was looked for once, with whatever result.
     looked_at: bool,
+    /// Why its account, or the connection through it, is not there; None: it is.
+    unreached: Option<Reason>,
+    /// Why the last that was asked through it was not answered; None: it was, or nothing was asked.
+    unanswered: Option<Reason>,
+}
+
+/// Whether a call that failed says nothing of the key that it was for: nothing else is answered there either.
+fn is_no_answer(reason: Reason) -> bool {
+    matches!(reason, Reason::ProviderUnavailable | Reason::Throttled | Reason::CredentialsInvalid)
 }
 
 /// Static keys as they are in a store's credentials Secret.
@@ -88,9 +97,42 @@ impl Providers {
         if self.stores().get(name).is_some_and(|store| store.spec == spec) {
             return false;
         }
-        self.stores().insert(name.to_owned(), Store { spec, credentials: None, looked_at: false });
+        let store = Store { spec, credentials: None, looked_at: false, unreached: None, unanswered: None };
+        self.stores().insert(name.to_owned(), store);
         self.sweep();
         true
+    }
+
+    /// Says whether a store could be reached: its account, its credentials, its directory.
+    pub fn reached(&self, name: &str, failure: Option<Reason>) {
+        self.told(name, failure, |store| &mut store.unreached);
+    }
+
+    /// Says how something that was asked through a store ended.
+    pub fn asked(&self, name: &str, failure: Option<Reason>) {
+        self.told(name, failure.filter(|reason| is_no_answer(*reason)), |store| &mut store.unanswered);
+    }
+
+    fn told(&self, name: &str, failure: Option<Reason>, of: impl Fn(&mut Store) -> &mut Option<Reason>) {
+        let mut stores = self.stores();
+        let Some(store) = stores.get_mut(name) else { return };
+        let before = store.state();
+        *of(store) = failure;
+        let now = store.state();
+        if before != now && now == Reason::Reachable {
+            tracing::info!(store = name, "the store answers again");
+        } else if before != now {
+            tracing::warn!(store = name, reason = now.as_str(), "the store gives no answer");
+        }
+    }
+
+    /// How many of the stores that are used are reachable, and how many are not, by the reason why.
+    pub fn count(&self, used: impl Fn(&str) -> bool) -> BTreeMap<Reason, i64> {
+        let mut counts = BTreeMap::new();
+        for (_, store) in self.stores().iter().filter(|(name, _)| used(name)) {
+            *counts.entry(store.state()).or_default() += 1;
+        }
+        counts
     }
 
     /// Says that a store's account was looked for; true the first time.
@@ -198,6 +240,11 @@ impl Providers {
 }
 
 impl Store {
+    /// Why nothing comes through it; Reachable: something does.
+    fn state(&self) -> Reason {
+        self.unreached.or(self.unanswered).unwrap_or(Reason::Reachable)
+    }
+
     /// What its connections are made from; for whom matters only where a role is assumed.
     fn reach(&self, tenant: Option<Tenant>) -> Reach {
         let mut spec = self.spec.clone();
@@ -338,6 +385,40 @@ pub fn write_reason(error: &WriteError) -> Reason {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    struct Nobody;
+
+    impl CallObserver for Nobody {
+        fn called(&self, _: crate::provider::Call) {}
+    }
+
+    /// One of several that fails altogether is told, whatever the others do; a key that is denied or missing was answered.
+    #[test]
+    fn a_store_that_gives_no_answer_is_counted() {
+        let providers = Providers::new(Arc::new(Nobody));
+        for (name, path) in [("a", "/a"), ("b", "/b"), ("unused", "/c")] {
+            providers.put(name, serde_json::from_value(serde_json::json!({"file": {"path": path}})).unwrap());
+        }
+        let count = || {
+            let counts = providers.count(|name| name != "unused");
+            counts.iter().map(|(reason, count)| format!("{} {count}", reason.as_str())).collect::<Vec<_>>().join(", ")
+        };
+        providers.asked("unused", Some(Reason::ProviderUnavailable));
+        assert_eq!(count(), "Reachable 2");
+        providers.asked("a", Some(Reason::Throttled));
+        providers.asked("b", Some(Reason::AccessDenied));
+        assert_eq!(count(), "Reachable 1, Throttled 1");
+        providers.asked("a", Some(Reason::RemoteMissing));
+        assert_eq!(count(), "Reachable 2");
+        providers.reached("a", Some(Reason::CredentialsMissing));
+        providers.asked("a", None);
+        assert_eq!(count(), "Reachable 1, CredentialsMissing 1");
+        providers.reached("a", None);
+        assert_eq!(count(), "Reachable 2");
+        providers.asked("a", Some(Reason::CredentialsInvalid));
+        providers.put("a", serde_json::from_value(serde_json::json!({"file": {"path": "/d"}})).unwrap());
+        assert_eq!(count(), "Reachable 2", "another store was not asked yet");
+    }
 
     /// Metrics and traces have the word that conditions have, so that one page explains both.
     #[test]

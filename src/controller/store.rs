@@ -19,6 +19,9 @@ use std::time::Duration;
 pub async fn reconcile(cx: &Context, name: &str, failures: u32, leader: bool) -> Result<(), Failure> {
     let Some(spec) = cx.providers.spec(name) else { return Ok(()) };
     let observed = observe(cx, name).await;
+    // Before the seal key is there nothing was asked.
+    let unreached = observed.as_ref().err().map(|failure| failure.reason).filter(|reason| *reason != Reason::Pending);
+    cx.providers.reached(name, unreached);
     let state = match &observed {
         Ok(state) => state.clone(),
         // What was known of an unchanged store stays known.

@@ -11,6 +11,7 @@ pub use retention::{Retention, Standing, retention};
 
 use super::fingerprint::Fingerprint;
 use super::key::{CanonicalKey, InvalidKey, Realm, RemoteKey};
+use super::namesakes::{Namesakes, namesakes};
 use super::pattern::{Binding, Place};
 use super::policy::{AllowEntry, BUILT_IN_TYPES, DEFAULT_MAX_GRANT, Policy};
 use super::second::Second;
@@ -39,6 +40,15 @@ impl<'w> View<'w> {
     /// A world under these policies.
     pub fn under(world: &'w World, policies: &'w BTreeMap<String, PolicyState>) -> Self {
         Self { world, policies }
+    }
+
+    /// Segments that bear one name by other labels.
+    pub fn namesakes(&self) -> Namesakes<'w> {
+        let known = self.policies.values().filter_map(|state| match state {
+            PolicyState::Known(policy) => Some(&**policy),
+            PolicyState::Unknown(_) => None,
+        });
+        namesakes(known, self.world.namespaces.iter())
     }
 }
 
@@ -578,8 +588,23 @@ impl Scope<'_> {
                 "{head}: the ARN is of another account than the store's, whose keys need an allow entry that begins with that account's ARN prefix; a plain pattern speaks of the store's own account"
             );
         }
+        let decides = self.decides(store, key);
         let allowed = self.allowed_here(|entry| entry.store == store);
-        if allowed.is_empty() { head } else { format!("{head}; allowed here: {allowed}") }
+        if allowed.is_empty() { head } else { format!("{head}{decides}; allowed here: {allowed}") }
+    }
+
+    /// Which of the namespace's labels keep a key of the store's own account from it, by the pattern that needs the fewest others.
+    fn decides(&self, store: &str, key: &RemoteKey) -> String {
+        let shown = self.policies.iter().flat_map(|policy| {
+            let patterns = policy.allow.iter().filter(|entry| entry.store == store).flat_map(|entry| &entry.patterns);
+            patterns.filter(|pattern| pattern.separates(&policy.segment_labels))
+        });
+        let decided = shown.filter_map(|pattern| pattern.decided_by(key.name(), Place::OWN, self.binding()));
+        let Some(labels) = decided.min_by_key(BTreeMap::len) else { return String::new() };
+        let asked = labels.iter().map(|(label, value)| format!("{label}={value}")).collect::<Vec<_>>().join(", ");
+        let names = labels.into_keys().collect::<Vec<_>>().join(" and ");
+        let (noun, verb) = if names.contains(" and ") { ("labels", "decide") } else { ("label", "decides") };
+        format!(": the {noun} {names} {verb}, since the key is for {asked}")
     }
 
     /// The namespace's labels that name its segment.

@@ -2,9 +2,12 @@
 //! before and after can touch: most changes touch nothing, a lost allow entry what it covered.
 
 use super::alike::Group;
+use super::authorize::foreign::Foreigners;
 use super::authorize::{Retention, Standing, View, authorize, holds_foreign, retention, segment_of, shared_value};
 use super::few::Few;
+use super::foreign::ForeignName;
 use super::key::CanonicalKey;
+use super::namesakes::told;
 use super::policy::AllowEntry;
 use super::segment::Segment;
 use super::verdict::Verdict;
@@ -21,10 +24,14 @@ pub struct Broken<'w> {
     pub stranded: Lost<'w>,
     /// Secrets that would share a value with another segment, and would not be refreshed any more.
     pub sharing: BTreeSet<ObjectName>,
+    /// Objects of other operators that would be refused, in mode Enforce, for what they may ask for now.
+    pub foreign: BTreeSet<ForeignName>,
     /// Segments whose namespaces hold Secrets and would become one, each group with the segment that it would become.
     pub merged: BTreeMap<Segment, BTreeSet<Segment>>,
     /// A namespace whose policies would disagree on its segment.
     pub torn: Option<Arc<str>>,
+    /// What is wrong with segments that would come to bear one name by other labels.
+    pub namesakes: Option<String>,
 }
 
 /// Secrets: of a group that is lost as a whole only those are named that are not.
@@ -68,38 +75,56 @@ impl Lost<'_> {
 impl Broken<'_> {
     /// How many violations somebody would have to accept.
     pub fn count(&self) -> usize {
-        self.stranded.len() + self.sharing.len() + self.merged.values().map(BTreeSet::len).sum::<usize>()
+        self.stranded.len()
+            + self.sharing.len()
+            + self.foreign.len()
+            + self.merged.values().map(BTreeSet::len).sum::<usize>()
     }
 }
 
 /// What breaks if the policy `name` becomes `new` (None: is deleted).
 pub fn broken_by<'w>(name: &str, new: Option<PolicyState>, world: &'w World, now: Timestamp) -> Broken<'w> {
-    let old = world.policies.get(name);
+    broken_among(name, new, world, &world.policies, now)
+}
+
+/// Likewise where these policies stand.
+pub fn broken_among<'w>(
+    name: &str,
+    new: Option<PolicyState>,
+    world: &'w World,
+    standing: &BTreeMap<String, PolicyState>,
+    now: Timestamp,
+) -> Broken<'w> {
+    let old = standing.get(name);
     // Nearly every change: of the mode, of what is only reported, of readers.
     if let (Some(PolicyState::Known(old)), Some(PolicyState::Known(new))) = (old, &new)
         && old.judges_as(new)
     {
         return Broken::default();
     }
-    let mut policies = world.policies.clone();
+    let mut policies = standing.clone();
     match new {
         Some(new) => policies.insert(name.to_owned(), new),
         None => policies.remove(name),
     };
-    let change =
-        Change { old, new: policies.get(name), world, before: world.into(), after: View::under(world, &policies), now };
+    let (before, after) = (View::under(world, standing), View::under(world, &policies));
+    let change = Change { old, new: policies.get(name), world, before, after, now };
     let touched: HashSet<&Arc<str>> = world
         .namespaces
         .iter()
         .filter(|(namespace, labels)| change.touches(namespace, labels))
         .map(|(namespace, _)| namespace)
+        // What is there goes with it, whatever policies say.
+        .filter(|namespace| !world.terminating.contains(*namespace))
         .collect();
     let moves = change.moves();
     Broken {
         stranded: change.stranded(&touched),
         sharing: change.sharing(&touched),
+        foreign: change.foreign(&touched),
         merged: if moves { change.merged(&touched) } else { BTreeMap::new() },
         torn: touched.iter().find(|namespace| moves && change.tears(namespace)).map(|namespace| (*namespace).clone()),
+        namesakes: moves.then(|| change.namesakes()).flatten(),
     }
 }
 
@@ -238,6 +263,17 @@ impl<'w> Change<'w, '_> {
         holders.into_iter().filter(begins).map(|(secret, _)| secret.clone()).collect()
     }
 
+    /// Of what both hold to the rules. One that spreads to namespaces may reach any.
+    fn foreign(&self, touched: &HashSet<&'w Arc<str>>) -> BTreeSet<ForeignName> {
+        let [before, after] = [self.before, self.after].map(|view| Foreigners::new(view, self.now));
+        let is_touched = |name: &ForeignName| name.namespace.as_ref().is_none_or(|n| touched.contains(n));
+        let objects = self.world.foreign.objects().filter(|(name, _)| is_touched(name));
+        objects
+            .filter(|(name, record)| after.refuses_more(&before, name, record))
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
     fn merged(&self, touched: &HashSet<&'w Arc<str>>) -> BTreeMap<Segment, BTreeSet<Segment>> {
         let world = self.world;
         let lives = |namespace: &Arc<str>| world.holdings_in(namespace).next().is_some();
@@ -255,6 +291,15 @@ impl<'w> Change<'w, '_> {
         }
         groups.retain(|_, segments| segments.len() > 1);
         groups
+    }
+
+    /// Of the first name that several segments would bear, and did not before.
+    fn namesakes(&self) -> Option<String> {
+        let (before, after) = (self.before.namesakes(), self.after.namesakes());
+        let begins = |(name, bearers): &(&String, &BTreeMap<&[String], &Arc<str>>)| {
+            before.get(*name).is_none_or(|known| bearers.keys().any(|labels| !known.contains_key(labels)))
+        };
+        after.iter().find(begins).map(|(name, bearers)| told(name, bearers))
     }
 
     fn tears(&self, namespace: &str) -> bool {
@@ -388,6 +433,29 @@ mod tests {
     }
 
     #[test]
+    fn segments_that_would_have_one_name() {
+        let by_team =
+            "segment: {labels: [team, stage]}\nnamespaceSelector: {matchExpressions: [{key: team, operator: Exists}]}";
+        let mut world = world();
+        assert_eq!(broken(&world, "second", Some(by_team)), Broken::default());
+        world.namespace("squad", &[("team", "payments"), ("stage", "prod")]);
+        let found = broken(&world, "second", Some(by_team)).namesakes.unwrap();
+        for part in [
+            "\"payments/prod\"",
+            "[team, stage] in namespace \"squad\"",
+            "[tenant, environment] in namespace \"payments-prod\"",
+        ] {
+            assert!(found.contains(part), "{part} in {found}");
+        }
+        // What stands so already is not this change's.
+        world.policies.extend([policy("second", by_team)]);
+        let narrowed = format!("{by_team}\nallow: [{{storeRef: {{name: aws}}, keys: [x]}}]")
+            .replace("Exists", "In, values: [payments]");
+        assert_eq!(broken(&world, "second", Some(&narrowed)), Broken::default());
+        assert_eq!(broken(&world, "second", None), Broken::default());
+    }
+
+    #[test]
     fn a_stricter_policy_over_one_namespace_takes_a_shared_key_from_another() {
         let shared = |tenant: &str, rules: &str| {
             format!(
@@ -497,6 +565,13 @@ mod tests {
             prop_assert_eq!(found.stranded.len(), expected.len());
             prop_assert_eq!(found.stranded.iter().collect::<BTreeSet<_>>(), expected);
         }
+    }
+
+    #[test]
+    fn what_goes_with_its_namespace_is_not_lost_by_a_policy() {
+        let mut world = world();
+        world.terminating.insert("payments-prod".into());
+        assert_eq!(names(&broken(&world, "tenants", None)), ["payments-staging/orders"]);
     }
 
     #[test]

@@ -1,9 +1,13 @@
-//! Rule `ManagedSecrets`: by which marks a Secret is, or passes for, one that the operator writes. Pure.
+//! Rule `ManagedSecrets`: by which marks a Secret, or a Role or RoleBinding of a grant, is or passes for one that the operator
+//! writes. Pure.
 //!
-//! What the guard says in CEL (`admission::rules::managed_secrets`), for files.
+//! What the guard says in CEL (`admission::rules::managed_secrets`), for files and for what got past it.
 
 use crate::api::{GROUP, MANAGED_BY, MANAGED_BY_LABEL, SEAL_ANNOTATION};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+/// What is told of a Secret with a mark that no ScopedSecret projects.
+pub const FORGED: &str = "it looks as if the operator had written it, and no ScopedSecret projects it: its seal is forged, was moved, or is not there, or its label was taken off. Nothing reads it as ours. Since only the operator writes what looks so, a cluster-admin deletes it in the operator's name (--as=system:serviceaccount:NAMESPACE:NAME)";
 
 /// A mark of a managed Secret: each by itself makes it one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,7 +16,7 @@ pub enum Mark {
     Label,
     /// A seal, whatever is in it.
     Seal,
-    /// A ScopedSecret as its controller, of whichever version of our API.
+    /// A ScopedSecret or a SecretGrant as its controller, of whichever version of our API.
     Controller,
 }
 
@@ -25,7 +29,7 @@ impl Mark {
         let controlled = || {
             metadata.owner_references.iter().flatten().any(|owner| {
                 let ours = owner.api_version.split_once('/').is_some_and(|(group, _)| group == GROUP);
-                owner.controller == Some(true) && owner.kind == "ScopedSecret" && ours
+                owner.controller == Some(true) && ["ScopedSecret", "SecretGrant"].contains(&&*owner.kind) && ours
             })
         };
         if labelled {
@@ -46,16 +50,18 @@ impl Mark {
         }
     }
 
-    /// What is wrong with it on a Secret that somebody else writes, and what to write instead.
-    pub fn message(self) -> String {
+    /// What is wrong with it on a Secret, or a Role or RoleBinding, that somebody else writes, and what to write instead.
+    pub fn message(self, is_secret: bool) -> String {
         let what = match self {
             Self::Label => format!("the label {MANAGED_BY_LABEL}: {MANAGED_BY} is"),
             Self::Seal => format!("the annotation {SEAL_ANNOTATION} is"),
-            Self::Controller => "a ScopedSecret as controller is".to_owned(),
+            Self::Controller => "a ScopedSecret or SecretGrant as controller is".to_owned(),
         };
-        format!(
-            "{what} only on Secrets that the operator writes: leave it out, or write a ScopedSecret, which projects its Secret itself (after a restore, too)"
-        )
+        let instead = match is_secret {
+            true => "a ScopedSecret, which projects its Secret itself (after a restore, too)",
+            false => "a SecretGrant",
+        };
+        format!("{what} only on what the operator writes: leave it out, or write {instead}")
     }
 }
 
@@ -79,6 +85,7 @@ mod tests {
             (json!({"annotations": {"scopedsecrets.io/other": ""}}), None),
             (owner("scopedsecrets.io/v2", "ScopedSecret", json!(true)), Some(Mark::Controller)),
             (owner("scopedsecrets.io/v1alpha1", "ScopedSecret", json!(null)), None),
+            (owner("scopedsecrets.io/v1alpha1", "SecretGrant", json!(true)), Some(Mark::Controller)),
             (owner("example.com/v1", "ScopedSecret", json!(true)), None),
             (owner("scopedsecrets.io/v1alpha1", "ScopedSecretStore", json!(true)), None),
         ] {

@@ -17,6 +17,7 @@ pub mod guarantees;
 pub mod key;
 pub mod managed;
 pub mod max_age;
+pub mod namesakes;
 pub mod pattern;
 pub mod policy;
 pub mod references;

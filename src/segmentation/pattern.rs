@@ -96,6 +96,32 @@ impl KeyPattern {
 
     /// Whether it covers the name of a key that lives at `place`.
     pub fn covers(&self, name: &str, place: Place<'_>, binding: Binding<'_>) -> bool {
+        self.fits(name, place, binding, |label, found| {
+            binding.labels.get(label).is_some_and(|value| !value.is_empty() && value == found)
+        })
+    }
+
+    /// The labels that keep it from covering the name, with the values that would not; None: it is not up to labels.
+    pub fn decided_by<'a>(
+        &'a self,
+        name: &'a str,
+        place: Place<'_>,
+        binding: Binding<'_>,
+    ) -> Option<BTreeMap<&'a str, &'a str>> {
+        let mut asked = BTreeMap::new();
+        let fits = self.fits(name, place, binding, |label, found| *asked.entry(label).or_insert(found) == found);
+        asked.retain(|label, found| binding.labels.get(*label).map(String::as_str) != Some(*found));
+        (fits && !asked.is_empty()).then_some(asked)
+    }
+
+    /// Whether it covers the name where each label's part is as `label` wants it.
+    fn fits<'a>(
+        &'a self,
+        name: &'a str,
+        place: Place<'_>,
+        binding: Binding<'_>,
+        mut label: impl FnMut(&'a str, &'a str) -> bool,
+    ) -> bool {
         let in_scope = match &self.scope {
             None => place.own,
             Some((region, account)) => place.at == Some((region, account)),
@@ -116,7 +142,7 @@ impl KeyPattern {
                 Part::One => true,
                 Part::Literal(text) => text == found,
                 Part::Namespace => binding.namespace == found,
-                Part::Label(key) => binding.labels.get(key).is_some_and(|value| !value.is_empty() && value == found),
+                Part::Label(key) => label(key, found),
             };
             if !fits {
                 return false;
@@ -223,6 +249,29 @@ mod tests {
             Place::OWN,
             Binding { namespace: "payments-prod", labels: &labels },
         )
+    }
+
+    #[test]
+    fn labels_that_decide_are_told() {
+        let labels = labels();
+        for (pattern, name, expected) in [
+            ("${label:tenant}/${label:environment}/**", "billing/prod/db", "tenant=billing"),
+            ("${label:tenant}/${label:environment}/**", "billing/staging/db", "environment=staging tenant=billing"),
+            ("${label:missing}/**", "core/db", "missing=core"),
+            ("${label:tenant}/x/${label:tenant}", "billing/x/billing", "tenant=billing"),
+            // It covers it; no label makes it cover that.
+            ("${label:tenant}/**", "payments/db", ""),
+            ("${label:tenant}/x/${label:tenant}", "billing/x/payments", ""),
+            ("${label:tenant}/prod/**", "billing/staging/db", ""),
+            ("${namespace}/${label:tenant}", "other/billing", ""),
+            ("/${label:tenant}/**", "billing/db", ""),
+        ] {
+            let pattern = KeyPattern::parse(pattern).unwrap();
+            let decided = pattern.decided_by(name, Place::OWN, Binding { namespace: "payments-prod", labels: &labels });
+            let told: Vec<String> = decided.iter().flatten().map(|(label, value)| format!("{label}={value}")).collect();
+            assert_eq!(told.join(" "), expected, "{pattern} and {name}");
+            assert_eq!(decided.is_none(), expected.is_empty(), "{pattern} and {name}");
+        }
     }
 
     #[test]

@@ -212,6 +212,14 @@ impl Policy {
         kept.into_iter().filter(refuses).collect()
     }
 
+    /// Whether a breach is let through of which nothing but a scan tells: of a rule that the API server keeps alone, or a copy.
+    pub fn lets_through(&self) -> bool {
+        self.mode != Mode::Enforce
+            || [ModalRule::Consumers, ModalRule::Replication, ModalRule::Copies]
+                .iter()
+                .any(|rule| self.report_only.contains(rule))
+    }
+
     /// Whether its selector picks a namespace. An absent selector picks all.
     pub fn selects(&self, namespace: &str, labels: &BTreeMap<String, String>) -> bool {
         selects(&self.selector, namespace, labels)

@@ -113,6 +113,9 @@ pub fn found(metadata: &ObjectMeta, namespace: &Arc<str>, segment: &Arc<str>) ->
 /// The group of the kinds by which carvel's secretgen-controller is told.
 pub const SECRETGEN: &str = "secretgen.carvel.dev";
 
+/// Those kinds, and how a path names them.
+pub const SECRETGEN_KINDS: [(&str, &str); 2] = [("SecretExport", "secretexports"), ("SecretImport", "secretimports")];
+
 /// Of a SecretExport, which has the name of the Secret that it offers (`managed`: one that is projected), or a SecretImport, in a
 /// governed namespace.
 pub fn of_secretgen(

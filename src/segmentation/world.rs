@@ -266,6 +266,8 @@ pub struct World {
     pub policies: BTreeMap<String, PolicyState>,
     /// Labels of namespaces by name.
     pub namespaces: HashMap<Arc<str>, BTreeMap<String, String>>,
+    /// Namespaces that are being deleted.
+    pub terminating: BTreeSet<Arc<str>>,
     /// Stores by name.
     pub stores: BTreeMap<String, StoreState>,
     /// Objects of other operators.

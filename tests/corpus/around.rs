@@ -97,7 +97,7 @@ pub fn refusal(
         }
         "ManagedSecrets" => {
             let mark = Mark::of(&metadata(after)).filter(|_| !was_managed)?;
-            Some(Refusal::new(Reason::ReservedMetadata, mark.message()))
+            Some(Refusal::new(Reason::ReservedMetadata, mark.message(true)))
         }
         other => panic!("{}: no core sees {other}", case.title),
     }

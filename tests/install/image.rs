@@ -32,6 +32,16 @@ fn the_image_is_not_root_and_has_no_shell() {
     assert!(wanted.contains(&format!("rust-version = {:?}", version.1.strip_prefix("RUST_VERSION=").unwrap())));
 }
 
+/// Its SBOM is to list the crates: the scanner is told to read the build's context, and Cargo.lock is in it.
+#[test]
+fn its_sbom_has_the_crates() {
+    let all = instructions();
+    let from = all.iter().position(|(word, _)| word == "FROM").unwrap();
+    assert!(all[..from].contains(&("ARG".to_owned(), "BUILDKIT_SBOM_SCAN_CONTEXT=true".to_owned())), "{all:?}");
+    let context = std::fs::read_to_string(format!("{ROOT}/.dockerignore")).unwrap();
+    assert!(context.lines().any(|line| line == "!Cargo.lock"), "{context}");
+}
+
 /// What goes into the image is there after the build, and nothing that the build needs is left out of its context.
 #[test]
 fn its_build_step_makes_what_it_copies() {

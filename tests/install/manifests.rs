@@ -112,6 +112,11 @@ kind: SecretGrant
 metadata: {name: ada, namespace: team}
 spec: {scopedSecretRef: {name: orders-db}}
 ---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: site, namespace: team}
+spec: {tls: [{secretName: orders-db}, {secretName: not-ours}]}
+---
 apiVersion: apps/v1
 kind: Deployment
 metadata: {name: web, namespace: team}
@@ -154,6 +159,8 @@ patches:
         (claim, "/spec/consumers/1/serviceAccountName", "not-here"),
         (claim, "/spec/target/name", "one-orders-db"),
         ("SecretGrant team/one-ada", "/spec/scopedSecretRef/name", "one-orders-db"),
+        ("Ingress team/one-site", "/spec/tls/0/secretName", "one-orders-db"),
+        ("Ingress team/one-site", "/spec/tls/1/secretName", "not-ours"),
         ("SegmentationPolicy -/one-tenants", "/spec/allow/0/storeRef/name", "one-main"),
         ("SegmentationPolicy -/one-tenants", "/spec/allow/1/storeRef/name", "other"),
         ("KeyRevocation -/one-leaked", "/spec/storeRef/name", "one-main"),

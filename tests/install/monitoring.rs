@@ -5,20 +5,21 @@ use super::helm::{by_name, ensure, objects, template};
 use super::promql::{self, Query};
 use scoped_secrets::api::condition::ConditionType;
 use scoped_secrets::api::reason::Reason;
-use scoped_secrets::telemetry::metrics::{Served, catalogue};
+use scoped_secrets::telemetry::metrics::{Format, Metrics, Served, catalogue};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// What the API server serves: its name, and the labels that we ask for.
 const THEIRS: [(&str, &[&str]); 2] = [
     ("apiserver_admission_webhook_rejection_count", &["name", "error_type"]),
     ("apiserver_admission_webhook_fail_open_count", &["name"]),
 ];
-/// Labels that Prometheus adds to whatever it scrapes.
-const TARGET: [&str; 4] = ["instance", "job", "namespace", "pod"];
+/// Labels that Prometheus adds to whatever it scrapes, or to whatever it sends elsewhere.
+const TARGET: [&str; 5] = ["cluster", "instance", "job", "namespace", "pod"];
 
 fn file(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -46,7 +47,7 @@ fn panels() -> Vec<(String, String, Vec<String>)> {
         for target in panel["targets"].as_array().into_iter().flatten() {
             let legend = text(&target["legendFormat"]).split("{{").skip(1);
             let labels = legend.map(|part| part.split("}}").next().unwrap().to_owned()).collect();
-            let query = text(&target["expr"]).replace("$__rate_interval", "5m");
+            let query = text(&target["expr"]).replace("$__rate_interval", "5m").replace("$cluster", "");
             assert!(!query.contains('$'), "{query}: a variable that this test does not know");
             all.push((text(&panel["title"]).to_owned(), query, labels));
         }
@@ -204,6 +205,22 @@ fn promtool_reads_every_query_and_each_alert_fires_and_stays_silent() {
     assert_eq!(tried, all.collect());
 }
 
+/// What `curl .../metrics | promtool check metrics` says, and what the registry has in the other format.
+#[test]
+fn promtool_reads_what_is_served() {
+    let lint = |text: &str| {
+        let mut promtool = Command::new(ensure("promtool").join("promtool"));
+        promtool.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut linter = promtool.spawn().unwrap();
+        linter.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        let output = linter.wait_with_output().unwrap();
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    };
+    let served = Metrics::with_one_of_each().encode();
+    assert_eq!(lint(&Format::Text.of(served.clone())), "");
+    assert!(lint(&served).contains("info"), "it reads anything");
+}
+
 #[test]
 fn every_alert_has_a_runbook_and_every_runbook_an_alert() {
     let index = read("docs/runbooks/README.md");
@@ -253,6 +270,24 @@ fn the_chart_has_the_same_alerts_and_dashboard() {
     let elsewhere =
         rendered(&["--set", "grafanaDashboard.enabled=true,grafanaDashboard.namespace=monitoring"]).unwrap();
     assert!(elsewhere.contains_key("ConfigMap monitoring/scoped-secrets-dashboard"));
+}
+
+/// One cluster at a time, or one without a name: of several, a green one hides none that is red.
+#[test]
+fn the_dashboard_reads_one_cluster() {
+    let dashboard: Value = serde_json::from_str(&read("deploy/monitoring/dashboard.json")).unwrap();
+    let variables = dashboard["templating"]["list"].as_array().unwrap();
+    let variable = variables.iter().find(|one| one["name"] == "cluster").unwrap();
+    assert_eq!((&variable["includeAll"], &variable["multi"]), (&json!(false), &json!(false)));
+    assert_eq!(variable["query"]["query"], "label_values(scoped_secrets_build_info, cluster)");
+    for (title, query, _) in panels() {
+        for (metric, matchers) in promql::read(&query).selectors {
+            let chosen = |(label, operator, value): &(String, String, String)| {
+                (label.as_str(), operator.as_str(), value.as_str()) == ("cluster", "=", "")
+            };
+            assert!(matchers.iter().any(chosen), "{title}: {metric}");
+        }
+    }
 }
 
 /// A counter begins with its first value: that counts, too.

@@ -34,6 +34,16 @@ fn a_misspelt_or_impossible_value_is_refused() {
         ("extraEnv[0].nam=A", "extraEnv"),
         ("serviceMonitor.onMissingCRD=Perhaps", "onMissingCRD"),
         ("commonLabels.number=1", "commonLabels"),
+        ("commonLabels.a=b c", "commonLabels"),
+        ("podLabels.a/b/c=d", "podLabels"),
+        ("podDisruptionBudget.maxUnavailable=101%", "maxUnavailable"),
+        ("webhook.url=https://a b", "url"),
+        ("image.repository=Foo Bar", "repository"),
+        ("affinity.nodeAfinity.x=a", "affinity"),
+        ("tolerations[0].efect=NoSchedule", "tolerations"),
+        ("topologySpreadConstraints[0].maxskew=1", "topologySpreadConstraints"),
+        ("extraVolumes[0].name=a,extraVolumes[0].emptydir.medium=Memory", "extraVolumes"),
+        ("extraVolumeMounts[0].name=a,extraVolumeMounts[0].mountpath=/b", "extraVolumeMounts"),
         ("namespaces[0]=A*", "namespaces"),
         ("namespaces={a,a}", "namespaces"),
         ("namespaces=a", "namespaces"),
@@ -60,6 +70,32 @@ fn it_can_be_a_dependency() {
         let yaml = offline(&arguments).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(yaml.contains("kind: Deployment"), objects, "{sets}");
     }
+}
+
+/// What is found by a label keeps it, whatever everything of this team has; and no label is there twice.
+#[test]
+fn common_labels_give_way_to_an_objects_own() {
+    let sets = "commonLabels.release=team,commonLabels.tenant=team,commonLabels.grafana_dashboard=team,serviceMonitor.enabled=true,serviceMonitor.labels.release=kps,prometheusRule.enabled=true,prometheusRule.labels.release=kps,grafanaDashboard.enabled=true,demo.enabled=true";
+    let apis = "monitoring.coreos.com/v1/ServiceMonitor,monitoring.coreos.com/v1/PrometheusRule";
+    let yaml = template("watched", &["--set", sets, "--api-versions", apis]).unwrap();
+    let all = objects(&yaml);
+    let labels = |kind: &str, name: &str| {
+        let found = all.iter().find(|object| object["kind"] == kind && object["metadata"]["name"] == name);
+        found.unwrap_or_else(|| panic!("no {kind} {name}"))["metadata"]["labels"].clone()
+    };
+    for (kind, name, label, value) in [
+        ("ServiceMonitor", "scoped-secrets", "release", "kps"),
+        ("PrometheusRule", "scoped-secrets", "release", "kps"),
+        ("ConfigMap", "scoped-secrets-dashboard", "grafana_dashboard", "1"),
+        ("Namespace", "demo-billing", "tenant", "billing"),
+        ("Namespace", "demo-payments", "tenant", "payments"),
+        ("Deployment", "scoped-secrets", "release", "team"),
+    ] {
+        assert_eq!(labels(kind, name)[label], value, "{kind} {name}");
+    }
+    assert_eq!(yaml.matches("tenant: billing").count(), 1, "{yaml}");
+    let billing = yaml.split("\n---").find(|object| object.contains("name: demo-billing")).unwrap();
+    assert_eq!(billing.matches("tenant:").count(), 1, "{billing}");
 }
 
 #[test]

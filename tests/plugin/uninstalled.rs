@@ -1,6 +1,7 @@
 //! A cluster without Scoped Secrets: what an audit finds there, and whether it can be installed.
 
 use super::*;
+use crate::support::foreign_kind;
 
 /// As much of external-secrets.io as an audit reads.
 const EXTERNAL_SECRETS: &str = include_str!("external-secrets.yaml");
@@ -28,6 +29,7 @@ fn an_audit_before_anything_is_installed() {
     audit.finds("ClusterWideAccess", "ClusterRoleBinding", "everybody");
     audit.finds("KeyShared", "ExternalSecret", "reports");
     audit.finds("KeyNotExact", "ExternalSecret", "greedy");
+    audit.finds("ReplicatedIn", "SecretImport", "carried");
     let report = audit.json();
     let findings = report["findings"].as_array().unwrap();
     let severity = |reason: &str| &findings.iter().find(|f| f["reason"] == reason).unwrap()["severity"];
@@ -159,6 +161,9 @@ fn brownfield(cluster: &Cluster) {
         let name = format!("crd/{crd}.external-secrets.io");
         kubectl(cluster, &["wait", "--for=condition=Established", "--timeout=20s", &name]);
     }
+    foreign_kind::install(cluster, "secretgen.carvel.dev", "v1alpha1", ("SecretImport", "secretimports"), "Namespaced");
+    let carried = "apiVersion: secretgen.carvel.dev/v1alpha1\nkind: SecretImport\nmetadata: {name: carried, namespace: payments-prod}\nspec: {fromNamespace: billing-prod}\n";
+    eventually("the kind is served", SOON, || cluster.apply(carried));
     for store in ["main", "same"] {
         let yaml = format!(
             "apiVersion: external-secrets.io/v1\nkind: ClusterSecretStore\nmetadata: {{name: {store}}}\nspec: {{provider: {{aws: {{service: SecretsManager, region: eu-west-1}}}}}}\n"

@@ -127,5 +127,19 @@ fn what_is_missing_shows_on_every_report_and_is_not_put_back() {
         None => Ok(()),
         Some(there) => Err(there.to_string()),
     });
+    // What passes for the operator's by another mark than its label is found by the scan.
+    let uid = cluster.get_json("scopedsecret", "payments-prod", "orders").unwrap()["metadata"]["uid"].clone();
+    let owner = serde_json::json!([{"apiVersion": "scopedsecrets.io/v1alpha1", "kind": "ScopedSecret", "name": "orders", "uid": uid, "controller": true}]);
+    for (name, marks) in [
+        ("by-seal", serde_json::json!({"annotations": {"scopedsecrets.io/seal": "abcdef"}})),
+        ("by-owner", serde_json::json!({"ownerReferences": owner})),
+    ] {
+        let mut secret = serde_json::json!({"apiVersion": "v1", "kind": "Secret", "metadata": marks});
+        secret["metadata"]["name"] = name.into();
+        secret["metadata"]["namespace"] = "payments-prod".into();
+        apply(cluster, &secret.to_string());
+    }
+    scene.says("both are told", |s| violating(s, "ReservedMetadata") == ["Secret by-owner", "Secret by-seal"]);
+    ok(cluster, &["delete", "secret", "by-seal", "by-owner", "-n", "payments-prod"]);
     all_is_well(cluster, &scene.operator);
 }

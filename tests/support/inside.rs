@@ -85,9 +85,20 @@ struct State {
 
 /// Where all that concerns one name stops, and how far it has come.
 struct Stop {
-    at: Option<(usize, Moment)>,
-    writes: Vec<String>,
+    at: Option<(NthWrite, Moment)>,
+    writes: Vec<NthWrite>,
     is_stopped: bool,
+}
+
+/// One of the writes that concern a name: what it is, `NAME` for the name, and how many like it went before.
+///
+/// `PUT /api/v1/namespaces/payments-prod/secrets/NAME`, 0; `PutSecretValue`, 0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NthWrite {
+    /// Method and path, or the manager's operation.
+    pub what: String,
+    /// From 0.
+    pub nth: usize,
 }
 
 /// What concerns many names, and so none of them.
@@ -102,44 +113,47 @@ impl Gate {
     }
 
     /// From now on the writes that concern each of these names, here and at a manager, are counted by themselves, and stop before
-    /// or after that of this number: whoever made it hears nothing any more, and nothing else that concerns the name takes
-    /// effect. So one death of the operator is one at each of these writes.
-    pub fn stop_each(&self, stops: impl IntoIterator<Item = (String, Option<(usize, Moment)>)>) {
+    /// or after this one: whoever made it hears nothing any more, and nothing else that concerns the name takes effect. So one
+    /// death of the operator is one at each of these writes.
+    pub fn stop_each(&self, stops: impl IntoIterator<Item = (String, Option<(NthWrite, Moment)>)>) {
         let stop = |at| Stop { at, writes: Vec::new(), is_stopped: false };
         locked(&self.0.state).stops = stops.into_iter().map(|(name, at)| (name, stop(at))).collect();
     }
 
-    /// Those that were to stop and go on.
-    pub fn going_on(&self) -> Vec<String> {
+    /// Those that were to stop and go on, and where.
+    pub fn going_on(&self) -> Vec<(String, NthWrite)> {
         let state = locked(&self.0.state);
-        let going = state.stops.iter().filter(|(_, stop)| !stop.is_stopped && stop.at.is_some());
-        going.map(|(name, _)| name.clone()).collect()
+        let going = state.stops.iter().filter(|(_, stop)| !stop.is_stopped);
+        going.filter_map(|(name, stop)| Some((name.clone(), stop.at.clone()?.0))).collect()
     }
 
     /// The writes that concern a name that was to [stop](Self::stop_each).
-    pub fn writes_of(&self, name: &str) -> Vec<String> {
+    pub fn writes_of(&self, name: &str) -> Vec<NthWrite> {
         locked(&self.0.state).stops.get(name).map(|stop| stop.writes.clone()).unwrap_or_default()
     }
 
-    /// A write that is about to be made: its name and its number there; false: it is not made.
-    pub fn enters(&self, write: &str, text: &str) -> Result<Option<(String, usize)>, ()> {
+    /// A write that is about to be made: the name that it concerns, and which it is there; an error: it is not made.
+    pub fn enters(&self, write: &str, text: &str) -> Result<Option<(String, NthWrite)>, ()> {
         let mut state = locked(&self.0.state);
         let mut named = state.stops.iter_mut().filter(|(name, _)| text.contains(&***name));
         let (Some((name, stop)), None) = (named.next(), named.next()) else { return Ok(None) };
         if stop.is_stopped {
             return Err(());
         }
-        let number = stop.writes.len();
-        stop.writes.push(write.to_owned());
-        stop.is_stopped = stop.at == Some((number, Moment::Before));
-        if stop.is_stopped { Err(()) } else { Ok(Some((name.clone(), number))) }
+        // An event's name ends in a digest of what it says.
+        let what = write.split_once("/events/").map_or(write, |(before, _)| before).replace(&**name, "NAME");
+        let nth = stop.writes.iter().filter(|before| before.what == what).count();
+        let write = NthWrite { what, nth };
+        stop.writes.push(write.clone());
+        stop.is_stopped = stop.at.as_ref() == Some(&(write.clone(), Moment::Before));
+        if stop.is_stopped { Err(()) } else { Ok(Some((name.clone(), write))) }
     }
 
     /// A write that was made; false: nobody hears of it.
-    pub fn returns(&self, (name, number): &(String, usize)) -> bool {
+    pub fn returns(&self, (name, write): &(String, NthWrite)) -> bool {
         let mut state = locked(&self.0.state);
         let Some(stop) = state.stops.get_mut(name) else { return true };
-        stop.is_stopped |= stop.at == Some((*number, Moment::After));
+        stop.is_stopped |= stop.at.as_ref() == Some(&(write.clone(), Moment::After));
         !stop.is_stopped
     }
 
@@ -246,7 +260,7 @@ where
 
 /// The name that a write concerns, by its path and its body, which is in memory.
 #[allow(clippy::type_complexity, reason = "as Gate::enters has it")]
-fn concerned(gate: &Gate, request: Request<Body>) -> (Request<Body>, Result<Option<(String, usize)>, ()>) {
+fn concerned(gate: &Gate, request: Request<Body>) -> (Request<Body>, Result<Option<(String, NthWrite)>, ()>) {
     let (parts, body) = request.into_parts();
     let body = body.collect_bytes().now_or_never().expect("it is in memory").expect("it is whole");
     let (write, path) = (format!("{} {}", parts.method, parts.uri.path()), parts.uri.path());

@@ -75,6 +75,7 @@ impl Started {
             ["--lease-duration", "4s"],
             ["--lease-renew-deadline", "3s"],
             ["--lease-retry", "1s"],
+            ["--shutdown-delay", "0s"],
         ];
         let flags = flags.concat().into_iter().map(str::to_owned).collect();
         let log = cluster.dir.join(format!("{name}.log"));
@@ -226,8 +227,11 @@ impl Operator {
     /// GET on the plain server: the body if the answer is 200, else what it said.
     pub fn probe(&self, path: &str) -> Result<String, String> {
         let mut stream = TcpStream::connect(&self.metrics).map_err(|e| e.to_string())?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: operator\r\nConnection: close\r\n\r\n")
-            .map_err(|e| e.to_string())?;
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: operator\r\nAccept: application/openmetrics-text\r\nConnection: close\r\n\r\n"
+        )
+        .map_err(|e| e.to_string())?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).map_err(|e| e.to_string())?;
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));

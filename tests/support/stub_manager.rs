@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use super::inside::{Gate, Moment};
+use super::inside::{Gate, Moment, NthWrite};
 use answers::{answer, refusal};
 use secrets::Secret;
 pub use secrets::{Lambda, Version};
@@ -192,7 +192,7 @@ impl StubManager {
 
     /// From now on a gate counts writes to this manager, too, and [stops](Gate::stop_each) what is to stop there.
     pub fn passes(&self, gate: &Gate) {
-        let (gate, entered) = (gate.clone(), Mutex::<BTreeMap<usize, (String, usize)>>::default());
+        let (gate, entered) = (gate.clone(), Mutex::<BTreeMap<usize, (String, NthWrite)>>::default());
         self.on_write(move |write| {
             let mut entered = entered.lock().unwrap_or_else(PoisonError::into_inner);
             let goes_on = match write.moment {

@@ -1,5 +1,14 @@
-{{/* Labels of every object. Ours win over commonLabels: the operator, and whoever breaks the glass, find objects by them. */}}
 {{- define "scoped-secrets.labels" -}}
+{{- include "scoped-secrets.labelsWith" (dict "root" . "own" dict) -}}
+{{- end -}}
+
+{{/*
+Labels of every object: dict "root" $ "own" DICT, what the object has besides. Ours win, since the operator, and whoever breaks the
+glass, find objects by them; then its own; then commonLabels.
+*/}}
+{{- define "scoped-secrets.labelsWith" -}}
+{{- $own := .own -}}
+{{- with .root -}}
 {{- $ours := dict
   "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-")
   "app.kubernetes.io/name" "scoped-secrets"
@@ -7,7 +16,8 @@
   "app.kubernetes.io/version" .Chart.AppVersion
   "app.kubernetes.io/managed-by" .Release.Service
   "app.kubernetes.io/part-of" "scoped-secrets" -}}
-{{- toYaml (merge $ours .Values.commonLabels) -}}
+{{- toYaml (merge $ours $own .Values.commonLabels) -}}
+{{- end -}}
 {{- end -}}
 
 {{/* The pods of the Deployment. Without the release's name, as deploy/ has it: there is one operator in a cluster. */}}
@@ -46,8 +56,8 @@ Objects from a generated file, with our labels: dict "root" $ "text" TEXT "annot
 {{- range splitList "\n---\n" .text }}
 {{- $object := fromYaml . }}
 {{- if hasKey $object "Error" }}{{ fail (printf "a generated file cannot be read: %s" $object.Error) }}{{ end }}
-{{- $labels := include "scoped-secrets.labels" $root | fromYaml }}
-{{- $_ := set $object.metadata "labels" (merge $labels ($object.metadata.labels | default dict)) }}
+{{- $own := $object.metadata.labels | default dict }}
+{{- $_ := set $object.metadata "labels" (include "scoped-secrets.labelsWith" (dict "root" $root "own" $own) | fromYaml) }}
 {{- with $annotations }}{{ $_ := set $object.metadata "annotations" (merge (deepCopy .) ($object.metadata.annotations | default dict)) }}{{ end }}
 ---
 {{ toYaml $object }}

@@ -1,7 +1,8 @@
 //! Rule `Policies`: a change of a SegmentationPolicy that would take Secrets from live claims, or make one segment of several
 //! that hold Secrets, needs their number in `scopedsecrets.io/accept-violations`; it counts only for the change that sets or
-//! alters it. So does a change by which a rule begins to be enforced while violations of it are open, or are not known yet ([`open`]).
+//! alters it. One by which policies would disagree on a namespace's segment, or give two segments one name, is refused. So does a change by which a rule begins to be enforced while violations of it are open, or are not known yet ([`open`]).
 
+mod coming;
 pub mod open;
 
 use crate::admission::answer::{admit, deny, deny_as, name_of};
@@ -10,27 +11,63 @@ use crate::api::policy::Exception;
 use crate::api::{Reason, SegmentationPolicy};
 use crate::controller::context::Context;
 use crate::controller::index::{Index, accept_violations};
-use crate::segmentation::change::{Broken, broken_by};
+use crate::segmentation::change::{Broken, broken_among};
 use crate::segmentation::policy::{EXCEPTION_LIMIT, Policy};
 use crate::segmentation::world::PolicyState;
+use coming::Coming;
 use jiff::Timestamp;
 use kube::core::DynamicObject;
 use kube::core::admission::{AdmissionRequest, AdmissionResponse, Operation};
 use open::{Open, open};
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The rule's name.
 pub const RULE: &str = "Policies";
 
-/// The rule over this replica's index.
-pub struct Policies(pub Arc<Context>);
+/// The rule over this replica's index, and what it let through itself a moment ago.
+pub struct Policies {
+    cx: Arc<Context>,
+    coming: Mutex<Coming>,
+}
+
+impl Policies {
+    /// The rule.
+    pub fn new(cx: Arc<Context>) -> Self {
+        Self { cx, coming: Mutex::default() }
+    }
+}
 
 impl Review for Policies {
     fn review(&self, request: &AdmissionRequest<DynamicObject>) -> AdmissionResponse {
-        let now = self.0.now();
-        judge(request, &self.0.index(), now)
+        // One after the other: each is judged with what came before.
+        let mut coming = self.coming.lock().unwrap_or_else(PoisonError::into_inner);
+        judge_after(request, &self.cx.index(), &mut coming, self.cx.now())
     }
+}
+
+/// The answer to a request that comes after others: neither what stands nor what may stand in a moment may break by it.
+fn judge_after(
+    request: &AdmissionRequest<DynamicObject>,
+    index: &Index,
+    coming: &mut Coming,
+    now: Timestamp,
+) -> AdmissionResponse {
+    let standing = &index.world.policies;
+    let mut answer = judge(request, index, now);
+    if answer.allowed
+        && let Some(policies) = coming.over(standing, now)
+    {
+        answer = judge_among(request, index, &policies, now);
+    }
+    if answer.allowed && !request.dry_run && !spec_is_unchanged(request) {
+        let name = name_of(request);
+        let spec = |object: &Option<DynamicObject>| object.clone()?.try_parse::<SegmentationPolicy>().ok();
+        let new = spec(&request.object).filter(|_| request.operation != Operation::Delete);
+        let becomes = new.and_then(|policy| Policy::compile(name, &policy.spec).ok()).map(Arc::new);
+        coming.note(name, standing.contains_key(name), becomes, now);
+    }
+    answer
 }
 
 /// So many names of what would break are shown.
@@ -38,6 +75,16 @@ const SHOWN: usize = 10;
 
 /// The answer to a request. Pure.
 pub fn judge(request: &AdmissionRequest<DynamicObject>, index: &Index, now: Timestamp) -> AdmissionResponse {
+    judge_among(request, index, &index.world.policies, now)
+}
+
+/// Likewise where these policies stand.
+fn judge_among(
+    request: &AdmissionRequest<DynamicObject>,
+    index: &Index,
+    policies: &BTreeMap<String, PolicyState>,
+    now: Timestamp,
+) -> AdmissionResponse {
     if spec_is_unchanged(request) {
         return admit(request);
     }
@@ -70,21 +117,23 @@ pub fn judge(request: &AdmissionRequest<DynamicObject>, index: &Index, now: Time
     };
     let name = name_of(request).to_owned();
     // A change to one that cannot be understood can only lessen the doubt.
-    let itself = matches!(index.world.policies.get(&name), Some(PolicyState::Unknown(_)));
-    let unknown =
-        index.world.policies.iter().find(|(other, state)| **other != name && matches!(state, PolicyState::Unknown(_)));
+    let itself = matches!(policies.get(&name), Some(PolicyState::Unknown(_)));
+    let unknown = policies.iter().find(|(other, state)| **other != name && matches!(state, PolicyState::Unknown(_)));
     if let Some((other, _)) = unknown.filter(|_| !itself) {
         let text = format!(
             "the SegmentationPolicy {other:?} cannot be understood, so that what this change would break cannot be told: correct or delete that one first"
         );
         return deny_as(request, RULE, Reason::PolicyUnknown, &text, 403);
     }
-    let broken = broken_by(&name, compiled.clone().map(PolicyState::Known), &index.world, now);
+    let broken = broken_among(&name, compiled.clone().map(PolicyState::Known), &index.world, policies, now);
     if let Some(namespace) = &broken.torn {
         let text = format!(
             "this policy and another one over namespace {namespace:?} would disagree on its segment: make their segment.labels alike, or narrow a namespaceSelector"
         );
         return deny_as(request, RULE, Reason::SegmentConflict, &text, 403);
+    }
+    if let Some(text) = &broken.namesakes {
+        return deny_as(request, RULE, Reason::SegmentConflict, text, 403);
     }
     let open = match (&old, &compiled) {
         (_, None) => Open::default(),
@@ -99,11 +148,16 @@ pub fn judge(request: &AdmissionRequest<DynamicObject>, index: &Index, now: Time
     if count == 0 || is_accepted(count, new.as_ref(), old.as_ref(), index) {
         return admit(request);
     }
+    let number = accepting(count, old.as_ref());
     let text = format!(
-        "this would {what}: {mend}, or set the annotation scopedsecrets.io/accept-violations: \"{n}\"{how}",
+        "this would {what}: {mend}, or set the annotation scopedsecrets.io/accept-violations: \"{number}\"{spent}{how}",
         what = what_breaks(&broken, &open),
         mend = what_mends(&broken, &open),
-        n = count,
+        spent = if number == count {
+            ""
+        } else {
+            " (the number that stands there was for an earlier change, and counts no more)"
+        },
         how = if new.is_some() {
             " in the same change"
         } else {
@@ -111,6 +165,12 @@ pub fn judge(request: &AdmissionRequest<DynamicObject>, index: &Index, now: Time
         },
     );
     deny_as(request, RULE, Reason::ViolationsNotAccepted, &text, 403)
+}
+
+/// The number that would be accepted: one that stands already counts for nothing, and must be altered.
+fn accepting(count: usize, old: Option<&SegmentationPolicy>) -> usize {
+    let stands = old.and_then(|policy| accept_violations(&policy.metadata)?.parse::<usize>().ok());
+    stands.filter(|stands| *stands == count).map_or(count, |stands| stands + 1)
 }
 
 fn what_breaks(broken: &Broken<'_>, open: &Open) -> String {
@@ -125,6 +185,10 @@ fn what_breaks(broken: &Broken<'_>, open: &Open) -> String {
             "leave the Secrets of {} live claims without refresh, since they share a value with another segment ({names})",
             broken.sharing.len()
         ));
+    }
+    if !broken.foreign.is_empty() {
+        let names = first_of(broken.foreign.iter().map(ToString::to_string), broken.foreign.len());
+        parts.push(format!("have {} objects of other operators refused from now on ({names})", broken.foreign.len()));
     }
     let groups = broken.merged.iter().map(|(one, segments)| {
         let all = segments.iter().map(|segment| segment.to_string()).collect::<Vec<_>>().join(" and ");
@@ -158,6 +222,13 @@ fn what_breaks(broken: &Broken<'_>, open: &Open) -> String {
             first_of(open.unwatched.iter().cloned(), open.unwatched.len())
         ));
     }
+    if !open.uncompared.is_empty() {
+        parts.push(format!(
+            "refuse copies of the values of {} segments where nobody has compared them yet ({}; each counts as one)",
+            open.uncompared.len(),
+            first_of(open.uncompared.iter().cloned(), open.uncompared.len())
+        ));
+    }
     if !open.readers.is_empty() {
         parts.push(format!(
             "take {} readers off, of which no report says what they are bound to ({}; each counts as one)",
@@ -179,11 +250,14 @@ fn what_mends(broken: &Broken<'_>, open: &Open) -> String {
     let all = [
         (!broken.stranded.is_empty()).then_some("change or delete those ScopedSecrets first"),
         (!broken.sharing.is_empty()).then_some("store a credential of its own for each segment first"),
+        (!broken.foreign.is_empty()).then_some("change or delete those objects first"),
         (!broken.merged.is_empty()).then_some("keep in segment.labels what tells those segments apart"),
         (open.listed > 0).then_some("mend first what the reports list"),
         (!open.unknown.is_empty()).then_some("wait until status.lastScanTime of their SegmentationReports is set"),
         (!open.unwatched.is_empty())
             .then_some("begin with reportOnly: [OtherOperators], and see what the SegmentationReports list"),
+        (!open.uncompared.is_empty())
+            .then_some("begin with reportOnly: [Copies], and see what the SegmentationReports list"),
         (!open.readers.is_empty())
             .then_some("begin with reportOnly: [Rbac], and see what the SegmentationReports list"),
         (!open.ended.is_empty()).then_some("let those exceptions end"),

@@ -87,6 +87,101 @@ fn a_deletion_is_accepted_by_itself() {
     }
 }
 
+/// Two policies that allow the same: each alone may go, both together not, before the watch has shown that one went as well.
+#[test]
+fn two_changes_that_leave_the_claims_to_each_other() {
+    let request = |name: &str, operation: Operation, spec: Value| {
+        let named = |mut object: Value| {
+            object["metadata"]["name"] = json!(name);
+            object
+        };
+        let mut request = update(named(object(TENANTS, None)), named(spec));
+        (request.operation, request.name) = (operation, name.into());
+        if request.operation == Operation::Delete {
+            request.object = None;
+        }
+        request
+    };
+    let delete = |name: &str| request(name, Operation::Delete, object(TENANTS, None));
+    let nothing = TENANTS.replace("${label:tenant}", "nobody");
+    let narrow = |name: &str| request(name, Operation::Update, object(&nothing, None));
+    let mut index = index();
+    index.world.policies.extend([policy("same", TENANTS)]);
+    type Step<'a> = (i64, &'a AdmissionRequest<DynamicObject>, bool);
+    let (first, second, narrowed) = (delete("tenants"), delete("same"), narrow("same"));
+    let tried = AdmissionRequest { dry_run: true, ..delete("tenants") };
+    let created = request("third", Operation::Create, object(TENANTS, None));
+    let cases: [(&str, &[Step<'_>]); 6] = [
+        ("both deleted", &[(0, &first, true), (0, &second, false)]),
+        ("one is narrowed", &[(0, &first, true), (9, &narrowed, false)]),
+        ("both narrowed", &[(0, &narrowed, true), (0, &first, false)]),
+        ("one was only tried", &[(0, &tried, true), (0, &second, true)]),
+        ("what was not written is forgotten", &[(0, &first, true), (10, &second, true)]),
+        ("one that is to come holds nothing", &[(0, &created, true), (0, &first, true), (0, &second, false)]),
+    ];
+    for (what, steps) in cases {
+        let mut coming = Coming::default();
+        for (step, (seconds, request, allowed)) in steps.iter().enumerate() {
+            let now = now() + jiff::SignedDuration::from_secs(*seconds);
+            let answer = judge_after(request, &index, &mut coming, now);
+            assert_eq!(answer.allowed, *allowed, "{what}, step {step}: {}", answer.result.message);
+        }
+    }
+}
+
+/// What other operators' objects may ask for now, and would be refused from then on.
+#[test]
+fn objects_of_other_operators_that_a_change_strands() {
+    use crate::controller::foreign::record_of;
+    use crate::segmentation::foreign::{ForeignKind, ForeignName, store};
+    let mut index = index();
+    let named = |kind, name| ForeignName::new(kind, Some("payments-prod"), name);
+    let aws = json!({"provider": {"aws": {"service": "SecretsManager", "region": "eu-west-1"}}});
+    index.world.foreign.put_store(named(ForeignKind::SecretStore, "aws"), store(&aws));
+    let external = json!({
+        "apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret",
+        "metadata": {"name": "x", "namespace": "payments-prod", "uid": "x", "creationTimestamp": "2026-01-01T00:00:00Z"},
+        "spec": {"secretStoreRef": {"name": "aws"}, "data": [{"secretKey": "p", "remoteRef": {"key": "payments/prod/api"}}]},
+    });
+    let external: DynamicObject = serde_json::from_value(external).unwrap();
+    index.world.foreign.put(named(ForeignKind::ExternalSecret, "x"), record_of(ForeignKind::ExternalSecret, &external));
+    let held = format!("{TENANTS}rules: {{governs: [ExternalSecrets]}}\n");
+    let narrower = held.replace("/**", "/db");
+    index.world.policies = [policy("tenants", &held)].into();
+    let said = |old: &str, new: &str, accept: Option<&str>| {
+        let answer = judge(&update(object(old, None), object(new, accept)), &index, now());
+        if answer.allowed { String::new() } else { answer.result.message }
+    };
+    let refused = said(&held, &narrower, None);
+    for part in [
+        "1 objects of other operators refused from now on (ExternalSecret payments-prod/x)",
+        "accept-violations: \"1\"",
+    ] {
+        assert!(refused.contains(part), "{part} in {refused}");
+    }
+    assert_eq!(said(&held, &narrower, Some("1")), "");
+    assert_eq!(said(&held, &format!("{narrower}reportOnly: [OtherOperators]\n"), None), "");
+    assert_eq!(said(&held, TENANTS, None), "", "nobody is held to anything");
+}
+
+/// What stands there counts for nothing any more: the refusal names a number that does.
+#[test]
+fn a_number_that_stands_already_is_named_with_one_more() {
+    let nothing = TENANTS.replace("${label:tenant}", "nobody");
+    let answer = |was: Option<&str>, is: Option<&str>| {
+        let answer = judge(&update(object(TENANTS, was), object(&nothing, is)), &index(), now());
+        if answer.allowed { String::new() } else { answer.result.message }
+    };
+    let refused = answer(Some("2"), Some("2"));
+    assert!(
+        refused.contains("accept-violations: \"3\" (the number that stands there was for an earlier change"),
+        "{refused}"
+    );
+    assert_eq!(answer(Some("2"), Some("3")), "");
+    assert!(answer(Some("7"), Some("7")).contains("accept-violations: \"2\" in the same change"));
+    assert_eq!(answer(Some("7"), Some("2")), "");
+}
+
 const MERGED: &str = "segment: {labels: [tenant]}\nallow: [{storeRef: {name: aws}, keys: [\"${label:tenant}/**\"]}]\n";
 
 #[test]
@@ -350,11 +445,19 @@ mod enforcing {
         let watching = "hold objects of other operators to the policy in 3 segments where nobody has watched them yet (billing/prod, payments/prod, payments/staging; each counts as one)";
         let reading =
             "take 1 readers off, of which no report says what they are bound to (Group \"backup\"; each counts as one)";
+        let comparing = "refuse copies of the values of 3 segments where nobody has compared them yet (billing/prod, payments/prod, payments/staging; each counts as one)";
         let only = |rule: &str| format!("reportOnly: [{rule}]");
         for (what, from, to, told) in [
             ("governs", rules("", ""), rules("", one), Some((watching, "begin with reportOnly: [OtherOperators]", 3))),
             ("one more", rules("", one), rules("", two), Some((watching, "reportOnly: [OtherOperators]", 3))),
             ("and the mode", rules("mode: Audit", ""), rules("", one), Some((watching, "mend first", 10))),
+            (
+                "compares",
+                rules("", "uniqueValues: {within: None}"),
+                rules("", ""),
+                Some((comparing, "reportOnly: [Copies]", 3)),
+            ),
+            ("compares and reports", rules("", "uniqueValues: {within: None}"), rules(&only("Copies"), ""), None),
             ("one less", rules("", two), rules("", one), None),
             ("only reported", rules("", ""), rules(&only("OtherOperators"), one), None),
             ("in mode Warn", rules("", ""), rules("mode: Warn", one), None),

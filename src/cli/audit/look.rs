@@ -4,12 +4,14 @@ use super::access::{self, Roles};
 use super::consumers::{self, Users};
 use super::foreign;
 use super::lent::{self, Left};
+use super::replicated::{self, Carvel};
 use super::values::{Ignored, Values};
 use super::volumes::{self, Storage};
 use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, Reason, SEAL_ANNOTATION};
 use crate::cli::cluster::{Cluster, Failure, Reach, Seen, within};
 use crate::cli::observed::Observed;
 use crate::controller::index::object_name;
+use crate::segmentation::managed::Mark;
 use crate::segmentation::replication::Carried;
 use crate::segmentation::world::{Holding, ObjectName};
 use jiff::Timestamp;
@@ -39,6 +41,8 @@ pub struct Sighted {
     pub foreign: Option<Reach>,
     /// What grants have made.
     pub left: Left,
+    /// What carvel's secretgen-controller is told to carry.
+    pub carvel: Vec<Carvel>,
 }
 
 /// A Secret's metadata.
@@ -50,6 +54,8 @@ pub struct SecretSeen {
     pub sealed: bool,
     /// The uid in its controller reference.
     pub owner: Option<String>,
+    /// By what it passes for one that the operator writes.
+    pub mark: Option<Mark>,
     /// By which mark a replicator would carry something out of it, or fill it from elsewhere.
     pub carried: Option<(Reason, String)>,
 }
@@ -80,6 +86,7 @@ pub async fn look(
         storage: volumes::look(cluster).await?,
         foreign: None,
         left: lent::look(cluster).await?,
+        carvel: replicated::look(cluster).await?,
     };
     sighted.foreign = foreign::look(cluster, &mut sighted.observed.world).await?;
     match Values::under_a_new_key(now).filter(|_| values) {
@@ -144,6 +151,7 @@ fn secret_seen(metadata: &ObjectMeta) -> SecretSeen {
     let carried = Carried::of(metadata, metadata.namespace.as_deref().unwrap_or_default(), managed);
     SecretSeen {
         managed,
+        mark: Mark::of(metadata),
         carried: carried.map(|carried| (carried.reason(), carried.message())),
         sealed: seal.is_some_and(|seal| seal.starts_with("v1.")),
         owner: owners.iter().find(|owner| owner.controller == Some(true)).map(|owner| owner.uid.clone()),
@@ -174,6 +182,7 @@ pub(super) mod tests {
             storage: Storage::default(),
             foreign: None,
             left: Left::default(),
+            carvel: Vec::new(),
         }
     }
 
@@ -207,7 +216,10 @@ pub(super) mod tests {
         }))
         .unwrap();
         let owner = Some("u".into());
-        assert_eq!(secret_seen(&metadata), SecretSeen { managed: true, sealed: true, owner, carried: None });
+        assert_eq!(
+            secret_seen(&metadata),
+            SecretSeen { managed: true, sealed: true, owner, mark: Some(Mark::Label), carried: None }
+        );
         assert_eq!(secret_seen(&ObjectMeta::default()), SecretSeen::default());
     }
 }

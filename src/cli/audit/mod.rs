@@ -41,7 +41,7 @@ use std::path::PathBuf;
 /// Whether the guarantees hold over the whole cluster, as far as you may see; also where Scoped Secrets is not installed.
 ///
 /// It looks for: a key or a value in several segments, Secrets that several ServiceAccounts use, roles that lead to Secrets
-/// across segments, Secrets in the namespace default, objects of other operators (ExternalSecrets, PushSecrets, VaultStaticSecrets,
+/// across segments, what replicators carry, Secrets in the namespace default, objects of other operators (ExternalSecrets, PushSecrets, VaultStaticSecrets,
 /// SecretProviderClasses) that ask for what is not theirs, and, where Scoped Secrets is installed, whether each of its
 /// guarantees holds, and whether access that was lent has ended. If you may read Secrets, their values are looked for in all Secrets and ConfigMaps, also inside larger texts
 /// and base64-coded, by hashes under a key of this run alone; neither a value nor a hash is shown or kept.

@@ -5,8 +5,10 @@ use crate::api::Reason;
 use crate::cli::report::text::count;
 use crate::cli::report::{Outcome, Rule, Severity, Subject};
 use crate::segmentation::guarantees::{Breach, Managed, breaches};
-use crate::segmentation::world::World;
+use crate::segmentation::managed::{FORGED, Mark};
+use crate::segmentation::world::{ObjectName, World};
 use jiff::Timestamp;
+use std::collections::BTreeSet;
 
 /// Each guarantee that does not hold, where Scoped Secrets is installed.
 pub fn judge(sighted: &Sighted, now: Timestamp, outcome: &mut Outcome) {
@@ -39,6 +41,19 @@ pub fn judge(sighted: &Sighted, now: Timestamp, outcome: &mut Outcome) {
     } else {
         judge(outcome);
     }
+    if observed.every_claim {
+        forged(sighted, outcome);
+    }
+}
+
+/// Secrets that pass for the operator's by a seal or an owner alone. What has the label was asked about above.
+fn forged(sighted: &Sighted, outcome: &mut Outcome) {
+    let claimed: BTreeSet<ObjectName> = sighted.observed.world.claims().map(|claim| claim.secret()).collect();
+    let marked = sighted.secrets.iter().filter(|(_, secret)| secret.mark.is_some_and(|mark| mark != Mark::Label));
+    for (name, _) in marked.filter(|(name, _)| !claimed.contains(*name)) {
+        let subject = Subject::namespaced("Secret", &name.namespace, &name.name);
+        outcome.find(Severity::Error, Rule::ManagedSecrets, Reason::ReservedMetadata, subject, FORGED);
+    }
 }
 
 fn find(breach: &Breach, world: &World, outcome: &mut Outcome) {
@@ -67,7 +82,6 @@ mod tests {
     use super::super::values::tests::{HARD, secret};
     use super::*;
     use crate::cli::observed::tests::{claim, now};
-    use crate::segmentation::world::ObjectName;
     use k8s_openapi::api::core::v1::Secret;
     use serde_json::Value;
     use std::slice::from_ref;
@@ -77,7 +91,7 @@ mod tests {
         sighted.compare(secrets, &[]);
         for (name, secret) in &mut sighted.secrets {
             let owner = format!("uid-{}-{}", name.namespace, name.name);
-            *secret = SecretSeen { managed: true, sealed, owner: Some(owner), carried: None };
+            *secret = SecretSeen { managed: true, sealed, owner: Some(owner), mark: Some(Mark::Label), carried: None };
         }
         let mut outcome = Outcome::default();
         judge(&sighted, now(), &mut outcome);
@@ -98,6 +112,25 @@ mod tests {
         let other = claim("billing-prod", "b", "billing/prod/b", 2, true);
         assert_eq!(found(&[own], &both, true), [Reason::SecretManaged], "its owner is gone");
         assert_eq!(found(&[other], &both[1..], true), []);
+    }
+
+    #[test]
+    fn what_passes_for_the_operators_by_a_seal_or_an_owner_alone() {
+        let own = claim("payments-prod", "a", "payments/prod/a", 1, false);
+        for (name, mark, expected) in [
+            ("other", None, 0),
+            ("other", Some(Mark::Seal), 1),
+            ("other", Some(Mark::Controller), 1),
+            ("a", Some(Mark::Controller), 0),
+        ] {
+            let mut sighted = sighted(from_ref(&own), &[]);
+            let seen = SecretSeen { mark, ..SecretSeen::default() };
+            sighted.secrets.insert(ObjectName::new("payments-prod", name), seen);
+            let mut outcome = Outcome::default();
+            judge(&sighted, now(), &mut outcome);
+            let told = outcome.findings.iter().filter(|f| f.reason == Reason::ReservedMetadata).count();
+            assert_eq!(told, expected, "{name} {mark:?}");
+        }
     }
 
     #[test]

@@ -7,7 +7,8 @@ use crate::cli::observed::Observed;
 use crate::cli::report::text::count;
 use crate::cli::report::{Finding, Outcome, Rule, Severity, Subject};
 use crate::controller::served::Served;
-use crate::segmentation::authorize::{Governance, governance};
+use crate::segmentation::authorize::{Governance, View, governance};
+use crate::segmentation::namesakes::told;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
@@ -156,7 +157,8 @@ fn claims(observed: &Observed, served: &Served, only: Option<&str>, outcome: &mu
             }
         }
     }
-    if ready > 0 || grouped.is_empty() {
+    // Where none could be seen, what could not be looked at is a finding of its own.
+    if ready > 0 || (grouped.is_empty() && observed.every_claim) {
         outcome.pass(format!("{} ready", count(ready, "ScopedSecret is", "ScopedSecrets are")));
     }
     for ((what, reason), all) in grouped {
@@ -175,7 +177,7 @@ fn claims(observed: &Observed, served: &Served, only: Option<&str>, outcome: &mu
     }
 }
 
-/// Namespaces whose policies disagree: nothing is decided there.
+/// Namespaces whose policies disagree: nothing is decided there. And segments of one name.
 fn segments(observed: &Observed, now: Timestamp, outcome: &mut Outcome) {
     if !observed.policies_seen || !observed.broken.is_empty() {
         return;
@@ -187,6 +189,11 @@ fn segments(observed: &Observed, now: Timestamp, outcome: &mut Outcome) {
         let subject = Subject::cluster("Namespace", name);
         let message = "policies over it disagree on its segment: nothing is granted or withdrawn there";
         outcome.find(Severity::Error, Rule::Policies, Reason::SegmentConflict, subject, message);
+    }
+    for (name, bearers) in View::from(&observed.world).namesakes() {
+        let Some(namespace) = bearers.values().next() else { continue };
+        let subject = Subject::cluster("Namespace", namespace);
+        outcome.find(Severity::Error, Rule::Policies, Reason::SegmentConflict, subject, told(&name, &bearers));
     }
     let governed = names.iter().filter(|n| is(n, |g| matches!(g, Governance::Governed { .. }))).count();
     if !observed.policies.is_empty() {
@@ -227,6 +234,18 @@ mod tests {
         assert_eq!((all[0].0, all[0].1), (Severity::Error, Reason::KeyNotAllowed));
         assert!(all[0].2.contains("and 2 more (7 in all)"), "{}", all[0].2);
         assert_eq!(found(&refused, Some("payments-prod")), []);
+    }
+
+    #[test]
+    fn who_may_not_list_scoped_secrets_is_told_nothing_good_of_them() {
+        let passed = |every_claim: bool| {
+            let mut installed = healthy(&[]);
+            installed.observed.every_claim = every_claim;
+            let mut outcome = Outcome::default();
+            judge(&installed, None, now(), &mut outcome);
+            outcome.passed.iter().any(|line| line == "0 ScopedSecrets are ready")
+        };
+        assert!(passed(true) && !passed(false));
     }
 
     #[test]

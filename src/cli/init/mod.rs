@@ -53,6 +53,7 @@ pub struct Init {
         value_name = "SUFFIX",
         default_value = "",
         hide_default_value = true,
+        value_parser = suffix,
         requires = "from_external_secrets"
     )]
     pub target_suffix: String,
@@ -62,6 +63,14 @@ pub struct Init {
     /// Which cluster.
     #[command(flatten)]
     pub cluster: ClusterArgs,
+}
+
+fn suffix(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    if text.is_empty() || (text.ends_with(fits) && text.chars().all(|c| fits(c) || c == '-' || c == '.')) {
+        return Ok(text.to_owned());
+    }
+    Err("a Secret's name ends in it: write small letters, digits, '-' and '.', such as -scoped".into())
 }
 
 /// Runs it; the exit code.
@@ -173,5 +182,17 @@ fn told(done: std::io::Result<()>, what: &str) -> Result<(), Failure> {
     match done {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::Usage(format!("{what}: {error}"))),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_suffix_can_end_a_name() {
+        for (text, fits) in
+            [("", true), ("-scoped", true), (".b2", true), (" X", false), ("_a", false), ("-a-", false), ("-A", false)]
+        {
+            assert_eq!(super::suffix(text).is_ok(), fits, "{text:?}");
+        }
     }
 }

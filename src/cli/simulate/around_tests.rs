@@ -286,3 +286,43 @@ fn a_thousand_of_them_take_no_time() {
     // Without optimisation, and beside other tests; the plugin takes a tenth.
     assert!(took < std::time::Duration::from_secs(10), "{took:?}");
 }
+
+#[test]
+fn what_passes_for_the_operators_is_found() {
+    let label = "apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {name: r, namespace: payments-prod, labels: {app.kubernetes.io/managed-by: scoped-secrets}}\n";
+    let owner = "apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata:\n  name: r\n  namespace: payments-prod\n  ownerReferences: [{apiVersion: scopedsecrets.io/v1alpha1, kind: SecretGrant, name: g, uid: u, controller: true}]\nroleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: r}\n";
+    let guard = "apiVersion: scopedsecrets.io/v1alpha1\nkind: SegmentGuard\nmetadata: {name: mine, namespace: payments-prod}\nspec: {targets: {}}\n";
+    for (app, expected) in [
+        (label.to_owned(), vec!["3 error ManagedSecrets ReservedMetadata"]),
+        (label.replace("{name: r,", "{name: r, uid: u,"), vec![]),
+        (owner.to_owned(), vec!["6 error ManagedSecrets ReservedMetadata"]),
+        (guard.to_owned(), vec!["2 error ManagedSecrets OperatorOnly"]),
+        (guard.replace("SegmentGuard", "SegmentationReport"), vec!["2 error ManagedSecrets OperatorOnly"]),
+        (guard.replace("{name: mine,", "{name: mine, uid: u,"), vec![]),
+    ] {
+        assert_eq!(found(&app), expected, "{app}");
+    }
+}
+
+#[test]
+fn what_carvel_would_carry_is_found() {
+    let object = |kind: &str, name: &str, namespace: &str, spec: &str| {
+        format!(
+            "apiVersion: secretgen.carvel.dev/v1alpha1\nkind: {kind}\nmetadata:\n  name: {name}\n  namespace: {namespace}\nspec:\n  {spec}\n"
+        )
+    };
+    let import = object("SecretImport", "x", "payments-prod", "fromNamespace: billing-prod");
+    for (app, expected) in [
+        (import.clone(), vec!["7 error Replication ReplicatedIn"]),
+        (import.replace("namespace: payments-prod", "namespace: plain"), vec![]),
+        (import.replace("billing-prod", "payments-prod"), vec![]),
+        (
+            object("SecretExport", "orders", "payments-prod", "toNamespaces: ['*']"),
+            vec!["4 error Replication ReplicatedOut"],
+        ),
+        (object("SecretExport", "own", "payments-prod", "toNamespaces: ['*']"), vec![]),
+    ] {
+        assert_eq!(found(&app), expected, "{app}");
+    }
+    assert_eq!(found_under("  mode: Audit\n", &import), ["7 warning Replication ReplicatedIn"]);
+}

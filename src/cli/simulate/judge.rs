@@ -15,6 +15,7 @@ use crate::controller::grant::plan::{Claim as Lendable, Standing};
 use crate::projection;
 use crate::rotation;
 use crate::segmentation::authorize::{authorize, governance, rotation::rotation as may_rotate};
+use crate::segmentation::namesakes::{namesakes, told};
 use crate::segmentation::pattern::KeyPattern;
 use crate::segmentation::policy::{EXCEPTION_LIMIT, InvalidPolicy, Policy};
 use crate::segmentation::verdict::{Refusal, Verdict};
@@ -100,7 +101,7 @@ impl<'a> Bench<'a> {
                     self.grants.push((object, spec));
                 }
             }
-            Kind::Native(_) | Kind::Foreign(_) => self.others.push(object),
+            Kind::Native(_) | Kind::Foreign(_) | Kind::Carvel(_) => self.others.push(object),
         }
     }
 
@@ -278,7 +279,7 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// A policy that would tear a namespace in two is refused, whether or not anything is claimed there.
+    /// A policy that would tear a namespace in two, or give two segments one name, is refused, whether or not anything is claimed there.
     fn judge_segments(&mut self) {
         for (place, (object, policy)) in self.policies.iter().enumerate() {
             let earlier = &self.policies[..place];
@@ -293,10 +294,23 @@ impl<'a> Bench<'a> {
                     torn.push(name);
                 }
             }
-            let Some(namespace) = torn.into_iter().min() else { continue };
-            let message = format!(
-                "this policy and another one over namespace {namespace:?} would disagree on its segment: make their segment.labels alike, or narrow a namespaceSelector"
-            );
+            let namesakes = |count: usize| {
+                namesakes(self.policies[..count].iter().map(|(_, policy)| &**policy), self.world.namespaces.iter())
+            };
+            let message = match torn.into_iter().min() {
+                Some(namespace) => format!(
+                    "this policy and another one over namespace {namespace:?} would disagree on its segment: make their segment.labels alike, or narrow a namespaceSelector"
+                ),
+                None => {
+                    let known = namesakes(place);
+                    let all = namesakes(place + 1);
+                    let new = all
+                        .iter()
+                        .find(|(name, bearers)| known.get(*name).is_none_or(|known| known.len() < bearers.len()));
+                    let Some((name, bearers)) = new else { continue };
+                    told(name, bearers)
+                }
+            };
             let at = object.node.place_of("spec.segment.labels");
             let mut finding = object.finding(Severity::Error, Rule::Policies, Reason::SegmentConflict, at, message);
             finding.fix = Some(Reason::SegmentConflict.fix().into());

@@ -2,6 +2,7 @@
 
 use super::object::OUR_VERSION;
 use crate::segmentation::foreign::ForeignKind;
+use crate::segmentation::replication::{SECRETGEN, SECRETGEN_KINDS};
 
 /// A kind that is judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,6 +21,8 @@ pub enum Kind {
     Native(Native),
     /// Another operator's.
     Foreign(ForeignKind),
+    /// Carvel's, by which its secretgen-controller is told to carry Secrets.
+    Carvel(&'static str),
 }
 
 macro_rules! natives {
@@ -71,7 +74,12 @@ impl Kind {
         }
         let native = Native::ALL.iter().find(|native| native.kind() == kind && native.api_version() == version);
         let foreign = || ForeignKind::of(version.split_once('/')?.0, kind);
-        native.copied().map(Self::Native).or_else(|| foreign().map(Self::Foreign))
+        let carvel = || {
+            let group = version.split_once('/')?.0;
+            SECRETGEN_KINDS.iter().find(|(known, _)| group == SECRETGEN && *known == kind).map(|(known, _)| *known)
+        };
+        let native = native.copied().map(Self::Native);
+        native.or_else(|| foreign().map(Self::Foreign)).or_else(|| carvel().map(Self::Carvel))
     }
 
     /// As `kind:` has it.
@@ -84,6 +92,7 @@ impl Kind {
             Self::SecretGrant => "SecretGrant",
             Self::Native(native) => native.kind(),
             Self::Foreign(foreign) => foreign.kind(),
+            Self::Carvel(kind) => kind,
         }
     }
 
@@ -95,6 +104,7 @@ impl Kind {
             Self::Foreign(foreign) => {
                 format!("{}/{}", foreign.group(), foreign.versions().first().copied().unwrap_or_default())
             }
+            Self::Carvel(_) => format!("{SECRETGEN}/v1alpha1"),
             _ => OUR_VERSION.into(),
         }
     }
@@ -103,7 +113,7 @@ impl Kind {
     pub fn is_namespaced(self) -> bool {
         match self {
             Self::Namespace | Self::ScopedSecretStore | Self::SegmentationPolicy => false,
-            Self::ScopedSecret | Self::SecretGrant => true,
+            Self::ScopedSecret | Self::SecretGrant | Self::Carvel(_) => true,
             Self::Native(native) => native.is_namespaced(),
             Self::Foreign(foreign) => !foreign.is_cluster_scoped(),
         }

@@ -103,7 +103,7 @@ fn check(object: &Object, crds: &Crds) -> (bool, Vec<Finding>) {
         Kind::ScopedSecret => (crds.check(object.kind.as_str(), &object.node), Reason::SpecInvalid),
         Kind::SecretGrant => (crds.check(object.kind.as_str(), &object.node), Reason::GrantInvalid),
         // Their schemas are the API server's, or another operator's.
-        Kind::Native(_) | Kind::Foreign(_) => (Vec::new(), Reason::SpecInvalid),
+        Kind::Native(_) | Kind::Foreign(_) | Kind::Carvel(_) => (Vec::new(), Reason::SpecInvalid),
     };
     let clear = |weight| match weight {
         Weight::Unsure => true,

@@ -147,7 +147,13 @@ impl Sorting<'_> {
         let ours = Kind::OURS.into_iter().find(|k| k.as_str() == kind);
         match (ours, version) {
             (Some(ours), OUR_VERSION) => self.keep(node, ours),
-            // The operator's own, as a listing of a cluster has them.
+            // Those are the operator's, as a listing of a cluster has them; without a uid somebody else wrote it.
+            _ if version == OUR_VERSION
+                && OPERATORS.contains(&kind)
+                && node.text_at(&["metadata", "uid"]).is_none() =>
+            {
+                self.operators(node, kind);
+            }
             _ if version == OUR_VERSION && self.crds.kinds().any(|known| known == kind) => {
                 self.ignore(node.at, format!("{kind} is not judged"));
             }
@@ -186,25 +192,33 @@ impl Sorting<'_> {
         self.gathered.objects.push(Object { kind, node: node.clone(), file, namespace, name });
     }
 
+    fn operators(&mut self, node: &Node, kind: &str) {
+        let message = format!(
+            "only the operator writes a {kind}, from the SegmentationPolicies and ScopedSecrets: leave it out, and change those"
+        );
+        let (rule, reason) = (Rule::ManagedSecrets, Reason::OperatorOnly);
+        let location = Some(Location { file: self.source.name.clone(), at: node.place_of("kind") });
+        let (fix, subject) = (Some(reason.fix().to_owned()), subject_of(node, kind));
+        self.gathered.findings.push(Finding {
+            severity: Severity::Error,
+            rule,
+            reason,
+            message,
+            fix,
+            location,
+            subject,
+        });
+    }
+
     fn unknown(&mut self, node: &Node, severity: Severity, kind: Kind, message: String, field: &str) {
         self.refuse(node, kind.as_str(), severity, message, Some(OUR_VERSION.to_owned()), node.place_of(field));
     }
 
     fn refuse(&mut self, node: &Node, kind: &str, severity: Severity, message: String, fix: Option<String>, at: Place) {
-        let text = |path: &[&str]| node.text_at(path).map(str::to_owned);
-        self.gathered.findings.push(Finding {
-            severity,
-            rule: Rule::Schema,
-            reason: Reason::SpecInvalid,
-            message,
-            fix,
-            location: Some(Location { file: self.source.name.clone(), at }),
-            subject: Subject {
-                kind: kind.to_owned(),
-                namespace: text(&["metadata", "namespace"]),
-                name: text(&["metadata", "name"]).unwrap_or_default(),
-            },
-        });
+        let subject = subject_of(node, kind);
+        let location = Some(Location { file: self.source.name.clone(), at });
+        let (rule, reason) = (Rule::Schema, Reason::SpecInvalid);
+        self.gathered.findings.push(Finding { severity, rule, reason, message, fix, location, subject });
     }
 
     /// In a folder there are other YAML files, too; a file that was named is meant.
@@ -221,6 +235,18 @@ impl Sorting<'_> {
         self.gathered.ignored.push((Location { file: self.source.name.clone(), at }, why));
     }
 }
+
+fn subject_of(node: &Node, kind: &str) -> Subject {
+    let text = |path: &[&str]| node.text_at(path).map(str::to_owned);
+    Subject {
+        kind: kind.to_owned(),
+        namespace: text(&["metadata", "namespace"]),
+        name: text(&["metadata", "name"]).unwrap_or_default(),
+    }
+}
+
+/// Kinds that only the operator writes.
+const OPERATORS: [&str; 2] = ["SegmentGuard", "SegmentationReport"];
 
 /// The apiVersion of our kinds.
 pub const OUR_VERSION: &str = "scopedsecrets.io/v1alpha1";

@@ -79,7 +79,7 @@ fn another_tenants_key_is_refused_at_its_line() {
     let report = report(&[("platform.yaml", PLATFORM), ("app.yaml", &secret("billing-prod", "a", "payments/prod/db"))]);
     assert_eq!(
         text::render(&report),
-        r#"app.yaml:9:22: error: [Claims/KeyNotAllowed] policy "tenants" does not allow namespace "billing-prod" (tenant=billing, environment=prod) the key "payments/prod/db" in store "aws"; allowed here: billing/prod/**
+        r#"app.yaml:9:22: error: [Claims/KeyNotAllowed] policy "tenants" does not allow namespace "billing-prod" (tenant=billing, environment=prod) the key "payments/prod/db" in store "aws": the label tenant decides, since the key is for tenant=payments; allowed here: billing/prod/**
     write instead: Claim a key that the policy's patterns give this namespace, or ask the platform team to allow it.
 1 finding in 1 object; 0 ScopedSecrets allowed
 "#
@@ -100,6 +100,10 @@ fn policies_that_tear_a_namespace_are_refused_though_nobody_claims() {
     let second = "apiVersion: scopedsecrets.io/v1alpha1\nkind: SegmentationPolicy\nmetadata: {name: second}\nspec:\n  segment: {labels: [tenant]}\n";
     assert_eq!(found(second), ["5 error SegmentConflict"]);
     assert_eq!(found(&second.replace("[tenant]", "[tenant, environment]")), [""; 0]);
+    let squad = "  namespaceSelector: {matchExpressions: [{key: team, operator: Exists}]}\n---\napiVersion: v1\nkind: Namespace\nmetadata: {name: squad, labels: {team: payments, stage: prod}}\n";
+    let namesake = second.replace("[tenant]", "[team, stage]") + squad;
+    assert_eq!(found(&namesake), ["5 error SegmentConflict"], "two segments payments/prod");
+    assert_eq!(found(&namesake.replace("team: payments", "team: cash")), [""; 0]);
 }
 
 #[test]

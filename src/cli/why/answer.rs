@@ -79,6 +79,8 @@ pub struct Governed {
     pub labels: Vec<String>,
     /// The policies over it, each with its mode.
     pub policies: Vec<String>,
+    /// Whether the reader may look at policies: else there may be some.
+    pub policies_seen: bool,
 }
 
 /// A pattern that covers a key.
@@ -247,6 +249,7 @@ fn governed(observed: &Observed, namespace: &str) -> Option<Governed> {
         segment: segment_of(namespace, &observed.world).ok().map(|segment| segment.to_string()),
         labels: names.into_iter().map(|l| format!("{l}={}", labels.get(l).map_or("", String::as_str))).collect(),
         policies: policies.iter().map(|policy| format!("{} ({})", policy.name, policy.mode.as_str())).collect(),
+        policies_seen: observed.policies_seen,
     })
 }
 

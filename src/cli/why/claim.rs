@@ -16,6 +16,9 @@ pub fn answer(observed: &Observed, name: &ObjectName, events: &[Event], now: Tim
     let about = Subject::namespaced("ScopedSecret", &name.namespace, &name.name);
     let mut answer = Answer::of_claim(&about, claim, observed, now);
     let status = object.status.clone().unwrap_or_default();
+    if let Some(governed) = answer.governed.as_mut().filter(|governed| !governed.policies_seen) {
+        governed.segment = governed.segment.take().or(status.segment);
+    }
     for condition in &status.conditions {
         answer.conditions.push(ConditionTold::of(condition, now));
         // Stalled and Reconciling are true in what is not well, and say what Ready says.
@@ -77,9 +80,12 @@ pub(super) fn history(events: &[Event], now: Timestamp) -> Vec<Happened> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::cluster::Seen;
     use crate::cli::observed::build;
     use crate::cli::observed::tests::{claim, facts, now};
+    use crate::cli::report::text::Colours;
     use crate::cli::report::{EXIT_CLEAN, EXIT_FINDINGS};
+    use crate::cli::why::text;
     use serde_json::json;
 
     fn ask(claims: &[serde_json::Value], namespace: &str, name: &str) -> Option<Answer> {
@@ -106,6 +112,20 @@ mod tests {
         assert_eq!(answer.next, ["nothing: it is as it should be"]);
         assert_eq!(answer.history[0].message, "first");
         assert_eq!(answer.report.exit_code(true), EXIT_CLEAN);
+    }
+
+    #[test]
+    fn who_may_not_look_at_policies_is_told_so() {
+        let mut own = claim("payments-prod", "a", "payments/prod/a", 1, true);
+        own["status"]["segment"] = "payments/prod".into();
+        let mut facts = facts(&[own]);
+        facts.policies = Seen::Barred;
+        let name = ObjectName::new("payments-prod", "a");
+        let answer = answer(&build(facts), &name, &[], now()).unwrap();
+        let text = text::render(&answer, Colours(false));
+        for row in ["segment    payments/prod", "policies   not seen: you may not look at policies"] {
+            assert!(text.contains(row), "{row:?} in {text}");
+        }
     }
 
     #[test]

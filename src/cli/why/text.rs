@@ -15,11 +15,15 @@ pub fn render(answer: &Answer, colours: Colours) -> String {
     let verdict = &answer.verdict;
     out.row("verdict", &format!("{} [{}] {}", verdict.answer, verdict.reason, verdict.message));
     if let Some(governed) = &answer.governed {
-        let segment = governed.segment.as_deref().unwrap_or("none");
+        let segment = governed.segment.as_deref().unwrap_or(if governed.policies_seen { "none" } else { "not seen" });
         let labels =
             if governed.labels.is_empty() { String::new() } else { format!(" ({})", governed.labels.join(", ")) };
         out.row("segment", &format!("{segment}{labels}"));
-        let policies = if governed.policies.is_empty() { "none".to_owned() } else { governed.policies.join(", ") };
+        let policies = match (governed.policies.is_empty(), governed.policies_seen) {
+            (false, _) => governed.policies.join(", "),
+            (true, true) => "none".to_owned(),
+            (true, false) => "not seen: you may not look at policies".to_owned(),
+        };
         out.row("policies", &policies);
     }
     for covering in &answer.allowed_by {

@@ -135,7 +135,7 @@ fn plan_for(cx: &Context, namespace: &str, known: Option<&Known>, guarded: Optio
     });
     plan::plan(&Observed {
         governance: governance(namespace, &index.world, now),
-        terminating: index.terminating.contains(namespace),
+        terminating: index.world.terminating.contains(namespace),
         known: known.map(|known| &known.content),
         there: known.is_some_and(|known| known.there),
         targets: targets.collect(),

@@ -10,8 +10,10 @@ use crate::api::policy::{ExceptedRule, Exception};
 use crate::api::segmentation_report::{ExceptionInForce, FoundBy, ViolatingObject};
 use crate::api::{GROUP, Reason};
 use crate::controller::index::{ClaimRecord, Index, SecretFacts};
-use crate::segmentation::authorize::{Retention, foreign, is_excepted, retention};
+use crate::segmentation::authorize::{Retention, View, foreign, is_excepted, retention};
+use crate::segmentation::managed;
 use crate::segmentation::max_age::{TooOld, too_old};
+use crate::segmentation::namesakes;
 use crate::segmentation::policy::Policy;
 use crate::segmentation::seal::BrokenSeal;
 use crate::segmentation::verdict::Refusal;
@@ -63,6 +65,9 @@ pub fn found(
         {
             add(&name.namespace, &|segment| retained(segment, name));
         }
+    }
+    for (name, bearers) in View::from(&index.world).namesakes() {
+        bearers.values().for_each(|namespace| add(namespace, &|segment| namesake(segment, namespace, &name, &bearers)));
     }
     for violation in foreign::findings(&index.world, now).iter().chain(access) {
         if let Some(observed) = segments.get_mut(&violation.segment) {
@@ -137,6 +142,15 @@ fn aged(index: &Index, segment: &Arc<str>, old: &TooOld<'_>) -> Violation {
     }
 }
 
+/// Two segments of one name, which a namespace that came later made.
+fn namesake(segment: &Arc<str>, namespace: &str, name: &str, bearers: &BTreeMap<&[String], &Arc<str>>) -> Violation {
+    let object =
+        ObjectRef { api_version: "v1".into(), kind: "Namespace".into(), namespace: None, name: namespace.to_owned() };
+    let message = namesakes::told(name, bearers);
+    let rule = crate::admission::rules::policies::RULE;
+    Violation { segment: segment.clone(), rule, reason: Reason::SegmentConflict, object, message }
+}
+
 /// A Secret that says that it is ours, and is not.
 fn is_forged(index: &Index, name: &ObjectName, facts: &SecretFacts) -> bool {
     let owned = || {
@@ -146,13 +160,14 @@ fn is_forged(index: &Index, name: &ObjectName, facts: &SecretFacts) -> bool {
     !facts.deleting && facts.labelled && facts.seal.as_ref().err() == Some(&BrokenSeal::Invalid) && !owned()
 }
 
-fn forged(segment: &Arc<str>, name: &ObjectName) -> Violation {
+/// What is told of one.
+pub fn forged(segment: &Arc<str>, name: &ObjectName) -> Violation {
     Violation {
         segment: segment.clone(),
         rule: crate::admission::rules::managed_secrets::RULE,
         reason: Reason::ReservedMetadata,
         object: object("v1", "Secret", name),
-        message: "it looks as if the operator had written it, and no ScopedSecret projects it: its seal is forged, was moved, or is not there. Nothing reads it as ours. Take the label and the seal off, or delete it".into(),
+        message: managed::FORGED.into(),
     }
 }
 

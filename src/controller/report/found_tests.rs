@@ -128,6 +128,17 @@ fn a_namespace_that_policy_lost_is_where_its_report_had_it_while_a_secret_stands
 }
 
 #[test]
+fn a_namespace_that_gives_two_segments_one_name_is_told() {
+    let mut index = index();
+    let by_team =
+        "segment: {labels: [team, stage]}\nnamespaceSelector: {matchExpressions: [{key: team, operator: Exists}]}";
+    index.world.policies.extend([policy("teams", by_team)]);
+    index.world.namespace("squad", &[("team", "billing"), ("stage", "prod")]);
+    let expected = "billing/prod: Policies SegmentConflict billing-prod, Policies SegmentConflict squad";
+    assert_eq!(all(&index)[0], expected);
+}
+
+#[test]
 fn exceptions_are_on_the_reports_that_they_are_for() {
     let exception = |what: &str, end: &str| {
         let yaml =

@@ -16,6 +16,7 @@ mod news;
 pub mod plan;
 mod tally;
 
+pub use found::forged;
 pub use tally::Tally;
 
 use super::context::Context;
@@ -39,7 +40,7 @@ use crate::segmentation::access::jurisdiction::Jurisdiction;
 use crate::segmentation::authorize::answer;
 use crate::segmentation::verdict::Refusal;
 use crate::segmentation::violation::{ObjectRef, Violation};
-use crate::segmentation::world::{Holding, ObjectName, World};
+use crate::segmentation::world::{Holding, ObjectName, PolicyState, World};
 use guards::Missing;
 use jiff::Timestamp;
 use known::{Known, membership};
@@ -145,10 +146,13 @@ impl Reign {
                 }
             }
         }
-        let (members, last) = {
+        let (members, last, tried) = {
             let index = cx.index();
             let noted = index.reports.values().filter_map(|report| report.status.last_scan_time.as_ref());
-            (membership(&index, cx.now()), noted.map(|time| time.0).max())
+            let lets_through =
+                |state: &PolicyState| matches!(state, PolicyState::Known(policy) if policy.lets_through());
+            let tried = index.world.policies.values().any(lets_through);
+            (membership(&index, cx.now()), noted.map(|time| time.0).max(), tried)
         };
         let known = due::Known {
             last: self.scan.as_ref().map(|scan| scan.ended).max(last),
@@ -156,6 +160,7 @@ impl Reign {
             took: self.scan.as_ref().map_or(Duration::ZERO, |scan| scan.took),
             failures: self.failures,
             wanted: self.gap || members.keys().any(|namespace| !self.seen.contains(namespace)),
+            tried,
         };
         if self.running.is_empty() && !members.is_empty() && due::is_due(&known, interval, cx.now()) {
             (self.began, self.gap) = (Some(cx.now()), false);

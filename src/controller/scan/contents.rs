@@ -1,4 +1,5 @@
-//! The contents of Secrets and ConfigMaps, wherever they are: copies of managed values, and replicators' marks.
+//! The contents of Secrets and ConfigMaps, wherever they are: copies of managed values, replicators' marks, and marks of the
+//! operator's on what it did not write.
 //!
 //! They are read in small pages, compared and thrown away. What takes long is compared where it holds up nobody.
 
@@ -8,8 +9,10 @@ use super::{ScanError, Walk, pages};
 use crate::admission::rules::copies;
 use crate::api::Reason;
 use crate::controller::index::object_name;
+use crate::controller::report;
 use crate::segmentation::authorize::{owners, owners_of_weak};
 use crate::segmentation::copies::scan;
+use crate::segmentation::managed::Mark;
 use crate::segmentation::replication;
 use crate::segmentation::violation::{ObjectRef, Violation};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
@@ -31,7 +34,7 @@ pub(super) async fn walk(walk: &mut Walk<'_>) -> Result<(), ScanError> {
             let governed = walk.members.get_key_value(namespace);
             let mark = governed.and_then(|(name, segment)| replication::found(&secret.metadata, name, segment));
             let copies = compare(walk, "Secret", &secret);
-            walk.add(mark.into_iter().chain(copies));
+            walk.add(mark.into_iter().chain(forged(walk, &secret.metadata)).chain(copies));
         });
     })
     .await?;
@@ -61,6 +64,16 @@ fn each(page: Vec<Unread>, kind: &str, mut see: impl FnMut(SeenContent)) {
 fn is_managed(walk: &Walk<'_>, metadata: &ObjectMeta) -> bool {
     let known = |name| walk.cx.index().secret(&name).is_some_and(|facts| facts.seal.is_ok());
     object_name(metadata).is_some_and(known)
+}
+
+/// A Secret that passes for the operator's by a seal or an owner alone, and that no ScopedSecret claims. What has the label is
+/// watched, and told of at once.
+fn forged(walk: &Walk<'_>, metadata: &ObjectMeta) -> Option<Violation> {
+    Mark::of(metadata).filter(|mark| *mark != Mark::Label)?;
+    let name = object_name(metadata)?;
+    let segment = walk.members.get(&name.namespace)?;
+    let is_claimed = walk.cx.index().claims_for(&name).next().is_some();
+    (!is_claimed).then(|| report::forged(segment, &name))
 }
 
 fn compare(walk: &Walk<'_>, kind: &str, seen: &SeenContent) -> Vec<Violation> {

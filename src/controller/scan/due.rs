@@ -17,7 +17,12 @@ pub struct Known {
     /// Whether there is a reason not to wait for the interval: a namespace came into a segment, or a rule was not kept at
     /// admission for a while.
     pub wanted: bool,
+    /// Whether a rule of whose breaches only a scan tells is tried out: what breaks it comes in.
+    pub tried: bool,
 }
+
+/// While a rule is tried out, scans begin at least so long after one another, and after thirty times what one takes.
+const TRIED: Duration = Duration::from_secs(300);
 
 /// Two scans begin no sooner after one another than the first of these; where one takes long, after thirty times that, up to the
 /// second; and never sooner than after ten times that.
@@ -35,10 +40,12 @@ pub fn is_due(known: &Known, interval: Duration, now: Timestamp) -> bool {
     }
     // A clock that was put back must not put scans off.
     let ahead = known.last.is_some_and(|last| last.duration_since(now) > SignedDuration::from_secs(60));
+    let since = known.began.max(known.last);
+    let tried = || since.is_none_or(|then| ago(then) >= TRIED.max(known.took.saturating_mul(30)).min(interval));
     let over = known.last.is_none_or(|last| ahead || ago(last) >= interval);
     let [quick, slow] = LEAST;
     let pause = known.took.saturating_mul(30).clamp(quick, slow).max(known.took.saturating_mul(10));
-    over || known.wanted && rested(pause)
+    over || known.wanted && rested(pause) || known.tried && tried()
 }
 
 #[cfg(test)]
@@ -53,6 +60,7 @@ mod tests {
         let last = Known { last: Some(at(0)), ..none };
         let own = Known { began: Some(at(0)), ..last };
         let wanted = Known { wanted: true, ..own };
+        let tried = Known { tried: true, ..own };
         let failed = |failures| Known { failures, ..own };
         let table = [
             ("never scanned", none, 0, true),
@@ -71,6 +79,11 @@ mod tests {
             ("for a reason, five minutes after", Known { took: Duration::from_secs(20), ..wanted }, 300, true),
             ("for a reason, where one takes long", Known { took: Duration::from_secs(60), ..wanted }, 599, false),
             ("for a reason, by a new leader", Known { wanted: true, ..last }, 1, true),
+            ("while rules are tried out, just after another", tried, 299, false),
+            ("while rules are tried out", tried, 300, true),
+            ("where one takes half a minute", Known { took: Duration::from_secs(30), ..tried }, 899, false),
+            ("where one takes half a minute, later", Known { took: Duration::from_secs(30), ..tried }, 900, true),
+            ("while rules are tried out, by a new leader", Known { began: None, ..tried }, 299, false),
             ("failed once", failed(1), 29, false),
             ("failed once, a while ago", failed(1), 30, true),
             ("failed often", failed(40), 3_599, false),
@@ -83,5 +96,6 @@ mod tests {
         // A short interval is kept whatever the reason.
         assert!(is_due(&wanted, Duration::from_secs(10), at(10)));
         assert!(!is_due(&wanted, Duration::from_secs(10), at(9)));
+        assert!(!is_due(&tried, Duration::from_secs(10), at(9)));
     }
 }

@@ -3,13 +3,13 @@
 
 use super::{ScanError, Walk, pages};
 use crate::controller::index::object_name;
-use crate::segmentation::replication::{SECRETGEN, of_secretgen};
+use crate::segmentation::replication::{SECRETGEN, SECRETGEN_KINDS, of_secretgen};
 use kube::api::{ApiResource, GroupVersionKind};
 
 /// Lists both.
 pub(super) async fn walk(walk: &mut Walk<'_>) -> Result<(), ScanError> {
     let cx = walk.cx;
-    for (kind, plural) in [("SecretExport", "secretexports"), ("SecretImport", "secretimports")] {
+    for (kind, plural) in SECRETGEN_KINDS {
         let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(SECRETGEN, "v1alpha1", kind), plural);
         let places = cx.served.namespaced_with(&cx.client, &resource);
         pages::each(cx, kind, &places, |page| {

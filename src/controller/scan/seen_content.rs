@@ -2,7 +2,7 @@
 //! hundred thousand keys, each of which would be many times its size in memory, and again in `managedFields`.
 
 use crate::segmentation::copies::{Content, SHORTEST};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
@@ -73,9 +73,11 @@ fn metadata<'de, D: Deserializer<'de>>(input: D) -> Result<ObjectMeta, D::Error>
         namespace: Option<String>,
         labels: Option<BTreeMap<String, String>>,
         annotations: Option<BTreeMap<String, String>>,
+        #[serde(rename = "ownerReferences")]
+        owner_references: Option<Vec<OwnerReference>>,
     }
-    let Metadata { name, namespace, labels, annotations } = Metadata::deserialize(input)?;
-    Ok(ObjectMeta { name, namespace, labels, annotations, ..ObjectMeta::default() })
+    let Metadata { name, namespace, labels, annotations, owner_references } = Metadata::deserialize(input)?;
+    Ok(ObjectMeta { name, namespace, labels, annotations, owner_references, ..ObjectMeta::default() })
 }
 
 #[cfg(test)]

@@ -345,7 +345,7 @@ impl Work<'_> {
             ignore_digests: &ignore_digests,
             verdict: &verdict,
             ends: claim.ends,
-            terminating: index.terminating.contains(&self.name.namespace),
+            terminating: index.world.terminating.contains(&self.name.namespace),
             secret: secret.as_ref(),
             owner,
             content,

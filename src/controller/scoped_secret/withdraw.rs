@@ -152,6 +152,9 @@ async fn part_with_orphan(cx: &Context, secret: &ObjectName) -> Result<(), Failu
     if cx.index().secret(secret).is_none() {
         look_for(cx, secret).await?;
     }
+    if let Some(facts) = held_back(cx, secret) {
+        return mend_orphan(cx, secret, &facts).await.map(drop);
+    }
     let Some((mut facts, seal)) = orphan(cx, secret) else { return Ok(()) };
     let api: Api<ScopedSecret> = Api::namespaced(cx.client.clone(), &secret.namespace);
     if let Some(claim) = api.get_opt(&seal.holding.claim).await.map_err(|e| write_failed(&e))?
@@ -233,6 +236,13 @@ fn orphan(cx: &Context, secret: &ObjectName) -> Option<(SecretFacts, Arc<SealRec
     let claimed = index.claims_for(secret).any(|claim| claim.name == seal.holding.claim);
     // With an owner it is the garbage collector's, or its living ScopedSecret's.
     (!facts.deleting && !claimed && facts.owner.is_none()).then_some((facts, seal))
+}
+
+/// A sealed Secret without its ScopedSecret that is going, and that somebody's finalizer keeps readable.
+fn held_back(cx: &Context, secret: &ObjectName) -> Option<SecretFacts> {
+    let index = cx.index();
+    let facts = index.secret(secret).filter(|facts| facts.deleting && facts.held_back && facts.seal.is_ok())?;
+    index.claims_for(secret).next().is_none().then(|| facts.clone())
 }
 
 /// A Secret that is not seen any more: it may only have lost our label. If it is gone, so is its claim to the keys.

@@ -343,7 +343,9 @@ impl Work<'_> {
     /// Asks the manager for every authorised key; all or nothing.
     async fn fetch(&self, grant: &Grant) -> Result<Vec<(AuthorisedKey, Arc<Answer>)>, Failure> {
         let store = &self.spec.store_ref.name;
-        let provider = self.manager(grant).await?;
+        let connected = self.manager(grant).await;
+        self.cx.providers.reached(store, connected.as_ref().err().map(|failure| failure.reason));
+        let provider = connected?;
         let asks = grant.keys.iter().map(|key| {
             let version = match &key.version {
                 VersionAsked::Current => VersionRef::Current,
@@ -353,6 +355,9 @@ impl Work<'_> {
             provider.fetch(Ask { id: key.ask.clone(), version })
         });
         let answers = join_all(asks).await;
+        let failures: Option<Vec<Reason>> =
+            answers.iter().map(|answer| answer.as_ref().err().map(fetch_reason)).collect();
+        self.cx.providers.asked(store, failures.and_then(|reasons| reasons.first().copied()));
         let mut found = Vec::with_capacity(answers.len());
         for (key, answer) in grant.keys.iter().zip(answers) {
             let named = |text: &dyn std::fmt::Display| format!("key {:?} in store {store:?}: {text}", key.written);

@@ -8,7 +8,8 @@ use crate::api::Reason;
 use crate::segmentation::violation::{ObjectRef, Violation};
 use crate::segmentation::world::World;
 use jiff::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 /// So many subjects of one binding are named.
 const SHOWN: usize = 5;
@@ -17,15 +18,27 @@ const SHOWN: usize = 5;
 /// allow is none. While a policy is unknown nothing is found.
 pub fn findings(access: &Access, world: &World, now: Timestamp) -> Vec<Violation> {
     let Ok(jurisdictions) = Jurisdiction::all(world) else { return Vec::new() };
+    let homes: HashSet<&Arc<str>> = jurisdictions.iter().flat_map(Jurisdiction::homes).collect();
     let mut found = BTreeMap::new();
     for (name, binding) in access.bindings(false) {
         let (Some(namespace), Some(role)) = (&name.namespace, access.role(&binding.role)) else { continue };
-        for (subject, powers) in access.at_the_centre(namespace, &binding.subjects, role, world) {
+        let central = access.is_central(namespace);
+        let tenants = match central || homes.contains(namespace) {
+            true => access.tenants_at(namespace, &binding.subjects, role, world),
+            false => Vec::new(),
+        };
+        for (subject, powers) in tenants {
+            let opens = |j: &&Jurisdiction| central || j.homes().any(|home| home == namespace);
             let own = |j: &&Jurisdiction| subject.namespace().is_some_and(|theirs| j.namespaces.contains(theirs));
-            for jurisdiction in jurisdictions.iter().filter(|j| !own(j)) {
+            for jurisdiction in jurisdictions.iter().filter(|j| opens(j) && !own(j)) {
                 let Some(mode) = jurisdiction.answer(subject, now) else { continue };
                 let breach = Breach { subject, powers, joined: Powers::NONE, mode };
-                let how = "the Secrets of that namespace open those of every other: bind nobody of the tenants there";
+                let how = match central {
+                    true => "the Secrets of that namespace open those of every other: bind nobody of the tenants there",
+                    false => {
+                        "a ServiceAccount of that namespace is named in rules.readers, and whoever takes its token reads as it does: bind nobody of the tenants there"
+                    }
+                };
                 let told = (Reason::ClusterWideAccess, message(binding, &[breach], how));
                 found.entry((jurisdiction.segment.clone(), name)).or_insert(told);
             }

@@ -85,21 +85,24 @@ impl Access {
         Ok(foreign.filter_map(breach).collect())
     }
 
-    /// Those subjects of a RoleBinding who are of the tenants, or everybody, and whom it lets at the Secrets of the control plane's
-    /// namespace or of the operator's, which open those of every other: controllers' tokens, the seal key, stores' credentials.
-    pub fn at_the_centre<'a>(
+    /// Whether the Secrets of a namespace open those of every other: controllers' tokens, the seal key, stores' credentials.
+    pub fn is_central(&self, namespace: &str) -> bool {
+        namespace == CONTROL_PLANE || *namespace == *self.operator.namespace
+    }
+
+    /// Those subjects of a RoleBinding who are of the tenants of other segments, or everybody, and whom it lets at the Secrets and
+    /// tokens of its namespace.
+    pub fn tenants_at<'a>(
         &self,
         namespace: &str,
         subjects: &'a [Subject],
         role: &Role,
         world: &World,
     ) -> Vec<(&'a Subject, Powers)> {
-        if namespace != CONTROL_PLANE && *namespace != *self.operator.namespace {
-            return Vec::new();
-        }
-        let tenants = |subject: &&Subject| {
-            subject.is_everybody() || subject.namespace().is_some_and(|theirs| segment_of(theirs, world).is_ok())
-        };
+        let here = segment_of(namespace, world).ok();
+        let of_another =
+            |theirs: &Arc<str>| segment_of(theirs, world).is_ok_and(|theirs| here.as_ref() != Some(&theirs));
+        let tenants = |subject: &&Subject| subject.is_everybody() || subject.namespace().is_some_and(of_another);
         let mut tenants = subjects.iter().filter(tenants).peekable();
         if tenants.peek().is_none() {
             return Vec::new();

@@ -74,6 +74,13 @@ impl Jurisdiction {
     }
 }
 
+impl Jurisdiction {
+    /// The namespaces of the ServiceAccounts that are readers here: whoever takes the token of one reads as it does.
+    pub fn homes(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.policies.iter().flat_map(|policy| &policy.readers).filter_map(Subject::namespace)
+    }
+}
+
 impl Access {
     /// Whether somebody may have any power anywhere: the control plane, and the operator for as much as it needs.
     pub fn is_trusted(&self, subject: &Subject, powers: Powers) -> bool {

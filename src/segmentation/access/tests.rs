@@ -229,6 +229,25 @@ fn the_secrets_that_open_every_other() {
     assert_eq!(found("plain", READ, thief), [] as [&str; 0]);
 }
 
+/// Whoever takes the token of a reader reads as it does.
+#[test]
+fn the_namespace_of_a_reader() {
+    let reader = under("rules: {readers: [{kind: ServiceAccount, name: \"velero:velero\"}]}\n");
+    let found = |world: &World, namespace: &str, rules: &str, who: &str| {
+        let access = Access::default().with_role(None, "r", rules).bound(Some(namespace), "b", "r", &[who]);
+        findings(&access, world, now()).into_iter().map(|v| v.segment.to_string()).collect::<Vec<_>>()
+    };
+    let (thief, none) = ("ServiceAccount billing-prod:thief", [] as [&str; 0]);
+    let others = ["payments/prod", "payments/staging"];
+    for rules in [READ, "create serviceaccounts/token", "create pods"] {
+        assert_eq!(found(&reader, "velero", rules, thief), others, "{rules}");
+    }
+    assert_eq!(found(&reader, "velero", "get configmaps", thief), none);
+    assert_eq!(found(&reader, "velero", READ, "ServiceAccount plain:ci"), none, "the platform's");
+    assert_eq!(found(&reader, "plain", READ, thief), none, "nobody's home");
+    assert_eq!(found(&world(), "velero", READ, thief), none, "no reader");
+}
+
 #[test]
 fn across_the_cluster() {
     let all = |reason: &str| {

@@ -128,6 +128,17 @@ impl<'w> Foreigners<'w> {
         asks.iter().enumerate().filter_map(located).collect()
     }
 
+    /// Whether something of an object is refused in mode Enforce, and was not under other policies, which held it to the rules as well.
+    pub fn refuses_more(&self, before: &Self, name: &ForeignName, record: &Record) -> bool {
+        let refused = self.refusals_of(name, record);
+        if refused.is_empty() {
+            return false;
+        }
+        let stood = before.refusals_of(name, record);
+        let was_held = |namespace: &str| matches!(before.held(name.kind.governs(), namespace), Held::By(_));
+        refused.iter().any(|it| it.refusal.mode == Mode::Enforce && !it.stood(&stood) && was_held(&it.namespace))
+    }
+
     /// What breaks the rule now, of all that was observed.
     pub fn findings(&self) -> Vec<Violation> {
         let world = self.world.world;

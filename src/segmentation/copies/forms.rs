@@ -2,6 +2,7 @@
 //! pass, into no more bytes than it was.
 
 use super::WINDOW;
+use memchr::{memchr, memchr_iter, memchr2, memchr3};
 use std::ops::Range;
 
 /// Digits of the shortest base64 that can hold a value.
@@ -166,21 +167,32 @@ pub(super) struct Unescaped {
 impl Unescaped {
     /// JSON's escapes undone, or else percent escapes; None: there are none of either.
     pub(super) fn of(text: &[u8]) -> Option<Self> {
-        Self::undo(text, |byte| byte == b'\\', |at| json_escape(&at[1..]).map(|(what, length)| (what, 1 + length)))
-            .or_else(|| Self::undo(text, |byte| byte == b'%', percent_escape))
+        Self::undo(text, |at| memchr(b'\\', at), |at| json_escape(&at[1..]).map(|(what, length)| (what, 1 + length)))
+            .or_else(|| Self::undo(text, |at| memchr(b'%', at), percent_escape))
     }
 
     /// Quotes inside quotes undone, as YAML, SQL, CSV and the shell write them, and the entities of XML and HTML.
     pub(super) fn quoted(text: &[u8]) -> Option<Self> {
-        Self::undo(text, |byte| matches!(byte, b'\'' | b'"' | b'&'), |at| quote(at).or_else(|| entity(at)))
+        Self::undo(text, |at| memchr3(b'\'', b'"', b'&', at), |at| quote(at).or_else(|| entity(at)))
     }
 
-    /// What a form sends: percent escapes, and a plus for each blank.
+    /// What a form sends, percent escapes and a plus for each blank, where there is a plus: those parts alone, with a zero behind
+    /// each.
     pub(super) fn form(text: &[u8]) -> Option<Self> {
+        let is_sent = |byte: &u8| byte.is_ascii_alphanumeric() || b"*-._+%".contains(byte);
+        let (mut parts, mut at) = (Vec::new(), 0);
+        while let Some(plus) = memchr(b'+', &text[at..]) {
+            let (before, after) = text[at..].split_at(plus);
+            let start = at + before.iter().rposition(|byte| !is_sent(byte)).map_or(0, |other| other + 1);
+            let end = at + plus + after.iter().position(|byte| !is_sent(byte)).unwrap_or(after.len());
+            if end - start >= WINDOW {
+                parts.extend_from_slice(&text[start..end]);
+                parts.push(0);
+            }
+            at = end;
+        }
         let blank = |at: &[u8]| (at[0] == b'+').then_some((' ', 1));
-        let all =
-            |text| Self::undo(text, |byte| matches!(byte, b'+' | b'%'), |at| blank(at).or_else(|| percent_escape(at)));
-        text.contains(&b'+').then(|| all(text)).flatten()
+        Self::undo(&parts, |at| memchr2(b'+', b'%', at), |at| blank(at).or_else(|| percent_escape(at)))
     }
 
     /// Whether an escape was in this range.
@@ -188,15 +200,15 @@ impl Unescaped {
         self.changed.get(self.changed.partition_point(|at| *at < range.start)).is_some_and(|at| *at < range.end)
     }
 
-    /// `escape` is asked at each mark what stands there, and how many bytes it has.
+    /// `next` finds a mark; `escape` is asked at each what stands there, and how many bytes it has.
     fn undo(
         text: &[u8],
-        is_mark: impl Fn(u8) -> bool,
+        next: impl Fn(&[u8]) -> Option<usize>,
         escape: impl Fn(&[u8]) -> Option<(char, usize)>,
     ) -> Option<Self> {
         let mut undone = Self { text: Vec::new(), changed: Vec::new() };
         let (mut at, mut copied) = (0, 0);
-        while let Some(plain) = text[at..].iter().position(|byte| is_mark(*byte)) {
+        while let Some(plain) = next(&text[at..]) {
             at += plain;
             let Some((what, length)) = escape(&text[at..]) else {
                 at += 1;
@@ -295,21 +307,24 @@ fn entity(at: &[u8]) -> Option<(char, usize)> {
 
 /// Without the blanks that lines begin with and carriage returns: a key as YAML indents it. None: there are none.
 pub fn dedented(text: &[u8]) -> Option<Vec<u8>> {
-    let indented = |pair: &[u8; 2]| matches!(pair, [b'\n', b' ' | b'\t'] | [b'\r', b'\n']);
-    if !text.contains(&b'\n') || !text.array_windows::<2>().any(indented) {
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let indented = |end: usize| text.get(end + 1).is_some_and(is_blank) || end > 0 && text[end - 1] == b'\r';
+    if !memchr_iter(b'\n', text).any(indented) {
         return None;
     }
     let mut out = Vec::with_capacity(text.len());
-    let mut at_start = false;
-    for byte in text {
-        match byte {
-            b'\r' => {}
-            b' ' | b'\t' if at_start => {}
-            _ => {
-                out.push(*byte);
-                at_start = *byte == b'\n';
-            }
+    let has_returns = memchr(b'\r', text).is_some();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at(memchr(b'\n', rest).map_or(rest.len(), |end| end + 1));
+        let blanks = line.iter().take_while(|byte| is_blank(byte) || **byte == b'\r').count();
+        let line = if out.is_empty() { line } else { &line[blanks..] };
+        if has_returns {
+            out.extend(line.iter().filter(|byte| **byte != b'\r'));
+        } else {
+            out.extend_from_slice(line);
         }
+        rest = after;
     }
     Some(out)
 }
@@ -378,8 +393,11 @@ mod tests {
         }
         let form =
             |text: &str| Unescaped::form(text.as_bytes()).map(|all| String::from_utf8_lossy(&all.text).into_owned());
-        assert_eq!(form("p=a+b%26c%2Bd").as_deref(), Some("p=a b&c+d"));
-        assert_eq!((form("p=a%26c"), form("plain")), (None, None), "no blank");
+        assert_eq!(
+            form("p=a+phrase+of%26c%2Bd&q=5%25, x+y and: one+that+is+long.enough").as_deref(),
+            Some("a phrase of&c+d\0one that is long.enough\0")
+        );
+        assert_eq!((form("p=a%26phrase%20of%2Bd"), form("plain")), (None, None), "no blank");
     }
 
     #[test]

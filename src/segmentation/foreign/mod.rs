@@ -92,6 +92,14 @@ pub struct ForeignName {
     pub name: Arc<str>,
 }
 
+impl std::fmt::Display for ForeignName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ", self.kind.kind())?;
+        self.namespace.iter().try_for_each(|namespace| write!(f, "{namespace}/"))?;
+        f.write_str(&self.name)
+    }
+}
+
 impl ForeignName {
     /// From three texts.
     pub fn new(kind: ForeignKind, namespace: Option<&str>, name: &str) -> Self {

@@ -2,9 +2,11 @@
 //! key, tenant or value can become one.
 
 mod catalogue;
+mod formats;
 mod labels;
 
 pub use catalogue::{LABELS, Served, catalogue, page, served};
+pub use formats::Format;
 
 use crate::api::Reason;
 use crate::api::condition::ConditionType;
@@ -21,9 +23,6 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-/// The content type of [`Metrics::encode`].
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
 /// A condition, its status (None: Unknown) and its reason (None: a word that is not ours).
 pub type Stated = (ConditionType, Option<bool>, Option<Reason>);
 
@@ -39,6 +38,7 @@ pub struct Metrics {
     provider_batch_keys: Histogram,
     claims: Family<labels::Because, Gauge>,
     conditions: Family<labels::Stated, Gauge>,
+    stores: Family<labels::Because, Gauge>,
     events: Family<labels::Because, Counter>,
     leader: Gauge,
     certificate_expiry: Gauge,
@@ -86,6 +86,7 @@ impl Metrics {
             provider_batch_keys: Histogram::new([1.0, 2.0, 5.0, 10.0, 15.0, 20.0]),
             claims: Family::default(),
             conditions: Family::default(),
+            stores: Family::default(),
             events: Family::default(),
             leader: Gauge::default(),
             certificate_expiry: Gauge::default(),
@@ -143,6 +144,11 @@ impl Metrics {
             "conditions",
             "ScopedSecrets, by each of their conditions, its status and its reason; set by the leader",
             self.conditions.clone(),
+        );
+        r.register(
+            "stores",
+            "ScopedSecretStores that ScopedSecrets use: Reachable, or why nothing comes through them; set by the leader",
+            self.stores.clone(),
         );
         r.register("events", "Events published, by reason", self.events.clone());
         r.register("leader", "1 while this replica leads", self.leader.clone());
@@ -268,6 +274,14 @@ impl Metrics {
         }
     }
 
+    /// How many stores that are used there are for each reason; what is left out is gone.
+    pub fn set_stores(&self, counts: &BTreeMap<Reason, i64>) {
+        self.stores.clear();
+        for (reason, count) in counts {
+            self.stores.get_or_create(&labels::Because { reason: reason.as_str() }).set(*count);
+        }
+    }
+
     /// One event was published.
     pub fn event(&self, reason: Reason) {
         self.events.get_or_create(&labels::Because { reason: reason.as_str() }).inc();
@@ -353,6 +367,7 @@ impl Metrics {
     pub fn forget_claims(&self) {
         self.claims.clear();
         self.conditions.clear();
+        self.stores.clear();
         self.set_next_expiry(None);
         self.set_oldest_version(None);
         self.set_rotations(None, None, None);
@@ -385,7 +400,7 @@ impl Metrics {
     }
 
     /// With one series at least of each metric: what a replica serves that has seen everything.
-    fn with_one_of_each() -> Self {
+    pub fn with_one_of_each() -> Self {
         let metrics = Self::new();
         metrics.reconciled("Ready", Duration::from_millis(3));
         metrics.reviewed("Claims", false, Duration::from_micros(200));
@@ -394,6 +409,7 @@ impl Metrics {
         metrics.provider_batched(20);
         metrics.set_claims(&BTreeMap::from([(Reason::Ready, 7), (Reason::KeyNotAllowed, 1)]));
         metrics.set_conditions(&BTreeMap::from([((ConditionType::Synced, Some(false), Some(Reason::Throttled)), 2)]));
+        metrics.set_stores(&BTreeMap::from([(Reason::Reachable, 2), (Reason::CredentialsInvalid, 1)]));
         metrics.event(Reason::Withdrawn);
         metrics.rotated(Strategy::Generate, "Schedule", "Rotated");
         metrics.set_violations(&BTreeMap::from([(("Consumers".into(), "ForeignConsumer".into(), "Warn"), 3)]));
@@ -449,6 +465,7 @@ mod tests {
             "scoped_secrets_rotation_due_since_timestamp_seconds 11",
             r#"scoped_secrets_provider_batch_keys_sum 20.0"#,
             r#"scoped_secrets_claims{reason="Ready"} 7"#,
+            r#"scoped_secrets_stores{reason="CredentialsInvalid"} 1"#,
             r#"scoped_secrets_events_total{reason="Withdrawn"} 1"#,
             "scoped_secrets_leader 1",
             r#"scoped_secrets_violations{rule="Consumers",reason="ForeignConsumer",mode="Warn"} 3"#,

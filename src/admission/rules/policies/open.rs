@@ -3,12 +3,12 @@
 //! A rule begins to be enforced in a namespace where the strictest answer of the policies over it was less than Enforce, and
 //! is Enforce now: by the mode, by reportOnly, by a wider selector, or by another policy. The reports say what is open there.
 //! What no report can say counts as one: a segment that was not looked through yet, or whose objects of another operator nobody
-//! has watched until now (`rules.governs`); an exception that is ended early, a reader who is taken off. A namespace that no
+//! has watched until now (`rules.governs`), or whose values nobody has compared (`uniqueValues.within`); an exception that is ended early, a reader who is taken off. A namespace that no
 //! policy governed has no report, and asks for nothing.
 
 use crate::admission::rules::{boundary, managed_secrets, operator};
 use crate::api::Reason;
-use crate::api::policy::{ExceptedRule, Exception, Governs, ModalRule, Mode};
+use crate::api::policy::{ExceptedRule, Exception, Governs, ModalRule, Mode, Within};
 use crate::api::segmentation_report::{NAMESPACES, ViolationCount, report_name};
 use crate::controller::index::Index;
 use crate::controller::report::known::Known;
@@ -29,6 +29,8 @@ pub struct Open {
     pub unknown: BTreeSet<String>,
     /// The segments in which objects of another operator are held to the rules from now on: what is not governed is not watched.
     pub unwatched: BTreeSet<String>,
+    /// The segments whose values are compared from now on: where nobody compared them no report says what copies there are.
+    pub uncompared: BTreeSet<String>,
     /// The readers that are taken off: what they are bound to is on no report.
     pub readers: Vec<String>,
     /// The exceptions that end early: what they lift is on no report.
@@ -38,7 +40,12 @@ pub struct Open {
 impl Open {
     /// The number that somebody would have to accept.
     pub fn count(&self) -> usize {
-        self.listed + self.unknown.len() + self.unwatched.len() + self.readers.len() + self.ended.len()
+        self.listed
+            + self.unknown.len()
+            + self.unwatched.len()
+            + self.uncompared.len()
+            + self.readers.len()
+            + self.ended.len()
     }
 }
 
@@ -78,10 +85,12 @@ pub fn open(old: Option<&Policy>, new: &Policy, index: &Index, now: Timestamp) -
     };
     let holds: BTreeSet<Governs> =
         if enforces(new, ModalRule::OtherOperators) { new.governs.clone() } else { BTreeSet::new() };
+    let compares = enforces(new, ModalRule::Copies) && new.unique_within == Within::Segment;
     // Nearly every change: nothing is enforced that was not, and no namespace need be looked at.
     let as_before = |old: &Policy| {
         old.selects_as(new)
             && holds.is_subset(&old.governs)
+            && (!compares || old.unique_within == Within::Segment)
             && strict.iter().zip(answers(old)).all(|(is, was)| *is < Mode::Enforce || was == *is)
     };
     if strict.iter().all(|answer| *answer < Mode::Enforce) || old.is_some_and(as_before) {
@@ -105,6 +114,9 @@ pub fn open(old: Option<&Policy>, new: &Policy, index: &Index, now: Timestamp) -
         let Some(before) = before.filter(|_| new.selects(namespace, labels)) else { continue };
         if holds.iter().any(|operators| !over().any(|(policy, _)| policy.governs.contains(operators))) {
             open.unwatched.insert(segment.name().to_owned());
+        }
+        if compares && !over().any(|(policy, _)| policy.unique_within == Within::Segment) {
+            open.uncompared.insert(segment.name().to_owned());
         }
         let begins = (0..RULES.len()).filter(|i| strict[*i] == Mode::Enforce && before[*i] < Mode::Enforce);
         for rule in begins {

@@ -97,9 +97,11 @@ pub fn judge(world: &mut World, granted: &[Granted<'_>], objects: &[&Object], no
             Kind::Native(Native::PersistentVolume | Native::StorageClass) => {
                 consumers::judge_volume(&around, object, &mut findings);
             }
-            Kind::Native(Native::Role | Native::RoleBinding | Native::ClusterRole | Native::ClusterRoleBinding) => {}
+            Kind::Native(Native::Role | Native::RoleBinding) => secrets::judge_role(object, &mut findings),
+            Kind::Native(Native::ClusterRole | Native::ClusterRoleBinding) => {}
             Kind::Native(_) => consumers::judge(&around, object, &mut findings),
             Kind::Foreign(_) => other_operators::judge(&around, object, &mut findings),
+            Kind::Carvel(kind) => secrets::judge_carvel(&around, kind, object, &mut findings),
             Kind::Namespace
             | Kind::ScopedSecretStore
             | Kind::SegmentationPolicy
