@@ -33,8 +33,10 @@ pub fn backoff(uid: &str, failures: u32, interval: Duration, has_secret: bool) -
 
 /// A time that was reckoned to look again; one that is further off than any that is reckoned was by a clock that was ahead: now.
 pub fn by_this_clock(at: Timestamp, interval: Duration, now: Timestamp) -> Timestamp {
+    // Both a refresh and a retry come within that.
+    let interval = if interval.is_zero() { Duration::from_secs(3600) } else { interval.max(Duration::from_secs(60)) };
     let longest = SignedDuration::try_from(interval.saturating_mul(2)).unwrap_or(SignedDuration::MAX);
-    if at.duration_since(now) > longest.max(SignedDuration::from_hours(1)) { now } else { at }
+    if at.duration_since(now) > longest { now } else { at }
 }
 
 /// Whether the last good value is too old to call the object ready: older than three refresh intervals (0s: never).
@@ -101,8 +103,10 @@ mod tests {
         let minute = Duration::from_secs(60);
         for (due, interval, expected) in [
             (50, minute, 50),
-            (4_600, minute, 4_600),
-            (4_601, minute, 1_000),
+            (1_120, minute, 1_120),
+            (1_121, minute, 1_000),
+            (1_121, Duration::from_secs(1), 1_000),
+            (4_600, Duration::ZERO, 4_600),
             (1_000 + 2 * 86_400, minute * 1_440, 1_000 + 2 * 86_400),
             (1_001 + 2 * 86_400, minute * 1_440, 1_000),
             (99_000_000_000, minute, 1_000),

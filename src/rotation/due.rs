@@ -33,7 +33,7 @@ impl Asked<'_> {
     /// All that the key is to be rotated for, in order.
     pub fn due(&self, now: Timestamp) -> Vec<Trigger> {
         let handled = self.sealed.and_then(|sealed| sealed.rotate_at.as_deref());
-        let on_demand = self.rotate_at.filter(|value| handled != Some(value));
+        let on_demand = self.rotate_at.filter(|value| !value.is_empty() && handled != Some(value));
         let on_demand = on_demand.map(|value| Trigger::OnDemand(value.into()));
         let scheduled = self.scheduled(now).map(Trigger::Schedule);
         on_demand.into_iter().chain(self.pending.iter().cloned()).chain(scheduled).collect()
@@ -199,6 +199,8 @@ mod tests {
         let sealed = Rotated::default().anchored(plan.schedule.as_ref(), at("2026-01-01T00:00:00Z"));
         let now = "2026-01-05T00:00:00Z";
         assert_eq!(due(&plan, Some(&sealed), Some("now"), now).as_deref(), Some("rotate-at now"));
+        let scheduled = Some("schedule 2026-01-04T03:00:00Z");
+        assert_eq!(due(&plan, Some(&sealed), Some(""), now).as_deref(), scheduled, "nobody means that");
         let handled = sealed.handled(&Trigger::OnDemand("now".into()), plan.schedule.as_ref());
         assert_eq!(due(&plan, Some(&handled), Some("now"), now).as_deref(), Some("schedule 2026-01-04T03:00:00Z"));
         assert_eq!(due(&plan, Some(&handled), Some("again"), now).as_deref(), Some("rotate-at again"));

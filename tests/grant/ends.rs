@@ -228,6 +228,18 @@ fn what_needs_an_approval_waits_for_it() {
     scene.is_closed("eve", "Expired");
     assert!(scene.lent("roles").is_empty() && scene.lent("rolebindings").is_empty());
 
+    // The time runs from the approval though it gives no access yet.
+    apply(
+        &scene.cluster,
+        "apiVersion: scopedsecrets.io/v1alpha1\nkind: KeyRevocation\nmetadata: {name: approved}\nspec: {storeRef: {name: aws}, key: payments/prod/orders, reason: seen in a build log}\n",
+    );
+    becomes(&scene.cluster, NAMESPACE, "orders", "Authorized", "False", "KeyRevoked");
+    scene.as_user(LEAD, "create -f -", &grant("kim", &asked.replace("1h", "8h"))).unwrap();
+    scene.is_closed("kim", "AwaitsApproval");
+    scene.as_user(BOB, &format!("patch secretgrant kim -n payments-prod --type=merge -p {patch}"), "").unwrap();
+    scene.is_closed("kim", "Expired");
+    scene.cluster.submit(&["delete", "keyrevocation", "approved"], "").unwrap();
+
     // Without an approval none is honoured, even if it was made before one was required.
     scene.limit("maxTTL: 30m, approval: None");
     guarantees_hold_at(&scene.cluster, || scene.clock.now());

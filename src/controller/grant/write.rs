@@ -92,6 +92,9 @@ impl Work<'_> {
     async fn bring_about(&mut self) -> Result<Option<Duration>, Trouble> {
         self.search().await?;
         let (mut verdict, mut steps) = self.decide();
+        if steps.is_empty() && self.looks_for_approval(&verdict) && self.read_grant().await? {
+            (verdict, steps) = self.decide();
+        }
         if steps.is_empty() {
             // It is looked at again with its ScopedSecret, as soon as the store's account was looked for.
             if !(matches!(verdict, Verdict::Unknown(..)) && self.store_is_new()) {
@@ -179,14 +182,26 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// Whether it is still to be noted when a grant was approved: its time runs from then on, whether or not it gives access.
+    fn looks_for_approval(&self, verdict: &Verdict) -> bool {
+        let Some(grant) = &self.lent.grant else { return false };
+        let approved = grant.spec.as_ref().is_some_and(|spec| spec.approved_by.is_some());
+        approved && grant.status.start_time.is_none() && matches!(verdict, Verdict::Closed(..))
+    }
+
     /// Reads the grant anew, and the rule that it needs; true if that was called for.
     async fn read_anew(&mut self, verdict: &Verdict) -> Result<bool, Trouble> {
-        let Some(name) = self.grant_name() else { return Ok(false) };
         match verdict {
             Verdict::Open => self.guarded = guarded(self.cx, Duration::ZERO).await,
             Verdict::Over(..) => {}
             Verdict::Closed(..) | Verdict::Unknown(..) => return Ok(false),
         }
+        self.read_grant().await
+    }
+
+    /// Reads the grant anew, and when it was approved; false if its name is not known.
+    async fn read_grant(&mut self) -> Result<bool, Trouble> {
+        let Some(name) = self.grant_name() else { return Ok(false) };
         let found = grants(self.cx, &self.handle.namespace).get_opt(&name).await?;
         let uid = self.lent.grant.as_ref().map(|grant| grant.uid.clone());
         let uid = uid.or_else(|| self.lent.role.as_ref().map(|role| role.grant_uid.clone()));
@@ -407,8 +422,9 @@ impl Work<'_> {
             self.note_told(|told| told.given = true);
             self.tell_granted().await;
         }
-        // Of an approved grant that gives no access the time does not run yet.
-        let runs = stands || grant.status.start_time.is_some() || matches!(verdict, Verdict::Over(..));
+        // As far as it is known when it was approved.
+        let runs = stands || grant.status.start_time.is_some() || self.approved.is_some();
+        let runs = runs || matches!(verdict, Verdict::Over(..));
         let unapproved = grant.spec.as_ref().is_some_and(|spec| spec.approved_by.is_none());
         let done = Done {
             verdict,

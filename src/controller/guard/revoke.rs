@@ -21,7 +21,7 @@ use crate::segmentation::authorize::authorize;
 use crate::segmentation::key::CanonicalKey;
 use crate::segmentation::verdict::Verdict;
 use crate::segmentation::violation::ObjectRef;
-use crate::segmentation::world::{Claim, ObjectName};
+use crate::segmentation::world::{Claim, Holding, ObjectName, StoreState, World};
 use jiff::Timestamp;
 use kube::api::{Api, PostParams};
 use kube::runtime::events::EventType;
@@ -30,21 +30,35 @@ use kube::runtime::events::EventType;
 fn observe(index: &Index, name: &ObjectName, now: Timestamp) -> Option<Asker> {
     let record = index.claims.get(name).filter(|record| !record.deleting)?;
     let claim = index.world.claim(name)?;
-    let (standing, keys) = match authorize(claim, &index.world, now) {
-        Verdict::Allowed(grant) => (Standing::Allowed, grant.keys),
-        Verdict::Refused(_) => (Standing::Refused, Vec::new()),
-        Verdict::Undecided(_) => (Standing::Undecided, Vec::new()),
-    };
-    let mut written: Vec<String> = keys.iter().map(|key| key.written.clone()).collect();
+    let (standing, keys) = revocable(claim, &index.world, now);
+    let mut written: Vec<String> = keys.iter().map(|(written, _)| written.clone()).collect();
     written.dedup();
     Some(Asker {
         uid: record.uid.clone(),
         asks: record.asks_to_revoke(),
         standing,
-        shared: keys.iter().any(|key| others_have(index, claim, &key.canonical, now)),
+        shared: keys.iter().any(|(_, key)| others_have(index, claim, key, now)),
         store: claim.store.clone(),
         keys: written,
     })
+}
+
+/// The authoriser's answer, and the keys that a claim may revoke: what it may have, or, refused that, what its Secret holds all the
+/// same, by which it has as much to do with a leak.
+fn revocable(claim: &Claim, world: &World, now: Timestamp) -> (Standing, Vec<(String, CanonicalKey)>) {
+    match authorize(claim, world, now) {
+        Verdict::Allowed(grant) => {
+            (Standing::Allowed, grant.keys.into_iter().map(|key| (key.written, key.canonical)).collect())
+        }
+        Verdict::Refused(_) => {
+            let realm = world.stores.get(&*claim.store).and_then(StoreState::realm);
+            let held = world.holding_of(claim).into_iter().flat_map(Holding::keys);
+            let keys: Vec<_> =
+                held.filter_map(|key| Some((key.name_within(realm?)?.to_owned(), key.clone()))).collect();
+            (if keys.is_empty() { Standing::Refused } else { Standing::Allowed }, keys)
+        }
+        Verdict::Undecided(_) => (Standing::Undecided, Vec::new()),
+    }
 }
 
 /// Whether others claim a key, or hold it.
@@ -171,4 +185,28 @@ pub(super) async fn carry_out(cx: &Context, namespace: &str) -> Result<(), kube:
         }
     }
     if any { act(cx, namespace, Some(known), Plan::Write(content)).await } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segmentation::fixtures::{at, claim};
+
+    #[test]
+    fn who_is_refused_revokes_what_his_secret_holds() {
+        let mut world = World::with_tenants();
+        let keys = |claim: &Claim, world: &World| {
+            let (standing, keys) = revocable(claim, world, at(2_000_000));
+            (standing, keys.into_iter().map(|(written, _)| written).collect::<Vec<_>>())
+        };
+        let own = claim("payments-prod", "orders").of("payments/prod/db");
+        world.holds(own.clone(), at(1_500_000));
+        assert_eq!(keys(&own, &world), (Standing::Allowed, vec!["payments/prod/db".to_owned()]));
+        // Edited past admission: its Secret stays as it was.
+        let edited = claim("payments-prod", "orders").of("billing/prod/db");
+        world.put_claim(edited.clone());
+        assert_eq!(keys(&edited, &world), (Standing::Allowed, vec!["payments/prod/db".to_owned()]));
+        let thief = claim("payments-prod", "thief").of("billing/prod/db");
+        assert_eq!(keys(&thief, &world), (Standing::Refused, Vec::new()));
+    }
 }

@@ -96,6 +96,13 @@ impl Restarts {
         self.known().claims.insert(claim.clone(), new.clone()).is_none_or(|old| old != new)
     }
 
+    /// Whether it was said of a namespace that the operator may not restart anything there.
+    pub(super) fn is_by_hand(&self, namespace: &str) -> bool {
+        let known = self.known();
+        let mut here = known.claims.iter().filter(|(claim, _)| *claim.namespace == *namespace);
+        here.any(|(_, (_, how))| matches!(how, How::NotAllowed(_)))
+    }
+
     /// Nothing is due any more.
     pub(super) fn forget(&self, claim: &ObjectName) {
         self.known().claims.remove(claim);

@@ -162,10 +162,11 @@ async fn act(
 ) -> Result<BTreeMap<String, progress::Progress>, Ended> {
     let workloads = workloads(cx, namespace, &consumed).await?;
     let (reverted, overdue) = cx.restarts.judge(namespace, &workloads, &consumed, Instant::now());
+    let by_hand = cx.restarts.is_by_hand(namespace);
     let mut observed =
-        Observed { consumed, workloads, overdue, reverted, old_pods: None, at_once: cx.restarts.at_once() };
+        Observed { consumed, workloads, overdue, reverted, old_pods: None, by_hand, at_once: cx.restarts.at_once() };
     let mut planned = plan(&observed);
-    if !planned.annotate.is_empty() || planned.progress.values().any(|progress| !progress.held.is_empty()) {
+    if by_hand || planned.progress.values().any(|progress| !progress.held.is_empty()) {
         observed.old_pods = Some(old_pods(cx, namespace, &observed.consumed).await?);
         planned = plan(&observed);
     }

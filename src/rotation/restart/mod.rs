@@ -6,8 +6,8 @@
 //!   pods, if it is held ┘       └───► Progress of each ScopedSecret ──► Rotated; over: the seal says so
 //! ```
 //!
-//! Nothing is remembered: a template that has the annotation was restarted, whoever did it, and so was a workload without a pod that is
-//! older than the value. So a plan that is made anew after a crash restarts nothing twice.
+//! Nothing is remembered: a template that has the annotation was restarted, whoever did it. So a plan that is made anew after a
+//! crash restarts nothing twice.
 
 pub mod annotation;
 pub mod progress;
@@ -70,6 +70,8 @@ pub struct Observed {
     pub reverted: BTreeSet<Named>,
     /// Pods that are older than what is due, by Secret, and of which workload; None: they were not looked at.
     pub old_pods: Option<BTreeMap<String, BTreeMap<String, Named>>>,
+    /// Whether it was said that the operator may not restart them, so that somebody else is asked to.
+    pub by_hand: bool,
     /// So many are in flight at most.
     pub at_once: usize,
 }
@@ -102,10 +104,12 @@ fn stands(observed: &Observed, workload: &Workload, known: &RestartedFor, consum
     };
     if !known.has(consumed) {
         return match workload.replaces {
-            // Somebody rolled it by hand, or made it since.
-            _ if no_old_pods() => Stands::Done,
+            Replaces::Paused if no_old_pods() => Stands::Done,
             Replaces::Paused => Stands::Held(Held::Paused),
+            // Else clocks decide nothing: one restart too many rather than pods with an old value.
+            _ if observed.by_hand && no_old_pods() => Stands::Done,
             _ if !observed.reverted.contains(&workload.named) => Stands::Unmarked,
+            _ if no_old_pods() => Stands::Done,
             _ => Stands::Held(Held::Reverted),
         };
     }

@@ -144,6 +144,8 @@ fn who_was_rolled_by_hand_is_not_restarted_again() {
     let all = ["a", "b"].map(|name| workload(name, &["db"])).to_vec();
     let mut now = observed(vec![consumed("db", "v2", true)], all);
     now.old_pods = Some(old("db", &[("b-1", "b")]));
+    assert_eq!(annotated(&now), strings(&[("a", "v2"), ("b", "v2")]), "nobody was told to");
+    now.by_hand = true;
     assert_eq!(annotated(&now), strings(&[("b", "v2")]));
     now.old_pods = Some(BTreeMap::new());
     assert!(annotated(&now).is_empty() && plan(&now).progress["db"].is_over());
