@@ -140,8 +140,9 @@ impl Gate {
         if stop.is_stopped {
             return Err(());
         }
-        // An event's name ends in a digest of what it says.
-        let what = write.split_once("/events/").map_or(write, |(before, _)| before).replace(&**name, "NAME");
+        // Names of grants' roles and of events end in a digest.
+        let parts = write.split('/').map(|part| if part.contains(&**name) { "NAME" } else { part });
+        let what = parts.collect::<Vec<_>>().join("/");
         let nth = stop.writes.iter().filter(|before| before.what == what).count();
         let write = NthWrite { what, nth };
         stop.writes.push(write.clone());

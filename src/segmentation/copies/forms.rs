@@ -177,16 +177,18 @@ impl Unescaped {
     }
 
     /// What a form sends, percent escapes and a plus for each blank, where there is a plus: those parts alone, with a zero behind
-    /// each.
+    /// each. Encoders differ in what else they leave as it is. Long base64 is none.
     pub(super) fn form(text: &[u8]) -> Option<Self> {
-        let is_sent = |byte: &u8| byte.is_ascii_alphanumeric() || b"*-._+%".contains(byte);
+        const LONGEST: usize = 1024;
+        let is_sent = |byte: &u8| byte.is_ascii_graphic() && !b"&=;\"<>\\".contains(byte);
         let (mut parts, mut at) = (Vec::new(), 0);
         while let Some(plus) = memchr(b'+', &text[at..]) {
             let (before, after) = text[at..].split_at(plus);
             let start = at + before.iter().rposition(|byte| !is_sent(byte)).map_or(0, |other| other + 1);
             let end = at + plus + after.iter().position(|byte| !is_sent(byte)).unwrap_or(after.len());
-            if end - start >= WINDOW {
-                parts.extend_from_slice(&text[start..end]);
+            let part = &text[start..end];
+            if part.len() >= WINDOW && !(part.len() > LONGEST && part.iter().all(is_digit)) {
+                parts.extend_from_slice(part);
                 parts.push(0);
             }
             at = end;
@@ -394,10 +396,11 @@ mod tests {
         let form =
             |text: &str| Unescaped::form(text.as_bytes()).map(|all| String::from_utf8_lossy(&all.text).into_owned());
         assert_eq!(
-            form("p=a+phrase+of%26c%2Bd&q=5%25, x+y and: one+that+is+long.enough").as_deref(),
-            Some("a phrase of&c+d\0one that is long.enough\0")
+            form("p=a+phrase/of%26c%2Bd&q=5%25; x+y and: 'one+that+is~long:enough'").as_deref(),
+            Some("a phrase/of&c+d\0'one that is~long:enough'\0")
         );
         assert_eq!((form("p=a%26phrase%20of%2Bd"), form("plain")), (None, None), "no blank");
+        assert_eq!(form(&"A+/9".repeat(300)), None, "base64");
     }
 
     #[test]
