@@ -55,7 +55,7 @@ fn it_follows_the_claims_and_is_put_back() {
     // Nothing is fetched while it cannot be written; then everything is.
     apply(cluster, NO_GUARDS);
     eventually("guards are refused", SOON, || {
-        let guard = "apiVersion: scopedsecrets.io/v1alpha1\nkind: SegmentGuard\nmetadata: {name: probe, namespace: payments-staging}\nspec: {}\n";
+        let guard = "apiVersion: scopedsecrets.io/v1alpha1\nkind: SegmentGuard\nmetadata: {name: scoped-secrets, namespace: plain}\nspec: {}\n";
         let told = cluster.submit(&["create", "--dry-run=server", "--as", USER, "-f", "-"], guard);
         told.err().filter(|text| text.contains("no-guards")).ok_or("they are taken")
     });

@@ -42,6 +42,8 @@ fn a_misspelt_or_impossible_value_is_refused() {
         ("affinity.nodeAfinity.x=a", "affinity"),
         ("tolerations[0].efect=NoSchedule", "tolerations"),
         ("topologySpreadConstraints[0].maxskew=1", "topologySpreadConstraints"),
+        ("networkPolicy.metricsFrom[0].namespaceSelector.matchLabel.a=b", "metricsFrom"),
+        ("networkPolicy.egress[0].to[0].ipBlock.cdir=10.0.0.0/8", "egress"),
         ("extraVolumes[0].name=a,extraVolumes[0].emptydir.medium=Memory", "extraVolumes"),
         ("extraVolumeMounts[0].name=a,extraVolumeMounts[0].mountpath=/b", "extraVolumeMounts"),
         ("namespaces[0]=A*", "namespaces"),
@@ -53,6 +55,42 @@ fn a_misspelt_or_impossible_value_is_refused() {
             Err(refusal) => assert!(refusal.contains(says) && refusal.contains("schema"), "{set}: {refusal}"),
             Ok(_) => panic!("{set} was taken"),
         }
+    }
+}
+
+/// Who may not write RBAC can install it: others give what NOTES tell of.
+#[test]
+fn without_rbac_no_role_is_made() {
+    for served in ["restart.enabled=true", "namespaces={a,b}"] {
+        let own = ["--set", "rbac.create=false", "--set", served, "--no-hooks"];
+        let roles: Vec<String> = rendered("elsewhere", &own).into_keys().filter(|name| name.contains("Role")).collect();
+        assert!(roles.is_empty(), "{served}: {roles:?}");
+    }
+}
+
+/// Whoever applies what is rendered in its order, as kubectl does, ends with a policy over the demo's namespaces.
+#[test]
+fn the_demo_governs_without_helm_too() {
+    let all = objects(&template("elsewhere", &["--set", "demo.enabled=true"]).unwrap());
+    let policies: Vec<&Value> = all.iter().filter(|object| object["kind"] == "SegmentationPolicy").collect();
+    let last = &policies.last().unwrap()["spec"]["namespaceSelector"]["matchExpressions"][1];
+    assert_eq!(*last, json!({"key": "environment", "operator": "In", "values": ["demo"]}));
+}
+
+/// Where the operator may run, `helm test` may, too; and a namespace may be a number.
+#[test]
+fn pods_of_ours_run_on_the_same_nodes() {
+    let sets = "tolerations[0].operator=Exists,nodeSelector.disk=ssd,priorityClassName=high,affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].weight=1";
+    let all = objects(&template("123", &["--set", sets]).unwrap());
+    let of = |kind: &str| all.iter().find(|object| object["kind"] == kind).unwrap();
+    let (test, own) = (&of("Pod")["spec"], &of("Deployment")["spec"]["template"]["spec"]);
+    for field in ["tolerations", "nodeSelector", "priorityClassName", "affinity"] {
+        assert!(!own[field].is_null(), "{field}");
+        assert_eq!(test[field], own[field]);
+    }
+    for object in &all {
+        let namespace = &object["metadata"]["namespace"];
+        assert!(namespace.is_null() || namespace == "123", "{object}");
     }
 }
 

@@ -47,6 +47,15 @@ seccompProfile:
   type: RuntimeDefault
 {{- end -}}
 
+{{/* Where pods of ours may run. */}}
+{{- define "scoped-secrets.scheduling" -}}
+{{- $all := dict -}}
+{{- range $key := list "priorityClassName" "nodeSelector" "tolerations" "affinity" -}}
+{{- with index $.Values $key }}{{ $_ := set $all $key . }}{{ end -}}
+{{- end -}}
+{{- with $all }}{{ toYaml . }}{{ end -}}
+{{- end -}}
+
 {{/*
 Objects from a generated file, with our labels: dict "root" $ "text" TEXT "annotations" DICT.
 */}}

@@ -247,6 +247,15 @@ mod tests {
     }
 
     #[test]
+    fn a_namespace_has_one_segment_guard() {
+        let named =
+            |name: &str| check("SegmentGuard", &format!("metadata: {{name: {name}}}\nspec: {{targets: {{}}}}\n"));
+        assert_eq!(named("scoped-secrets"), [""; 0]);
+        let second = named("second").join(" ");
+        assert!(second.contains("its name is scoped-secrets"), "{second}");
+    }
+
+    #[test]
     fn the_examples_of_the_design_pass() {
         let claim = "metadata: {name: orders, namespace: a}
 spec:
