@@ -354,6 +354,7 @@ impl<'a> Bench<'a> {
                         stands: true,
                         standing: Standing::Allowed,
                         rotates: claim.rotates.is_some(),
+                        unrotatable: may_rotate(&claim, &self.world, self.now).map(|refusal| refusal.reason),
                         revoked: None,
                     };
                     self.lendable.insert(claim.object.clone(), lendable);

@@ -34,7 +34,7 @@ use crate::admission::guard::Guard;
 use crate::admission::rules::grants as rule;
 use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, ScopedSecretSpec};
 use crate::rotation::slot::Trigger;
-use crate::segmentation::authorize::{authorize, governance};
+use crate::segmentation::authorize::{authorize, governance, rotation::rotation as may_rotate};
 use crate::segmentation::key::CanonicalKey;
 use crate::segmentation::verdict::Verdict as Authorised;
 use crate::segmentation::world::ObjectName;
@@ -255,6 +255,7 @@ fn observe_claim(index: &Index, name: &ObjectName, now: Timestamp) -> Option<Cla
             Authorised::Undecided(_) => Standing::Undecided,
         },
         rotates: spec.rotation.is_some(),
+        unrotatable: may_rotate(claim, &index.world, now).map(|refusal| refusal.reason),
         revoked: revoked.map(|revocation| revocation.created).max(),
     })
 }

@@ -78,6 +78,8 @@ pub struct Claim {
     pub standing: Standing,
     /// Whether it says how it is rotated.
     pub rotates: bool,
+    /// Why it may not be rotated all the same.
+    pub unrotatable: Option<Reason>,
     /// When one of its keys was last revoked.
     pub revoked: Option<Timestamp>,
 }
@@ -302,6 +304,12 @@ pub fn judge(o: &Observed<'_>) -> Verdict {
         return closed(
             Reason::RotationNotDeclared,
             "rotateAfter needs spec.rotation on the ScopedSecret, or its value could not be rotated: add it, or create another grant without rotateAfter",
+        );
+    }
+    if let Some(reason) = claim.unrotatable.filter(|_| spec.rotate_after == Some(true) && given(o).is_none()) {
+        return closed(
+            reason,
+            "rotateAfter needs a rotation, and the ScopedSecret's key is not to be rotated now: see its condition Rotated, or create another grant without rotateAfter",
         );
     }
     if given(o).is_none() && claim.held.as_ref() != Some(&claim.keys) {

@@ -98,6 +98,7 @@ fn around() -> Around {
             stands: true,
             standing: Standing::Allowed,
             rotates: false,
+            unrotatable: None,
             revoked: None,
         }),
         guarded: Guarded::Since(at(0)),
@@ -235,6 +236,12 @@ fn who_gets_access() {
         ),
         ("revoked before", plain(), Around::claim(|c| c.revoked = Some(at(MADE - 5))), "Open"),
         ("no way to rotate", asked(|s| s.rotate_after = Some(true)), around(), "Closed RotationNotDeclared"),
+        (
+            "a way to rotate that policy does not let it go",
+            asked(|s| s.rotate_after = Some(true)),
+            Around::claim(|c| (c.rotates, c.unrotatable) = (true, Some(Reason::ActionNotAllowed))),
+            "Closed ActionNotAllowed",
+        ),
         ("a way to rotate", asked(|s| s.rotate_after = Some(true)), Around::claim(|c| c.rotates = true), "Open"),
         ("an approval is required by now", plain(), Around::with(|a| a.limits = required()), "Closed ApprovalRequired"),
         (

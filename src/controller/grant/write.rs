@@ -491,9 +491,12 @@ impl Work<'_> {
     fn unpaid(&self, verdict: &Verdict) -> Option<String> {
         let role = self.lent.role.as_ref().filter(|role| role.rotate_after && matches!(verdict, Verdict::Over(..)))?;
         let keys = &role.of.as_ref()?.keys;
+        let unrotatable =
+            self.with_observed(|observed| observed.claim.is_some_and(|claim| claim.unrotatable.is_some()));
         let (why, mend) = match self.with_observed(plan::debt) {
             Debt::Unpaid => ("names that key", "name it again until it was rotated"),
             Debt::Unrotated => ("has spec.rotation", "write it again until it was rotated"),
+            Debt::Due if unrotatable => ("may rotate it", "see its condition Rotated"),
             Debt::Due | Debt::Waits | Debt::Orphaned => return None,
         };
         Some(format!(

@@ -28,6 +28,8 @@ pub struct Restarts {
 struct Known {
     /// By ScopedSecret: for which value, and how far.
     claims: HashMap<ObjectName, (Box<str>, How)>,
+    /// For which value somebody was asked to restart by hand.
+    by_hand: HashMap<ObjectName, Box<str>>,
     workloads: HashMap<(Arc<str>, Named), Seen>,
 }
 
@@ -92,20 +94,24 @@ impl Restarts {
 
     /// Takes down how far a restart is; whether that is news.
     pub(super) fn tell(&self, claim: &ObjectName, due: &Due, how: How) -> bool {
+        let mut known = self.known();
+        if matches!(how, How::NotAllowed(_)) {
+            known.by_hand.insert(claim.clone(), due.token.clone());
+        }
         let new = (due.token.clone(), how);
-        self.known().claims.insert(claim.clone(), new.clone()).is_none_or(|old| old != new)
+        known.claims.insert(claim.clone(), new.clone()).is_none_or(|old| old != new)
     }
 
-    /// Whether it was said of a namespace that the operator may not restart anything there.
-    pub(super) fn is_by_hand(&self, namespace: &str) -> bool {
-        let known = self.known();
-        let mut here = known.claims.iter().filter(|(claim, _)| *claim.namespace == *namespace);
-        here.any(|(_, (_, how))| matches!(how, How::NotAllowed(_)))
+    /// Whether it was said of this restart that the operator may not do it, so that somebody else is asked to.
+    pub(super) fn is_by_hand(&self, claim: &ObjectName, due: &Due) -> bool {
+        self.known().by_hand.get(claim) == Some(&due.token)
     }
 
     /// Nothing is due any more.
     pub(super) fn forget(&self, claim: &ObjectName) {
-        self.known().claims.remove(claim);
+        let mut known = self.known();
+        known.claims.remove(claim);
+        known.by_hand.remove(claim);
     }
 
     /// Another reign: what was known may be old.
@@ -172,6 +178,17 @@ impl Restarts {
 mod tests {
     use super::*;
     use crate::rotation::restart::workload::Replaces;
+
+    #[test]
+    fn what_is_restarted_by_hand_is_so_for_that_value_and_until_it_is_over() {
+        let (restarts, claim) = (Restarts::default(), ObjectName::new("payments-prod", "db"));
+        let due = |token: &str| Due { token: token.into(), since: jiff::Timestamp::UNIX_EPOCH.into() };
+        restarts.tell(&claim, &due("v2"), How::NotAllowed("patch"));
+        restarts.tell(&claim, &due("v2"), How::Seen(Progress::default()));
+        assert!(restarts.is_by_hand(&claim, &due("v2")) && !restarts.is_by_hand(&claim, &due("v3")));
+        restarts.forget(&claim);
+        assert!(!restarts.is_by_hand(&claim, &due("v2")));
+    }
 
     #[test]
     fn reverted_is_what_was_written_for_this_value_alone() {

@@ -128,8 +128,10 @@ pub async fn reconcile(cx: &Context, namespace: &Arc<str>) {
         cx.metrics.set_rollouts_stuck(cx.restarts.stuck());
         return;
     }
+    let is_by_hand = |r: &Restarting| r.due.as_ref().is_some_and(|due| cx.restarts.is_by_hand(&r.claim, due));
+    let by_hand = all.iter().any(is_by_hand);
     let again = |wait| cx.queue.add_at(Job::Restart(namespace.clone()), Instant::now() + wait);
-    let (hows, wait) = match act(cx, namespace, consumed).await {
+    let (hows, wait) = match act(cx, namespace, consumed, by_hand).await {
         Ok(mut progress) => {
             let soon = progress.values().any(|progress| !progress.is_over() && !progress.is_held());
             let how = |r: &Restarting| progress.remove(&r.consumed.secret).map(How::Seen);
@@ -159,10 +161,10 @@ async fn act(
     cx: &Context,
     namespace: &Arc<str>,
     consumed: Vec<Consumed>,
+    by_hand: bool,
 ) -> Result<BTreeMap<String, progress::Progress>, Ended> {
     let workloads = workloads(cx, namespace, &consumed).await?;
     let (reverted, overdue) = cx.restarts.judge(namespace, &workloads, &consumed, Instant::now());
-    let by_hand = cx.restarts.is_by_hand(namespace);
     let mut observed =
         Observed { consumed, workloads, overdue, reverted, old_pods: None, by_hand, at_once: cx.restarts.at_once() };
     let mut planned = plan(&observed);

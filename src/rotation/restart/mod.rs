@@ -116,9 +116,9 @@ fn stands(observed: &Observed, workload: &Workload, known: &RestartedFor, consum
     match (&workload.rollout, workload.replaces) {
         (Rollout::Done | Rollout::Empty, _) => Stands::Done,
         (_, Replaces::Paused) => Stands::Held(Held::Paused),
-        (_, Replaces::OnDelete | Replaces::Partition) if no_old_pods() => Stands::Done,
+        (_, Replaces::OnDelete) | (Rollout::Partial, _) if no_old_pods() => Stands::Done,
         (_, Replaces::OnDelete) => Stands::Held(Held::OnDelete),
-        (_, Replaces::Partition) => Stands::Held(Held::Partition),
+        (Rollout::Partial, _) => Stands::Held(Held::Partition),
         (Rollout::Stuck, _) => Stands::Held(Held::Stuck),
         (Rollout::Rolling, _) if observed.overdue.contains(&workload.named) => Stands::Held(Held::Stuck),
         (Rollout::Rolling, _) => Stands::Rolling,

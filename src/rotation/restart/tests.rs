@@ -130,6 +130,26 @@ fn pods_that_are_replaced_by_hand_are_told_and_not_asked_for_twice() {
 }
 
 #[test]
+fn a_partition_holds_up_nobody_once_the_rest_is_new_and_not_before() {
+    let mut now = observed(vec![consumed("db", "v2", true)], vec![workload("a", &["db"]), workload("b", &["db"])]);
+    now.at_once = 1;
+    now.workloads[0].replaces = Replaces::Partition;
+    now.workloads[0].restarted_for = Some("v2".into());
+    now.workloads[0].rollout = Rollout::Rolling;
+    now.old_pods = Some(old("db", &[("a-0", "a"), ("b-0", "b")]));
+    assert_eq!(annotated(&now), [], "its pod is being replaced, or does not come up");
+    now.overdue.insert(now.workloads[0].named.clone());
+    assert!(annotated(&now).is_empty() && plan(&now).progress["db"].is_stuck());
+    now.overdue.clear();
+    now.workloads[0].rollout = Rollout::Partial;
+    assert_eq!(annotated(&now), strings(&[("b", "v2")]));
+    assert_eq!(plan(&now).progress["db"].held.values().collect::<Vec<_>>(), [&Held::Partition]);
+    // Somebody deletes the pods below it.
+    now.old_pods = Some(old("db", &[("b-0", "b")]));
+    assert!(plan(&now).progress["db"].held.is_empty());
+}
+
+#[test]
 fn who_takes_it_off_again_is_not_annotated_in_a_loop() {
     let mut now = observed(vec![consumed("db", "v2", true)], vec![workload("a", &["db"])]);
     now.reverted.insert(now.workloads[0].named.clone());

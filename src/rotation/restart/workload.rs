@@ -78,6 +78,8 @@ pub enum Rollout {
     Empty,
     /// Pods are being replaced, or the new ones do not run yet.
     Rolling,
+    /// All that the partition of a StatefulSet lets be replaced is new, and available.
+    Partial,
     /// That has not ended in the time that the Deployment gives it.
     Stuck,
     /// Every pod is of that template and available.
@@ -133,17 +135,20 @@ impl Workload {
         let status = object.status.clone().unwrap_or_default();
         let wanted = spec.replicas.unwrap_or(1);
         let strategy = spec.update_strategy.clone().unwrap_or_default();
-        let replaces = match (strategy.type_.as_deref(), strategy.rolling_update.and_then(|rolling| rolling.partition))
-        {
-            (Some("OnDelete"), _) => Replaces::OnDelete,
-            (_, Some(1..)) => Replaces::Partition,
+        let partition = strategy.rolling_update.and_then(|rolling| rolling.partition).unwrap_or(0);
+        let replaces = match strategy.type_.as_deref() {
+            Some("OnDelete") => Replaces::OnDelete,
+            _ if partition > 0 => Replaces::Partition,
             _ => Replaces::Itself,
         };
         let ready = status.ready_replicas.unwrap_or(0) >= wanted;
-        let updated = status.updated_replicas.unwrap_or(0) >= wanted;
+        let updated = status.updated_replicas.unwrap_or(0);
         let rollout = match is_seen(&object.metadata, status.observed_generation) {
             _ if wanted == 0 => Rollout::Empty,
-            true if updated && ready => Rollout::Done,
+            true if updated >= wanted && ready => Rollout::Done,
+            true if replaces == Replaces::Partition && updated >= wanted.saturating_sub(partition) && ready => {
+                Rollout::Partial
+            }
             _ => Rollout::Rolling,
         };
         Self::new(Kind::StatefulSet, &object.metadata, &spec.template, replaces, rollout)

@@ -60,7 +60,12 @@ fn the_other_kinds() {
         |updated: i32| json!({"observedGeneration": 1, "replicas": 2, "readyReplicas": 2, "updatedReplicas": updated});
     assert_eq!(of(json!({}), status(2)), (Replaces::Itself, Rollout::Done));
     assert_eq!(of(json!({"type": "OnDelete"}), status(0)), (Replaces::OnDelete, Rollout::Rolling));
-    assert_eq!(of(json!({"rollingUpdate": {"partition": 1}}), status(1)), (Replaces::Partition, Rollout::Rolling));
+    let parted = |partition: i32, updated: i32| of(json!({"rollingUpdate": {"partition": partition}}), status(updated));
+    for (partition, updated, rollout) in
+        [(1, 0, Rollout::Rolling), (1, 1, Rollout::Partial), (9, 0, Rollout::Partial), (1, 2, Rollout::Done)]
+    {
+        assert_eq!(parted(partition, updated), (Replaces::Partition, rollout), "{updated} beside {partition}");
+    }
     assert_eq!(of(json!({"rollingUpdate": {"partition": 0}}), status(1)), (Replaces::Itself, Rollout::Rolling));
 
     let of = |strategy: Value, wanted: i32, updated: i32| {

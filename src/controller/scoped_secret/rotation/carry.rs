@@ -55,6 +55,9 @@ impl Before<'_> {
             }
             (None, Some(overlap)) => {
                 let longest = self.now.checked_add(overlap).unwrap_or(Timestamp::MAX);
+                // A clock by which the current version is yet to be made is behind itself.
+                let is_behind = self.current.created.is_some_and(|made| Timestamp::from(made) > self.now);
+                let longest = if is_behind { Timestamp::MAX } else { longest };
                 let until = rotated.overlaps_until.filter(|until| *until > self.now.into());
                 // It was made shorter, or the clock was ahead.
                 let until = until.map(|until| until.min(longest.into()));
@@ -165,13 +168,13 @@ mod tests {
         assert_eq!(carry(&overlapping, Some(&held), &version("b", 90_001), &[], 91_000), next);
         let over = carry(&overlapping, Some(&held), &version("b", 90_001), &[], 93_610);
         assert_eq!((over.previous, over.rotated.unwrap().overlaps_until), (None, None));
-        // Where the overlap was made shorter, or the clock was ahead, it stays for the overlap from then on.
-        for (overlap, now) in [(60, 90_020), (3_600, 50_000)] {
+        // Where the overlap was made shorter it stays for that from then on; a clock that is behind ends nothing.
+        for (overlap, now, until_then) in [(60, 90_020, 90_080), (3_600, 50_000, 93_610)] {
             let until = |carried: Carried| carried.rotated.unwrap().overlaps_until;
             let carried = carry(&plan(Some(overlap)), Some(&held), &version("b", 90_001), &[], now);
             assert_eq!(
                 (carried.previous.clone(), until(carried)),
-                (Some(version("a", 5)), Some(at(now + overlap).into()))
+                (Some(version("a", 5)), Some(at(until_then).into()))
             );
         }
         // Two values before are one too many.

@@ -358,7 +358,9 @@ impl Work<'_> {
     /// Up to when the slots of a revoked key were handled went with its Secret: those since the revocation are to come.
     fn since_revocation(&self) -> Option<Rotated> {
         self.rotating.revoked.as_ref()?;
-        Some(Rotated::default().anchored(self.rotating.plan.as_ref()?.schedule.as_ref(), self.last_revoked()?))
+        let revoked = self.last_revoked()?;
+        let since = self.cx.index().world.claim(&self.name).map_or(revoked, |claim| claim.created.max(revoked));
+        Some(Rotated::default().anchored(self.rotating.plan.as_ref()?.schedule.as_ref(), since))
     }
 
     /// When the key was last revoked.
