@@ -149,6 +149,8 @@ pub struct PolicyFacts {
     pub accepted: Option<AcceptedViolations>,
     /// metadata.resourceVersion.
     pub resource_version: String,
+    /// Whether it is being deleted, and stands only until somebody's finalizer is gone.
+    pub deleting: bool,
 }
 
 /// Jurisdictions, and the state of their causes that they were made from.

@@ -279,6 +279,7 @@ fn observe_policy(cx: &Context, object: &DynamicObject, view: View) -> bool {
         alone: false,
         accepted,
         resource_version,
+        deleting: object.metadata.deletion_timestamp.is_some(),
     };
     // Counting what it withdraws takes a while: others read meanwhile, and only this watch writes policies.
     let serves = cx.index().acceptance_serves(&name, &compiled, &facts, cx.now());

@@ -54,9 +54,10 @@ fn judge_after(
     now: Timestamp,
 ) -> AdmissionResponse {
     let standing = &index.world.policies;
+    let going = index.policies.iter().filter(|(_, facts)| facts.deleting).map(|(name, _)| &**name);
     let mut answer = judge(request, index, now);
     if answer.allowed
-        && let Some(policies) = coming.over(standing, now)
+        && let Some(policies) = coming.over(standing, going, now)
     {
         answer = judge_among(request, index, &policies, now);
     }

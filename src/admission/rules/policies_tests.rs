@@ -129,6 +129,21 @@ fn two_changes_that_leave_the_claims_to_each_other() {
     }
 }
 
+/// One that only waits for a finalizer keeps nothing any more.
+#[test]
+fn a_policy_that_is_being_deleted_is_no_other() {
+    use crate::controller::index::PolicyFacts;
+    let mut delete = update(object(TENANTS, None), Value::Null);
+    (delete.object, delete.operation, delete.name) = (None, Operation::Delete, "tenants".into());
+    let mut index = index();
+    index.world.policies.extend([policy("same", TENANTS)]);
+    for deleting in [false, true] {
+        index.policies.insert("same".to_owned(), PolicyFacts { deleting, ..PolicyFacts::default() });
+        let answer = judge_after(&delete, &index, &mut Coming::default(), now());
+        assert_eq!(answer.allowed, !deleting, "{}", answer.result.message);
+    }
+}
+
 /// What other operators' objects may ask for now, and would be refused from then on.
 #[test]
 fn objects_of_other_operators_that_a_change_strands() {

@@ -1,5 +1,6 @@
-//! Changes of policies that admission let through a moment ago, before the watch has shown them. Two that each leave the claims to
-//! the other (one policy is deleted, and so is the one that allows the same) must not both pass.
+//! Changes of policies that admission let through a moment ago, before the watch has shown them, and deletions that somebody's
+//! finalizer holds up. Two that each leave the claims to the other (one policy is deleted, and so is the one that allows the same)
+//! must not both pass.
 
 use crate::segmentation::policy::Policy;
 use crate::segmentation::world::PolicyState;
@@ -24,14 +25,16 @@ impl Coming {
         }
     }
 
-    /// The policies as they may be in a moment; None: as they are.
-    pub fn over(
+    /// The policies as they may be in a moment, without those that are being deleted already; None: as they are.
+    pub fn over<'p>(
         &mut self,
         policies: &BTreeMap<String, PolicyState>,
+        going: impl Iterator<Item = &'p str>,
         now: Timestamp,
     ) -> Option<BTreeMap<String, PolicyState>> {
         self.0.retain(|_, (then, _)| now.duration_since(*then) < WATCH_LAG);
         let mut all = policies.clone();
+        going.for_each(|name| drop(all.remove(name)));
         for (name, (_, becomes)) in &self.0 {
             match (becomes, all.contains_key(name)) {
                 (Some(policy), true) => drop(all.insert(name.clone(), PolicyState::Known(policy.clone()))),
