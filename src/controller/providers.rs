@@ -108,9 +108,23 @@ impl Providers {
         self.told(name, failure, |store| &mut store.unreached);
     }
 
+    /// Says whether a claim could be connected through a store.
+    pub fn claim_connected(&self, name: &str, failure: Option<Reason>) {
+        if !self.is_of_one(name, failure) {
+            self.reached(name, failure);
+        }
+    }
+
     /// Says how something that was asked through a store ended.
     pub fn asked(&self, name: &str, failure: Option<Reason>) {
-        self.told(name, failure.filter(|reason| is_no_answer(*reason)), |store| &mut store.unanswered);
+        if !self.is_of_one(name, failure) {
+            self.told(name, failure.filter(|reason| is_no_answer(*reason)), |store| &mut store.unanswered);
+        }
+    }
+
+    /// Whether a failure says nothing of others: a role that is assumed for one namespace is refused.
+    fn is_of_one(&self, name: &str, failure: Option<Reason>) -> bool {
+        failure == Some(Reason::CredentialsInvalid) && self.stores().get(name).is_some_and(Store::assumes_roles)
     }
 
     fn told(&self, name: &str, failure: Option<Reason>, of: impl Fn(&mut Store) -> &mut Option<Reason>) {
@@ -245,13 +259,19 @@ impl Store {
         self.unreached.or(self.unanswered).unwrap_or(Reason::Reachable)
     }
 
+    /// Whether a role is assumed for each namespace.
+    fn assumes_roles(&self) -> bool {
+        let auth = self.spec.aws.as_ref().and_then(|aws| aws.auth.as_ref());
+        auth.is_some_and(|auth| auth.assume_role.is_some())
+    }
+
     /// What its connections are made from; for whom matters only where a role is assumed.
     fn reach(&self, tenant: Option<Tenant>) -> Reach {
         let mut spec = self.spec.clone();
         let mut per_tenant = false;
         if let Some(aws) = &mut spec.aws {
             aws.account_id = None;
-            per_tenant = aws.auth.as_ref().is_some_and(|auth| auth.assume_role.is_some());
+            per_tenant = self.assumes_roles();
         }
         let revision = self.credentials.as_ref().map(|(revision, _)| revision.clone());
         Reach { spec, revision, tenant: tenant.filter(|_| per_tenant) }
@@ -418,6 +438,14 @@ mod tests {
         providers.asked("a", Some(Reason::CredentialsInvalid));
         providers.put("a", serde_json::from_value(serde_json::json!({"file": {"path": "/d"}})).unwrap());
         assert_eq!(count(), "Reachable 2", "another store was not asked yet");
+        let auth = serde_json::json!({"assumeRole": {"roleArn": "arn:aws:iam::123456789012:role/scoped-${namespace}"}});
+        let aws = serde_json::json!({"aws": {"region": "eu-west-1", "auth": auth}});
+        providers.put("b", serde_json::from_value(aws).unwrap());
+        providers.asked("b", Some(Reason::CredentialsInvalid));
+        providers.claim_connected("b", Some(Reason::CredentialsInvalid));
+        assert_eq!(count(), "Reachable 2", "one segment's role is refused");
+        providers.reached("b", Some(Reason::CredentialsInvalid));
+        assert_eq!(count(), "Reachable 1, CredentialsInvalid 1", "the store's own are");
     }
 
     /// Metrics and traces have the word that conditions have, so that one page explains both.

@@ -104,6 +104,38 @@ fn the_tutorial_goes_on(cluster: &Cluster) {
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
 }
 
+/// A namespace of one's own under the demo's policy: while it is there the demo is not switched off, nothing of it is made anew,
+/// and it can be switched on again.
+fn others_live_under_it(cluster: &Cluster, folder: &Path, switched: impl Fn(Version, bool) -> Result<String, String>) {
+    const MINE: &str = "apiVersion: v1
+kind: Namespace
+metadata: {name: mine, labels: {tenant: mine, environment: demo}}
+---
+apiVersion: scopedsecrets.io/v1alpha1
+kind: ScopedSecret
+metadata: {name: api, namespace: mine}
+spec: {storeRef: {name: demo}, consumers: [{serviceAccountName: api}], data: [{secretKey: token, remoteRef: {key: mine/demo/api}}]}
+";
+    std::fs::create_dir_all(folder.join("mine/demo")).unwrap();
+    std::fs::write(folder.join("mine/demo/api"), "{\"token\": \"made-up-of-mine\"}").unwrap();
+    eventually("one's own is projected", SOON, || {
+        cluster.submit(&["apply", "-f", "-"], MINE)?;
+        ready(cluster, "scopedsecret", Some("mine"), "api")
+    });
+    let uid = |kind: &str| cluster.get_json(kind, None, "demo").map(|object| object["metadata"]["uid"].clone());
+    let before = ["scopedsecretstore", "segmentationpolicy"].map(uid);
+    let said = switched(Version::Four, false).expect_err("it is refused");
+    assert!(said.contains("ViolationsNotAccepted"), "{said}");
+    for tenant in ["billing", "payments"] {
+        is_gone(cluster, "namespace", &format!("demo-{tenant}"));
+    }
+    switched(Version::Three, true).unwrap_or_else(|said| panic!("on again: {said}"));
+    assert_eq!(["scopedsecretstore", "segmentationpolicy"].map(uid), before);
+    store_is_here(cluster, folder);
+    let out = cluster.kubectl(&["delete", "namespace", "mine"]);
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+}
+
 #[test]
 fn the_three_commands_of_a_newcomer() {
     let cluster = Cluster::start_with_pods();
@@ -154,12 +186,17 @@ fn the_three_commands_of_a_newcomer() {
     eventually("it is there again", SOON, || {
         cluster.get_json("scopedsecret", "demo-payments", "orders-db").ok_or("not there")
     });
-    // Switched off, it goes as a whole: by either helm, though a claim lives until its namespace is gone.
-    let switch = |version, on: bool| {
+    let switched = |version, on: bool| {
         let enabled = format!("demo.enabled={on}");
-        let arguments = ["upgrade", "secrets", CHART, "--reuse-values", "--set", &enabled, "-n", NAMESPACE];
-        online(version, &cluster, &arguments).unwrap_or_else(|said| panic!("{enabled}: {said}"));
+        online(version, &cluster, &["upgrade", "secrets", CHART, "--reuse-values", "--set", &enabled, "-n", NAMESPACE])
     };
+    let switch = |version, on: bool| drop(switched(version, on).unwrap_or_else(|said| panic!("{on}: {said}")));
+    others_live_under_it(&cluster, &folder, switched);
+    eventually("it is projected once more", SOON, || {
+        drop(cluster.kubectl(&["apply", "-f", QUICKSTART]));
+        ready(&cluster, "scopedsecret", Some("demo-payments"), "orders-db")
+    });
+    // Switched off, it goes as a whole: by either helm, though a claim lives until its namespace is gone.
     switch(Version::Four, false);
     no_demo(&cluster);
     switch(Version::Three, true);

@@ -344,7 +344,7 @@ impl Work<'_> {
     async fn fetch(&self, grant: &Grant) -> Result<Vec<(AuthorisedKey, Arc<Answer>)>, Failure> {
         let store = &self.spec.store_ref.name;
         let connected = self.manager(grant).await;
-        self.cx.providers.reached(store, connected.as_ref().err().map(|failure| failure.reason));
+        self.cx.providers.claim_connected(store, connected.as_ref().err().map(|failure| failure.reason));
         let provider = connected?;
         let asks = grant.keys.iter().map(|key| {
             let version = match &key.version {
