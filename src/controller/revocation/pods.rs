@@ -31,15 +31,12 @@ pub async fn find(cx: &Context, withdrawn: &Withdrawn) -> Result<BTreeSet<InName
     Ok(found)
 }
 
-/// The nodes' clocks and the operator's may be so many seconds apart.
-const APART: i64 = 5;
-
-/// Whether a pod was started while one of these Secrets held a revoked version: until then, or for ever if it still does. Of one
-/// that was started right after that it cannot be told.
+/// Whether a pod was started while one of these Secrets held a revoked version: until then, or for ever if it still does. In
+/// the same second it may have.
 fn may_hold(pod: &Pod, secrets: &BTreeMap<&str, Option<Timestamp>>) -> bool {
     let started = pod.status.as_ref().and_then(|status| status.start_time.as_ref());
     let (Some(spec), Some(started)) = (pod.pods().filter(|_| pod.is_alive()), started) else { return false };
-    let old = |until: &Option<Timestamp>| until.is_none_or(|until| started.0.as_second() <= until.as_second() + APART);
+    let old = |until: &Option<Timestamp>| until.is_none_or(|until| started.0.as_second() <= until.as_second());
     of_pods(spec).iter().any(|reference| secrets.get(reference.secret).is_some_and(old))
 }
 
@@ -61,8 +58,8 @@ mod tests {
             (running(999), stands, true),
             (running(9_999), stands, true),
             (running(999), gone, true),
-            (running(1_005), gone, true),
-            (running(1_006), gone, false),
+            (running(1_000), gone, true),
+            (running(1_001), gone, false),
             (running(999), other, false),
             (json!({"phase": "Pending"}), stands, false),
             (json!({"phase": "Succeeded", "startTime": at(1).to_string()}), stands, false),
