@@ -84,14 +84,12 @@ fn each_of_many_dies_at_a_write_of_its_own() {
     scene.clock.advance(-AHEAD);
     scene.restart();
     scene.befalls(&cases);
-    // A status, and its event, may tell two things at once on a busy machine; all else is written each time.
+    // A status, and its event, may tell two things at once, the more on a busy machine.
     let have_stopped = || {
         let going = scene.gate.going_on();
-        let tells = |write: &NthWrite| write.what.ends_with("/status") || write.what.contains("/events");
-        let all = going.iter().all(|(_, write)| tells(write));
-        (all && going.len() <= cases.len() / 2).then_some(()).ok_or_else(|| format!("{going:#?}"))
+        (going.len() <= cases.len() / 4).then_some(()).ok_or_else(|| format!("{going:#?}"))
     };
-    eventually("each stops where it is to", SOON * 2, have_stopped);
+    eventually("nearly each stops where it is to", SOON * 3, have_stopped);
     settles(&scene.gate);
     println!("{} died, these had less to tell: {:?}", cases.len(), scene.gate.going_on());
     scene.restart();
