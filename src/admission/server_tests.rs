@@ -202,12 +202,10 @@ async fn bad_requests_are_refused() {
     }
     // So much takes its time.
     let patient = serving(Limits::default()).await;
-    let at = |rest: &str| {
-        format!("POST /{}/admission/scopedsecrets HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{rest}", patient.door)
-    };
-    let announced = at(&format!("Content-Length: {}\r\n\r\n{}", BODY_LIMIT + 1, " ".repeat(BODY_LIMIT + 1)));
+    let head = |rest: &str| at(&patient.door, rest);
+    let announced = head(&format!("Content-Length: {}\r\n\r\n{}", BODY_LIMIT + 1, " ".repeat(BODY_LIMIT + 1)));
     let chunk = format!("100000\r\n{}\r\n", "x".repeat(1 << 20)).repeat((BODY_LIMIT >> 20) + 1);
-    for large in [announced, at(&format!("Transfer-Encoding: chunked\r\n\r\n{chunk}"))] {
+    for large in [announced, head(&format!("Transfer-Encoding: chunked\r\n\r\n{chunk}"))] {
         let answer = patient.exchange(large.as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.1 413"), "a body that is too large: {answer}");
     }

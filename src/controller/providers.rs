@@ -406,16 +406,10 @@ pub fn write_reason(error: &WriteError) -> Reason {
 mod tests {
     use super::*;
 
-    struct Nobody;
-
-    impl CallObserver for Nobody {
-        fn called(&self, _: crate::provider::Call) {}
-    }
-
     /// One of several that fails altogether is told, whatever the others do; a key that is denied or missing was answered.
     #[test]
     fn a_store_that_gives_no_answer_is_counted() {
-        let providers = Providers::new(Arc::new(Nobody));
+        let providers = Providers::new(Arc::new(()));
         for (name, path) in [("a", "/a"), ("b", "/b"), ("unused", "/c")] {
             providers.put(name, serde_json::from_value(serde_json::json!({"file": {"path": path}})).unwrap());
         }

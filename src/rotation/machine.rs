@@ -214,11 +214,10 @@ fn begin(o: &Observed<'_>, seen: &Description) -> Step {
         }
         _ => {}
     }
+    let rotated_since = |slot: Timestamp| seen.last_rotated.is_some_and(|last| last >= slot);
     match o.strategy {
-        // The manager has rotated it since that time, by its own schedule.
-        Strategy::Provider if o.revoked.is_none() && o.slot.is_some_and(|slot| seen.last_rotated.is_some_and(|last| last >= slot)) => {
-            Step::Settled
-        }
+        // By the manager's own schedule.
+        Strategy::Provider if o.revoked.is_none() && o.slot.is_some_and(rotated_since) => Step::Settled,
         Strategy::Provider if !seen.rotation_enabled => Step::Fail {
             reason: Reason::RotationNotConfigured,
             message: "the secrets manager has no rotation of its own for this key: configure one there, or use strategy Generate".into(),

@@ -1,6 +1,7 @@
 //! Rule `Policies`: a change of a SegmentationPolicy that would take Secrets from live claims, or make one segment of several
 //! that hold Secrets, needs their number in `scopedsecrets.io/accept-violations`; it counts only for the change that sets or
-//! alters it. One by which policies would disagree on a namespace's segment, or give two segments one name, is refused. So does a change by which a rule begins to be enforced while violations of it are open, or are not known yet ([`open`]).
+//! alters it. So does a change by which a rule begins to be enforced while violations of it are open, or are not known yet
+//! ([`open`]). One by which policies would disagree on a namespace's segment, or give two segments one name, is refused.
 
 mod coming;
 pub mod open;

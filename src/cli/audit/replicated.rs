@@ -8,12 +8,13 @@ use crate::api::policy::ExceptedRule;
 use crate::cli::cluster::{Cluster, Failure};
 use crate::cli::report::{Finding, Outcome, Rule, Severity, Subject};
 use crate::controller::index::object_name;
+use crate::controller::scan::secretgen;
 use crate::segmentation::authorize::is_excepted;
-use crate::segmentation::replication::{RULE, SECRETGEN, SECRETGEN_KINDS, of_secretgen};
+use crate::segmentation::replication::{RULE, SECRETGEN, of_secretgen};
 use crate::segmentation::violation::Violation;
 use crate::segmentation::world::ObjectName;
 use jiff::Timestamp;
-use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams};
+use kube::api::{Api, DynamicObject, ListParams};
 use serde_json::Value;
 
 /// An object of carvel's: its kind, its name, and its spec.
@@ -27,8 +28,7 @@ pub async fn look(cluster: &Cluster) -> Result<Vec<Carvel>, Failure> {
     if !groups.is_some_and(|groups| groups.groups.iter().any(|group| group.name == SECRETGEN)) {
         return Ok(all);
     }
-    for (kind, plural) in SECRETGEN_KINDS {
-        let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(SECRETGEN, "v1alpha1", kind), plural);
+    for (kind, resource) in secretgen::kinds() {
         let api = |namespace: Option<&str>| match namespace {
             Some(namespace) => Api::<DynamicObject>::namespaced_with(cluster.client.clone(), namespace, &resource),
             None => Api::all_with(cluster.client.clone(), &resource),

@@ -11,7 +11,7 @@ mod consumers;
 mod contents;
 pub mod due;
 mod pages;
-mod secretgen;
+pub mod secretgen;
 mod seen_content;
 mod volumes;
 

@@ -6,11 +6,17 @@ use crate::controller::index::object_name;
 use crate::segmentation::replication::{SECRETGEN, SECRETGEN_KINDS, of_secretgen};
 use kube::api::{ApiResource, GroupVersionKind};
 
+/// Both, and how they are asked for.
+pub fn kinds() -> impl Iterator<Item = (&'static str, ApiResource)> {
+    SECRETGEN_KINDS.into_iter().map(|(kind, plural)| {
+        (kind, ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(SECRETGEN, "v1alpha1", kind), plural))
+    })
+}
+
 /// Lists both.
 pub(super) async fn walk(walk: &mut Walk<'_>) -> Result<(), ScanError> {
     let cx = walk.cx;
-    for (kind, plural) in SECRETGEN_KINDS {
-        let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(SECRETGEN, "v1alpha1", kind), plural);
+    for (kind, resource) in kinds() {
         let places = cx.served.namespaced_with(&cx.client, &resource);
         pages::each(cx, kind, &places, |page| {
             for object in page {

@@ -72,9 +72,7 @@ impl Jurisdiction {
         };
         self.policies.iter().map(answer).max()
     }
-}
 
-impl Jurisdiction {
     /// The namespaces of the ServiceAccounts that are readers here: whoever takes the token of one reads as it does.
     pub fn homes(&self) -> impl Iterator<Item = &Arc<str>> {
         self.policies.iter().flat_map(|policy| &policy.readers).filter_map(Subject::namespace)
