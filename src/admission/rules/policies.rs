@@ -150,15 +150,14 @@ fn judge_among(
     if count == 0 || is_accepted(count, new.as_ref(), old.as_ref(), index) {
         return admit(request);
     }
-    let number = accepting(count, old.as_ref());
     let text = format!(
-        "this would {what}: {mend}, or set the annotation scopedsecrets.io/accept-violations: \"{number}\"{spent}{how}",
+        "this would {what}: {mend}, or set the annotation scopedsecrets.io/accept-violations: \"{count}\"{spent}{how}",
         what = what_breaks(&broken, &open),
         mend = what_mends(&broken, &open),
-        spent = if number == count {
-            ""
+        spent = if stands(count, old.as_ref()) {
+            " (the same number stands there for an earlier change and counts no more: take it off first)"
         } else {
-            " (the number that stands there was for an earlier change, and counts no more)"
+            ""
         },
         how = if new.is_some() {
             " in the same change"
@@ -169,10 +168,9 @@ fn judge_among(
     deny_as(request, RULE, Reason::ViolationsNotAccepted, &text, 403)
 }
 
-/// The number that would be accepted: one that stands already counts for nothing, and must be altered.
-fn accepting(count: usize, old: Option<&SegmentationPolicy>) -> usize {
-    let stands = old.and_then(|policy| accept_violations(&policy.metadata)?.parse::<usize>().ok());
-    stands.filter(|stands| *stands == count).map_or(count, |stands| stands + 1)
+/// Whether this number is on the policy already: it counts for nothing, and setting it again is no change.
+fn stands(count: usize, old: Option<&SegmentationPolicy>) -> bool {
+    old.and_then(|policy| accept_violations(&policy.metadata)?.parse().ok()) == Some(count)
 }
 
 fn what_breaks(broken: &Broken<'_>, open: &Open) -> String {
