@@ -129,7 +129,8 @@ fn write_guards(to: &Path) -> io::Result<()> {
 
 fn write_values(chart: &Path) -> io::Result<()> {
     let values = values::read(&fs::read_to_string(chart.join("values.yaml"))?).map_err(io::Error::other)?;
-    fs::write(chart.join("values.schema.json"), format!("{:#}\n", values::schema(&values)))?;
+    let schema = values::schema(&values, include_str!("kubernetes.yaml")).map_err(io::Error::other)?;
+    fs::write(chart.join("values.schema.json"), format!("{schema:#}\n"))?;
     let readme = chart.join("README.md");
     let (begin, end) = ("<!-- values: written by make generate -->\n", "<!-- end of values -->");
     let text = fs::read_to_string(&readme)?;

@@ -65,21 +65,48 @@ pub fn read(text: &str) -> Result<Vec<Entry>, String> {
     Ok(entries)
 }
 
-/// JSON Schema, as Helm validates values by it.
-pub fn schema(entries: &[Entry]) -> Value {
+/// JSON Schema, as Helm validates values by it, with the definitions of what is Kubernetes' own (kubernetes.yaml).
+pub fn schema(entries: &[Entry], kubernetes: &str) -> Result<Value, String> {
+    let mut definitions: Value = serde_saphyr::from_str(kubernetes).map_err(|error| error.to_string())?;
+    close(&mut definitions);
     let mut root = group(entries);
+    root["definitions"] = definitions;
     root["$schema"] = json!("https://json-schema.org/draft-07/schema#");
     root["title"] = json!("Values of the chart scoped-secrets");
     // Helm gives it to each chart of an umbrella, with what is meant for the others.
     if let Some(global) = root.pointer_mut("/properties/global") {
         global["additionalProperties"] = json!(true);
     }
-    root
+    Ok(root)
+}
+
+/// Lets every object that lists its keys take no others.
+fn close(schema: &mut Value) {
+    match schema {
+        Value::Object(map) => {
+            map.values_mut().for_each(close);
+            if map.get("type").is_some_and(|kind| kind == "object") && map.contains_key("properties") {
+                map.entry("additionalProperties").or_insert(json!(false));
+            }
+        }
+        Value::Array(all) => all.iter_mut().for_each(close),
+        _ => {}
+    }
 }
 
 fn group(entries: &[Entry]) -> Value {
     let properties: Map<String, Value> = entries.iter().map(|entry| (entry.key.clone(), one(entry))).collect();
-    json!({"type": "object", "properties": properties, "additionalProperties": false})
+    let required: Vec<&str> = entries.iter().filter(|entry| entry.is_required()).map(|entry| &*entry.key).collect();
+    json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
+}
+
+impl Entry {
+    /// A key with nothing behind it takes its default away: only lists, maps and texts may be empty.
+    fn is_required(&self) -> bool {
+        let is_empty = self.default.as_str() == Some("");
+        !self.below.is_empty()
+            || (!is_empty && matches!(self.default, Value::Bool(_) | Value::Number(_) | Value::String(_)))
+    }
 }
 
 fn one(entry: &Entry) -> Value {
@@ -137,9 +164,11 @@ mod tests {
 
     const TEXT: &str = "# Of the file.\n\n# How many.\n# @schema {\"minimum\": 0}\nreplicas: 2\nimage:\n  # Where.\n  # It is.\n  repository: a/b\n  # Which.\n  tag: \"\"\n# Much.\n# @schema {\"additionalProperties\": {\"type\": \"string\"}}\nresources:\n  cpu: 1m\n# Some.\nlist:\n- a: 1\n  b: 2\n# At last.\nlast: true\n";
 
+    const KUBERNETES: &str = "Peer: {type: object, properties: {name: {type: string}}}\n";
+
     #[test]
     fn defaults_comments_and_hints_become_a_strict_schema() {
-        let schema = schema(&read(TEXT).unwrap());
+        let schema = schema(&read(TEXT).unwrap(), KUBERNETES).unwrap();
         assert_eq!(
             schema["properties"]["replicas"],
             json!({"type": "integer", "default": 2, "description": "How many.", "minimum": 0})
@@ -151,7 +180,10 @@ mod tests {
         assert_eq!(schema["properties"]["resources"]["additionalProperties"], json!({"type": "string"}));
         assert_eq!(schema["properties"]["list"]["type"], "array");
         assert_eq!(schema["properties"].as_object().unwrap().len(), 5);
-        let open = super::schema(&read("global:\n  # One.\n  a: 1\n").unwrap());
+        assert_eq!(schema["required"], json!(["replicas", "image", "last"]), "the others may be left empty");
+        assert_eq!(image["required"], json!(["repository"]));
+        assert_eq!(schema["definitions"]["Peer"]["additionalProperties"], false);
+        let open = super::schema(&read("global:\n  # One.\n  a: 1\n").unwrap(), KUBERNETES).unwrap();
         assert_eq!(open["properties"]["global"]["additionalProperties"], true);
     }
 

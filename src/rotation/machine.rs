@@ -243,7 +243,9 @@ fn floor(last: Timestamp, now: Timestamp) -> Option<Step> {
     waits.then(|| Step::Wait {
         until,
         reason: Reason::RotationWaits,
-        message: "the key was rotated less than ten minutes ago, and is rotated at most every ten minutes; this rotation comes then".into(),
+        message: format!(
+            "the key was rotated less than ten minutes ago, and is rotated at most every ten minutes; this rotation comes at {until:.0}"
+        ),
     })
 }
 

@@ -353,19 +353,26 @@ pub(super) fn scope_of<'w>(namespace: &str, world: impl Into<View<'w>>) -> Resul
 
 /// Says which label would put the namespace under a policy, without naming what other namespaces have.
 fn no_policy(namespace: &str, labels: &BTreeMap<String, String>, world: View<'_>) -> String {
-    let mut missing = BTreeSet::new();
+    // Any one policy would do: the labels of several together might be too many.
+    let mut missing: BTreeSet<Vec<&str>> = BTreeSet::new();
     for state in world.policies.values() {
         if let PolicyState::Known(policy) = state {
-            missing.extend(policy.segment_labels.iter().filter(|l| labels.get(*l).is_none_or(String::is_empty)));
+            let lacks = policy.segment_labels.iter().filter(|l| labels.get(*l).is_none_or(String::is_empty));
+            missing.insert(lacks.map(String::as_str).collect());
         }
     }
+    missing.remove(&Vec::new());
     let hint = if world.policies.is_empty() {
         "there is no policy in this cluster: the platform team writes one".to_owned()
     } else if missing.is_empty() {
         "its labels are not those that a policy selects: ask the platform team".to_owned()
     } else {
-        let list = missing.into_iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-        format!("it lacks the label {list}: ask the platform team to set it")
+        let each = missing.iter().map(|labels| match &labels[..] {
+            [label] => format!("the label {label}"),
+            labels => format!("the labels {}", labels.join(", ")),
+        });
+        let list = each.collect::<Vec<_>>().join(", or else ");
+        format!("it lacks {list}: ask the platform team to set what it needs")
     };
     format!(
         "no SegmentationPolicy governs namespace {namespace:?}, and without a policy nothing may be claimed; {hint}"

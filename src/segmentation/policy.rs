@@ -331,8 +331,13 @@ impl Policy {
 
     /// Whether an exception lifts rule Rbac for somebody now.
     pub fn lifts_for(&self, subject: &Subject, now: Timestamp) -> bool {
-        let mut named = self.in_force(ExceptedRule::Rbac, now).flat_map(|exception| &exception.subjects);
-        named.any(|excepted| Subject::declared(excepted).is_ok_and(|excepted| excepted.covers(subject)))
+        self.excepted(now).any(|excepted| excepted.covers(subject))
+    }
+
+    /// For whom exceptions lift rule Rbac now.
+    pub fn excepted(&self, now: Timestamp) -> impl Iterator<Item = Subject> {
+        let named = self.in_force(ExceptedRule::Rbac, now).flat_map(|exception| &exception.subjects);
+        named.filter_map(|subject| Subject::declared(subject).ok())
     }
 
     fn in_force(&self, rule: ExceptedRule, now: Timestamp) -> impl Iterator<Item = &Exception> {

@@ -15,7 +15,17 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// README and what is in docs/, with their texts; not the pages that are made from the code.
 fn pages() -> Vec<(PathBuf, String)> {
-    let mut paths = vec![Path::new(ROOT).join("README.md"), Path::new(ROOT).join("SECURITY.md")];
+    let mut paths = Vec::new();
+    for page in [
+        "README.md",
+        "SECURITY.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "ARCHITECTURE.md",
+        "charts/scoped-secrets/README.md",
+    ] {
+        paths.push(Path::new(ROOT).join(page));
+    }
     for folder in ["docs", "docs/runbooks"] {
         let listed = fs::read_dir(Path::new(ROOT).join(folder)).unwrap().map(|entry| entry.unwrap().path());
         paths.extend(listed.filter(|path| path.extension().is_some_and(|extension| extension == "md")));

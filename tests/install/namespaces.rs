@@ -258,7 +258,7 @@ fn it_leaves(cluster: &Cluster, stub: &StubManager) {
     });
 }
 
-/// Of namespaced kinds only what is in a namespace of the list, in the operator's own, or (events of what is cluster-scoped) in `default`.
+/// Of namespaced kinds only what is in a namespace of the list, in the operator's own, or (events of what is cluster-scoped) in `kube-system`.
 fn nothing_elsewhere(audit: &Audit) {
     let cluster_scoped = |resource: &str| {
         [

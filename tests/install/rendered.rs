@@ -46,6 +46,14 @@ fn a_misspelt_or_impossible_value_is_refused() {
         ("networkPolicy.egress[0].to[0].ipBlock.cdir=10.0.0.0/8", "egress"),
         ("extraVolumes[0].name=a,extraVolumes[0].emptydir.medium=Memory", "extraVolumes"),
         ("extraVolumeMounts[0].name=a,extraVolumeMounts[0].mountpath=/b", "extraVolumeMounts"),
+        ("resources.requests.cpus=1", "cpus"),
+        ("extraEnv[0].name=A,extraEnv[0].valueFrom.secretKeyReff.name=b", "secretKeyReff"),
+        ("extraVolumes[0].name=a,extraVolumes[0].secret.defaultmode=256", "defaultmode"),
+        (
+            "affinity.podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].labelselector.a=b",
+            "labelselector",
+        ),
+        ("serviceMonitor.interval=often", "interval"),
         ("namespaces[0]=A*", "namespaces"),
         ("namespaces={a,a}", "namespaces"),
         ("namespaces=a", "namespaces"),
@@ -54,6 +62,39 @@ fn a_misspelt_or_impossible_value_is_refused() {
         match template("scoped-secrets", &["--set", set]) {
             Err(refusal) => assert!(refusal.contains(says) && refusal.contains("schema"), "{set}: {refusal}"),
             Ok(_) => panic!("{set} was taken"),
+        }
+    }
+}
+
+/// A key with nothing behind it takes its default away: it is empty, or must not be.
+#[test]
+fn every_value_may_be_left_empty_or_says_that_it_may_not() {
+    fn keys(schema: &Value, above: &str, all: &mut Vec<String>) {
+        for (key, below) in schema["properties"].as_object().into_iter().flatten() {
+            all.push(format!("{above}{key}"));
+            keys(below, &format!("{above}{key}."), all);
+        }
+    }
+    let schema = std::fs::read_to_string(std::path::Path::new(CHART).join("values.schema.json")).unwrap();
+    let mut all = Vec::new();
+    keys(&serde_json::from_str(&schema).unwrap(), "", &mut all);
+    assert!(all.len() > 60, "{all:?}");
+    let crd = [
+        "--api-versions",
+        "monitoring.coreos.com/v1/ServiceMonitor",
+        "--api-versions",
+        "monitoring.coreos.com/v1/PrometheusRule",
+    ];
+    let on = "serviceMonitor.enabled=true,prometheusRule.enabled=true,grafanaDashboard.enabled=true,demo.enabled=true";
+    for key in all {
+        let nothing = format!("{key}=null");
+        let asked = [&crd[..], &["--set", on, "--set", &nothing]].concat();
+        match template("scoped-secrets", &asked) {
+            Ok(rendered) => drop(objects(&rendered)),
+            Err(refusal) => {
+                let name = key.rsplit('.').next().unwrap_or_default();
+                assert!(refusal.contains("schema") && refusal.contains(name), "{key}: {refusal}");
+            }
         }
     }
 }
@@ -80,7 +121,7 @@ fn the_demo_governs_without_helm_too() {
 /// Where the operator may run, `helm test` may, too; and a namespace may be a number.
 #[test]
 fn pods_of_ours_run_on_the_same_nodes() {
-    let sets = "tolerations[0].operator=Exists,nodeSelector.disk=ssd,priorityClassName=high,affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].weight=1";
+    let sets = "tolerations[0].operator=Exists,nodeSelector.disk=ssd,priorityClassName=high,affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].weight=1,affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].preference.matchExpressions[0].key=disk,affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].preference.matchExpressions[0].operator=Exists";
     let all = objects(&template("123", &["--set", sets]).unwrap());
     let of = |kind: &str| all.iter().find(|object| object["kind"] == kind).unwrap();
     let (test, own) = (&of("Pod")["spec"], &of("Deployment")["spec"]["template"]["spec"]);

@@ -7,7 +7,7 @@ Labels of every object: dict "root" $ "own" DICT, what the object has besides. O
 glass, find objects by them; then its own; then commonLabels.
 */}}
 {{- define "scoped-secrets.labelsWith" -}}
-{{- $own := .own -}}
+{{- $own := .own | default dict -}}
 {{- with .root -}}
 {{- $ours := dict
   "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-")
@@ -16,7 +16,7 @@ glass, find objects by them; then its own; then commonLabels.
   "app.kubernetes.io/version" .Chart.AppVersion
   "app.kubernetes.io/managed-by" .Release.Service
   "app.kubernetes.io/part-of" "scoped-secrets" -}}
-{{- toYaml (merge $ours $own .Values.commonLabels) -}}
+{{- toYaml (merge $ours $own (.Values.commonLabels | default dict)) -}}
 {{- end -}}
 {{- end -}}
 

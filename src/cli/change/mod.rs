@@ -154,7 +154,7 @@ pub async fn carry_out(
             }
             match wait::until(cluster, &look_for(&written), asked.timeout, around.clock).await? {
                 Progress::Done(text) => (End::Done, text),
-                Progress::Bad(text) => (End::Unfinished, text),
+                Progress::Bad(text) | Progress::Refused(text) => (End::Unfinished, text),
                 Progress::Open(text) => {
                     (End::Unfinished, format!("not done yet after {}: {text}", duration::humanize(asked.timeout)))
                 }

@@ -12,6 +12,8 @@ use std::time::Duration;
 pub enum Progress {
     /// Not done yet: what is seen.
     Open(String),
+    /// What was refused before is refused still: it will not be done, unless the operator has yet to see it.
+    Refused(String),
     /// Done.
     Done(String),
     /// It will not be done as it stands.
@@ -36,6 +38,9 @@ pub struct Wait {
 /// How long the cluster is let be between two looks.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// How long the operator is given to see what was asked.
+const SEEN: Duration = Duration::from_secs(10);
+
 /// Looks until it is done, will not be, or time is over.
 pub async fn until(
     cluster: &Cluster,
@@ -56,10 +61,12 @@ pub async fn until(
             return Ok(Progress::Bad(text));
         }
         let value = seen.found().and_then(|object| serde_json::to_value(object).ok());
-        let progress = (wait.judge)(value.as_ref());
-        let over = clock().duration_since(began).unsigned_abs() + PAUSE > timeout;
-        if over || !matches!(progress, Progress::Open(_)) {
-            return Ok(progress);
+        let waited = clock().duration_since(began).unsigned_abs();
+        let over = waited + PAUSE > timeout;
+        match (wait.judge)(value.as_ref()) {
+            Progress::Refused(text) if over || waited > SEEN => return Ok(Progress::Bad(text)),
+            Progress::Open(_) | Progress::Refused(_) if !over => {}
+            progress => return Ok(progress),
         }
         tokio::time::sleep(PAUSE).await;
     }

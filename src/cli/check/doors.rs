@@ -20,12 +20,16 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+/// How what is missing of an installation comes back.
+const AGAIN: &str =
+    "install again as it was done: helm upgrade with the same values, or kubectl apply --server-side -k deploy/";
+
 /// The webhook configuration: filled in, unweakened, and its webhook can be reached and trusted.
 pub fn judge_webhook(found: &Installed, now: Timestamp, outcome: &mut Outcome) {
     let subject = || Subject::cluster("ValidatingWebhookConfiguration", CONFIGURATION);
     let missing = |outcome: &mut Outcome, message: &str| {
         let finding = Finding::live(Severity::Error, Rule::Installation, Reason::GuardMissing, subject(), message);
-        outcome.push(finding.mend("kubectl apply --server-side -k deploy/; a running operator fills the entries in"));
+        outcome.push(finding.mend(format!("{AGAIN}; a running operator fills the entries in")));
     };
     let configuration = match &found.configuration {
         Seen::There(configuration) => configuration,
@@ -152,11 +156,11 @@ pub fn judge_guards(found: &Guards, installation: &Installation, outcome: &mut O
     let judge = |outcome: &mut Outcome| {
         for missing in missing(installation, &live, true).into_iter().filter(|missing| seen(&missing.kind)) {
             let (what, mend) = match &missing.differs {
-                None => ("it is not there".to_owned(), "kubectl apply --server-side -k deploy/"),
+                None => ("it is not there".to_owned(), AGAIN.to_owned()),
                 Some(fields) => {
                     let fields = fields.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
                     let what = format!("its {fields} differ from version {}'s", env!("CARGO_PKG_VERSION"));
-                    (what, "delete it, then kubectl apply --server-side -k deploy/")
+                    (what, format!("delete it, then {AGAIN}"))
                 }
             };
             let message = format!("{what}, so that rule {} is not kept as it should be", missing.rule);

@@ -87,7 +87,11 @@ pub fn judge(found: &Installed, outcome: &mut Outcome) {
             (Subject::cluster("ClusterRoleBinding", NAME), bound(&found.cluster_role_binding, |b| &b.subjects)),
             (Subject::namespaced("RoleBinding", place, NAME), bound(&found.role_binding, |b| &b.subjects)),
         ];
-        for (namespace, (role, binding)) in &found.namespaces {
+        // Of one that is not there another finding says so.
+        let there = |namespace: &str| {
+            !found.observed.every_namespace || found.observed.world.namespaces.contains_key(namespace)
+        };
+        for (namespace, (role, binding)) in found.namespaces.iter().filter(|(namespace, _)| there(namespace)) {
             let named = |kind| Subject::namespaced(kind, namespace, NAMESPACE_ROLE);
             roles.push((named("Role"), Some(wanted.namespace_rules.clone()), rules(role, |r| &r.rules)));
             bindings.push((named("RoleBinding"), bound(binding, |b| &b.subjects)));

@@ -133,7 +133,7 @@ mod tests {
             let told = match progress(&before, Some(&now)) {
                 Progress::Open(_) => "open".to_owned(),
                 Progress::Done(text) => text,
-                Progress::Bad(text) => format!("bad {text}"),
+                Progress::Bad(text) | Progress::Refused(text) => format!("bad {text}"),
             };
             assert!(told.contains(expected), "{expected}: {told}");
         }

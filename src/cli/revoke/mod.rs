@@ -13,6 +13,7 @@ use super::report::Subject;
 use crate::api::GROUP;
 use kube::ResourceExt;
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// Take a leaked key's value away, everywhere, at once.
 ///
@@ -84,10 +85,11 @@ fn plan(sight: &Sight, standing: &[key::Standing], asked: &Revoke) -> Result<Pla
     let (revoked, left): (Vec<_>, Vec<_>) =
         effects.keys.iter().partition(|remote| open(&remote.key, &remote.store).is_some());
     if left.is_empty() {
-        let by: Vec<&str> = standing.iter().filter(|other| !other.complete).map(|other| other.name.as_str()).collect();
+        let by = revoked.iter().filter_map(|remote| open(&remote.key, &remote.store));
+        let by: BTreeSet<&str> = by.map(|other| other.name.as_str()).collect();
         let text = format!(
             "{about} is revoked already: each of its keys has a KeyRevocation that is not complete yet ({}); if a newer version leaked, too, write --again",
-            by.join(", ")
+            by.into_iter().collect::<Vec<_>>().join(", ")
         );
         return Err(Failure::Usage(text));
     }

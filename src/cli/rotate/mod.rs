@@ -121,19 +121,22 @@ fn happens(effects: &Effects, rotation: &Value, key: &str) -> Vec<String> {
     ]
 }
 
-/// Pure. What the condition said before says nothing of this rotation.
+/// Pure. What the condition said before says nothing of this rotation, unless it is a refusal that stands.
 fn progress(before: &Value, now: Option<&Value>) -> Progress {
     let Some(now) = now else { return Progress::Bad("the ScopedSecret was deleted".to_owned()) };
     let versions = |object: &Value| object.pointer("/status/remoteVersions").cloned();
     let rotated = condition(now, "Rotated");
     let open = || Progress::Open(told(now, "Rotated"));
+    if condition(now, "Stalled").is_some_and(|(status, ..)| status == "True") {
+        return Progress::Refused(told(now, "Ready"));
+    }
     match rotated {
         Some(("True", ..)) if versions(now) != versions(before) => {
             Progress::Done("rotated: the Secret has a new version".to_owned())
         }
-        Some(("False", reason, _)) if condition(before, "Rotated") != rotated => {
-            let refused = Reason::from_text(reason).is_some_and(|reason| reason.nature() == Nature::Refused);
-            if refused { Progress::Bad(told(now, "Rotated")) } else { open() }
+        Some(("False", reason, _)) if Reason::from_text(reason).is_some_and(|r| r.nature() == Nature::Refused) => {
+            let text = told(now, "Rotated");
+            if condition(before, "Rotated") == rotated { Progress::Refused(text) } else { Progress::Bad(text) }
         }
         _ => open(),
     }
@@ -178,7 +181,13 @@ mod tests {
         assert!(matches!(at(&object("v2", Some(("True", "Ready")))), Progress::Done(_)));
         assert!(matches!(at(&object("v1", Some(("False", "ActionNotAllowed")))), Progress::Bad(_)));
         assert!(matches!(at(&object("v1", None)), Progress::Open(_)));
-        let failed = object("v1", Some(("False", "ActionNotAllowed")));
-        assert!(matches!(progress(&failed, Some(&failed)), Progress::Open(_)), "that was said of the one before");
+        let refused = object("v1", Some(("False", "ActionNotAllowed")));
+        assert!(
+            matches!(progress(&refused, Some(&refused)), Progress::Refused(_)),
+            "said of the one before, or of this"
+        );
+        let mut stalled = object("v1", None);
+        stalled["status"]["conditions"] = json!([{"type": "Stalled", "status": "True", "reason": "KeyNotAllowed"}]);
+        assert!(matches!(at(&stalled), Progress::Refused(_)));
     }
 }

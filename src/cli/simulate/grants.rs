@@ -50,7 +50,7 @@ pub fn judge(
     };
     match plan::judge(&observed) {
         // Said above, in words for who writes it.
-        Verdict::Closed(Reason::ApprovalRequired, _) if !findings.is_empty() => {}
+        Verdict::Closed(Reason::ApprovalRequired | Reason::RequesterNotNamed, _) if !findings.is_empty() => {}
         // Whoever approves it comes later.
         Verdict::Open | Verdict::Unknown(..) | Verdict::Closed(Reason::AwaitsApproval, _) => {}
         Verdict::Closed(reason, message) | Verdict::Over(reason, message) => {

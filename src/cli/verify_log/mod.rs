@@ -3,7 +3,7 @@
 mod lines;
 
 use super::cluster::{self, Cluster, ClusterArgs, Failure, Seen};
-use super::report::text::{Colours, one_line};
+use super::report::text::{Colours, count, one_line};
 use super::report::{
     EXIT_CLEAN, EXIT_ERROR, Finding, Location, Output, Report, Rule, Severity, Subject, json, sarif, text,
 };
@@ -222,7 +222,8 @@ fn sentence(seen: &Chronicle) -> String {
     let Chronicle { process, pod, lines, from, to, closed } = seen;
     let pod = pod.as_deref().map_or(String::new(), |pod| format!(" of pod {pod}"));
     let end = if *closed { "and closed" } else { "and not closed" };
-    format!("process {process}{pod}: {lines} genuine lines, from {from:.0} to {to:.0}, {end}")
+    let lines = count(usize::try_from(*lines).unwrap_or(usize::MAX), "genuine line", "genuine lines");
+    format!("process {process}{pod}: {lines}, from {from:.0} to {to:.0}, {end}")
 }
 
 #[cfg(test)]

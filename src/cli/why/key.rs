@@ -21,7 +21,10 @@ pub fn store(observed: &Observed, namespace: &str, named: Option<&str>) -> Resul
         }
     }
     let list = all.union(&allowed).copied().collect::<Vec<_>>().join(", ");
-    Err(format!("which store? Write --store with one of: {list}"))
+    Err(match list.as_str() {
+        "" => "which store? None is seen here, for there is none, or you may not list scopedsecretstores: write --store with its name".to_owned(),
+        list => format!("which store? Write --store with one of: {list}"),
+    })
 }
 
 /// As if somebody claimed it there now.

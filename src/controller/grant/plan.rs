@@ -347,6 +347,10 @@ fn invalid(grant: &Grant, namespace: &str, max: Duration, approval: Approval) ->
             closed(Reason::ApprovalRequired, text.to_owned())
         }
         (None, None) => None,
+        (Some(_), None) if approval == Approval::None => {
+            let text = "the policy requires no approval any more: delete it and create another without requestedBy";
+            closed(Reason::RequesterNotNamed, text.to_owned())
+        }
         (Some(_), None) => {
             let text = "another user with the verb approve on the ScopedSecret sets approvedBy";
             closed(Reason::AwaitsApproval, text.to_owned())

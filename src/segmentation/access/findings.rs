@@ -18,25 +18,27 @@ const SHOWN: usize = 5;
 /// allow is none. While a policy is unknown nothing is found.
 pub fn findings(access: &Access, world: &World, now: Timestamp) -> Vec<Violation> {
     let Ok(jurisdictions) = Jurisdiction::all(world) else { return Vec::new() };
-    let homes: HashSet<&Arc<str>> = jurisdictions.iter().flat_map(Jurisdiction::homes).collect();
+    let homes: Vec<HashSet<Arc<str>>> = jurisdictions.iter().map(|jurisdiction| jurisdiction.homes(now)).collect();
     let mut found = BTreeMap::new();
     for (name, binding) in access.bindings(false) {
         let (Some(namespace), Some(role)) = (&name.namespace, access.role(&binding.role)) else { continue };
         let central = access.is_central(namespace);
-        let tenants = match central || homes.contains(namespace) {
+        let tenants = match central || homes.iter().any(|homes| homes.contains(namespace)) {
             true => access.tenants_at(namespace, &binding.subjects, role, world),
             false => Vec::new(),
         };
         for (subject, powers) in tenants {
-            let opens = |j: &&Jurisdiction| central || j.homes().any(|home| home == namespace);
-            let own = |j: &&Jurisdiction| subject.namespace().is_some_and(|theirs| j.namespaces.contains(theirs));
-            for jurisdiction in jurisdictions.iter().filter(|j| opens(j) && !own(j)) {
+            let own = |j: &Jurisdiction| subject.namespace().is_some_and(|theirs| j.namespaces.contains(theirs));
+            for (jurisdiction, homes) in jurisdictions.iter().zip(&homes) {
+                if own(jurisdiction) || !(central || homes.contains(namespace)) {
+                    continue;
+                }
                 let Some(mode) = jurisdiction.answer(subject, now) else { continue };
                 let breach = Breach { subject, powers, joined: Powers::NONE, mode };
                 let how = match central {
                     true => "the Secrets of that namespace open those of every other: bind nobody of the tenants there",
                     false => {
-                        "a ServiceAccount of that namespace is named in rules.readers, and whoever takes its token reads as it does: bind nobody of the tenants there"
+                        "a ServiceAccount of that namespace is named in rules.readers or in an exception, and whoever takes its token reads as it does: bind nobody of the tenants there"
                     }
                 };
                 let told = (Reason::ClusterWideAccess, message(binding, &[breach], how));

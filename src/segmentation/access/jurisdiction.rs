@@ -9,7 +9,7 @@ use crate::segmentation::policy::Policy;
 use crate::segmentation::verdict::Refusal;
 use crate::segmentation::world::World;
 use jiff::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 /// Governed namespaces of one segment under the same policies.
@@ -73,9 +73,11 @@ impl Jurisdiction {
         self.policies.iter().map(answer).max()
     }
 
-    /// The namespaces of the ServiceAccounts that are readers here: whoever takes the token of one reads as it does.
-    pub fn homes(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.policies.iter().flat_map(|policy| &policy.readers).filter_map(Subject::namespace)
+    /// The namespaces of the ServiceAccounts that are readers here, or excepted: whoever takes the token of one reads as it does.
+    pub fn homes(&self, now: Timestamp) -> HashSet<Arc<str>> {
+        let readers =
+            |policy: &Arc<Policy>| policy.readers.iter().cloned().chain(policy.excepted(now)).collect::<Vec<_>>();
+        self.policies.iter().flat_map(readers).filter_map(|reader| reader.namespace().cloned()).collect()
     }
 }
 

@@ -229,7 +229,13 @@ fn the_secrets_that_open_every_other() {
     assert_eq!(found("plain", READ, thief), [] as [&str; 0]);
 }
 
-/// Whoever takes the token of a reader reads as it does.
+/// An exception that ends in so many seconds.
+fn exception(what: &str, end: i64) -> World {
+    let end = at(now().as_second() + end);
+    under(&format!("exceptions: [{{rule: Rbac, {what}, reason: moving, expirationTime: \"{end}\"}}]\n"))
+}
+
+/// Whoever takes the token of a reader reads as it does, and so of one that is excepted.
 #[test]
 fn the_namespace_of_a_reader() {
     let reader = under("rules: {readers: [{kind: ServiceAccount, name: \"velero:velero\"}]}\n");
@@ -246,6 +252,9 @@ fn the_namespace_of_a_reader() {
     assert_eq!(found(&reader, "velero", READ, "ServiceAccount plain:ci"), none, "the platform's");
     assert_eq!(found(&reader, "plain", READ, thief), none, "nobody's home");
     assert_eq!(found(&world(), "velero", READ, thief), none, "no reader");
+    let excepted = |end| exception("subjects: [{kind: ServiceAccount, name: \"velero:velero\"}]", end);
+    assert_eq!(found(&excepted(3600), "velero", READ, thief), others);
+    assert_eq!(found(&excepted(-1), "velero", READ, thief), none, "it has ended");
 }
 
 #[test]
@@ -313,10 +322,6 @@ fn readers_and_exceptions() {
     policies.extend([second]);
     assert_eq!(everywhere(&two.under(policies), "Group backup-operators"), 1);
 
-    let exception = |what: &str, end: i64| {
-        let end = at(now().as_second() + end);
-        under(&format!("exceptions: [{{rule: Rbac, {what}, reason: moving, expirationTime: \"{end}\"}}]\n"))
-    };
     let (who, soon) = ("ServiceAccount billing-prod:thief", 3600);
     assert!(!crosses(&exception("namespaces: [payments-prod]", soon), READ, who));
     assert!(crosses(&exception("namespaces: [payments-staging]", soon), READ, who));

@@ -176,8 +176,8 @@ impl Unescaped {
         Self::undo(text, |at| memchr3(b'\'', b'"', b'&', at), |at| quote(at).or_else(|| entity(at)))
     }
 
-    /// What a form sends, percent escapes and a plus for each blank, where there is a plus: those parts alone, with a zero behind
-    /// each. Encoders differ in what else they leave as it is. Long base64 is none.
+    /// What a form sends, percent escapes and a plus for each blank, where there is a plus: those parts alone, with a zero between
+    /// them. Encoders differ in what else they leave as it is. Long base64 is none.
     pub(super) fn form(text: &[u8]) -> Option<Self> {
         const LONGEST: usize = 1024;
         let is_sent = |byte: &u8| byte.is_ascii_graphic() && !b"&=;\"<>\\".contains(byte);
@@ -188,8 +188,10 @@ impl Unescaped {
             let end = at + plus + after.iter().position(|byte| !is_sent(byte)).unwrap_or(after.len());
             let part = &text[start..end];
             if part.len() >= WINDOW && !(part.len() > LONGEST && part.iter().all(is_digit)) {
+                if !parts.is_empty() {
+                    parts.push(0);
+                }
                 parts.extend_from_slice(part);
-                parts.push(0);
             }
             at = end;
         }
@@ -397,8 +399,9 @@ mod tests {
             |text: &str| Unescaped::form(text.as_bytes()).map(|all| String::from_utf8_lossy(&all.text).into_owned());
         assert_eq!(
             form("p=a+phrase/of%26c%2Bd&q=5%25; x+y and: 'one+that+is~long:enough'").as_deref(),
-            Some("a phrase/of&c+d\0'one that is~long:enough'\0")
+            Some("a phrase/of&c+d\0'one that is~long:enough'")
         );
+        assert_eq!(form("all+of+it+and+no+more").as_deref(), Some("all of it and no more"));
         assert_eq!((form("p=a%26phrase%20of%2Bd"), form("plain")), (None, None), "no blank");
         assert_eq!(form(&"A+/9".repeat(300)), None, "base64");
     }
