@@ -199,6 +199,7 @@ reasons! {
     TargetReleasing Waiting: "The Secret still belongs to a deleted ScopedSecret of the same name.", "The garbage collector has not taken it yet.", "Wait.";
     NamespaceTerminating Refused: "The namespace is being deleted.", "Nothing can be created in it.", "Nothing to do.";
     Stale Waiting: "The Secret could not be refreshed for three intervals; it holds its last good value.", "The condition Synced says why.", "See the reason of Synced.";
+    GuardFull Waiting: "The SegmentGuard of the namespace has no room for this ScopedSecret.", "It names every projected Secret of the namespace with its consumers, and holds about a megabyte of such names, 10,000 Secrets at most.", "Have fewer ScopedSecrets in the namespace, fewer consumers in them, or shorter names; what has its Secret already keeps it.";
     WriteFailed Waiting: "Kubernetes did not take a write.", "A conflict, a quota, another webhook, or a fault of the API server.", "See the message; it is retried.";
     Withdrawn Refused: "The Secret was taken away, because the claim is no longer allowed.", "A policy, a label or a store changed.", "See the reason of Authorized.";
     Restored Fine: "A managed Secret had been changed or deleted and was put right.", "Somebody wrote to it past the guard.", "Change the ScopedSecret instead.";

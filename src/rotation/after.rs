@@ -27,13 +27,17 @@ pub struct Seen {
     pub templates: Option<BTreeMap<Box<str>, Option<Box<str>>>>,
     /// The hash of what RBAC gives the consumers.
     pub roles: Option<Box<str>>,
+    /// Since when the Secret has its value.
+    pub value_since: Option<Timestamp>,
 }
 
 /// What the seal is to say after a look; None: what it says.
 pub fn follow(known: Option<&Followed>, seen: &Seen, now: Timestamp) -> Option<Followed> {
     let mut next = known.cloned().unwrap_or_default();
-    if let Some(seen) = &seen.templates {
-        templates(&mut next, seen, now);
+    if let Some(templates) = &seen.templates {
+        // Who restarts workloads for a new value, by hand or as Reloader does, asks for no other.
+        let for_it = seen.value_since.is_some_and(|since| now.duration_since(since).abs() < APART);
+        follow_templates(&mut next, templates, for_it, now);
     } else {
         (next.templates, next.rollout) = (None, None);
     }
@@ -53,7 +57,12 @@ pub fn follow(known: Option<&Followed>, seen: &Seen, now: Timestamp) -> Option<F
     (known != Some(&next)).then_some(next)
 }
 
-fn templates(next: &mut Followed, seen: &BTreeMap<Box<str>, Option<Box<str>>>, now: Timestamp) {
+fn follow_templates(
+    next: &mut Followed,
+    seen: &BTreeMap<Box<str>, Option<Box<str>>>,
+    for_a_value: bool,
+    now: Timestamp,
+) {
     let first = next.templates.is_none();
     let mut known = next.templates.take().unwrap_or_default();
     known.retain(|name, _| seen.contains_key(name));
@@ -63,6 +72,7 @@ fn templates(next: &mut Followed, seen: &BTreeMap<Box<str>, Option<Box<str>>>, n
         let Some(hash) = hash else { continue };
         match known.get(name) {
             Some(old) if old == hash => {}
+            Some(old) if for_a_value && is_restart(old, hash) => drop(known.insert(name.clone(), hash.clone())),
             Some(_) => drop(changed.insert(name, hash)),
             None if known.len() < MOST => drop(known.insert(name.clone(), hash.clone())),
             None => {}
@@ -104,17 +114,46 @@ pub fn settle(known: &Followed, trigger: &Trigger) -> Option<Followed> {
     (next != *known).then_some(next)
 }
 
-/// A hash of a pod template, without what the operator itself writes on it.
+/// A hash of a pod template, without what the operator itself writes on it. The marks of other restarts have a hash of their own behind
+/// it.
 pub fn template_hash(template: &PodTemplateSpec) -> Box<str> {
     let mut template = template.clone();
+    let mut marks = String::new();
     if let Some(metadata) = &mut template.metadata {
         let ours = format!("{GROUP}/");
-        metadata.annotations.iter_mut().for_each(|all| all.retain(|key, _| !key.starts_with(&ours)));
+        metadata.annotations.iter_mut().for_each(|all| {
+            all.retain(|key, value| {
+                let is_mark = RESTARTS.iter().any(|mark| key.starts_with(mark));
+                if is_mark {
+                    marks += &format!("{key} {value}\n");
+                }
+                !is_mark && !key.starts_with(&ours)
+            });
+        });
         metadata.labels.iter_mut().for_each(|all| drop(all.remove("pod-template-hash")));
         metadata.annotations = metadata.annotations.take().filter(|all| !all.is_empty());
         metadata.creation_timestamp = None;
     }
-    short(&serde_json::to_string(&template).unwrap_or_default())
+    for variable in template.spec.iter_mut().flat_map(|spec| &mut spec.containers).flat_map(|c| &mut c.env) {
+        variable.retain(|variable| {
+            let is_mark = variable.name.starts_with(RELOADERS);
+            if is_mark {
+                marks += &format!("{} {:?}\n", variable.name, variable.value);
+            }
+            !is_mark
+        });
+    }
+    let hash = short(&serde_json::to_string(&template).unwrap_or_default());
+    if marks.is_empty() { hash } else { format!("{hash}-{}", short(&marks)).into() }
+}
+
+/// The annotations by which `kubectl rollout restart` and Reloader restart a workload, and Reloader's variables.
+const RESTARTS: [&str; 2] = ["kubectl.kubernetes.io/restartedAt", "reloader.stakater.com/"];
+const RELOADERS: &str = "STAKATER_";
+
+/// Whether two templates differ by marks of restarts alone.
+fn is_restart(old: &str, new: &str) -> bool {
+    old.split('-').next() == new.split('-').next()
 }
 
 /// What one role gives where it is bound: a line for each rule, whatever the role and the binding are called.
@@ -145,7 +184,7 @@ mod tests {
     fn seen(templates: &[(&str, &str)]) -> Seen {
         let hash = |text: &str| (!text.is_empty()).then(|| text.into());
         let templates = templates.iter().map(|(name, text)| ((*name).into(), hash(text))).collect();
-        Seen { templates: Some(templates), roles: None }
+        Seen { templates: Some(templates), ..Seen::default() }
     }
 
     #[test]
@@ -206,7 +245,28 @@ mod tests {
         assert_eq!(hash(restarted, "a"), plain);
         assert_ne!(hash(json!({"labels": {"app": "web"}}), "b"), plain);
         let by_hand = json!({"labels": {"app": "web"}, "annotations": {"kubectl.kubernetes.io/restartedAt": "now"}});
-        assert_ne!(hash(by_hand, "a"), plain, "somebody else's is one");
+        assert_ne!(hash(by_hand.clone(), "a"), plain, "somebody else's is one");
+        assert!(is_restart(&hash(by_hand.clone(), "a"), &plain) && !is_restart(&hash(by_hand, "b"), &plain));
+        let pods = |env: Value| json!({"spec": {"containers": [{"name": "c", "env": env}]}});
+        let reloaded = |env| template_hash(&from_value(pods(env)).unwrap());
+        let (once, twice) = (
+            json!([{"name": "STAKATER_DB_SECRET", "value": "1"}]),
+            json!([{"name": "STAKATER_DB_SECRET", "value": "2"}]),
+        );
+        assert!(reloaded(once.clone()) != reloaded(twice.clone()) && is_restart(&reloaded(once), &reloaded(twice)));
+    }
+
+    #[test]
+    fn a_restart_for_a_new_value_asks_for_no_other() {
+        let (web, restarted, deployed) = ("a", "a-1", "b-1");
+        let at_value = |template: &str, since: i64| Seen { value_since: Some(at(since)), ..seen(&[("web", template)]) };
+        let first = follow(None, &at_value(web, 0), at(0)).unwrap();
+        let taken = follow(Some(&first), &at_value(restarted, 100), at(102)).unwrap();
+        assert_eq!((triggers(&taken).count(), follow(Some(&taken), &at_value(restarted, 100), at(300))), (0, None));
+        let asked = |template: &str, minute| {
+            triggers(&follow(Some(&first), &at_value(template, 100), at(minute)).unwrap()).count()
+        };
+        assert_eq!((asked(deployed, 102), asked(restarted, 170)), (1, 1), "a new template, and a restart for nothing");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::change::look::{self, kind, who_am_i};
 use super::change::plan::Plan;
-use super::change::wait::Wait;
+use super::change::wait::{Wait, condition};
 use super::change::write::Write;
 use super::change::{ChangeArgs, Talk, carry_out};
 use super::cluster::Failure;
@@ -62,6 +62,9 @@ fn plan(grant: &Value, user: &str, now: Timestamp) -> Result<Plan, Failure> {
     if grant.pointer("/metadata/deletionTimestamp").is_some() {
         return refuse("is being deleted".to_owned());
     }
+    if let Some((_, reason, message)) = over(grant) {
+        return refuse(format!("gives nothing any more, approved or not ({reason}): {message}; have another created"));
+    }
     let (kind, subject) = (text("/spec/subject/kind"), text("/spec/subject/name"));
     if kind == "User" && subject == user {
         return refuse(format!("is for you ({user}): another user approves it"));
@@ -97,6 +100,14 @@ fn plan(grant: &Value, user: &str, now: Timestamp) -> Result<Plan, Failure> {
         writes: vec![Write::Patch { kind: "SecretGrant", name: name.to_owned(), patch }],
         done: "SecretGrant {name} was approved".to_owned(),
     })
+}
+
+/// What its condition Ready says of one that has ended, or that cannot be honoured as it is written.
+fn over(grant: &Value) -> Option<(&str, &str, &str)> {
+    let (status, reason, message) = condition(grant, "Ready").filter(|(status, ..)| *status == "False")?;
+    let ended = grant.pointer("/status/endTime").is_some();
+    let stalled = condition(grant, "Stalled").is_some_and(|(status, ..)| status == "True");
+    (ended || stalled).then_some((status, reason, message))
 }
 
 #[cfg(test)]
@@ -135,6 +146,14 @@ mod tests {
             (grant(|g| g["spec"]["subject"]["name"] = "bob".into()), "bob", "is for you"),
             (grant(|g| g["spec"]["approvedBy"] = "carol".into()), "bob", "approved already, by carol"),
             (grant(|g| drop(g["spec"].as_object_mut().unwrap().remove("requestedBy"))), "bob", "needs no approval"),
+            (
+                grant(|g| {
+                    let ready = json!({"type": "Ready", "status": "False", "reason": "KeyRevoked", "message": "m"});
+                    g["status"] = json!({"endTime": "2026-11-26T03:00:00Z", "conditions": [ready]});
+                }),
+                "bob",
+                "gives nothing any more, approved or not (KeyRevoked): m",
+            ),
             (grant(|g| g["metadata"]["deletionTimestamp"] = "2026-11-26T03:00:00Z".into()), "bob", "being deleted"),
         ] {
             let refusal = plan(&grant, user, now()).unwrap_err().to_string();

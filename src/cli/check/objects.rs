@@ -156,6 +156,11 @@ fn claims(observed: &Observed, served: &Served, only: Option<&str>, outcome: &mu
                 all.push((name.0.clone(), name.1.clone(), condition.message.clone()));
             }
         }
+        let rotated = status.conditions.iter().find(|c| c.type_ == "Rotated" && c.status == "False");
+        if let Some(condition) = rotated.filter(|condition| is_held_up(reason_of(condition))) {
+            let all = grouped.entry(("is not rotated", reason_of(condition))).or_default();
+            all.push((name.0, name.1, condition.message.clone()));
+        }
     }
     // Where none could be seen, what could not be looked at is a finding of its own.
     if ready > 0 || (grouped.is_empty() && observed.every_claim) {
@@ -175,6 +180,12 @@ fn claims(observed: &Observed, served: &Served, only: Option<&str>, outcome: &mu
         let severity = if what == "is not ready" { severity(reason) } else { Severity::Warning };
         outcome.find(severity, Rule::Claims, reason, subject, message);
     }
+}
+
+/// Whether a rotation is not just under way: somebody has to see to it.
+fn is_held_up(reason: Reason) -> bool {
+    use Reason::{RolloutStuck, RotationFailed, RotationTimedOut};
+    reason.nature() == Nature::Refused || [RotationFailed, RotationTimedOut, RolloutStuck].contains(&reason)
 }
 
 /// Namespaces whose policies disagree: nothing is decided there. And segments of one name.

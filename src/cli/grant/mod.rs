@@ -62,14 +62,14 @@ pub struct To {
 }
 
 fn subject(text: &str) -> Result<To, String> {
-    let (kind, name) = text.split_once('/').unwrap_or((text, ""));
-    let kind = match kind.to_lowercase().as_str() {
+    let (written, name) = text.split_once('/').unwrap_or((text, ""));
+    let kind = match written.to_lowercase().as_str() {
         "user" => "User",
         "sa" | "serviceaccount" => "ServiceAccount",
         _ => return Err("write user/NAME, or sa/NAME for a ServiceAccount of the same namespace".to_owned()),
     };
     match name {
-        "" => Err(format!("the name is missing: write {text}/NAME")),
+        "" => Err(format!("the name is missing: write {written}/NAME")),
         name if kind == "User" && name.starts_with("system:") => {
             Err("a user is a person: for a ServiceAccount of the same namespace write sa/NAME; nothing else that begins with system: can be given a Secret".to_owned())
         }

@@ -7,6 +7,7 @@ use crate::controller::context::Context;
 use crate::controller::paged::each;
 use crate::rotation::after::{Seen, given, roles_hash, template_hash};
 use crate::rotation::restart::workload::{Rollout, Workload};
+use crate::segmentation::world::ObjectName;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject};
@@ -53,6 +54,10 @@ pub(super) async fn look(
 async fn templates(cx: &Context, namespace: &str, claims: &[Following], all: &mut [Seen]) -> Result<(), kube::Error> {
     for (claim, seen) in claims.iter().zip(&mut *all) {
         seen.templates = claim.after.contains(&After::Rollout).then(BTreeMap::new);
+        let index = cx.index();
+        let held = index.world.holding(&ObjectName::new(namespace, &claim.secret));
+        let dates = held.iter().flat_map(|held| held.versions.iter()).filter_map(|version| version.created);
+        seen.value_since = dates.max().map(Into::into);
     }
     let mut take = |workload: Option<Workload>, template: Option<&PodTemplateSpec>| {
         let (Some(workload), Some(template)) = (workload, template) else { return };

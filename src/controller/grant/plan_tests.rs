@@ -244,7 +244,12 @@ fn who_gets_access() {
         ),
         ("a way to rotate", asked(|s| s.rotate_after = Some(true)), Around::claim(|c| c.rotates = true), "Open"),
         ("an approval is required by now", plain(), Around::with(|a| a.limits = required()), "Closed ApprovalRequired"),
-        ("none is required any more", asked(|s| s.requested_by = Some("eve".into())), around(), "Closed RequesterNotNamed"),
+        (
+            "none is required any more",
+            asked(|s| s.requested_by = Some("eve".into())),
+            around(),
+            "Closed RequesterNotNamed",
+        ),
         (
             "it waits",
             asked(|s| s.requested_by = Some("eve".into())),

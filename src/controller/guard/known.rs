@@ -36,6 +36,10 @@ struct Place {
     spent: Option<Instant>,
     /// Which Secrets that are still to come the namespace's pods were looked through for.
     looks: HashMap<String, Look>,
+    /// Whether something new may find no room in it.
+    full: bool,
+    /// The claims that it has no room for.
+    left_out: BTreeSet<ObjectName>,
     /// The ScopedSecrets whose annotation `revoke` was seen to come, and is not written down yet.
     asked_anew: BTreeSet<String>,
 }
@@ -154,6 +158,27 @@ impl Guards {
         let place = places.entry(claim.namespace.to_string()).or_default();
         place.waiting.insert(claim.clone());
         place.failure.clone()
+    }
+
+    /// Whether the guard is full, and has no room for this claim, which it does not speak of.
+    pub fn leaves_out(&self, claim: &ObjectName) -> bool {
+        let mut places = self.lock();
+        let Some(place) = places.get_mut(&*claim.namespace).filter(|place| place.full) else { return false };
+        place.left_out.insert(claim.clone());
+        true
+    }
+
+    /// The claims that it has had no room for.
+    pub fn left_out(&self, namespace: &str) -> BTreeSet<ObjectName> {
+        self.lock().get(namespace).map(|place| place.left_out.clone()).unwrap_or_default()
+    }
+
+    /// Whether it is full now, and what has found room since.
+    pub fn fills(&self, namespace: &str, full: bool, freed: &[ObjectName]) {
+        if let Some(place) = self.lock().get_mut(namespace) {
+            place.full = full;
+            place.left_out.retain(|claim| !freed.contains(claim));
+        }
     }
 
     /// Those who wait.

@@ -16,6 +16,7 @@ mod known;
 pub mod plan;
 mod pods;
 mod revoke;
+mod room;
 
 pub use known::{Guards, Known};
 
@@ -50,6 +51,9 @@ pub fn standing(cx: &Context, index: &Index, claim: &ObjectName, target: &Object
             Some(Some(failure)) => return Guarding::Failed(failure),
             None => {}
         }
+    } else if cx.guards.leaves_out(claim) {
+        let text = "the SegmentGuard of this namespace, which names every projected Secret with its consumers, has no room for this one: have fewer ScopedSecrets here, or fewer consumers in them";
+        return Guarding::Failed(Failure::new(Reason::GuardFull, text));
     }
     cx.guards.wait(claim).map_or(Guarding::Awaited, Guarding::Failed)
 }
@@ -194,6 +198,20 @@ pub async fn reconcile(cx: &Context, namespace: &Arc<str>) {
         return;
     }
     cx.retry(cx.guards.settled(namespace).into_iter().collect());
+    cx.retry(make_room(cx, namespace));
+}
+
+/// Notes whether the guard is full; the claims that it had no room for, and now has.
+fn make_room(cx: &Context, namespace: &str) -> Vec<ObjectName> {
+    let is_full = cx.guards.content(namespace, room::is_full) == Some(true);
+    let index = cx.index();
+    let has_room = |claim: &&ObjectName| {
+        let target = index.world.claim(claim).map(|known| ObjectName::new(&claim.namespace, &known.target));
+        !is_full || target.is_none_or(|target| is_in_place(cx, &index, &target))
+    };
+    let freed: Vec<ObjectName> = cx.guards.left_out(namespace).iter().filter(has_room).cloned().collect();
+    cx.guards.fills(namespace, is_full, &freed);
+    freed
 }
 
 /// What could not be done is told to those who wait for it, and is tried again.

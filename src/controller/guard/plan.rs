@@ -10,6 +10,7 @@
 //! is not ours, since that Secret's own pods would be locked out.
 
 use super::asked::Askers;
+use super::room;
 use crate::api::MODE_LABEL;
 use crate::api::duration::humanize;
 use crate::api::policy::{GrantLimits, Mode};
@@ -87,6 +88,7 @@ pub fn plan(o: &Observed<'_>) -> Plan {
         o.known.map(|known| &known.labels).filter(|l| l.contains_key(MODE_LABEL)).cloned().unwrap_or_else(strictest)
     });
     let wanted = Content { labels, targets, grants: grants(o), shared, revocations };
+    let wanted = room::fit(wanted, said, |name| o.targets.get(name).is_some_and(|target| target.held));
     if o.there && o.known == Some(&wanted) { Plan::Leave } else { Plan::Write(wanted) }
 }
 
