@@ -84,7 +84,7 @@ pub struct ScopedSecretSpec {
     pub ttl: Option<String>,
     /// When the claim ends, such as 2030-01-01T00:00:00Z; its Secret is then taken away. Not with ttl. Default: no end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "time_schema")]
+    #[schemars(schema_with = "end_schema")]
     pub expiration_time: Option<Time>,
     /// What becomes of the Secret when this object is deleted. Retain needs a policy with allowRetain. Default: Delete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -335,6 +335,15 @@ pub struct RemoteVersion {
     /// The manager's version id.
     #[schemars(length(max = 128))]
     pub version_id: String,
+}
+
+/// A time that can be reckoned with.
+fn end_schema(generator: &mut SchemaGenerator) -> Schema {
+    let mut schema = time_schema(generator);
+    let message = "write a time before the year 9999, or leave it out where there is no end";
+    let rule = serde_json::json!({"rule": "self < timestamp('9999-12-30T00:00:00Z')", "message": message});
+    schema.insert("x-kubernetes-validations".to_owned(), serde_json::json!([rule]));
+    schema
 }
 
 impl ScopedSecretSpec {

@@ -191,6 +191,8 @@ pub struct Index {
     pub accepted_deletion: Option<usize>,
     /// Revisions of namespaces, so that an older view does not come back.
     pub namespace_revisions: HashMap<Arc<str>, Box<str>>,
+    /// metadata.uid of namespaces: one that was made again under its name is another.
+    pub namespace_uids: HashMap<Arc<str>, Box<str>>,
     /// How far acceptances are, by policy, with the value.
     acceptances: BTreeMap<String, (String, Acceptance)>,
     /// Counts what may cause withdrawals: changes of policies, namespaces and stores.
@@ -545,11 +547,17 @@ impl Index {
         relabelled || turned
     }
 
+    /// The uid of a namespace; empty where it is not known.
+    pub fn namespace_uid(&self, name: &str) -> Box<str> {
+        self.namespace_uids.get(name).cloned().unwrap_or_default()
+    }
+
     /// Forgets a namespace.
     pub fn remove_namespace(&mut self, name: &str) {
         self.causes += 1;
         self.world.namespaces.remove(name);
         self.namespace_revisions.remove(name);
+        self.namespace_uids.remove(name);
         self.world.terminating.remove(name);
     }
 

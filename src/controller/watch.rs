@@ -419,7 +419,10 @@ pub fn observe_namespace(cx: &Context, metadata: &ObjectMeta, view: View) {
     if known.is_some_and(|known| view.is_passed_over(revision, &known)) {
         return;
     }
-    let changed = cx.index_mut().put_namespace(name, labels, metadata.deletion_timestamp.is_some(), revision);
+    let mut index = cx.index_mut();
+    let changed = index.put_namespace(name, labels, metadata.deletion_timestamp.is_some(), revision);
+    index.namespace_uids.insert(name.into(), metadata.uid.as_deref().unwrap_or_default().into());
+    drop(index);
     if changed {
         cx.requeue_claims(|claim| &*claim.namespace == name, Lane::Urgent);
         guard::queue(cx, name);

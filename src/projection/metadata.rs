@@ -23,6 +23,7 @@ pub const CARRIERS: &[&str] = &[
     "c0deltin.dev",
     "c0deltin.io",
     "secretgen.carvel.dev",
+    "hnc.x-k8s.io",
 ];
 
 /// Whether a label or annotation of this key on a managed Secret makes a replicator act on it, or passes for ours.

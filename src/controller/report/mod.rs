@@ -49,7 +49,7 @@ use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, PostParams, Preco
 use kube::runtime::events::EventType;
 use plan::Observed;
 use serde_json::json;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -89,8 +89,9 @@ struct Reign {
     /// When this leader last began one, and how many in a row ended early.
     began: Option<Timestamp>,
     failures: u32,
-    /// The namespaces that a scan has seen, whoever's.
-    seen: BTreeSet<Arc<str>>,
+    /// The namespaces that a scan has seen in a segment, by their uid. One that leaves its segment, or is made again, is not among
+    /// them any more.
+    seen: BTreeMap<Arc<str>, Box<str>>,
 }
 
 /// Keeps the reports, whenever this replica leads.
@@ -119,7 +120,8 @@ impl Reign {
     /// What the leader before has seen. While nobody led for a while, something may have got past that nobody told of.
     fn after(index: &Index, vacancy: Option<Duration>) -> Self {
         let scanned = index.reports.values().filter(|report| report.status.last_scan_time.is_some());
-        let seen = scanned.flat_map(|report| &report.status.namespaces).map(|name| name.as_str().into()).collect();
+        let named = scanned.flat_map(|report| &report.status.namespaces);
+        let seen = named.map(|name| (name.as_str().into(), index.namespace_uid(name))).collect();
         let gap = vacancy.is_none_or(|vacancy| vacancy > VACANCY);
         Self { seen, gap, ..Self::default() }
     }
@@ -133,7 +135,7 @@ impl Reign {
                     tracing::info!(found, seconds = scan.took.as_secs_f64(), "the cluster was scanned");
                     cx.metrics.scanned(Some((scan.ended, scan.took)));
                     cx.sightings.lock().unwrap_or_else(PoisonError::into_inner).retain(|(at, _)| *at > scan.began);
-                    self.seen.extend(scan.namespaces.iter().cloned());
+                    self.seen.extend(scan.namespaces.clone());
                     self.failures = 0;
                     self.scan = Some(scan);
                     // What a report says from now on is of one time.
@@ -152,14 +154,19 @@ impl Reign {
             let lets_through =
                 |state: &PolicyState| matches!(state, PolicyState::Known(policy) if policy.lets_through());
             let tried = index.world.policies.values().any(lets_through);
-            (membership(&index, cx.now()), noted.map(|time| time.0).max(), tried)
+            let members = membership(&index, cx.now());
+            let is_the_same =
+                |name: &Arc<str>, uid: &mut Box<str>| members.contains_key(name) && *uid == index.namespace_uid(name);
+            self.seen.retain(is_the_same);
+            self.scan.iter_mut().for_each(|scan| scan.namespaces.retain(is_the_same));
+            (members, noted.map(|time| time.0).max(), tried)
         };
         let known = due::Known {
             last: self.scan.as_ref().map(|scan| scan.ended).max(last),
             began: self.began,
             took: self.scan.as_ref().map_or(Duration::ZERO, |scan| scan.took),
             failures: self.failures,
-            wanted: self.gap || members.keys().any(|namespace| !self.seen.contains(namespace)),
+            wanted: self.gap || members.keys().any(|namespace| !self.seen.contains_key(namespace)),
             tried,
         };
         if self.running.is_empty() && !members.is_empty() && due::is_due(&known, interval, cx.now()) {
@@ -262,11 +269,11 @@ fn observe_all(cx: &Context, reign: &Reign, now: Timestamp) -> BTreeMap<Arc<str>
             sighted.add(FoundBy::Scan, violation.clone());
         }
         observed.sighted = sighted.without(lifted);
-        observed.unscanned = observed.namespaces.iter().any(|namespace| !reign.seen.contains(namespace.as_str()));
+        observed.unscanned = observed.namespaces.iter().any(|namespace| !reign.seen.contains_key(namespace.as_str()));
         if let Some(scan) = &reign.scan {
             observed.scanned = Some(scan.found.get(segment).map(|tally| tally.without(lifted)).unwrap_or_default());
             // A segment that is newer than the scan was not scanned.
-            let scanned = observed.namespaces.iter().all(|namespace| scan.namespaces.contains(namespace.as_str()));
+            let scanned = observed.namespaces.iter().all(|namespace| scan.namespaces.contains_key(namespace.as_str()));
             observed.scanned_at = scanned.then_some(scan.ended);
         }
     }

@@ -21,7 +21,7 @@ use super::report::known::membership;
 use crate::api::segmentation_report::FoundBy;
 use crate::segmentation::violation::Violation;
 use jiff::Timestamp;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,8 +34,8 @@ pub struct Scan {
     pub ended: Timestamp,
     /// How long it took.
     pub took: Duration,
-    /// The namespaces that were in a segment when it began.
-    pub namespaces: BTreeSet<Arc<str>>,
+    /// The namespaces that were in a segment when it began, by their uid.
+    pub namespaces: BTreeMap<Arc<str>, Box<str>>,
     /// The violations, by segment.
     pub found: BTreeMap<Arc<str>, Tally>,
 }
@@ -75,8 +75,12 @@ impl Walk<'_> {
 /// Scans the cluster.
 pub async fn scan(cx: &Context) -> Result<Scan, ScanError> {
     let (began, start) = (cx.now(), Instant::now());
-    let members = membership(&cx.index(), began);
-    let namespaces = members.keys().cloned().collect();
+    let (members, namespaces) = {
+        let index = cx.index();
+        let members = membership(&index, began);
+        let namespaces = members.keys().map(|name| (name.clone(), index.namespace_uid(name))).collect();
+        (members, namespaces)
+    };
     let mut walk = Walk { cx, members, found: BTreeMap::new() };
     consumers::walk(&mut walk).await?;
     volumes::walk(&mut walk).await?;

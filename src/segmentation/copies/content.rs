@@ -1,4 +1,5 @@
-//! What of a Secret or a ConfigMap can carry a value: data of every kind, labels and annotations, and the names of their keys.
+//! What of a Secret or a ConfigMap can carry a value: data of every kind, labels and annotations, the names of their keys, and a
+//! Secret's type.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -17,10 +18,14 @@ pub struct Place<'o> {
     key: Option<&'o str>,
 }
 
+/// What a field has for a key that has a single value.
+const WHOLE: &str = "";
+
 /// The name of a key that is itself a value is not shown.
 impl fmt::Display for Place<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.key {
+            Some(WHOLE) => f.write_str(self.field),
             Some(key) => write!(f, "{}[{key:?}]", self.field),
             None => write!(f, "the name of a key in {}", self.field),
         }
@@ -40,7 +45,7 @@ impl<'o> Place<'o> {
 
     /// Whether it is a value of the object's own data.
     pub fn is_data(self) -> bool {
-        !self.is_name() && !self.field.starts_with("metadata.")
+        !self.is_name() && self.key != Some(WHOLE) && !self.field.starts_with("metadata.")
     }
 
     /// Whether the name of a key is meant.
@@ -78,6 +83,9 @@ impl<'o> Content<'o> {
                 }
             }
         }
+        if let Some(kind) = object.get("type").and_then(Value::as_str) {
+            content.add("type", WHOLE, kind.as_bytes(), false);
+        }
         content.add_metadata(metadata);
         content
     }
@@ -87,6 +95,9 @@ impl<'o> Content<'o> {
         let mut content = Self::of_metadata(&secret.metadata);
         for (key, value) in secret.data.iter().flatten() {
             content.add("data", key, &value.0, false);
+        }
+        if let Some(kind) = &secret.type_ {
+            content.add("type", WHOLE, kind.as_bytes(), false);
         }
         content
     }
