@@ -19,6 +19,7 @@
 pub mod admission;
 pub mod api;
 pub mod cli;
+pub mod client;
 pub mod controller;
 pub mod digest;
 pub mod leader;

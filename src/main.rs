@@ -3,9 +3,10 @@
 
 use clap::{Parser, Subcommand};
 use jiff::Timestamp;
-use kube::{Client, Config};
+use kube::Config;
 use scoped_secrets::cli::report::text::Colours;
 use scoped_secrets::cli::verify_log::{self, VerifyLog};
+use scoped_secrets::client;
 use scoped_secrets::controller::context::Nature;
 use scoped_secrets::operator::{self, OperatorArgs, Surroundings};
 use scoped_secrets::telemetry::logs::{self, LogArgs};
@@ -76,7 +77,7 @@ fn operate(args: Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
 
 async fn run(args: OperatorArgs) -> Result<(), Box<dyn std::error::Error>> {
     let config = Config::infer().await?;
-    let connect = Box::new(move || Client::try_from(config.clone()));
+    let connect = Box::new(move || client::connect(config.clone()));
     let stop = signals(args.shutdown_delay)?;
     operator::run(args, Surroundings { nature: Nature::real(), connect }, stop).await
 }

@@ -1,6 +1,6 @@
-//! Breaches that are let through (mode Warn or Audit, `reportOnly`, an exception) become events of the object, so that its
-//! owners see them. The review only hands them over: whoever breaks a rule a thousand times a second waits for no event, and
-//! gets no thousand.
+//! Breaches become events of the object, so that its owners see them: those that are let through (mode Warn or Audit,
+//! `reportOnly`, an exception), and those that are refused, since who asked may be a controller. The review only hands them over: whoever
+//! breaks a rule a thousand times a second waits for no event, and gets no thousand.
 
 use super::answer::{breach, name_of};
 use super::review::{Review, Route};
@@ -11,17 +11,22 @@ use crate::segmentation::violation::ObjectRef;
 use kube::core::DynamicObject;
 use kube::core::admission::{AdmissionRequest, AdmissionResponse};
 use kube::runtime::events::EventType;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 /// So many wait to be told; what comes beyond shows in the metric and the audit log alone.
 const WAITING: usize = 256;
 /// The time between two events.
 const PACE: Duration = Duration::from_millis(200);
 
-/// A breach that was let through.
-#[derive(Debug)]
+/// What was told of an object is not told again for so long: a controller asks again and again.
+const AGAIN: Duration = Duration::from_secs(600);
+
+/// A breach of a rule.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Breach {
     object: ObjectRef,
     reason: String,
@@ -36,17 +41,17 @@ struct Telling {
 impl Review for Telling {
     fn review(&self, request: &AdmissionRequest<DynamicObject>) -> AdmissionResponse {
         let response = self.review.review(request);
-        if let Some(breach) = let_through(request, &response) {
+        if let Some(breach) = broken(request, &response) {
             let _ = self.breaches.try_send(breach);
         }
         response
     }
 }
 
-fn let_through(request: &AdmissionRequest<DynamicObject>, response: &AdmissionResponse) -> Option<Breach> {
+fn broken(request: &AdmissionRequest<DynamicObject>, response: &AdmissionResponse) -> Option<Breach> {
     let (reason, answer) = breach(response)?;
-    // Nothing comes of a dry run, and what is refused was told to whoever asked.
-    if request.dry_run || answer == Mode::Enforce {
+    // Nothing comes of a dry run.
+    if request.dry_run {
         return None;
     }
     let name = Some(name_of(request)).filter(|name| !name.ends_with('-'))?.to_owned();
@@ -59,8 +64,11 @@ fn let_through(request: &AdmissionRequest<DynamicObject>, response: &AdmissionRe
         namespace: namespace.map(Into::into),
         name,
     };
-    let told = response.warnings.iter().flatten().chain(response.audit_annotations.values()).next()?;
-    Some(Breach { object, reason: reason.to_owned(), message: told.clone() })
+    let message = match answer {
+        Mode::Enforce => format!("refused: {}", response.result.message),
+        _ => response.warnings.iter().flatten().chain(response.audit_annotations.values()).next()?.clone(),
+    };
+    Some(Breach { object, reason: reason.to_owned(), message })
 }
 
 /// The same routes, whose breaches are handed to the receiver for [`tell`].
@@ -75,14 +83,20 @@ pub fn told(routes: Vec<Route>) -> (Vec<Route>, mpsc::Receiver<Breach>) {
 
 /// Writes the events, whichever replica reviewed.
 pub async fn tell(cx: Arc<Context>, mut breaches: mpsc::Receiver<Breach>) {
-    while let Some(Breach { object, reason, message }) = breaches.recv().await {
+    let mut told_at: HashMap<Breach, Instant> = HashMap::new();
+    while let Some(breach) = breaches.recv().await {
+        told_at.retain(|_, at| at.elapsed() < AGAIN);
+        if told_at.contains_key(&breach) {
+            continue;
+        }
+        told_at.insert(breach.clone(), Instant::now());
         let told = Told {
-            about: &object,
+            about: &breach.object,
             uid: None,
             type_: EventType::Warning,
-            reason: &reason,
+            reason: &breach.reason,
             action: "Review",
-            message: &message,
+            message: &breach.message,
         };
         events::publish(&cx, told).await;
         tokio::time::sleep(PACE).await;
@@ -105,33 +119,37 @@ mod tests {
     }
 
     #[test]
-    fn what_is_let_through_is_told_of_the_object() {
+    fn what_is_let_through_or_refused_is_told_of_the_object() {
         let audit = |request: &_| answer_by(Mode::Audit, request, "OtherOperators", Reason::KeyNotAllowed, "mend it");
         let plain = request(|_| ());
-        let told = let_through(&plain, &audit(&plain)).unwrap();
+        let told = broken(&plain, &audit(&plain)).unwrap();
         assert_eq!(told.object.api_version, "external-secrets.io/v1alpha1");
         assert_eq!((told.object.namespace.as_deref(), &*told.object.name), (Some("payments-prod"), "orders"));
         assert_eq!(told.reason, "KeyNotAllowed");
         assert_eq!(told.message, "rule OtherOperators, KeyNotAllowed: ExternalSecret payments-prod/orders: mend it");
+        let refused = answer_by(Mode::Enforce, &plain, "OtherOperators", Reason::KeyNotAllowed, "mend it");
+        let told = broken(&plain, &refused).unwrap();
+        assert_eq!(
+            told.message,
+            "refused: rule OtherOperators, KeyNotAllowed: ExternalSecret payments-prod/orders: mend it"
+        );
         let core = request(|r| r["kind"]["group"] = "".into());
-        assert_eq!(let_through(&core, &audit(&core)).unwrap().object.api_version, "v1alpha1");
+        assert_eq!(broken(&core, &audit(&core)).unwrap().object.api_version, "v1alpha1");
         let cluster = request(|r| r["namespace"] = "".into());
-        assert_eq!(let_through(&cluster, &audit(&cluster)).unwrap().object.namespace, None);
+        assert_eq!(broken(&cluster, &audit(&cluster)).unwrap().object.namespace, None);
     }
 
     #[test]
-    fn what_is_refused_dry_or_nameless_is_not() {
+    fn what_is_dry_or_nameless_is_not() {
         let audit = |request: &_| answer_by(Mode::Audit, request, "Copies", Reason::ValueCopied, "mend it");
         let plain = request(|_| ());
-        let refused = answer_by(Mode::Enforce, &plain, "Copies", Reason::ValueCopied, "mend it");
-        assert!(let_through(&plain, &refused).is_none());
-        assert!(let_through(&plain, &admit(&plain)).is_none());
+        assert!(broken(&plain, &admit(&plain)).is_none());
         let dry = request(|r| r["dryRun"] = true.into());
-        assert!(let_through(&dry, &audit(&dry)).is_none());
+        assert!(broken(&dry, &audit(&dry)).is_none());
         let nameless = request(|r| {
             r["name"] = "".into();
             r["object"]["metadata"] = json!({"generateName": "made-"});
         });
-        assert!(let_through(&nameless, &audit(&nameless)).is_none());
+        assert!(broken(&nameless, &audit(&nameless)).is_none());
     }
 }

@@ -4,6 +4,7 @@ use super::answer::{breach, deny_as};
 use super::lanes::Lanes;
 use super::tls::CertificateCell;
 use crate::api::Reason;
+use crate::client::readable::Readable;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::spans;
 use axum::Router;
@@ -12,6 +13,7 @@ use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use bytes::Bytes;
 use kube::core::DynamicObject;
 use kube::core::admission::{AdmissionRequest, AdmissionResponse, META_API_VERSION_V1, META_KIND};
 use kube::core::metadata::TypeMeta;
@@ -71,8 +73,17 @@ pub enum DecodeError {
     Uid,
 }
 
-/// Reads a review. Never panics; the error holds nothing of the body.
+/// Reads a review, whatever its object's managedFields have for a time. Never panics; the error holds nothing of the body.
 pub fn decode(body: &[u8]) -> Result<AdmissionRequest<DynamicObject>, DecodeError> {
+    read(body).or_else(|error| match error {
+        DecodeError::Malformed { .. } => {
+            read(&Readable::default().feed(Bytes::copy_from_slice(body))).map_err(|_| error)
+        }
+        error => Err(error),
+    })
+}
+
+fn read(body: &[u8]) -> Result<AdmissionRequest<DynamicObject>, DecodeError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Envelope<R> {
@@ -157,7 +168,8 @@ fn respond(route: &Route, body: &[u8], headers: &HeaderMap, metrics: &Metrics) -
     let response = answer(route, &request);
     metrics.reviewed(route.rule, response.allowed, start.elapsed());
     spans::ended(&span, if response.allowed { "Allowed" } else { "Refused" });
-    if let Some((reason, answer)) = breach(&response) {
+    // Nothing comes of a dry run, such as the one by which `check` knocks.
+    if let Some((reason, answer)) = breach(&response).filter(|_| !request.dry_run) {
         metrics.breached(route.rule, reason, answer.as_str());
     }
     tracing::debug!(rule = route.rule, allowed = response.allowed, uid = %request.uid, "reviewed");

@@ -171,7 +171,7 @@ impl Cluster {
         config.reset_reader_on_write = true;
         let server = config.cluster_url.to_string();
         let namespace = args.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-        let client = Client::try_from(config).map_err(|error| Failure::Kubeconfig(told(&error)))?;
+        let client = crate::client::connect(config).map_err(|error| Failure::Kubeconfig(told(&error)))?;
         let (named, all) = (args.namespace.is_some(), args.all_namespaces);
         Ok(Self { client, namespace, named, all, server, gaps: RefCell::default(), seen: RefCell::default() })
     }

@@ -18,7 +18,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::record::{Happening, Record};
 use jiff::Timestamp;
 use kube::Client;
-use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::events::Reporter;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -126,8 +126,6 @@ pub struct Context {
     pub providers: Providers,
     /// What is remembered.
     memory: Mutex<HashMap<ObjectName, Box<Memory>>>,
-    /// Events of what is in a namespace.
-    pub recorder: Recorder,
     /// Who writes them.
     pub reporter: Reporter,
     /// The operator's own namespace.
@@ -185,7 +183,6 @@ impl Context {
         let record = Record::new(process, reporter.instance.as_deref().unwrap_or_default());
         Self {
             record,
-            recorder: Recorder::new(client.clone(), reporter.clone()),
             reporter,
             client,
             index: RwLock::default(),

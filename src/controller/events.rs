@@ -1,4 +1,5 @@
-//! Kubernetes events: told where those who may read the object can read them.
+//! Kubernetes events: told where those who may read the object can read them. Each by itself: kube's Recorder counts those of one object
+//! and reason as one, with the text of the first, and a second grant, or a second end, would not be told.
 
 use super::context::Context;
 use super::store::brief;
@@ -6,11 +7,11 @@ use crate::api::Reason;
 use crate::segmentation::violation::ObjectRef;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
-use k8s_openapi::api::events::v1 as events;
+use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::Api;
 use kube::api::{ObjectMeta, PostParams};
-use kube::runtime::events::{Event, EventType};
+use kube::runtime::events::EventType;
 
 /// Kubernetes allows an event's note 1 kB.
 const NOTE_LIMIT: usize = 1000;
@@ -43,44 +44,30 @@ pub async fn publish(cx: &Context, told: Told<'_>) {
         uid: told.uid.map(str::to_owned),
         ..ObjectReference::default()
     };
-    let event = Event {
-        type_: told.type_,
-        reason: told.reason.to_owned(),
-        note: Some(cut(told.message).to_owned()),
-        action: told.action.to_owned(),
-        secondary: None,
-    };
     if let Some(reason) = Reason::from_text(told.reason) {
         cx.metrics.event(reason);
     }
-    let written = match told.about.namespace {
-        Some(_) => cx.recorder.publish(&event, &about).await,
-        None => of_the_cluster(cx, event, about).await,
-    };
-    if let Err(error) = written {
-        tracing::debug!(error = %brief(&error), "an event was not written");
-    }
-}
-
-async fn of_the_cluster(cx: &Context, event: Event, about: ObjectReference) -> Result<(), kube::Error> {
-    let object = events::Event {
+    let event = Event {
         metadata: ObjectMeta {
             // A valid name by itself, so that it cannot end in a dot.
             generate_name: Some(format!("{}-", crate::api::FIELD_MANAGER)),
             ..ObjectMeta::default()
         },
         event_time: Some(MicroTime(Timestamp::now())),
-        action: Some(event.action),
-        reason: Some(event.reason),
-        note: event.note,
-        type_: Some(if event.type_ == EventType::Normal { "Normal" } else { "Warning" }.to_owned()),
+        action: Some(told.action.to_owned()),
+        reason: Some(told.reason.to_owned()),
+        note: Some(cut(told.message).to_owned()),
+        type_: Some(if told.type_ == EventType::Normal { "Normal" } else { "Warning" }.to_owned()),
         regarding: Some(about),
         reporting_controller: Some(cx.reporter.controller.clone()),
         reporting_instance: cx.reporter.instance.clone(),
-        ..events::Event::default()
+        ..Event::default()
     };
-    let api: Api<events::Event> = Api::namespaced(cx.client.clone(), OF_THE_CLUSTER);
-    api.create(&PostParams::default(), &object).await.map(drop)
+    let namespace = told.about.namespace.as_deref().unwrap_or(OF_THE_CLUSTER);
+    let api: Api<Event> = Api::namespaced(cx.client.clone(), namespace);
+    if let Err(error) = api.create(&PostParams::default(), &event).await {
+        tracing::debug!(error = %brief(&error), "an event was not written");
+    }
 }
 
 fn cut(message: &str) -> &str {

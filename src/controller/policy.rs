@@ -85,7 +85,7 @@ fn separated(policy: &Policy) -> Wanted {
         return Wanted::yes(ConditionType::Separated, Reason::Disjoint, "every pattern keeps segments apart");
     }
     let text = format!(
-        "{} let several segments claim one key: add ${{namespace}}, or ${{label:KEY}} for each of {}",
+        "patterns by which several segments can claim one key: {}; add ${{namespace}}, or ${{label:KEY}} for each of {}",
         shared.join(", "),
         policy.segment_labels.join(", ")
     );

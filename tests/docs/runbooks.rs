@@ -19,7 +19,7 @@ const THEIRS: [&str; 7] =
     ["pods", "secret", "lease", "namespaces", "validatingwebhookconfiguration", "deployment", "deploy"];
 /// Fields of every object, and jq's own words.
 const COMMON: [&str; 4] = ["metadata", "name", "namespace", "items"];
-const PROGRAMS: [&str; 4] = ["kubectl", "grep", "head", "tail"];
+const PROGRAMS: [&str; 6] = ["kubectl", "grep", "head", "tail", "base64", "openssl"];
 
 fn runbooks() -> Vec<(PathBuf, String)> {
     let runbooks: Vec<_> =

@@ -246,6 +246,12 @@ fn each_value_is_where_it_belongs() {
             "/spec/template/spec/imagePullSecrets",
             json!([{"name": "registry"}]),
         ),
+        (
+            &["global.imagePullSecrets={registry}"],
+            deployment,
+            "/spec/template/spec/imagePullSecrets",
+            json!([{"name": "registry"}]),
+        ),
         (&["extraArgs={--log-level=debug}"], deployment, &args, json!(["--log-level=debug"])),
         (&["resources.requests.cpu=1"], deployment, &requests, json!(1)),
         (&["priorityClassName=high"], deployment, "/spec/template/spec/priorityClassName", json!("high")),

@@ -31,6 +31,16 @@ app.kubernetes.io/name: scoped-secrets
 {{- if .Values.image.digest }}@{{ .Values.image.digest }}{{ else }}:{{ $tag }}{{ end -}}
 {{- end -}}
 
+{{/* Charts differ in whether global.imagePullSecrets has names or objects. */}}
+{{- define "scoped-secrets.pullSecrets" -}}
+{{- with .Values.global.imagePullSecrets -}}
+imagePullSecrets:
+{{- range . }}
+- name: {{ kindIs "string" . | ternary . (get (kindIs "string" . | ternary dict .) "name") | quote }}
+{{- end }}
+{{- end -}}
+{{- end -}}
+
 {{/* Those of every container of ours: as the Pod Security Standard `restricted` wants them, and nothing to write to. */}}
 {{- define "scoped-secrets.containerSecurity" -}}
 allowPrivilegeEscalation: false

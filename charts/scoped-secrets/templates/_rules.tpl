@@ -102,10 +102,10 @@
 - apiGroups: [secrets-store.csi.x-k8s.io]
   resources: [secretproviderclasses]
   verbs: [list, watch]
-# What happened, for `kubectl describe`; patch counts an event that repeats.
+# What happened, for `kubectl describe`.
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create]
 # Its own webhook configuration: filled in, never created or deleted. A list or watch of this name alone passes a rule
 # with resourceNames.
 - apiGroups: [admissionregistration.k8s.io]
@@ -227,16 +227,16 @@
 - apiGroups: [secrets-store.csi.x-k8s.io]
   resources: [secretproviderclasses]
   verbs: [list, watch]
-# What happened, for `kubectl describe`; patch counts an event that repeats.
+# What happened, for `kubectl describe`.
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create]
 {{- end -}}
 {{- define "scoped-secrets.rules.ClusterRole.scoped-secrets.events" -}}
-# What happened, for `kubectl describe`; patch counts an event that repeats.
+# What happened, for `kubectl describe`.
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create]
 {{- end -}}
 {{- define "scoped-secrets.rules.Role.scoped-secrets" -}}
 # Leader election. A create has no name to restrict it by.

@@ -79,7 +79,17 @@ fn plan(sight: &Sight, now: Timestamp) -> Result<Plan, Failure> {
     if let Some(unready) = &effects.unready {
         notes.push(format!("it is not ready now: {unready}"));
     }
-    if !effects.sharers.is_empty() {
+    if let Some((_, reason, message)) =
+        condition(&sight.object.data, "Rotated").filter(|(status, ..)| *status == "False")
+    {
+        notes.push(format!("its last rotation is held up: [{reason}] {message}"));
+    }
+    if !effects.sharers.is_empty() && needed == "Generate" {
+        notes.push(format!(
+            "the operator is going to refuse it, since the key is claimed by others, too, and a value is generated where nobody else reads it: {}",
+            effects.shared().join(", ")
+        ));
+    } else if !effects.sharers.is_empty() {
         notes.push(format!(
             "the key is claimed by others, too, which get the new value: {}",
             effects.shared().join(", ")

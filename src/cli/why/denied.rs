@@ -1,6 +1,7 @@
 //! A denial's text, as kubectl printed it: which rule, which reason, and what they mean. Pure.
 
 use super::answer::{Answer, Told};
+use crate::admission::webhook_configuration::CONFIGURATION;
 use crate::api::Reason;
 use crate::cli::report::{Rule, Severity, Subject};
 
@@ -53,6 +54,21 @@ fn read_one(text: &str, found: &mut Vec<Denial>) {
             found.push(denial);
         }
     }
+    found.extend(unanswered(text).filter(|denial| !found.contains(denial)));
+}
+
+/// What the API server says where our webhook does not answer it.
+fn unanswered(text: &str) -> Option<Denial> {
+    let (_, rest) = text.split_once("failed calling webhook \"")?;
+    let (name, _) = rest.split_once('"').filter(|(name, _)| name.ends_with(".scopedsecrets.io"))?;
+    Some(Denial {
+        rule: Rule::Installation.as_str().to_owned(),
+        reason: Reason::OperatorDown,
+        subject: format!("ValidatingWebhookConfiguration {CONFIGURATION}"),
+        message: format!(
+            "nobody answers the API server for {name}: what the operator must see in governed namespaces waits until it does; kubectl scoped-secrets check tells what is wrong with it"
+        ),
+    })
 }
 
 /// `rule NAME, REASON: rest`.
@@ -124,6 +140,19 @@ mod tests {
             let told: Vec<&str> = found.iter().map(|denial| denial.message.as_str()).collect();
             assert_eq!(told, ["a value of another segment"], "{more}");
         }
+    }
+
+    #[test]
+    fn a_webhook_that_does_not_answer_is_told_from_a_denial() {
+        let failed = |name: &str| {
+            read(&format!(
+                "Error from server (InternalError): Internal error occurred: failed calling webhook \"{name}\": failed to call webhook: Post \"https://a\": connection refused"
+            ))
+        };
+        let found = failed("copies-a68a1ec40e.scopedsecrets.io");
+        assert_eq!(found.iter().map(|denial| denial.reason).collect::<Vec<_>>(), [Reason::OperatorDown]);
+        assert_eq!(answer(&found).report.findings[0].rule, Rule::Installation);
+        assert_eq!(failed("another.example.com"), []);
     }
 
     #[test]

@@ -124,7 +124,7 @@ mod tests {
         // Others in place of those that were: none of these, where there is no room for the new ones.
         let mut wanted = full.clone();
         let first = wanted.targets.keys().next().unwrap().clone();
-        wanted.targets.insert(first.clone(), [vec![full.targets[&first][0].clone()], vec![long("new"); 40]].concat());
+        wanted.targets.insert(first.clone(), [vec![full.targets[&first][0].clone()], vec![long("new"); 80]].concat());
         assert_eq!(fit(wanted, &full, |_| false).targets[&first], full.targets[&first][..1]);
         // A Secret that is there is guarded in any case.
         let mut wanted = full.clone();

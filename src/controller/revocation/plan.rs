@@ -105,7 +105,7 @@ fn conditions(observed: &Observed, withdrawn: usize, old: &KeyRevocationStatus, 
         Meant::Key(_) => {}
     }
     if !observed.standing.is_empty() {
-        let text = format!("{} Secrets hold a revoked version and are being taken away", observed.standing.len());
+        let text = format!("Secrets that hold a revoked version and are being taken away: {}", observed.standing.len());
         return waits(Reason::SecretsRemain, text);
     }
     if observed.versions_open {
@@ -114,7 +114,7 @@ fn conditions(observed: &Observed, withdrawn: usize, old: &KeyRevocationStatus, 
     }
     if !observed.pods.is_empty() {
         let text = format!(
-            "{} pods may still hold a revoked value, since they were started with it: restart their workloads (status.pods lists them)",
+            "pods that may still hold a revoked value, since they were started with it: {}; restart their workloads (status.pods lists them)",
             observed.pods.len()
         );
         return waits(Reason::PodsRemain, text);
@@ -122,7 +122,8 @@ fn conditions(observed: &Observed, withdrawn: usize, old: &KeyRevocationStatus, 
     let end = old.completion_time.as_ref().map_or(now, |time| time.0);
     let took = Duration::from_secs(u64::try_from(end.as_second() - observed.created.as_second()).unwrap_or(0));
     let text = format!(
-        "nothing holds a revoked version any more: {withdrawn} Secrets were withdrawn; it took {}",
+        "nothing holds a revoked version any more: {withdrawn} {} withdrawn; it took {}",
+        if withdrawn == 1 { "Secret was" } else { "Secrets were" },
         humanize(took)
     );
     vec![Wanted::yes(Complete, Reason::RevocationComplete, text)]

@@ -103,7 +103,7 @@ impl Root {
             match fs::symlink_metadata(&path) {
                 Ok(_) if path.is_dir() => {}
                 Ok(_) => present.push(path),
-                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+                Err(error) if is_missing(&error) => {}
                 Err(error) => return Err(trouble(&error, "the file")),
             }
         }
@@ -165,6 +165,12 @@ fn contents(file: File) -> Result<Vec<u8>, FetchError> {
         Ok(_) => Err(FetchError::TooLarge),
         Err(error) => Err(trouble(&error, "the file")),
     }
+}
+
+/// Whether there is no such file, nor can be: a key of AWS may be longer than a file's name.
+fn is_missing(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidFilename, NotADirectory, NotFound};
+    [NotFound, NotADirectory, InvalidFilename].contains(&error.kind())
 }
 
 fn trouble(error: &io::Error, what: &str) -> FetchError {

@@ -121,7 +121,7 @@ impl Metrics {
         // The encoder adds _total to counters and _info to infos.
         r.register(
             "admission_breaches",
-            "Breaches that a review found, or the scan where the API server keeps a rule alone, by rule, reason and the mode that they were answered by",
+            "Breaches that a review found, or the scan where the API server keeps a rule alone, by rule, reason and the mode that they were answered by; not those of dry runs",
             self.breaches.clone(),
         );
         r.register(
@@ -164,7 +164,7 @@ impl Metrics {
         );
         r.register(
             "webhook_configured",
-            "1 while the ValidatingWebhookConfiguration exists and holds this operator's webhooks",
+            "1 while the ValidatingWebhookConfiguration exists and holds this operator's webhooks; set by the leader",
             self.webhook_configured.clone(),
         );
         r.register(
@@ -185,7 +185,7 @@ impl Metrics {
         );
         r.register(
             "oldest_version_timestamp_seconds",
-            "When the oldest of the current versions that are projected was created, in Unix time; 0: not known",
+            "When the oldest of the current versions that are projected was created, in Unix time; 0: not known; set by the leader",
             self.oldest_version.clone(),
         );
         r.register("restarts", "Workloads restarted for a new value of a Secret", self.restarts.clone());
@@ -194,10 +194,14 @@ impl Metrics {
             "Workloads that were restarted for a new value and do not come to their end; set by the leader",
             self.rollouts_stuck.clone(),
         );
-        r.register("scan_duration_seconds", "How long the last scan of the cluster took", self.scan_duration.clone());
+        r.register(
+            "scan_duration_seconds",
+            "How long the last scan of the cluster took; set by the leader",
+            self.scan_duration.clone(),
+        );
         r.register(
             "scan_last_success_timestamp_seconds",
-            "When the cluster was last scanned to the end, in Unix time; 0: not by this process",
+            "When the cluster was last scanned to the end, in Unix time; 0: not by this process; set by the leader",
             self.scan_success.clone(),
         );
         r.register("scan_failures", "Scans that ended early and were tried again", self.scan_failures.clone());
@@ -208,12 +212,12 @@ impl Metrics {
         );
         r.register(
             "next_rotation_timestamp_seconds",
-            "When the next rotation is due, or tried again, in Unix time; 0: none is",
+            "When the next rotation is due, or tried again, in Unix time; 0: none is; set by the leader",
             self.next_rotation.clone(),
         );
         r.register(
             "oldest_rotation_timestamp_seconds",
-            "When the key was rotated that was not for the longest time, of those that a schedule rotates, in Unix time; 0: there is none",
+            "When the key was rotated that was not for the longest time, of those that a schedule rotates, in Unix time; 0: there is none; set by the leader",
             self.oldest_rotation.clone(),
         );
         r.register(

@@ -209,6 +209,7 @@ impl Work<'_> {
 
     async fn drive(&mut self, memory: &mut Memory) -> Result<End, Failure> {
         let mut hand = Hand::default();
+        let mut begun: Option<Trigger> = None;
         for _ in 0..STEPS {
             let now = self.cx.now();
             let Some((grant, seal)) = self.in_order() else {
@@ -217,14 +218,17 @@ impl Work<'_> {
             };
             let refusal = self.may_not_rotate();
             let due = self.due(seal.as_deref(), now);
-            let Some(trigger) = chosen(memory, &due) else {
+            // What a run has begun with it goes on with, and does not wait for what failed before it.
+            let begun_with = begun.take().filter(|trigger| due.contains(trigger));
+            let goes_on = begun_with.is_some();
+            let Some(trigger) = begun_with.or_else(|| chosen(memory, &due)) else {
                 memory.failures = 0;
                 (memory.trigger, memory.due_since) = (None, None);
                 let at = self.next_rotation(seal.as_deref(), now);
                 return Ok(match (refusal, seal) {
                     (Some(refusal), _) => refused(refusal, now),
                     (None, None) => {
-                        let text = "the current version was revoked, and no rotation is due now: set scopedsecrets.io/rotate-at to a value that was never used, or store a new value in the manager";
+                        let text = "the current version was revoked, and no rotation is due now: wait for its schedule's next slot, if it has one, set scopedsecrets.io/rotate-at to a value that was never used, or store a new value in the manager";
                         End::Told(Wanted::no(ConditionType::Rotated, Reason::RotationWaits, text), at)
                     }
                     (None, Some(seal)) => {
@@ -244,9 +248,10 @@ impl Work<'_> {
             if let Some(refusal) = refusal {
                 return Ok(refused(refusal, now));
             }
-            if let Some(wait) = waits(memory, &due, now) {
+            if let Some(wait) = waits(memory, &due, now).filter(|_| !goes_on) {
                 return Ok(wait);
             }
+            begun = Some(trigger.clone());
             if memory.trigger.as_ref() != Some(&trigger) {
                 (hand.used, hand.fate, memory.spent) = (0, None, 0);
             }
@@ -289,6 +294,7 @@ impl Work<'_> {
                         self.record_again(&grant, seal.as_deref(), &trigger);
                     }
                     self.settle_trigger(&grant, &trigger).await?;
+                    begun = None;
                     (memory.failures, memory.due_since) = (0, None);
                 }
                 Step::Put(_) | Step::Rotate(_) if self.still_revoked(now).is_some() => {
