@@ -231,7 +231,7 @@ fn each_value_is_where_it_belongs() {
     let by_digest = format!("image.digest={digest}");
     let at = |path: &str| format!("{container}{path}");
     let (image, args, requests) = (at("/image"), at("/args"), at("/resources/requests/cpu"));
-    let table: [Row; 14] = [
+    let table: [Row; 15] = [
         (&["replicaCount=3"], deployment, "/spec/replicas", json!(3)),
         (&["image.tag=v9"], deployment, &image, json!("ghcr.io/scoped-secrets/scoped-secrets:v9")),
         (
