@@ -312,15 +312,18 @@ fn killed_at_every_write_it_restarts_once() {
     let mut templates = 2;
     // Those of the reports come when they come.
     let own = writes.iter().filter(|write| !write.contains("/segmentationreports")).count();
+    let mut killed = 0;
     for number in 0..own {
         for moment in [Moment::Before, Moment::After] {
             let before = scene.version("db");
             gate.arm(number, moment);
             scene.renew("db", &format!("killed-{moment:?}-{number}"));
             // Writes are not always as many: a status may tell two things at once.
-            if !gate.dies_within(Duration::from_secs(10)) {
+            let is_killed = gate.dies_within(Duration::from_secs(10));
+            if !is_killed {
                 println!("{moment:?} write {number} never came: {:?}", gate.writes());
             }
+            killed += usize::from(is_killed);
             drop(operator.take());
             gate = Gate::default();
             operator = Some(Operator::inside(&scene.cluster, &clock, &gate));
@@ -331,5 +334,6 @@ fn killed_at_every_write_it_restarts_once() {
             settles(&gate);
         }
     }
+    assert!(killed * 4 >= own * 2 * 3, "{killed} of {own} writes, before and after");
     all_is_well(&scene.cluster, operator.as_ref().unwrap());
 }

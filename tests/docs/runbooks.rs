@@ -17,8 +17,8 @@ use std::process::Command;
 /// Kubernetes' kinds that runbooks name.
 const THEIRS: [&str; 7] =
     ["pods", "secret", "lease", "namespaces", "validatingwebhookconfiguration", "deployment", "deploy"];
-/// Fields of every object, and jq's own words.
-const COMMON: [&str; 4] = ["metadata", "name", "namespace", "items"];
+/// Fields of every object, jq's own words, and an entry of the webhook's certificate.
+const COMMON: [&str; 6] = ["metadata", "name", "namespace", "items", "tls", "crt"];
 const PROGRAMS: [&str; 6] = ["kubectl", "grep", "head", "tail", "base64", "openssl"];
 
 fn runbooks() -> Vec<(PathBuf, String)> {

@@ -194,6 +194,14 @@ fn everything_in_one_commit() {
     story.becomes("scopedsecret", Some("payments-prod"), "orders-db", BAD);
     drift::is_none(cluster, &leaked);
     drift::is_none(cluster, &git);
+    // In place of one of those, and what runs with it.
+    let rotated: Vec<Value> = ["invoices-prod", "workload"]
+        .iter()
+        .flat_map(|name| objects(&text(&format!("examples/rotated/{name}.yaml"))))
+        .collect();
+    drift::apply(cluster, &rotated);
+    story.becomes("scopedsecret", Some("billing-prod"), "invoices-api", GOOD);
+    drift::is_none(cluster, &rotated);
     all_is_well(cluster, &operator);
 }
 

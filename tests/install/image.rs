@@ -79,7 +79,30 @@ fn the_context_has_what_the_sources_include() {
     let kept: Vec<&str> = ignore.lines().filter_map(|line| line.strip_prefix('!')).collect();
     let manifest = std::fs::read_to_string(format!("{ROOT}/Cargo.toml")).unwrap();
     let paths = manifest.lines().filter_map(|line| line.strip_prefix("path = \"")?.strip_suffix('"'));
-    for path in paths.chain(["Cargo.toml", "Cargo.lock", "src", "deploy/base", "image/build", "benches"]) {
+    let included = included(Path::new(ROOT).join("src").as_path());
+    assert!(included.iter().any(|path| path.starts_with("deploy/base/")), "{included:?}");
+    let needed = ["Cargo.toml", "Cargo.lock", "src", "image/build", "benches"];
+    for path in paths.chain(needed).chain(included.iter().map(String::as_str)) {
         assert!(kept.iter().any(|kept| path == *kept || path.starts_with(&format!("{kept}/"))), "{path} is left out");
     }
+}
+
+/// The files that sources below a folder include, from the repository's root.
+fn included(folder: &Path) -> Vec<String> {
+    let mut all = Vec::new();
+    for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if path.is_dir() {
+            all.extend(included(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let named = ["include_str!(\"", "include_bytes!(\""].iter().flat_map(|word| text.split(word).skip(1));
+            let files = named.filter_map(|rest| rest.split('"').next()).map(|file| folder.join(file));
+            let whole = files.map(|file| file.canonicalize().unwrap_or_else(|_| panic!("{file:?} in {path:?}")));
+            let from_root = |file: std::path::PathBuf| {
+                file.strip_prefix(Path::new(ROOT).canonicalize().unwrap()).unwrap().display().to_string()
+            };
+            all.extend(whole.map(from_root));
+        }
+    }
+    all
 }

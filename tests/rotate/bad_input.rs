@@ -30,7 +30,7 @@ fn the_manager_rotates_and_what_goes_wrong_is_told() {
     scene.says(name, "False", "RotationNotConfigured");
     // However often that failed, who mends it and asks again does not wait for its next turn.
     for _ in 0..8 {
-        scene.clock.advance(minutes(16));
+        scene.clock.advance(minutes(3));
         settles(&scene.gate);
     }
     scene

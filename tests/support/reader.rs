@@ -18,7 +18,7 @@ impl Reader {
         let client = runtime().block_on(async {
             let kubeconfig = Kubeconfig::read_from(kubeconfig).expect("the cluster's kubeconfig");
             let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
-            Client::try_from(config.expect("the cluster's kubeconfig"))
+            scoped_secrets::client::connect(config.expect("the cluster's kubeconfig"))
         });
         Self(client.expect("a client"))
     }
