@@ -3,7 +3,7 @@
 
 use crate::admission::ServingArgs;
 use crate::admission::breaches;
-use crate::admission::certificate_keeper::Keeper;
+use crate::admission::certificate_keeper::{Gates, Keeper};
 use crate::admission::health::{self, Readiness};
 use crate::admission::identities::Installation;
 use crate::admission::recorded::recorded;
@@ -138,7 +138,8 @@ pub async fn run(
     let (stopper, stop) = channel::channel(false);
 
     // Probes and metrics first, so that a start that waits can be seen to wait.
-    let (caches, certificate) = (readiness.gate("caches"), readiness.gate("certificate"));
+    let caches = readiness.gate("caches");
+    let gates = Gates { served: readiness.gate("certificate"), registered: readiness.gate("webhook entries") };
     let plain = bind("--metrics-address", args.serving.metrics_address).await?;
     let probes = health::router(readiness.clone(), metrics.clone());
     let probes = tokio::spawn(server::serve(plain, Transport::Plain, probes, Limits::default(), stopped(stop.clone())));
@@ -182,15 +183,8 @@ pub async fn run(
     cx.index_mut().access.operator = ObjectName::new(&args.namespace, &args.service_account);
 
     let governed = cx.governed.subscribe();
-    let keeper = Keeper::new(
-        cx.client.clone(),
-        wanted,
-        cell.clone(),
-        certificate,
-        governed,
-        leadership.clone(),
-        metrics.clone(),
-    );
+    let keeper =
+        Keeper::new(cx.client.clone(), wanted, cell.clone(), gates, governed, leadership.clone(), metrics.clone());
     let keeper = tokio::spawn(keeper.run(stopped(stop.clone())));
 
     let https = bind("--webhook-address", args.serving.webhook_address).await?;

@@ -6,7 +6,7 @@ mod support;
 
 use kube::core::DynamicObject;
 use kube::core::admission::{AdmissionRequest, AdmissionResponse};
-use scoped_secrets::admission::certificate_keeper::{Keeper, SECRET};
+use scoped_secrets::admission::certificate_keeper::{Gates, Keeper, SECRET};
 use scoped_secrets::admission::health::Readiness;
 use scoped_secrets::admission::review::{self, Review, Route};
 use scoped_secrets::admission::server::{Limits, Transport, serve};
@@ -74,9 +74,9 @@ async fn replica(cluster: &Cluster, token: &str, terms: Terms, name: &str) -> Re
     let wanted = Wanted { endpoint, service_account: "scoped-secrets".into(), served: Served::default() };
     let (cell, readiness) = (Arc::new(CertificateCell::default()), Readiness::default());
     let governed = tokio::sync::watch::Sender::new(Some(Governed::default()));
-    let certified = readiness.gate("certificate");
+    let gates = Gates { served: readiness.gate("certificate"), registered: readiness.gate("webhook entries") };
     let (led, counted) = (leadership.clone(), metrics.clone());
-    let keeper = Keeper::new(client, wanted, cell.clone(), certified, governed.subscribe(), led, counted);
+    let keeper = Keeper::new(client, wanted, cell.clone(), gates, governed.subscribe(), led, counted);
     tokio::spawn(keeper.run(std::future::pending()));
 
     let route = |path, kinds| Route { path, rule: "Claims", kinds, review: Arc::new(ByName) };

@@ -45,10 +45,19 @@ pub struct Keeper {
     wanted: Wanted,
     names: Vec<String>,
     cell: Arc<CertificateCell>,
-    served: Gate,
+    gates: Gates,
     governed: watch::Receiver<Option<Governed>>,
     leadership: Leadership,
     metrics: Arc<Metrics>,
+}
+
+/// What it opens.
+pub struct Gates {
+    /// Once there is a certificate to serve.
+    pub served: Gate,
+    /// Once the API server asks somebody: there are entries, or there is no configuration, which is not ours to make. What is
+    /// applied before that nobody reviews.
+    pub registered: Gate,
 }
 
 /// The two objects as last seen; the outer None until there was an answer.
@@ -94,19 +103,19 @@ fn in_short(error: &kube::Error) -> String {
 }
 
 impl Keeper {
-    /// `served` opens when there is a certificate in `cell`. Before `governed` is known nothing is registered.
+    /// Before `governed` is known nothing is registered.
     pub fn new(
         client: Client,
         wanted: Wanted,
         cell: Arc<CertificateCell>,
-        served: Gate,
+        gates: Gates,
         governed: watch::Receiver<Option<Governed>>,
         leadership: Leadership,
         metrics: Arc<Metrics>,
     ) -> Self {
         let secrets = Api::namespaced(client.clone(), &wanted.endpoint.namespace);
         let names = wanted.endpoint.names();
-        Self { secrets, configurations: Api::all(client), wanted, names, cell, served, governed, leadership, metrics }
+        Self { secrets, configurations: Api::all(client), wanted, names, cell, gates, governed, leadership, metrics }
     }
 
     /// Runs until `stop`.
@@ -209,7 +218,11 @@ impl Keeper {
 
     /// Every replica tells whether the registration stands.
     fn measure(&self, seen: &Seen) {
-        let Seen { secret: Some(secret), configuration: Some(configuration), .. } = seen else { return };
+        let Some(configuration) = &seen.configuration else { return };
+        if configuration.as_ref().is_none_or(|live| live.webhooks.as_ref().is_some_and(|all| !all.is_empty())) {
+            self.gates.registered.set(true);
+        }
+        let Some(secret) = &seen.secret else { return };
         let configured = match (configuration, read(secret.as_ref())) {
             (Some(live), Ok(bundle)) => self.holds(live, &bundle),
             _ => false,
@@ -239,7 +252,7 @@ impl Keeper {
             Ok(bundle) => {
                 self.cell.set(&bundle);
                 self.metrics.set_certificate_expiry(bundle.serving.ends);
-                self.served.set(true);
+                self.gates.served.set(true);
             }
             Err(Fault::Absent) => {}
             Err(fault) => tracing::warn!(%fault, secret = SECRET, "the webhook's certificate cannot be loaded"),
