@@ -37,6 +37,9 @@ fn the_manager_rotates_and_what_goes_wrong_is_told() {
         .stub
         .rotates(&key(name), Lambda::Succeeds(Duration::from_millis(300), document("canary-second-kX9mQ2vL8nR5")));
     scene.asks(name, "good");
+    scene.says(name, "False", "Requested");
+    // It looks by its own clock how far that is.
+    scene.clock.advance(minutes(2));
     scene.has_versions(name, 2);
 
     // It never finishes: told after a while, and what it makes at last is taken.
