@@ -1,8 +1,8 @@
 //! The connection to the API server, of the operator and of the plugin.
 //!
-//! Whoever may update an object may write the times in its managedFields, and Kubernetes takes some that nothing here can reckon with
-//! (the last day of the year 9999). One such object would make every list that it is in unreadable, for everybody: so what is no time
-//! is taken out of managedFields as it comes.
+//! Whoever may write an object may write what Kubernetes keeps and nothing here can decode: times of the last day of the year 9999,
+//! in managedFields or in the template of a Deployment, and thousands of levels of `fieldsV1`. One such object would make every list
+//! that it is in unreadable, for everybody: so that is put right as it comes ([`readable`]).
 
 pub mod readable;
 

@@ -137,30 +137,6 @@ fn drift_is_put_right() {
     all_is_well(&s.cluster, &s.operator);
 }
 
-/// Whoever may update an object may write such a time into it, and the API server takes it.
-#[test]
-fn a_time_that_nobody_can_reckon_with_holds_up_nothing() {
-    let s = stage();
-    s.project("payments-prod", "timeless", "payments/prod/timeless", "");
-    s.ok(&["create", "configmap", "timeless", "-n", "payments-prod", "--from-literal=a=b"]);
-    for kind in ["secret", "configmap", "scopedsecret"] {
-        let mut object = s.cluster.get_json(kind, "payments-prod", "timeless").unwrap();
-        object["metadata"]["managedFields"][0]["time"] = "9999-12-31T23:59:59Z".into();
-        object["metadata"]["labels"]["example.com/touched"] = "yes".into();
-        s.cluster.submit(&["replace", "-f", "-"], &object.to_string()).unwrap();
-        let shown =
-            s.cluster.kubectl(&["get", kind, "timeless", "-n", "payments-prod", "-o", "yaml", "--show-managed-fields"]);
-        assert!(String::from_utf8_lossy(&shown.stdout).contains("9999-12-31T23:59:59Z"), "{kind}: it took another");
-    }
-    // The one that runs, and one that lists all of it anew.
-    s.aws.put("payments/prod/timeless", r#"{"password": "canary-timely-kX9mQ2vL8nR5wT3z"}"#);
-    s.ok(&["annotate", "scopedsecret", "timeless", "-n", "payments-prod", "scopedsecrets.io/refresh-at=now"]);
-    s.holds("payments-prod", "timeless", "canary-timely-kX9mQ2vL8nR5wT3z");
-    let another = Operator::start(&s.cluster);
-    drop(another);
-    all_is_well(&s.cluster, &s.operator);
-}
-
 /// What would carry a Secret away, keep it alive or hide it from the operator is put right without asking the manager.
 #[test]
 fn bent_metadata_is_put_right() {

@@ -6,6 +6,7 @@ mod guards;
 mod scan;
 #[path = "../support/mod.rs"]
 mod support;
+mod unreadable;
 mod withdrawals;
 
 use serde_json::Value;

@@ -1,0 +1,99 @@
+//! What Kubernetes keeps and nothing here can decode: times of the last day of the year 9999, and far too many levels. Whoever may
+//! write an object of his own may write that into it, and holds up nobody by it.
+
+use super::{Scene, ok, scene, violating};
+use crate::support::oracle::all_is_well;
+use crate::support::tenants::*;
+use crate::support::wait::eventually;
+use serde_json::{Value, json};
+use std::process::Command;
+
+/// Objects with so many levels of managedFields.
+const LEVELS: [usize; 2] = [130, 1_000];
+
+const LATE: &str = "9999-12-31T23:59:59Z";
+
+#[test]
+fn what_cannot_be_decoded_holds_up_nothing() {
+    let scene = scene();
+    let cluster = &scene.cluster;
+    scene.project("timely");
+    ok(cluster, &["create", "configmap", "timely", "-n", "payments-prod", "--from-literal=a=b"]);
+    ok(cluster, &["create", "serviceaccount", "timely", "-n", "payments-prod"]);
+    ok(cluster, &["create", "role", "timely", "-n", "payments-prod", "--verb=get", "--resource=pods"]);
+    for kind in ["secret", "configmap", "scopedsecret", "serviceaccount", "role"] {
+        let replaced = |label: &str, change: &dyn Fn(&mut Value)| {
+            let mut object = cluster.get_json(kind, "payments-prod", "timely").unwrap();
+            change(&mut object["metadata"]["managedFields"][0]);
+            object["metadata"]["labels"]["example.com/touched"] = label.into();
+            cluster.submit(&["replace", "-f", "-"], &object.to_string()).unwrap();
+            let words = ["get", kind, "timely", "-n", "payments-prod", "-o", "json", "--show-managed-fields"];
+            cluster.submit(&words, "").unwrap()
+        };
+        assert!(replaced("late", &|managed| managed["time"] = LATE.into()).contains(LATE), "{kind}: it takes another");
+        for levels in LEVELS {
+            let shown = replaced(&levels.to_string(), &|managed| managed["fieldsV1"]["f:data"] = nested(levels));
+            assert!(shown.matches("f:a\"").count() >= levels, "{kind}: it takes another");
+        }
+    }
+    let template = json!({
+        "metadata": {"labels": {"app": "late"}, "creationTimestamp": LATE},
+        "spec": {"containers": [{"name": "late", "image": "late"}]},
+    });
+    let late = |kind: &str, spec: Value| json!({"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": "late", "namespace": "plain"}, "spec": spec});
+    let spec = json!({"replicas": 0, "selector": {"matchLabels": {"app": "late"}}, "template": template});
+    for kind in ["Deployment", "StatefulSet", "ReplicaSet"] {
+        cluster.submit(&["create", "-f", "-"], &late(kind, spec.clone()).to_string()).unwrap();
+    }
+    // A role that crosses the boundary is refused, whatever else is in it.
+    let mut binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "deep"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "system:authenticated"}],
+    });
+    for levels in LEVELS {
+        binding["metadata"]["managedFields"] = json!([{
+            "manager": "m", "operation": "Update", "apiVersion": "rbac.authorization.k8s.io/v1", "fieldsType": "FieldsV1",
+            "time": LATE, "fieldsV1": nested(levels),
+        }]);
+        let told = cluster.submit(&["create", "--validate=false", "-f", "-"], &binding.to_string()).unwrap_err();
+        assert!(told.contains("ClusterWideAccess"), "{told}");
+    }
+
+    // The one that runs sees what comes, one that lists all of it anew as well, and the scan comes to its end.
+    sees(&scene, "first");
+    let scene = scene.restarted();
+    sees(&scene, "second");
+    let log = scene.operator.logged();
+    assert!(!log.contains("interrupted") && !log.contains("ended early"), "{log}");
+    let audit = Command::new(env!("CARGO_BIN_EXE_kubectl-scoped_secrets"))
+        .args(["audit", "--kubeconfig"])
+        .arg(&scene.cluster.kubeconfig)
+        .output()
+        .unwrap();
+    let said = [&audit.stdout[..], &audit.stderr[..]].map(String::from_utf8_lossy).concat();
+    assert!(audit.status.code() == Some(1) && said.contains("second-copy"), "{said}");
+    for name in ["first-copy", "second-copy"] {
+        ok(&scene.cluster, &["delete", "configmap", name, "-n", "plain"]);
+    }
+    all_is_well(&scene.cluster, &scene.operator);
+}
+
+/// Members of members, so many deep.
+fn nested(levels: usize) -> Value {
+    (0..levels).fold(json!({}), |inner, _| json!({ "f:a": inner }))
+}
+
+/// A new claim is served, and a copy of its value found where only the scan looks.
+fn sees(scene: &Scene, name: &str) {
+    scene.project(name);
+    let value = format!("canary-{name}-kX9mQ2vL8nR5wT3z1pQ");
+    let copy = format!("{name}-copy");
+    ok(&scene.cluster, &["create", "configmap", &copy, "-n", "plain", &format!("--from-literal=a={value}")]);
+    eventually("the copy is found", SOON * 4, || {
+        let report = scene.report("payments/prod").ok_or("none")?;
+        let found = report["status"]["violations"].to_string().contains(&copy);
+        if found { Ok(()) } else { Err(report["status"].to_string()) }
+    });
+    assert!(!violating(&scene.report("payments/prod").unwrap()["status"], "ValueCopied").is_empty());
+}
