@@ -6,7 +6,7 @@ use super::grant::Grants;
 use super::report::known::Known;
 use super::revocation;
 use super::scoped_secret::told::Told;
-use crate::api::policy::AcceptedViolations;
+use crate::api::policy::{AcceptedViolations, Exclusivity};
 use crate::api::{
     ACCEPT_VIOLATIONS_ANNOTATION, REFRESH_AT_ANNOTATION, REVOKE_ANNOTATION, ROTATE_AT_ANNOTATION, Reason,
     SEAL_ANNOTATION, ScopedSecret,
@@ -18,6 +18,7 @@ use crate::segmentation::access::jurisdiction::{Jurisdiction, Jurisdictions};
 use crate::segmentation::access::{Access, RbacName};
 use crate::segmentation::authorize::{Retention, View, retention};
 use crate::segmentation::few::Few;
+use crate::segmentation::key::CanonicalKey;
 use crate::segmentation::policy::Policy;
 use crate::segmentation::seal::{BrokenSeal, SealKeys, SealRecord};
 use crate::segmentation::verdict::Refusal;
@@ -457,13 +458,38 @@ impl Index {
     }
 
     /// The claims that are judged otherwise once a Secret no longer holds this: those on its keys, and those whose Secrets
-    /// share one of its values, or have one inside.
+    /// share one of its values, or have one inside. Values are compared across segments alone.
     pub fn rivals(&self, secret: &ObjectName, held: &Holding) -> Vec<ObjectName> {
-        let on_keys = held.keys().flat_map(|key| self.world.claims_on(key)).map(|claim| &claim.object);
+        let on_keys = self.judged_by(&secret.namespace, held.keys()).map(|claim| &claim.object);
         let holders = |print| self.world.holdings_with(print).chain(self.world.holdings_around(print));
         let sharing = held.fingerprints.iter().flat_map(holders);
-        let sharing = sharing.filter(|(other, _)| *other != secret).flat_map(|(other, _)| self.claims_for(other));
+        let sharing = sharing.filter(|(other, _)| other.namespace != secret.namespace);
+        let sharing = sharing.flat_map(|(other, _)| self.claims_for(other));
         on_keys.chain(sharing).cloned().collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// The claims on some keys that may be judged otherwise once somebody of a namespace begins or ceases to have one of these: not
+    /// those beside it that have it already, unless it is to be theirs alone. So thousands of claims of one namespace on one key are
+    /// not looked at for each of them.
+    pub fn judged_by<'i>(
+        &'i self,
+        namespace: &'i str,
+        keys: impl IntoIterator<Item = &'i CanonicalKey> + 'i,
+    ) -> impl Iterator<Item = &'i Claim> {
+        let is_for_one = |state: &PolicyState| match state {
+            PolicyState::Known(policy) => policy.exclusive_keys == Exclusivity::Workload,
+            PolicyState::Unknown(_) => true,
+        };
+        let all = self.world.policies.values().any(is_for_one);
+        keys.into_iter().flat_map(move |key| {
+            let has = move |claim: &Claim| {
+                self.world.holding_of(claim).is_some_and(|held| held.keys().any(|held| held == key))
+            };
+            let judged = move |claim: &&Claim| {
+                all || *claim.object.namespace != *namespace || claim.rotates.is_some() || !has(claim)
+            };
+            self.world.claims_on(key).filter(judged)
+        })
     }
 
     /// Forgets a Secret.

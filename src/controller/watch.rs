@@ -494,15 +494,20 @@ fn observe_claim(cx: &Context, object: SeenClaim, view: View) {
     }
     let after =
         index.claims.get(&name).map(|r| (r.uid.clone(), r.generation, r.asks.clone(), r.deleting, r.status.clone()));
+    let edited = before.as_ref().map(|b| b.1) != after.as_ref().map(|a| a.1);
+    // Whoever makes the value of a key hears of those that come to read it. In a listing all are about to be looked at.
+    let makers = if edited && view == View::Newest { rivals(&index, &name) } else { Vec::new() };
+    let rotates = |claim: &ObjectName| index.world.claim(claim).is_some_and(|claim| claim.rotates.is_some());
+    let makers: Vec<ObjectName> = makers.into_iter().filter(rotates).collect();
     drop(index);
     let asks = |asks: &Option<Box<OnDemand>>| asks.as_ref().is_some_and(|asks| asks.revoke);
     if same_uid && before.as_ref().is_some_and(|b| !asks(&b.2)) && after.as_ref().is_some_and(|a| asks(&a.2)) {
         cx.guards.asks_anew(&name);
     }
-    let edited = before.as_ref().map(|b| b.1) != after.as_ref().map(|a| a.1);
     if before != after {
         cx.queue.add(Job::Claim(name), Lane::Urgent);
     }
+    makers.into_iter().for_each(|claim| cx.queue.add(Job::Claim(claim), Lane::Urgent));
     if edited && before.is_some() {
         // Whoever waited for a key that it gave up may have it now.
         waiting.into_iter().for_each(|claim| cx.queue.add(Job::Claim(claim), Lane::Urgent));
@@ -527,11 +532,12 @@ fn claim_gone(cx: &Context, name: &ObjectName) {
     waiting.into_iter().for_each(|claim| cx.queue.add(Job::Claim(claim), Lane::Urgent));
 }
 
-/// The other claims on a claim's keys.
+/// The other claims on a claim's keys, as far as it makes a difference to them.
 fn rivals(index: &Index, name: &ObjectName) -> Vec<ObjectName> {
     let Some(claim) = index.world.claim(name) else { return Vec::new() };
     let keys = index.world.canonical_keys(claim);
-    keys.iter().flat_map(|key| index.world.claims_on(key)).map(|c| c.object.clone()).filter(|c| c != name).collect()
+    let judged = index.judged_by(&name.namespace, &keys).map(|claim| &claim.object);
+    judged.filter(|other| *other != name).cloned().collect()
 }
 
 /// Begins anew when the seal key changes: seals that could not be opened may be readable now.

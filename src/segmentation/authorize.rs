@@ -156,9 +156,16 @@ pub fn shared_value<'p, 'w>(
     let world = world.into();
     let Ok(own) = scope_of(&secret.namespace, world) else { return false };
     prints.into_iter().any(|print| {
+        // Of many in one namespace, such as its own, it is looked up once.
+        let mut last: Option<(&str, Option<Scope<'_>>)> = None;
         world.holdings_with(print).any(|(other, held)| {
-            let theirs = scope_of(&other.namespace, world).ok();
-            if *other == *secret || theirs.as_ref().is_some_and(|s| s.segment == own.segment) {
+            if other.namespace == secret.namespace {
+                return false;
+            }
+            let known = last.take().filter(|(of, _)| *of == &*other.namespace);
+            let found = known.unwrap_or_else(|| (&other.namespace, scope_of(&other.namespace, world).ok()));
+            let theirs = &last.insert(found).1;
+            if theirs.as_ref().is_some_and(|s| s.segment == own.segment) {
                 return false;
             }
             let mine = world.holding(secret).filter(|mine| mine.fingerprints.contains(print));
@@ -212,8 +219,15 @@ fn owners_among<'w>(
 ) -> Vec<Owner> {
     let own = scope_of(namespace, world).ok().map(|scope| scope.segment);
     let mut found: BTreeMap<String, Mode> = BTreeMap::new();
+    // Of many in one namespace.
+    let mut last: Option<(&str, Result<Scope<'_>, Unscoped>)> = None;
     for (secret, held) in holdings {
-        let scope = match scope_of(&secret.namespace, world) {
+        let scope = match last.take().filter(|(of, _)| *of == &*secret.namespace) {
+            Some((_, scope)) => scope,
+            None => scope_of(&secret.namespace, world),
+        };
+        let (_, scope) = last.insert((&secret.namespace, scope));
+        let scope = match scope {
             _ if *secret.namespace == *namespace => return Vec::new(),
             Ok(scope) if own.as_ref() == Some(&scope.segment) => return Vec::new(),
             Ok(scope) => scope,
@@ -493,6 +507,11 @@ impl Scope<'_> {
         format!("{} {}", if names.len() == 1 { "policy" } else { "policies" }, names.join(", "))
     }
 
+    /// The policies as the subject of "does not".
+    fn policies_do_not(&self) -> String {
+        format!("{} {} not", self.policy_names(), if self.policies.len() == 1 { "does" } else { "do" })
+    }
+
     fn binding(&self) -> Binding<'_> {
         Binding { namespace: self.namespace, labels: self.labels }
     }
@@ -582,8 +601,8 @@ impl Scope<'_> {
     fn not_allowed(&self, store: &str, key: &RemoteKey, own: bool, entries_for_store: usize) -> String {
         let shown = self.labels_shown();
         let head = format!(
-            "{} does not allow namespace {:?} ({shown}) the key {:?} in store {store:?}",
-            self.policy_names(),
+            "{} allow namespace {:?} ({shown}) the key {:?} in store {store:?}",
+            self.policies_do_not(),
             self.namespace,
             key.as_written()
         );
@@ -668,19 +687,19 @@ impl Scope<'_> {
         answer
     }
 
-    /// Whether the rules forbid that this namespace and the holder of `rival` share the key. `written` is the key as an
-    /// exception may name it.
+    /// Whether the rules forbid that this namespace and another one, or another claim of this one, share the key. `written` is the
+    /// key as an exception may name it.
     fn excludes(
         &self,
         key: &CanonicalKey,
         written: &str,
         own: &str,
-        rival: &ObjectName,
+        rival: &str,
         world: View<'_>,
         now: Timestamp,
     ) -> bool {
-        let theirs = scope_of(&rival.namespace, world).ok();
-        let spaces = [own, &*rival.namespace];
+        let theirs = scope_of(rival, world).ok();
+        let spaces = [own, rival];
         let plain = key.aws_parts().map_or(key.as_str(), |(_, _, name)| name);
         let level = |policy: &Arc<Policy>| {
             let lifted = [written, plain, key.as_str()]
@@ -692,7 +711,7 @@ impl Scope<'_> {
         let strictest = self.policies.iter().chain(others).map(|p| level(p)).min().unwrap_or_default();
         match strictest {
             Exclusivity::Workload => true,
-            Exclusivity::Namespace => own != &*rival.namespace,
+            Exclusivity::Namespace => own != rival,
             Exclusivity::Segment => theirs.as_ref().is_none_or(|s| s.segment != self.segment),
             Exclusivity::Unlimited => false,
         }
@@ -768,12 +787,11 @@ impl Contest<'_> {
     fn loses(&self, claim: &Claim, key: &AuthorisedKey, scope: &Scope<'_>) -> Option<Refusal> {
         let own = self.world.holding_of(claim).filter(|h| h.keys().any(|held| *held == key.canonical));
         let own_secret = claim.secret();
-        let excludes = |rival: &ObjectName| {
+        let excludes = |rival: &str| {
             scope.excludes(&key.canonical, &key.written, &claim.object.namespace, rival, self.world, self.now)
         };
-        for (secret, rival) in self.world.holdings_on(&key.canonical) {
-            let is_own = *secret == own_secret && rival.claim == claim.object.name;
-            if is_own || !excludes(secret) {
+        for (secret, rival) in self.world.holdings_on_in(&key.canonical, excludes) {
+            if *secret == own_secret && rival.claim == claim.object.name {
                 continue;
             }
             let first = own.is_none_or(|mine| {
@@ -788,10 +806,10 @@ impl Contest<'_> {
             return None;
         }
         let order = |c: &Claim| (c.created, c.uid.clone());
-        let mut earlier: Vec<&Claim> =
-            self.world.claims_on(&key.canonical).filter(|c| order(c) < order(claim)).collect();
+        let excluded = self.world.claims_on_in(&key.canonical, excludes);
+        let mut earlier: Vec<&Claim> = excluded.filter(|c| order(c) < order(claim)).collect();
         earlier.sort_by_key(|c| order(c));
-        let rival = earlier.into_iter().find(|rival| excludes(&rival.object) && self.is_allowed(rival))?;
+        let rival = earlier.into_iter().find(|rival| self.is_allowed(rival))?;
         Some(claimed(claim, key, &rival.object.namespace, &rival.object.name))
     }
 

@@ -71,6 +71,15 @@ impl<T: Ord> Few<T> {
         }
     }
 
+    /// Its members from this one on, in order.
+    pub fn from<'s>(&'s self, first: &T) -> impl Iterator<Item = &'s T> + use<'s, T> {
+        let (one, several) = match self {
+            Self::Single(one) => (one.as_ref().filter(|one| *one >= first), None),
+            Self::Several(members) => (None, Some(members.range(first..))),
+        };
+        one.into_iter().chain(several.into_iter().flatten())
+    }
+
     /// Its members, in order.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         let (one, several) = match self {
@@ -99,6 +108,7 @@ mod tests {
                     set.remove(&member);
                 }
                 prop_assert!(few.iter().eq(set.iter()));
+                prop_assert!(few.from(&member).eq(set.range(member..)));
                 prop_assert_eq!(few.is_empty(), set.is_empty());
                 prop_assert_eq!(few.is_several(), set.len() > 1);
                 prop_assert_eq!((few.len(), few.get(&member)), (set.len(), set.get(&member)));

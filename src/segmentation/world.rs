@@ -293,6 +293,21 @@ pub struct World {
     marks: Arc<MarkIndex>,
 }
 
+/// The objects of those namespaces that are asked for; each is asked about once.
+fn in_namespaces(all: &Few<ObjectName>, mut asks: impl FnMut(&str) -> bool) -> impl Iterator<Item = &ObjectName> {
+    let mut first = all.iter().next();
+    let namespaces = std::iter::from_fn(move || {
+        let namespace = &first?.namespace;
+        let beyond = ObjectName { namespace: format!("{namespace}\0").into(), name: "".into() };
+        first = all.from(&beyond).next();
+        Some(namespace)
+    });
+    namespaces.filter(move |namespace| asks(namespace)).flat_map(move |namespace| {
+        let begins = ObjectName { namespace: namespace.clone(), name: "".into() };
+        all.from(&begins).take_while(move |object| object.namespace == *namespace)
+    })
+}
+
 fn forget_holder(by: &mut HashMap<Fingerprint, Few<ObjectName>>, print: &Fingerprint, secret: &ObjectName) {
     if let Entry::Occupied(mut secrets) = by.entry(*print) {
         secrets.get_mut().remove(secret);
@@ -546,6 +561,27 @@ impl World {
     pub fn holdings_on(&self, key: &CanonicalKey) -> impl Iterator<Item = (&ObjectName, &Holding)> {
         let held = self.by_key.get(key).into_iter().flat_map(|on_key| on_key.holdings.iter());
         held.filter_map(|secret| self.held_by(secret))
+    }
+
+    /// The sealed Secrets that hold a key, in the namespaces that are asked for. Those of one namespace are passed over at once: who
+    /// names one key in thousands of ScopedSecrets of his own makes nobody wait.
+    pub fn holdings_on_in<'w>(
+        &'w self,
+        key: &CanonicalKey,
+        asks: impl FnMut(&str) -> bool + 'w,
+    ) -> impl Iterator<Item = (&'w ObjectName, &'w Holding)> {
+        let holders = self.by_key.get(key).map(|on_key| &on_key.holdings);
+        holders.map(|all| in_namespaces(all, asks)).into_iter().flatten().filter_map(|secret| self.held_by(secret))
+    }
+
+    /// The claims that name a key, likewise.
+    pub fn claims_on_in<'w>(
+        &'w self,
+        key: &CanonicalKey,
+        asks: impl FnMut(&str) -> bool + 'w,
+    ) -> impl Iterator<Item = &'w Claim> {
+        let named = self.by_key.get(key).map(|on_key| &on_key.claims);
+        named.map(|all| in_namespaces(all, asks)).into_iter().flatten().filter_map(|object| self.claim(object))
     }
 
     /// The names of the sealed Secrets that hold a key.

@@ -126,24 +126,29 @@ fn observe_target(index: &Index, target: &ObjectName, now: Timestamp) -> Target 
 }
 
 fn plan_for(cx: &Context, namespace: &str, known: Option<&Known>, guarded: Option<Guarded>) -> Plan {
-    let (index, now) = (cx.index(), cx.now());
+    let now = cx.now();
     let here = |name: &&ObjectName| &*name.namespace == namespace;
-    let claimed = index.world.claims().filter(|c| here(&&c.object)).map(|claim| claim.target.clone());
-    let held = index.secrets.keys().chain(index.world.holdings().map(|(name, _)| name)).filter(here);
-    let listed = known.iter().flat_map(|known| known.content.targets.keys()).map(|name| Arc::from(name.as_str()));
-    let names: BTreeSet<Arc<str>> = claimed.chain(held.map(|name| name.name.clone())).chain(listed).collect();
+    let (names, governance, terminating) = {
+        let index = cx.index();
+        let claimed = index.world.claims().filter(|c| here(&&c.object)).map(|claim| claim.target.clone());
+        let held = index.secrets.keys().chain(index.world.holdings().map(|(name, _)| name)).filter(here);
+        let listed = known.iter().flat_map(|known| known.content.targets.keys()).map(|name| Arc::from(name.as_str()));
+        let names: BTreeSet<Arc<str>> = claimed.chain(held.map(|name| name.name.clone())).chain(listed).collect();
+        (names, governance(namespace, &index.world, now), index.world.terminating.contains(namespace))
+    };
     let shared: Arc<str> = namespace.into();
+    // Each by itself: who waits for the index waits for one. What changes meanwhile queues the guard again.
     let targets = names.into_iter().map(|name| {
         let target = ObjectName { namespace: shared.clone(), name };
-        (target.name.to_string(), observe_target(&index, &target, now))
+        (target.name.to_string(), observe_target(&cx.index(), &target, now))
     });
     plan::plan(&Observed {
-        governance: governance(namespace, &index.world, now),
-        terminating: index.world.terminating.contains(namespace),
+        governance,
+        terminating,
         known: known.map(|known| &known.content),
         there: known.is_some_and(|known| known.there),
         targets: targets.collect(),
-        askers: revoke::askers(cx, &index, namespace, guarded, now),
+        askers: revoke::askers(cx, namespace, |_| true, guarded, now),
         now,
     })
 }

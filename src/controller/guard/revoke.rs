@@ -11,7 +11,7 @@ use crate::controller::context::Context;
 use crate::controller::events::{self, Told};
 use crate::controller::grant;
 use crate::controller::grant::plan::Guarded;
-use crate::controller::index::Index;
+use crate::controller::index::{ClaimRecord, Index};
 use crate::controller::revocation;
 use crate::controller::scoped_secret::look_afresh;
 use crate::controller::scoped_secret::plan::Failure;
@@ -70,11 +70,21 @@ fn others_have(index: &Index, claim: &Claim, key: &CanonicalKey, now: Timestamp)
     may.next().is_some() || held.any(|(secret, held)| secret.namespace != own.namespace || held.claim != own.name)
 }
 
-/// Those of one namespace.
-pub(super) fn askers(cx: &Context, index: &Index, namespace: &str, guarded: Option<Guarded>, now: Timestamp) -> Askers {
-    let here = index.world.claims().map(|claim| &claim.object).filter(|claim| &*claim.namespace == namespace);
-    let all = here.filter_map(|claim| Some((claim.name.to_string(), observe(index, claim, now)?))).collect();
-    Askers { all, anew: cx.guards.asked_anew(namespace), guarded }
+/// Those of one namespace that a predicate picks. Each is looked at by itself, so that nobody waits for all of them.
+pub(super) fn askers(
+    cx: &Context,
+    namespace: &str,
+    pick: impl Fn(&ClaimRecord) -> bool,
+    guarded: Option<Guarded>,
+    now: Timestamp,
+) -> Askers {
+    let here: Vec<ObjectName> = {
+        let index = cx.index();
+        let here = index.world.claims().map(|claim| &claim.object).filter(|claim| &*claim.namespace == namespace);
+        here.filter(|claim| index.claims.get(claim).is_some_and(|record| pick(record))).cloned().collect()
+    };
+    let seen = here.into_iter().filter_map(|claim| Some((claim.name.to_string(), observe(&cx.index(), &claim, now)?)));
+    Askers { all: seen.collect(), anew: cx.guards.asked_anew(namespace), guarded }
 }
 
 /// Whether the guard says of a ScopedSecret what it ought to.
@@ -103,8 +113,7 @@ pub(super) fn untold_others(cx: &Context, index: &Index, claim: &ObjectName) -> 
 pub(super) async fn look(cx: &Context, namespace: &str) -> Result<Option<Guarded>, Failure> {
     let known = cx.guards.content(namespace, Clone::clone).unwrap_or_default();
     let (begin, shared): (Vec<ObjectName>, bool) = {
-        let index = cx.index();
-        let askers = askers(cx, &index, namespace, None, cx.now());
+        let askers = askers(cx, namespace, ClaimRecord::asks_to_revoke, None, cx.now());
         let begins: Vec<_> = askers.begins(&known).collect();
         let shared = begins.iter().any(|(name, asker)| asker.shared && known.shared.contains(*name));
         (begins.iter().map(|(name, _)| ObjectName::new(namespace, name)).collect(), shared)
@@ -152,7 +161,15 @@ pub(super) async fn tell_dismissed(cx: &Context, namespace: &str, before: &Conte
         let (action, type_) = ("Revoke", EventType::Warning);
         events::publish(
             cx,
-            Told { about: &about, uid: Some(uid), type_, reason: reason.as_str(), action, message: &message },
+            Told {
+                about: &about,
+                uid: Some(uid),
+                type_,
+                reason: reason.as_str(),
+                action,
+                message: &message,
+                once: false,
+            },
         )
         .await;
     }

@@ -414,8 +414,8 @@ impl<'w> Foreigners<'w> {
                 Some((
                     Reason::KeyNotAllowed,
                     format!(
-                        "{} does not allow namespace {:?} ({}) the key {written:?}{}{}",
-                        scope.policy_names(),
+                        "{} allow namespace {:?} ({}) the key {written:?}{}{}",
+                        scope.policies_do_not(),
                         scope.namespace,
                         scope.labels_shown(),
                         whereabouts.unwrap_or_default(),
@@ -439,9 +439,9 @@ impl<'w> Foreigners<'w> {
         contest: &Contest<'_>,
     ) -> Option<Fault> {
         let own = scope.namespace;
-        let excludes = |rival: &ObjectName| scope.excludes(key, key.as_str(), own, rival, self.world, self.now);
-        let held = self.world.holdings_on(key).find(|(secret, _)| excludes(secret));
-        let claimed = || self.world.claims_on(key).find(|claim| excludes(&claim.object) && contest.is_allowed(claim));
+        let excludes = |rival: &str| scope.excludes(key, key.as_str(), own, rival, self.world, self.now);
+        let held = self.world.holdings_on_in(key, excludes).next();
+        let claimed = || self.world.claims_on_in(key, excludes).find(|claim| contest.is_allowed(claim));
         let owner = held
             .map(|(secret, held)| (&*secret.namespace, format!("ScopedSecret {:?}", held.claim)))
             .or_else(|| {
@@ -470,7 +470,7 @@ impl<'w> Foreigners<'w> {
         &self,
         asker: Asker<'_>,
         key: &CanonicalKey,
-        excludes: &dyn Fn(&ObjectName) -> bool,
+        excludes: &dyn Fn(&str) -> bool,
     ) -> Option<&'w ForeignName> {
         let foreign = &self.world.world.foreign;
         let (.., name) = key.aws_parts()?;
@@ -498,7 +498,7 @@ impl<'w> Foreigners<'w> {
                     && reads(rival, record).is_some()
                     && rival_is_permitted(&object, key, self.world)
             };
-            (excludes(&object) && (!looked_at || stands())).then_some(rival)
+            (excludes(namespace) && (!looked_at || stands())).then_some(rival)
         })
     }
 
@@ -520,8 +520,7 @@ impl<'w> Foreigners<'w> {
                     owners.insert(key, namespace);
                     continue;
                 };
-                let rival = ObjectName { namespace: (*owner).clone(), name: asker.object.name.clone() };
-                if scope.excludes(&key, key.as_str(), namespace, &rival, self.world, self.now) {
+                if scope.excludes(&key, key.as_str(), namespace, owner, self.world, self.now) {
                     let message = format!(
                         "it would give the key {:?} to namespace {namespace:?} and to others, and the policy lets one scope own a key (rules.exclusiveKeys): narrow its namespaceSelectors, or give each a key of its own",
                         ask.key

@@ -99,11 +99,13 @@ impl<'w> Standing<'w> {
     /// Whether somebody else has had a key for longer, and the rules let one scope own it.
     fn loses(&self, secret: &ObjectName, holding: &Holding, key: &CanonicalKey, scope: &Scope<'_>) -> bool {
         // Since when it has held the key is not known: nothing is taken for that.
-        let mut rivals = self.world.holdings_on(key).filter(|_| holding.held_since != Timestamp::MAX);
-        rivals.any(|(rival, theirs)| {
+        if holding.held_since == Timestamp::MAX {
+            return false;
+        }
+        let excludes = |rival: &str| scope.excludes(key, key.as_str(), &secret.namespace, rival, self.world, self.now);
+        self.world.holdings_on_in(key, excludes).any(|(rival, theirs)| {
             rival != secret
                 && (theirs.held_since, rival) < (holding.held_since, secret)
-                && scope.excludes(key, key.as_str(), &secret.namespace, rival, self.world, self.now)
                 && rival_is_permitted(rival, key, self.world)
         })
     }
