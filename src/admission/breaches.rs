@@ -99,6 +99,7 @@ pub async fn tell(cx: Arc<Context>, mut breaches: mpsc::Receiver<Breach>) {
             reason: &breach.reason,
             action: "Review",
             message: &breach.message,
+            once: false,
         };
         events::publish(&cx, told).await;
         tokio::time::sleep(PACE).await;

@@ -9,6 +9,7 @@ use super::restart::Restarts;
 use super::served::Served;
 use crate::api::Reason;
 use crate::leader::Leadership;
+use crate::rotation::schedule::FLOOR;
 use crate::segmentation::governed::Governed;
 use crate::segmentation::max_age::current_versions;
 use crate::segmentation::seal::SealKeys;
@@ -112,6 +113,13 @@ pub enum Recount {
     Under(String),
 }
 
+/// When this replica led.
+#[derive(Debug, Default)]
+struct Reign {
+    since: Option<Timestamp>,
+    ended: Option<Timestamp>,
+}
+
 /// What every part shares.
 pub struct Context {
     /// The API server.
@@ -141,7 +149,7 @@ pub struct Context {
     /// Whether this replica has taken over: what it remembered of an earlier reign is forgotten, and all is queued.
     pub reigns: AtomicBool,
     /// Since when it has, or had.
-    reigns_since: Mutex<Option<Timestamp>>,
+    reign: Mutex<Reign>,
     /// Which namespaces are governed, once every policy was seen.
     pub governed: watch::Sender<Option<Governed>>,
     /// Told when another seal key is in use.
@@ -196,7 +204,7 @@ impl Context {
             nature,
             leadership,
             reigns: AtomicBool::new(false),
-            reigns_since: Mutex::default(),
+            reign: Mutex::default(),
             governed: watch::Sender::new(None),
             keys_changed: Notify::new(),
             pending: Mutex::default(),
@@ -300,13 +308,24 @@ impl Context {
 
     /// It has taken over.
     pub fn begin_reign(&self) {
-        *self.reigns_since.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.now());
+        let now = self.now();
+        let mut reign = self.reign.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_short = reign.ended.is_some_and(|ended| now.duration_since(ended).abs() < FLOOR);
+        reign.since = reign.since.filter(|_| was_short).or(Some(now));
+        drop(reign);
         self.reigns.store(true, Ordering::Release);
     }
 
-    /// Since when this replica works as the leader.
+    /// It leads no more.
+    pub fn end_reign(&self) {
+        self.reigns.store(false, Ordering::Release);
+        self.reign.lock().unwrap_or_else(PoisonError::into_inner).ended = Some(self.now());
+    }
+
+    /// Since when this replica works as the leader, but for moments without the lease: what was missed before that is spread, and one
+    /// who loses the lease now and then would put it off for ever.
     pub fn reigns_since(&self) -> Option<Timestamp> {
-        *self.reigns_since.lock().unwrap_or_else(PoisonError::into_inner)
+        self.reign.lock().unwrap_or_else(PoisonError::into_inner).since
     }
 
     /// How many Secrets policy wants taken away. Counting looks at every holding, so that for one state of the causes it

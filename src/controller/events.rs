@@ -4,6 +4,7 @@
 use super::context::Context;
 use super::store::brief;
 use crate::api::Reason;
+use crate::digest::sha256_hex;
 use crate::segmentation::violation::ObjectRef;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -32,6 +33,17 @@ pub struct Told<'a> {
     pub action: &'a str,
     /// For people. It is cut at 1 kB.
     pub message: &'a str,
+    /// Whether to tell the same but once, by whichever process, for as long as the API server keeps events.
+    pub once: bool,
+}
+
+impl Told<'_> {
+    /// What makes it the same.
+    fn digest(&self) -> String {
+        let uid = self.uid.unwrap_or_default();
+        let text = [&*self.about.kind, &*self.about.name, uid, self.reason, self.message].join("\n");
+        sha256_hex(text.as_bytes())[..20].to_owned()
+    }
 }
 
 /// Writes an event. One that fails is not tried again: it repeats what is told elsewhere.
@@ -44,14 +56,12 @@ pub async fn publish(cx: &Context, told: Told<'_>) {
         uid: told.uid.map(str::to_owned),
         ..ObjectReference::default()
     };
-    if let Some(reason) = Reason::from_text(told.reason) {
-        cx.metrics.event(reason);
-    }
+    // A valid name by itself, so that it cannot end in a dot.
+    let name = format!("{}-", crate::api::FIELD_MANAGER);
     let event = Event {
-        metadata: ObjectMeta {
-            // A valid name by itself, so that it cannot end in a dot.
-            generate_name: Some(format!("{}-", crate::api::FIELD_MANAGER)),
-            ..ObjectMeta::default()
+        metadata: match told.once {
+            true => ObjectMeta { name: Some(name + &told.digest()), ..ObjectMeta::default() },
+            false => ObjectMeta { generate_name: Some(name), ..ObjectMeta::default() },
         },
         event_time: Some(MicroTime(Timestamp::now())),
         action: Some(told.action.to_owned()),
@@ -65,8 +75,13 @@ pub async fn publish(cx: &Context, told: Told<'_>) {
     };
     let namespace = told.about.namespace.as_deref().unwrap_or(OF_THE_CLUSTER);
     let api: Api<Event> = Api::namespaced(cx.client.clone(), namespace);
-    if let Err(error) = api.create(&PostParams::default(), &event).await {
-        tracing::debug!(error = %brief(&error), "an event was not written");
+    match api.create(&PostParams::default(), &event).await {
+        Err(kube::Error::Api(status)) if status.code == 409 && told.once => return,
+        Err(error) => tracing::debug!(error = %brief(&error), "an event was not written"),
+        Ok(_) => {}
+    }
+    if let Some(reason) = Reason::from_text(told.reason) {
+        cx.metrics.event(reason);
     }
 }
 

@@ -48,7 +48,6 @@ use jiff::SignedDuration;
 use queue::Lane;
 use shares::Shares;
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -94,7 +93,7 @@ pub async fn lead(cx: &Context, mut leadership: Leadership, seal_key_max_age: Du
                 () = tokio::time::sleep(cx.nature.housekeeping) => {}
             }
         }
-        cx.reigns.store(false, Ordering::Release);
+        cx.end_reign();
         cx.metrics.forget_claims();
         // Who follows sees the Secrets that are there, and looks for the others itself.
         let mut index = cx.index_mut();

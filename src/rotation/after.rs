@@ -23,21 +23,26 @@ pub const MOST: usize = 64;
 /// What is seen of a claim's consumers. None: it is not asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// The workloads that use the Secret, each with the hash of its pod template; None while that is being rolled out.
-    pub templates: Option<BTreeMap<Box<str>, Option<Box<str>>>>,
+    /// The workloads that use the Secret, each with its pod template; None while that is being rolled out.
+    pub templates: Option<BTreeMap<Box<str>, Option<Template>>>,
     /// The hash of what RBAC gives the consumers.
     pub roles: Option<Box<str>>,
-    /// Since when the Secret has its value.
-    pub value_since: Option<Timestamp>,
+}
+
+/// What is seen of a pod template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Template {
+    /// Its [hash](template_hash).
+    pub hash: Box<str>,
+    /// Whether its last restart, if it is nothing else, [asks for no rotation](is_for_a_value).
+    pub for_a_value: bool,
 }
 
 /// What the seal is to say after a look; None: what it says.
 pub fn follow(known: Option<&Followed>, seen: &Seen, now: Timestamp) -> Option<Followed> {
     let mut next = known.cloned().unwrap_or_default();
     if let Some(templates) = &seen.templates {
-        // Who restarts workloads for a new value, by hand or as Reloader does, asks for no other.
-        let for_it = seen.value_since.is_some_and(|since| now.duration_since(since).abs() < APART);
-        follow_templates(&mut next, templates, for_it, now);
+        follow_templates(&mut next, templates, now);
     } else {
         (next.templates, next.rollout) = (None, None);
     }
@@ -57,22 +62,17 @@ pub fn follow(known: Option<&Followed>, seen: &Seen, now: Timestamp) -> Option<F
     (known != Some(&next)).then_some(next)
 }
 
-fn follow_templates(
-    next: &mut Followed,
-    seen: &BTreeMap<Box<str>, Option<Box<str>>>,
-    for_a_value: bool,
-    now: Timestamp,
-) {
+fn follow_templates(next: &mut Followed, seen: &BTreeMap<Box<str>, Option<Template>>, now: Timestamp) {
     let first = next.templates.is_none();
     let mut known = next.templates.take().unwrap_or_default();
     known.retain(|name, _| seen.contains_key(name));
     let mut changed: BTreeMap<&Box<str>, &Box<str>> = BTreeMap::new();
-    for (name, hash) in seen {
+    for (name, template) in seen {
         // One that is being rolled out is what it was, until that is over.
-        let Some(hash) = hash else { continue };
+        let Some(Template { hash, for_a_value }) = template else { continue };
         match known.get(name) {
             Some(old) if old == hash => {}
-            Some(old) if for_a_value && is_restart(old, hash) => drop(known.insert(name.clone(), hash.clone())),
+            Some(old) if *for_a_value && is_restart(old, hash) => drop(known.insert(name.clone(), hash.clone())),
             Some(_) => drop(changed.insert(name, hash)),
             None if known.len() < MOST => drop(known.insert(name.clone(), hash.clone())),
             None => {}
@@ -134,7 +134,11 @@ pub fn template_hash(template: &PodTemplateSpec) -> Box<str> {
         metadata.annotations = metadata.annotations.take().filter(|all| !all.is_empty());
         metadata.creation_timestamp = None;
     }
-    for variable in template.spec.iter_mut().flat_map(|spec| &mut spec.containers).flat_map(|c| &mut c.env) {
+    let containers = template.spec.iter_mut().flat_map(|spec| {
+        let initial = spec.init_containers.iter_mut().flatten();
+        spec.containers.iter_mut().chain(initial)
+    });
+    for variable in containers.flat_map(|container| &mut container.env) {
         variable.retain(|variable| {
             let is_mark = variable.name.starts_with(RELOADERS);
             if is_mark {
@@ -148,8 +152,18 @@ pub fn template_hash(template: &PodTemplateSpec) -> Box<str> {
 }
 
 /// The annotations by which `kubectl rollout restart` and Reloader restart a workload, and Reloader's variables.
-const RESTARTS: [&str; 2] = ["kubectl.kubernetes.io/restartedAt", "reloader.stakater.com/"];
+const RESTARTS: [&str; 2] = [RESTARTED_AT, "reloader.stakater.com/"];
+const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
 const RELOADERS: &str = "STAKATER_";
+
+/// Whether a restart asks for no rotation, since it was made for a new value, or one has come since: it began within an hour of the
+/// newest value that the workload uses, or before that, however long its rollout takes. Reloader restarts for what is new alone.
+pub fn is_for_a_value(template: &PodTemplateSpec, value_since: Option<Timestamp>, now: Timestamp) -> bool {
+    let annotations = template.metadata.as_ref().and_then(|metadata| metadata.annotations.as_ref());
+    let Some(began) = annotations.and_then(|all| all.get(RESTARTED_AT)) else { return true };
+    let began: Timestamp = began.parse().unwrap_or(now);
+    value_since.is_some_and(|since| began.duration_since(since) < APART)
+}
 
 /// Whether two templates differ by marks of restarts alone.
 fn is_restart(old: &str, new: &str) -> bool {
@@ -182,8 +196,12 @@ mod tests {
     }
 
     fn seen(templates: &[(&str, &str)]) -> Seen {
-        let hash = |text: &str| (!text.is_empty()).then(|| text.into());
-        let templates = templates.iter().map(|(name, text)| ((*name).into(), hash(text))).collect();
+        restarted(templates, false)
+    }
+
+    fn restarted(templates: &[(&str, &str)], for_a_value: bool) -> Seen {
+        let template = |text: &str| (!text.is_empty()).then(|| Template { hash: text.into(), for_a_value });
+        let templates = templates.iter().map(|(name, text)| ((*name).into(), template(text))).collect();
         Seen { templates: Some(templates), ..Seen::default() }
     }
 
@@ -253,20 +271,39 @@ mod tests {
             json!([{"name": "STAKATER_DB_SECRET", "value": "1"}]),
             json!([{"name": "STAKATER_DB_SECRET", "value": "2"}]),
         );
-        assert!(reloaded(once.clone()) != reloaded(twice.clone()) && is_restart(&reloaded(once), &reloaded(twice)));
+        assert!(
+            reloaded(once.clone()) != reloaded(twice.clone()) && is_restart(&reloaded(once.clone()), &reloaded(twice))
+        );
+        let initial = json!({"spec": {"containers": [{"name": "c"}], "initContainers": [{"name": "i", "env": once}]}});
+        let without = json!({"spec": {"containers": [{"name": "c"}], "initContainers": [{"name": "i", "env": []}]}});
+        let [initial, without] = [initial, without].map(|pods| template_hash(&from_value(pods).unwrap()));
+        assert!(initial != without && is_restart(&initial, &without));
     }
 
     #[test]
     fn a_restart_for_a_new_value_asks_for_no_other() {
-        let (web, restarted, deployed) = ("a", "a-1", "b-1");
-        let at_value = |template: &str, since: i64| Seen { value_since: Some(at(since)), ..seen(&[("web", template)]) };
-        let first = follow(None, &at_value(web, 0), at(0)).unwrap();
-        let taken = follow(Some(&first), &at_value(restarted, 100), at(102)).unwrap();
-        assert_eq!((triggers(&taken).count(), follow(Some(&taken), &at_value(restarted, 100), at(300))), (0, None));
-        let asked = |template: &str, minute| {
-            triggers(&follow(Some(&first), &at_value(template, 100), at(minute)).unwrap()).count()
-        };
-        assert_eq!((asked(deployed, 102), asked(restarted, 170)), (1, 1), "a new template, and a restart for nothing");
+        let (web, again, deployed) = ("a", "a-1", "b-1");
+        let first = follow(None, &seen(&[("web", web)]), at(0)).unwrap();
+        let for_it = restarted(&[("web", again)], true);
+        let taken = follow(Some(&first), &for_it, at(102)).unwrap();
+        assert_eq!((triggers(&taken).count(), follow(Some(&taken), &for_it, at(300))), (0, None));
+        let asked = |seen: &Seen| triggers(&follow(Some(&first), seen, at(102)).unwrap()).count();
+        let others = (asked(&restarted(&[("web", deployed)], true)), asked(&seen(&[("web", again)])));
+        assert_eq!(others, (1, 1), "a new template, and a restart for nothing");
+    }
+
+    #[test]
+    fn a_restart_is_for_a_value_by_when_it_began() {
+        let template = |metadata: Value| from_value(json!({ "metadata": metadata })).unwrap();
+        let by_hand = |began: &str| template(json!({"annotations": {RESTARTED_AT: began}}));
+        // Looked at when its rollout is over, a day later.
+        let is = |began: &str, value| is_for_a_value(&by_hand(began), value, at(60 * 24));
+        assert!(is("2026-01-01T00:59:00Z", Some(at(0))) && is("2026-01-01T02:00:00+02:00", Some(at(30))));
+        assert!(!is("2026-01-01T01:00:00Z", Some(at(0))) && !is("2026-01-01T00:59:00Z", None));
+        assert!(is("2026-01-01T00:00:00Z", Some(at(600))), "there is a newer value by now");
+        assert!(!is("today", Some(at(0))) && is("today", Some(at(60 * 24 - 59))));
+        let reloaded = template(json!({"annotations": {"reloader.stakater.com/last-reloaded-from": "{}"}}));
+        assert!(is_for_a_value(&reloaded, None, at(0)));
     }
 
     #[test]

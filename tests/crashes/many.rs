@@ -84,18 +84,32 @@ fn each_of_many_dies_at_a_write_of_its_own() {
     scene.clock.advance(-AHEAD);
     scene.restart();
     scene.befalls(&cases);
-    // A status, and its event, may tell two things at once, the more on a busy machine.
-    let have_stopped = || {
+    // A status, and its event, may tell two things at once, the more on a busy machine: those after the first may not come.
+    let may_be_left_out = |write: &NthWrite| write.nth > 0 && (write.what.ends_with("/status") || is_event(write));
+    let have_stopped = |fates: &[&str]| {
         let going = scene.gate.going_on();
-        (going.len() <= cases.len() / 4).then_some(()).ok_or_else(|| format!("{going:#?}"))
+        let is_asked_of = |name: &str| fates.iter().any(|fate| name.starts_with(fate));
+        let late: Vec<_> = going.iter().filter(|(name, write)| is_asked_of(name) && !may_be_left_out(write)).collect();
+        let (claims, ..) = scene.all();
+        let standing = |name: &str| claims.get(name).map(|claim| claim["status"].to_string());
+        let told = || late.iter().map(|(name, write)| format!("{name} {write:?}: {:?}", standing(name)));
+        late.is_empty().then_some(()).ok_or_else(|| told().collect::<Vec<_>>().join("\n"))
     };
-    eventually("nearly each stops where it is to", SOON * 3, have_stopped);
+    eventually("each stops where it is to", SOON * 3, || have_stopped(&["asked", "managed", "debt", "ends"]));
+    // Whoever lost the lease for a moment on a busy machine takes a slot for one that was missed: it comes within an hour.
+    if have_stopped(&["slot"]).is_err() {
+        scene.clock.advance(SignedDuration::from_mins(61));
+    }
+    eventually("so does each slot", SOON * 3, || have_stopped(&["slot"]));
     settles(&scene.gate);
     println!("{} died, these had less to tell: {:?}", cases.len(), scene.gate.going_on());
     scene.restart();
     // Slots that were missed meanwhile come by their jitter, from when it leads.
     eventually("it leads", SOON, || scene.operator.as_ref().expect("it runs").leads());
     settles(&scene.gate);
+    scene.clock.advance(SignedDuration::from_mins(61));
+    settles(&scene.gate);
+    // Whoever loses the lease for a moment takes an hour that was skipped for one without a leader.
     scene.clock.advance(SignedDuration::from_mins(61));
     eventually("all end", SOON * 3, || scene.have_ended(&cases));
     guarantees_hold_at(&scene.cluster, || scene.clock.now());
@@ -176,6 +190,10 @@ impl Scene {
         }
         Ok(())
     }
+}
+
+fn is_event(write: &NthWrite) -> bool {
+    write.what.split('/').any(|part| part == "events")
 }
 
 fn says<'a>(claims: &'a BTreeMap<String, Value>, name: &str, kind: &str) -> (&'a str, &'a str) {

@@ -161,6 +161,14 @@ fn the_manager_rotates_and_what_goes_wrong_is_told() {
     scene.stub.rotates(&key("owned"), Lambda::Waits);
     scene.asks("owned", "now");
     scene.says("owned", "False", "RotationOwnedElsewhere");
+    // Who makes a value hears at once of another who comes to read it, and when that is over.
+    scene.claims("read", generated);
+    let data = format!("data: [{{secretKey: password, remoteRef: {{key: {}, property: password}}}}]\n", key("read"));
+    apply(&scene.cluster, &scoped_secret(NAMESPACE, "reader", &data));
+    let text = scene.says("read", "False", "RotationOwnedElsewhere");
+    assert!(text.contains("ScopedSecret \"reader\" of this namespace"), "{text}");
+    scene.cluster.submit(&["delete", "-n", NAMESPACE, "scopedsecret", "reader"], "").unwrap();
+    scene.says("read", "True", "RotationIdle");
     for (rotation, says) in [
         ("{strategy: Provider, schedule: \"0 3 31 2 *\"}", "never fires"),
         ("{strategy: Provider, schedule: \"*/5 * * * *\"}", "less than ten minutes apart"),

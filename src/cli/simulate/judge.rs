@@ -356,6 +356,7 @@ impl<'a> Bench<'a> {
                         rotates: claim.rotates.is_some(),
                         unrotatable: may_rotate(&claim, &self.world, self.now).map(|refusal| refusal.reason),
                         revoked: None,
+                        value_since: None,
                     };
                     self.lendable.insert(claim.object.clone(), lendable);
                     let keys = grant.keys.into_iter().map(|key| key.canonical).collect();

@@ -5,9 +5,10 @@ use crate::api::rotation::After;
 use crate::api::{MANAGED_BY, MANAGED_BY_LABEL};
 use crate::controller::context::Context;
 use crate::controller::paged::each;
-use crate::rotation::after::{Seen, given, roles_hash, template_hash};
+use crate::rotation::after::{Seen, Template, given, is_for_a_value, roles_hash, template_hash};
 use crate::rotation::restart::workload::{Rollout, Workload};
 use crate::segmentation::world::ObjectName;
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject};
@@ -54,21 +55,26 @@ pub(super) async fn look(
 async fn templates(cx: &Context, namespace: &str, claims: &[Following], all: &mut [Seen]) -> Result<(), kube::Error> {
     for (claim, seen) in claims.iter().zip(&mut *all) {
         seen.templates = claim.after.contains(&After::Rollout).then(BTreeMap::new);
-        let index = cx.index();
-        let held = index.world.holding(&ObjectName::new(namespace, &claim.secret));
-        let dates = held.iter().flat_map(|held| held.versions.iter()).filter_map(|version| version.created);
-        seen.value_since = dates.max().map(Into::into);
     }
+    let value_since = |secrets: &BTreeSet<String>| {
+        let index = cx.index();
+        let held = secrets.iter().filter_map(|secret| index.world.holding(&ObjectName::new(namespace, secret)));
+        let dates = held.flat_map(|held| held.versions.iter()).filter_map(|version| version.created);
+        dates.max().map(Timestamp::from)
+    };
     let mut take = |workload: Option<Workload>, template: Option<&PodTemplateSpec>| {
         let (Some(workload), Some(template)) = (workload, template) else { return };
         let rolled_out = matches!(workload.rollout, Rollout::Done | Rollout::Empty);
-        let mut hash = None;
+        let mut seen_template = None;
         for (claim, seen) in claims.iter().zip(&mut *all) {
             let uses = workload.secrets.contains(&claim.secret) && claim.consumers.contains(&workload.account);
             let Some(templates) = seen.templates.as_mut().filter(|_| uses) else { continue };
-            let hash = hash.get_or_insert_with(|| template_hash(template));
+            let seen = seen_template.get_or_insert_with(|| Template {
+                hash: template_hash(template),
+                for_a_value: is_for_a_value(template, value_since(&workload.secrets), cx.now()),
+            });
             let name = format!("{:?}/{}", workload.named.kind, workload.named.name);
-            templates.insert(name.into(), rolled_out.then(|| hash.clone()));
+            templates.insert(name.into(), rolled_out.then(|| seen.clone()));
         }
     };
     let api: Api<Deployment> = Api::namespaced(cx.client.clone(), namespace);

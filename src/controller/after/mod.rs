@@ -134,7 +134,7 @@ pub async fn reconcile(cx: &Context) {
     cx.queue.add_at(Job::After, Instant::now() + cx.nature.housekeeping * ROUNDS);
 }
 
-/// Asks for the rotations that a seal says are due, and has it say so when they are done.
+/// Asks for the rotations that a seal says are due, and has it say so when they are done. Before the claim's key is rotated.
 pub fn ask(cx: &Context, claim: &ObjectName, secret: &ObjectName, spec: &ScopedSecretSpec) {
     let said = cx.index().secret(secret).and_then(|facts| facts.seal.as_ref().ok()?.followed.as_deref().cloned());
     let listed = spec.rotation.as_ref().is_some_and(|rotation| !rotation.after.is_empty());
@@ -149,7 +149,8 @@ pub fn ask(cx: &Context, claim: &ObjectName, secret: &ObjectName, spec: &ScopedS
     before.iter().filter(|trigger| !due.contains(trigger)).for_each(|over| index.triggers.remove(claim, over));
     let mut again = false;
     for trigger in &due {
-        again |= index.triggers.add(claim, trigger.clone());
+        // The claim is being worked on, and is rotated next.
+        index.triggers.add(claim, trigger.clone());
         let done = index.triggers.state(claim, trigger) == Some(State::Done);
         let settled = said.as_ref().filter(|_| done).and_then(|said| settle(said, trigger));
         if let Some(next) = settled {

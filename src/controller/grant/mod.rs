@@ -9,7 +9,8 @@
 //!
 //! The Role, by resourceName and with the verb get alone, is owned by the ScopedSecret, the RoleBinding by the grant. What takes
 //! access away deletes the RoleBinding first. The Role of a grant with rotateAfter is the debt of it: it outlives the grant, and
-//! goes when the value has been rotated.
+//! goes when the value has been rotated. Of a ScopedSecret that was created anew meanwhile the grant itself, if it is still there, is
+//! the debt.
 //!
 //! Access is given to one ScopedSecret with the keys that it has then. Role, RoleBinding and status note which: whichever of
 //! them is left tells that another one of that name, or other keys, are not what was given. A debt is for the noted key alone.
@@ -257,6 +258,7 @@ fn observe_claim(index: &Index, name: &ObjectName, now: Timestamp) -> Option<Cla
         rotates: spec.rotation.is_some(),
         unrotatable: may_rotate(claim, &index.world, now).map(|refusal| refusal.reason),
         revoked: revoked.map(|revocation| revocation.created).max(),
+        value_since: held.and_then(|held| held.versions.iter().filter_map(|v| v.created).max()).map(Timestamp::from),
     })
 }
 

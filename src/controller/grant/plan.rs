@@ -82,6 +82,8 @@ pub struct Claim {
     pub unrotatable: Option<Reason>,
     /// When one of its keys was last revoked.
     pub revoked: Option<Timestamp>,
+    /// Since when the manager has the value that its Secret holds, as far as that is known.
+    pub value_since: Option<Timestamp>,
 }
 
 /// What the authoriser says of a claim.
@@ -209,6 +211,17 @@ pub enum Debt {
     Unrotated,
     /// Its ScopedSecret is gone, and was not followed by one of its name.
     Orphaned,
+}
+
+/// What is owed though no Role says so any more: that went with the ScopedSecret, which was created anew with the keys that access
+/// was given to, and has the value that was seen. What names the grant and the subject is the grant.
+pub fn owed_by_another<'a>(o: &Observed<'a>) -> Option<(&'a Grant, &'a Lendable)> {
+    let grant = o.lent.grant.as_ref().filter(|_| o.lent.role.is_none())?;
+    let (given, ended) = (grant.status.scoped_secret.as_ref()?, grant.status.end_time.as_ref()?);
+    let claim = o.claim.filter(|claim| claim.uid != given.uid && claim.keys == given.keys)?;
+    let owes = grant.spec.as_ref()?.rotate_after == Some(true);
+    let was_seen = claim.value_since?.as_second() <= ended.0.as_second();
+    (owes && was_seen).then_some((grant, given))
 }
 
 /// How what is owed can be paid.
@@ -392,7 +405,7 @@ pub enum Step {
     CreateRole(Timestamp),
     /// The RoleBinding is made.
     CreateBinding,
-    /// The value is owed a rotation: the Role stays until that is done.
+    /// The value is owed a rotation: the Role, if there is one, stays until that is done.
     Rotate,
 }
 
@@ -429,6 +442,7 @@ pub fn steps(o: &Observed<'_>, verdict: &Verdict) -> Vec<Step> {
                 // Its debt outlives whatever stands in the way of the grant now.
                 Some(role) if role.rotate_after => {}
                 Some(_) => steps.push(Step::DeleteRole),
+                None if over && owed_by_another(o).is_some() => steps.push(Step::Rotate),
                 None => {}
             }
         }

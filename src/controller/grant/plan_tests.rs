@@ -100,6 +100,7 @@ fn around() -> Around {
             rotates: false,
             unrotatable: None,
             revoked: None,
+            value_since: Some(at(MADE - HOUR)),
         }),
         guarded: Guarded::Since(at(0)),
         limits: Limits::Governed { max: Duration::from_secs(8 * 3600), approval: Approval::None },
@@ -497,4 +498,34 @@ fn a_handle_is_no_longer_than_a_label_and_one_for_each_grant() {
     let dotted = handle("n", &format!("{}.x", "a".repeat(45)), "1");
     assert!(!dotted.name.contains(".-"), "{dotted}");
     assert_eq!(handle("n", "ada", "1").name.len(), "grant-ada-0123456789".len());
+}
+
+#[test]
+fn a_debt_outlives_the_scoped_secret_if_another_has_its_key() {
+    type Change<'c> = &'c dyn Fn(&mut Grant, &mut Claim);
+    let owes = |change: Change<'_>| {
+        let mut grant = grant(|spec| spec.rotate_after = Some(true));
+        grant.status.scoped_secret = Some(given());
+        grant.status.end_time = Some(Time(at(MADE + 9)));
+        grant.status.reason = Some("GrantOutdated".into());
+        let around = Around::claim(|claim| {
+            (claim.uid, claim.rotates, claim.value_since) = ("another".into(), true, Some(at(MADE)));
+            change(&mut grant, claim);
+        });
+        let lent = lent(grant);
+        let observed = around.look(&lent);
+        (steps(&observed, &judge(&observed)), debt(&observed))
+    };
+    assert_eq!(owes(&|_, _| ()), (vec![Step::Rotate], Debt::Due));
+    assert_eq!(owes(&|_, claim| claim.rotates = false), (vec![Step::Rotate], Debt::Unrotated));
+    let paid: [Change<'_>; 5] = [
+        &|_, claim| claim.value_since = Some(at(MADE + 10)),
+        &|_, claim| claim.value_since = None,
+        &|_, claim| claim.uid = given().uid,
+        &|_, claim| claim.keys = vec!["other".into()],
+        &|grant, _| grant.spec.as_mut().unwrap().rotate_after = None,
+    ];
+    for change in paid {
+        assert_eq!(owes(change).0, []);
+    }
 }

@@ -56,6 +56,15 @@ pub(super) struct Work<'c> {
     pub of: Option<Lendable>,
 }
 
+/// A rotation that is owed, since somebody may have seen the value.
+struct Owed {
+    claim: ObjectName,
+    /// The grant's.
+    uid: Box<str>,
+    subject: String,
+    keys: Vec<String>,
+}
+
 /// Something did not go as it ought to.
 enum Trouble {
     /// It is looked at anew: what was seen is not what is there.
@@ -163,7 +172,7 @@ impl Work<'_> {
             Verdict::Open | Verdict::Closed(..) => end.map(until),
             Verdict::Unknown(..) => Some(end.map_or(LATER, until).min(LATER)),
             // What is owed and was not taken is asked for again.
-            Verdict::Over(..) => self.lent.role.as_ref().map(|_| LATER),
+            Verdict::Over(..) => self.owed().map(|_| LATER),
         }
     }
 
@@ -270,7 +279,7 @@ impl Work<'_> {
             Step::Rotate => {
                 // Its RoleBinding may have gone with the grant.
                 if !self.end_is_told() {
-                    let subject = self.lent.role.as_ref().map(|role| role.subject.to_string());
+                    let subject = self.owed().map(|owed| owed.subject);
                     self.tell_end(verdict, subject).await;
                 }
                 self.rotate().await?;
@@ -282,11 +291,7 @@ impl Work<'_> {
     /// Asks for the rotation that is owed; once it was made, the Role goes, and the debt with it. Which one it is follows from
     /// the grant's uid, so that whoever comes after a crash asks for the same.
     async fn rotate(&mut self) -> Result<(), Trouble> {
-        let Some((claim, uid)) = self.lent.role.as_ref().and_then(|r| Some((r.claim.clone()?, r.grant_uid.clone())))
-        else {
-            return Ok(());
-        };
-        let claim = ObjectName { namespace: self.handle.namespace.clone(), name: claim };
+        let Some(Owed { claim, uid, .. }) = self.owed() else { return Ok(()) };
         let trigger = Trigger::Grant(uid);
         match self.with_observed(plan::debt) {
             Debt::Due => {}
@@ -294,13 +299,14 @@ impl Work<'_> {
             Debt::Orphaned => return self.drop_debt(&claim).await,
             Debt::Unpaid | Debt::Unrotated => {
                 self.cx.index_mut().triggers.remove(&claim, &trigger);
-                self.tell_unpaid(&claim).await;
+                self.tell_unpaid().await;
                 return Ok(());
             }
         }
         let state = self.cx.index().triggers.state(&claim, &trigger);
         match state {
             Some(State::Done) => {
+                // What only the grant says is done with as soon as the Secret has the new value.
                 let Some(role) = self.lent.role.take() else { return Ok(()) };
                 delete(&self.api::<v1::Role>(), &self.handle.name, &role.uid, &role.resource_version).await?;
                 super::role_gone(self.cx, self.handle, Some(&role.uid));
@@ -340,8 +346,10 @@ impl Work<'_> {
         if api.get_metadata_opt(&claim.name).await?.is_some() {
             return Ok(());
         }
+        if let Some(owed) = self.owed() {
+            self.record_unpaid(&owed);
+        }
         let Some(role) = self.lent.role.take() else { return Ok(()) };
-        self.record_unpaid(claim, &role);
         delete(&self.api::<v1::Role>(), &self.handle.name, &role.uid, &role.resource_version).await?;
         super::role_gone(self.cx, self.handle, Some(&role.uid));
         Ok(())
@@ -487,10 +495,24 @@ impl Work<'_> {
         self.lent.told.ended || self.lent.grant.as_ref().is_some_and(says)
     }
 
+    /// The rotation that is owed once access has ended, if one is.
+    fn owed(&self) -> Option<Owed> {
+        let claim = ObjectName::new(&self.handle.namespace, self.lent.claim()?);
+        if let Some(role) = self.lent.role.as_ref().filter(|role| role.rotate_after) {
+            let (uid, subject) = (role.grant_uid.clone(), role.subject.to_string());
+            return Some(Owed { claim, uid, subject, keys: role.of.clone().map(|of| of.keys).unwrap_or_default() });
+        }
+        self.with_observed(|observed| {
+            let (grant, given) = plan::owed_by_another(observed)?;
+            let subject = grant.spec.as_ref()?.subject.to_string();
+            Some(Owed { claim, uid: grant.uid.clone(), subject, keys: given.keys.clone() })
+        })
+    }
+
     /// The keys whose value is owed a rotation that nobody makes, if that is so.
     fn unpaid(&self, verdict: &Verdict) -> Option<String> {
-        let role = self.lent.role.as_ref().filter(|role| role.rotate_after && matches!(verdict, Verdict::Over(..)))?;
-        let keys = &role.of.as_ref()?.keys;
+        let Owed { subject, keys, .. } =
+            self.owed().filter(|owed| matches!(verdict, Verdict::Over(..)) && !owed.keys.is_empty())?;
         let unrotatable =
             self.with_observed(|observed| observed.claim.is_some_and(|claim| claim.unrotatable.is_some()));
         let (why, mend) = match self.with_observed(plan::debt) {
@@ -500,27 +522,26 @@ impl Work<'_> {
             Debt::Due | Debt::Waits | Debt::Orphaned => return None,
         };
         Some(format!(
-            "{} may know the value of {}, which is still to be rotated, and the ScopedSecret no longer {why}: {mend}",
-            role.subject,
+            "{subject} may know the value of {}, which is still to be rotated, and the ScopedSecret no longer {why}: {mend}",
             keys.join(", ")
         ))
     }
 
-    async fn tell_unpaid(&mut self, claim: &ObjectName) {
+    async fn tell_unpaid(&mut self) {
         let over = Verdict::Over(Reason::GrantEnded, String::new());
         let Some(text) = self.unpaid(&over).filter(|_| !self.lent.told.unpaid) else { return };
         self.note_told(|told| told.unpaid = true);
-        if let Some(role) = &self.lent.role {
-            self.record_unpaid(claim, role);
+        if let Some(owed) = self.owed() {
+            self.record_unpaid(&owed);
         }
         self.tell(EventType::Warning, Reason::RotationOwed, &text).await;
     }
 
-    fn record_unpaid(&self, claim: &ObjectName, role: &Role) {
-        let key = role.of.as_ref().and_then(|of| of.keys.first());
-        let happening = Happening::of(What::RotationFailed).on("ScopedSecret", claim).to(&role.subject).rule(RULE);
+    fn record_unpaid(&self, owed: &Owed) {
+        let happening =
+            Happening::of(What::RotationFailed).on("ScopedSecret", &owed.claim).to(&owed.subject).rule(RULE);
         let happening = happening.reason(Reason::RotationOwed);
-        self.cx.record(key.map_or(happening.clone(), |key| happening.key(key)));
+        self.cx.record(owed.keys.first().map_or(happening.clone(), |key| happening.key(key)));
     }
 
     async fn tell_granted(&self) {
@@ -595,8 +616,15 @@ impl Work<'_> {
         let claim = claim.map(|name| (on("ScopedSecret", &name), uid));
         let grant = self.lent.grant.as_ref().map(|g| (on("SecretGrant", &g.name), Some(g.uid.to_string())));
         for (about, uid) in claim.into_iter().chain(grant) {
-            let told =
-                Told { about: &about, uid: uid.as_deref(), type_, reason: reason.as_str(), action: "Grant", message };
+            let told = Told {
+                about: &about,
+                uid: uid.as_deref(),
+                type_,
+                reason: reason.as_str(),
+                action: "Grant",
+                message,
+                once: false,
+            };
             events::publish(self.cx, told).await;
         }
     }

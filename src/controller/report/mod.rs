@@ -398,7 +398,8 @@ async fn tell(cx: &Context, name: &str, report: &Known, status: &SegmentationRep
         name: name.to_owned(),
     };
     let reason = reason.as_str();
-    let told = Told { about: &about, uid: Some(&report.uid), type_, reason, action: "Report", message: &message };
+    let told =
+        Told { about: &about, uid: Some(&report.uid), type_, reason, action: "Report", message: &message, once: false };
     events::publish(cx, told).await;
 }
 

@@ -115,6 +115,7 @@ pub async fn reconcile(cx: &Context, name: &ObjectName) -> &'static str {
         return SKIPPED;
     };
     grant::forget_other_keys(cx, name);
+    after::ask(cx, name, &work.secret_name(), &work.spec);
     let outcome = work.rotate(outcome).await;
     work.settle(&outcome);
     if cx.index().claims.contains_key(name) {
@@ -124,7 +125,6 @@ pub async fn reconcile(cx: &Context, name: &ObjectName) -> &'static str {
     grant::look(cx, name);
     work.report(&outcome).await;
     restart::look(cx, name, &work.secret_name(), &work.spec);
-    after::ask(cx, name, &work.secret_name(), &work.spec);
     outcome.reason().as_str()
 }
 

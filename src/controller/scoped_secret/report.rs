@@ -26,9 +26,6 @@ use std::time::Duration;
 /// How long an outcome that time alone does not mend is left alone.
 const SLOW: SignedDuration = SignedDuration::from_secs(60);
 
-/// A warning that was due so long ago was given by the process before.
-const WARNED_BEFORE: SignedDuration = SignedDuration::from_mins(10);
-
 /// When it is told that a claim ends: a tenth of its time ahead, and at most a day.
 pub fn warning_of(end: Timestamp, created: Timestamp) -> Timestamp {
     let ahead = (end.duration_since(created) / 10).clamp(SignedDuration::ZERO, SignedDuration::from_hours(24));
@@ -215,7 +212,7 @@ impl Work<'_> {
         self.cx.index().world.claim(&self.name).map_or(Timestamp::MIN, |claim| claim.created)
     }
 
-    /// Once, when the end is near: to the ScopedSecret and its consumers.
+    /// Once, when the end is near, or was set near: to the ScopedSecret and its consumers.
     async fn warn_of_end(&mut self, now: Timestamp) {
         let Some(end) =
             self.ends().map(Timestamp::from).filter(|end| *end > now && self.memory.warned_of != Some(*end))
@@ -227,9 +224,8 @@ impl Work<'_> {
             return;
         }
         self.memory.warned_of = Some(end);
-        // After a restart it was told before.
-        if now.duration_since(at) > WARNED_BEFORE {
-            return;
+        if let Some(kept) = self.cx.memory().get_mut(&self.name) {
+            kept.warned_of = Some(end);
         }
         let text = format!(
             "the claim ends at {end}, and its Secret {:?} then goes: set a later spec.ttl or spec.expirationTime if the workload still needs it",
@@ -250,7 +246,15 @@ impl Work<'_> {
             };
             let message = format!("ScopedSecret {:?}: {message}", &*self.name.name);
             let (reason, type_) = (reason.as_str(), EventType::Warning);
-            let told = Told { about: &about, uid: None, type_, reason, action: "Reconcile", message: &message };
+            let told = Told {
+                about: &about,
+                uid: None,
+                type_,
+                reason,
+                action: "Reconcile",
+                message: &message,
+                once: reason == Reason::ExpiresSoon.as_str(),
+            };
             events::publish(self.cx, told).await;
         }
     }
@@ -341,7 +345,19 @@ async fn publish(cx: &Context, name: &ObjectName, record: &ClaimRecord, kind: Ev
         name: name.name.to_string(),
     };
     let uid = Some(&*record.uid);
-    events::publish(cx, Told { about: &about, uid, type_: kind, reason, action: "Reconcile", message }).await;
+    events::publish(
+        cx,
+        Told {
+            about: &about,
+            uid,
+            type_: kind,
+            reason,
+            action: "Reconcile",
+            message,
+            once: reason == Reason::ExpiresSoon.as_str(),
+        },
+    )
+    .await;
 }
 
 #[cfg(test)]
