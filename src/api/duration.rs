@@ -18,14 +18,14 @@ pub fn validations(field: &str, zero: Option<&str>, days: u32) -> serde_json::Va
     let means = zero.map(|means| format!("0s ({means}) or ")).unwrap_or_default();
     serde_json::json!([
         {"rule": format!("self.matches('{PATTERN}')"),
-         "message": format!("{field} is written in Go's form (90s, 15m, 1h30m) or as whole days (90d), not both")},
+         "message": format!("{field} is written in Go's form (90s, 15m, 1h30m) or as whole days (90d), not both, without a sign and with few digits")},
         {"rule": rule, "message": format!("{field} is {means}between 1s and {days}d")}
     ])
 }
 
 /// Why a text is not a duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a duration: write Go's form (90s, 15m, 1h30m) or whole days (90d), not both")]
+#[error("{0:?} is not a duration: write Go's form (90s, 15m, 1h30m) or whole days (90d), not both, without a sign")]
 pub struct NotADuration(pub String);
 
 /// Reads a duration. The text itself is never rewritten: GitOps tools compare what they wrote.

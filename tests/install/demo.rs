@@ -146,10 +146,12 @@ fn the_three_commands_of_a_newcomer() {
     for command in ["kubectl apply -f examples/quickstart.yaml", "kubectl get scopedsecrets -A", "-n demo-payments"] {
         assert!(notes.contains(command), "{command:?} is not in {notes}");
     }
-    // Store and policy were hooks; an upgrade makes them the release's own, and going back deletes neither.
-    for arguments in [&["upgrade", "secrets", CHART, "--reuse-values"][..], &["rollback", "secrets", "1"]] {
-        online(Version::Four, &cluster, &[arguments, &["-n", NAMESPACE]].concat())
-            .unwrap_or_else(|said| panic!("{said}"));
+    // Store and policy were hooks; an upgrade makes them the release's own, and going back deletes neither, by either helm.
+    let (upgrade, rollback) = (&["upgrade", "secrets", CHART, "--reuse-values"][..], &["rollback", "secrets", "1"][..]);
+    for (version, arguments) in
+        [(Version::Three, upgrade), (Version::Three, rollback), (Version::Four, upgrade), (Version::Four, rollback)]
+    {
+        online(version, &cluster, &[arguments, &["-n", NAMESPACE]].concat()).unwrap_or_else(|said| panic!("{said}"));
         for kind in ["scopedsecretstore", "segmentationpolicy"] {
             assert!(cluster.get_json(kind, None, "demo").is_some(), "{arguments:?}: no {kind}");
         }

@@ -173,17 +173,21 @@ fn stands(count: usize, old: Option<&SegmentationPolicy>) -> bool {
     old.and_then(|policy| accept_violations(&policy.metadata)?.parse().ok()) == Some(count)
 }
 
+fn live_claims(count: usize) -> String {
+    format!("{count} live claim{}", if count == 1 { "" } else { "s" })
+}
+
 fn what_breaks(broken: &Broken<'_>, open: &Open) -> String {
     let mut parts = Vec::new();
     if !broken.stranded.is_empty() {
         let names = first_of(broken.stranded.iter().map(|secret| secret.to_string()), broken.stranded.len());
-        parts.push(format!("take the Secrets of {} live claims away ({names})", broken.stranded.len()));
+        parts.push(format!("take the Secrets of {} away ({names})", live_claims(broken.stranded.len())));
     }
     if !broken.sharing.is_empty() {
         let names = first_of(broken.sharing.iter().map(ToString::to_string), broken.sharing.len());
         parts.push(format!(
-            "leave the Secrets of {} live claims without refresh, since they share a value with another segment ({names})",
-            broken.sharing.len()
+            "leave the Secrets of {} without refresh, since they share a value with another segment ({names})",
+            live_claims(broken.sharing.len())
         ));
     }
     if !broken.foreign.is_empty() {

@@ -216,7 +216,7 @@ fn live_segments_that_would_become_one() {
     let both = MERGED.replace("${label:tenant}/**", "${label:tenant}/prod/**");
     let refused = said(&both, None);
     assert!(
-        refused.contains("take the Secrets of 1 live claims away (payments-staging/orders), and make one segment"),
+        refused.contains("take the Secrets of 1 live claim away (payments-staging/orders), and make one segment"),
         "{refused}"
     );
     assert!(refused.contains("accept-violations: \"3\""), "{refused}");

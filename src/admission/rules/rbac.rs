@@ -69,8 +69,8 @@ enum Asked {
     Unclear,
     /// A binding in a namespace, with the subjects that are new.
     RoleBinding(Binding),
-    /// One of the cluster.
-    ClusterRoleBinding(Binding),
+    /// One of the cluster, and the subjects that go.
+    ClusterRoleBinding(Binding, Vec<Subject>),
     /// A role of a namespace: itself, and what it gains.
     Role { whole: Role, gained: Role },
     /// One of the cluster: before and after.
@@ -87,8 +87,10 @@ impl Asked {
         let Some(object) = request.object.as_ref() else { return Self::Nothing };
         let namespace = request.namespace.as_deref().unwrap_or_default();
         let asked = match request.kind.kind.as_str() {
-            "RoleBinding" => added(request, Some(namespace)).map(Self::RoleBinding),
-            "ClusterRoleBinding" => added(request, None).map(Self::ClusterRoleBinding),
+            "RoleBinding" => changed(request, Some(namespace)).map(|(binding, _)| Self::RoleBinding(binding)),
+            "ClusterRoleBinding" => {
+                changed(request, None).map(|(binding, gone)| Self::ClusterRoleBinding(binding, gone))
+            }
             "Role" => read(request).map(|(new, old)| {
                 let (whole, before) = (role_of(Some(new)), role_of(old));
                 Self::Role { gained: whole.beyond(&before), whole }
@@ -110,7 +112,10 @@ impl Asked {
             Self::Nothing => return admit(request),
             Self::Unclear => return deny(request, RULE, Reason::SpecInvalid, "the object cannot be understood"),
             Self::RoleBinding(binding) => asking.role_binding(namespace, binding),
-            Self::ClusterRoleBinding(binding) => asking.cluster_role_binding(binding),
+            Self::ClusterRoleBinding(binding, gone) => {
+                let judged = binding.subjects.iter().filter(|subject| !index.access.succeeds(gone, subject));
+                asking.cluster_role_binding(&Binding { subjects: judged.cloned().collect(), ..binding.clone() })
+            }
             Self::Role { gained, .. } => asking.role(namespace, name_of(request), gained),
             Self::ClusterRole { before, whole, aggregation } => {
                 let gains = index.access.consequences(name_of(request), before, whole, aggregation);
@@ -150,9 +155,9 @@ fn coming(request: &Request, asked: &Asked) -> Option<(RbacName, Role)> {
     written.then(|| (RbacName::new(namespace, name_of(request)), role.clone()))
 }
 
-/// A binding with the subjects that it did not have before. Those that are not looked at count as new, unless the whole list
-/// is as it was. None: it cannot be understood.
-fn added(request: &Request, namespace: Option<&str>) -> Option<Binding> {
+/// A binding with the subjects that it did not have before, and those that it has no more. Those that are not looked at count as new,
+/// unless the whole list is as it was. None: it cannot be understood.
+fn changed(request: &Request, namespace: Option<&str>) -> Option<(Binding, Vec<Subject>)> {
     let (new, old) = read::<Bound>(request)?;
     let (new, old) = (new.binding(namespace), old.map(|old| old.binding(namespace)));
     let old = old.filter(|old| old.role == new.role);
@@ -160,7 +165,9 @@ fn added(request: &Request, namespace: Option<&str>) -> Option<Binding> {
     let same = || listed(request.object.as_ref()) == listed(request.old_object.as_ref());
     let had = |subject: &Subject| known.contains(subject) && (*subject != Subject::Others || same());
     let subjects = new.subjects.iter().filter(|subject| !had(subject)).cloned().collect();
-    Some(Binding { role: new.role, subjects })
+    let gone =
+        known.iter().filter(|subject| !new.subjects.contains(subject)).map(|subject| (*subject).clone()).collect();
+    Some((Binding { role: new.role, subjects }, gone))
 }
 
 /// The subjects as they are written.

@@ -202,6 +202,20 @@ fn a_stranger_across_the_cluster_is_refused() {
     ] {
         assert_eq!(say(&index, role, whom), "", "{role} {whom}");
     }
+    // The operator's own account gets another name; nobody else takes its place, nor does one beside it.
+    let own = "ServiceAccount scoped-secrets:scoped-secrets";
+    let given = |subjects: &[&str], before: &[&str]| {
+        let [new, old] = [subjects, before].map(|subjects| binding("ClusterRoleBinding", "r", subjects));
+        said(&index, "", &new, Some(&old))
+    };
+    assert_eq!(given(&["ServiceAccount scoped-secrets:keeper"], &[own]), "");
+    for (subjects, before) in [
+        (&["ServiceAccount plain:keeper"][..], &[own][..]),
+        (&["ServiceAccount scoped-secrets:keeper", own], &[own]),
+        (&["ServiceAccount scoped-secrets:keeper"], &["User ada"]),
+    ] {
+        assert!(given(subjects, before).contains("ClusterWideAccess"), "{subjects:?}");
+    }
     // Nobody is governed.
     index.world.policies.clear();
     index.set_policies_synced(true);

@@ -5,12 +5,14 @@ use super::change::plan::Plan;
 use super::change::wait::{Wait, condition};
 use super::change::write::Write;
 use super::change::{ChangeArgs, Talk, carry_out};
-use super::cluster::Failure;
+use super::cluster::{Failure, Seen};
 use super::command::Surroundings;
 use super::grant::progress;
 use super::report::Subject;
 use crate::api::duration;
 use jiff::Timestamp;
+use kube::Api;
+use kube::core::DynamicObject;
 use serde_json::{Value, json};
 
 /// Approve a SecretGrant that another user asked for.
@@ -37,14 +39,18 @@ pub async fn run(asked: &Approve, around: &Surroundings<'_>, talk: &mut Talk<'_>
     let cluster = asked.change.connect().await?;
     let grant = look::get(&cluster, &kind("SecretGrant"), &asked.name).await?;
     let grant = serde_json::to_value(&grant).unwrap_or_default();
-    let plan = plan(&grant, &who_am_i(&cluster).await?, (around.clock)())?;
+    let about = grant.pointer("/spec/scopedSecretRef/name").and_then(Value::as_str).unwrap_or_default();
+    let claims: Api<DynamicObject> =
+        Api::namespaced_with(cluster.client.clone(), &cluster.namespace, &kind("ScopedSecret"));
+    let claim = cluster.get(&claims, about).await?.map(|claim| serde_json::to_value(&claim).unwrap_or_default());
+    let plan = plan(&grant, &claim, &who_am_i(&cluster).await?, (around.clock)())?;
     let name = asked.name.clone();
     let wait = |_: &[Value]| Wait { kind: "SecretGrant", namespaced: true, name, judge: Box::new(progress) };
     carry_out(&asked.change, &cluster, around, plan, wait, talk).await
 }
 
-/// What will happen, if this user approves it. Pure.
-fn plan(grant: &Value, user: &str, now: Timestamp) -> Result<Plan, Failure> {
+/// What will happen, if this user approves it, given the ScopedSecret that it is for. Pure.
+fn plan(grant: &Value, claim: &Seen<Value>, user: &str, now: Timestamp) -> Result<Plan, Failure> {
     let text = |path: &str| grant.pointer(path).and_then(Value::as_str).unwrap_or_default();
     let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
     let about = Subject::namespaced("SecretGrant", namespace, name);
@@ -70,6 +76,17 @@ fn plan(grant: &Value, user: &str, now: Timestamp) -> Result<Plan, Failure> {
         return refuse(format!("is for you ({user}): another user approves it"));
     }
     let (secret, ttl) = (text("/spec/scopedSecretRef/name"), text("/spec/ttl"));
+    if claim.is_absent() {
+        return refuse(format!(
+            "is for ScopedSecret {secret:?}, and there is none in namespace {namespace}: whoever made one of that name later would decide what it gives"
+        ));
+    }
+    let mut notes = vec!["an approval cannot be taken back; deleting the SecretGrant takes the access back".to_owned()];
+    if let Some((_, reason, message)) =
+        claim.get().and_then(|claim| condition(claim, "Ready")).filter(|(status, ..)| *status != "True")
+    {
+        notes.push(format!("ScopedSecret {secret} has no Secret to be read now, and the time runs from the approval: [{reason}] {message}"));
+    }
     let rotates = grant.pointer("/spec/rotateAfter") == Some(&Value::Bool(true));
     let end = duration::parse(ttl).ok().and_then(|length| now.checked_add(length).ok());
     let until = end.map_or(String::new(), |end| format!(", until {end:.0}"));
@@ -96,7 +113,7 @@ fn plan(grant: &Value, user: &str, now: Timestamp) -> Result<Plan, Failure> {
         ],
         about,
         happens,
-        notes: vec!["an approval cannot be taken back; deleting the SecretGrant takes the access back".to_owned()],
+        notes,
         writes: vec![Write::Patch { kind: "SecretGrant", name: name.to_owned(), patch }],
         done: "SecretGrant {name} was approved".to_owned(),
     })
@@ -130,13 +147,30 @@ mod tests {
 
     #[test]
     fn what_is_approved_is_what_was_shown() {
-        let made = plan(&grant(|_| ()), "bob@example.com", now()).unwrap();
+        let made = plan(&grant(|_| ()), &Seen::There(ready("True")), "bob@example.com", now()).unwrap();
         let patch =
             json!({"metadata": {"uid": "u", "resourceVersion": "7"}, "spec": {"approvedBy": "bob@example.com"}});
         assert_eq!(made.writes, [Write::Patch { kind: "SecretGrant", name: "orders-x7k2p".into(), patch }]);
         assert!(made.happens[0].contains("ScopedSecret orders, and no other, for 30m, until 2026-11-26T03:30:00Z"));
         assert!(made.happens[2].contains("rotated"));
         assert!(made.facts.contains(&("why", "INC-123".into())));
+    }
+
+    fn ready(status: &str) -> Value {
+        json!({"status": {"conditions": [{"type": "Ready", "status": status, "reason": "KeyClaimed", "message": "m"}]}})
+    }
+
+    #[test]
+    fn the_scoped_secret_is_looked_at() {
+        let made = |claim: &Seen<Value>| plan(&grant(|_| ()), claim, "bob@example.com", now());
+        let refusal = made(&Seen::Absent).unwrap_err().to_string();
+        assert!(
+            refusal.contains("is for ScopedSecret \"orders\", and there is none in namespace payments-prod"),
+            "{refusal}"
+        );
+        let notes = |claim: &Seen<Value>| made(claim).unwrap().notes;
+        assert!(notes(&Seen::There(ready("False")))[1].contains("no Secret to be read now"));
+        assert_eq!((notes(&Seen::There(ready("True"))).len(), notes(&Seen::Barred).len()), (1, 1));
     }
 
     #[test]
@@ -156,7 +190,7 @@ mod tests {
             ),
             (grant(|g| g["metadata"]["deletionTimestamp"] = "2026-11-26T03:00:00Z".into()), "bob", "being deleted"),
         ] {
-            let refusal = plan(&grant, user, now()).unwrap_err().to_string();
+            let refusal = plan(&grant, &Seen::There(ready("True")), user, now()).unwrap_err().to_string();
             assert!(
                 refusal.starts_with("SecretGrant payments-prod/orders-x7k2p") && refusal.contains(part),
                 "{refusal}"

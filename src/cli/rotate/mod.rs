@@ -121,6 +121,7 @@ fn happens(effects: &Effects, rotation: &Value, key: &str) -> Vec<String> {
         _ => format!("the manager's own rotation of {key} is started, and makes the new value"),
     };
     let overlap = match text(rotation, "/overlap") {
+        _ if !effects.stands => "there is none now, so that no value before is kept".to_owned(),
         "" => "the value before is then gone from the Secret: what still has it must take the new one".to_owned(),
         overlap => format!("the value before stays readable for {overlap}, as previous.<secretKey>"),
     };

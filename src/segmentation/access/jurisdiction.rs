@@ -82,6 +82,14 @@ impl Jurisdiction {
 }
 
 impl Access {
+    /// Whether an account takes the operator's place in a binding: one of its own namespace, where whoever makes pods may use either. So
+    /// an upgrade gives its ServiceAccount another name.
+    pub fn succeeds(&self, gone: &[Subject], subject: &Subject) -> bool {
+        let is_operator = |subject: &Subject| matches!(subject, Subject::Account(account) if *account == self.operator);
+        let beside = matches!(subject, Subject::Account(account) if account.namespace == self.operator.namespace);
+        beside && gone.iter().any(is_operator)
+    }
+
     /// Whether somebody may have any power anywhere: the control plane, and the operator for as much as it needs.
     pub fn is_trusted(&self, subject: &Subject, powers: Powers) -> bool {
         let operator = matches!(subject, Subject::Account(account) if *account == self.operator);
