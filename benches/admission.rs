@@ -68,7 +68,18 @@ fn spec(more: &Value) -> Value {
     spec
 }
 
-fn cluster(foreign: bool) -> Cluster {
+/// What is in it beside policies and roles.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Filled {
+    /// Each claim with a key and a value of its own.
+    Apart,
+    /// Likewise, and objects of other operators.
+    Beside,
+    /// All claims of one namespace, on one key.
+    AtOne,
+}
+
+fn cluster(filled: Filled) -> Cluster {
     let keys = SealKeys::new(Generation::from_random(&[7; 36], Timestamp::UNIX_EPOCH).unwrap());
     let mut index = Index::default();
     index.secrets_synced = true;
@@ -84,7 +95,8 @@ fn cluster(foreign: bool) -> Cluster {
         index.put_namespace(&format!("tenant-{segment}-prod"), labels.into(), false, "1");
     }
     for i in 0..COUNT {
-        let (segment, name) = (i % SEGMENTS, format!("orders-{i}"));
+        let name = format!("orders-{i}");
+        let (segment, i) = if filled == Filled::AtOne { (1, 1) } else { (i % SEGMENTS, i) };
         let namespace = format!("tenant-{segment}-prod");
         let object = claim(&namespace, &name, &format!("tenant-{segment}/prod/orders-{i}"));
         index.put_claim(&serde_json::from_value(object).unwrap());
@@ -98,7 +110,7 @@ fn cluster(foreign: bool) -> Cluster {
         index.world.put_holding(secret, holding.into());
     }
     fill_rbac(&mut index);
-    if foreign {
+    if filled == Filled::Beside {
         fill_foreign(&mut index);
     }
     Cluster { index: RwLock::new(index), keys, limit: copies::Limit::default() }
@@ -310,7 +322,8 @@ impl Bench {
 
 fn main() -> ExitCode {
     // A thousand objects of other operators are judged as well where a policy changes.
-    let (alone, cluster) = (Arc::new(cluster(false)), Arc::new(cluster(true)));
+    let [alone, cluster, at_one] =
+        [Filled::Apart, Filled::Beside, Filled::AtOne].map(|filled| Arc::new(cluster(filled)));
     let now = Timestamp::from_second(1_767_225_600).unwrap();
     let small = config_map(&noise(700));
     let (baseline, _) = measure(2_000, || drop(decode(&small).unwrap()));
@@ -330,6 +343,15 @@ fn main() -> ExitCode {
     {
         let object = claim("tenant-1-prod", "new", key);
         let body = review("scopedsecrets.io", "v1alpha1", "ScopedSecret", Some("tenant-1-prod"), &object, None);
+        bench.line(claims::RULE, what, one, 2_000, &rule, &body);
+    }
+    let rule =
+        route(&[("scopedsecrets.io", "ScopedSecret")], move |r| claims::judge(r, &at_one.index.read().unwrap(), now));
+    for (what, namespace) in
+        [("one key of 10,000 beside it", "tenant-1-prod"), ("that key, from elsewhere", "tenant-2-prod")]
+    {
+        let object = claim(namespace, "new", "tenant-1/prod/orders-1");
+        let body = review("scopedsecrets.io", "v1alpha1", "ScopedSecret", Some(namespace), &object, None);
         bench.line(claims::RULE, what, one, 2_000, &rule, &body);
     }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
 mod answers;
+mod full;
 mod guard;
 mod references;
 mod replication;

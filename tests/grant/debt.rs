@@ -136,4 +136,22 @@ fn a_value_that_somebody_has_seen_is_rotated_once() {
     scene.is_closed("left", "SecretNotProjected");
     scene.as_user(LEAD, "delete secretgrant left -n payments-prod", "").unwrap();
     scene.is_gone("left");
+
+    // Its ScopedSecret is deleted with all that belongs to it, and created anew with the value that was seen: the grant says what is
+    // owed. It is paid once, whoever leads.
+    eventually("it is claimed anew", SOON, || scene.cluster.apply(&keyed("later")));
+    eventually("it is projected again", SOON, || ready(&scene.cluster, "scopedsecret", Some(NAMESPACE), "later"));
+    scene.lends("replaced", &lent.replace("4h", "60h"));
+    scene.can_read(ADA, "later");
+    scene.cluster.submit(&["delete", "scopedsecret", "later", "-n", NAMESPACE], "").unwrap();
+    scene.is_closed("replaced", "SecretNotProjected");
+    eventually("it is claimed anew", SOON, || scene.cluster.apply(&keyed("later")));
+    scene.is_closed("replaced", "GrantOutdated");
+    scene.clock.advance(SignedDuration::from_hours(1));
+    scene.is_paid("replaced", made + 6);
+    scene.kill();
+    scene.start();
+    scene.clock.advance(SignedDuration::from_hours(1));
+    settles(&scene.gate);
+    scene.is_paid("replaced", made + 6);
 }

@@ -138,7 +138,9 @@ fn a_record_that_goes_on_is_clean_until_a_mark_is_overdue() {
     assert_eq!(check(&lines, at(180 + 100)), []);
     let process = "01".repeat(8);
     let number = lines.len() as u64;
-    assert_eq!(check(&lines, later()), [Finding::EndMissing { process, number, at: at(180) }]);
+    let missing = [Finding::EndMissing { process, number, at: at(180) }];
+    assert_eq!(check(&lines, later()), missing);
+    assert_eq!(check(&lines, at(180 - 3_600)), missing, "by another clock");
     assert_eq!(check(&[], later()), [Finding::Empty]);
     assert_eq!(check(&["an ordinary line".to_owned()], later()), [Finding::Empty]);
 }
