@@ -125,7 +125,7 @@ fn a_policy_that_is_narrowed() {
             .replace("\"${label:tenant}/${label:environment}/**\"", &keys.join(", "))
             .replace("metadata: {name: narrowed", &format!("metadata: {{name: narrowed{note}"))
     };
-    let says = ["ViolationsNotAccepted", "1 live claims", "narrowed/three", "accept-violations: \"1\""];
+    let says = ["ViolationsNotAccepted", "1 live claim", "narrowed/three", "accept-violations: \"1\""];
     case.bed.refuses(&to("one two", None), &says);
     case.bed.refuses(&to("one", Some("1")), &["ViolationsNotAccepted", "2 live claims", "accept-violations: \"2\""]);
     case.bed.refuses(&to("one", Some("many")), &["ViolationsNotAccepted"]);
@@ -141,7 +141,7 @@ fn a_policy_that_is_narrowed() {
     assert_eq!(case.stub.asked(&case.key("three")), 1, "a refused claim asks nobody");
 
     // The same annotation accepts nothing more.
-    case.bed.refuses(&to("one", Some("1")), &["ViolationsNotAccepted", "1 live claims"]);
+    case.bed.refuses(&to("one", Some("1")), &["ViolationsNotAccepted", "1 live claim"]);
     case.is_ready("two");
     case.bed.apply(&to("one", Some("01")));
     case.told("two", How::Refused, "KeyNotAllowed", &[]);
@@ -157,7 +157,7 @@ fn a_policy_that_is_deleted() {
     let refusal = String::from_utf8_lossy(&out.stderr).into_owned();
     for part in [
         "ViolationsNotAccepted",
-        "1 live claims",
+        "1 live claim",
         "policy-gone/db",
         "accept-violations: \"1\" on the policy, without another change, and delete it then",
     ] {
@@ -200,7 +200,7 @@ fn a_policy_tightened_in_form() {
     case.text("db", "canary-form-kX9mQ2vL8nR5wT3z1pQ7");
     case.bed.apply(&case.yaml("db", &whole("db")).replace("  consumers: [{serviceAccountName: db}]\n", ""));
     case.is_ready("db");
-    case.bed.refuses(&case.policy(""), &["ViolationsNotAccepted", "1 live claims", "form/db"]);
+    case.bed.refuses(&case.policy(""), &["ViolationsNotAccepted", "1 live claim", "form/db"]);
     case.is_ready("db");
     // A claim that names its consumers is sealed anew, and nobody is asked.
     let asked = case.stub.asked(&case.key("db"));

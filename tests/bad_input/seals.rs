@@ -263,7 +263,7 @@ fn a_stripped_seal_does_not_save_a_secret() {
     case.bed.kubectl(&["annotate", "secret", "db", "-n", case.name, "scopedsecrets.io/seal-"]);
     case.becomes("db", "Synced", "False", "RemoteMissing");
     let narrowed = case.policy("").replace("${label:tenant}/${label:environment}/**", "stripped/prod/other");
-    case.bed.refuses(&narrowed, &["ViolationsNotAccepted", "1 live claims"]);
+    case.bed.refuses(&narrowed, &["ViolationsNotAccepted", "1 live claim"]);
     let accepted = narrowed.replace(
         "metadata: {name: stripped}",
         "metadata: {name: stripped, annotations: {scopedsecrets.io/accept-violations: \"1\"}}",

@@ -442,6 +442,7 @@ fn a_variable_is_set_once() {
     for (sets, name) in [
         ("", "SCOPED_SECRETS_LOG_FORMAT"),
         ("namespaces={a},", "SCOPED_SECRETS_NAMESPACES"),
+        ("", "SCOPED_SECRETS_NAMESPACES"),
         ("otlp.endpoint=http://c:4318,", "OTEL_EXPORTER_OTLP_ENDPOINT"),
     ] {
         let sets = format!("{sets}extraEnv[0].name={name},extraEnv[0].value=x");
@@ -461,6 +462,14 @@ fn extra_objects_are_templates() {
     std::fs::write(&values, text).unwrap();
     let all = rendered("here", &["--values", values.to_str().unwrap()]);
     assert!(all.contains_key("ConfigMap b/scoped-secrets-a") && all.contains_key("ConfigMap here/text"));
+    // Of our own kinds none is a hook, which Helm would make anew with each upgrade, and a policy's Secrets with it.
+    let hook = "extraObjects:\n- |\n  apiVersion: v1\n  kind: ConfigMap\n  metadata: {name: first, namespace: a}\n  ---\n  apiVersion: scopedsecrets.io/v1alpha1\n  kind: ScopedSecretStore\n  metadata: {name: main, annotations: {helm.sh/hook: 'post-install,post-upgrade'}}\n";
+    std::fs::write(&values, hook).unwrap();
+    let refusal = template("here", &["--values", values.to_str().unwrap()]).unwrap_err();
+    assert!(refusal.contains("ScopedSecretStore \"main\" as a hook"), "{refusal}");
+    std::fs::write(&values, hook.replace("helm.sh/hook", "example.com/wave")).unwrap();
+    let all = rendered("here", &["--values", values.to_str().unwrap()]);
+    assert!(all.contains_key("ScopedSecretStore main") && all.contains_key("ConfigMap a/first"), "{all:?}");
 }
 
 /// Artifact Hub, and whoever looks for a version: all from Cargo.toml.
