@@ -1,7 +1,7 @@
 //! `SegmentationPolicy`: the platform team's; who may claim what.
 
-use super::condition::conditions_schema;
-use super::scoped_secret::{StoreRef, reckonable};
+use super::condition::{conditions_schema, time_schema};
+use super::scoped_secret::StoreRef;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::CustomResource;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -430,7 +430,7 @@ pub struct Exception {
     #[schemars(length(min = 1, max = 1024))]
     pub reason: String,
     /// When it ends: at most 90 days after it is written.
-    #[schemars(schema_with = "exception_end")]
+    #[schemars(schema_with = "time_schema")]
     pub expiration_time: Time,
 }
 
@@ -561,8 +561,4 @@ pub struct AcceptedViolations {
     /// Whether it has served: it accepts nothing more at all.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub spent: bool,
-}
-
-fn exception_end(generator: &mut SchemaGenerator) -> Schema {
-    reckonable(generator, "write a time within 90 days")
 }

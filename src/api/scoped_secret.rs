@@ -339,12 +339,8 @@ pub struct RemoteVersion {
 
 /// A time that can be reckoned with.
 fn end_schema(generator: &mut SchemaGenerator) -> Schema {
-    reckonable(generator, "write a time before the year 9999, or leave it out where there is no end")
-}
-
-/// Likewise, with what to write instead.
-pub(super) fn reckonable(generator: &mut SchemaGenerator, message: &str) -> Schema {
     let mut schema = time_schema(generator);
+    let message = "write a time before the year 9999, or leave it out where there is no end";
     let rule = serde_json::json!({"rule": "self < timestamp('9999-12-30T00:00:00Z')", "message": message});
     schema.insert("x-kubernetes-validations".to_owned(), serde_json::json!([rule]));
     schema
