@@ -1,8 +1,8 @@
 //! The connection to the API server, of the operator and of the plugin.
 //!
-//! Whoever may write an object may write what Kubernetes keeps and nothing here can decode: times of the last day of the year 9999,
-//! in managedFields or in the template of a Deployment, and thousands of levels of `fieldsV1`. One such object would make every list
-//! that it is in unreadable, for everybody: so that is put right as it comes ([`readable`]).
+//! Whoever may write an object may write what Kubernetes keeps and nothing here can decode: into managedFields, bytes that are no text
+//! and thousands of levels; for a time, moments outside of the years that there are, there or in the template of a Deployment. One such
+//! object would make every list that it is in unreadable, for everybody: so that is put right as it comes ([`readable`]).
 
 pub mod readable;
 
