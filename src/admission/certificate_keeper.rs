@@ -325,7 +325,7 @@ impl Keeper {
         }
         tracing::warn!(
             configuration = CONFIGURATION,
-            "there is no webhook configuration: nothing is reviewed at admission. The operator does not create it; apply deploy/ to have it back"
+            "there is no webhook configuration: nothing is reviewed at admission. The operator does not create it; to have it back, install again as it was done (helm upgrade with the same values, or kubectl apply --server-side -k deploy/)"
         );
     }
 }

@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(super) type Refusal = (StatusCode, &'static str);
 
 const BUSY: Refusal = (StatusCode::SERVICE_UNAVAILABLE, "too much at once; try again\n");
-const TOO_LARGE: Refusal = (StatusCode::PAYLOAD_TOO_LARGE, "the review is larger than 13 MiB\n");
+const TOO_LARGE: Refusal = (StatusCode::PAYLOAD_TOO_LARGE, "the review is larger than 19 MiB\n");
 
 /// What all reviews share.
 pub(super) struct Lanes {

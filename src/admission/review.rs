@@ -47,9 +47,9 @@ pub(super) fn spec_is_unchanged(request: &AdmissionRequest<DynamicObject>) -> bo
     request.old_object.is_some() && spec(&request.object) == spec(&request.old_object)
 }
 
-/// Bytes of a request's body. A ConfigMap or a Secret holds up to 1 MiB, and the API server writes `<`, `>`, `&` and control
-/// characters as six bytes each: an update carries the object and its old self.
-pub const BODY_LIMIT: usize = 13 * 1024 * 1024;
+/// Bytes of a request's body. etcd takes objects of 1.5 MiB, and the API server writes `<`, `>`, `&` and control characters as six
+/// bytes each: an update carries the object and its old self.
+pub const BODY_LIMIT: usize = 19 * 1024 * 1024;
 
 /// Why a body is no review.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -164,7 +164,7 @@ fn respond(route: &Route, body: &[u8], headers: &HeaderMap, metrics: &Metrics, s
     let _within = span.enter();
     let request = match decode(body) {
         Ok(request) => request,
-        Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+        Err(error) => return undecoded(route, body, &error),
     };
     let response = answer(route, &request);
     metrics.reviewed(route.rule, response.allowed, start.elapsed());
@@ -178,6 +178,32 @@ fn respond(route: &Route, body: &[u8], headers: &HeaderMap, metrics: &Metrics, s
         Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
         Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal error\n").into_response(),
     }
+}
+
+/// What cannot be decoded is denied, as far as it can be told which request that is: an error of this server would let pass whatever is
+/// of the cluster.
+fn undecoded(route: &Route, body: &[u8], error: &DecodeError) -> Response {
+    let Some(uid) = uid_of(body).filter(|_| matches!(error, DecodeError::Malformed { .. })) else {
+        return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response();
+    };
+    let text = "the operator cannot read this request: leave managedFields out, and what is nested very deep";
+    let mut denial = AdmissionResponse::invalid(format!("rule {}, {}: {text}", route.rule, Reason::ReviewFailed));
+    denial.uid = uid.to_owned();
+    denial.types = TypeMeta { api_version: META_API_VERSION_V1.to_owned(), kind: META_KIND.to_owned() };
+    match serde_json::to_vec(&denial.into_review()) {
+        Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
+        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal error\n").into_response(),
+    }
+}
+
+/// The uid that a request begins with, as the API server writes it.
+fn uid_of(body: &[u8]) -> Option<&str> {
+    const BEFORE: &[u8] = b"\"request\":{\"uid\":\"";
+    let head = &body[..body.len().min(1024)];
+    let at = memchr::memmem::find(head, BEFORE)? + BEFORE.len();
+    let length = memchr::memchr(b'"', &head[at..])?;
+    let uid = std::str::from_utf8(&head[at..at + length]).ok()?;
+    uid.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-').then_some(uid).filter(|uid| !uid.is_empty())
 }
 
 #[cfg(test)]
@@ -247,6 +273,21 @@ pub(super) mod tests {
         review["request"]["object"]["metadata"]["managedFields"] = json!([entry]);
         let object = decode(review.to_string().as_bytes()).unwrap().object.unwrap();
         assert_eq!(object.metadata.name.as_deref(), Some("orders"));
+    }
+
+    #[test]
+    fn what_cannot_be_decoded_is_denied_by_its_uid() {
+        let body = |uid: &str| {
+            format!("{{\"kind\":\"AdmissionReview\",\"request\":{{\"uid\":\"{uid}\",\"object\":{{\"a\":1e999}}}}}}")
+        };
+        assert_eq!(uid_of(body("7f0b-1").as_bytes()), Some("7f0b-1"));
+        for uid in ["", "7f\\u0030", "<"] {
+            assert_eq!(uid_of(body(uid).as_bytes()), None, "{uid}");
+        }
+        let answer =
+            |body: &str| undecoded(&route(Arc::new(Panics)), body.as_bytes(), &decode(body.as_bytes()).unwrap_err());
+        assert_eq!(answer(&body("7f0b-1")).status(), StatusCode::OK);
+        assert_eq!(answer(&body("")).status(), StatusCode::BAD_REQUEST);
     }
 
     #[test]

@@ -151,13 +151,13 @@ pub fn template_hash(template: &PodTemplateSpec) -> Box<str> {
     if marks.is_empty() { hash } else { format!("{hash}-{}", short(&marks)).into() }
 }
 
-/// The annotations by which `kubectl rollout restart` and Reloader restart a workload, and Reloader's variables.
-const RESTARTS: [&str; 2] = [RESTARTED_AT, "reloader.stakater.com/"];
+/// The annotations by which `kubectl rollout restart`, Reloader, Wave and Rancher restart a workload, and Reloader's variables.
+const RESTARTS: [&str; 4] = [RESTARTED_AT, "reloader.stakater.com/", "wave.pusher.com/", "cattle.io/timestamp"];
 const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
 const RELOADERS: &str = "STAKATER_";
 
 /// Whether a restart asks for no rotation, since it was made for a new value, or one has come since: it began within an hour of the
-/// newest value that the workload uses, or before that, however long its rollout takes. Reloader restarts for what is new alone.
+/// newest value that the workload uses, or before that, however long its rollout takes. Reloader and Wave restart for what is new alone.
 pub fn is_for_a_value(template: &PodTemplateSpec, value_since: Option<Timestamp>, now: Timestamp) -> bool {
     let annotations = template.metadata.as_ref().and_then(|metadata| metadata.annotations.as_ref());
     let Some(began) = annotations.and_then(|all| all.get(RESTARTED_AT)) else { return true };

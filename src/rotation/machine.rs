@@ -54,6 +54,8 @@ pub struct Observed<'a> {
     pub fate: Option<Fate>,
     /// So many attempts the manager has taken, each more than once, without a version to show for it.
     pub spent: usize,
+    /// When the manager's rotation for this was last seen under way; None: that is not known.
+    pub under_way: Option<Timestamp>,
     /// AWSPENDING was taken off, or that was tried: what is left of it does no harm.
     pub cleared: bool,
 }
@@ -190,10 +192,13 @@ impl Observed<'_> {
         let labelled = self.tokens.iter().rposition(labelled).map_or(0, |at| at + 1);
         self.tokens.get(self.used.max(labelled).max(self.spent)).cloned().ok_or_else(|| Step::Fail {
             reason: Reason::RotationFailed,
-            message: format!(
+            message: match self.spent >= self.tokens.len() {
+                true => "the secrets manager took the request again and again, and rotated nothing: see the log of its rotation function, then ask again by a value of rotate-at that was never used".to_owned(),
+                false => format!(
                 "{} versions were made for this rotation, and each has lost its label or was overtaken before it came into use: see who else writes the key, then ask again by a value of rotate-at that was never used",
                 self.tokens.len()
-            ),
+                ),
+            },
         })
     }
 }
@@ -222,7 +227,16 @@ fn begin(o: &Observed<'_>, seen: &Description) -> Step {
             reason: Reason::RotationNotConfigured,
             message: "the secrets manager has no rotation of its own for this key: configure one there, or use strategy Generate".into(),
         },
-        Strategy::Provider => o.unused(seen).map_or_else(|fail| fail, Step::Rotate),
+        // Whoever cleans up after a failure takes the label off: the function is not run again at once.
+        Strategy::Provider => match o.under_way.and_then(|last| soonest(last, o.now)) {
+            Some(until) => Step::Fail {
+                reason: Reason::RotationFailed,
+                message: format!(
+                    "the secrets manager's rotation function gave up: what it began is AWSPENDING no more, and nothing of it came into use. See its log (CloudWatch); it is asked again after {until:.0}, or by a new value of rotate-at"
+                ),
+            },
+            None => o.unused(seen).map_or_else(|fail| fail, Step::Rotate),
+        },
         Strategy::Generate => store(o, seen),
     }
 }
@@ -236,11 +250,15 @@ fn store(o: &Observed<'_>, seen: &Description) -> Step {
     wait.unwrap_or_else(|| o.unused(seen).map_or_else(|fail| fail, Step::Put))
 }
 
-/// Waits until ten minutes have passed since then. A time that is further ahead is another clock's.
-fn floor(last: Timestamp, now: Timestamp) -> Option<Step> {
+/// When ten minutes have passed since then, if that is ahead. A time that is further ahead is another clock's.
+fn soonest(last: Timestamp, now: Timestamp) -> Option<Timestamp> {
     let until = last.checked_add(FLOOR).ok()?;
-    let waits = until > now && last <= now.checked_add(FLOOR).unwrap_or(now);
-    waits.then(|| Step::Wait {
+    (until > now && last <= now.checked_add(FLOOR).unwrap_or(now)).then_some(until)
+}
+
+/// Waits until ten minutes have passed since then.
+fn floor(last: Timestamp, now: Timestamp) -> Option<Step> {
+    soonest(last, now).map(|until| Step::Wait {
         until,
         reason: Reason::RotationWaits,
         message: format!(
@@ -258,13 +276,16 @@ fn under_way(o: &Observed<'_>, seen: &Description, pending: &str, ours: bool) ->
         (_, Strategy::Provider) if passed < PATIENCE => {
             // Soon at first, then less and less often.
             let wait = (passed / 4).clamp(SignedDuration::from_secs(2), SignedDuration::from_secs(60));
-            let (reason, message) = if ours {
-                (Reason::Requested, "the secrets manager makes the new value")
-            } else {
-                (
+            let (reason, message) = match ours {
+                true => (Reason::Requested, "the secrets manager makes the new value"),
+                false if is_token(pending) => (
+                    Reason::RotationWaits,
+                    "the secrets manager rotates the key already, as it was asked for before; that rotation is waited for",
+                ),
+                false => (
                     Reason::RotationWaits,
                     "the secrets manager rotates the key already, for somebody else; its rotation is waited for",
-                )
+                ),
             };
             Step::Wait { until: o.now.checked_add(wait).unwrap_or(o.now), reason, message: message.into() }
         }

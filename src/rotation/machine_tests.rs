@@ -55,6 +55,7 @@ fn observed<'a>(strategy: Strategy, seen: Option<&'a Description>) -> Observed<'
         used: 0,
         fate: None,
         spent: 0,
+        under_way: None,
         cleared: false,
     }
 }
@@ -460,6 +461,7 @@ impl Operator {
             used: self.used,
             fate: self.fate,
             spent: 0,
+            under_way: None,
             cleared: false,
         });
         if killed == Some(false) {
@@ -656,4 +658,23 @@ proptest! {
 fn tokens_due(operator: &Operator, now: Timestamp) -> Vec<String> {
     let (due, key) = (operator.asked().due(now), key());
     due.iter().flat_map(|trigger| trigger.attempts(&key)).map(|token| token.to_string()).collect()
+}
+
+/// The function gives up, and takes its label off: it is not run again at once, and by another operator at most once more.
+#[test]
+fn a_function_that_cleans_up_is_not_run_again_at_once() {
+    let mut seen = described(&[("old", &[CURRENT])]);
+    seen.rotation_enabled = true;
+    let asked = |under_way: Option<i64>, now: i64| {
+        told(&next(&Observed {
+            under_way: under_way.map(at),
+            now: at(now),
+            ..observed(Strategy::Provider, Some(&seen))
+        }))
+    };
+    assert_eq!(asked(Some(100), 102), "Fail RotationFailed");
+    assert_eq!(asked(Some(100), 109), "Fail RotationFailed");
+    for (under_way, now) in [(None, 102), (Some(100), 110), (Some(100_000), 102)] {
+        assert!(asked(under_way, now).starts_with("Rotate "), "{under_way:?} {now}");
+    }
 }

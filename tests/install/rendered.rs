@@ -469,7 +469,7 @@ fn extra_objects_are_templates() {
     assert!(refusal.contains("ScopedSecretStore \"main\" as a hook"), "{refusal}");
     std::fs::write(&values, hook.replace("helm.sh/hook", "example.com/wave")).unwrap();
     let all = rendered("here", &["--values", values.to_str().unwrap()]);
-    assert!(all.contains_key("ScopedSecretStore main") && all.contains_key("ConfigMap a/first"), "{all:?}");
+    assert!(all.contains_key("ScopedSecretStore -/main") && all.contains_key("ConfigMap a/first"), "{all:?}");
 }
 
 /// Artifact Hub, and whoever looks for a version: all from Cargo.toml.

@@ -53,8 +53,8 @@ fn what_is_missing_shows_on_every_report_and_is_not_put_back() {
         "validationActions",
         "matchConditions",
         "it is not there",
-        "not there, so that rule Consumers is not kept at admission: apply deploy/ again",
-        "delete it and apply deploy/ again",
+        "not there, so that rule Consumers is not kept at admission: install again as it was done",
+        "delete it, and install again as it was done",
     ] {
         assert!(messages.contains(part), "{part} in {messages}");
     }

@@ -61,6 +61,31 @@ fn the_manager_rotates_and_what_goes_wrong_is_told() {
     scene.clock.advance(minutes(16));
     scene.has_versions("failing", 3);
 
+    // It fails and cleans up after itself: it is run once in ten minutes, however often that is looked at.
+    scene.claims("tidy", provider);
+    scene.stub.rotates(&key("tidy"), Lambda::GivesUp(Duration::from_secs(1)));
+    let runs = || {
+        scene
+            .stub
+            .calls()
+            .iter()
+            .filter(|(operation, keys)| operation == "RotateSecret" && *keys == [key("tidy")])
+            .count()
+    };
+    scene.asks("tidy", "now");
+    let text = scene.says("tidy", "False", "RotationFailed");
+    assert!(text.contains("gave up") && text.contains("CloudWatch"), "{text}");
+    for _ in 0..8 {
+        scene.clock.advance(minutes(1));
+        settles(&scene.gate);
+    }
+    assert_eq!(runs(), 1);
+    scene.keeps("tidy");
+    scene.stub.rotates(&key("tidy"), Lambda::Succeeds(Duration::ZERO, document("canary-tidied-kX9mQ2vL8nR5wT3z")));
+    scene.clock.advance(minutes(16));
+    scene.has_versions("tidy", 2);
+    assert_eq!(runs(), 2);
+
     // It never stores anything, and is ended as the condition says: the manager has had that token, and another is asked with.
     scene.claims("silent", provider);
     scene.stub.rotates(&key("silent"), Lambda::Waits);

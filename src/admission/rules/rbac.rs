@@ -67,9 +67,9 @@ enum Asked {
     Nothing,
     /// Something that cannot be understood.
     Unclear,
-    /// A binding in a namespace, with the subjects that are new.
-    RoleBinding(Binding),
-    /// One of the cluster, and the subjects that go.
+    /// A binding in a namespace, with the subjects that are new, and those that go.
+    RoleBinding(Binding, Vec<Subject>),
+    /// One of the cluster, likewise.
     ClusterRoleBinding(Binding, Vec<Subject>),
     /// A role of a namespace: itself, and what it gains.
     Role { whole: Role, gained: Role },
@@ -87,7 +87,7 @@ impl Asked {
         let Some(object) = request.object.as_ref() else { return Self::Nothing };
         let namespace = request.namespace.as_deref().unwrap_or_default();
         let asked = match request.kind.kind.as_str() {
-            "RoleBinding" => changed(request, Some(namespace)).map(|(binding, _)| Self::RoleBinding(binding)),
+            "RoleBinding" => changed(request, Some(namespace)).map(|(binding, gone)| Self::RoleBinding(binding, gone)),
             "ClusterRoleBinding" => {
                 changed(request, None).map(|(binding, gone)| Self::ClusterRoleBinding(binding, gone))
             }
@@ -107,15 +107,16 @@ impl Asked {
         let namespace = request.namespace.as_deref().unwrap_or_default();
         let jurisdictions = || index.jurisdictions();
         let asking = Asking { access: &index.access, world: &index.world, jurisdictions: &jurisdictions, now };
+        let judged = |binding: &Binding, gone: &[Subject]| match index.access.succeeded(gone, &binding.subjects) {
+            Some(operator) => Binding { subjects: [operator].into(), ..binding.clone() },
+            None => binding.clone(),
+        };
         let verdict = match self {
             _ if request.user_info.username.as_deref() == Some(AGGREGATOR) => return admit(request),
             Self::Nothing => return admit(request),
             Self::Unclear => return deny(request, RULE, Reason::SpecInvalid, "the object cannot be understood"),
-            Self::RoleBinding(binding) => asking.role_binding(namespace, binding),
-            Self::ClusterRoleBinding(binding, gone) => {
-                let judged = binding.subjects.iter().filter(|subject| !index.access.succeeds(gone, subject));
-                asking.cluster_role_binding(&Binding { subjects: judged.cloned().collect(), ..binding.clone() })
-            }
+            Self::RoleBinding(binding, gone) => asking.role_binding(namespace, &judged(binding, gone)),
+            Self::ClusterRoleBinding(binding, gone) => asking.cluster_role_binding(&judged(binding, gone)),
             Self::Role { gained, .. } => asking.role(namespace, name_of(request), gained),
             Self::ClusterRole { before, whole, aggregation } => {
                 let gains = index.access.consequences(name_of(request), before, whole, aggregation);

@@ -172,7 +172,7 @@ fn large_objects_are_compared_in_a_moment() {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let many = binding("RoleBinding", "edit", &names);
     let asked = Asked::of(&request("payments-prod", &many, Some(&many)));
-    assert!(matches!(asked, Asked::RoleBinding(binding) if binding.subjects.is_empty()));
+    assert!(matches!(asked, Asked::RoleBinding(binding, _) if binding.subjects.is_empty()));
     let named = json!([{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"], "resourceNames": names}]);
     let role = json!({"kind": "Role", "metadata": {"name": "r"}, "rules": named});
     let asked = Asked::of(&request("payments-prod", &role, Some(&role)));
@@ -208,10 +208,16 @@ fn a_stranger_across_the_cluster_is_refused() {
         let [new, old] = [subjects, before].map(|subjects| binding("ClusterRoleBinding", "r", subjects));
         said(&index, "", &new, Some(&old))
     };
-    assert_eq!(given(&["ServiceAccount scoped-secrets:keeper"], &[own]), "");
+    let keeper = "ServiceAccount scoped-secrets:keeper";
+    assert_eq!(given(&[keeper], &[own]), "");
+    let [new, old] = [keeper, own].map(|subject| binding("RoleBinding", "r", &[subject]));
+    assert_eq!(said(&index, "payments-prod", &new, Some(&old)), "");
+    let [new, old] = [keeper, own].map(|subject| binding("RoleBinding", "exec", &[subject]));
+    assert!(said(&index, "payments-prod", &new, Some(&old)).contains("CrossSegmentAccess"), "more than it needs");
     for (subjects, before) in [
         (&["ServiceAccount plain:keeper"][..], &[own][..]),
         (&["ServiceAccount scoped-secrets:keeper", own], &[own]),
+        (&["ServiceAccount scoped-secrets:keeper", "ServiceAccount scoped-secrets:other"], &[own]),
         (&["ServiceAccount scoped-secrets:keeper"], &["User ada"]),
     ] {
         assert!(given(subjects, before).contains("ClusterWideAccess"), "{subjects:?}");

@@ -356,6 +356,7 @@ impl<'a> Bench<'a> {
                         rotates: claim.rotates.is_some(),
                         unrotatable: may_rotate(&claim, &self.world, self.now).map(|refusal| refusal.reason),
                         revoked: None,
+                        has_ended: false,
                         value_since: None,
                     };
                     self.lendable.insert(claim.object.clone(), lendable);

@@ -82,6 +82,8 @@ pub struct Claim {
     pub unrotatable: Option<Reason>,
     /// When one of its keys was last revoked.
     pub revoked: Option<Timestamp>,
+    /// Whether its time is over.
+    pub has_ended: bool,
     /// Since when the manager has the value that its Secret holds, as far as that is known.
     pub value_since: Option<Timestamp>,
 }
@@ -209,6 +211,8 @@ pub enum Debt {
     Unpaid,
     /// By nobody: the ScopedSecret no longer says how it is rotated.
     Unrotated,
+    /// By nobody: the ScopedSecret is over.
+    Ended,
     /// Its ScopedSecret is gone, and was not followed by one of its name.
     Orphaned,
 }
@@ -233,6 +237,7 @@ pub fn debt(o: &Observed<'_>) -> Debt {
         (Some(claim), Some(_)) if claim.keys.is_empty() => Debt::Waits,
         (Some(claim), Some(given)) if claim.keys != given.keys => Debt::Unpaid,
         (Some(claim), _) if !claim.rotates => Debt::Unrotated,
+        (Some(claim), _) if claim.has_ended => Debt::Ended,
         (Some(_), _) => Debt::Due,
     }
 }

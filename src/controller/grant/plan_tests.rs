@@ -100,6 +100,7 @@ fn around() -> Around {
             rotates: false,
             unrotatable: None,
             revoked: None,
+            has_ended: false,
             value_since: Some(at(MADE - HOUR)),
         }),
         guarded: Guarded::Since(at(0)),
@@ -518,6 +519,7 @@ fn a_debt_outlives_the_scoped_secret_if_another_has_its_key() {
     };
     assert_eq!(owes(&|_, _| ()), (vec![Step::Rotate], Debt::Due));
     assert_eq!(owes(&|_, claim| claim.rotates = false), (vec![Step::Rotate], Debt::Unrotated));
+    assert_eq!(owes(&|_, claim| claim.has_ended = true), (vec![Step::Rotate], Debt::Ended));
     let paid: [Change<'_>; 5] = [
         &|_, claim| claim.value_since = Some(at(MADE + 10)),
         &|_, claim| claim.value_since = None,

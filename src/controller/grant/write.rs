@@ -297,7 +297,7 @@ impl Work<'_> {
             Debt::Due => {}
             Debt::Waits => return Ok(()),
             Debt::Orphaned => return self.drop_debt(&claim).await,
-            Debt::Unpaid | Debt::Unrotated => {
+            Debt::Unpaid | Debt::Unrotated | Debt::Ended => {
                 self.cx.index_mut().triggers.remove(&claim, &trigger);
                 self.tell_unpaid().await;
                 return Ok(());
@@ -518,6 +518,7 @@ impl Work<'_> {
         let (why, mend) = match self.with_observed(plan::debt) {
             Debt::Unpaid => ("names that key", "name it again until it was rotated"),
             Debt::Unrotated => ("has spec.rotation", "write it again until it was rotated"),
+            Debt::Ended => ("has time left", "set a later spec.ttl or spec.expirationTime until it was rotated"),
             Debt::Due if unrotatable => ("may rotate it", "see its condition Rotated"),
             Debt::Due | Debt::Waits | Debt::Orphaned => return None,
         };

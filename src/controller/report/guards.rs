@@ -41,12 +41,18 @@ impl Missing {
     /// As the report of a segment shows it.
     pub fn violation(&self, segment: &Arc<str>) -> Violation {
         let (what, mend) = match &self.differs {
-            None => ("it is not there".to_owned(), "apply deploy/ again"),
+            None => (
+                "it is not there".to_owned(),
+                "install again as it was done (helm upgrade with the same values, or kubectl apply --server-side -k deploy/)",
+            ),
             Some(fields) => {
                 let fields = fields.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
                 // Server-side apply leaves in a list what somebody else added to it.
                 let text = format!("it is not as it was installed, or of another version ({fields})");
-                (text, "delete it and apply deploy/ again")
+                (
+                    text,
+                    "delete it, and install again as it was done (helm upgrade with the same values, or kubectl apply --server-side -k deploy/)",
+                )
             }
         };
         Violation {

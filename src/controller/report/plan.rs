@@ -132,7 +132,9 @@ fn conditions(observed: &Observed, total: usize, scanned: bool) -> Vec<Wanted> {
         Wanted::yes(Guarded, Reason::Guarded, "every rule is kept at admission")
     } else {
         let rules = observed.unguarded.iter().copied().collect::<Vec<_>>().join(", ");
-        let text = format!("not kept at admission, or not as installed: {rules}; apply deploy/ to have it back");
+        let text = format!(
+            "not kept at admission, or not as installed: {rules}; to have it back, install again as it was done (helm upgrade with the same values, or kubectl apply --server-side -k deploy/)"
+        );
         Wanted::no(Guarded, Reason::GuardMissing, text)
     };
     vec![Wanted::yes(Ready, Reason::Reported, "what is known is in this report"), clean, guarded]

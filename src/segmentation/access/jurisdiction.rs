@@ -82,12 +82,17 @@ impl Jurisdiction {
 }
 
 impl Access {
-    /// Whether an account takes the operator's place in a binding: one of its own namespace, where whoever makes pods may use either. So
-    /// an upgrade gives its ServiceAccount another name.
-    pub fn succeeds(&self, gone: &[Subject], subject: &Subject) -> bool {
-        let is_operator = |subject: &Subject| matches!(subject, Subject::Account(account) if *account == self.operator);
-        let beside = matches!(subject, Subject::Account(account) if account.namespace == self.operator.namespace);
-        beside && gone.iter().any(is_operator)
+    /// Whoever is judged where an account takes the operator's place in a binding, as an upgrade that gives it another name does: the
+    /// operator itself, for as much as it needs. One for one, of its own namespace, where whoever makes pods may use either.
+    pub fn succeeded(&self, gone: &[Subject], come: &[Subject]) -> Option<Subject> {
+        match (gone, come) {
+            ([Subject::Account(old)], [Subject::Account(new)])
+                if *old == self.operator && new.namespace == old.namespace =>
+            {
+                Some(gone[0].clone())
+            }
+            _ => None,
+        }
     }
 
     /// Whether somebody may have any power anywhere: the control plane, and the operator for as much as it needs.

@@ -94,11 +94,19 @@ fn of_one(request: &Request, id: &str, state: &mut State, desk: &Arc<Desk>) -> R
             secret.move_stage(stage, text("RemoveFromVersionId"), text("MoveToVersionId"))?;
         }
         "RotateSecret" => {
-            if let Some(Lambda::Succeeds(after, value)) = secret.rotate(token)? {
+            let (after, value) = match secret.rotate(token)? {
+                Some(Lambda::Succeeds(after, value)) => (Some(after), Some(value)),
+                Some(Lambda::GivesUp(after)) => (Some(after), None),
+                _ => (None, None),
+            };
+            if let Some(after) = after {
                 let (desk, key) = (Arc::clone(desk), key.clone());
                 thread::spawn(move || {
                     thread::sleep(after);
-                    lock(&desk.state).keys.get_mut(&key).map(|secret| secret.finish(&value))
+                    lock(&desk.state).keys.get_mut(&key).map(|secret| match value {
+                        Some(value) => drop(secret.finish(&value)),
+                        None => secret.give_up(),
+                    })
                 });
             }
             answer["VersionId"] = json!(token);

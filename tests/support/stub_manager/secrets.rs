@@ -33,6 +33,8 @@ pub enum Lambda {
     Waits,
     /// It stores a value as AWSPENDING and gets no further.
     Fails,
+    /// It fails, so much later, and takes its AWSPENDING off.
+    GivesUp(Duration),
 }
 
 /// An error's code, and what AWS writes with it.
@@ -171,6 +173,12 @@ impl Secret {
         self.label("AWSCURRENT", &id);
         self.rotated = Some(now());
         true
+    }
+
+    /// What the function does that cleans up after itself: a version without a value goes with its label.
+    pub(super) fn give_up(&mut self) {
+        self.versions.retain(|version| !version.has("AWSPENDING"));
+        self.changed = now();
     }
 
     /// The version that a GetSecretValue asks for.

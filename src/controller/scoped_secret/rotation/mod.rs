@@ -42,6 +42,8 @@ pub struct Memory {
     failures: u32,
     /// So many attempts of it the manager has taken, each more than once, and nothing came of them.
     spent: usize,
+    /// When the manager's own rotation for it was last seen under way.
+    under_way: Option<Timestamp>,
     /// Not before then.
     retry_at: Option<Timestamp>,
     /// What was last said of it.
@@ -101,6 +103,7 @@ struct Hand {
     used: usize,
     fate: Option<Fate>,
     spent: usize,
+    under_way: Option<Timestamp>,
     cleared: bool,
     /// The current version, if it was revoked.
     revoked: Option<String>,
@@ -253,15 +256,18 @@ impl Work<'_> {
             }
             begun = Some(trigger.clone());
             if memory.trigger.as_ref() != Some(&trigger) {
-                (hand.used, hand.fate, memory.spent) = (0, None, 0);
+                (hand.used, hand.fate, memory.spent, memory.under_way) = (0, None, 0, None);
             }
-            hand.spent = memory.spent;
+            (hand.spent, hand.under_way) = (memory.spent, memory.under_way);
             (memory.trigger, memory.known) = (Some(trigger.clone()), due);
             let step = self.next_rotation_step(&grant, seal.as_deref(), &trigger, &hand, now);
             tracing::debug!(namespace = %self.name.namespace, name = %self.name.name, trigger = trigger.kind(), ?step, "rotation");
             match step {
                 Step::Wait { until, reason, message } => {
                     memory.failures = 0;
+                    if reason == Reason::Requested {
+                        memory.under_way = Some(now);
+                    }
                     return Ok(End::Told(Wanted::no(ConditionType::Rotated, reason, message), Some(until)));
                 }
                 Step::Fail { reason, message } => {
@@ -434,6 +440,7 @@ impl Work<'_> {
             used: hand.used,
             fate: hand.fate,
             spent: hand.spent,
+            under_way: hand.under_way,
             cleared: hand.cleared,
         })
     }
