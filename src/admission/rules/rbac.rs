@@ -42,6 +42,9 @@ pub const KINDS: &[(&str, &str)] = &[
 /// The controller that writes the rules of aggregated ClusterRoles, where controllers have accounts of their own.
 const AGGREGATOR: &str = "system:serviceaccount:kube-system:clusterrole-aggregation-controller";
 
+/// The bindings by which an installation gives the operator what it needs, each to the role of its name.
+const OWN: [&str; 3] = ["scoped-secrets", "scoped-secrets-namespace", "scoped-secrets-restart"];
+
 /// The rule over this replica's index.
 pub struct Rbac(pub Arc<Context>);
 
@@ -107,7 +110,12 @@ impl Asked {
         let namespace = request.namespace.as_deref().unwrap_or_default();
         let jurisdictions = || index.jurisdictions();
         let asking = Asking { access: &index.access, world: &index.world, jurisdictions: &jurisdictions, now };
-        let judged = |binding: &Binding, gone: &[Subject]| match index.access.succeeded(gone, &binding.subjects) {
+        // Of its own bindings alone: those that others make for it are nobody's to inherit.
+        let is_own = |binding: &Binding| OWN.contains(&name_of(request)) && *binding.role.name == *name_of(request);
+        let succeeded = |binding: &Binding, gone: &[Subject]| {
+            index.access.succeeded(gone, &binding.subjects).filter(|_| is_own(binding))
+        };
+        let judged = |binding: &Binding, gone: &[Subject]| match succeeded(binding, gone) {
             Some(operator) => Binding { subjects: [operator].into(), ..binding.clone() },
             None => binding.clone(),
         };

@@ -202,30 +202,45 @@ fn a_stranger_across_the_cluster_is_refused() {
     ] {
         assert_eq!(say(&index, role, whom), "", "{role} {whom}");
     }
-    // The operator's own account gets another name; nobody else takes its place, nor does one beside it.
-    let own = "ServiceAccount scoped-secrets:scoped-secrets";
-    let given = |subjects: &[&str], before: &[&str]| {
-        let [new, old] = [subjects, before].map(|subjects| binding("ClusterRoleBinding", "r", subjects));
-        said(&index, "", &new, Some(&old))
-    };
-    let keeper = "ServiceAccount scoped-secrets:keeper";
-    assert_eq!(given(&[keeper], &[own]), "");
-    let [new, old] = [keeper, own].map(|subject| binding("RoleBinding", "r", &[subject]));
-    assert_eq!(said(&index, "payments-prod", &new, Some(&old)), "");
-    let [new, old] = [keeper, own].map(|subject| binding("RoleBinding", "exec", &[subject]));
-    assert!(said(&index, "payments-prod", &new, Some(&old)).contains("CrossSegmentAccess"), "more than it needs");
-    for (subjects, before) in [
-        (&["ServiceAccount plain:keeper"][..], &[own][..]),
-        (&["ServiceAccount scoped-secrets:keeper", own], &[own]),
-        (&["ServiceAccount scoped-secrets:keeper", "ServiceAccount scoped-secrets:other"], &[own]),
-        (&["ServiceAccount scoped-secrets:keeper"], &["User ada"]),
-    ] {
-        assert!(given(subjects, before).contains("ClusterWideAccess"), "{subjects:?}");
-    }
     // Nobody is governed.
     index.world.policies.clear();
     index.set_policies_synced(true);
     assert_eq!(say(&index, "r", "User ada"), "");
+}
+
+/// An upgrade that gives it another name: one for one, of its own namespace, in its own bindings, and no more than it needs.
+#[test]
+fn the_operators_account_may_get_another_name() {
+    let mut index = index("");
+    let names = ["scoped-secrets", "scoped-secrets-restart"];
+    for name in names {
+        let resource = if name == names[0] { rule("get,list,watch", "secrets") } else { rule("create", "pods/exec") };
+        put_role(&mut index, None, name, std::slice::from_ref(&resource));
+        put_role(&mut index, Some("payments-prod"), name, &[resource]);
+    }
+    let (own, keeper) = ("ServiceAccount scoped-secrets:scoped-secrets", "ServiceAccount scoped-secrets:keeper");
+    let given = |kind: &str, name: &str, role: &str, subjects: &[&str], before: &[&str]| {
+        let [new, old] = [subjects, before].map(|subjects| {
+            let mut binding = binding(kind, role, subjects);
+            binding["metadata"]["name"] = name.into();
+            binding
+        });
+        said(&index, if kind == "RoleBinding" { "payments-prod" } else { "" }, &new, Some(&old))
+    };
+    assert_eq!(given("ClusterRoleBinding", names[0], names[0], &[keeper], &[own]), "");
+    assert_eq!(given("RoleBinding", names[0], ".scoped-secrets", &[keeper], &[own]), "");
+    for (subjects, before) in [
+        (&["ServiceAccount plain:keeper"][..], &[own][..]),
+        (&[keeper, own], &[own]),
+        (&[keeper, "ServiceAccount scoped-secrets:other"], &[own]),
+        (&[keeper], &["User ada"]),
+    ] {
+        let refusal = given("ClusterRoleBinding", names[0], names[0], subjects, before);
+        assert!(refusal.contains("ClusterWideAccess"), "{subjects:?}: {refusal}");
+    }
+    // Of another's binding, and of what it does not need.
+    assert!(given("ClusterRoleBinding", "another", names[0], &[keeper], &[own]).contains("ClusterWideAccess"));
+    assert!(given("RoleBinding", names[1], ".scoped-secrets-restart", &[keeper], &[own]).contains("CrossSegmentAccess"));
 }
 
 #[test]

@@ -1,0 +1,52 @@
+//! The operator's account gets another name while policies are enforced, and the old one back: in a cluster, and in a list of namespaces.
+
+use super::helm::{CHART, Version, online};
+use super::support::cluster::Cluster;
+use super::support::operator::Operator;
+use super::support::stub_manager::{Says, StubManager};
+use super::support::tenants::*;
+use super::support::wait::eventually;
+
+const LIST: &str = "payments-prod,billing-prod";
+
+fn is_renamed(values: &str, flags: &[&str]) {
+    let (cluster, stub) = (Cluster::start(), StubManager::start());
+    // The old account goes on until its pods do.
+    cluster.excuse_denials();
+    for namespace in LIST.split(',') {
+        cluster.submit(&["create", "namespace", namespace], "").unwrap();
+    }
+    let here = ["-n", "scoped-secrets", "--set", values];
+    let install = [&["install", "scoped-secrets", CHART, "--create-namespace"][..], &here].concat();
+    online(Version::Three, &cluster, &install).unwrap_or_else(|said| panic!("{said}"));
+    let mut operator = Operator::start_with(&cluster, flags);
+    set_up(&cluster, &stub.endpoint);
+    serves(&cluster, &stub, "first");
+    for (version, account) in [(Version::Three, "keeper"), (Version::Four, "scoped-secrets")] {
+        let name = format!("serviceAccount.name={account}");
+        let upgrade = [&["upgrade", "scoped-secrets", CHART, "--set", &name][..], &here].concat();
+        online(version, &cluster, &upgrade).unwrap_or_else(|said| panic!("{account}: {said}"));
+        operator.kill();
+        operator = Operator::start_as(&cluster, "scoped-secrets", account, flags);
+        eventually("it leads", SOON * 2, || operator.leads());
+        serves(&cluster, &stub, &format!("by-{account}"));
+    }
+    operator.terminate();
+}
+
+fn serves(cluster: &Cluster, stub: &StubManager, name: &str) {
+    stub.put(&format!("payments/prod/{name}"), Says::Text(format!("canary-{name}-kX9mQ2vL8nR5wT3z")));
+    let data = format!("data: [{{secretKey: value, remoteRef: {{key: payments/prod/{name}}}}}]\n");
+    eventually("it may be claimed", SOON, || cluster.apply(&scoped_secret("payments-prod", name, &data)));
+    eventually("it is projected", SOON, || ready(cluster, "scopedsecret", Some("payments-prod"), name));
+}
+
+#[test]
+fn the_operators_account_gets_another_name() {
+    is_renamed("restart.enabled=true", &[]);
+}
+
+#[test]
+fn so_it_does_where_a_list_of_namespaces_is_served() {
+    is_renamed(&format!("namespaces={{{LIST}}},restart.enabled=true"), &["--namespaces", LIST]);
+}
