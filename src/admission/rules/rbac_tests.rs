@@ -240,7 +240,9 @@ fn the_operators_account_may_get_another_name() {
     }
     // Of another's binding, and of what it does not need.
     assert!(given("ClusterRoleBinding", "another", names[0], &[keeper], &[own]).contains("ClusterWideAccess"));
-    assert!(given("RoleBinding", names[1], ".scoped-secrets-restart", &[keeper], &[own]).contains("CrossSegmentAccess"));
+    assert!(
+        given("RoleBinding", names[1], ".scoped-secrets-restart", &[keeper], &[own]).contains("CrossSegmentAccess")
+    );
 }
 
 #[test]
