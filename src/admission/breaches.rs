@@ -99,7 +99,6 @@ pub async fn tell(cx: Arc<Context>, mut breaches: mpsc::Receiver<Breach>) {
             reason: &breach.reason,
             action: "Review",
             message: &breach.message,
-            once: false,
         };
         events::publish(&cx, told).await;
         tokio::time::sleep(PACE).await;

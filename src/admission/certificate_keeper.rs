@@ -7,6 +7,7 @@
 use super::bundle::{Bundle, Fault};
 use super::certificates::{IssueError, Step, next_step};
 use super::doors::{self, Made};
+use super::guard::INSTALL_AGAIN;
 use super::health::Gate;
 use super::tls::CertificateCell;
 use super::webhook_configuration::{self, CONFIGURATION, Wanted};
@@ -325,7 +326,7 @@ impl Keeper {
         }
         tracing::warn!(
             configuration = CONFIGURATION,
-            "there is no webhook configuration: nothing is reviewed at admission. The operator does not create it; to have it back, install again as it was done (helm upgrade with the same values, or kubectl apply --server-side -k deploy/)"
+            "there is no webhook configuration: nothing is reviewed at admission. The operator does not create it; to have it back, {INSTALL_AGAIN}"
         );
     }
 }

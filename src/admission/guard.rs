@@ -15,6 +15,10 @@ use crate::api::segment_guard::{SEGMENT_GUARD, lowered_label};
 use crate::api::{GROUP, MODE_LABEL, Reason};
 use serde_json::{Value, json};
 
+/// How what is missing at admission comes back.
+pub const INSTALL_AGAIN: &str =
+    "install again as it was done (helm upgrade with the same values, or kubectl apply --server-side -k deploy/)";
+
 /// A rule that the API server keeps.
 #[derive(Debug, Clone)]
 pub struct Guard {

@@ -174,6 +174,10 @@ fn respond(route: &Route, body: &[u8], headers: &HeaderMap, metrics: &Metrics, s
         metrics.breached(route.rule, reason, answer.as_str());
     }
     tracing::debug!(rule = route.rule, allowed = response.allowed, uid = %request.uid, "reviewed");
+    sent(response)
+}
+
+fn sent(response: AdmissionResponse) -> Response {
     match serde_json::to_vec(&response.into_review()) {
         Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
         Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal error\n").into_response(),
@@ -190,10 +194,7 @@ fn undecoded(route: &Route, body: &[u8], error: &DecodeError) -> Response {
     let mut denial = AdmissionResponse::invalid(format!("rule {}, {}: {text}", route.rule, Reason::ReviewFailed));
     denial.uid = uid.to_owned();
     denial.types = TypeMeta { api_version: META_API_VERSION_V1.to_owned(), kind: META_KIND.to_owned() };
-    match serde_json::to_vec(&denial.into_review()) {
-        Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
-        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal error\n").into_response(),
-    }
+    sent(denial)
 }
 
 /// The uid that a request begins with, as the API server writes it.

@@ -33,11 +33,14 @@ pub struct Told<'a> {
     pub action: &'a str,
     /// For people. It is cut at 1 kB.
     pub message: &'a str,
-    /// Whether to tell the same but once, by whichever process, for as long as the API server keeps events.
-    pub once: bool,
 }
 
 impl Told<'_> {
+    /// Whether to tell the same but once, by whichever process, for as long as the API server keeps events: each looks at an end anew.
+    fn is_told_once(&self) -> bool {
+        self.reason == Reason::ExpiresSoon.as_str()
+    }
+
     /// What makes it the same.
     fn digest(&self) -> String {
         let uid = self.uid.unwrap_or_default();
@@ -59,7 +62,7 @@ pub async fn publish(cx: &Context, told: Told<'_>) {
     // A valid name by itself, so that it cannot end in a dot.
     let name = format!("{}-", crate::api::FIELD_MANAGER);
     let event = Event {
-        metadata: match told.once {
+        metadata: match told.is_told_once() {
             true => ObjectMeta { name: Some(name + &told.digest()), ..ObjectMeta::default() },
             false => ObjectMeta { generate_name: Some(name), ..ObjectMeta::default() },
         },
@@ -76,7 +79,7 @@ pub async fn publish(cx: &Context, told: Told<'_>) {
     let namespace = told.about.namespace.as_deref().unwrap_or(OF_THE_CLUSTER);
     let api: Api<Event> = Api::namespaced(cx.client.clone(), namespace);
     match api.create(&PostParams::default(), &event).await {
-        Err(kube::Error::Api(status)) if status.code == 409 && told.once => return,
+        Err(kube::Error::Api(status)) if status.code == 409 && told.is_told_once() => return,
         Err(error) => tracing::debug!(error = %brief(&error), "an event was not written"),
         Ok(_) => {}
     }

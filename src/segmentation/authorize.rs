@@ -156,16 +156,13 @@ pub fn shared_value<'p, 'w>(
     let world = world.into();
     let Ok(own) = scope_of(&secret.namespace, world) else { return false };
     prints.into_iter().any(|print| {
-        // Of many in one namespace, such as its own, it is looked up once.
-        let mut last: Option<(&str, Option<Scope<'_>>)> = None;
+        let mut scopes = Scopes::new(world);
         world.holdings_with(print).any(|(other, held)| {
             if other.namespace == secret.namespace {
                 return false;
             }
-            let known = last.take().filter(|(of, _)| *of == &*other.namespace);
-            let found = known.unwrap_or_else(|| (&other.namespace, scope_of(&other.namespace, world).ok()));
-            let theirs = &last.insert(found).1;
-            if theirs.as_ref().is_some_and(|s| s.segment == own.segment) {
+            let theirs = scopes.of(&other.namespace).as_ref().ok();
+            if theirs.is_some_and(|s| s.segment == own.segment) {
                 return false;
             }
             let mine = world.holding(secret).filter(|mine| mine.fingerprints.contains(print));
@@ -183,7 +180,7 @@ pub fn shared_value<'p, 'w>(
                 // Which key a value is of is not known: one that is excepted says nothing of the others.
                 (!keys.is_empty() && keys.iter().all(by_key)) || p.lifts(ExceptedRule::UniqueValues, None, &spaces, now)
             };
-            let mut governing = own.policies.iter().chain(theirs.iter().flat_map(|s| &s.policies));
+            let mut governing = own.policies.iter().chain(theirs.into_iter().flat_map(|s| &s.policies));
             governing.any(|p| p.unique_within == Within::Segment && !lifted(p))
         })
     })
@@ -213,21 +210,15 @@ pub fn owners_of_weak(print: &Fingerprint, namespace: &str, world: &World, now: 
 fn owners_among<'w>(
     holdings: impl Iterator<Item = (&'w ObjectName, &'w Holding)>,
     namespace: &str,
-    world: View<'_>,
+    world: View<'w>,
     now: Timestamp,
     lifts: impl Fn(&Policy, &ObjectName, &Holding) -> bool,
 ) -> Vec<Owner> {
     let own = scope_of(namespace, world).ok().map(|scope| scope.segment);
     let mut found: BTreeMap<String, Mode> = BTreeMap::new();
-    // Of many in one namespace.
-    let mut last: Option<(&str, Result<Scope<'_>, Unscoped>)> = None;
+    let mut scopes = Scopes::new(world);
     for (secret, held) in holdings {
-        let scope = match last.take().filter(|(of, _)| *of == &*secret.namespace) {
-            Some((_, scope)) => scope,
-            None => scope_of(&secret.namespace, world),
-        };
-        let (_, scope) = last.insert((&secret.namespace, scope));
-        let scope = match scope {
+        let scope = match scopes.of(&secret.namespace) {
             _ if *secret.namespace == *namespace => return Vec::new(),
             Ok(scope) if own.as_ref() == Some(&scope.segment) => return Vec::new(),
             Ok(scope) => scope,
@@ -308,6 +299,24 @@ pub(super) fn doubt<'w>(world: impl Into<View<'w>>) -> Option<Refusal> {
         return None;
     };
     Some(Refusal::new(Reason::PolicyUnknown, why))
+}
+
+/// The scopes of Secrets one after another: of many in one namespace it is looked up once.
+struct Scopes<'w> {
+    world: View<'w>,
+    last: Option<(&'w str, Result<Scope<'w>, Unscoped>)>,
+}
+
+impl<'w> Scopes<'w> {
+    fn new(world: View<'w>) -> Self {
+        Self { world, last: None }
+    }
+
+    fn of(&mut self, namespace: &'w str) -> &Result<Scope<'w>, Unscoped> {
+        let known = self.last.take().filter(|(of, _)| *of == namespace);
+        let found = known.unwrap_or_else(|| (namespace, scope_of(namespace, self.world)));
+        &self.last.insert(found).1
+    }
 }
 
 /// The policies over a namespace and its segment.

@@ -217,6 +217,11 @@ pub struct Holding {
 }
 
 impl Holding {
+    /// Since when the manager has the newest of its values, as far as that is known.
+    pub fn value_since(&self) -> Option<Second> {
+        self.versions.iter().filter_map(|version| version.created).max()
+    }
+
     /// What a claim's Secret would hold; versions and values are not known.
     pub fn of_claim(claim: &Claim, keys: Vec<CanonicalKey>) -> Self {
         Self {

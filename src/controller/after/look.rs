@@ -59,8 +59,7 @@ async fn templates(cx: &Context, namespace: &str, claims: &[Following], all: &mu
     let value_since = |secrets: &BTreeSet<String>| {
         let index = cx.index();
         let held = secrets.iter().filter_map(|secret| index.world.holding(&ObjectName::new(namespace, secret)));
-        let dates = held.flat_map(|held| held.versions.iter()).filter_map(|version| version.created);
-        dates.max().map(Timestamp::from)
+        held.filter_map(|held| held.value_since()).max().map(Timestamp::from)
     };
     let mut take = |workload: Option<Workload>, template: Option<&PodTemplateSpec>| {
         let (Some(workload), Some(template)) = (workload, template) else { return };

@@ -259,7 +259,7 @@ fn observe_claim(index: &Index, name: &ObjectName, now: Timestamp) -> Option<Cla
         unrotatable: may_rotate(claim, &index.world, now).map(|refusal| refusal.reason),
         revoked: revoked.map(|revocation| revocation.created).max(),
         has_ended: claim.ends.is_some_and(|end| end <= now.into()),
-        value_since: held.and_then(|held| held.versions.iter().filter_map(|v| v.created).max()).map(Timestamp::from),
+        value_since: held.and_then(|held| held.value_since()).map(Timestamp::from),
     })
 }
 

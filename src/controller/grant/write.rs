@@ -617,15 +617,8 @@ impl Work<'_> {
         let claim = claim.map(|name| (on("ScopedSecret", &name), uid));
         let grant = self.lent.grant.as_ref().map(|g| (on("SecretGrant", &g.name), Some(g.uid.to_string())));
         for (about, uid) in claim.into_iter().chain(grant) {
-            let told = Told {
-                about: &about,
-                uid: uid.as_deref(),
-                type_,
-                reason: reason.as_str(),
-                action: "Grant",
-                message,
-                once: false,
-            };
+            let told =
+                Told { about: &about, uid: uid.as_deref(), type_, reason: reason.as_str(), action: "Grant", message };
             events::publish(self.cx, told).await;
         }
     }

@@ -161,15 +161,7 @@ pub(super) async fn tell_dismissed(cx: &Context, namespace: &str, before: &Conte
         let (action, type_) = ("Revoke", EventType::Warning);
         events::publish(
             cx,
-            Told {
-                about: &about,
-                uid: Some(uid),
-                type_,
-                reason: reason.as_str(),
-                action,
-                message: &message,
-                once: false,
-            },
+            Told { about: &about, uid: Some(uid), type_, reason: reason.as_str(), action, message: &message },
         )
         .await;
     }

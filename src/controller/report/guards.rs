@@ -3,7 +3,7 @@
 //! Looked at by the leader every now and then, by two small lists. What is missing is told, on every report and in a metric,
 //! and never put back: somebody may have broken the glass.
 
-use crate::admission::guard::Guard;
+use crate::admission::guard::{Guard, INSTALL_AGAIN};
 use crate::admission::identities::Installation;
 use crate::admission::rules::{REVIEWED, guards};
 use crate::admission::webhook_configuration::CONFIGURATION;
@@ -41,18 +41,12 @@ impl Missing {
     /// As the report of a segment shows it.
     pub fn violation(&self, segment: &Arc<str>) -> Violation {
         let (what, mend) = match &self.differs {
-            None => (
-                "it is not there".to_owned(),
-                "install again as it was done (helm upgrade with the same values, or kubectl apply --server-side -k deploy/)",
-            ),
+            None => ("it is not there".to_owned(), INSTALL_AGAIN.to_owned()),
             Some(fields) => {
                 let fields = fields.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
                 // Server-side apply leaves in a list what somebody else added to it.
                 let text = format!("it is not as it was installed, or of another version ({fields})");
-                (
-                    text,
-                    "delete it, and install again as it was done (helm upgrade with the same values, or kubectl apply --server-side -k deploy/)",
-                )
+                (text, format!("delete it, and {INSTALL_AGAIN}"))
             }
         };
         Violation {

@@ -398,8 +398,7 @@ async fn tell(cx: &Context, name: &str, report: &Known, status: &SegmentationRep
         name: name.to_owned(),
     };
     let reason = reason.as_str();
-    let told =
-        Told { about: &about, uid: Some(&report.uid), type_, reason, action: "Report", message: &message, once: false };
+    let told = Told { about: &about, uid: Some(&report.uid), type_, reason, action: "Report", message: &message };
     events::publish(cx, told).await;
 }
 

@@ -42,11 +42,8 @@ pub(super) async fn tell(cx: &Context, before: &SegmentationReportStatus, after:
         let (type_, message) =
             (EventType::Warning, format!("rule {rule}, {}: {}", violation.reason, violation.message));
         let reason = violation.reason.as_str();
-        events::publish(
-            cx,
-            Told { about: &about, uid: None, type_, reason, action: "Report", message: &message, once: false },
-        )
-        .await;
+        events::publish(cx, Told { about: &about, uid: None, type_, reason, action: "Report", message: &message })
+            .await;
     }
 }
 

@@ -10,6 +10,7 @@
 //! has scanned itself), and which annotation was acted on.
 
 use super::tally::{Kind, Tally};
+use crate::admission::guard::INSTALL_AGAIN;
 use crate::api::Reason;
 use crate::api::condition::{ConditionType, Wanted, merge};
 use crate::api::policy::AcceptedViolations;
@@ -132,9 +133,7 @@ fn conditions(observed: &Observed, total: usize, scanned: bool) -> Vec<Wanted> {
         Wanted::yes(Guarded, Reason::Guarded, "every rule is kept at admission")
     } else {
         let rules = observed.unguarded.iter().copied().collect::<Vec<_>>().join(", ");
-        let text = format!(
-            "not kept at admission, or not as installed: {rules}; to have it back, install again as it was done (helm upgrade with the same values, or kubectl apply --server-side -k deploy/)"
-        );
+        let text = format!("not kept at admission, or not as installed: {rules}; to have it back, {INSTALL_AGAIN}");
         Wanted::no(Guarded, Reason::GuardMissing, text)
     };
     vec![Wanted::yes(Ready, Reason::Reported, "what is known is in this report"), clean, guarded]

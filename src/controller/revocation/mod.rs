@@ -329,6 +329,5 @@ async fn tell(cx: &Context, name: &str, known: &Known, status: &KeyRevocationSta
     };
     let message = status.conditions.iter().find(|c| c.type_ == "Complete").map_or("", |c| &c.message);
     let (reason, action, type_) = (Reason::RevocationComplete.as_str(), "Revoke", EventType::Normal);
-    events::publish(cx, Told { about: &about, uid: Some(&known.uid), type_, reason, action, message, once: false })
-        .await;
+    events::publish(cx, Told { about: &about, uid: Some(&known.uid), type_, reason, action, message }).await;
 }

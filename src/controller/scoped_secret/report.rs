@@ -246,15 +246,7 @@ impl Work<'_> {
             };
             let message = format!("ScopedSecret {:?}: {message}", &*self.name.name);
             let (reason, type_) = (reason.as_str(), EventType::Warning);
-            let told = Told {
-                about: &about,
-                uid: None,
-                type_,
-                reason,
-                action: "Reconcile",
-                message: &message,
-                once: reason == Reason::ExpiresSoon.as_str(),
-            };
+            let told = Told { about: &about, uid: None, type_, reason, action: "Reconcile", message: &message };
             events::publish(self.cx, told).await;
         }
     }
@@ -345,19 +337,7 @@ async fn publish(cx: &Context, name: &ObjectName, record: &ClaimRecord, kind: Ev
         name: name.name.to_string(),
     };
     let uid = Some(&*record.uid);
-    events::publish(
-        cx,
-        Told {
-            about: &about,
-            uid,
-            type_: kind,
-            reason,
-            action: "Reconcile",
-            message,
-            once: reason == Reason::ExpiresSoon.as_str(),
-        },
-    )
-    .await;
+    events::publish(cx, Told { about: &about, uid, type_: kind, reason, action: "Reconcile", message }).await;
 }
 
 #[cfg(test)]

@@ -217,7 +217,7 @@ async fn tell_of_orphan(cx: &Context, secret: &ObjectName, facts: &SecretFacts, 
         None => (EventType::Normal, "its ScopedSecret is gone, and so is what was projected for it"),
     };
     let reason = Reason::Withdrawn.as_str();
-    let told = Told { about: &about, uid: Some(&facts.uid), type_, reason, action: "Reconcile", message, once: false };
+    let told = Told { about: &about, uid: Some(&facts.uid), type_, reason, action: "Reconcile", message };
     events::publish(cx, told).await;
 }
 
