@@ -2,8 +2,35 @@
 //! ([`crate::segmentation::fingerprint`]).
 
 use aws_lc_rs::digest::{SHA256, digest};
+use std::borrow::Cow;
 
 /// In lower-case hexadecimal digits.
 pub fn sha256_hex(bytes: &[u8]) -> String {
     digest(&SHA256, bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The longest name that is shown whole: what most kinds' names may have. Kubernetes puts no limit on those of roles and groups.
+pub const LONGEST_NAME: usize = 253;
+
+/// A name as it is shown: of one that is longer than names are the beginning, and what tells it from others that begin alike.
+pub fn shown(name: &str) -> Cow<'_, str> {
+    if name.len() <= LONGEST_NAME {
+        return name.into();
+    }
+    let mark = format!("...{}", &sha256_hex(name.as_bytes())[..10]);
+    let beginning = &name[..name.floor_char_boundary(LONGEST_NAME - mark.len())];
+    format!("{beginning}{mark}").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_begin_alike_are_told_apart() {
+        let long = "ä".repeat(127);
+        assert_eq!(shown(&long[..252]), long[..252]);
+        let (one, two) = (format!("{long}1"), format!("{long}2"));
+        assert!(shown(&one) != shown(&two) && shown(&one).len() <= LONGEST_NAME, "{}", shown(&one));
+    }
 }

@@ -181,6 +181,7 @@ pub async fn run(
 
     cx.restarts.limit(args.restarts_at_once);
     cx.index_mut().access.operator = ObjectName::new(&args.namespace, &args.service_account);
+    cx.index_mut().access.has_roles_there = cx.served.listed().is_some();
 
     let governed = cx.governed.subscribe();
     let keeper =

@@ -17,16 +17,32 @@ use tokio::time::{Instant, timeout_at};
 pub(super) const SMALL: usize = 64 * 1024;
 /// Bytes of all small bodies at any time.
 const SMALL_ROOM: usize = 8 * 1024 * 1024;
-/// Bytes of all others.
-const LARGE_ROOM: usize = 26 * 1024 * 1024;
+/// Bytes of all others: two of the largest.
+const LARGE_ROOM: usize = 2 * BODY_LIMIT;
 /// How long a review waits at most. The API server gives up after 2 s.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Why a body was not taken.
-pub(super) type Refusal = (StatusCode, &'static str);
+type Why = (StatusCode, &'static str);
 
-const BUSY: Refusal = (StatusCode::SERVICE_UNAVAILABLE, "too much at once; try again\n");
-const TOO_LARGE: Refusal = (StatusCode::PAYLOAD_TOO_LARGE, "the review is larger than 19 MiB\n");
+const BUSY: Why = (StatusCode::SERVICE_UNAVAILABLE, "too much is written at once: try again");
+const TOO_LARGE: Why = (StatusCode::PAYLOAD_TOO_LARGE, "it is larger than 19 MiB: make it smaller");
+
+/// A body that was not taken.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
+    pub(super) text: &'static str,
+    /// Its beginning, as far as it came: which request it is.
+    pub(super) head: Vec<u8>,
+}
+
+/// So much of a beginning is kept.
+const HEAD: usize = 1024;
+
+fn refuse((status, text): Why, head: &[u8]) -> Refusal {
+    Refusal { status, text, head: head[..head.len().min(HEAD)].to_vec() }
+}
 
 /// What all reviews share.
 pub(super) struct Lanes {
@@ -66,36 +82,32 @@ impl Lanes {
         let (mut bytes, mut room) = (Vec::new(), None);
         let mut chunks = body.into_data_stream();
         while let Some(chunk) = chunks.next().await {
-            let chunk = chunk.map_err(|_| (StatusCode::BAD_REQUEST, "the body broke off\n"))?;
+            let chunk = chunk.map_err(|_| refuse((StatusCode::BAD_REQUEST, "the body broke off"), &[]))?;
+            let head = |bytes: &[u8]| if bytes.is_empty() { chunk.to_vec() } else { bytes.to_vec() };
             let length = bytes.len() + chunk.len();
             if length > BODY_LIMIT {
-                return Err(TOO_LARGE);
+                return Err(refuse(TOO_LARGE, &head(&bytes)));
             }
             if is_small && length > SMALL {
                 (is_small, room) = (false, None);
             }
             if room.is_none() {
-                room = Some(self.room(is_small, announced, deadline).await?);
+                let taken = self.room(is_small, announced, deadline).await;
+                room = Some(taken.ok_or_else(|| refuse(BUSY, &head(&bytes)))?);
             }
             bytes.extend_from_slice(&chunk);
         }
         let room = match room {
             Some(room) => room,
-            None => self.room(true, Some(0), deadline).await?,
+            None => self.room(true, Some(0), deadline).await.ok_or_else(|| refuse(BUSY, &[]))?,
         };
         Ok(Received { bytes, _room: room, deadline })
     }
 
-    async fn room(
-        &self,
-        is_small: bool,
-        announced: Option<usize>,
-        deadline: Instant,
-    ) -> Result<OwnedSemaphorePermit, Refusal> {
+    async fn room(&self, is_small: bool, announced: Option<usize>, deadline: Instant) -> Option<OwnedSemaphorePermit> {
         let (lane, limit) = if is_small { (&self.small, SMALL) } else { (&self.large, BODY_LIMIT) };
         let bytes = u32::try_from(announced.map_or(limit, |bytes| bytes.min(limit))).unwrap_or(u32::MAX);
-        let room = timeout_at(deadline, lane.clone().acquire_many_owned(bytes)).await;
-        room.ok().and_then(Result::ok).ok_or(BUSY)
+        timeout_at(deadline, lane.clone().acquire_many_owned(bytes)).await.ok()?.ok()
     }
 
     /// What is made of a body: here if it is small, else when a thread for large ones is free.
@@ -108,13 +120,13 @@ impl Lanes {
             return Ok(work(&received.bytes));
         }
         let turn = timeout_at(received.deadline, self.threads.clone().acquire_owned()).await;
-        let turn = turn.ok().and_then(Result::ok).ok_or(BUSY)?;
+        let turn = turn.ok().and_then(Result::ok).ok_or_else(|| refuse(BUSY, &received.bytes))?;
         // The turn ends with the work, whether or not anybody waits for it any more.
         let working = tokio::task::spawn_blocking(move || {
             let (_turn, received) = (turn, received);
             work(&received.bytes)
         });
-        working.await.map_err(|_| (StatusCode::INTERNAL_SERVER_ERROR, "internal error\n"))
+        working.await.map_err(|_| refuse((StatusCode::INTERNAL_SERVER_ERROR, "internal error"), &[]))
     }
 }
 
@@ -140,7 +152,7 @@ mod tests {
     }
 
     fn refused<T>(answer: Result<T, Refusal>) -> u16 {
-        answer.err().map_or(200, |(status, _)| status.as_u16())
+        answer.err().map_or(200, |refusal| refusal.status.as_u16())
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! From a request's bytes to a rule's answer. Fails closed: whatever cannot be understood is not allowed.
 
 use super::answer::{breach, deny_as};
-use super::lanes::Lanes;
+use super::lanes::{Lanes, Refusal};
 use super::tls::CertificateCell;
 use crate::api::Reason;
 use crate::client::readable::Readable;
@@ -148,12 +148,13 @@ pub fn router(routes: Vec<Route>, doors: Arc<CertificateCell>, metrics: Arc<Metr
             }
             let received = match lanes.receive(body).await {
                 Ok(received) => received,
-                Err(refusal) => return refusal.into_response(),
+                Err(refusal) => return turned_away(route.rule, &refusal),
             };
             // What it waits for others counts.
             let start = Instant::now();
+            let rule = route.rule;
             let answered = lanes.work(received, move |body| respond(&route, body, &headers, &metrics, start)).await;
-            answered.unwrap_or_else(IntoResponse::into_response)
+            answered.unwrap_or_else(|refusal| turned_away(rule, &refusal))
         };
         router.route(&path, post(handler))
     })
@@ -187,14 +188,23 @@ fn sent(response: AdmissionResponse) -> Response {
 /// What cannot be decoded is denied, as far as it can be told which request that is: an error of this server would let pass whatever is
 /// of the cluster.
 fn undecoded(route: &Route, body: &[u8], error: &DecodeError) -> Response {
-    let Some(uid) = uid_of(body).filter(|_| matches!(error, DecodeError::Malformed { .. })) else {
-        return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response();
-    };
     let text = "the operator cannot read this request: leave managedFields out, and what is nested very deep";
-    let mut denial = AdmissionResponse::invalid(format!("rule {}, {}: {text}", route.rule, Reason::ReviewFailed));
-    denial.uid = uid.to_owned();
+    let denial = if matches!(error, DecodeError::Malformed { .. }) { unread(route.rule, body, text) } else { None };
+    denial.unwrap_or_else(|| (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response())
+}
+
+/// Likewise what there was no room or no time for.
+fn turned_away(rule: &str, refusal: &Refusal) -> Response {
+    let denial = unread(rule, &refusal.head, &format!("this request was not reviewed, {}", refusal.text));
+    denial.unwrap_or_else(|| (refusal.status, format!("{}\n", refusal.text)).into_response())
+}
+
+/// A denial of what was not read, if its beginning says which request that is.
+fn unread(rule: &str, body: &[u8], text: &str) -> Option<Response> {
+    let mut denial = AdmissionResponse::invalid(format!("rule {rule}, {}: {text}", Reason::ReviewFailed));
+    denial.uid = uid_of(body)?.to_owned();
     denial.types = TypeMeta { api_version: META_API_VERSION_V1.to_owned(), kind: META_KIND.to_owned() };
-    sent(denial)
+    Some(sent(denial))
 }
 
 /// The uid that a request begins with, as the API server writes it.
@@ -289,6 +299,13 @@ pub(super) mod tests {
             |body: &str| undecoded(&route(Arc::new(Panics)), body.as_bytes(), &decode(body.as_bytes()).unwrap_err());
         assert_eq!(answer(&body("7f0b-1")).status(), StatusCode::OK);
         assert_eq!(answer(&body("")).status(), StatusCode::BAD_REQUEST);
+        let busy = |head: &str| Refusal {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            text: "too much",
+            head: head.as_bytes().to_vec(),
+        };
+        assert_eq!(turned_away("Rbac", &busy(&body("7f0b-1")[..60])).status(), StatusCode::OK);
+        assert_eq!(turned_away("Rbac", &busy("")).status(), StatusCode::SERVICE_UNAVAILABLE);
     }
 
     #[test]

@@ -71,8 +71,8 @@ enum Verb {
 ///
 /// Beside ScopedSecrets and policies are judged: pods, workloads, ServiceAccounts and volumes that name a projected Secret
 /// (Consumers); the metadata of Secrets (ManagedSecrets, Replication); roles and bindings (Rbac); objects of other operators
-/// that a policy governs (OtherOperators). What admission would refuse is an error, what it would only warn of or record
-/// (mode, reportOnly, exceptions) a warning.
+/// that a policy governs (OtherOperators). What admission would refuse is an error, as are two ScopedSecrets that would write one
+/// Secret; what it would only warn of or record (mode, reportOnly, exceptions) is a warning.
 ///
 /// Not seen in files: copies of values (Copies), who moves a namespace into a segment (Boundary), what the operator itself may
 /// (Operator), and what a change takes from claims that are live (Policies). ClusterRoles other than cluster-admin, admin, edit

@@ -218,7 +218,8 @@ impl Key {
         match quoted {
             b"\"managedFields\"" => Self::ManagedFields,
             b"\"annotations\"" | b"\"labels\"" | b"\"data\"" | b"\"stringData\"" => Self::Texts,
-            b"\"time\"" => Self::Time,
+            b"\"time\"" | b"\"startedAt\"" | b"\"finishedAt\"" | b"\"timeAdded\"" => Self::Time,
+            b"\"notBefore\"" | b"\"notAfter\"" | b"\"beginRefreshAt\"" => Self::Time,
             _ if quoted.ends_with(b"Time\"") || quoted.ends_with(b"Timestamp\"") => Self::Time,
             _ => Self::Other,
         }
@@ -290,7 +291,7 @@ mod tests {
         let early = ["-0001-12-31T23:00:00Z"];
         let last = LATE.map(|late| (late, "9999-12-30T22:00:00Z"));
         for (written, read) in last.into_iter().chain(early.map(|early| (early, "0001-01-01T00:00:00Z"))) {
-            let object = |time: &str| json!({"items": [{"metadata": {"creationTimestamp": time}, "status": {"startTime": time, "b": {"time": time}}}]});
+            let object = |time: &str| json!({"items": [{"metadata": {"creationTimestamp": time}, "status": {"startTime": time, "b": {"time": time}, "state": {"startedAt": time, "finishedAt": time}, "timeAdded": time}}]});
             becomes(&object(written).to_string(), &object(read).to_string());
         }
         for other in [

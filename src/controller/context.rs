@@ -14,7 +14,7 @@ use crate::segmentation::governed::Governed;
 use crate::segmentation::max_age::current_versions;
 use crate::segmentation::seal::SealKeys;
 use crate::segmentation::violation::Violation;
-use crate::segmentation::world::ObjectName;
+use crate::segmentation::world::{Claim, ObjectName};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::record::{Happening, Record};
 use jiff::Timestamp;
@@ -371,6 +371,14 @@ impl Context {
         }
         drop(memory);
         claims.into_iter().for_each(|claim| self.queue.add(Job::Claim(claim), Lane::Urgent));
+    }
+
+    /// Queues the claims that a predicate picks of those that can be understood.
+    pub fn requeue_known(&self, pick: impl Fn(&Claim) -> bool) {
+        let index = self.index();
+        let names: Vec<ObjectName> = index.world.claims().filter(|c| pick(c)).map(|c| c.object.clone()).collect();
+        drop(index);
+        names.into_iter().for_each(|name| self.queue.add(Job::Claim(name), Lane::Urgent));
     }
 
     /// Queues every claim that a predicate picks.

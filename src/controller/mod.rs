@@ -40,6 +40,7 @@ mod watch_grants;
 mod watch_rbac;
 
 use crate::leader::Leadership;
+use crate::rotation::triggers::Triggers;
 use crate::segmentation::second::Second;
 use crate::segmentation::world::ObjectName;
 use crate::telemetry::traces::spans;
@@ -242,6 +243,9 @@ pub fn take_over(cx: &Context) {
     }
     cx.restarts.clear();
     cx.after.clear();
+    cx.guards.forget_taken();
+    // Whoever asked in another reign asks again, if it is still so.
+    cx.index_mut().triggers = Triggers::default();
     cx.begin_reign();
     // What ended while nobody led, before anything else.
     end_what_is_over(cx);

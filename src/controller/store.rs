@@ -45,6 +45,8 @@ pub async fn reconcile(cx: &Context, name: &str, failures: u32, leader: bool) ->
     };
     if changed {
         cx.retry_claims_of(name);
+        // Who makes a value that others may read by it now.
+        cx.requeue_known(|claim| claim.rotates.is_some());
         revocation::queue(cx, |revocation| revocation.store == name);
     }
     if leader {

@@ -378,11 +378,8 @@ fn store_gone(cx: &Context, name: &str) {
 }
 
 fn requeue_store(cx: &Context, name: &str) {
-    let index = cx.index();
-    let claims: Vec<ObjectName> =
-        index.world.claims().filter(|c| &*c.store == name).map(|c| c.object.clone()).collect();
-    drop(index);
-    claims.into_iter().for_each(|claim| cx.queue.add(Job::Claim(claim), Lane::Urgent));
+    // Who names it, and who makes a value that others may read by it now.
+    cx.requeue_known(|claim| &*claim.store == name || claim.rotates.is_some());
     revocation::queue(cx, |revocation| revocation.store == name);
 }
 
@@ -502,7 +499,7 @@ fn observe_claim(cx: &Context, object: SeenClaim, view: View) {
     drop(index);
     let asks = |asks: &Option<Box<OnDemand>>| asks.as_ref().is_some_and(|asks| asks.revoke);
     if same_uid && before.as_ref().is_some_and(|b| !asks(&b.2)) && after.as_ref().is_some_and(|a| asks(&a.2)) {
-        cx.guards.asks_anew(&name);
+        cx.guards.asks_anew(&name, cx.now());
     }
     if before != after {
         cx.queue.add(Job::Claim(name), Lane::Urgent);

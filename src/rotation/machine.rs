@@ -22,6 +22,9 @@ use jiff::{SignedDuration, Timestamp};
 /// How long the manager may take: longer than a function of AWS may run (15 minutes), and one that is tried again.
 pub const PATIENCE: SignedDuration = SignedDuration::from_mins(40);
 
+/// How far the manager may be behind itself: for so long nothing to see of a rotation is no failure.
+const BEHIND: SignedDuration = SignedDuration::from_secs(5);
+
 /// What is known.
 pub struct Observed<'a> {
     /// The time.
@@ -48,14 +51,12 @@ pub struct Observed<'a> {
     pub fetched: Option<Option<Timestamp>>,
     /// Whether the value that waits to be promoted is the current one but for what was generated; None: not compared yet.
     pub renews: Option<bool>,
-    /// So many attempts are known to be used up: the manager has a version of the last of them.
+    /// So many attempts are known to be used up: the manager has taken the last of them.
     pub used: usize,
-    /// What became of that version; None: not asked yet.
+    /// What became of that one's version; None: not asked yet.
     pub fate: Option<Fate>,
-    /// So many attempts the manager has taken, each more than once, without a version to show for it.
-    pub spent: usize,
-    /// When the manager's rotation for this was last seen under way; None: that is not known.
-    pub under_way: Option<Timestamp>,
+    /// When the manager's own rotation of the key was last asked for, or seen under way, for whatever it was; None: that is not known.
+    pub asked_at: Option<Timestamp>,
     /// AWSPENDING was taken off, or that was tried: what is left of it does no harm.
     pub cleared: bool,
 }
@@ -190,15 +191,16 @@ impl Observed<'_> {
     fn unused(&self, seen: &Description) -> Result<String, Step> {
         let labelled = |token: &String| seen.versions.iter().any(|version| version.id == *token);
         let labelled = self.tokens.iter().rposition(labelled).map_or(0, |at| at + 1);
-        self.tokens.get(self.used.max(labelled).max(self.spent)).cloned().ok_or_else(|| Step::Fail {
+        // Of one that the manager has no version of it makes one yet.
+        let again =
+            self.tokens.last().filter(|_| self.strategy == Strategy::Provider && self.fate == Some(Fate::Unknown));
+        let next = self.tokens.get(self.used.max(labelled)).or(again);
+        next.cloned().ok_or_else(|| Step::Fail {
             reason: Reason::RotationFailed,
-            message: match self.spent >= self.tokens.len() {
-                true => "the secrets manager took the request again and again, and rotated nothing: see the log of its rotation function, then ask again by a value of rotate-at that was never used".to_owned(),
-                false => format!(
+            message: format!(
                 "{} versions were made for this rotation, and each has lost its label or was overtaken before it came into use: see who else writes the key, then ask again by a value of rotate-at that was never used",
                 self.tokens.len()
-                ),
-            },
+            ),
         })
     }
 }
@@ -207,16 +209,9 @@ fn begin(o: &Observed<'_>, seen: &Description) -> Step {
     if let Some(wait) = seen.last_rotated.and_then(|last| floor(last, o.now)) {
         return wait;
     }
-    match (o.strategy, o.used.checked_sub(1).and_then(|last| o.tokens.get(last)), o.fate) {
-        (_, Some(last), None) => return Step::Trace(last.clone()),
-        (_, Some(_), Some(Fate::Overtaken)) => return Step::Settled,
-        // The manager was asked, and neither made a version nor says why.
-        (Strategy::Provider, Some(_), Some(Fate::Unknown)) => {
-            return Step::Fail {
-                reason: Reason::RotationFailed,
-                message: "the secrets manager took the request, and rotated nothing; it is asked again".into(),
-            };
-        }
+    match (o.used.checked_sub(1).and_then(|last| o.tokens.get(last)), o.fate) {
+        (Some(last), None) => return Step::Trace(last.clone()),
+        (Some(_), Some(Fate::Overtaken)) => return Step::Settled,
         _ => {}
     }
     let rotated_since = |slot: Timestamp| seen.last_rotated.is_some_and(|last| last >= slot);
@@ -227,9 +222,10 @@ fn begin(o: &Observed<'_>, seen: &Description) -> Step {
             reason: Reason::RotationNotConfigured,
             message: "the secrets manager has no rotation of its own for this key: configure one there, or use strategy Generate".into(),
         },
-        // Whoever cleans up after a failure takes the label off: the function is not run again at once.
-        Strategy::Provider => match o.under_way.and_then(|last| soonest(last, o.now)) {
-            Some(until) => Step::Fail {
+        Strategy::Provider => match o.asked_at.and_then(|last| Some((last, soonest(last, o.now)?))) {
+            Some((last, _)) if o.now.duration_since(last) < BEHIND => made_by_manager(o, SignedDuration::ZERO),
+            // Whoever cleans up after a failure takes the label off: the function is not run again at once, whatever for.
+            Some((_, until)) => Step::Fail {
                 reason: Reason::RotationFailed,
                 message: format!(
                     "the secrets manager's rotation function gave up: what it began is AWSPENDING no more, and nothing of it came into use. See its log (CloudWatch); it is asked again after {until:.0}, or by a new value of rotate-at"
@@ -274,20 +270,14 @@ fn under_way(o: &Observed<'_>, seen: &Description, pending: &str, ours: bool) ->
     let command = mend_command(seen, pending);
     match (ours, o.strategy) {
         (_, Strategy::Provider) if passed < PATIENCE => {
-            // Soon at first, then less and less often.
-            let wait = (passed / 4).clamp(SignedDuration::from_secs(2), SignedDuration::from_secs(60));
-            let (reason, message) = match ours {
-                true => (Reason::Requested, "the secrets manager makes the new value"),
-                false if is_token(pending) => (
-                    Reason::RotationWaits,
-                    "the secrets manager rotates the key already, as it was asked for before; that rotation is waited for",
-                ),
-                false => (
-                    Reason::RotationWaits,
-                    "the secrets manager rotates the key already, for somebody else; its rotation is waited for",
-                ),
+            let foreign = match ours {
+                true => return made_by_manager(o, passed),
+                false if is_token(pending) => {
+                    "the secrets manager rotates the key already, as it was asked for before; that rotation is waited for"
+                }
+                false => "the secrets manager rotates the key already, for somebody else; its rotation is waited for",
             };
-            Step::Wait { until: o.now.checked_add(wait).unwrap_or(o.now), reason, message: message.into() }
+            look_again(o, passed, Reason::RotationWaits, foreign)
         }
         (true, _) => Step::Fail {
             reason: Reason::RotationTimedOut,
@@ -303,6 +293,16 @@ fn under_way(o: &Observed<'_>, seen: &Description, pending: &str, ours: bool) ->
             ),
         },
     }
+}
+
+fn made_by_manager(o: &Observed<'_>, passed: SignedDuration) -> Step {
+    look_again(o, passed, Reason::Requested, "the secrets manager makes the new value")
+}
+
+/// Soon at first, then less and less often.
+fn look_again(o: &Observed<'_>, passed: SignedDuration, reason: Reason, message: &str) -> Step {
+    let wait = (passed / 4).clamp(SignedDuration::from_secs(2), SignedDuration::from_secs(60));
+    Step::Wait { until: o.now.checked_add(wait).unwrap_or(o.now), reason, message: message.into() }
 }
 
 fn mend_command(seen: &Description, pending: &str) -> String {

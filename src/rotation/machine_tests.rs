@@ -54,8 +54,7 @@ fn observed<'a>(strategy: Strategy, seen: Option<&'a Description>) -> Observed<'
         renews: None,
         used: 0,
         fate: None,
-        spent: 0,
-        under_way: None,
+        asked_at: None,
         cleared: false,
     }
 }
@@ -201,9 +200,15 @@ fn each_state_of_the_manager_has_one_next_step() {
             Provider,
             ONE,
             |o, d| (o.used, o.fate, d.rotation_enabled) = (1, Some(Unknown), true),
-            "Fail RotationFailed",
+            "Rotate token-1",
         ),
-        ("nor was there one before", Provider, ONE, |o, d| (o.spent, d.rotation_enabled) = (1, true), "Rotate token-1"),
+        (
+            "nor of the last",
+            Provider,
+            ONE,
+            |o, d| (o.used, o.fate, d.rotation_enabled) = (o.tokens.len(), Some(Unknown), true),
+            "Rotate token-2",
+        ),
         ("the manager rotates it", Generate, ONE, |_, d| d.rotation_enabled = true, "Fail RotationOwnedElsewhere"),
         ("a service's", Generate, ONE, |_, d| d.owning_service = Some("rds".into()), "Fail RotationOwnedElsewhere"),
         ("changed by somebody", Generate, &[("other", &[CURRENT]), ("old", &[PREVIOUS])], as_is, "Project"),
@@ -460,8 +465,7 @@ impl Operator {
             renews,
             used: self.used,
             fate: self.fate,
-            spent: 0,
-            under_way: None,
+            asked_at: None,
             cleared: false,
         });
         if killed == Some(false) {
@@ -660,21 +664,29 @@ fn tokens_due(operator: &Operator, now: Timestamp) -> Vec<String> {
     due.iter().flat_map(|trigger| trigger.attempts(&key)).map(|token| token.to_string()).collect()
 }
 
-/// The function gives up, and takes its label off: it is not run again at once, and by another operator at most once more.
+/// The function gives up, and takes its label off: it is not run again at once, for whatever it is.
 #[test]
 fn a_function_that_cleans_up_is_not_run_again_at_once() {
     let mut seen = described(&[("old", &[CURRENT])]);
     seen.rotation_enabled = true;
-    let asked = |under_way: Option<i64>, now: i64| {
+    let asked = |asked_at: Option<i64>, fate: Option<Fate>, now: i64| {
         told(&next(&Observed {
-            under_way: under_way.map(at),
+            asked_at: asked_at.map(at),
+            used: usize::from(fate.is_some()),
+            fate,
             now: at(now),
             ..observed(Strategy::Provider, Some(&seen))
         }))
     };
-    assert_eq!(asked(Some(100), 102), "Fail RotationFailed");
-    assert_eq!(asked(Some(100), 109), "Fail RotationFailed");
-    for (under_way, now) in [(None, 102), (Some(100), 110), (Some(100_000), 102)] {
-        assert!(asked(under_way, now).starts_with("Rotate "), "{under_way:?} {now}");
+    for fate in [None, Some(Fate::Unused), Some(Fate::Unknown)] {
+        assert!(
+            asked(Some(100), fate, 100).starts_with("Wait Requested"),
+            "the manager may be behind itself: {fate:?}"
+        );
+        assert_eq!(asked(Some(100), fate, 102), "Fail RotationFailed", "{fate:?}");
+        assert_eq!(asked(Some(100), fate, 109), "Fail RotationFailed", "{fate:?}");
+        for (asked_at, now) in [(None, 102), (Some(100), 110), (Some(100_000), 102)] {
+            assert!(asked(asked_at, fate, now).starts_with("Rotate "), "{fate:?} {asked_at:?} {now}");
+        }
     }
 }

@@ -351,6 +351,32 @@ impl Policy {
     }
 }
 
+/// Why an exception would lift nothing, and of which field that is ("" of several).
+pub fn fault_of(exception: &Exception, now: Timestamp) -> Option<(&'static str, &'static str)> {
+    let left = exception.expiration_time.0.duration_since(now);
+    let lists = [exception.keys.is_empty(), exception.namespaces.is_empty(), exception.subjects.is_empty()];
+    let patterns = |names: &[String]| names.iter().any(|name| name.contains('*'));
+    let pattern = "has a pattern, and would lift nothing: write each key or namespace exactly";
+    if exception.reason.trim().is_empty() {
+        Some(("reason", "has no reason: write why, such as a ticket"))
+    } else if lists.into_iter().filter(|empty| !empty).count() != 1 {
+        Some(("", "must name what it is for: exactly one list of keys, namespaces or subjects"))
+    } else if patterns(&exception.keys) {
+        Some(("keys", pattern))
+    } else if patterns(&exception.namespaces) {
+        Some(("namespaces", pattern))
+    } else if left <= SignedDuration::ZERO {
+        Some(("expirationTime", "has an expirationTime that is in the past: write one within the next 90 days"))
+    } else if left > EXCEPTION_LIMIT {
+        Some((
+            "expirationTime",
+            "has an expirationTime that is more than 90 days ahead: write one within the next 90 days",
+        ))
+    } else {
+        None
+    }
+}
+
 /// Whether a label selector picks a namespace, as Kubernetes does; its name is a label of it.
 pub fn selects(selector: &NamespaceSelector, namespace: &str, labels: &BTreeMap<String, String>) -> bool {
     let value =

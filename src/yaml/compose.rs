@@ -79,7 +79,7 @@ impl Composer {
         let at = self.place(start);
         match event {
             Event::DocumentStart(..) if self.root.is_some() => {
-                let message = "a second document begins here: write a line '---' before it";
+                let message = "a second document begins here: keep one, or divide them by a line '---'";
                 Err(Fault { at, message: message.into() })
             }
             Event::Scalar(text, style, anchor, tag) => {

@@ -1,6 +1,7 @@
 //! `rotateAfter`: somebody has seen the value, so that it is owed a rotation, which outlives the grant and the operator.
 
 use super::*;
+use crate::support::stub_manager::Then;
 use jiff::SignedDuration;
 
 impl Scene {
@@ -150,9 +151,18 @@ fn a_value_that_somebody_has_seen_is_rotated_once() {
     scene.can_read(ADA, "later");
     scene.cluster.submit(&["delete", "scopedsecret", "later", "-n", NAMESPACE], "").unwrap();
     scene.is_closed("replaced", "SecretNotProjected");
+    // While the manager refuses it names another key: that one is not rotated instead.
+    scene.stub.on_write(|_| Then::Refuse("AccessDeniedException"));
     eventually("it is claimed anew", SOON, || scene.cluster.apply(&keyed("later")));
     scene.is_closed("replaced", "GrantOutdated");
+    becomes(&scene.cluster, NAMESPACE, "later", "Rotated", "False", "WriteDenied");
+    apply(&scene.cluster, &keyed("never-seen"));
+    becomes(&scene.cluster, NAMESPACE, "later", "Rotated", "True", "RotationIdle");
+    scene.stub.unwatch();
     scene.clock.advance(SignedDuration::from_hours(1));
+    settles(&scene.gate);
+    assert_eq!(scene.stub.versions("payments/prod/never-seen").len(), 1, "nobody has seen it");
+    apply(&scene.cluster, &keyed("later"));
     scene.is_paid("replaced", made + 6);
     scene.kill();
     scene.start();

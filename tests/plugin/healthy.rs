@@ -43,7 +43,8 @@ fn a_healthy_installation_is_clean() {
     let foreign = plugin(cluster, &["why", "--key", "payments/prod/db", "-n", "billing-prod"]);
     foreign
         .says(1, &["refused", "KeyNotAllowed", "tenant=billing", "billing/prod/**", "docs/reasons/KeyNotAllowed.md"]);
-    plugin(cluster, &["why", "gone", "-n", "payments-prod"]).says(2, &["there is no ScopedSecret \"gone\""]);
+    plugin(cluster, &["why", "gone", "-n", "payments-prod"])
+        .says(2, &["ScopedSecret payments-prod/gone: there is none"]);
     plugin(cluster, &["why", "orders"]).says(2, &["there is one of that name in payments-prod: write -n NAMESPACE"]);
     plugin(cluster, &["why", "pod/web", "-n", "payments-prod"]).says(2, &["trace pod/web"]);
 

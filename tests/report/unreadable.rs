@@ -53,6 +53,12 @@ fn what_cannot_be_decoded_holds_up_nothing() {
             cluster.submit(&["create", "--validate=false", "-f", "-"], &object.to_string()).unwrap();
         }
     }
+    // A kubelet, and whoever may write a pod's status, says when its containers were started.
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "late", "namespace": "plain"}, "spec": {"containers": [{"name": "late", "image": "late"}]}});
+    cluster.submit(&["create", "-f", "-"], &pod.to_string()).unwrap();
+    let started = json!({"name": "late", "image": "late", "imageID": "", "ready": true, "restartCount": 0, "state": {"running": {"startedAt": LATE[1].0}}});
+    let status = json!({"status": {"containerStatuses": [started]}}).to_string();
+    ok(cluster, &["patch", "pod", "late", "-n", "plain", "--subresource=status", "--type=merge", "-p", &status]);
     // A role that crosses the boundary is refused, whatever else is in it.
     let mut binding = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "deep"},

@@ -74,8 +74,6 @@ fn the_manager_rotates_and_what_goes_wrong_is_told() {
     scene.stub.end_pending(&key("silent"));
     scene.stub.rotates(&key("silent"), Lambda::Succeeds(Duration::ZERO, document("canary-spoken-kX9mQ2vL8nR5wT")));
     scene.clock.advance(minutes(16));
-    scene.says("silent", "False", "RotationFailed");
-    scene.clock.advance(minutes(16));
     scene.has_versions("silent", 3);
 
     // The manager does not let it write, or ask for a rotation: nothing is made, and once it may it goes on.
@@ -214,29 +212,56 @@ fn the_manager_rotates_and_what_goes_wrong_is_told() {
     guarantees_hold_at(&scene.cluster, || scene.clock.now());
 }
 
-/// It is run once in ten minutes, however often that is looked at.
+/// It is run once in ten minutes, however often that is looked at, and for whatever it is due.
 #[test]
 fn a_function_that_fails_and_cleans_up_is_not_run_again_at_once() {
     let scene = Scene::set_up();
-    let provider = "{strategy: Provider}";
-    scene.claims("tidy", provider);
-    scene.stub.rotates(&key("tidy"), Lambda::GivesUp(Duration::from_secs(1)));
-    let runs = || {
-        let is = |keys: &[String]| keys.iter().any(|arn| arn.contains(&key("tidy")));
+    let (at_once, soon) = (Duration::ZERO, Duration::from_secs(1));
+    let cases = [("tidy", soon, false), ("swift", at_once, false), ("loose", soon, true), ("brisk", at_once, true)];
+    let runs = |name: &str| {
+        let is = |keys: &[String]| keys.iter().any(|arn| arn.contains(&key(name)));
         scene.stub.calls().iter().filter(|(operation, keys)| operation == "RotateSecret" && is(keys)).count()
     };
-    scene.asks("tidy", "now");
-    let text = scene.says("tidy", "False", "RotationFailed");
-    assert!(text.contains("gave up") && text.contains("CloudWatch"), "{text}");
-    for _ in 0..8 {
-        scene.clock.advance(minutes(1));
-        settles(&scene.gate);
+    let all_ran = |times: usize| {
+        for _ in 0..8 {
+            scene.clock.advance(minutes(1));
+            settles(&scene.gate);
+        }
+        assert_eq!(cases.map(|(name, ..)| (name, runs(name))), cases.map(|(name, ..)| (name, times)));
+    };
+    for (name, after, keeps) in cases {
+        scene.claims(name, "{strategy: Provider, schedule: \"0 0 * * *\"}");
+        scene.stub.rotates(&key(name), Lambda::GivesUp { after, keeps });
+        scene.asks(name, "now");
     }
-    assert_eq!(runs(), 1);
-    scene.keeps("tidy");
-    scene.stub.rotates(&key("tidy"), Lambda::Succeeds(Duration::ZERO, document("canary-tidied-kX9mQ2vL8nR5wT3z")));
+    for (name, ..) in cases {
+        let text = scene.says(name, "False", "RotationFailed");
+        assert!(text.contains("gave up") && text.contains("CloudWatch"), "{name}: {text}");
+    }
+    all_ran(1);
+    // With a slot of the schedule, there are two things to rotate for.
+    scene.clock.advance(SignedDuration::from_hours(25));
+    for (name, ..) in cases {
+        eventually(&format!("{name} is asked for again"), SOON, || match runs(name) {
+            2 => Ok(()),
+            runs => Err(runs),
+        });
+    }
+    all_ran(2);
+    for (name, ..) in cases {
+        scene.keeps(name);
+        let value = document(&format!("canary-{name}-again-kX9mQ2vL8nR5"));
+        scene.stub.rotates(&key(name), Lambda::Succeeds(Duration::ZERO, value));
+    }
+    // One of the two after the other.
     scene.clock.advance(minutes(16));
-    scene.has_versions("tidy", 2);
-    assert_eq!(runs(), 2);
+    for (name, ..) in cases {
+        scene.says(name, "False", "RotationWaits");
+        assert_eq!(runs(name), 3, "{name}");
+    }
+    scene.clock.advance(minutes(16));
+    for (name, _, keeps) in cases {
+        scene.has_versions(name, if keeps { 5 } else { 3 });
+    }
     guarantees_hold_at(&scene.cluster, || scene.clock.now());
 }

@@ -13,7 +13,7 @@ use crate::api::{Reason, SegmentationPolicy};
 use crate::controller::context::Context;
 use crate::controller::index::{Index, accept_violations};
 use crate::segmentation::change::{Broken, broken_among};
-use crate::segmentation::policy::{EXCEPTION_LIMIT, Policy};
+use crate::segmentation::policy::{Policy, fault_of};
 use crate::segmentation::world::PolicyState;
 use coming::Coming;
 use jiff::Timestamp;
@@ -308,27 +308,9 @@ fn bad_exception(
 ) -> Option<AdmissionResponse> {
     let known = |e: &&Exception| old.is_some_and(|old| old.spec.exceptions.contains(e));
     let mut new = policy.spec.exceptions.iter().filter(|e| !known(e));
-    let (wrong, why) = new.find_map(|e| Some((e, fault_of(e, now)?)))?;
+    let (wrong, why) = new.find_map(|e| Some((e, fault_of(e, now)?.1)))?;
     let text = format!("the exception {:?} of rule {:?} {why}", wrong.reason, wrong.rule);
     Some(deny(request, RULE, Reason::InvalidException, &text))
-}
-
-fn fault_of(exception: &Exception, now: Timestamp) -> Option<&'static str> {
-    let left = exception.expiration_time.0.duration_since(now);
-    let lists = [exception.keys.is_empty(), exception.namespaces.is_empty(), exception.subjects.is_empty()];
-    if exception.reason.trim().is_empty() {
-        Some("has no reason: write why, such as a ticket")
-    } else if lists.into_iter().filter(|empty| !empty).count() != 1 {
-        Some("must name what it is for: exactly one list of keys, namespaces or subjects")
-    } else if exception.keys.iter().chain(&exception.namespaces).any(|name| name.contains('*')) {
-        Some("has a pattern, and would lift nothing: write each key or namespace exactly")
-    } else if left <= jiff::SignedDuration::ZERO {
-        Some("has an expirationTime that is in the past: write one within the next 90 days")
-    } else if left > EXCEPTION_LIMIT {
-        Some("has an expirationTime that is more than 90 days ahead: write one within the next 90 days")
-    } else {
-        None
-    }
 }
 
 #[cfg(test)]

@@ -111,7 +111,10 @@ impl Asked {
         let jurisdictions = || index.jurisdictions();
         let asking = Asking { access: &index.access, world: &index.world, jurisdictions: &jurisdictions, now };
         // Of its own bindings alone: those that others make for it are nobody's to inherit.
-        let is_own = |binding: &Binding| OWN.contains(&name_of(request)) && *binding.role.name == *name_of(request);
+        let access = &index.access;
+        let stands = namespace.is_empty() || *namespace == *access.operator.namespace || access.has_roles_there;
+        let is_own =
+            |binding: &Binding| stands && OWN.contains(&name_of(request)) && *binding.role.name == *name_of(request);
         let succeeded = |binding: &Binding, gone: &[Subject]| {
             index.access.succeeded(gone, &binding.subjects).filter(|_| is_own(binding))
         };

@@ -219,16 +219,22 @@ fn the_operators_account_may_get_another_name() {
         put_role(&mut index, Some("payments-prod"), name, &[resource]);
     }
     let (own, keeper) = ("ServiceAccount scoped-secrets:scoped-secrets", "ServiceAccount scoped-secrets:keeper");
-    let given = |kind: &str, name: &str, role: &str, subjects: &[&str], before: &[&str]| {
+    let given = |index: &Index, kind: &str, name: &str, role: &str, subjects: &[&str], before: &[&str]| {
         let [new, old] = [subjects, before].map(|subjects| {
             let mut binding = binding(kind, role, subjects);
             binding["metadata"]["name"] = name.into();
             binding
         });
-        said(&index, if kind == "RoleBinding" { "payments-prod" } else { "" }, &new, Some(&old))
+        said(index, if kind == "RoleBinding" { "payments-prod" } else { "" }, &new, Some(&old))
     };
+    // It has none in a tenant's namespace, unless it was given a list of them.
+    let there = |index: &Index| given(index, "RoleBinding", names[0], ".scoped-secrets", &[keeper], &[own]);
+    assert!(there(&index).contains("CrossSegmentAccess"));
+    index.access.has_roles_there = true;
+    assert_eq!(there(&index), "");
+    let given =
+        |kind, name, role, subjects: &[&str], before: &[&str]| given(&index, kind, name, role, subjects, before);
     assert_eq!(given("ClusterRoleBinding", names[0], names[0], &[keeper], &[own]), "");
-    assert_eq!(given("RoleBinding", names[0], ".scoped-secrets", &[keeper], &[own]), "");
     for (subjects, before) in [
         (&["ServiceAccount plain:keeper"][..], &[own][..]),
         (&[keeper, own], &[own]),

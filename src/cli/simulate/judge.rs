@@ -17,10 +17,10 @@ use crate::rotation;
 use crate::segmentation::authorize::{authorize, governance, rotation::rotation as may_rotate};
 use crate::segmentation::namesakes::{namesakes, told};
 use crate::segmentation::pattern::KeyPattern;
-use crate::segmentation::policy::{EXCEPTION_LIMIT, InvalidPolicy, Policy};
+use crate::segmentation::policy::{InvalidPolicy, Policy, fault_of};
 use crate::segmentation::verdict::{Refusal, Verdict};
 use crate::segmentation::world::{Claim, ObjectName, PolicyState, StoreState, VersionAsked, World};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -171,14 +171,9 @@ impl<'a> Bench<'a> {
             }
         }
         for (index, exception) in spec.exceptions.iter().enumerate() {
-            let left = exception.expiration_time.0.duration_since(self.now);
-            let wrong = match left {
-                left if left <= SignedDuration::ZERO => "is in the past",
-                left if left > EXCEPTION_LIMIT => "is more than 90 days ahead",
-                _ => continue,
-            };
-            let at = object.node.place_of(&format!("spec.exceptions[{index}].expirationTime"));
-            let message = format!("exceptions[{index}]: expirationTime {wrong}, so the exception lifts nothing");
+            let Some((field, why)) = fault_of(exception, self.now) else { continue };
+            let at = object.node.place_of(format!("spec.exceptions[{index}].{field}").trim_end_matches('.'));
+            let message = format!("the exception {:?} of rule {:?} {why}", exception.reason, exception.rule);
             let mut finding = object.finding(Severity::Error, Rule::Policies, Reason::InvalidException, at, message);
             finding.fix = Some(Reason::InvalidException.fix().into());
             self.findings.push(finding);
@@ -255,7 +250,7 @@ impl<'a> Bench<'a> {
         let path =
             if refused.reason == Reason::TargetTypeInvalid { "spec.target.type" } else { "spec.target.template" };
         let at = object.node.place_of(path);
-        let mut finding = object.finding(Severity::Error, Rule::ManagedSecrets, refused.reason, at, refused.message);
+        let mut finding = object.finding(Severity::Error, Rule::Claims, refused.reason, at, refused.message);
         finding.fix = Some(refused.reason.fix().into());
         self.findings.push(finding);
     }

@@ -185,19 +185,24 @@ fn a_warning_counts_only_if_asked() {
 }
 
 #[test]
-fn exceptions_end_within_90_days() {
-    let with = |time: &str| {
+fn exceptions_that_would_lift_nothing() {
+    let with = |rest: &str| {
         let exception = format!(
-            "  exceptions:\n  - {{rule: ExclusiveKeys, namespaces: [a], reason: x, expirationTime: {time}}}\n---\napiVersion: v1\nkind: Namespace\nmetadata: {{name: payments"
+            "  exceptions:\n  - {{rule: ExclusiveKeys, {rest}}}\n---\napiVersion: v1\nkind: Namespace\nmetadata: {{name: payments"
         );
         let platform =
             PLATFORM.replacen("---\napiVersion: v1\nkind: Namespace\nmetadata: {name: payments", &exception, 1);
         report(&[("platform.yaml", &platform)]).findings.into_iter().map(|f| (f.reason, line(&f))).collect::<Vec<_>>()
     };
-    assert_eq!(with("2026-02-01T00:00:00Z"), []);
-    assert_eq!(with("2025-12-31T00:00:00Z"), [(Reason::InvalidException, 16)]);
-    assert_eq!(with("2026-06-01T00:00:00Z"), [(Reason::InvalidException, 16)]);
-    assert_eq!(with("2026-06-01"), [(Reason::PolicyInvalid, 16)]);
+    let until = |time: &str| with(&format!("namespaces: [a], reason: x, expirationTime: {time}"));
+    assert_eq!(until("2026-02-01T00:00:00Z"), []);
+    assert_eq!(until("2025-12-31T00:00:00Z"), [(Reason::InvalidException, 16)]);
+    assert_eq!(until("2026-06-01T00:00:00Z"), [(Reason::InvalidException, 16)]);
+    assert_eq!(until("2026-06-01"), [(Reason::PolicyInvalid, 16)]);
+    for rest in ["namespaces: [a], reason: ' '", "namespaces: ['a-*'], reason: x", "keys: ['a/**'], reason: x"] {
+        let found = with(&format!("{rest}, expirationTime: 2026-02-01T00:00:00Z"));
+        assert_eq!(found, [(Reason::InvalidException, 16)], "{rest}");
+    }
 }
 
 #[test]

@@ -24,7 +24,6 @@ use super::cluster::{Cluster, ClusterArgs, Failure};
 use super::lent;
 use super::observed::{Observed, observe};
 use super::report::Output;
-use super::simulate::schema::nearest;
 use crate::admission::webhook_configuration::CONFIGURATION;
 use crate::segmentation::world::ObjectName;
 use jiff::Timestamp;
@@ -126,8 +125,9 @@ async fn of_what_is_there(asked: &Why, cluster: &Cluster, now: Timestamp) -> Res
     let name = meant(asked.name.as_deref().unwrap_or_default()).map_err(Failure::Usage)?;
     let name = ObjectName::new(&cluster.namespace, name);
     let events = events(cluster, "ScopedSecret", &name).await?;
-    let mut answer =
-        claim::answer(&observed, &name, &events, now).ok_or_else(|| not_found(cluster, &observed, &name))?;
+    let Some(mut answer) = claim::answer(&observed, &name, &events, now) else {
+        return Err(not_found(cluster, &observed, &name).await);
+    };
     answer.lent_to = lent::look(cluster).await?.readers(&name.namespace, &name.name);
     Ok(answer)
 }
@@ -153,27 +153,25 @@ fn granted(written: &str) -> Option<&str> {
 /// The names of the kind, as kubectl takes them.
 const KINDS: [&str; 4] = ["scopedsecret", "scopedsecrets", "scs", "scopedsecrets.scopedsecrets.io"];
 
-fn not_found(cluster: &Cluster, observed: &Observed, name: &ObjectName) -> Failure {
-    let gaps: Vec<String> = cluster.gaps().into_iter().map(|gap| gap.message).collect();
-    let gaps = if gaps.is_empty() { String::new() } else { format!(" ({})", gaps.join("; ")) };
-    Failure::Usage(format!(
-        "there is no ScopedSecret {:?} in namespace {:?}, or it cannot be decoded{gaps}{}; for a request that was refused: why -f FILE",
-        &*name.name,
-        &*name.namespace,
-        elsewhere(observed, name)
-    ))
+/// Why nothing can be said of it: it is not there, the reader may not look, or it cannot be decoded.
+async fn not_found(cluster: &Cluster, observed: &Observed, name: &ObjectName) -> Failure {
+    match look::get(cluster, &look::kind("ScopedSecret"), &name.name).await {
+        Ok(_) => Failure::Usage(format!("ScopedSecret {name}: it is there, and this version cannot decode it")),
+        Err(Failure::Usage(told)) => {
+            Failure::Usage(format!("{told}{}; for a request that was refused: why -f FILE", elsewhere(observed, name)))
+        }
+        Err(failure) => failure,
+    }
 }
 
-/// Where else there is one of this name, as far as the reader sees; else, what here is called nearly so.
+/// Where else there is one of this name, as far as the reader sees.
 fn elsewhere(observed: &Observed, name: &ObjectName) -> String {
-    let claims = || observed.claims.iter().map(|claim| (claim.namespace().unwrap_or_default(), claim.name_any()));
-    let there: Vec<String> = claims().filter(|(_, n)| **n == *name.name).map(|(namespace, _)| namespace).collect();
-    if !there.is_empty() {
-        let shown = there.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(", ");
-        return format!("; there is one of that name in {shown}: write -n NAMESPACE");
+    let named = observed.claims.iter().filter(|claim| claim.name_any() == *name.name);
+    let there: Vec<String> = named.filter_map(ResourceExt::namespace).take(5).collect();
+    if there.is_empty() {
+        return String::new();
     }
-    let here: Vec<String> = claims().filter(|(ns, _)| **ns == *name.namespace).map(|(_, name)| name).collect();
-    nearest(&name.name, here.iter().map(String::as_str)).map(|n| format!("; did you mean {n:?}?")).unwrap_or_default()
+    format!("; there is one of that name in {}: write -n NAMESPACE", there.join(", "))
 }
 
 /// What was told of an object.
@@ -201,11 +199,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_may_be_elsewhere_or_misspelt() {
+    fn what_is_not_there_may_be_elsewhere() {
         let observed = build(facts(&[claim("payments-prod", "orders", "payments/prod/a", 1, true)]));
         let told = |namespace, name| elsewhere(&observed, &ObjectName::new(namespace, name));
         assert_eq!(told("default", "orders"), "; there is one of that name in payments-prod: write -n NAMESPACE");
-        assert_eq!(told("payments-prod", "order"), "; did you mean \"orders\"?");
         assert_eq!(told("default", "nothing"), "");
     }
 }

@@ -275,10 +275,14 @@ pub fn forget_other_keys(cx: &Context, claim: &ObjectName) {
         return;
     }
     let Some(keys) = index.world.claim(claim).map(|asked| texts(&index.world.canonical_keys(asked))) else { return };
-    let owes = |handle: &ObjectName| index.grants.get(handle)?.role.as_ref().filter(|role| role.rotate_after);
-    let other = |role: &&Role| role.of.as_ref().is_some_and(|of| of.keys != keys);
-    let uids: Vec<Box<str>> =
-        index.grants.about(claim).filter_map(owes).filter(other).map(|role| role.grant_uid.clone()).collect();
+    // Without a Role the grant itself may be the debt.
+    let noted = |lent: &'_ Lent| match (&lent.role, &lent.grant) {
+        (Some(role), _) => role.of.as_ref().map(|of| (role.grant_uid.clone(), of.keys != keys)),
+        (None, Some(grant)) => grant.status.scoped_secret.as_ref().map(|of| (grant.uid.clone(), of.keys != keys)),
+        (None, None) => None,
+    };
+    let about = index.grants.about(claim).filter_map(|handle| noted(index.grants.get(handle)?));
+    let uids: Vec<Box<str>> = about.filter(|(_, other)| *other).map(|(uid, _)| uid).collect();
     uids.into_iter().for_each(|uid| index.triggers.remove(claim, &Trigger::Grant(uid)));
 }
 

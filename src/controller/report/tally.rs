@@ -2,6 +2,7 @@
 //! memory than one in order. Pure.
 
 use crate::api::segmentation_report::{FoundBy, LISTED, MESSAGE, ReportedViolation, ViolatingObject};
+use crate::digest;
 use crate::segmentation::violation::{ObjectRef, Violation};
 use std::collections::BTreeMap;
 
@@ -118,12 +119,9 @@ impl Tally {
 /// An object as a report names it.
 pub fn reported(object: ObjectRef) -> ViolatingObject {
     let ObjectRef { api_version, kind, namespace, name } = object;
-    // Kubernetes puts no limit on the name of a role.
-    ViolatingObject { api_version, kind, namespace: namespace.map(|n| n.to_string()), name: shortened(name, NAME) }
+    let name = digest::shown(&name).into_owned();
+    ViolatingObject { api_version, kind, namespace: namespace.map(|n| n.to_string()), name }
 }
-
-/// The longest name of an object on a report.
-const NAME: usize = 253;
 
 /// At most as long as the CRD takes, which counts characters: bytes are no fewer.
 fn shortened(text: String, limit: usize) -> String {

@@ -37,6 +37,7 @@ mod tests;
 
 use super::few::Few;
 use super::world::ObjectName;
+use crate::digest;
 use aggregation::Aggregation;
 use reviewed::Reviewed;
 use role::Role;
@@ -67,7 +68,7 @@ impl RbacName {
 
     /// As a role: its kind and name.
     pub fn role(&self) -> impl fmt::Display {
-        format!("{} {:?}", if self.namespace.is_some() { "Role" } else { "ClusterRole" }, &*self.name)
+        format!("{} {:?}", if self.namespace.is_some() { "Role" } else { "ClusterRole" }, digest::shown(&self.name))
     }
 }
 
@@ -85,6 +86,8 @@ pub struct Binding {
 pub struct Access {
     /// The operator's own ServiceAccount.
     pub operator: ObjectName,
+    /// Whether it has roles in the namespaces that it serves: it was told which these are.
+    pub has_roles_there: bool,
     /// Every role that exists; boxed where it has powers, since few have.
     roles: HashMap<RbacName, Option<Box<Role>>>,
     /// Of namespaces, those that have powers.
@@ -101,6 +104,7 @@ impl Default for Access {
     fn default() -> Self {
         Self {
             operator: ObjectName::new("scoped-secrets", "scoped-secrets"),
+            has_roles_there: false,
             roles: HashMap::default(),
             by_name: HashMap::default(),
             bindings: HashMap::default(),

@@ -1,6 +1,7 @@
 //! Whom a binding names, in one form however it is written.
 
 use crate::api::policy::{SubjectKind, SubjectRef};
+use crate::digest;
 use crate::segmentation::world::ObjectName;
 use k8s_openapi::api::rbac::v1;
 use std::borrow::Cow;
@@ -190,10 +191,12 @@ fn shown(name: &str) -> Cow<'_, str> {
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::User(name) => write!(f, "User {name:?}"),
-            Self::Group(name) => write!(f, "Group {name:?}"),
+            Self::User(name) => write!(f, "User {:?}", digest::shown(name)),
+            Self::Group(name) => write!(f, "Group {:?}", digest::shown(name)),
             Self::Account(name) => write!(f, "ServiceAccount {}", shown(&name.to_string())),
-            Self::AccountsOf(namespace) => write!(f, "Group {:?}", format!("system:serviceaccounts:{namespace}")),
+            Self::AccountsOf(namespace) => {
+                write!(f, "Group {:?}", digest::shown(&format!("system:serviceaccounts:{namespace}")))
+            }
             Self::Others => write!(f, "more subjects than are looked at ({MOST_SUBJECTS} of a kind)"),
         }
     }

@@ -8,6 +8,9 @@ use std::ops::Range;
 /// Digits of the shortest base64 that can hold a value.
 const SHORTEST_RUN: usize = WINDOW * 4 / 3 + 1;
 
+/// Digits that are no word: the shortest line of base64 that is wrapped by blanks.
+const LINE: usize = 20;
+
 const NO_DIGIT: u8 = 0xff;
 
 /// The value of each base64 digit, of both alphabets.
@@ -39,7 +42,8 @@ fn is_digit(byte: &u8) -> bool {
     DIGITS[usize::from(*byte)] != NO_DIGIT
 }
 
-/// The parts of a text that may be base64: digits, with line breaks and the blanks around them among them.
+/// The parts of a text that may be base64: digits, with line breaks and the blanks around them among them. A shell makes blanks of
+/// line breaks: what is as long as a line, and no word, may be followed by those alone.
 pub(super) fn runs(text: &[u8]) -> impl Iterator<Item = Range<usize>> {
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -59,7 +63,8 @@ pub(super) fn runs(text: &[u8]) -> impl Iterator<Item = Range<usize>> {
                     end = at;
                 }
                 let blank = text[at..].iter().take_while(|byte| byte.is_ascii_whitespace()).count();
-                if blank == 0 || !text[at..at + blank].contains(&b'\n') {
+                let breaks = more >= LINE || text[at..at + blank].contains(&b'\n');
+                if blank == 0 || !breaks {
                     break;
                 }
                 at += blank;
@@ -418,7 +423,7 @@ mod tests {
             let text = if url { URL_SAFE_NO_PAD.encode(&value) } else { STANDARD.encode(&value) };
             let run = runs(text.as_bytes()).next().unwrap();
             let (mut runs, mut read) = (Runs::default(), Vec::new());
-            runs.take(format!("{text} {text}").as_bytes(), &|_| true);
+            runs.take(format!("{text}; {text}").as_bytes(), &|_| true);
             runs.read(0, &mut read);
             prop_assert_eq!(&read, &[&value[..], &[0]].concat().repeat(2));
             let each: Vec<u8> = text.as_bytes()[run].iter().flat_map(|d| (0..6).rev().map(|n| DIGITS[usize::from(*d)] >> n & 1)).collect();

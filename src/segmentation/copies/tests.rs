@@ -97,6 +97,8 @@ fn the_common_forms() {
         ("a key with carriage returns in JSON", KEY, serde_json::json!({"a": KEY.replace('\n', "\r\n")}).to_string()),
         ("a key with carriage returns", KEY, KEY.replace('\n', "\r\n")),
         ("a key, wrapped", KEY, wrapped(&STANDARD.encode(KEY), 76, "\n")),
+        ("a key, wrapped by blanks", KEY, wrapped(&STANDARD.encode(KEY), 76, " ")),
+        ("a key, wrapped by tabs", KEY, wrapped(&STANDARD.encode(KEY), 64, "\t")),
         ("a key, wrapped and indented", KEY, wrapped(&STANDARD.encode(KEY), 64, "\r\n    ")),
         ("a key, wrapped in JSON", KEY, serde_json::json!(wrapped(&STANDARD.encode(KEY), 64, "\n")).to_string()),
         (

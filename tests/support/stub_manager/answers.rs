@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use base64::Engine;
 use serde_json::{Value, json};
@@ -94,18 +95,16 @@ fn of_one(request: &Request, id: &str, state: &mut State, desk: &Arc<Desk>) -> R
             secret.move_stage(stage, text("RemoveFromVersionId"), text("MoveToVersionId"))?;
         }
         "RotateSecret" => {
-            let (after, value) = match secret.rotate(token)? {
-                Some(Lambda::Succeeds(after, value)) => (Some(after), Some(value)),
-                Some(Lambda::GivesUp(after)) => (Some(after), None),
-                _ => (None, None),
-            };
-            if let Some(after) = after {
+            let lambda = secret.rotate(token)?;
+            if let Some(Lambda::GivesUp { after: Duration::ZERO, keeps }) = lambda {
+                secret.give_up(keeps);
+            } else if let Some(Lambda::Succeeds(after, _) | Lambda::GivesUp { after, .. }) = lambda {
                 let (desk, key) = (Arc::clone(desk), key.clone());
                 thread::spawn(move || {
                     thread::sleep(after);
-                    lock(&desk.state).keys.get_mut(&key).map(|secret| match value {
-                        Some(value) => drop(secret.finish(&value)),
-                        None => secret.give_up(),
+                    lock(&desk.state).keys.get_mut(&key).map(|secret| match lambda {
+                        Some(Lambda::Succeeds(_, value)) => drop(secret.finish(&value)),
+                        _ => secret.give_up(matches!(lambda, Some(Lambda::GivesUp { keeps: true, .. }))),
                     })
                 });
             }

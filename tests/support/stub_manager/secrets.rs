@@ -33,8 +33,13 @@ pub enum Lambda {
     Waits,
     /// It stores a value as AWSPENDING and gets no further.
     Fails,
-    /// It fails, so much later, and takes its AWSPENDING off.
-    GivesUp(Duration),
+    /// It fails, so much later, and takes its AWSPENDING off; its version goes with that, or stays without a label.
+    GivesUp {
+        /// How much later.
+        after: Duration,
+        /// Whether its version stays.
+        keeps: bool,
+    },
 }
 
 /// An error's code, and what AWS writes with it.
@@ -175,9 +180,12 @@ impl Secret {
         true
     }
 
-    /// What the function does that cleans up after itself: a version without a value goes with its label.
-    pub(super) fn give_up(&mut self) {
-        self.versions.retain(|version| !version.has("AWSPENDING"));
+    /// What the function does that cleans up after itself.
+    pub(super) fn give_up(&mut self, keeps: bool) {
+        self.versions.retain(|version| keeps || !version.has("AWSPENDING"));
+        for version in &mut self.versions {
+            version.stages.retain(|stage| stage != "AWSPENDING");
+        }
         self.changed = now();
     }
 

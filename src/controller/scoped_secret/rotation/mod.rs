@@ -29,21 +29,20 @@ use crate::segmentation::verdict::{Grant, Refusal, Verdict};
 use crate::segmentation::world::ObjectName;
 use crate::telemetry::record::{Happening, What};
 use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What this process remembers of a claim's rotation. Losing it costs at most one call.
 #[derive(Debug, Clone, Default)]
 pub struct Memory {
-    /// What was worked on last.
-    trigger: Option<Trigger>,
     /// What was due when it failed, or waited.
     known: Vec<Trigger>,
     /// Failures in a row.
     failures: u32,
-    /// So many attempts of it the manager has taken, each more than once, and nothing came of them.
-    spent: usize,
-    /// When the manager's own rotation for it was last seen under way.
-    under_way: Option<Timestamp>,
+    /// So many attempts at each the manager has taken for its own rotation.
+    taken: BTreeMap<Trigger, usize>,
+    /// When the manager's own rotation was last asked for, or seen under way, and nothing has come of it yet.
+    asked_at: Option<Timestamp>,
     /// Not before then.
     retry_at: Option<Timestamp>,
     /// What was last said of it.
@@ -102,8 +101,8 @@ struct Hand {
     /// So many attempts are used up, and what became of the last.
     used: usize,
     fate: Option<Fate>,
-    spent: usize,
-    under_way: Option<Timestamp>,
+    /// The manager was asked for a rotation of its own.
+    asked_at: Option<Timestamp>,
     cleared: bool,
     /// The current version, if it was revoked.
     revoked: Option<String>,
@@ -124,6 +123,11 @@ impl Hand {
     /// The manager has a version of this attempt.
     fn is_used(&mut self, attempt: usize) {
         (self.used, self.fate) = (attempt + 1, None);
+    }
+
+    /// Whether the manager was just seen at a rotation.
+    fn is_under_way(&self) -> bool {
+        self.described.as_ref().is_some_and(|described| described.unfinished().is_some())
     }
 
     /// Whether what waits to be promoted is what is current but for what was generated, as far as that is known.
@@ -226,7 +230,7 @@ impl Work<'_> {
             let goes_on = begun_with.is_some();
             let Some(trigger) = begun_with.or_else(|| chosen(memory, &due)) else {
                 memory.failures = 0;
-                (memory.trigger, memory.due_since) = (None, None);
+                memory.due_since = None;
                 let at = self.next_rotation(seal.as_deref(), now);
                 return Ok(match (refusal, seal) {
                     (Some(refusal), _) => refused(refusal, now),
@@ -255,26 +259,30 @@ impl Work<'_> {
                 return Ok(wait);
             }
             begun = Some(trigger.clone());
-            if memory.trigger.as_ref() != Some(&trigger) {
-                (hand.used, hand.fate, memory.spent, memory.under_way) = (0, None, 0, None);
+            memory.taken.retain(|trigger, _| due.contains(trigger));
+            if !goes_on {
+                (hand.used, hand.fate) = (memory.taken.get(&trigger).copied().unwrap_or_default(), None);
             }
-            (hand.spent, hand.under_way) = (memory.spent, memory.under_way);
-            (memory.trigger, memory.known) = (Some(trigger.clone()), due);
+            // Whoever asks by a new value does not wait for what was asked before.
+            if due.iter().any(|trigger| matches!(trigger, Trigger::OnDemand(_)) && !memory.known.contains(trigger)) {
+                memory.asked_at = None;
+            }
+            hand.asked_at = memory.asked_at;
+            memory.known = due;
             let step = self.next_rotation_step(&grant, seal.as_deref(), &trigger, &hand, now);
             tracing::debug!(namespace = %self.name.namespace, name = %self.name.name, trigger = trigger.kind(), ?step, "rotation");
             match step {
                 Step::Wait { until, reason, message } => {
-                    memory.failures = 0;
-                    if reason == Reason::Requested {
-                        memory.under_way = Some(now);
+                    // What is under way has not come to anything yet.
+                    match reason {
+                        Reason::Requested if hand.is_under_way() => memory.asked_at = Some(now),
+                        Reason::Requested => {}
+                        _ => memory.failures = 0,
                     }
                     return Ok(End::Told(Wanted::no(ConditionType::Rotated, reason, message), Some(until)));
                 }
                 Step::Fail { reason, message } => {
                     self.cx.metrics.rotated(self.strategy(), trigger.kind(), reason.as_str());
-                    if hand.fate == Some(Fate::Unknown) && memory.failures > 0 {
-                        memory.spent = memory.spent.max(hand.used);
-                    }
                     return Err(Failure::new(reason, message));
                 }
                 Step::Project => match self.project_current(&grant, &mut hand, &trigger).await {
@@ -301,14 +309,20 @@ impl Work<'_> {
                     }
                     self.settle_trigger(&grant, &trigger).await?;
                     begun = None;
-                    (memory.failures, memory.due_since) = (0, None);
+                    (memory.failures, memory.due_since, memory.asked_at) = (0, None, None);
                 }
                 Step::Put(_) | Step::Rotate(_) if self.still_revoked(now).is_some() => {
                     let text = "the key was revoked a moment ago: what is made now would be revoked as well";
                     let wanted = Wanted::no(ConditionType::Rotated, Reason::RotationWaits, text);
                     return Ok(End::Told(wanted, self.still_revoked(now)));
                 }
-                step => self.act(&grant, &trigger, step, &mut hand).await?,
+                step => {
+                    self.act(&grant, &trigger, step, &mut hand).await?;
+                    memory.asked_at = hand.asked_at;
+                    if self.strategy() == Strategy::Provider && hand.used > 0 {
+                        memory.taken.insert(trigger, hand.used);
+                    }
+                }
             }
         }
         Err(Failure::new(
@@ -439,8 +453,7 @@ impl Work<'_> {
             renews: hand.renews(),
             used: hand.used,
             fate: hand.fate,
-            spent: hand.spent,
-            under_way: hand.under_way,
+            asked_at: hand.asked_at,
             cleared: hand.cleared,
         })
     }

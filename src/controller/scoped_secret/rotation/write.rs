@@ -134,11 +134,14 @@ impl Work<'_> {
                     tracing::debug!(namespace = %self.name.namespace, name = %self.name.name, reason = error.reason(), "AWSPENDING stays on the current version");
                 }
             }
-            Step::Rotate(token) => match manager.rotate(arn, token.clone()).await {
-                Ok(()) => hand.is_used(trigger.attempt_of(&key.canonical, &token)),
-                Err(WriteError::RotationInProgress) => {}
-                Err(error) => return Err(failed(error)),
-            },
+            Step::Rotate(token) => {
+                match manager.rotate(arn, token.clone()).await {
+                    Ok(()) => hand.is_used(trigger.attempt_of(&key.canonical, &token)),
+                    Err(WriteError::RotationInProgress) => {}
+                    Err(error) => return Err(failed(error)),
+                }
+                hand.asked_at = Some(self.cx.now());
+            }
             _ => {}
         }
         Ok(())
