@@ -129,6 +129,39 @@ fn one_writes_and_another_takes_over() {
     all_is_well(&cluster, &third);
 }
 
+/// What the one before has revoked, as an annotation that still stands asked for, and somebody has lifted since, stays lifted.
+#[test]
+fn who_takes_over_revokes_nothing_anew() {
+    let (cluster, stub) = (Cluster::start(), StubManager::start());
+    install(&cluster);
+    let first = Operator::start(&cluster);
+    eventually("the first leads", SOON, || first.leads());
+    let second = Operator::start(&cluster);
+    set_up(&cluster, &stub.endpoint);
+    reviews(&cluster, &first);
+    reviews(&cluster, &second);
+    projects(&cluster, &stub, "leaked");
+    let revocations = || ok(&cluster, &["get", "keyrevocations", "-o", "name"]);
+    let annotate = ["annotate", "scopedsecret", "leaked", "-n", "payments-prod", "scopedsecrets.io/revoke=true"];
+    ok(&cluster, &annotate);
+    becomes(&cluster, "payments-prod", "leaked", "Ready", "False", "KeyRevoked");
+    ok(&cluster, &["delete", "keyrevocations", "--all"]);
+    becomes(&cluster, "payments-prod", "leaked", "Ready", "True", "Ready");
+    first.terminate();
+    leads_within(&second, LEASE);
+    // Each of them takes a look at the namespace's guard, by which it would begin.
+    for name in ["after", "and-again"] {
+        projects(&cluster, &stub, name);
+    }
+    assert_eq!(revocations(), "");
+    becomes(&cluster, "payments-prod", "leaked", "Ready", "True", "Ready");
+    // Taken off and set again it is another turn, whoever leads.
+    ok(&cluster, &["annotate", "scopedsecret", "leaked", "-n", "payments-prod", "scopedsecrets.io/revoke-"]);
+    ok(&cluster, &annotate);
+    becomes(&cluster, "payments-prod", "leaked", "Ready", "False", "KeyRevoked");
+    all_is_well(&cluster, &second);
+}
+
 #[test]
 fn who_was_deposed_writes_nothing() {
     let (cluster, stub) = (Cluster::start(), StubManager::start());

@@ -17,6 +17,13 @@ pub fn deny(request: &Request, rule: &str, reason: Reason, message: &str) -> Adm
     deny_as(request, rule, reason, message, 422)
 }
 
+/// Why a spec that the CRD lets pass is none here: what the decoder says of it, which is no secret.
+pub fn not_understood(error: &dyn std::error::Error, kind: &str) -> String {
+    let why = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+    let why: String = why.chars().take(256).collect();
+    format!("the spec cannot be understood ({why}): see kubectl explain {kind}.spec")
+}
+
 /// Refuses with a status code.
 pub fn deny_as(request: &Request, rule: &str, reason: Reason, message: &str, code: u16) -> AdmissionResponse {
     let mut response = AdmissionResponse::from(request).deny(text(request, rule, reason, message));

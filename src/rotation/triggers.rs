@@ -20,7 +20,7 @@ pub enum State {
 #[derive(Debug, Default)]
 pub struct Triggers(HashMap<ObjectName, BTreeMap<Trigger, State>>);
 
-/// So many triggers of one claim are kept: a tenant who makes thousands of grants pays for them himself. Whoever adds one that
+/// So many triggers of one claim wait: a tenant who makes thousands of grants pays for them himself. Whoever adds one that
 /// is not taken tries again later.
 const LIMIT: usize = 64;
 
@@ -28,7 +28,8 @@ impl Triggers {
     /// Asks for a rotation; false if it is asked for already, was made, or there are too many. Queue the claim if true.
     pub fn add(&mut self, claim: &ObjectName, trigger: Trigger) -> bool {
         let of_claim = self.0.entry(claim.clone()).or_default();
-        if of_claim.contains_key(&trigger) || of_claim.len() >= LIMIT {
+        let waiting = of_claim.values().filter(|state| **state == State::Pending).count();
+        if of_claim.contains_key(&trigger) || waiting >= LIMIT {
             return false;
         }
         of_claim.insert(trigger, State::Pending);

@@ -94,6 +94,15 @@ kind: KeyRevocation
 metadata: {name: leaked}
 spec: {storeRef: {name: main}, key: a, reason: b}
 ---
+apiVersion: scopedsecrets.io/v1alpha1
+kind: ScopedSecretStore
+metadata: {name: keyed}
+spec: {aws: {region: eu-west-1, auth: {secretRef: {name: credentials}}}}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: credentials, namespace: scoped-secrets}
+---
 apiVersion: v1
 kind: ServiceAccount
 metadata: {name: orders, namespace: team}
@@ -164,6 +173,7 @@ patches:
         ("SegmentationPolicy -/one-tenants", "/spec/allow/0/storeRef/name", "one-main"),
         ("SegmentationPolicy -/one-tenants", "/spec/allow/1/storeRef/name", "other"),
         ("KeyRevocation -/one-leaked", "/spec/storeRef/name", "one-main"),
+        ("ScopedSecretStore -/one-keyed", "/spec/aws/auth/secretRef/name", "one-credentials"),
         (web, &format!("{pod}/containers/0/env/0/valueFrom/secretKeyRef/name"), "one-orders-db"),
         (web, &format!("{pod}/containers/0/envFrom/0/secretRef/name"), "not-ours"),
         (web, &format!("{pod}/volumes/0/secret/secretName"), "one-orders-db"),

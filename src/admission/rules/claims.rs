@@ -3,7 +3,7 @@
 //! What cannot be told yet (the store's account, a namespace created a moment ago) is let through with a warning: nothing
 //! is fetched before reconcile knows. What cannot be looked up because it is broken is denied.
 
-use crate::admission::answer::{admit, answer_by, deny, warn};
+use crate::admission::answer::{admit, answer_by, deny, not_understood, warn};
 use crate::admission::review::{Review, spec_is_unchanged};
 use crate::api::policy::Mode;
 use crate::api::{Reason, ScopedSecret};
@@ -68,13 +68,9 @@ pub fn judge(request: &AdmissionRequest<DynamicObject>, index: &Index, now: Time
     if spec_is_unchanged(request) {
         return admit(request);
     }
-    let Ok(claim) = object.clone().try_parse::<ScopedSecret>() else {
-        return deny(
-            request,
-            RULE,
-            Reason::SpecInvalid,
-            "the spec cannot be understood: see kubectl explain scopedsecret.spec",
-        );
+    let claim = match object.clone().try_parse::<ScopedSecret>() {
+        Ok(claim) => claim,
+        Err(error) => return deny(request, RULE, Reason::SpecInvalid, &not_understood(&error, "scopedsecret")),
     };
     let name = claim.metadata.name.as_deref().or(claim.metadata.generate_name.as_deref()).unwrap_or_default();
     let namespace = request.namespace.as_deref().unwrap_or_default();

@@ -6,7 +6,7 @@
 mod coming;
 pub mod open;
 
-use crate::admission::answer::{admit, deny, deny_as, name_of};
+use crate::admission::answer::{admit, deny, deny_as, name_of, not_understood};
 use crate::admission::review::{Review, spec_is_unchanged};
 use crate::api::policy::Exception;
 use crate::api::{Reason, SegmentationPolicy};
@@ -95,13 +95,9 @@ fn judge_among(
         (Operation::Delete, _) | (_, None) => None,
         (_, Some(object)) => match object.clone().try_parse::<SegmentationPolicy>() {
             Ok(policy) => Some(policy),
-            Err(_) => {
-                return deny(
-                    request,
-                    RULE,
-                    Reason::PolicyInvalid,
-                    "the spec cannot be understood: see kubectl explain segmentationpolicy.spec",
-                );
+            Err(error) => {
+                let text = not_understood(&error, "segmentationpolicy");
+                return deny(request, RULE, Reason::PolicyInvalid, &text);
             }
         },
     };

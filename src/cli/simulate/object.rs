@@ -84,7 +84,11 @@ pub struct Gathered {
 pub fn gather(sources: &[Source], namespace: &str, crds: &Crds) -> Gathered {
     let mut gathered = Gathered::default();
     for source in sources {
-        let fault = |gathered: &mut Gathered, at, message| {
+        let is_template = memchr::memmem::find(&source.bytes, b"{{").is_some();
+        let fault = |gathered: &mut Gathered, at, mut message: String| {
+            if is_template {
+                message.push_str("; if it is a template, judge what it renders to: helm template ... | kubectl scoped-secrets simulate -");
+            }
             let location = Location { file: source.name.clone(), at };
             gathered.input_errors.push(InputError { location, message });
         };

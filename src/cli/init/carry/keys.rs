@@ -54,9 +54,16 @@ impl<'a> Keys<'a> {
             return;
         }
         let Some(segment) = self.segments.get(namespace.as_str()) else {
-            draft.say(Severity::Error, Reason::SegmentLabelMissing, format!(
-                "the namespace has not every label that names a segment ({}): label it, or name other labels by --labels", self.labels.join(", ")
-            ));
+            let text = if self.found.namespaces.contains_key(namespace.as_str()) {
+                format!(
+                    "the namespace has not every label that names a segment ({}): label it, or name other labels by --labels",
+                    self.labels.join(", ")
+                )
+            } else {
+                "its namespace, whose labels name the segment, is not among what was read: give it by --filename, too"
+                    .to_owned()
+            };
+            draft.say(Severity::Error, Reason::SegmentLabelMissing, text);
             return draft.items.clear();
         };
         let own = self.found.namespaces.get(namespace.as_str()).cloned().unwrap_or_default();

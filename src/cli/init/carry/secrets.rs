@@ -124,7 +124,9 @@ impl<'a> Draft<'a> {
 
     /// What both kinds of entries say of a key.
     fn remote(&mut self, place: &str, remote: &Value, own: &Value, stores: &'a Stores) -> Option<Item> {
-        for (field, harmless) in [("metadataPolicy", "None"), ("decodingStrategy", "None")] {
+        for (field, harmless) in
+            [("metadataPolicy", "None"), ("decodingStrategy", "None"), ("nullBytePolicy", "Ignore")]
+        {
             if remote[field].as_str().is_some_and(|set| !set.is_empty() && set != harmless) {
                 self.lost(format!("{place}: {field} {} has no match here: what the manager holds is what arrives (a template may decode it: {{{{ NAME | b64decode }}}})", remote[field]));
                 return None;
@@ -184,6 +186,10 @@ impl<'a> Draft<'a> {
         }
         let whole = self.items.iter().filter(|item| item.secret_key.is_none());
         let whole: Vec<Value> = whole.map(|item| json!({"remoteRef": item.remote})).collect();
+        let written = self.theirs.spec["target"]["template"]["data"].as_object().is_some_and(|data| !data.is_empty());
+        if !whole.is_empty() && (whole.len() > 1 || !data.is_empty() || written) {
+            self.say(Severity::Warning, Reason::NotCarriedOver, "of a name that two of its entries give the last one's value was taken there; here no name may come twice (DuplicateSecretKey): if one does, name each property in data instead of its whole key in dataFrom");
+        }
         let consumers: Vec<Value> =
             consumers.into_iter().flatten().map(|name| json!({"serviceAccountName": name})).collect();
         let mut spec = Map::new();
@@ -207,6 +213,9 @@ impl<'a> Draft<'a> {
                 return None;
             }
             other => self.lost(format!("target.creationPolicy {other} writes into a Secret that somebody else made: here it becomes a Secret of its own, whose name must be free")),
+        }
+        if !matches!(&self.theirs.spec["syncWindows"], Value::Null) {
+            self.say(Severity::Warning, Reason::NotCarriedOver, "syncWindows: here a Secret is refreshed at any time; with refreshInterval 0s only when it is asked for (scopedsecrets.io/refresh-at)");
         }
         let theirs = &self.theirs.spec["target"];
         let gone = theirs["deletionPolicy"].as_str().unwrap_or("Retain").to_owned();

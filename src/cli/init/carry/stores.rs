@@ -190,6 +190,13 @@ fn others(theirs: &Foreign) -> Vec<(Severity, String)> {
             )
         })
         .collect();
+    for field in ["controller", "refreshInterval", "retrySettings"] {
+        if set(&theirs.spec[field]) && theirs.spec[field] != json!(0) {
+            let text =
+                format!("spec.{field} has no match: there is one operator, with a pace and a backoff of its own");
+            lost.push((Severity::Warning, text));
+        }
+    }
     if set(&theirs.spec["conditions"]) {
         lost.push((
             Severity::Warning,

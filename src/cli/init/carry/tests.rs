@@ -68,7 +68,7 @@ fn spec<'a>(made: &'a Made, kind: &str, name: &str) -> Option<&'a Value> {
 #[test]
 fn what_has_a_match_is_carried_whole() {
     let full = json!({
-        "refreshInterval": "90m0s",
+        "refreshInterval": "90m0s", "syncWindows": {"deny": []},
         "target": {"name": "db", "immutable": true, "creationPolicy": "Orphan", "template": {
             "type": "example.com/db", "mergePolicy": "Merge",
             "metadata": {"labels": {"team": "a"}, "annotations": {"note": "b"}},
@@ -81,7 +81,11 @@ fn what_has_a_match_is_carried_whole() {
         "dataFrom": [{"extract": {"key": "payments/prod/more", "version": "AWSCURRENT"}}],
     });
     let made = made(vec![store(json!({})), takes("payments-prod", "a", full)]);
-    assert_eq!(told(&made), [], "{:?}", made.findings);
+    assert_eq!(told(&made), [(Severity::Warning, Reason::NotCarriedOver); 2], "{:?}", made.findings);
+    // Only the values tell whether one of its names comes twice.
+    for (finding, word) in made.findings.iter().zip(["DuplicateSecretKey", "syncWindows"]) {
+        assert!(finding.message.contains(word), "{word}: {}", finding.message);
+    }
     assert_eq!(
         spec(&made, "ScopedSecret", "a").unwrap(),
         &json!({
@@ -137,6 +141,7 @@ fn what_has_no_match_is_told_and_never_left_out_silently() {
         (data(json!({"property": "a.#.b"})), NotCarriedOver, "a.#.b"),
         (data(json!({"decodingStrategy": "Base64"})), NotCarriedOver, "decodingStrategy"),
         (data(json!({"metadataPolicy": "Fetch"})), NotCarriedOver, "metadataPolicy"),
+        (data(json!({"nullBytePolicy": "Fail"})), NotCarriedOver, "nullBytePolicy"),
         (data(json!({"key": "payments/*"})), InvalidKey, "payments/*"),
         (with("secretStoreRef", json!({"name": "gone"})), StoreUnresolved, "gone"),
         (with("refreshInterval", json!("often")), NotCarriedOver, "often"),
