@@ -23,6 +23,7 @@ use crate::rotation::due::Asked;
 use crate::rotation::machine::{self, Fate, Observed, Step};
 use crate::rotation::slot::Trigger;
 use crate::segmentation::authorize::{authorize, rotation::rotation as may_rotate};
+use crate::segmentation::key::CanonicalKey;
 use crate::segmentation::rotated::Rotated;
 use crate::segmentation::seal::SealRecord;
 use crate::segmentation::verdict::{Grant, Refusal, Verdict};
@@ -39,6 +40,8 @@ pub struct Memory {
     known: Vec<Trigger>,
     /// Failures in a row.
     failures: u32,
+    /// The key that the next two are about.
+    key: Option<CanonicalKey>,
     /// So many attempts at each the manager has taken for its own rotation.
     taken: BTreeMap<Trigger, usize>,
     /// When the manager's own rotation was last asked for, or seen under way, and nothing has come of it yet.
@@ -223,6 +226,10 @@ impl Work<'_> {
                 let text = "the claim is looked at again first";
                 return Ok(End::Told(Wanted::unknown(ConditionType::Rotated, Reason::RotationWaits, text), None));
             };
+            if memory.key.as_ref() != Some(&grant.keys[0].canonical) {
+                memory.key = Some(grant.keys[0].canonical.clone());
+                (memory.taken, memory.asked_at) = (BTreeMap::new(), None);
+            }
             let refusal = self.may_not_rotate();
             let due = self.due(seal.as_deref(), now);
             // What a run has begun with it goes on with, and does not wait for what failed before it.
