@@ -144,6 +144,8 @@ fn a_failing_claim_costs_less_than_a_healthy_one() {
     let began = Instant::now();
     case.stub.set_mood(Mood::Fails(500, "InternalServiceError"));
     case.becomes("db", "Ready", "False", "Stale");
+    // It is told after the status.
+    events::become_exactly(&case.bed.cluster, case.name, "db", &[("ProviderUnavailable", 1), ("Stale", 1)]);
     let mark = case.bed.cluster.audit_mark();
     let failing = arrivals(&case.stub, began, 5);
     let until = failing[4];

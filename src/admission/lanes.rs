@@ -38,7 +38,7 @@ pub(super) struct Refusal {
 }
 
 /// So much of a beginning is kept.
-const HEAD: usize = 1024;
+pub(super) const HEAD: usize = 1024;
 
 fn refuse((status, text): Why, head: &[u8]) -> Refusal {
     Refusal { status, text, head: head[..head.len().min(HEAD)].to_vec() }

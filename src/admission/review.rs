@@ -1,9 +1,10 @@
 //! From a request's bytes to a rule's answer. Fails closed: whatever cannot be understood is not allowed.
 
 use super::answer::{breach, deny_as};
-use super::lanes::{Lanes, Refusal};
+use super::lanes::{HEAD, Lanes, Refusal};
 use super::tls::CertificateCell;
 use crate::api::Reason;
+use crate::api::policy::Mode;
 use crate::client::readable::Readable;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::spans;
@@ -26,6 +27,12 @@ use std::time::Instant;
 pub trait Review: Send + Sync {
     /// Allows or denies. The uid of the answer is filled in by the caller.
     fn review(&self, request: &AdmissionRequest<DynamicObject>) -> AdmissionResponse;
+
+    /// Whether what could not be read is refused by an answer, in a namespace or (None) wherever it is: where the rule follows the
+    /// mode, only where it is enforced. Else the entry's failurePolicy decides.
+    fn refuses_unread(&self, _namespace: Option<&str>) -> bool {
+        true
+    }
 }
 
 /// Which requests go to which rule.
@@ -148,13 +155,13 @@ pub fn router(routes: Vec<Route>, doors: Arc<CertificateCell>, metrics: Arc<Metr
             }
             let received = match lanes.receive(body).await {
                 Ok(received) => received,
-                Err(refusal) => return turned_away(route.rule, &refusal),
+                Err(refusal) => return turned_away(&route, &refusal, &metrics),
             };
             // What it waits for others counts.
             let start = Instant::now();
-            let rule = route.rule;
-            let answered = lanes.work(received, move |body| respond(&route, body, &headers, &metrics, start)).await;
-            answered.unwrap_or_else(|refusal| turned_away(rule, &refusal))
+            let (its, measures) = (route.clone(), metrics.clone());
+            let answered = lanes.work(received, move |body| respond(&its, body, &headers, &measures, start)).await;
+            answered.unwrap_or_else(|refusal| turned_away(&route, &refusal, &metrics))
         };
         router.route(&path, post(handler))
     })
@@ -189,32 +196,40 @@ fn sent(response: AdmissionResponse) -> Response {
 /// of the cluster.
 fn undecoded(route: &Route, body: &[u8], error: &DecodeError) -> Response {
     let text = "the operator cannot read this request: leave managedFields out, and what is nested very deep";
-    let denial = if matches!(error, DecodeError::Malformed { .. }) { unread(route.rule, body, text) } else { None };
+    let denial = if matches!(error, DecodeError::Malformed { .. }) { unread(route, body, text) } else { None };
     denial.unwrap_or_else(|| (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response())
 }
 
 /// Likewise what there was no room or no time for.
-fn turned_away(rule: &str, refusal: &Refusal) -> Response {
-    let denial = unread(rule, &refusal.head, &format!("this request was not reviewed, {}", refusal.text));
+fn turned_away(route: &Route, refusal: &Refusal, metrics: &Metrics) -> Response {
+    let denial = unread(route, &refusal.head, &format!("this request was not reviewed, {}", refusal.text));
+    if denial.is_some() {
+        metrics.breached(route.rule, Reason::ReviewFailed.as_str(), Mode::Enforce.as_str());
+    }
     denial.unwrap_or_else(|| (refusal.status, format!("{}\n", refusal.text)).into_response())
 }
 
-/// A denial of what was not read, if its beginning says which request that is.
-fn unread(rule: &str, body: &[u8], text: &str) -> Option<Response> {
-    let mut denial = AdmissionResponse::invalid(format!("rule {rule}, {}: {text}", Reason::ReviewFailed));
-    denial.uid = uid_of(body)?.to_owned();
+/// A denial of what was not read, where its rule refuses that, and its beginning says which request it is.
+fn unread(route: &Route, body: &[u8], text: &str) -> Option<Response> {
+    let uid = value_of(body, b"\"request\":{\"uid\":\"")?;
+    if !route.review.refuses_unread(value_of(body, b",\"namespace\":\"")) {
+        return None;
+    }
+    let mut denial = AdmissionResponse::invalid(format!("rule {}, {}: {text}", route.rule, Reason::ReviewFailed));
+    denial.uid = uid.to_owned();
     denial.types = TypeMeta { api_version: META_API_VERSION_V1.to_owned(), kind: META_KIND.to_owned() };
     Some(sent(denial))
 }
 
-/// The uid that a request begins with, as the API server writes it.
-fn uid_of(body: &[u8]) -> Option<&str> {
-    const BEFORE: &[u8] = b"\"request\":{\"uid\":\"";
-    let head = &body[..body.len().min(1024)];
-    let at = memchr::memmem::find(head, BEFORE)? + BEFORE.len();
+/// A value that a request begins with, as the API server writes it: its uid first of all, and its namespace before who asks.
+fn value_of<'b>(body: &'b [u8], before: &[u8]) -> Option<&'b str> {
+    let head = &body[..body.len().min(HEAD)];
+    let head = &head[..memchr::memmem::find(head, b"\"userInfo\":").unwrap_or(head.len())];
+    let at = memchr::memmem::find(head, before)? + before.len();
     let length = memchr::memchr(b'"', &head[at..])?;
-    let uid = std::str::from_utf8(&head[at..at + length]).ok()?;
-    uid.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-').then_some(uid).filter(|uid| !uid.is_empty())
+    let value = std::str::from_utf8(&head[at..at + length]).ok()?;
+    let plain = value.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    Some(value).filter(|value| plain && !value.is_empty())
 }
 
 #[cfg(test)]
@@ -240,6 +255,17 @@ pub(super) mod tests {
     impl Review for Panics {
         fn review(&self, _: &AdmissionRequest<DynamicObject>) -> AdmissionResponse {
             panic!("a bug")
+        }
+    }
+
+    struct TriedOut;
+    impl Review for TriedOut {
+        fn review(&self, request: &AdmissionRequest<DynamicObject>) -> AdmissionResponse {
+            AdmissionResponse::from(request)
+        }
+
+        fn refuses_unread(&self, _: Option<&str>) -> bool {
+            false
         }
     }
 
@@ -291,10 +317,16 @@ pub(super) mod tests {
         let body = |uid: &str| {
             format!("{{\"kind\":\"AdmissionReview\",\"request\":{{\"uid\":\"{uid}\",\"object\":{{\"a\":1e999}}}}}}")
         };
-        assert_eq!(uid_of(body("7f0b-1").as_bytes()), Some("7f0b-1"));
+        let value = |body: &str, field: &str| value_of(body.as_bytes(), field.as_bytes()).map(str::to_owned);
+        let uid_of = |body: &str| value(body, "\"request\":{\"uid\":\"");
+        assert_eq!(uid_of(&body("7f0b-1")).as_deref(), Some("7f0b-1"));
         for uid in ["", "7f\\u0030", "<"] {
-            assert_eq!(uid_of(body(uid).as_bytes()), None, "{uid}");
+            assert_eq!(uid_of(&body(uid)), None, "{uid}");
         }
+        let within = r#"{"request":{"uid":"1","name":"a\",\"namespace\":\"b","namespace":"c","operation":"CREATE","userInfo":{}}}"#;
+        assert_eq!(value(within, ",\"namespace\":\"").as_deref(), Some("c"));
+        let beyond = r#"{"request":{"uid":"1","name":"a","userInfo":{"x":"","namespace":"c"}}}"#;
+        assert_eq!(value(beyond, ",\"namespace\":\""), None);
         let answer =
             |body: &str| undecoded(&route(Arc::new(Panics)), body.as_bytes(), &decode(body.as_bytes()).unwrap_err());
         assert_eq!(answer(&body("7f0b-1")).status(), StatusCode::OK);
@@ -304,8 +336,13 @@ pub(super) mod tests {
             text: "too much",
             head: head.as_bytes().to_vec(),
         };
-        assert_eq!(turned_away("Rbac", &busy(&body("7f0b-1")[..60])).status(), StatusCode::OK);
-        assert_eq!(turned_away("Rbac", &busy("")).status(), StatusCode::SERVICE_UNAVAILABLE);
+        let turned = |review: Arc<dyn Review>, head: &str| {
+            turned_away(&route(review), &busy(head), &Metrics::default()).status()
+        };
+        let head = &body("7f0b-1")[..60];
+        assert_eq!(turned(Arc::new(Panics), head), StatusCode::OK);
+        assert_eq!(turned(Arc::new(Panics), ""), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(turned(Arc::new(TriedOut), head), StatusCode::SERVICE_UNAVAILABLE, "the entry lets it pass");
     }
 
     #[test]

@@ -67,6 +67,10 @@ pub struct RevocationAsked {
     /// When the annotation was seen.
     #[schemars(schema_with = "time_schema")]
     pub seen_time: Time,
+    /// The ScopedSecret's resourceVersion then: an annotation that came before is of this turn, whoever sees it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub resource_version: Option<String>,
     /// The ScopedSecretStore that it names.
     #[schemars(length(max = 253))]
     pub store: String,

@@ -414,6 +414,20 @@ mod tests {
     }
 
     #[test]
+    fn what_the_script_of_bash_looks_for_is_what_it_sets() {
+        let mut text = Vec::new();
+        completion::script(completion::Script::Bash, Cli::command(), &mut text);
+        let text = String::from_utf8(text).unwrap();
+        let quoted = |line: &str| Some(line.trim().strip_prefix("cmd=\"")?.strip_suffix('"')?.to_owned());
+        let set: Vec<String> = text.lines().filter_map(quoted).filter(|cmd| !cmd.is_empty()).collect();
+        assert!(set.iter().any(|cmd| cmd.ends_with("audit")), "{set:?}");
+        // The hidden one is kubectl's to ask.
+        for cmd in set.iter().filter(|cmd| !cmd.ends_with("__complete")) {
+            assert!(text.contains(&format!(" {cmd})\n")), "{cmd} is looked for by another name");
+        }
+    }
+
+    #[test]
     fn every_shell_has_a_script() {
         for shell in ["bash", "zsh", "fish", "powershell"] {
             let (code, out, _) = ask(&["completion", shell], "");

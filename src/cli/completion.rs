@@ -36,7 +36,7 @@ pub enum Script {
 pub const ASKED_AS: &str = "kubectl_complete-scoped_secrets";
 
 /// Writes the script.
-pub fn script(shell: Script, mut command: Command, out: &mut dyn Write) {
+pub fn script(shell: Script, command: Command, out: &mut dyn Write) {
     let shell = match shell {
         Script::Bash => Shell::Bash,
         Script::Zsh => Shell::Zsh,
@@ -44,7 +44,8 @@ pub fn script(shell: Script, mut command: Command, out: &mut dyn Write) {
         Script::PowerShell => Shell::PowerShell,
     };
     let mut text = Vec::new();
-    command.set_bin_name("kubectl-scoped_secrets");
+    // By itself it has that name, and its verbs are named after it.
+    let mut command = command.name("kubectl-scoped_secrets").bin_name("kubectl-scoped_secrets");
     clap_complete::generate(shell, &mut command, "kubectl-scoped_secrets", &mut text);
     let _ = out.write_all(&text);
 }

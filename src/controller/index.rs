@@ -6,7 +6,7 @@ use super::grant::Grants;
 use super::report::known::Known;
 use super::revocation;
 use super::scoped_secret::told::Told;
-use crate::api::policy::{AcceptedViolations, Exclusivity};
+use crate::api::policy::{AcceptedViolations, Exclusivity, ModalRule};
 use crate::api::{
     ACCEPT_VIOLATIONS_ANNOTATION, REFRESH_AT_ANNOTATION, REVOKE_ANNOTATION, ROTATE_AT_ANNOTATION, Reason,
     SEAL_ANNOTATION, ScopedSecret,
@@ -268,6 +268,18 @@ impl Index {
         let known = name.namespace.as_ref().and_then(|namespace| self.namespace_revisions.get_key_value(namespace));
         let known = known.map(|(namespace, _)| namespace.clone());
         RbacName { namespace: known.or(name.namespace), name: name.name }
+    }
+
+    /// Whether a rule may be enforced in a namespace, or (None) anywhere.
+    pub fn enforces(&self, rule: ModalRule, namespace: Option<&str>) -> bool {
+        let labels = namespace.and_then(|namespace| Some((namespace, self.world.namespaces.get(namespace)?)));
+        let here = |policy: &Policy| labels.is_none_or(|(name, labels)| policy.governs_namespace(name, labels));
+        let mut policies = self.world.policies.values();
+        !self.world.policies_synced
+            || policies.any(|state| match state {
+                PolicyState::Known(policy) => policy.refuses(rule) && here(policy),
+                PolicyState::Unknown(_) => true,
+            })
     }
 
     /// Which policies speak for which namespaces; looked up once for each change of either.

@@ -239,11 +239,12 @@ fn settle_acceptances(cx: &Context) {
 /// revisions that it has verified: those are what they were.
 pub fn take_over(cx: &Context) {
     for memory in cx.memory().values_mut() {
-        **memory = Memory { verified: memory.verified, ..Memory::default() };
+        let before = std::mem::take(&mut **memory);
+        let rotation = before.rotation.map(|rotation| Box::new(rotation.asked()));
+        **memory = Memory { verified: before.verified, rotation, ..Memory::default() };
     }
     cx.restarts.clear();
     cx.after.clear();
-    cx.guards.forget_taken();
     // Whoever asked in another reign asks again, if it is still so.
     cx.index_mut().triggers = Triggers::default();
     cx.begin_reign();

@@ -472,11 +472,11 @@ fn observe_claim(cx: &Context, object: SeenClaim, view: View) {
         .claims
         .get(&name)
         .map(|r| (r.uid.clone(), r.generation, r.asks.clone(), r.deleting, r.status.clone()));
-    let revision = metadata.resource_version.as_deref().unwrap_or_default();
+    let revision = metadata.resource_version.clone().unwrap_or_default();
     let mut index = cx.index_mut();
     let same_uid = before.as_ref().is_some_and(|(uid, ..)| Some(&**uid) == metadata.uid.as_deref());
     let known = index.claims.get(&name).filter(|_| same_uid);
-    if known.is_some_and(|known| view.is_passed_over(revision, &known.resource_version)) {
+    if known.is_some_and(|known| view.is_passed_over(&revision, &known.resource_version)) {
         return;
     }
     let waiting = rivals(&index, &name);
@@ -499,7 +499,9 @@ fn observe_claim(cx: &Context, object: SeenClaim, view: View) {
     drop(index);
     let asks = |asks: &Option<Box<OnDemand>>| asks.as_ref().is_some_and(|asks| asks.revoke);
     if same_uid && before.as_ref().is_some_and(|b| !asks(&b.2)) && after.as_ref().is_some_and(|a| asks(&a.2)) {
-        cx.guards.asks_anew(&name, cx.now());
+        // What comes with a listing may have come at any time: who does not lead cannot tell.
+        let unknown = view == View::Listed && !cx.leads();
+        cx.guards.asks_anew(&name, guard::asked::Anew { revision, unknown });
     }
     if before != after {
         cx.queue.add(Job::Claim(name), Lane::Urgent);

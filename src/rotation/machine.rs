@@ -228,7 +228,7 @@ fn begin(o: &Observed<'_>, seen: &Description) -> Step {
             Some((_, until)) => Step::Fail {
                 reason: Reason::RotationFailed,
                 message: format!(
-                    "the secrets manager's rotation function gave up: what it began is AWSPENDING no more, and nothing of it came into use. See its log (CloudWatch); it is asked again after {until:.0}, or by a new value of rotate-at"
+                    "the secrets manager's rotation function gave up, or never began: nothing that it made is AWSPENDING or came into use. See its log (CloudWatch); it is asked again after {until:.0}, as a key is rotated at most every ten minutes"
                 ),
             },
             None => o.unused(seen).map_or_else(|fail| fail, Step::Rotate),

@@ -306,6 +306,11 @@ impl Policy {
         self.answers_for(rule, &[], namespace, now)
     }
 
+    /// Whether it refuses what breaks a rule, where no exception lifts that.
+    pub fn refuses(&self, rule: ModalRule) -> bool {
+        self.mode == Mode::Enforce && !self.report_only.contains(&rule)
+    }
+
     /// Likewise of a violation that concerns a key, in any of the forms in which an exception may name it.
     pub fn answers_for(&self, rule: ModalRule, key: &[&str], namespace: &str, now: Timestamp) -> Mode {
         let excepted = match rule {

@@ -42,7 +42,7 @@ fn a_reader_with_few_rights() {
         "",
     );
     ask(&["audit"]).says(1, &["you may not list pods", "you may not list secrets"]);
-    ask(&["why", "orders", "-n", "payments-prod"]).says(2, &["you may not list scopedsecrets.scopedsecrets.io"]);
+    ask(&["why", "orders", "-n", "payments-prod"]).says(2, &["you may not get scopedsecrets.scopedsecrets.io"]);
     ask(&["trace", "web", "-n", "payments-prod"]).says(2, &["you may not get pods web in namespace payments-prod"]);
     plugin(cluster, &["check", "--as", "ada", "--as-group", "system:masters"]).says(0, &["clean"]);
 

@@ -9,6 +9,7 @@
 
 use crate::admission::answer::{admit, answer_by, name_of};
 use crate::admission::review::{Review, spec_is_unchanged};
+use crate::api::policy::ModalRule;
 use crate::controller::context::Context;
 use crate::controller::foreign::record_of;
 use crate::controller::index::Index;
@@ -40,6 +41,10 @@ impl Review for OtherOperators {
     fn review(&self, request: &AdmissionRequest<DynamicObject>) -> AdmissionResponse {
         let now = self.0.now();
         judge(request, &self.0.index(), now)
+    }
+
+    fn refuses_unread(&self, namespace: Option<&str>) -> bool {
+        self.0.index().enforces(ModalRule::OtherOperators, namespace)
     }
 }
 

@@ -204,7 +204,7 @@ fn what_breaks(broken: &Broken<'_>, open: &Open) -> String {
     if open.listed > 0 {
         let segments = first_of(open.segments.iter().cloned(), open.segments.len());
         parts.push(format!(
-            "enforce while {} violations are open in the SegmentationReports of {segments}",
+            "enforce while {} violations are open in the SegmentationReports of {segments} (what came in since their lastScanTime is not counted: `kubectl scoped-secrets audit` has it)",
             open.listed
         ));
     }

@@ -14,6 +14,7 @@
 use crate::admission::answer::{admit, answer_by, deny, deny_as, name_of};
 use crate::admission::review::Review;
 use crate::api::Reason;
+use crate::api::policy::ModalRule;
 use crate::controller::context::Context;
 use crate::controller::index::Index;
 use crate::segmentation::access::aggregation::Aggregation;
@@ -58,6 +59,10 @@ impl Review for Rbac {
             self.0.index_mut().access.reviewed(name, role, now);
         }
         answer
+    }
+
+    fn refuses_unread(&self, namespace: Option<&str>) -> bool {
+        self.0.index().enforces(ModalRule::Rbac, namespace)
     }
 }
 

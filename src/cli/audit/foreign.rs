@@ -14,6 +14,7 @@ use crate::cli::report::{Outcome, Rule, Severity, Subject};
 use crate::controller::foreign::{discover, name_of, record_of, resource_of};
 use crate::segmentation::authorize::foreign::Foreigners;
 use crate::segmentation::foreign::{self, ForeignKind, ForeignName, Record, Source, What};
+use crate::segmentation::key::{CanonicalKey, RemoteKey};
 use crate::segmentation::world::{ObjectName, World};
 use jiff::Timestamp;
 use kube::api::{Api, DynamicObject, ListParams};
@@ -120,7 +121,7 @@ fn subject(name: &ForeignName) -> Subject {
     }
 }
 
-/// Who takes one key.
+/// Who takes one key, or writes it.
 #[derive(Default)]
 struct Takers<'w> {
     written: &'w str,
@@ -133,28 +134,32 @@ fn shared(world: &World, scopes: &Scopes, here: Option<&str>, now: Timestamp, ou
     let judge = Foreigners::new(world, now);
     for (name, record) in everywhere(world) {
         let Some(namespace) = &name.namespace else { continue };
-        let located: BTreeMap<usize, _> = judge.keys(&name, &record.asks).into_iter().collect();
+        let located = judge.keys(&name, &record.asks);
         for (at, ask) in record.asks.iter().enumerate() {
-            let id = match (located.get(&at), &ask.what) {
-                (Some(key), _) => key.as_str().to_owned(),
-                (None, What::Read { from, .. }) => format!("{} {}", place(from, &name), ask.key),
-                (None, What::Outside(Reason::KeyNotAllowed, _)) if !ask.key.is_empty() => {
-                    format!("{} {}", name.kind.kind(), ask.key)
-                }
-                _ => continue,
-            };
-            let takers = keys.entry(id).or_default();
-            takers.written = &ask.key;
-            let object = ObjectName { namespace: namespace.clone(), name: name.name.clone() };
-            let known = takers.by_scope.entry(scopes.of(namespace)).or_default();
-            // What it has made there is told for itself.
-            let made = || known.iter().any(|(_, other)| other.namespace == *namespace);
-            if !name.kind.is_cluster_scoped() || !made() {
-                known.insert((name.kind.kind(), object));
+            let there = located.iter().filter(|(of, _)| *of == at).map(|(_, key)| (key.as_str().to_owned(), Some(key)));
+            let mut ids: Vec<(String, Option<&CanonicalKey>)> = there.collect();
+            if ids.is_empty() {
+                ids.extend(
+                    ask.sources().iter().map(|from| (format!("{} {}", place(from, &name), named(&ask.key)), None)),
+                );
             }
-            for claim in located.get(&at).into_iter().flat_map(|key| world.claims_on(key)) {
-                let scope = scopes.of(&claim.object.namespace);
-                takers.by_scope.entry(scope).or_default().insert(("ScopedSecret", claim.object.clone()));
+            if matches!(ask.what, What::Outside(Reason::KeyNotAllowed, _)) && !ask.key.is_empty() {
+                ids.push((format!("{} {}", name.kind.kind(), ask.key), None));
+            }
+            for (id, key) in ids {
+                let takers = keys.entry(id).or_default();
+                takers.written = &ask.key;
+                let object = ObjectName { namespace: namespace.clone(), name: name.name.clone() };
+                let known = takers.by_scope.entry(scopes.of(namespace)).or_default();
+                // What it has made there is told for itself.
+                let made = || known.iter().any(|(_, other)| other.namespace == *namespace);
+                if !name.kind.is_cluster_scoped() || !made() {
+                    known.insert((name.kind.kind(), object));
+                }
+                for claim in key.into_iter().flat_map(|key| world.claims_on(key)) {
+                    let scope = scopes.of(&claim.object.namespace);
+                    takers.by_scope.entry(scope).or_default().insert(("ScopedSecret", claim.object.clone()));
+                }
             }
         }
     }
@@ -199,6 +204,11 @@ fn everywhere(world: &World) -> impl Iterator<Item = (ForeignName, &Record)> {
         reached.map(move |(namespace, _)| (ForeignName { namespace: Some(namespace.clone()), ..name.clone() }, record))
     });
     in_one.map(|(name, record)| (name.clone(), record)).chain(spread)
+}
+
+/// A key by its name, however it is written.
+fn named(key: &str) -> String {
+    RemoteKey::parse(key).map_or_else(|_| key.to_owned(), |key| key.name().to_owned())
 }
 
 /// Where a key is asked for, if no account and region can be told.
@@ -285,6 +295,25 @@ mod tests {
         let one = [takes("payments-prod", "x", "a", "db"), takes("payments-prod", "y", "a", "db")];
         assert_eq!(bare(&with(&one), labels), []);
         assert_eq!(bare(&with(&shared), &["nothing"]), told(Severity::Warning));
+    }
+
+    #[test]
+    fn without_a_policy_who_writes_a_key_that_others_take() {
+        let pushes = |namespace: &str, store: &str| {
+            let spec = json!({"secretStoreRefs": [{"name": store, "kind": "ClusterSecretStore"}],
+                "data": [{"match": {"remoteRef": {"remoteKey": "db"}}}]});
+            object(ForeignKind::PushSecret, Some(namespace), "p", &spec)
+        };
+        let labels = &["tenant", "environment"][..];
+        let told = [(Severity::Error, Reason::KeyShared, "ExternalSecret billing-prod/x".to_owned())];
+        for store_there in [&[store("a", "")][..], &[]] {
+            let all = [store_there, &[pushes("payments-prod", "a"), takes("billing-prod", "x", "a", "db")]].concat();
+            assert_eq!(bare(&all, labels), told);
+            assert_eq!(bare(&[store_there, &[pushes("payments-prod", "a")]].concat(), labels), []);
+        }
+        let arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:db-AbCdEf";
+        let two = [takes("payments-prod", "y", "a", arn), takes("billing-prod", "x", "a", "db")];
+        assert_eq!(bare(&two, labels), told, "one key by its name and by its ARN");
     }
 
     #[test]

@@ -174,9 +174,7 @@ impl<'a> Bench<'a> {
             let Some((field, why)) = fault_of(exception, self.now) else { continue };
             let at = object.node.place_of(format!("spec.exceptions[{index}].{field}").trim_end_matches('.'));
             let message = format!("the exception {:?} of rule {:?} {why}", exception.reason, exception.rule);
-            let mut finding = object.finding(Severity::Error, Rule::Policies, Reason::InvalidException, at, message);
-            finding.fix = Some(Reason::InvalidException.fix().into());
-            self.findings.push(finding);
+            self.findings.push(object.finding(Severity::Error, Rule::Policies, Reason::InvalidException, at, message));
         }
     }
 

@@ -142,7 +142,7 @@ impl Checker {
     /// RFC 3339 with a zone, as Kubernetes' times are; also of years that jiff has no instant of.
     fn is_date_time(&self, text: &str) -> bool {
         const FORM: &str =
-            r"^.{10}[Tt]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})$";
+            r"^.{10}[Tt]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.,][0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})$";
         text.get(..10).is_some_and(|date| date.parse::<jiff::civil::Date>().is_ok()) && self.matches(text, FORM)
     }
 

@@ -156,7 +156,11 @@ const KINDS: [&str; 4] = ["scopedsecret", "scopedsecrets", "scs", "scopedsecrets
 /// Why nothing can be said of it: it is not there, the reader may not look, or it cannot be decoded.
 async fn not_found(cluster: &Cluster, observed: &Observed, name: &ObjectName) -> Failure {
     match look::get(cluster, &look::kind("ScopedSecret"), &name.name).await {
-        Ok(_) => Failure::Usage(format!("ScopedSecret {name}: it is there, and this version cannot decode it")),
+        Ok(_) => {
+            let gaps: Vec<String> = cluster.gaps().into_iter().map(|gap| gap.message).collect();
+            let why = if gaps.is_empty() { "this version cannot decode it".to_owned() } else { gaps.join("; ") };
+            Failure::Usage(format!("ScopedSecret {name}: it is there, and its verdict cannot be told: {why}"))
+        }
         Err(Failure::Usage(told)) => {
             Failure::Usage(format!("{told}{}; for a request that was refused: why -f FILE", elsewhere(observed, name)))
         }

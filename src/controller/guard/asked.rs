@@ -15,6 +15,7 @@ use super::plan::{Content, Standing};
 use crate::api::Reason;
 use crate::api::segment_guard::RevocationAsked;
 use crate::controller::grant::plan::{Guarded, SETTLES};
+use crate::controller::index::is_older;
 use crate::digest::sha256_hex;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -26,6 +27,8 @@ use std::sync::Arc;
 pub struct Asker {
     /// Its uid.
     pub uid: Arc<str>,
+    /// Its resourceVersion, as far as it was seen.
+    pub revision: String,
     /// Whether the annotation is there.
     pub asks: bool,
     /// The authoriser's answer.
@@ -38,13 +41,29 @@ pub struct Asker {
     pub keys: Vec<String>,
 }
 
+/// The annotation was seen to come, by whichever replica.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Anew {
+    /// The ScopedSecret's resourceVersion with it.
+    pub revision: String,
+    /// It may have come before that.
+    pub unknown: bool,
+}
+
+impl Anew {
+    /// Whether that was after a turn of it began, so that it is another.
+    fn is_after(&self, turn: &RevocationAsked) -> bool {
+        !self.unknown && turn.resource_version.as_ref().is_some_and(|taken| is_older(taken, &self.revision))
+    }
+}
+
 /// What is known of the annotations in one namespace.
 #[derive(Debug, Default)]
 pub struct Askers {
     /// Its ScopedSecrets.
     pub all: BTreeMap<String, Asker>,
-    /// Those whose annotation was seen to come, since the guard was last written.
-    pub anew: BTreeSet<String>,
+    /// Those whose annotation was seen to come.
+    pub anew: BTreeMap<String, Anew>,
     /// Whether the API server asks for the verb; None: that was not looked at.
     pub guarded: Option<Guarded>,
 }
@@ -60,12 +79,12 @@ impl Asker {
     }
 
     /// Whether the guard says of it what it ought to.
-    pub fn is_told_by(&self, name: &str, anew: bool, said: &Content) -> bool {
+    pub fn is_told_by(&self, name: &str, anew: Option<&Anew>, said: &Content) -> bool {
         let listed = said.shared.contains(name);
         let taken = said.revocations.get(name);
         let settled = match taken {
             // What is under way goes on by itself.
-            Some(turn) => self.asks && *turn.uid == *self.uid && !anew,
+            Some(turn) => self.asks && *turn.uid == *self.uid && !anew.is_some_and(|anew| anew.is_after(turn)),
             // Refused, it asks for nothing.
             None => !self.asks || self.standing != Standing::Allowed,
         };
@@ -78,8 +97,10 @@ impl Askers {
     pub fn begins<'a>(&'a self, known: &'a Content) -> impl Iterator<Item = (&'a String, &'a Asker)> {
         self.all.iter().filter(|(name, asker)| {
             let turn = known.revocations.get(*name);
-            let new =
-                turn.is_none_or(|turn| turn.keys.is_empty() && (*turn.uid != *asker.uid || self.anew.contains(*name)));
+            let again = |turn: &RevocationAsked| {
+                *turn.uid != *asker.uid || self.anew.get(*name).is_some_and(|anew| anew.is_after(turn))
+            };
+            let new = turn.is_none_or(|turn| turn.keys.is_empty() && again(turn));
             asker.asks && asker.standing == Standing::Allowed && new
         })
     }
@@ -107,7 +128,8 @@ impl Askers {
                 (true, ..) => Vec::new(),
             };
             let seen_time = Time(Timestamp::from_second(now.as_second()).unwrap_or(now));
-            let turn = RevocationAsked { uid: asker.uid.to_string(), seen_time, store: asker.store.to_string(), keys };
+            let (uid, store) = (asker.uid.to_string(), asker.store.to_string());
+            let turn = RevocationAsked { uid, seen_time, resource_version: Some(asker.revision.clone()), store, keys };
             turns.insert(name.clone(), turn);
         }
         turns
@@ -152,6 +174,7 @@ mod tests {
     fn asker(standing: Standing, shared: bool) -> Asker {
         Asker {
             uid: "u".into(),
+            revision: "7".into(),
             asks: true,
             standing,
             shared,
@@ -161,7 +184,7 @@ mod tests {
     }
 
     fn askers(asker: Asker, guarded: Option<Guarded>) -> Askers {
-        Askers { all: [("orders".to_owned(), asker)].into(), anew: BTreeSet::new(), guarded }
+        Askers { all: [("orders".to_owned(), asker)].into(), anew: BTreeMap::new(), guarded }
     }
 
     fn listing() -> Content {
@@ -170,7 +193,8 @@ mod tests {
 
     fn taken(uid: &str, keys: &[&str]) -> Content {
         let keys = keys.iter().map(|&key| key.to_owned()).collect();
-        let turn = RevocationAsked { uid: uid.into(), seen_time: Time(at(5)), store: "aws".into(), keys };
+        let (seen_time, resource_version) = (Time(at(5)), Some("7".into()));
+        let turn = RevocationAsked { uid: uid.into(), seen_time, resource_version, store: "aws".into(), keys };
         Content { revocations: [("orders".to_owned(), turn)].into(), ..NOBODY }
     }
 
@@ -209,7 +233,12 @@ mod tests {
         assert_eq!(keys(&one, &done), Some(vec![]), "and is not begun again");
         assert_eq!(keys(&one, &taken("namesake", &[])).map(|k| k.len()), Some(2), "another object's turn");
         assert_eq!(keys(&one, &taken("namesake", &["a/b"])).map(|k| k.len()), Some(1), "after the one before");
-        one.anew.insert("orders".into());
+        let anew = |revision: &str, unknown| Anew { revision: revision.into(), unknown };
+        for seen in [anew("6", false), anew("7", false), anew("12", true)] {
+            one.anew.insert("orders".into(), seen.clone());
+            assert_eq!(keys(&one, &done).map(|k| k.len()), Some(0), "that is what was taken: {seen:?}");
+        }
+        one.anew.insert("orders".into(), anew("12", false));
         assert_eq!(keys(&one, &done).map(|k| k.len()), Some(2), "set once more");
         assert_eq!(keys(&one, &open).map(|k| k.len()), Some(1), "but not while it is under way");
         one.all.get_mut("orders").unwrap().asks = false;
@@ -232,9 +261,11 @@ mod tests {
             let one = askers(Asker { asks: false, ..asker(standing, shared) }, None);
             let after = Content { shared: one.shared(&known), revocations: one.revocations(&known, at(9)), ..NOBODY };
             assert_eq!(!after.shared.is_empty(), listed, "{standing:?} {shared}");
-            assert!(one.all["orders"].is_told_by("orders", false, &after), "{standing:?} {shared}");
+            assert!(one.all["orders"].is_told_by("orders", None, &after), "{standing:?} {shared}");
         }
-        let told = |asker: &Asker, anew, said: &Content| asker.is_told_by("orders", anew, said);
+        let later = Anew { revision: "8".into(), unknown: false };
+        let told =
+            |asker: &Asker, anew: bool, said: &Content| asker.is_told_by("orders", Some(&later).filter(|_| anew), said);
         let asks = asker(Allowed, false);
         assert!(!told(&asks, false, &NOBODY) && told(&asks, false, &taken("u", &[])));
         assert!(!told(&asks, true, &taken("u", &[])) && told(&asks, false, &taken("u", &["a/b"])));
@@ -286,7 +317,10 @@ mod tests {
         },
         /// The platform team lifts what it finds.
         Lifted,
-        Killed,
+        /// Another process leads, which saw the annotation come, or has begun since.
+        Killed {
+            saw: bool,
+        },
     }
 
     fn event() -> impl Strategy<Value = Event> {
@@ -296,7 +330,7 @@ mod tests {
             Just(Event::Written),
             any::<bool>().prop_map(|noted| Event::Created { noted }),
             Just(Event::Lifted),
-            Just(Event::Killed),
+            any::<bool>().prop_map(|saw| Event::Killed { saw }),
         ]
     }
 
@@ -306,7 +340,7 @@ mod tests {
         fn a_turn_makes_one_key_revocation(events in proptest::collection::vec(event(), 0..40)) {
             let mut all = askers(Asker { asks: false, keys: vec!["a/b".into()], ..asker(Standing::Allowed, false) }, None);
             let (mut known, mut standing) = (NOBODY, BTreeSet::new());
-            let (mut begun, mut created) = (BTreeSet::new(), BTreeMap::<String, usize>::new());
+            let (mut begun, mut created, mut asked) = (BTreeSet::new(), BTreeMap::<String, usize>::new(), 0);
             let end = [Event::Written, Event::Created { noted: true }];
             for (second, event) in events.into_iter().chain(end).enumerate() {
                 let now = at(1_000 + i64::try_from(second).unwrap());
@@ -314,16 +348,16 @@ mod tests {
                 match event {
                     Event::Annotated | Event::Stripped => {
                         let annotated = matches!(event, Event::Annotated);
-                        all.all.get_mut("orders").unwrap().asks = annotated;
+                        let revision = (1_000 + second).to_string();
+                        let asker = all.all.get_mut("orders").unwrap();
+                        (asker.asks, asker.revision) = (annotated, revision.clone());
                         if annotated && !asks {
-                            all.anew.insert("orders".into());
+                            all.anew.insert("orders".into(), Anew { revision, unknown: false });
+                            asked += 1;
                         }
                     }
                     Event::Written => {
                         let revocations = all.revocations(&known, now);
-                        if known.revocations.get("orders") != revocations.get("orders") {
-                            all.anew.clear();
-                        }
                         begun.extend(revocations.values().map(|turn| name_of(turn, "a/b")));
                         known.revocations = revocations;
                     }
@@ -344,9 +378,11 @@ mod tests {
                     // What is deleted in the moment before it is noted is made once more.
                     Event::Lifted if known.revocations.values().all(|turn| turn.keys.is_empty()) => standing.clear(),
                     Event::Lifted => {}
-                    Event::Killed => all.anew.clear(),
+                    Event::Killed { saw: true } => {}
+                    Event::Killed { saw: false } => all.anew.clear(),
                 }
             }
+            prop_assert!(begun.len() <= asked, "{} turns of {}", begun.len(), asked);
             prop_assert_eq!(begun.into_iter().collect::<Vec<_>>(), created.keys().cloned().collect::<Vec<_>>());
             prop_assert!(created.values().all(|times| *times == 1), "{:?}", created);
         }

@@ -1,9 +1,9 @@
 //! What is known of the SegmentGuards, and which claims wait for one.
 
+use super::asked::Anew;
 use super::plan::Content;
 use crate::controller::scoped_secret::plan::Failure;
 use crate::segmentation::world::ObjectName;
-use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -41,8 +41,8 @@ struct Place {
     full: bool,
     /// The claims that it has no room for.
     left_out: BTreeSet<ObjectName>,
-    /// The ScopedSecrets whose annotation `revoke` was seen to come, and is not written down yet; and when it was.
-    asked_anew: BTreeMap<String, Timestamp>,
+    /// The ScopedSecrets whose annotation `revoke` was seen to come.
+    asked_anew: BTreeMap<String, Anew>,
 }
 
 /// A look through the pods that were there when the guard already named a Secret: later ones are the API server's.
@@ -62,8 +62,6 @@ const STALE: Duration = Duration::from_secs(10);
 const EACH: Duration = Duration::from_secs(4);
 /// So many more are made at once: a claim that comes by itself does not wait.
 const AT_ONCE: u32 = 3;
-/// What another replica may have seen so much sooner, or by a clock that far behind, is what this one saw, too.
-const APART: SignedDuration = SignedDuration::from_secs(30);
 /// How long a failing write is left alone, at first and at most.
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
@@ -95,31 +93,15 @@ impl Guards {
     }
 
     /// The annotation `revoke` was seen to come: a turn begins, even if the one before was not seen to end.
-    pub fn asks_anew(&self, claim: &ObjectName, now: Timestamp) {
+    pub fn asks_anew(&self, claim: &ObjectName, anew: Anew) {
         if let Some(place) = self.lock().get_mut(&*claim.namespace) {
-            place.asked_anew.insert(claim.name.to_string(), now);
+            place.asked_anew.insert(claim.name.to_string(), anew);
         }
     }
 
-    /// Those whose turn begins.
-    pub fn asked_anew(&self, namespace: &str) -> BTreeSet<String> {
-        self.lock().get(namespace).map(|place| place.asked_anew.keys().cloned().collect()).unwrap_or_default()
-    }
-
-    /// These turns were written down.
-    pub fn taken(&self, namespace: &str, turns: &BTreeSet<String>) {
-        if let Some(place) = self.lock().get_mut(namespace) {
-            place.asked_anew.retain(|name, _| !turns.contains(name));
-        }
-    }
-
-    /// What was seen to come while another led, and that one has written down, is no turn of this reign.
-    pub fn forget_taken(&self) {
-        for place in self.lock().values_mut() {
-            let Some(known) = &place.known else { continue };
-            let turn = |name: &String| known.content.revocations.get(name).map(|turn| turn.seen_time.0);
-            place.asked_anew.retain(|name, seen| turn(name).is_none_or(|taken| *seen > taken + APART));
-        }
+    /// Those whose annotation was seen to come.
+    pub fn asked_anew(&self, namespace: &str) -> BTreeMap<String, Anew> {
+        self.lock().get(namespace).map(|place| place.asked_anew.clone()).unwrap_or_default()
     }
 
     /// Takes in a guard that was seen or written; true if it is another than was known.
@@ -266,8 +248,6 @@ impl Guards {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::segment_guard::RevocationAsked;
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
     #[test]
     fn a_burst_costs_few_writes_and_a_lone_claim_does_not_wait() {
@@ -334,26 +314,6 @@ mod tests {
         guards.put("payments-prod", known("orders"));
         guards.forget("payments-prod");
         assert_eq!(looked(0), None);
-    }
-
-    #[test]
-    fn what_another_has_taken_begins_no_turn_of_who_leads_after_it() {
-        let guards = Guards::default();
-        let at = |second: i64| Timestamp::from_second(1_000 + second).unwrap();
-        let turn = |second: i64| RevocationAsked {
-            uid: "u".into(),
-            seen_time: Time(at(second)),
-            store: "aws".into(),
-            keys: Vec::new(),
-        };
-        let revocations = ["taken", "again"].map(|name| (name.to_owned(), turn(5))).into();
-        let content = Content { revocations, ..Content::default() };
-        guards.put("prod", Known { uid: "1".into(), resource_version: "7".into(), content, there: true });
-        for (name, second) in [("taken", 7), ("again", 60), ("waits", 7)] {
-            guards.asks_anew(&ObjectName::new("prod", name), at(second));
-        }
-        guards.forget_taken();
-        assert_eq!(guards.asked_anew("prod"), BTreeSet::from(["again".to_owned(), "waits".to_owned()]));
     }
 
     #[test]

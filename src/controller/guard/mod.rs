@@ -172,7 +172,6 @@ pub async fn reconcile(cx: &Context, namespace: &Arc<str>) {
         }
         cx.guards.tries(namespace, now);
         let before = known.as_ref().map(|known| known.content.clone()).unwrap_or_default();
-        let anew = cx.guards.asked_anew(namespace);
         let written = if let Plan::Write(content) = &plan { Some(content.clone()) } else { None };
         if let Err(error) = act(cx, namespace, known, plan).await {
             let conflict = matches!(&error, kube::Error::Api(status) if [404, 409].contains(&status.code));
@@ -184,8 +183,6 @@ pub async fn reconcile(cx: &Context, namespace: &Arc<str>) {
             return told(cx, namespace, Failure::new(Reason::WriteFailed, text), conflict, now);
         }
         if let Some(written) = written {
-            let begun = |name: &String| before.revocations.get(name) != written.revocations.get(name);
-            cx.guards.taken(namespace, &anew.into_iter().filter(begun).collect());
             revoke::tell_dismissed(cx, namespace, &before, &written).await;
         }
     }

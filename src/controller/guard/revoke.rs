@@ -35,6 +35,7 @@ fn observe(index: &Index, name: &ObjectName, now: Timestamp) -> Option<Asker> {
     written.dedup();
     Some(Asker {
         uid: record.uid.clone(),
+        revision: record.resource_version.clone(),
         asks: record.asks_to_revoke(),
         standing,
         shared: keys.iter().any(|(_, key)| others_have(index, claim, key, now)),
@@ -90,8 +91,8 @@ pub(super) fn askers(
 /// Whether the guard says of a ScopedSecret what it ought to.
 pub(super) fn is_told(cx: &Context, index: &Index, claim: &ObjectName) -> bool {
     let Some(asker) = observe(index, claim, cx.now()) else { return true };
-    let anew = cx.guards.asked_anew(&claim.namespace).contains(&*claim.name);
-    cx.guards.content(&claim.namespace, |said| asker.is_told_by(&claim.name, anew, said)).unwrap_or(true)
+    let anew = cx.guards.asked_anew(&claim.namespace).remove(&*claim.name);
+    cx.guards.content(&claim.namespace, |said| asker.is_told_by(&claim.name, anew.as_ref(), said)).unwrap_or(true)
 }
 
 /// The namespaces of the others that claim its keys, where the guard does not say so yet.

@@ -138,6 +138,7 @@ mod tests {
         let turn = |keys: usize| RevocationAsked {
             uid: "u".into(),
             seen_time: Time(at(1)),
+            resource_version: None,
             store: "aws".into(),
             keys: vec!["k".repeat(400); keys],
         };

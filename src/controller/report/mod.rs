@@ -82,6 +82,8 @@ struct Reign {
     access: Vec<Violation>,
     /// A rule was not kept for a while: what came in meanwhile is looked for.
     gap: bool,
+    /// Whether a rule of whose breaches only a scan tells was tried out when last looked at.
+    tried: bool,
     /// The scan that runs; it ends with the reign.
     running: JoinSet<Result<Scan, ScanError>>,
     /// The last scan of this reign.
@@ -161,6 +163,9 @@ impl Reign {
             self.scan.iter_mut().for_each(|scan| scan.namespaces.retain(is_the_same));
             (members, noted.map(|time| time.0).max(), tried)
         };
+        // What came in since the last scan, while it was let through, is to be told now that it is not.
+        self.gap |= self.tried && !tried;
+        self.tried = tried;
         let known = due::Known {
             last: self.scan.as_ref().map(|scan| scan.ended).max(last),
             began: self.began,

@@ -164,6 +164,7 @@ impl Work<'_> {
                 // An edit: a failure is tried again at once, and the next refresh is reckoned anew.
                 self.memory.due_at = self.memory.failure.is_some().then_some(now);
                 self.memory.failures = 0;
+                self.memory.rotation.iter_mut().for_each(|rotation| rotation.edited());
             }
             _ => {}
         }

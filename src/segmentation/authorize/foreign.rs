@@ -121,11 +121,8 @@ impl<'w> Foreigners<'w> {
     pub fn keys(&self, object: &ForeignName, asks: &[Ask]) -> Vec<(usize, CanonicalKey)> {
         let scope = object.namespace.as_deref().and_then(|namespace| scope_of(namespace, self.world).ok());
         let Some(scope) = scope else { return Vec::new() };
-        let located = |(at, ask): (usize, &Ask)| match &ask.what {
-            What::Read { from, .. } => Some((at, self.locate(object, from, &ask.key, &scope).ok()?)),
-            _ => None,
-        };
-        asks.iter().enumerate().filter_map(located).collect()
+        let each = asks.iter().enumerate().flat_map(|(at, ask)| ask.sources().iter().map(move |from| (at, ask, from)));
+        each.filter_map(|(at, ask, from)| Some((at, self.locate(object, from, &ask.key, &scope).ok()?))).collect()
     }
 
     /// Whether something of an object is refused in mode Enforce, and was not under other policies, which held it to the rules as well.
@@ -238,7 +235,7 @@ impl<'w> Foreigners<'w> {
             What::Read { from, any_version } => (from, *any_version),
             What::Outside(reason, why) if ask.key.is_empty() => return fault(*reason, why.to_string()),
             What::Outside(reason, why) => return fault(*reason, format!("key {:?}: {why}", ask.key)),
-            What::Write => {
+            What::Write { .. } => {
                 let text = format!(
                     "it would write the key {:?}, and {} lets nobody write by another operator: reading never implies writing; remove it, or ask the platform team for an exception to {RULE}",
                     ask.key,

@@ -80,11 +80,13 @@ pub fn push_secret(spec: &Value) -> Vec<Ask> {
             asks.push(Ask { key: "".into(), what: What::Push(named.map(Into::into)) });
         }
     }
+    let stores = spec["secretStoreRefs"].as_array().into_iter().flatten();
+    let into: Box<[Source]> = stores.filter_map(|store| store_of(store, &Value::Null)).collect();
     for (field, key) in [("data", &["match", "remoteRef", "remoteKey"][..]), ("dataTo", &["remoteKey"][..])] {
         match items(spec, field) {
             Ok(items) => asks.extend(items.iter().map(|item| {
                 let key = key.iter().fold(item, |value, part| &value[*part]).as_str().unwrap_or_default();
-                Ask { key: key.into(), what: What::Write }
+                Ask { key: key.into(), what: What::Write { into: into.clone() } }
             })),
             Err(ask) => asks.push(ask),
         }

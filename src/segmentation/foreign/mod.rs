@@ -159,7 +159,10 @@ pub enum What {
         any_version: bool,
     },
     /// It is written.
-    Write,
+    Write {
+        /// Into which stores, as far as these are named.
+        into: Box<[Source]>,
+    },
     /// A Secret is sent elsewhere, or copied into another one; None: those that labels pick.
     Push(Option<Arc<str>>),
     /// Which key is meant cannot be told, or no policy can allow it: why, and what to write instead.
@@ -167,6 +170,15 @@ pub enum What {
 }
 
 impl Ask {
+    /// Where its key lives, as far as that is said.
+    pub fn sources(&self) -> &[Source] {
+        match &self.what {
+            What::Read { from, .. } => std::slice::from_ref(from),
+            What::Write { into } => into,
+            What::Push(_) | What::Outside(..) => &[],
+        }
+    }
+
     fn outside(key: &str, reason: Reason, why: impl Into<Box<str>>) -> Self {
         Self { key: key.into(), what: What::Outside(reason, why.into()) }
     }

@@ -19,7 +19,11 @@ fn told(ask: &Ask) -> String {
     match &ask.what {
         What::Read { from: store, any_version: false } => format!("read {} {}", from(store), ask.key),
         What::Read { from: store, any_version: true } => format!("any {} {}", from(store), ask.key),
-        What::Write => format!("write {}", ask.key).trim_end().to_owned(),
+        What::Write { into } if into.is_empty() => format!("write {}", ask.key).trim_end().to_owned(),
+        What::Write { into } => {
+            let into: Vec<String> = into.iter().map(from).collect();
+            format!("write {} into {}", ask.key, into.join(" and "))
+        }
         What::Push(secret) => format!("push {}", secret.as_deref().unwrap_or("by labels")),
         What::Outside(reason, _) => format!("{reason:?} {}", ask.key).trim_end().to_owned(),
     }
@@ -102,6 +106,10 @@ fn push_secrets() {
             (
                 "{selector: {secret: {selector: {matchLabels: {a: b}}}}, dataTo: [{remoteKey: x}]}",
                 &["push by labels", "write x"],
+            ),
+            (
+                "{secretStoreRefs: [{name: s}, {name: c, kind: ClusterSecretStore}, {labelSelector: {}}], dataTo: [{remoteKey: x}]}",
+                &["write x into s and cluster:c"],
             ),
             ("{selector: {generatorRef: {kind: Password, name: p}}, data: [{}]}", &["write"]),
             ("{data: 3}", &["KeyNotExact"]),

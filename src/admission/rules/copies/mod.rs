@@ -51,6 +51,10 @@ impl Review for Copies {
         let keys = self.context.keys();
         judge(request, keys.as_deref(), || self.context.index(), &self.limit, self.context.now())
     }
+
+    fn refuses_unread(&self, namespace: Option<&str>) -> bool {
+        self.context.index().enforces(ModalRule::Copies, namespace)
+    }
 }
 
 /// The answer to a request. Pure, but for counting in `limit`; `index` is asked for moments.

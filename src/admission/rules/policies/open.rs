@@ -84,8 +84,8 @@ pub fn open(old: Option<&Policy>, new: &Policy, index: &Index, now: Timestamp) -
         ..Open::default()
     };
     let holds: BTreeSet<Governs> =
-        if enforces(new, ModalRule::OtherOperators) { new.governs.clone() } else { BTreeSet::new() };
-    let compares = enforces(new, ModalRule::Copies) && new.unique_within == Within::Segment;
+        if new.refuses(ModalRule::OtherOperators) { new.governs.clone() } else { BTreeSet::new() };
+    let compares = new.refuses(ModalRule::Copies) && new.unique_within == Within::Segment;
     // Nearly every change: nothing is enforced that was not, and no namespace need be looked at.
     let as_before = |old: &Policy| {
         old.selects_as(new)
@@ -182,15 +182,10 @@ fn listed(report: &Known, begins: &Begins<'_>) -> usize {
     status.counts.iter().map(of).sum()
 }
 
-/// Whether a policy refuses what breaks a rule.
-fn enforces(policy: &Policy, rule: ModalRule) -> bool {
-    policy.mode == Mode::Enforce && !policy.report_only.contains(&rule)
-}
-
 /// The readers that a change takes off, where the policy refuses what strangers are bound to.
 fn taken_off(old: &Policy, new: &Policy) -> Vec<String> {
     let stays = |reader: &&Subject| new.readers.iter().any(|other| other.covers(reader));
-    let gone = old.readers.iter().filter(|_| enforces(new, ModalRule::Rbac)).filter(|reader| !stays(reader));
+    let gone = old.readers.iter().filter(|_| new.refuses(ModalRule::Rbac)).filter(|reader| !stays(reader));
     gone.map(ToString::to_string).collect()
 }
 
@@ -205,7 +200,7 @@ fn ended(old: &Policy, new: &Policy, now: Timestamp) -> Vec<String> {
         ExceptedRule::OtherOperators => Some(ModalRule::OtherOperators),
         ExceptedRule::ExclusiveKeys | ExceptedRule::UniqueValues => None,
     };
-    let enforced = |e: &&Exception| modal(e).is_some_and(|rule| enforces(new, rule));
+    let enforced = |e: &&Exception| modal(e).is_some_and(|rule| new.refuses(rule));
     let stays = |e: &Exception| {
         let as_long = |other: &&Exception| {
             other.rule == e.rule && other.expiration_time.0 >= e.expiration_time.0 && new.is_in_force(other, now)

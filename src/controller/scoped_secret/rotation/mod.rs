@@ -56,6 +56,18 @@ pub struct Memory {
     pub due_since: Option<Timestamp>,
 }
 
+impl Memory {
+    /// What is kept of it for another reign of this process: what was asked of the manager.
+    pub fn asked(self) -> Self {
+        Self { key: self.key, taken: self.taken, asked_at: self.asked_at, ..Self::default() }
+    }
+
+    /// The claim was edited: what failed is tried again at once. What was asked of the manager stays.
+    pub fn edited(&mut self) {
+        (self.failures, self.retry_at) = (0, None);
+    }
+}
+
 /// The rotation while its claim is worked on.
 #[derive(Default)]
 pub(super) struct Rotating {
@@ -269,10 +281,6 @@ impl Work<'_> {
             memory.taken.retain(|trigger, _| due.contains(trigger));
             if !goes_on {
                 (hand.used, hand.fate) = (memory.taken.get(&trigger).copied().unwrap_or_default(), None);
-            }
-            // Whoever asks by a new value does not wait for what was asked before.
-            if due.iter().any(|trigger| matches!(trigger, Trigger::OnDemand(_)) && !memory.known.contains(trigger)) {
-                memory.asked_at = None;
             }
             hand.asked_at = memory.asked_at;
             memory.known = due;
