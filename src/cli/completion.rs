@@ -47,7 +47,9 @@ pub fn script(shell: Script, command: Command, out: &mut dyn Write) {
     // By itself it has that name, and its verbs are named after it.
     let mut command = command.name("kubectl-scoped_secrets").bin_name("kubectl-scoped_secrets");
     clap_complete::generate(shell, &mut command, "kubectl-scoped_secrets", &mut text);
-    let _ = out.write_all(&text);
+    // For bash clap_complete writes a name with a hyphen in two ways, and looks for what it never sets.
+    let text = String::from_utf8_lossy(&text).replace("kubectl__subcmd__scoped_secrets", "kubectl__scoped_secrets");
+    let _ = out.write_all(text.as_bytes());
 }
 
 /// What a word may be.
