@@ -40,6 +40,10 @@ impl Review for ByName {
         let response = AdmissionResponse::from(request);
         if request.name == "refused" { response.deny("refused by the story") } else { response }
     }
+
+    fn refuses_unread(&self, _: Option<&str>) -> bool {
+        true
+    }
 }
 
 /// One replica, wired as main does.

@@ -46,6 +46,10 @@ impl Review for Telling {
         }
         response
     }
+
+    fn refuses_unread(&self, namespace: Option<&str>) -> bool {
+        self.review.refuses_unread(namespace)
+    }
 }
 
 fn broken(request: &AdmissionRequest<DynamicObject>, response: &AdmissionResponse) -> Option<Breach> {
@@ -110,7 +114,7 @@ mod tests {
     use super::*;
     use crate::admission::answer::{admit, answer_by};
     use crate::admission::review::decode;
-    use crate::admission::review::tests::review_of;
+    use crate::admission::review::tests::{TriedOut, review_of, route};
     use crate::api::Reason;
     use serde_json::{Value, json};
 
@@ -118,6 +122,12 @@ mod tests {
         let mut review = review_of("external-secrets.io", "ExternalSecret");
         change(&mut review["request"]);
         decode(review.to_string().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn what_is_not_read_is_answered_as_its_rule_says() {
+        let (routes, _) = super::told(vec![route(Arc::new(TriedOut))]);
+        assert!(!routes[0].review.refuses_unread(None));
     }
 
     #[test]

@@ -29,6 +29,10 @@ impl Review for Recording {
         }
         reviewed.unwrap_or_else(|panic| resume_unwind(panic))
     }
+
+    fn refuses_unread(&self, namespace: Option<&str>) -> bool {
+        self.review.refuses_unread(namespace)
+    }
 }
 
 /// What the record says of a request; None: nothing was wrong with it, or it came to nothing.

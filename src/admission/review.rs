@@ -30,9 +30,7 @@ pub trait Review: Send + Sync {
 
     /// Whether what could not be read is refused by an answer, in a namespace or (None) wherever it is: where the rule follows the
     /// mode, only where it is enforced. Else the entry's failurePolicy decides.
-    fn refuses_unread(&self, _namespace: Option<&str>) -> bool {
-        true
-    }
+    fn refuses_unread(&self, namespace: Option<&str>) -> bool;
 }
 
 /// Which requests go to which rule.
@@ -256,9 +254,14 @@ pub(super) mod tests {
         fn review(&self, _: &AdmissionRequest<DynamicObject>) -> AdmissionResponse {
             panic!("a bug")
         }
+
+        fn refuses_unread(&self, _: Option<&str>) -> bool {
+            true
+        }
     }
 
-    struct TriedOut;
+    /// A rule that nobody enforces.
+    pub(in super::super) struct TriedOut;
     impl Review for TriedOut {
         fn review(&self, request: &AdmissionRequest<DynamicObject>) -> AdmissionResponse {
             AdmissionResponse::from(request)
@@ -269,7 +272,7 @@ pub(super) mod tests {
         }
     }
 
-    fn route(review: Arc<dyn Review>) -> Route {
+    pub(in super::super) fn route(review: Arc<dyn Review>) -> Route {
         Route { path: "/r", rule: "Claims", kinds: &[("scopedsecrets.io", "ScopedSecret")], review }
     }
 

@@ -50,6 +50,10 @@ impl Review for Names {
             _ => response.deny("not orders"),
         }
     }
+
+    fn refuses_unread(&self, _: Option<&str>) -> bool {
+        true
+    }
 }
 
 struct Served {

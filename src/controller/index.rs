@@ -270,10 +270,13 @@ impl Index {
         RbacName { namespace: known.or(name.namespace), name: name.name }
     }
 
-    /// Whether a rule may be enforced in a namespace, or (None) anywhere.
+    /// Whether a rule may be enforced in a namespace, or (None) anywhere: by a policy with segment labels that it has, as the webhook's
+    /// entries go.
     pub fn enforces(&self, rule: ModalRule, namespace: Option<&str>) -> bool {
-        let labels = namespace.and_then(|namespace| Some((namespace, self.world.namespaces.get(namespace)?)));
-        let here = |policy: &Policy| labels.is_none_or(|(name, labels)| policy.governs_namespace(name, labels));
+        let labels = namespace.and_then(|namespace| self.world.namespaces.get(namespace));
+        let here = |policy: &Policy| {
+            labels.is_none_or(|labels| policy.segment_labels.iter().all(|label| labels.contains_key(label)))
+        };
         let mut policies = self.world.policies.values();
         !self.world.policies_synced
             || policies.any(|state| match state {

@@ -31,6 +31,10 @@ impl Review for Claims {
         let now = self.0.now();
         not_served(request, &self.0.served).unwrap_or_else(|| judge(request, &self.0.index(), now))
     }
+
+    fn refuses_unread(&self, _: Option<&str>) -> bool {
+        true
+    }
 }
 
 /// A refusal, where nobody would ever look at the ScopedSecret.

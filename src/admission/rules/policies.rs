@@ -45,6 +45,10 @@ impl Review for Policies {
         let mut coming = self.coming.lock().unwrap_or_else(PoisonError::into_inner);
         judge_after(request, &self.cx.index(), &mut coming, self.cx.now())
     }
+
+    fn refuses_unread(&self, _: Option<&str>) -> bool {
+        true
+    }
 }
 
 /// The answer to a request that comes after others: neither what stands nor what may stand in a moment may break by it.

@@ -137,12 +137,9 @@ fn shared(world: &World, scopes: &Scopes, here: Option<&str>, now: Timestamp, ou
         let located = judge.keys(&name, &record.asks);
         for (at, ask) in record.asks.iter().enumerate() {
             let there = located.iter().filter(|(of, _)| *of == at).map(|(_, key)| (key.as_str().to_owned(), Some(key)));
-            let mut ids: Vec<(String, Option<&CanonicalKey>)> = there.collect();
-            if ids.is_empty() {
-                ids.extend(
-                    ask.sources().iter().map(|from| (format!("{} {}", place(from, &name), named(&ask.key)), None)),
-                );
-            }
+            // By its store as well: what others name by it may not be located.
+            let by_store = ask.sources().iter().map(|from| (format!("{} {}", place(from, &name), named(&ask.key)), None));
+            let mut ids: Vec<(String, Option<&CanonicalKey>)> = there.chain(by_store).collect();
             if matches!(ask.what, What::Outside(Reason::KeyNotAllowed, _)) && !ask.key.is_empty() {
                 ids.push((format!("{} {}", name.kind.kind(), ask.key), None));
             }
@@ -163,6 +160,7 @@ fn shared(world: &World, scopes: &Scopes, here: Option<&str>, now: Timestamp, ou
             }
         }
     }
+    let mut told = BTreeSet::new();
     for takers in keys.values().filter(|takers| takers.by_scope.len() > 1) {
         let all = takers.by_scope.iter().flat_map(|(scope, objects)| objects.iter().map(move |object| (scope, object)));
         let mut all: Vec<_> = all.collect();
@@ -172,11 +170,11 @@ fn shared(world: &World, scopes: &Scopes, here: Option<&str>, now: Timestamp, ou
         // The finding is about an object of the others, and of the namespace that was asked for.
         all.sort_by_key(|(_, (kind, name))| (*kind == "ScopedSecret", here != Some(&*name.namespace)));
         let Some(((_, (kind, first)), others)) = all.split_first() else { continue };
-        let told = others.iter().map(|(scope, (kind, name))| match *kind {
+        let takes = others.iter().map(|(scope, (kind, name))| match *kind {
             SPREADS => format!("{kind} {} in {} ({scope})", name.name, name.namespace),
             kind => format!("{kind} {name} ({scope})"),
         });
-        let mut shown: Vec<String> = told.take(5).collect();
+        let mut shown: Vec<String> = takes.take(5).collect();
         if others.len() > 5 {
             shown.push(format!("{} more", others.len() - 5));
         }
@@ -188,7 +186,9 @@ fn shared(world: &World, scopes: &Scopes, here: Option<&str>, now: Timestamp, ou
             kind => (Subject::namespaced(kind, &first.namespace, &first.name), format!("its key {:?}", takers.written)),
         };
         let message = format!("{whose} is taken by {}, too", shown.join(", "));
-        outcome.find(severity, Rule::OtherOperators, Reason::KeyShared, subject, message);
+        if told.insert((subject.to_string(), message.clone())) {
+            outcome.find(severity, Rule::OtherOperators, Reason::KeyShared, subject, message);
+        }
     }
 }
 

@@ -121,7 +121,7 @@ impl Metrics {
         // The encoder adds _total to counters and _info to infos.
         r.register(
             "admission_breaches",
-            "Breaches that a review found, or the scan where the API server keeps a rule alone, by rule, reason and the mode that they were answered by; not those of dry runs",
+            "Breaches that a review found, or the scan where the API server keeps a rule alone, by rule, reason and the mode that they were answered by; not those of dry runs, as far as the request was read",
             self.breaches.clone(),
         );
         r.register(
