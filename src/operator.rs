@@ -288,7 +288,7 @@ async fn work(
             caches.set(true);
             tokio::join!(
                 controller::run(cx.clone()),
-                controller::lead(&cx, leadership.clone(), seal_key_max_age),
+                controller::lead(&cx, leadership.clone(), synced.clone(), seal_key_max_age),
                 report::run(cx.clone(), leadership.clone(), terms),
             );
         }

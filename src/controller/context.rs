@@ -154,6 +154,8 @@ pub struct Context {
     pub governed: watch::Sender<Option<Governed>>,
     /// Told when another seal key is in use.
     pub keys_changed: Notify,
+    /// Told when every watch is to list anew.
+    pub relist: Notify,
     /// How many withdrawals wait, and for which state of their causes.
     pending: Mutex<HashMap<Recount, (u64, Instant, usize)>>,
     /// Held by who writes down what a KeyRevocation is about to take away.
@@ -207,6 +209,7 @@ impl Context {
             reign: Mutex::default(),
             governed: watch::Sender::new(None),
             keys_changed: Notify::new(),
+            relist: Notify::new(),
             pending: Mutex::default(),
             revoking: tokio::sync::Mutex::default(),
             grants_guarded: Mutex::default(),

@@ -52,6 +52,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
+use tokio::sync::watch::Receiver;
 use tokio::task::{self, JoinSet};
 use tracing::Instrument;
 
@@ -67,9 +68,13 @@ pub async fn run(cx: Arc<Context>) {
 }
 
 /// What a leader does beside the queue, whenever it leads: looks at everything once, then keeps house.
-pub async fn lead(cx: &Context, mut leadership: Leadership, seal_key_max_age: Duration) {
+pub async fn lead(cx: &Context, mut leadership: Leadership, mut synced: Receiver<Synced>, seal_key_max_age: Duration) {
     loop {
         leadership.gained().await;
+        tokio::select! {
+            () = catch_up(cx, &mut synced) => {}
+            () = leadership.lost() => continue,
+        }
         take_over(cx);
         let mut judged = cx.now();
         while leadership.leads() {
@@ -99,6 +104,28 @@ pub async fn lead(cx: &Context, mut leadership: Leadership, seal_key_max_age: Du
         // Who follows sees the Secrets that are there, and looks for the others itself.
         let mut index = cx.index_mut();
         index.lost_secrets().iter().for_each(|secret| drop(index.give_up(secret)));
+    }
+}
+
+/// What was listed so long ago is as it is.
+const FRESH: Duration = Duration::from_secs(10);
+/// So long a new leader waits until all is listed.
+const CATCHES_UP: Duration = Duration::from_secs(30);
+
+/// A watch that was cut off for a while, and resumes at its own pace, shows the past: before anything is written all that there is is
+/// listed anew. A kind that cannot be listed holds it up for a while only.
+async fn catch_up(cx: &Context, synced: &mut Receiver<Synced>) {
+    let (turn, age) = {
+        let seen = synced.borrow();
+        (seen.turn, seen.age())
+    };
+    if age.is_some_and(|age| age < FRESH) {
+        return;
+    }
+    cx.relist.notify_one();
+    let all = synced.wait_for(|seen| seen.turn > turn && seen.all());
+    if tokio::time::timeout(CATCHES_UP, all).await.is_err() {
+        tracing::warn!("not every kind could be listed anew; this replica leads with what it has seen");
     }
 }
 

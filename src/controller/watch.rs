@@ -33,11 +33,19 @@ use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// Which watches have seen everything that exists.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Synced(BTreeSet<&'static str>);
+#[derive(Debug, Clone, Default)]
+pub struct Synced {
+    done: BTreeSet<&'static str>,
+    /// How often all were begun anew.
+    pub turn: u64,
+    /// When the last of them was done.
+    at: Option<Instant>,
+}
 
 const WATCHES: [&str; 16] = [
     "revocations",
@@ -61,33 +69,52 @@ const WATCHES: [&str; 16] = [
 impl Synced {
     /// Whether every watch has.
     pub fn all(&self) -> bool {
-        self.0.len() == WATCHES.len()
+        self.done.len() == WATCHES.len()
+    }
+
+    /// How long ago every watch had; None: not every one has.
+    pub fn age(&self) -> Option<Duration> {
+        self.at.filter(|_| self.all()).map(|at| at.elapsed())
+    }
+
+    fn note(&mut self, name: &'static str) -> bool {
+        self.at = Some(Instant::now());
+        self.done.insert(name)
     }
 }
 
-/// Runs every watch until the process ends.
+/// Runs every watch until the process ends. Where it is asked for, all list anew.
 pub async fn run(cx: Arc<Context>, synced: watch::Sender<Synced>) {
+    loop {
+        tokio::select! {
+            () = follow_all(&cx, &synced) => return,
+            () = cx.relist.notified() => synced.send_modify(|s| *s = Synced { turn: s.turn + 1, ..Synced::default() }),
+        }
+    }
+}
+
+async fn follow_all(cx: &Arc<Context>, synced: &watch::Sender<Synced>) {
     let done = |name: &'static str| {
         let synced = synced.clone();
         move || {
-            synced.send_if_modified(|s| s.0.insert(name));
+            synced.send_if_modified(|s| s.note(name));
         }
     };
     tokio::join!(
-        policies(&cx, done("policies")),
-        stores(&cx, done("stores")),
-        namespaces(&cx, done("namespaces")),
-        secrets(&cx, done("secrets")),
-        claims(&cx, done("claims")),
-        guards(&cx, done("guards")),
-        reports(&cx, done("reports")),
-        revocations(&cx, done("revocations")),
-        watch_grants::grants(&cx, namespaced::<SecretGrant>(&cx), done("grants")),
-        watch_grants::roles(&cx, done("grants' roles")),
-        watch_grants::bindings(&cx, done("grants' bindings")),
-        own_secrets(&cx, done("own")),
-        watch_rbac::roles::<Role>(&cx, cx.served.namespaced(&cx.client), "Role", false, done("roles")),
-        watch_rbac::roles::<ClusterRole>(&cx, whole_cluster(&cx), "ClusterRole", true, done("clusterroles")),
+        policies(cx, done("policies")),
+        stores(cx, done("stores")),
+        namespaces(cx, done("namespaces")),
+        secrets(cx, done("secrets")),
+        claims(cx, done("claims")),
+        guards(cx, done("guards")),
+        reports(cx, done("reports")),
+        revocations(cx, done("revocations")),
+        watch_grants::grants(cx, namespaced::<SecretGrant>(cx), done("grants")),
+        watch_grants::roles(cx, done("grants' roles")),
+        watch_grants::bindings(cx, done("grants' bindings")),
+        own_secrets(cx, done("own")),
+        watch_rbac::roles::<Role>(cx, cx.served.namespaced(&cx.client), "Role", false, done("roles")),
+        watch_rbac::roles::<ClusterRole>(cx, whole_cluster(cx), "ClusterRole", true, done("clusterroles")),
         watch_rbac::bindings::<RoleBinding>(
             &cx,
             cx.served.namespaced(&cx.client),
@@ -97,13 +124,13 @@ pub async fn run(cx: Arc<Context>, synced: watch::Sender<Synced>) {
         ),
         watch_rbac::bindings::<ClusterRoleBinding>(
             &cx,
-            whole_cluster(&cx),
+            whole_cluster(cx),
             "ClusterRoleBinding",
             true,
             done("clusterrolebindings")
         ),
         // No part of readiness: most clusters have none, and what has not been read yet counts as outside.
-        foreign::run(&cx),
+        foreign::run(cx),
     );
 }
 
@@ -472,13 +499,14 @@ fn observe_claim(cx: &Context, object: SeenClaim, view: View) {
         .claims
         .get(&name)
         .map(|r| (r.uid.clone(), r.generation, r.asks.clone(), r.deleting, r.status.clone()));
-    let revision = metadata.resource_version.clone().unwrap_or_default();
+    let revision = metadata.resource_version.as_deref().unwrap_or_default();
     let mut index = cx.index_mut();
     let same_uid = before.as_ref().is_some_and(|(uid, ..)| Some(&**uid) == metadata.uid.as_deref());
     let known = index.claims.get(&name).filter(|_| same_uid);
-    if known.is_some_and(|known| view.is_passed_over(&revision, &known.resource_version)) {
+    if known.is_some_and(|known| view.is_passed_over(revision, &known.resource_version)) {
         return;
     }
+    let absent = known.map(|known| known.resource_version.clone());
     let waiting = rivals(&index, &name);
     if let Some((uid, ..)) = &before
         && Some(&**uid) != metadata.uid.as_deref()
@@ -499,9 +527,7 @@ fn observe_claim(cx: &Context, object: SeenClaim, view: View) {
     drop(index);
     let asks = |asks: &Option<Box<OnDemand>>| asks.as_ref().is_some_and(|asks| asks.revoke);
     if same_uid && before.as_ref().is_some_and(|b| !asks(&b.2)) && after.as_ref().is_some_and(|a| asks(&a.2)) {
-        // What comes with a listing may have come at any time: who does not lead cannot tell.
-        let unknown = view == View::Listed && !cx.leads();
-        cx.guards.asks_anew(&name, guard::asked::Anew { revision, unknown });
+        cx.guards.asks_anew(&name, guard::asked::Anew { absent: absent.unwrap_or_default() });
     }
     if before != after {
         cx.queue.add(Job::Claim(name), Lane::Urgent);

@@ -138,7 +138,8 @@ fn shared(world: &World, scopes: &Scopes, here: Option<&str>, now: Timestamp, ou
         for (at, ask) in record.asks.iter().enumerate() {
             let there = located.iter().filter(|(of, _)| *of == at).map(|(_, key)| (key.as_str().to_owned(), Some(key)));
             // By its store as well: what others name by it may not be located.
-            let by_store = ask.sources().iter().map(|from| (format!("{} {}", place(from, &name), named(&ask.key)), None));
+            let by_store =
+                ask.sources().iter().map(|from| (format!("{} {}", place(from, &name), named(&ask.key)), None));
             let mut ids: Vec<(String, Option<&CanonicalKey>)> = there.chain(by_store).collect();
             if matches!(ask.what, What::Outside(Reason::KeyNotAllowed, _)) && !ask.key.is_empty() {
                 ids.push((format!("{} {}", name.kind.kind(), ask.key), None));

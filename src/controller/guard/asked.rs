@@ -44,16 +44,14 @@ pub struct Asker {
 /// The annotation was seen to come, by whichever replica.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Anew {
-    /// The ScopedSecret's resourceVersion with it.
-    pub revision: String,
-    /// It may have come before that.
-    pub unknown: bool,
+    /// The last of the ScopedSecret's resourceVersions that was seen without it.
+    pub absent: String,
 }
 
 impl Anew {
     /// Whether that was after a turn of it began, so that it is another.
     fn is_after(&self, turn: &RevocationAsked) -> bool {
-        !self.unknown && turn.resource_version.as_ref().is_some_and(|taken| is_older(taken, &self.revision))
+        turn.resource_version.as_ref().is_some_and(|taken| is_older(taken, &self.absent))
     }
 }
 
@@ -233,12 +231,11 @@ mod tests {
         assert_eq!(keys(&one, &done), Some(vec![]), "and is not begun again");
         assert_eq!(keys(&one, &taken("namesake", &[])).map(|k| k.len()), Some(2), "another object's turn");
         assert_eq!(keys(&one, &taken("namesake", &["a/b"])).map(|k| k.len()), Some(1), "after the one before");
-        let anew = |revision: &str, unknown| Anew { revision: revision.into(), unknown };
-        for seen in [anew("6", false), anew("7", false), anew("12", true)] {
-            one.anew.insert("orders".into(), seen.clone());
-            assert_eq!(keys(&one, &done).map(|k| k.len()), Some(0), "that is what was taken: {seen:?}");
+        for absent in ["6", "7", ""] {
+            one.anew.insert("orders".into(), Anew { absent: absent.into() });
+            assert_eq!(keys(&one, &done).map(|k| k.len()), Some(0), "that is what was taken: {absent}");
         }
-        one.anew.insert("orders".into(), anew("12", false));
+        one.anew.insert("orders".into(), Anew { absent: "12".into() });
         assert_eq!(keys(&one, &done).map(|k| k.len()), Some(2), "set once more");
         assert_eq!(keys(&one, &open).map(|k| k.len()), Some(1), "but not while it is under way");
         one.all.get_mut("orders").unwrap().asks = false;
@@ -263,7 +260,7 @@ mod tests {
             assert_eq!(!after.shared.is_empty(), listed, "{standing:?} {shared}");
             assert!(one.all["orders"].is_told_by("orders", None, &after), "{standing:?} {shared}");
         }
-        let later = Anew { revision: "8".into(), unknown: false };
+        let later = Anew { absent: "8".into() };
         let told =
             |asker: &Asker, anew: bool, said: &Content| asker.is_told_by("orders", Some(&later).filter(|_| anew), said);
         let asks = asker(Allowed, false);
@@ -350,9 +347,10 @@ mod tests {
                         let annotated = matches!(event, Event::Annotated);
                         let revision = (1_000 + second).to_string();
                         let asker = all.all.get_mut("orders").unwrap();
-                        (asker.asks, asker.revision) = (annotated, revision.clone());
+                        let before = std::mem::replace(&mut asker.revision, revision);
+                        asker.asks = annotated;
                         if annotated && !asks {
-                            all.anew.insert("orders".into(), Anew { revision, unknown: false });
+                            all.anew.insert("orders".into(), Anew { absent: before });
                             asked += 1;
                         }
                     }

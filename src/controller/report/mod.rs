@@ -121,11 +121,21 @@ pub async fn run(cx: Arc<Context>, mut leadership: Leadership, terms: Terms) {
 impl Reign {
     /// What the leader before has seen. While nobody led for a while, something may have got past that nobody told of.
     fn after(index: &Index, vacancy: Option<Duration>) -> Self {
+        // A rule that was not kept, as the leader before has told, may be kept again: then nothing that was seen is all.
+        let gone = Reason::GuardMissing.as_str();
+        let was_kept = |report: &&known::Known| report.status.counts.iter().all(|count| count.reason != gone);
         let scanned = index.reports.values().filter(|report| report.status.last_scan_time.is_some());
+        let scanned = scanned.filter(|_| index.reports.values().all(|report| was_kept(&report)));
         let named = scanned.flat_map(|report| &report.status.namespaces);
         let seen = named.map(|name| (name.as_str().into(), index.namespace_uid(name))).collect();
         let gap = vacancy.is_none_or(|vacancy| vacancy > VACANCY);
         Self { seen, gap, ..Self::default() }
+    }
+
+    /// Something may have got past since the last scan: until the next the reports say that they do not tell all, whoever leads then.
+    fn begins_anew(&mut self) {
+        self.gap = true;
+        self.seen.clear();
     }
 
     /// Takes up a scan that has ended, and begins one that is due.
@@ -164,7 +174,9 @@ impl Reign {
             (members, noted.map(|time| time.0).max(), tried)
         };
         // What came in since the last scan, while it was let through, is to be told now that it is not.
-        self.gap |= self.tried && !tried;
+        if self.tried && !tried {
+            self.begins_anew();
+        }
         self.tried = tried;
         let known = due::Known {
             last: self.scan.as_ref().map(|scan| scan.ended).max(last),
@@ -203,7 +215,7 @@ async fn look_at_guards(cx: &Context, terms: &Terms, reign: &mut Reign) {
             }
             let back = reign.missing.iter().any(|m| !missing.contains(m));
             if back {
-                reign.gap = true;
+                reign.begins_anew();
                 tracing::info!("a rule is kept at admission again; what came in meanwhile is looked for");
             }
             let all = rules::guards(&terms.installation).into_iter().map(|guard| guard.rule);

@@ -33,7 +33,7 @@ use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What this process remembers of a claim's rotation. Losing it costs at most one call.
+/// What this process remembers of a claim's rotation. Losing it costs at most one call, and one run of a function that gives up.
 #[derive(Debug, Clone, Default)]
 pub struct Memory {
     /// What was due when it failed, or waited.
