@@ -217,6 +217,10 @@ impl<F: Fn(&AdmissionRequest<DynamicObject>) -> AdmissionResponse + Send + Sync>
     fn review(&self, request: &AdmissionRequest<DynamicObject>) -> AdmissionResponse {
         (self.0)(request)
     }
+
+    fn refuses_unread(&self, _: Option<&str>) -> bool {
+        true
+    }
 }
 
 fn route(

@@ -68,7 +68,12 @@ pub async fn run(cx: Arc<Context>) {
 }
 
 /// What a leader does beside the queue, whenever it leads: looks at everything once, then keeps house.
-pub async fn lead(cx: &Context, mut leadership: Leadership, mut synced: Receiver<Synced>, seal_key_max_age: Duration) {
+pub async fn lead(
+    cx: &Context,
+    mut leadership: Leadership,
+    mut synced: Receiver<watch::Synced>,
+    seal_key_max_age: Duration,
+) {
     loop {
         leadership.gained().await;
         tokio::select! {
@@ -114,7 +119,7 @@ const CATCHES_UP: Duration = Duration::from_secs(30);
 
 /// A watch that was cut off for a while, and resumes at its own pace, shows the past: before anything is written all that there is is
 /// listed anew. A kind that cannot be listed holds it up for a while only.
-async fn catch_up(cx: &Context, synced: &mut Receiver<Synced>) {
+async fn catch_up(cx: &Context, synced: &mut Receiver<watch::Synced>) {
     let (turn, age) = {
         let seen = synced.borrow();
         (seen.turn, seen.age())

@@ -116,14 +116,14 @@ async fn follow_all(cx: &Arc<Context>, synced: &watch::Sender<Synced>) {
         watch_rbac::roles::<Role>(cx, cx.served.namespaced(&cx.client), "Role", false, done("roles")),
         watch_rbac::roles::<ClusterRole>(cx, whole_cluster(cx), "ClusterRole", true, done("clusterroles")),
         watch_rbac::bindings::<RoleBinding>(
-            &cx,
+            cx,
             cx.served.namespaced(&cx.client),
             "RoleBinding",
             false,
             done("rolebindings")
         ),
         watch_rbac::bindings::<ClusterRoleBinding>(
-            &cx,
+            cx,
             whole_cluster(cx),
             "ClusterRoleBinding",
             true,
