@@ -96,9 +96,16 @@ fn one_writes_and_another_takes_over() {
     // A crash: the lease runs out first.
     let shown = door(&cluster).unwrap();
     let before = revisions(&cluster);
+    let mark = cluster.audit_mark();
     first.kill();
     leads_within(&second, LEASE + 2 * RETRY + SLACK);
     projects(&cluster, &stub, "after-a-crash");
+    // What its watches may have missed is listed before anything is written.
+    let asked = cluster.audit_since(mark).credential(&second.credential);
+    for kind in ["scopedsecrets", "segmentguards", "keyrevocations", "segmentationpolicies", "secretgrants", "secrets"]
+    {
+        assert!(!asked.clone().resource(kind).verb("list").is_empty(), "{kind} were not listed anew");
+    }
     let after = revisions(&cluster);
     assert_eq!(after.len(), before.len() + 1);
     assert!(before.iter().all(|revision| after.contains(revision)), "{before:?} and then {after:?}");

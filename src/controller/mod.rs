@@ -113,7 +113,7 @@ pub async fn lead(
 }
 
 /// What was listed so long ago is as it is.
-const FRESH: Duration = Duration::from_secs(10);
+const FRESH: Duration = Duration::from_secs(5);
 /// So long a new leader waits until all is listed.
 const CATCHES_UP: Duration = Duration::from_secs(30);
 

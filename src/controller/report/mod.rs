@@ -49,7 +49,7 @@ use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, PostParams, Preco
 use kube::runtime::events::EventType;
 use plan::Observed;
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -78,6 +78,8 @@ struct Reign {
     /// What is missing at admission, and when that was looked at.
     missing: Vec<Missing>,
     looked: Option<Instant>,
+    /// The rules of which the leader before has told that they are not kept, until that was looked at.
+    told_missing: BTreeSet<String>,
     /// Who gets at Secrets across a boundary by RBAC, as of then.
     access: Vec<Violation>,
     /// A rule was not kept for a while: what came in meanwhile is looked for.
@@ -121,15 +123,13 @@ pub async fn run(cx: Arc<Context>, mut leadership: Leadership, terms: Terms) {
 impl Reign {
     /// What the leader before has seen. While nobody led for a while, something may have got past that nobody told of.
     fn after(index: &Index, vacancy: Option<Duration>) -> Self {
-        // A rule that was not kept, as the leader before has told, may be kept again: then nothing that was seen is all.
-        let gone = Reason::GuardMissing.as_str();
-        let was_kept = |report: &&known::Known| report.status.counts.iter().all(|count| count.reason != gone);
         let scanned = index.reports.values().filter(|report| report.status.last_scan_time.is_some());
-        let scanned = scanned.filter(|_| index.reports.values().all(|report| was_kept(&report)));
         let named = scanned.flat_map(|report| &report.status.namespaces);
         let seen = named.map(|name| (name.as_str().into(), index.namespace_uid(name))).collect();
         let gap = vacancy.is_none_or(|vacancy| vacancy > VACANCY);
-        Self { seen, gap, ..Self::default() }
+        let gone = Reason::GuardMissing.as_str();
+        let told = index.reports.values().flat_map(|report| &report.status.counts).filter(|count| count.reason == gone);
+        Self { seen, gap, told_missing: told.map(|count| count.rule.clone()).collect(), ..Self::default() }
     }
 
     /// Something may have got past since the last scan: until the next the reports say that they do not tell all, whoever leads then.
@@ -213,7 +213,9 @@ async fn look_at_guards(cx: &Context, terms: &Terms, reign: &mut Reign) {
             for gone in missing.iter().filter(|m| !reign.missing.contains(m)) {
                 tracing::warn!(rule = gone.rule, kind = gone.kind, name = gone.name, differs = ?gone.differs, "a rule is not kept at admission; the operator does not put it back");
             }
-            let back = reign.missing.iter().any(|m| !missing.contains(m));
+            let told = std::mem::take(&mut reign.told_missing);
+            let is_kept = |rule: &String| missing.iter().all(|m| m.rule != rule);
+            let back = reign.missing.iter().any(|m| !missing.contains(m)) || told.iter().any(is_kept);
             if back {
                 reign.begins_anew();
                 tracing::info!("a rule is kept at admission again; what came in meanwhile is looked for");
