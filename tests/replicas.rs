@@ -64,6 +64,17 @@ fn reviews(cluster: &Cluster, operator: &Operator) {
     });
 }
 
+/// Two replicas, of which the first leads and the second has these arguments, in a cluster with the tenants' policies.
+fn two(arguments: &[&str]) -> (Cluster, StubManager, Operator, Operator) {
+    let (cluster, stub) = (Cluster::start(), StubManager::start());
+    install(&cluster);
+    let first = Operator::start(&cluster);
+    eventually("the first leads", SOON, || first.leads());
+    let second = Operator::start_with(&cluster, arguments);
+    set_up(&cluster, &stub.endpoint);
+    (cluster, stub, first, second)
+}
+
 fn revisions(cluster: &Cluster) -> Vec<Value> {
     let secrets = ok(cluster, &["get", "secrets", "-n", "payments-prod", "-o", "json"]);
     let secrets: Value = serde_json::from_str(&secrets).unwrap();
@@ -72,12 +83,7 @@ fn revisions(cluster: &Cluster) -> Vec<Value> {
 
 #[test]
 fn one_writes_and_another_takes_over() {
-    let (cluster, stub) = (Cluster::start(), StubManager::start());
-    install(&cluster);
-    let first = Operator::start(&cluster);
-    eventually("the first leads", SOON, || first.leads());
-    let second = Operator::start_with(&cluster, &["--shutdown-delay", "2s"]);
-    set_up(&cluster, &stub.endpoint);
+    let (cluster, stub, first, second) = two(&["--shutdown-delay", "2s"]);
     reviews(&cluster, &first);
     reviews(&cluster, &second);
 
@@ -139,12 +145,7 @@ fn one_writes_and_another_takes_over() {
 /// What the one before has revoked, as an annotation that still stands asked for, and somebody has lifted since, stays lifted.
 #[test]
 fn who_takes_over_revokes_nothing_anew() {
-    let (cluster, stub) = (Cluster::start(), StubManager::start());
-    install(&cluster);
-    let first = Operator::start(&cluster);
-    eventually("the first leads", SOON, || first.leads());
-    let second = Operator::start(&cluster);
-    set_up(&cluster, &stub.endpoint);
+    let (cluster, stub, first, second) = two(&[]);
     reviews(&cluster, &first);
     reviews(&cluster, &second);
     projects(&cluster, &stub, "leaked");
@@ -171,12 +172,7 @@ fn who_takes_over_revokes_nothing_anew() {
 
 #[test]
 fn who_was_deposed_writes_nothing() {
-    let (cluster, stub) = (Cluster::start(), StubManager::start());
-    install(&cluster);
-    let first = Operator::start(&cluster);
-    eventually("the first leads", SOON, || first.leads());
-    let second = Operator::start(&cluster);
-    set_up(&cluster, &stub.endpoint);
+    let (cluster, stub, first, second) = two(&[]);
     projects(&cluster, &stub, "stands");
     reviews(&cluster, &second);
 

@@ -83,17 +83,17 @@ impl Lanes {
         let mut chunks = body.into_data_stream();
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk.map_err(|_| refuse((StatusCode::BAD_REQUEST, "the body broke off"), &[]))?;
-            let head = |bytes: &[u8]| if bytes.is_empty() { chunk.to_vec() } else { bytes.to_vec() };
+            let head = if bytes.is_empty() { &chunk[..] } else { &bytes[..] };
             let length = bytes.len() + chunk.len();
             if length > BODY_LIMIT {
-                return Err(refuse(TOO_LARGE, &head(&bytes)));
+                return Err(refuse(TOO_LARGE, head));
             }
             if is_small && length > SMALL {
                 (is_small, room) = (false, None);
             }
             if room.is_none() {
                 let taken = self.room(is_small, announced, deadline).await;
-                room = Some(taken.ok_or_else(|| refuse(BUSY, &head(&bytes)))?);
+                room = Some(taken.ok_or_else(|| refuse(BUSY, head))?);
             }
             bytes.extend_from_slice(&chunk);
         }
