@@ -19,6 +19,7 @@ use crate::controller::context::{Context, Nature};
 use crate::controller::providers::Providers;
 use crate::controller::restart::AT_ONCE;
 use crate::controller::served::{Served, read_namespace};
+use crate::controller::synced::Synced;
 use crate::controller::{self, keys, report, watch};
 use crate::leader::{self, Elector, LeaderArgs, Leadership};
 use crate::segmentation::world::ObjectName;
@@ -228,7 +229,7 @@ pub async fn run(
         stopped(stop.clone()),
     ));
 
-    let (synced_sender, synced) = channel::channel(watch::Synced::default());
+    let (synced_sender, synced) = channel::channel(Synced::default());
     let terms = report::Terms {
         installation: Installation { namespace: args.namespace.clone(), service_account: args.service_account.clone() },
         guards: args.guard_interval,
@@ -265,8 +266,8 @@ async fn bind(flag: &str, address: SocketAddr) -> Result<TcpListener, String> {
 async fn work(
     cx: Arc<Context>,
     leadership: Leadership,
-    synced_sender: channel::Sender<watch::Synced>,
-    mut synced: channel::Receiver<watch::Synced>,
+    synced_sender: channel::Sender<Synced>,
+    mut synced: channel::Receiver<Synced>,
     caches: health::Gate,
     seal_key_max_age: Duration,
     terms: report::Terms,
@@ -284,7 +285,7 @@ async fn work(
     }
     let act = async {
         // Nothing is decided from half a view.
-        if synced.wait_for(watch::Synced::all).await.is_ok() {
+        if synced.wait_for(Synced::all).await.is_ok() {
             caches.set(true);
             tokio::join!(
                 controller::run(cx.clone()),

@@ -86,6 +86,8 @@ pub struct Memory {
     pub last_good: Option<Timestamp>,
     /// Failures in a row.
     pub failures: u32,
+    /// How often in a row its status could not be written, as the object is another by now.
+    pub conflicts: u32,
     /// The last failure, until an attempt succeeds.
     pub failure: Option<Box<super::scoped_secret::plan::Failure>>,
     /// When the next refresh or retry is due.

@@ -186,8 +186,8 @@ pub struct Index {
     reserved: BTreeSet<ObjectName>,
     /// Since when there has been the kind SegmentationPolicy, as last looked at.
     pub policies_since: Option<Timestamp>,
-    /// Uids of ScopedSecrets that were seen to go: their Secrets are the garbage collector's.
-    gone: VecDeque<Arc<str>>,
+    /// Who was seen to go. The Secrets of a ScopedSecret among them are the garbage collector's.
+    pub gone: Gone,
     /// Violations accepted by a policy that was deleted since: the number on its last state.
     pub accepted_deletion: Option<usize>,
     /// Revisions of namespaces, so that an older view does not come back.
@@ -205,8 +205,43 @@ pub struct Index {
     jurisdictions: Mutex<Option<KnownJurisdictions>>,
 }
 
-/// So many uids of deleted ScopedSecrets are remembered.
-const GONE_LIMIT: usize = 4096;
+/// What was seen to go, the last of it, by uid and the revision of that: an answer that was under way meanwhile does not bring it
+/// back. What has only left a watch, by its label, is there at that revision.
+#[derive(Debug, Default)]
+pub struct Gone(VecDeque<(Box<str>, Box<str>)>);
+
+impl Gone {
+    /// So many are remembered.
+    const LIMIT: usize = 4096;
+
+    /// Notes one.
+    pub fn note(&mut self, metadata: &ObjectMeta) {
+        let text = |text: &Option<String>| text.as_deref().unwrap_or_default().into();
+        self.put(text(&metadata.uid), text(&metadata.resource_version));
+    }
+
+    /// Notes one whose end was seen by its absence.
+    pub fn note_absence(&mut self, uid: &str) {
+        self.put(uid.into(), Box::default());
+    }
+
+    fn put(&mut self, uid: Box<str>, revision: Box<str>) {
+        if self.0.len() >= Self::LIMIT {
+            self.0.pop_front();
+        }
+        self.0.push_back((uid, revision));
+    }
+
+    /// Whether what is seen at a revision has gone after it.
+    pub fn is_after(&self, uid: &str, revision: &str) -> bool {
+        self.0.iter().any(|(gone, at)| &**gone == uid && is_older(revision, at))
+    }
+
+    /// Whether it is among them.
+    pub fn has(&self, uid: &str) -> bool {
+        self.0.iter().any(|(gone, _)| &**gone == uid)
+    }
+}
 
 impl Index {
     /// Records a ScopedSecret as it was observed or written.
@@ -352,19 +387,6 @@ impl Index {
         }
     }
 
-    /// Remembers that a ScopedSecret was seen to go.
-    pub fn claim_gone(&mut self, uid: &Arc<str>) {
-        if self.gone.len() >= GONE_LIMIT {
-            self.gone.pop_front();
-        }
-        self.gone.push_back(uid.clone());
-    }
-
-    /// Whether the ScopedSecret with this uid was seen to go.
-    pub fn is_gone(&self, uid: &str) -> bool {
-        self.gone.iter().any(|gone| &**gone == uid)
-    }
-
     /// The claims whose Secret has this name.
     pub fn claims_for(&self, secret: &ObjectName) -> impl Iterator<Item = &ObjectName> {
         let namesake = self.world.claim(secret).filter(|claim| claim.target == secret.name).map(|claim| &claim.object);
@@ -394,6 +416,20 @@ impl Index {
             }
         }
         self.put_secret(name, facts);
+    }
+
+    /// Likewise what the answer to a request of ours shows, unless its watch was faster.
+    pub fn learn_secret(&mut self, name: ObjectName, facts: SecretFacts, now: Timestamp) {
+        if self.is_news(&name, &facts) {
+            self.observe_secret(name, facts, now);
+        }
+    }
+
+    fn is_news(&self, name: &ObjectName, facts: &SecretFacts) -> bool {
+        match self.secrets.get(name) {
+            Some(known) => !is_older(&facts.resource_version, &known.resource_version),
+            None => !self.gone.is_after(&facts.uid, &facts.resource_version),
+        }
     }
 
     /// Since when what a seal speaks of counts: not before what was known of this Secret already, and if it gains a key that
@@ -430,7 +466,11 @@ impl Index {
     /// The write is done: what is known of the Secret says what it holds again.
     pub fn wrote(&mut self, secret: ObjectName, facts: SecretFacts) {
         self.reserved.remove(&secret);
-        self.put_secret(secret, facts);
+        if self.is_news(&secret, &facts) {
+            self.put_secret(secret, facts);
+        } else {
+            self.hold(&secret);
+        }
     }
 
     /// Nothing was written: the Secret holds what is known of it by now, or what it held before.

@@ -193,3 +193,33 @@ fn a_leak_is_no_number_that_somebody_must_accept() {
     let why = Refusal::new(Reason::KeyRevoked, "leaked");
     assert!(index.may_withdraw(&Withdrawal { count: 10_000, why: &why, since: None, waits: true }));
 }
+
+/// The answer to a request and the event of a later write come by two connections, in any order.
+#[test]
+fn an_answer_does_not_undo_what_a_watch_has_seen_since() {
+    let name = ObjectName::new("payments-prod", "orders");
+    let at_revision = |revision: &str| {
+        let metadata = sealed(&name, "db", 10, 10);
+        facts(&name, &ObjectMeta { resource_version: Some(revision.into()), ..metadata })
+    };
+    let known = |index: &Index| index.secret(&name).map(|known| known.resource_version.to_string());
+    let mut index = Index::default();
+    index.wrote(name.clone(), at_revision("7"));
+    // Somebody writes after us, and the watch is faster than the answer.
+    index.observe_secret(name.clone(), at_revision("12"), now());
+    index.wrote(name.clone(), at_revision("9"));
+    assert_eq!(known(&index).as_deref(), Some("12"));
+    index.learn_secret(name.clone(), at_revision("10"), now());
+    assert_eq!(known(&index).as_deref(), Some("12"));
+    index.learn_secret(name.clone(), at_revision("13"), now());
+    assert_eq!(known(&index).as_deref(), Some("13"));
+    // It goes, before the answer to our own write is here.
+    index.gone.note(&ObjectMeta { resource_version: Some("15".into()), ..sealed(&name, "db", 10, 10) });
+    index.lose_secret(&name);
+    index.wrote(name.clone(), at_revision("14"));
+    index.learn_secret(name.clone(), at_revision("14"), now());
+    assert_eq!(known(&index), None);
+    // It has only lost our label, and is there.
+    index.learn_secret(name.clone(), at_revision("15"), now());
+    assert_eq!(known(&index).as_deref(), Some("15"));
+}

@@ -35,6 +35,7 @@ pub mod seen_rbac;
 pub mod served;
 pub mod shares;
 pub mod store;
+pub mod synced;
 pub mod watch;
 mod watch_grants;
 mod watch_rbac;
@@ -51,6 +52,7 @@ use shares::Shares;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use synced::Synced;
 use tokio::sync::Semaphore;
 use tokio::sync::watch::Receiver;
 use tokio::task::{self, JoinSet};
@@ -68,16 +70,11 @@ pub async fn run(cx: Arc<Context>) {
 }
 
 /// What a leader does beside the queue, whenever it leads: looks at everything once, then keeps house.
-pub async fn lead(
-    cx: &Context,
-    mut leadership: Leadership,
-    mut synced: Receiver<watch::Synced>,
-    seal_key_max_age: Duration,
-) {
+pub async fn lead(cx: &Context, mut leadership: Leadership, synced: Receiver<Synced>, seal_key_max_age: Duration) {
     loop {
         leadership.gained().await;
         tokio::select! {
-            () = catch_up(cx, &mut synced) => {}
+            () = catch_up(cx, &synced) => {}
             () = leadership.lost() => continue,
         }
         take_over(cx);
@@ -114,23 +111,25 @@ pub async fn lead(
 
 /// What was listed so long ago is as it is.
 const FRESH: Duration = Duration::from_secs(5);
-/// So long a new leader waits until all is listed.
-const CATCHES_UP: Duration = Duration::from_secs(30);
+/// How often it is told for what a new leader waits.
+const TELLS: Duration = Duration::from_secs(30);
 
 /// A watch that was cut off for a while, and resumes at its own pace, shows the past: before anything is written all that there is is
-/// listed anew. A kind that cannot be listed holds it up for a while only.
-async fn catch_up(cx: &Context, synced: &mut Receiver<watch::Synced>) {
+/// listed anew. Like a start, it waits for every kind: nothing is decided from half a view.
+async fn catch_up(cx: &Context, synced: &Receiver<Synced>) {
     let (turn, age) = {
         let seen = synced.borrow();
-        (seen.turn, seen.age())
+        (seen.turn, seen.age(tokio::time::Instant::now()))
     };
     if age.is_some_and(|age| age < FRESH) {
         return;
     }
     cx.relist.notify_one();
-    let all = synced.wait_for(|seen| seen.turn > turn && seen.all());
-    if tokio::time::timeout(CATCHES_UP, all).await.is_err() {
-        tracing::warn!("not every kind could be listed anew; this replica leads with what it has seen");
+    let mut waiting = synced.clone();
+    let mut all = std::pin::pin!(waiting.wait_for(|seen| seen.turn > turn && seen.all()));
+    while tokio::time::timeout(TELLS, all.as_mut()).await.is_err() {
+        let missing = synced.borrow().missing().join(", ");
+        tracing::warn!(missing, "this replica holds the lease and writes nothing before all is listed anew");
     }
 }
 

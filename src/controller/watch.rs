@@ -3,13 +3,14 @@
 //! Our own kinds are watched as plain JSON and decoded one by one: an object that cannot be decoded must not hide the others.
 
 use super::context::{Context, Job};
-use super::index::{Index, OnDemand, PolicyFacts, accept_violations, is_older, object_name, secret_facts};
+use super::index::{Gone, Index, OnDemand, PolicyFacts, accept_violations, is_older, object_name, secret_facts};
 use super::queue::Lane;
 use super::report;
 use super::revocation;
 use super::scoped_secret::told::Told;
 use super::seen_claim::SeenClaim;
 use super::served::Place;
+use super::synced::Synced;
 use super::{foreign, grant, guard, joined};
 use super::{keys, providers::declared_realm, watch_grants, watch_rbac};
 use crate::api::segment_guard::SEGMENT_GUARD;
@@ -33,62 +34,15 @@ use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
-
-/// Which watches have seen everything that exists.
-#[derive(Debug, Clone, Default)]
-pub struct Synced {
-    done: BTreeSet<&'static str>,
-    /// How often all were begun anew.
-    pub turn: u64,
-    /// When the last of them was done.
-    at: Option<Instant>,
-}
-
-const WATCHES: [&str; 16] = [
-    "revocations",
-    "policies",
-    "stores",
-    "namespaces",
-    "secrets",
-    "claims",
-    "guards",
-    "reports",
-    "grants",
-    "grants' roles",
-    "grants' bindings",
-    "own",
-    "roles",
-    "clusterroles",
-    "rolebindings",
-    "clusterrolebindings",
-];
-
-impl Synced {
-    /// Whether every watch has.
-    pub fn all(&self) -> bool {
-        self.done.len() == WATCHES.len()
-    }
-
-    /// How long ago every watch had; None: not every one has.
-    pub fn age(&self) -> Option<Duration> {
-        self.at.filter(|_| self.all()).map(|at| at.elapsed())
-    }
-
-    fn note(&mut self, name: &'static str) -> bool {
-        self.at = Some(Instant::now());
-        self.done.insert(name)
-    }
-}
 
 /// Runs every watch until the process ends. Where it is asked for, all list anew.
 pub async fn run(cx: Arc<Context>, synced: watch::Sender<Synced>) {
     loop {
         tokio::select! {
             () = follow_all(&cx, &synced) => return,
-            () = cx.relist.notified() => synced.send_modify(|s| *s = Synced { turn: s.turn + 1, ..Synced::default() }),
+            () = cx.relist.notified() => synced.send_modify(|s| *s = s.begun_anew()),
         }
     }
 }
@@ -97,7 +51,7 @@ async fn follow_all(cx: &Arc<Context>, synced: &watch::Sender<Synced>) {
     let done = |name: &'static str| {
         let synced = synced.clone();
         move || {
-            synced.send_if_modified(|s| s.note(name));
+            synced.send_if_modified(|s| s.note(name, Instant::now()));
         }
     };
     tokio::join!(
@@ -162,12 +116,23 @@ pub enum View {
     Listed,
     /// By itself: an older view of what is known already says nothing.
     Newest,
+    /// In the answer to a request of ours: nor does one of what its watch has seen to go meanwhile.
+    Answer,
 }
 
 impl View {
     /// Whether what is seen at one revision says nothing beside what is known at another.
     pub fn is_passed_over(self, seen: &str, known: &str) -> bool {
-        self == Self::Newest && is_older(seen, known)
+        self != Self::Listed && is_older(seen, known)
+    }
+
+    /// Likewise where nothing may be known of it: it may have gone meanwhile.
+    pub fn says_nothing(self, seen: &ObjectMeta, known: Option<&str>, gone: &Gone) -> bool {
+        let revision = seen.resource_version.as_deref().unwrap_or_default();
+        match known {
+            Some(known) => self.is_passed_over(revision, known),
+            None => self == Self::Answer && gone.is_after(seen.uid.as_deref().unwrap_or_default(), revision),
+        }
     }
 }
 
@@ -264,7 +229,10 @@ async fn policies(cx: &Context, synced: impl Fn()) {
         }
         Seen::Gone(object) => {
             observe_policy(cx, &object, View::Newest);
-            cx.index_mut().remove_policy(&object.name_any());
+            let mut index = cx.index_mut();
+            index.gone.note(&object.metadata);
+            index.remove_policy(&object.name_any());
+            drop(index);
             judge_all(cx);
         }
         Seen::Broken(kind_gone) => {
@@ -296,8 +264,11 @@ fn observe_policy(cx: &Context, object: &DynamicObject, view: View) -> bool {
         );
     }
     let resource_version = object.metadata.resource_version.clone().unwrap_or_default();
-    let known = cx.index().policies.get(&name).map(|known| known.resource_version.clone());
-    if known.is_some_and(|known| view.is_passed_over(&resource_version, &known)) {
+    let says_nothing = |index: &Index| {
+        let known = index.policies.get(&name).map(|known| &*known.resource_version);
+        view.says_nothing(&object.metadata, known, &index.gone)
+    };
+    if says_nothing(&cx.index()) {
         return false;
     }
     let facts = PolicyFacts {
@@ -308,9 +279,12 @@ fn observe_policy(cx: &Context, object: &DynamicObject, view: View) -> bool {
         resource_version,
         deleting: object.metadata.deletion_timestamp.is_some(),
     };
-    // Counting what it withdraws takes a while: others read meanwhile, and only this watch writes policies.
+    // Counting what it withdraws takes a while: others read meanwhile, and a newer one may come.
     let serves = cx.index().acceptance_serves(&name, &compiled, &facts, cx.now());
     let mut index = cx.index_mut();
+    if says_nothing(&index) {
+        return false;
+    }
     let before = (index.world.policies.get(&name).cloned(), index.policies.get(&name).map(|f| f.accept.clone()));
     index.put_policy(&name, compiled, facts, serves);
     let after = (index.world.policies.get(&name).cloned(), index.policies.get(&name).map(|f| f.accept.clone()));
@@ -325,7 +299,7 @@ pub async fn relist_policies(cx: &Context) -> Result<(), kube::Error> {
     let names: BTreeSet<String> = list.items.iter().map(ResourceExt::name_any).collect();
     let mut changed = false;
     for object in &list.items {
-        changed |= observe_policy(cx, object, View::Newest);
+        changed |= observe_policy(cx, object, View::Answer);
     }
     let as_of = list.metadata.resource_version.unwrap_or_default();
     let mut index = cx.index_mut();
@@ -421,7 +395,10 @@ async fn namespaces(cx: &Context, synced: impl Fn()) {
             observe_namespace(cx, &object.metadata, View::Listed);
         }
         Seen::There(object) => observe_namespace(cx, &object.metadata, View::Newest),
-        Seen::Gone(object) => forget_namespace(cx, &object.name_any()),
+        Seen::Gone(object) => {
+            cx.index_mut().gone.note(&object.metadata);
+            forget_namespace(cx, &object.name_any());
+        }
         Seen::ListEnds => {
             let gone: Vec<Arc<str>> =
                 cx.index().world.namespaces.keys().filter(|n| !listed.contains(&***n)).cloned().collect();
@@ -439,11 +416,10 @@ pub fn observe_namespace(cx: &Context, metadata: &ObjectMeta, view: View) {
     let Some(name) = metadata.name.as_deref().filter(|name| cx.served.holds(name)) else { return };
     let labels: BTreeMap<String, String> = metadata.labels.clone().unwrap_or_default();
     let revision = metadata.resource_version.as_deref().unwrap_or_default();
-    let known = cx.index().namespace_revisions.get(name).cloned();
-    if known.is_some_and(|known| view.is_passed_over(revision, &known)) {
+    let mut index = cx.index_mut();
+    if view.says_nothing(metadata, index.namespace_revisions.get(name).map(|known| &**known), &index.gone) {
         return;
     }
-    let mut index = cx.index_mut();
     let changed = index.put_namespace(name, labels, metadata.deletion_timestamp.is_some(), revision);
     index.namespace_uids.insert(name.into(), metadata.uid.as_deref().unwrap_or_default().into());
     drop(index);
@@ -491,16 +467,23 @@ async fn claims(cx: &Context, synced: impl Fn()) {
     .await;
 }
 
+/// Takes in the answer to a request of ours.
+pub fn learn_claim(cx: &Context, answer: ScopedSecret) {
+    let ScopedSecret { metadata, spec, status } = answer;
+    observe_claim(cx, SeenClaim { metadata, spec: Some(spec), status }, View::Answer);
+}
+
 fn observe_claim(cx: &Context, object: SeenClaim, view: View) {
     let SeenClaim { metadata, spec, status } = object;
     let Some(name) = object_name(&metadata) else { return };
-    let before = cx
-        .index()
-        .claims
-        .get(&name)
-        .map(|r| (r.uid.clone(), r.generation, r.asks.clone(), r.deleting, r.status.clone()));
     let revision = metadata.resource_version.as_deref().unwrap_or_default();
     let mut index = cx.index_mut();
+    let before =
+        index.claims.get(&name).map(|r| (r.uid.clone(), r.generation, r.asks.clone(), r.deleting, r.status.clone()));
+    if view == View::Answer && before.is_none() {
+        // Its event says that it came, or that it went.
+        return;
+    }
     let same_uid = before.as_ref().is_some_and(|(uid, ..)| Some(&**uid) == metadata.uid.as_deref());
     let known = index.claims.get(&name).filter(|_| same_uid);
     if known.is_some_and(|known| view.is_passed_over(revision, &known.resource_version)) {
@@ -511,7 +494,7 @@ fn observe_claim(cx: &Context, object: SeenClaim, view: View) {
     if let Some((uid, ..)) = &before
         && Some(&**uid) != metadata.uid.as_deref()
     {
-        index.claim_gone(uid);
+        index.gone.note_absence(uid);
     }
     match spec {
         Some(spec) => index.put_claim(&ScopedSecret { metadata, spec, status }),
@@ -543,7 +526,7 @@ fn claim_gone(cx: &Context, name: &ObjectName) {
     let mut index = cx.index_mut();
     let waiting: Vec<ObjectName> = rivals(&index, name);
     if let Some(record) = index.remove_claim(name) {
-        index.claim_gone(&record.uid);
+        index.gone.note_absence(&record.uid);
     }
     let orphans: Vec<ObjectName> = index
         .world
@@ -587,6 +570,7 @@ async fn managed_secrets(cx: &Context, synced: &impl Fn()) {
         }
         Seen::There(object) => observe_secret(cx, &object.metadata, View::Newest),
         Seen::Gone(object) => {
+            cx.index_mut().gone.note(&object.metadata);
             if let Some(name) = object_name(&object.metadata) {
                 secret_gone(cx, &name, object.metadata.uid.as_deref());
             }
@@ -663,6 +647,7 @@ async fn guards(cx: &Context, synced: impl Fn()) {
         }
         Seen::There(object) => observe_guard(cx, object, View::Newest),
         Seen::Gone(object) => {
+            cx.index_mut().gone.note(&object.metadata);
             if let Some(namespace) = namespace(&object)
                 && cx.guards.gone(&namespace, object.metadata.uid.as_deref())
             {
@@ -689,11 +674,7 @@ fn observe_guard(cx: &Context, object: DynamicObject, view: View) {
         Ok(guard) => (guard.metadata, guard.spec),
         Err(_) => (object.metadata, SegmentGuardSpec::default()),
     };
-    let found = guard::seen(&metadata, spec);
-    let older = |known: guard::Known| {
-        known.uid == found.uid && view.is_passed_over(&found.resource_version, &known.resource_version)
-    };
-    if !cx.guards.known(&namespace).is_some_and(older) && cx.guards.put(&namespace, found) {
+    if cx.guards.put(&namespace, guard::seen(&metadata, spec), view) {
         guard::queue(cx, &namespace);
     }
 }
@@ -727,7 +708,10 @@ async fn each_named<K: Resource<DynamicType = ()>>(
             observe(cx, &object, View::Listed);
         }
         Seen::There(object) => observe(cx, &object, View::Newest),
-        Seen::Gone(object) => gone(cx, &object.name_any()),
+        Seen::Gone(object) => {
+            cx.index_mut().gone.note(&object.metadata);
+            gone(cx, &object.name_any());
+        }
         Seen::ListEnds => {
             let before = known(&cx.index());
             before.iter().filter(|name| !listed.contains(*name)).for_each(|name| gone(cx, name));

@@ -8,6 +8,7 @@ use crate::api::{MANAGED_BY, MANAGED_BY_LABEL};
 use crate::segmentation::world::ObjectName;
 use futures::Stream;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::DynamicObject;
 use kube::runtime::watcher::{self, Config, Error, Event};
 use std::collections::BTreeSet;
@@ -16,7 +17,7 @@ use std::collections::BTreeSet;
 trait Part: Clone {
     const WHAT: &'static str;
     fn handle(&self) -> Option<ObjectName>;
-    fn uid(&self) -> Option<&str>;
+    fn metadata(&self) -> &ObjectMeta;
     fn seen(&self, cx: &Context, view: View);
     fn gone(cx: &Context, handle: &ObjectName, uid: Option<&str>);
     fn is_known(lent: &Lent) -> bool;
@@ -30,8 +31,8 @@ impl Part for DynamicObject {
         grant::handle_of(&self.metadata)
     }
 
-    fn uid(&self) -> Option<&str> {
-        self.metadata.uid.as_deref()
+    fn metadata(&self) -> &ObjectMeta {
+        &self.metadata
     }
 
     fn seen(&self, cx: &Context, view: View) {
@@ -55,8 +56,8 @@ impl Part for Role {
         object_name(&self.metadata)
     }
 
-    fn uid(&self) -> Option<&str> {
-        self.metadata.uid.as_deref()
+    fn metadata(&self) -> &ObjectMeta {
+        &self.metadata
     }
 
     fn seen(&self, cx: &Context, view: View) {
@@ -79,8 +80,8 @@ impl Part for RoleBinding {
         object_name(&self.metadata)
     }
 
-    fn uid(&self) -> Option<&str> {
-        self.metadata.uid.as_deref()
+    fn metadata(&self) -> &ObjectMeta {
+        &self.metadata
     }
 
     fn seen(&self, cx: &Context, view: View) {
@@ -129,8 +130,9 @@ async fn keep<K: Part>(cx: &Context, stream: impl Stream<Item = Result<Event<K>,
         }
         Seen::There(object) => object.seen(cx, View::Newest),
         Seen::Gone(object) => {
+            cx.index_mut().gone.note(object.metadata());
             if let Some(handle) = object.handle() {
-                K::gone(cx, &handle, object.uid());
+                K::gone(cx, &handle, object.metadata().uid.as_deref());
             }
         }
         Seen::ListEnds => {

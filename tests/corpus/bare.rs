@@ -128,7 +128,7 @@ pub fn edits(bed: &Bed, cases: &[Case]) -> (usize, Vec<String>) {
             continue;
         }
         let look = || match bed.caller.live("ScopedSecret", Some(&namespace), name) {
-            Some(claim) => status_fault(case, &claim).map_or(Ok(()), Err),
+            Some(claim) => status_fault(case, &claim).map_or(Ok(()), |fault| Err(fault + &claim.to_string())),
             None => Err("it is gone".to_owned()),
         };
         let mut found: Vec<String> = await_within(SOON, look).err().into_iter().collect();

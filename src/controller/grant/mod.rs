@@ -26,7 +26,7 @@ mod write;
 pub use known::{Grants, handle};
 
 use super::context::{Context, Job};
-use super::index::{Index, object_name};
+use super::index::{Gone, Index, object_name};
 use super::queue::Lane;
 use super::report::guards;
 use super::store::brief;
@@ -61,9 +61,9 @@ pub type Look = Option<(Instant, Guarded)>;
 pub fn observe(cx: &Context, object: &DynamicObject, view: View) {
     let seen = Grant::of(object);
     let handle = handle(&object.namespace().unwrap_or_default(), &seen.name, &seen.uid);
-    put(cx, &handle, |lent| {
-        let older = |known: &Grant| view.is_passed_over(&seen.resource_version, &known.resource_version);
-        if !lent.grant.as_ref().is_some_and(older) {
+    put(cx, &handle, |lent, gone| {
+        let known = lent.grant.as_ref().map(|known| &*known.resource_version);
+        if !view.says_nothing(&object.metadata, known, gone) {
             lent.grant = Some(seen);
         }
     });
@@ -73,11 +73,9 @@ pub fn observe(cx: &Context, object: &DynamicObject, view: View) {
 pub fn observe_role(cx: &Context, object: &v1::Role, view: View) {
     let Some(handle) = object_name(&object.metadata) else { return };
     let seen = Role::of(object);
-    put(cx, &handle, |lent| {
-        let older = |known: &Role| {
-            known.uid == seen.uid && view.is_passed_over(&seen.resource_version, &known.resource_version)
-        };
-        if !lent.role.as_ref().is_some_and(older) {
+    put(cx, &handle, |lent, gone| {
+        let known = lent.role.as_ref().map(|known| &*known.resource_version);
+        if !view.says_nothing(&object.metadata, known, gone) {
             lent.role = Some(seen);
         }
     });
@@ -87,11 +85,9 @@ pub fn observe_role(cx: &Context, object: &v1::Role, view: View) {
 pub fn observe_binding(cx: &Context, object: &v1::RoleBinding, view: View) {
     let Some(handle) = object_name(&object.metadata) else { return };
     let seen = Binding::of(object);
-    put(cx, &handle, |lent| {
-        let older = |known: &Binding| {
-            known.uid == seen.uid && view.is_passed_over(&seen.resource_version, &known.resource_version)
-        };
-        if !lent.binding.as_ref().is_some_and(older) {
+    put(cx, &handle, |lent, gone| {
+        let known = lent.binding.as_ref().map(|known| &*known.resource_version);
+        if !view.says_nothing(&object.metadata, known, gone) {
             lent.binding = Some(seen);
         }
     });
@@ -104,24 +100,27 @@ pub fn handle_of(metadata: &ObjectMeta) -> Option<ObjectName> {
 
 /// A SecretGrant is gone.
 pub fn gone(cx: &Context, handle: &ObjectName) {
-    put(cx, handle, |lent| lent.grant = None);
+    put(cx, handle, |lent, _| lent.grant = None);
 }
 
 /// A Role is gone: this one, or whichever was known.
 pub fn role_gone(cx: &Context, handle: &ObjectName, uid: Option<&str>) {
-    put(cx, handle, |lent| lent.role = lent.role.take().filter(|known| uid.is_some_and(|uid| *known.uid != *uid)));
+    put(cx, handle, |lent, _| lent.role = lent.role.take().filter(|known| uid.is_some_and(|uid| *known.uid != *uid)));
 }
 
 /// A RoleBinding is gone: this one, or whichever was known.
 pub fn binding_gone(cx: &Context, handle: &ObjectName, uid: Option<&str>) {
-    put(cx, handle, |lent| {
+    put(cx, handle, |lent, _| {
         lent.binding = lent.binding.take().filter(|known| uid.is_some_and(|uid| *known.uid != *uid));
     });
 }
 
 /// Changes what is known under a handle; it is looked at if that makes a difference.
-fn put(cx: &Context, handle: &ObjectName, change: impl FnOnce(&mut Lent)) {
-    let changed = cx.index_mut().grants.change(handle, change);
+fn put(cx: &Context, handle: &ObjectName, change: impl FnOnce(&mut Lent, &Gone)) {
+    let changed = {
+        let index = &mut *cx.index_mut();
+        index.grants.change(handle, |lent| change(lent, &index.gone))
+    };
     if changed {
         queue(cx, handle);
     }

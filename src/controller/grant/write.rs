@@ -216,7 +216,7 @@ impl Work<'_> {
         let uid = uid.or_else(|| self.lent.role.as_ref().map(|role| role.grant_uid.clone()));
         let found = found.filter(|object| object.metadata.uid.as_deref() == uid.as_deref());
         match &found {
-            Some(object) => observe(self.cx, object, View::Newest),
+            Some(object) => observe(self.cx, object, View::Answer),
             None => gone(self.cx, self.handle),
         }
         self.approved = found.as_ref().map(|object| approved(&object.metadata).unwrap_or_else(|| self.cx.now()));
@@ -265,13 +265,13 @@ impl Work<'_> {
             Step::CreateRole(since) => {
                 let Some(role) = self.role(since) else { return Ok(()) };
                 let written = create(&self.api::<v1::Role>(), &role).await?;
-                observe_role(self.cx, &written, View::Newest);
+                observe_role(self.cx, &written, View::Answer);
                 self.lent.role = Some(Role::of(&written));
             }
             Step::CreateBinding => {
                 let Some(binding) = self.binding() else { return Ok(()) };
                 let written = create(&self.api::<v1::RoleBinding>(), &binding).await?;
-                observe_binding(self.cx, &written, View::Newest);
+                observe_binding(self.cx, &written, View::Answer);
                 self.lent.binding = Some(Binding::of(&written));
                 self.given = true;
                 self.note_told(|told| *told = Known::default());
@@ -455,7 +455,7 @@ impl Work<'_> {
             let subject = spec.subject.to_string();
             self.record(What::GrantRefused, &subject, |happening| happening.reason(*reason));
         }
-        observe(self.cx, &written, View::Newest);
+        observe(self.cx, &written, View::Answer);
         self.lent.grant = Some(Grant::of(&written));
         Ok(())
     }

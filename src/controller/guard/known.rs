@@ -3,6 +3,7 @@
 use super::asked::Anew;
 use super::plan::Content;
 use crate::controller::scoped_secret::plan::Failure;
+use crate::controller::watch::View;
 use crate::segmentation::world::ObjectName;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -105,9 +106,15 @@ impl Guards {
     }
 
     /// Takes in a guard that was seen or written; true if it is another than was known.
-    pub fn put(&self, namespace: &str, known: Known) -> bool {
+    pub fn put(&self, namespace: &str, known: Known, view: View) -> bool {
         let mut places = self.lock();
         let place = places.entry(namespace.to_owned()).or_default();
+        let same = place.known.as_ref().filter(|before| before.uid == known.uid && view != View::Listed);
+        if same.is_some_and(|before| {
+            !before.there || view.is_passed_over(&known.resource_version, &before.resource_version)
+        }) {
+            return false;
+        }
         let changed = place.known.as_ref() != Some(&known);
         place.known = Some(known);
         changed
@@ -300,7 +307,7 @@ mod tests {
             Known { uid: "1".into(), resource_version: "7".into(), content, there: true }
         };
         let looked = |seconds| guards.looked("payments-prod", "orders", start + Duration::from_secs(seconds));
-        guards.put("payments-prod", known("orders"));
+        guards.put("payments-prod", known("orders"), View::Listed);
         assert_eq!(looked(0), None);
         let found = |foreign| [("orders".to_owned(), vec!["orders".to_owned()], foreign)];
         guards.looked_through("payments-prod", found(None), start);
@@ -309,9 +316,9 @@ mod tests {
         guards.looked_through("payments-prod", found(Some(failure.clone())), start);
         assert_eq!((looked(9), looked(10)), (Some(Some(failure)), None), "the pod may be gone by then");
         guards.looked_through("payments-prod", found(None), start);
-        guards.put("payments-prod", known("another"));
+        guards.put("payments-prod", known("another"), View::Listed);
         assert_eq!(looked(0), None, "other consumers, other strangers");
-        guards.put("payments-prod", known("orders"));
+        guards.put("payments-prod", known("orders"), View::Listed);
         guards.forget("payments-prod");
         assert_eq!(looked(0), None);
     }
@@ -322,14 +329,20 @@ mod tests {
         let content =
             Content { targets: [("orders".to_owned(), vec!["orders".to_owned()])].into(), ..Content::default() };
         let known = Known { uid: "1".into(), resource_version: "7".into(), content, there: true };
-        assert!(guards.put("payments-prod", known.clone()) && !guards.put("payments-prod", known));
+        assert!(guards.put("payments-prod", known.clone(), View::Newest));
+        assert!(!guards.put("payments-prod", known.clone(), View::Newest));
         let says = |target: &str| (guards.says("payments-prod", target), guards.said("payments-prod", target));
         let orders = Some(vec!["orders".to_owned()]);
         assert_eq!(says("orders"), (Some(orders.clone()), orders.clone()));
         assert_eq!(says("other"), (Some(None), None));
         assert!(!guards.gone("payments-prod", Some("another")));
         assert!(guards.gone("payments-prod", Some("1")) && !guards.gone("payments-prod", None));
-        assert_eq!(says("orders"), (None, orders));
+        assert_eq!(says("orders"), (None, orders.clone()));
+        let late = Known { resource_version: "8".into(), ..known };
+        assert!(!guards.put("payments-prod", late.clone(), View::Answer), "the answer to what was written before");
+        assert_eq!(says("orders"), (None, orders.clone()));
+        let other = Known { uid: "2".into(), ..late };
+        assert!(guards.put("payments-prod", other, View::Newest) && says("orders") == (Some(orders.clone()), orders));
         guards.forget("payments-prod");
         assert_eq!(says("orders"), (None, None));
     }

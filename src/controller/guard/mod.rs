@@ -26,6 +26,7 @@ use super::index::Index;
 use super::queue::Lane;
 use super::scoped_secret::plan::{Failure, Guarding};
 use super::store::brief;
+use super::watch::View;
 use crate::api::segment_guard::SEGMENT_GUARD;
 use crate::api::{FIELD_MANAGER, Reason, ScopedSecretSpec, SegmentGuard, SegmentGuardSpec};
 use crate::segmentation::authorize::{Governance, authorize, governance};
@@ -231,7 +232,9 @@ async fn act(cx: &Context, namespace: &str, known: Option<Known>, plan: Plan) ->
         (Plan::Leave, _) => {}
         (Plan::Write(content), None) => {
             let created = api.create(&params, &object(content, None)).await?;
-            cx.guards.put(namespace, seen(&created.metadata, created.spec));
+            if !View::Answer.says_nothing(&created.metadata, None, &cx.index().gone) {
+                cx.guards.put(namespace, seen(&created.metadata, created.spec), View::Answer);
+            }
         }
         (Plan::Write(content), Some(known)) => {
             let written = api.replace(SEGMENT_GUARD, &params, &object(content, Some(known.resource_version))).await;
@@ -239,7 +242,7 @@ async fn act(cx: &Context, namespace: &str, known: Option<Known>, plan: Plan) ->
                 cx.guards.gone(namespace, Some(&known.uid));
             }
             let written = written?;
-            cx.guards.put(namespace, seen(&written.metadata, written.spec));
+            cx.guards.put(namespace, seen(&written.metadata, written.spec), View::Answer);
         }
         (Plan::Remove, None) => cx.guards.forget(namespace),
         (Plan::Remove, Some(known)) => {

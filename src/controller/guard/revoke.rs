@@ -16,7 +16,7 @@ use crate::controller::revocation;
 use crate::controller::scoped_secret::look_afresh;
 use crate::controller::scoped_secret::plan::Failure;
 use crate::controller::store::brief;
-use crate::controller::watch::View;
+use crate::controller::watch::{self, View};
 use crate::segmentation::authorize::authorize;
 use crate::segmentation::key::CanonicalKey;
 use crate::segmentation::verdict::Verdict;
@@ -129,7 +129,7 @@ pub(super) async fn look(cx: &Context, namespace: &str) -> Result<Option<Guarded
     for claim in begin {
         let fresh = api.get_opt(&claim.name).await.map_err(|error| failed(&brief(&error)))?;
         let fresh = fresh.ok_or_else(|| failed("the ScopedSecret was deleted meanwhile"))?;
-        cx.index_mut().put_claim(&fresh);
+        watch::learn_claim(cx, fresh);
     }
     if !shared {
         return Ok(None);
@@ -186,7 +186,7 @@ pub(super) async fn carry_out(cx: &Context, namespace: &str) -> Result<(), kube:
             match api.create(&params, &KeyRevocation::new(&name_of(turn, &key), spec)).await {
                 Ok(made) => {
                     let made = serde_json::to_value(made).and_then(serde_json::from_value);
-                    made.iter().for_each(|made| revocation::observe(cx, made, View::Newest));
+                    made.iter().for_each(|made| revocation::observe(cx, made, View::Answer));
                 }
                 // By whoever was killed before it was written down.
                 Err(kube::Error::Api(status)) if status.code == 409 => {}

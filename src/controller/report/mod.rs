@@ -14,6 +14,7 @@ pub mod guards;
 pub mod known;
 mod news;
 pub mod plan;
+mod reign;
 mod tally;
 
 pub use found::forged;
@@ -21,9 +22,7 @@ pub use tally::Tally;
 
 use super::context::Context;
 use super::events::{self, Told};
-use super::index::Index;
 use super::queue::Lane;
-use super::scan::{self, Scan, ScanError, due};
 use super::scoped_secret::is_paused;
 use super::store::brief;
 use super::watch::{self, View};
@@ -39,27 +38,23 @@ use crate::segmentation::access::findings::findings;
 use crate::segmentation::access::jurisdiction::Jurisdiction;
 use crate::segmentation::authorize::answer;
 use crate::segmentation::verdict::Refusal;
-use crate::segmentation::violation::{ObjectRef, Violation};
-use crate::segmentation::world::{Holding, ObjectName, PolicyState, World};
-use guards::Missing;
+use crate::segmentation::violation::ObjectRef;
+use crate::segmentation::world::{Holding, ObjectName, World};
 use jiff::Timestamp;
-use known::{Known, membership};
+use known::Known;
 use kube::ResourceExt;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, PostParams, Preconditions};
 use kube::runtime::events::EventType;
 use plan::Observed;
+use reign::Reign;
 use serde_json::json;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// How often the leader looks whether a report is to be written.
 const TICK: Duration = Duration::from_secs(5);
-
-/// A restart or another leader takes less: what came in while nobody led for longer is looked for by a scan.
-const VACANCY: Duration = Duration::from_secs(120);
 
 /// What the leader is told at its start.
 #[derive(Debug, Clone)]
@@ -70,32 +65,6 @@ pub struct Terms {
     pub guards: Duration,
     /// How often the cluster is scanned.
     pub scan: Duration,
-}
-
-/// What a leader knows beside the index.
-#[derive(Default)]
-struct Reign {
-    /// What is missing at admission, and when that was looked at.
-    missing: Vec<Missing>,
-    looked: Option<Instant>,
-    /// The rules of which the leader before has told that they are not kept, until that was looked at.
-    told_missing: BTreeSet<String>,
-    /// Who gets at Secrets across a boundary by RBAC, as of then.
-    access: Vec<Violation>,
-    /// A rule was not kept for a while: what came in meanwhile is looked for.
-    gap: bool,
-    /// Whether a rule of whose breaches only a scan tells was tried out when last looked at.
-    tried: bool,
-    /// The scan that runs; it ends with the reign.
-    running: JoinSet<Result<Scan, ScanError>>,
-    /// The last scan of this reign.
-    scan: Option<Scan>,
-    /// When this leader last began one, and how many in a row ended early.
-    began: Option<Timestamp>,
-    failures: u32,
-    /// The namespaces that a scan has seen in a segment, by their uid. One that leaves its segment, or is made again, is not among
-    /// them any more.
-    seen: BTreeMap<Arc<str>, Box<str>>,
 }
 
 /// Keeps the reports, whenever this replica leads.
@@ -120,80 +89,6 @@ pub async fn run(cx: Arc<Context>, mut leadership: Leadership, terms: Terms) {
     }
 }
 
-impl Reign {
-    /// What the leader before has seen. While nobody led for a while, something may have got past that nobody told of.
-    fn after(index: &Index, vacancy: Option<Duration>) -> Self {
-        let scanned = index.reports.values().filter(|report| report.status.last_scan_time.is_some());
-        let named = scanned.flat_map(|report| &report.status.namespaces);
-        let seen = named.map(|name| (name.as_str().into(), index.namespace_uid(name))).collect();
-        let gap = vacancy.is_none_or(|vacancy| vacancy > VACANCY);
-        let gone = Reason::GuardMissing.as_str();
-        let told = index.reports.values().flat_map(|report| &report.status.counts).filter(|count| count.reason == gone);
-        Self { seen, gap, told_missing: told.map(|count| count.rule.clone()).collect(), ..Self::default() }
-    }
-
-    /// Something may have got past since the last scan: until the next the reports say that they do not tell all, whoever leads then.
-    fn begins_anew(&mut self) {
-        self.gap = true;
-        self.seen.clear();
-    }
-
-    /// Takes up a scan that has ended, and begins one that is due.
-    fn scan(&mut self, cx: &Arc<Context>, interval: Duration) {
-        while let Some(ended) = self.running.try_join_next() {
-            match ended.map_err(|panic| panic.to_string()).and_then(|ended| ended.map_err(|error| error.to_string())) {
-                Ok(scan) => {
-                    let found: usize = scan.found.values().map(Tally::total).sum();
-                    tracing::info!(found, seconds = scan.took.as_secs_f64(), "the cluster was scanned");
-                    cx.metrics.scanned(Some((scan.ended, scan.took)));
-                    cx.sightings.lock().unwrap_or_else(PoisonError::into_inner).retain(|(at, _)| *at > scan.began);
-                    self.seen.extend(scan.namespaces.clone());
-                    self.failures = 0;
-                    self.scan = Some(scan);
-                    // What a report says from now on is of one time.
-                    judge_access(cx, self);
-                }
-                Err(error) => {
-                    tracing::warn!(error, "a scan of the cluster ended early; it is tried again");
-                    cx.metrics.scanned(None);
-                    self.failures = self.failures.saturating_add(1);
-                }
-            }
-        }
-        let (members, last, tried) = {
-            let index = cx.index();
-            let noted = index.reports.values().filter_map(|report| report.status.last_scan_time.as_ref());
-            let lets_through =
-                |state: &PolicyState| matches!(state, PolicyState::Known(policy) if policy.lets_through());
-            let tried = index.world.policies.values().any(lets_through);
-            let members = membership(&index, cx.now());
-            let is_the_same =
-                |name: &Arc<str>, uid: &mut Box<str>| members.contains_key(name) && *uid == index.namespace_uid(name);
-            self.seen.retain(is_the_same);
-            self.scan.iter_mut().for_each(|scan| scan.namespaces.retain(is_the_same));
-            (members, noted.map(|time| time.0).max(), tried)
-        };
-        // What came in since the last scan, while it was let through, is to be told now that it is not.
-        if self.tried && !tried {
-            self.begins_anew();
-        }
-        self.tried = tried;
-        let known = due::Known {
-            last: self.scan.as_ref().map(|scan| scan.ended).max(last),
-            began: self.began,
-            took: self.scan.as_ref().map_or(Duration::ZERO, |scan| scan.took),
-            failures: self.failures,
-            wanted: self.gap || members.keys().any(|namespace| !self.seen.contains_key(namespace)),
-            tried,
-        };
-        if self.running.is_empty() && !members.is_empty() && due::is_due(&known, interval, cx.now()) {
-            (self.began, self.gap) = (Some(cx.now()), false);
-            let cx = cx.clone();
-            self.running.spawn(async move { scan::scan(&cx).await });
-        }
-    }
-}
-
 /// Roles and bindings are many, and change for other reasons: judged as often as the guards are looked at. While a policy is
 /// unknown, what was found stands.
 fn judge_access(cx: &Context, reign: &mut Reign) {
@@ -214,8 +109,11 @@ async fn look_at_guards(cx: &Context, terms: &Terms, reign: &mut Reign) {
                 tracing::warn!(rule = gone.rule, kind = gone.kind, name = gone.name, differs = ?gone.differs, "a rule is not kept at admission; the operator does not put it back");
             }
             let told = std::mem::take(&mut reign.told_missing);
-            let is_kept = |rule: &String| missing.iter().all(|m| m.rule != rule);
-            let back = reign.missing.iter().any(|m| !missing.contains(m)) || told.iter().any(is_kept);
+            let are_fewer = |(rule, before): (&String, &i64)| {
+                let now = missing.iter().filter(|m| m.rule == rule).count();
+                i64::try_from(now).is_ok_and(|now| now < *before)
+            };
+            let back = reign.missing.iter().any(|m| !missing.contains(m)) || told.iter().any(are_fewer);
             if back {
                 reign.begins_anew();
                 tracing::info!("a rule is kept at admission again; what came in meanwhile is looked for");
@@ -346,7 +244,7 @@ async fn create(cx: &Context, segment: &Arc<str>, name: &str) -> Option<Known> {
     let object = serde_json::from_value(json!(report)).ok()?;
     match api(cx).create(&params(), &object).await {
         Ok(created) => {
-            observe(cx, &created, View::Newest);
+            observe(cx, &created, View::Answer);
             Some(Known::of(&created))
         }
         // Its event is on the way.
@@ -373,7 +271,7 @@ async fn write(cx: &Context, name: &str, report: &Known, status: &SegmentationRe
     let Ok(object) = serde_json::from_value::<DynamicObject>(object) else { return };
     match api(cx).replace_status(name, &params(), &object).await {
         Ok(written) => {
-            observe(cx, &written, View::Newest);
+            observe(cx, &written, View::Answer);
             tell(cx, name, report, status).await;
             news::tell(cx, &report.status, status).await;
         }
@@ -427,7 +325,7 @@ pub fn observe(cx: &Context, object: &DynamicObject, view: View) {
     let known = Known::of(object);
     let mut index = cx.index_mut();
     let before = index.reports.get(&name);
-    if before.is_some_and(|b| b.uid == known.uid && view.is_passed_over(&known.resource_version, &b.resource_version)) {
+    if view.says_nothing(&object.metadata, before.map(|known| &*known.resource_version), &index.gone) {
         return;
     }
     let annotated = known.accept.is_some() && before.is_none_or(|before| before.accept != known.accept);

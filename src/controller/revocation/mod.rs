@@ -76,7 +76,7 @@ pub fn observe(cx: &Context, object: &DynamicObject, view: View) {
     };
     let mut index = cx.index_mut();
     let before = index.revocations.get(&name);
-    if before.is_some_and(|b| b.uid == known.uid && view.is_passed_over(&known.resource_version, &b.resource_version)) {
+    if view.says_nothing(&object.metadata, before.map(|known| &*known.resource_version), &index.gone) {
         return;
     }
     let changed = index.world.revocations.get(&name) != Some(&revoked);
@@ -181,7 +181,7 @@ pub async fn list_first(cx: &Context, secret: &ObjectName, held: Option<&Holding
     let api: Api<DynamicObject> = Api::all_with(cx.client.clone(), &ApiResource::erase::<KeyRevocation>(&()));
     for name in names {
         match api.get_opt(&name).await {
-            Ok(Some(fresh)) => observe(cx, &fresh, View::Newest),
+            Ok(Some(fresh)) => observe(cx, &fresh, View::Answer),
             Ok(None) => gone(cx, &name),
             Err(error) => {
                 tracing::debug!(revocation = name, error = %brief(&error), "a KeyRevocation was not read anew")
@@ -298,7 +298,7 @@ async fn write(cx: &Context, name: &str, known: &Known, status: &KeyRevocationSt
             if known.status.completion_time.is_none() && status.completion_time.is_some() {
                 record(cx, What::RevocationComplete, name, known);
             }
-            observe(cx, &written, View::Newest);
+            observe(cx, &written, View::Answer);
             true
         }
         // Its event is on the way.

@@ -16,6 +16,7 @@ mod seen_content;
 mod volumes;
 
 use super::context::Context;
+use super::index::Index;
 use super::report::Tally;
 use super::report::known::membership;
 use crate::api::segmentation_report::FoundBy;
@@ -34,8 +35,8 @@ pub struct Scan {
     pub ended: Timestamp,
     /// How long it took.
     pub took: Duration,
-    /// The namespaces that were in a segment when it began, by their uid.
-    pub namespaces: BTreeMap<Arc<str>, Box<str>>,
+    /// The namespaces that were in a segment when it began.
+    pub namespaces: BTreeMap<Arc<str>, Place>,
     /// The violations, by segment.
     pub found: BTreeMap<Arc<str>, Tally>,
 }
@@ -72,13 +73,32 @@ impl Walk<'_> {
     }
 }
 
+/// Which namespace of a name is meant, and in which segment: a scan tells nothing of one that was made again or has moved since.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Its uid.
+    pub uid: Box<str>,
+    /// The name of its segment.
+    pub segment: Arc<str>,
+}
+
+impl Place {
+    /// Those of all members.
+    pub fn all(index: &Index, members: &BTreeMap<Arc<str>, Arc<str>>) -> BTreeMap<Arc<str>, Self> {
+        let place = |(name, segment): (&Arc<str>, &Arc<str>)| {
+            (name.clone(), Self { uid: index.namespace_uid(name), segment: segment.clone() })
+        };
+        members.iter().map(place).collect()
+    }
+}
+
 /// Scans the cluster.
 pub async fn scan(cx: &Context) -> Result<Scan, ScanError> {
     let (began, start) = (cx.now(), Instant::now());
     let (members, namespaces) = {
         let index = cx.index();
         let members = membership(&index, began);
-        let namespaces = members.keys().map(|name| (name.clone(), index.namespace_uid(name))).collect();
+        let namespaces = Place::all(&index, &members);
         (members, namespaces)
     };
     let mut walk = Walk { cx, members, found: BTreeMap::new() };

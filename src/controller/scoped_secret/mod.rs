@@ -286,7 +286,7 @@ impl Work<'_> {
         let owner = match secret.as_ref().and_then(|s| s.owner.as_deref()) {
             None => Owner::UsOrNobody,
             Some(uid) if uid == &*self.record.uid => Owner::UsOrNobody,
-            Some(uid) if index.is_gone(uid) => Owner::JustGone,
+            Some(uid) if index.gone.has(uid) => Owner::JustGone,
             Some(uid) if alive(uid) => Owner::OtherAlive,
             Some(_) => Owner::Stranger,
         };

@@ -292,6 +292,19 @@ pub(super) async fn broken(cx: &Context, name: &ObjectName, record: &ClaimRecord
 }
 
 /// Replaces the status of exactly the revision that was observed. Nothing but status is sent.
+/// So long at most a status waits that could not be written, for want of the object's event.
+const CONFLICTS_WAIT: Duration = Duration::from_secs(60);
+
+/// Counts a conflict, or begins anew; how many there were in a row.
+fn note_conflict(cx: &Context, name: &ObjectName, there_was: bool) -> u32 {
+    let mut memory = cx.memory();
+    let conflicts = memory.get_mut(name).map(|memory| {
+        memory.conflicts = if there_was { memory.conflicts.saturating_add(1) } else { 0 };
+        memory.conflicts
+    });
+    conflicts.unwrap_or(1)
+}
+
 async fn write_status(cx: &Context, name: &ObjectName, record: &ClaimRecord, status: &ScopedSecretStatus) -> bool {
     if !cx.leads() {
         return false;
@@ -311,15 +324,23 @@ async fn write_status(cx: &Context, name: &ObjectName, record: &ClaimRecord, sta
     let Some(request) = serde_json::to_vec(&body).ok().and_then(build) else { return false };
     let wait = match cx.client.request::<DynamicObject>(request).await {
         Ok(written) => {
-            let known = cx.index().claims.get(name).is_some_and(|r| r.resource_version == record.resource_version);
-            if let (true, Ok(written)) = (known, written.try_parse::<ScopedSecret>()) {
-                cx.index_mut().put_claim(&written);
+            let written = written.try_parse::<ScopedSecret>();
+            // Under one lock: an edit that is seen meanwhile is newer.
+            let mut index = cx.index_mut();
+            let known = index.claims.get(name).is_some_and(|r| r.resource_version == record.resource_version);
+            if let (true, Ok(written)) = (known, written) {
+                index.put_claim(&written);
             }
+            drop(index);
+            note_conflict(cx, name, false);
             return true;
         }
         Err(kube::Error::Api(status)) if status.code == 404 => return false,
-        // The object has changed: its event is on the way and queues it again.
-        Err(kube::Error::Api(status)) if status.code == 409 => Duration::from_millis(600),
+        // The object has changed: its event is on the way and queues it again. While the watch is behind, it may take a while.
+        Err(kube::Error::Api(status)) if status.code == 409 => {
+            let wait = schedule::backoff(&record.uid, note_conflict(cx, name, true), CONFLICTS_WAIT, true);
+            wait.max(Duration::from_millis(600))
+        }
         Err(error) => {
             tracing::debug!(namespace = %name.namespace, name = %name.name, error = %brief(&error), "a status was not written; it is tried again");
             Duration::from_secs(5)

@@ -41,7 +41,7 @@ impl Work<'_> {
         match api.get_opt(&self.name.name).await.map_err(|e| write_failed(&e))? {
             Some(fresh) if fresh.metadata.uid.as_deref() == Some(&*self.record.uid) => {
                 if fresh.metadata.generation != Some(self.record.generation) {
-                    self.cx.index_mut().put_claim(&fresh);
+                    watch::learn_claim(self.cx, fresh);
                     return Err(Failure::new(
                         Reason::Pending,
                         "the ScopedSecret was changed meanwhile; it is looked at again",
@@ -124,7 +124,7 @@ pub async fn look_afresh(cx: &Context, namespace: &str, held: Option<&Holding>) 
     }
     let namespaces: Api<Namespace> = Api::all(cx.client.clone());
     match namespaces.get_metadata_opt(namespace).await.map_err(|e| write_failed(&e))? {
-        Some(fresh) => watch::observe_namespace(cx, &fresh.metadata, watch::View::Newest),
+        Some(fresh) => watch::observe_namespace(cx, &fresh.metadata, watch::View::Answer),
         None => return Err(Failure::new(Reason::NamespaceTerminating, "the namespace is gone")),
     }
     Ok(())
@@ -252,7 +252,7 @@ async fn look_for(cx: &Context, secret: &ObjectName) -> Result<(), Failure> {
     let found = api.get_metadata_opt(&secret.name).await.map_err(|e| write_failed(&e))?;
     let facts = found.map(|found| secret_facts(secret, &found.metadata, &keys));
     match facts.filter(|facts| facts.seal.is_ok()) {
-        Some(facts) => cx.index_mut().observe_secret(secret.clone(), facts, cx.now()),
+        Some(facts) => cx.index_mut().learn_secret(secret.clone(), facts, cx.now()),
         None => {
             let waiting = cx.index_mut().give_up(secret);
             cx.retry(waiting);
@@ -270,6 +270,6 @@ async fn mend_orphan(cx: &Context, name: &ObjectName, known: &SecretFacts) -> Re
     let Some(secret) = read.filter(|secret| facts(secret).revision() == known.revision()) else { return Ok(None) };
     let Some(mended) = mend(cx, secret).await? else { return Ok(None) };
     let mended = facts(&mended);
-    cx.index_mut().observe_secret(name.clone(), mended.clone(), cx.now());
+    cx.index_mut().learn_secret(name.clone(), mended.clone(), cx.now());
     Ok(Some(mended))
 }

@@ -76,7 +76,7 @@ impl Work<'_> {
         let ours = facts.seal.is_ok() || facts.owner.as_deref() == Some(&*self.record.uid);
         let mut index = self.cx.index_mut();
         if facts.labelled || ours {
-            index.observe_secret(name, facts.clone(), self.cx.now());
+            index.learn_secret(name, facts.clone(), self.cx.now());
         } else {
             index.lose_secret(&name);
         }

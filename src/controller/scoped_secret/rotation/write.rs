@@ -9,6 +9,7 @@ use crate::controller::scoped_secret::plan::Failure;
 use crate::controller::scoped_secret::withdraw::look_afresh;
 use crate::controller::scoped_secret::write::Progress;
 use crate::controller::scoped_secret::{Work, not_leading, write_failed};
+use crate::controller::watch;
 use crate::provider::write::{Put, WriteError, stored_under};
 use crate::provider::{Answer, Ask, Provider};
 use crate::rotation::generate;
@@ -196,10 +197,7 @@ impl Work<'_> {
             || asked.as_deref() != self.record.rotate_at()
             || fresh.metadata.deletion_timestamp.is_some();
         if other {
-            self.cx.index_mut().put_claim(&fresh);
-            self.cx
-                .queue
-                .add(crate::controller::context::Job::Claim(self.name.clone()), crate::controller::queue::Lane::Urgent);
+            watch::learn_claim(self.cx, fresh);
             return Err(changed());
         }
         let now = self.cx.now();
