@@ -11,6 +11,7 @@ use kube::core::DynamicObject;
 use kube::core::admission::{AdmissionRequest, AdmissionResponse};
 use scoped_secrets::admission::review::{Review, Route, answer, decode};
 use scoped_secrets::admission::rules::{claims, copies, other_operators, policies, rbac};
+use scoped_secrets::admission::unread::Unread;
 use scoped_secrets::api::SegmentationPolicySpec;
 use scoped_secrets::controller::foreign::record_of;
 use scoped_secrets::controller::index::{Index, PolicyFacts};
@@ -218,7 +219,7 @@ impl<F: Fn(&AdmissionRequest<DynamicObject>) -> AdmissionResponse + Send + Sync>
         (self.0)(request)
     }
 
-    fn refuses_unread(&self, _: Option<&str>) -> bool {
+    fn refuses_unread(&self, _: &Unread<'_>) -> bool {
         true
     }
 }

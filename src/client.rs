@@ -2,23 +2,34 @@
 //!
 //! Whoever may write an object may write what Kubernetes keeps and nothing here can decode: into managedFields, bytes that are no text
 //! and thousands of levels; for a time, moments outside of the years that there are, there or in the template of a Deployment. One such
-//! object would make every list that it is in unreadable, for everybody: so that is put right as it comes ([`readable`]).
+//! object would make every list that it is in unreadable, for everybody: so that is put right as it comes ([`readable`]). And no request
+//! waits for ever ([`patience`]).
 
+pub mod patience;
 pub mod readable;
 
 use http_body_util::BodyExt;
 use kube::client::ClientBuilder;
 use kube::{Client, Config};
+use patience::Patience;
 use readable::Readable;
+use std::time::Duration;
 use tower::util::MapResponseLayer;
+
+/// How long the API server may take for an answer. Its webhooks have ten seconds by default.
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// Connects with the first request.
 pub fn connect(config: Config) -> Result<Client, kube::Error> {
+    connect_within(config, LIMIT)
+}
+
+fn connect_within(config: Config, limit: Duration) -> Result<Client, kube::Error> {
     let readable = MapResponseLayer::new(|response: http::Response<_>| {
         response.map(|body: Box<kube::client::DynBody>| {
             let mut readable = Readable::default();
             body.map_frame(move |frame| frame.map_data(|data| readable.feed(data)))
         })
     });
-    Ok(ClientBuilder::try_from(config)?.with_layer(&readable).build())
+    Ok(ClientBuilder::try_from(config)?.with_layer(&readable).with_layer(&Patience(limit)).build())
 }

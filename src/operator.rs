@@ -3,7 +3,7 @@
 
 use crate::admission::ServingArgs;
 use crate::admission::breaches;
-use crate::admission::certificate_keeper::{Gates, Keeper};
+use crate::admission::certificate_keeper::{Gates, Keeper, Signals};
 use crate::admission::health::{self, Readiness};
 use crate::admission::identities::Installation;
 use crate::admission::recorded::recorded;
@@ -140,7 +140,7 @@ pub async fn run(
 
     // Probes and metrics first, so that a start that waits can be seen to wait.
     let caches = readiness.gate("caches");
-    let gates = Gates { served: readiness.gate("certificate"), registered: readiness.gate("webhook entries") };
+    let (served_gate, registered) = (readiness.gate("certificate"), readiness.gate("webhook entries"));
     let plain = bind("--metrics-address", args.serving.metrics_address).await?;
     let probes = health::router(readiness.clone(), metrics.clone());
     let probes = tokio::spawn(server::serve(plain, Transport::Plain, probes, Limits::default(), stopped(stop.clone())));
@@ -184,9 +184,10 @@ pub async fn run(
     cx.index_mut().access.operator = ObjectName::new(&args.namespace, &args.service_account);
     cx.index_mut().access.has_roles_there = cx.served.listed().is_some();
 
-    let governed = cx.governed.subscribe();
-    let keeper =
-        Keeper::new(cx.client.clone(), wanted, cell.clone(), gates, governed, leadership.clone(), metrics.clone());
+    let signals =
+        Signals { governed: cx.governed.subscribe(), leadership: leadership.clone(), reigns: cx.reigns.subscribe() };
+    let gates = Gates { served: served_gate, registered, were_weaker: cx.entries_were_weaker.clone() };
+    let keeper = Keeper::new(cx.client.clone(), wanted, cell.clone(), gates, signals, metrics.clone());
     let keeper = tokio::spawn(keeper.run(stopped(stop.clone())));
 
     let https = bind("--webhook-address", args.serving.webhook_address).await?;
@@ -290,7 +291,7 @@ async fn work(
             tokio::join!(
                 controller::run(cx.clone()),
                 controller::lead(&cx, leadership.clone(), synced.clone(), seal_key_max_age),
-                report::run(cx.clone(), leadership.clone(), terms),
+                report::run(cx.clone(), leadership.clone(), synced.clone(), terms),
             );
         }
     };

@@ -6,11 +6,12 @@ mod support;
 
 use kube::core::DynamicObject;
 use kube::core::admission::{AdmissionRequest, AdmissionResponse};
-use scoped_secrets::admission::certificate_keeper::{Gates, Keeper, SECRET};
+use scoped_secrets::admission::certificate_keeper::{Gates, Keeper, SECRET, Signals};
 use scoped_secrets::admission::health::Readiness;
 use scoped_secrets::admission::review::{self, Review, Route};
 use scoped_secrets::admission::server::{Limits, Transport, serve};
 use scoped_secrets::admission::tls::{CertificateCell, server_config};
+use scoped_secrets::admission::unread::Unread;
 use scoped_secrets::admission::webhook_configuration::{
     CLUSTER_ENTRIES, Endpoint, SCOPED_SECRETS_PATH, SEGMENTATION_POLICIES_PATH, Wanted, WebhookUrl,
 };
@@ -41,7 +42,7 @@ impl Review for ByName {
         if request.name == "refused" { response.deny("refused by the story") } else { response }
     }
 
-    fn refuses_unread(&self, _: Option<&str>) -> bool {
+    fn refuses_unread(&self, _: &Unread<'_>) -> bool {
         true
     }
 }
@@ -78,9 +79,15 @@ async fn replica(cluster: &Cluster, token: &str, terms: Terms, name: &str) -> Re
     let wanted = Wanted { endpoint, service_account: "scoped-secrets".into(), served: Served::default() };
     let (cell, readiness) = (Arc::new(CertificateCell::default()), Readiness::default());
     let governed = tokio::sync::watch::Sender::new(Some(Governed::default()));
-    let gates = Gates { served: readiness.gate("certificate"), registered: readiness.gate("webhook entries") };
-    let (led, counted) = (leadership.clone(), metrics.clone());
-    let keeper = Keeper::new(client, wanted, cell.clone(), gates, governed.subscribe(), led, counted);
+    let gates = Gates {
+        served: readiness.gate("certificate"),
+        registered: readiness.gate("webhook entries"),
+        were_weaker: Arc::default(),
+    };
+    let reigns = tokio::sync::watch::Sender::new(true);
+    let signals =
+        Signals { governed: governed.subscribe(), leadership: leadership.clone(), reigns: reigns.subscribe() };
+    let keeper = Keeper::new(client, wanted, cell.clone(), gates, signals, metrics.clone());
     tokio::spawn(keeper.run(std::future::pending()));
 
     let route = |path, kinds| Route { path, rule: "Claims", kinds, review: Arc::new(ByName) };

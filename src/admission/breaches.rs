@@ -4,6 +4,7 @@
 
 use super::answer::{breach, name_of};
 use super::review::{Review, Route};
+use super::unread::Unread;
 use crate::api::policy::Mode;
 use crate::controller::context::Context;
 use crate::controller::events::{self, Told};
@@ -47,8 +48,8 @@ impl Review for Telling {
         response
     }
 
-    fn refuses_unread(&self, namespace: Option<&str>) -> bool {
-        self.review.refuses_unread(namespace)
+    fn refuses_unread(&self, unread: &Unread<'_>) -> bool {
+        self.review.refuses_unread(unread)
     }
 }
 
@@ -127,7 +128,7 @@ mod tests {
     #[test]
     fn what_is_not_read_is_answered_as_its_rule_says() {
         let (routes, _) = super::told(vec![route(Arc::new(TriedOut))]);
-        assert!(!routes[0].review.refuses_unread(None));
+        assert!(!routes[0].review.refuses_unread(&Unread::default()));
     }
 
     #[test]

@@ -26,6 +26,7 @@ use kube::{Api, Client, ResourceExt};
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -47,18 +48,30 @@ pub struct Keeper {
     names: Vec<String>,
     cell: Arc<CertificateCell>,
     gates: Gates,
-    governed: watch::Receiver<Option<Governed>>,
-    leadership: Leadership,
+    signals: Signals,
     metrics: Arc<Metrics>,
 }
 
-/// What it opens.
+/// What it listens to.
+#[derive(Clone)]
+pub struct Signals {
+    /// What is governed. Before that is known nothing is registered.
+    pub governed: watch::Receiver<Option<Governed>>,
+    /// Who leads keeps the certificate.
+    pub leadership: Leadership,
+    /// Whether it has listed all there is since it leads: what it knew before may be of the past, and registers nothing.
+    pub reigns: watch::Receiver<bool>,
+}
+
+/// What it opens, and raises.
 pub struct Gates {
     /// Once there is a certificate to serve.
     pub served: Gate,
     /// Once the API server asks somebody: there are entries, or there is no configuration, which is not ours to make. What is
     /// applied before that nobody reviews.
     pub registered: Gate,
+    /// Where entries were gone, or weaker than ours: what got past is to be looked for.
+    pub were_weaker: Arc<AtomicBool>,
 }
 
 /// The two objects as last seen; the outer None until there was an answer.
@@ -104,19 +117,18 @@ fn in_short(error: &kube::Error) -> String {
 }
 
 impl Keeper {
-    /// Before `governed` is known nothing is registered.
+    /// One that runs with these.
     pub fn new(
         client: Client,
         wanted: Wanted,
         cell: Arc<CertificateCell>,
         gates: Gates,
-        governed: watch::Receiver<Option<Governed>>,
-        leadership: Leadership,
+        signals: Signals,
         metrics: Arc<Metrics>,
     ) -> Self {
         let secrets = Api::namespaced(client.clone(), &wanted.endpoint.namespace);
         let names = wanted.endpoint.names();
-        Self { secrets, configurations: Api::all(client), wanted, names, cell, gates, governed, leadership, metrics }
+        Self { secrets, configurations: Api::all(client), wanted, names, cell, gates, signals, metrics }
     }
 
     /// Runs until `stop`.
@@ -125,8 +137,7 @@ impl Keeper {
         let mut secrets = pin!(answers(watch_object(self.secrets.clone(), SECRET), "Secret"));
         let mut configurations =
             pin!(answers(watch_object(self.configurations.clone(), CONFIGURATION), "ValidatingWebhookConfiguration"));
-        let mut leadership = self.leadership.clone();
-        let mut governed = self.governed.clone();
+        let Signals { mut governed, mut leadership, mut reigns } = self.signals.clone();
         let mut seen = Seen::default();
         let mut backoff = BACKOFF.0;
         let mut wake = Instant::now() + LOOK;
@@ -144,6 +155,7 @@ impl Keeper {
                 }
                 () = leadership.changed() => {}
                 Ok(()) = governed.changed() => {}
+                Ok(()) = reigns.changed() => {}
                 () = tokio::time::sleep_until(wake.into()) => {}
             }
             let kept = tokio::select! {
@@ -170,15 +182,15 @@ impl Keeper {
     /// Brings both objects to where they should be, if this replica leads; how long that holds. What the API server
     /// trusts is put right between any two steps.
     async fn keep(&self, seen: &mut Seen, now: jiff::Timestamp) -> Result<Duration, KeepError> {
-        if !self.leadership.leads() {
+        if !self.signals.leadership.leads() {
             seen.door = None;
         }
         let Seen { secret: Some(secret), configuration: Some(configuration), door } = seen else { return Ok(LOOK) };
         let mut good_for = LOOK;
         // Asked again before each write: the one before may have taken longer than the lease.
-        while self.leadership.leads() {
+        while self.signals.leadership.leads() {
             let current = read(secret.as_ref());
-            if current.is_ok() && self.governed.borrow().is_none() {
+            if current.is_ok() && (self.signals.governed.borrow().is_none() || !*self.signals.reigns.borrow()) {
                 return Ok(LOOK);
             }
             if let (Some(live), Ok(bundle)) = (configuration.as_ref(), &current) {
@@ -208,7 +220,7 @@ impl Keeper {
                 step => tracing::info!(?step, secret = SECRET, "the webhook's certificate is renewed"),
             }
             let Some(bundle) = step.take(current.ok(), &self.names, now)? else { return Ok(LOOK) };
-            if !self.leadership.leads() {
+            if !self.signals.leadership.leads() {
                 break;
             }
             *secret = Some(self.store(secret.as_ref(), &bundle).await?);
@@ -243,7 +255,7 @@ impl Keeper {
 
     /// Which namespaces are governed; None: not known yet.
     fn governed(&self, live: &[ValidatingWebhook]) -> Option<Governed> {
-        let known = self.governed.borrow().clone()?;
+        let known = self.signals.governed.borrow().clone()?;
         Some(known.with_those_in_use(webhook_configuration::registered(live)))
     }
 
@@ -301,6 +313,9 @@ impl Keeper {
         let Some(governed) = self.governed(live.webhooks.as_deref().unwrap_or_default()) else {
             return Ok((live.clone(), good_for));
         };
+        if self.wanted.are_weaker(live.webhooks.as_deref().unwrap_or_default(), &published, &governed) {
+            self.gates.were_weaker.store(true, Ordering::Relaxed);
+        }
         let uid = live.uid().unwrap_or_default();
         let patch = Patch::Apply(self.wanted.patch(&uid, &made.door, &published, &governed));
         let params = PatchParams::apply(FIELD_MANAGER).force();

@@ -28,6 +28,7 @@ pub mod review;
 pub mod rules;
 pub mod server;
 pub mod tls;
+pub mod unread;
 pub mod webhook_configuration;
 
 use std::net::SocketAddr;

@@ -2,6 +2,7 @@
 
 use super::answer::{breach, name_of};
 use super::review::{Review, Route};
+use super::unread::Unread;
 use crate::api::Reason;
 use crate::api::policy::Mode;
 use crate::controller::context::Context;
@@ -30,8 +31,12 @@ impl Review for Recording {
         reviewed.unwrap_or_else(|panic| resume_unwind(panic))
     }
 
-    fn refuses_unread(&self, namespace: Option<&str>) -> bool {
-        self.review.refuses_unread(namespace)
+    fn refuses_unread(&self, unread: &Unread<'_>) -> bool {
+        let refused = self.review.refuses_unread(unread);
+        if refused {
+            self.cx.record.deny(self.cx.now(), unread.told(self.rule));
+        }
+        refused
     }
 }
 

@@ -1,8 +1,9 @@
 //! From a request's bytes to a rule's answer. Fails closed: whatever cannot be understood is not allowed.
 
 use super::answer::{breach, deny_as};
-use super::lanes::{HEAD, Lanes, Refusal};
+use super::lanes::{Lanes, Refusal};
 use super::tls::CertificateCell;
+use super::unread::Unread;
 use crate::api::Reason;
 use crate::api::policy::Mode;
 use crate::client::readable::Readable;
@@ -28,9 +29,9 @@ pub trait Review: Send + Sync {
     /// Allows or denies. The uid of the answer is filled in by the caller.
     fn review(&self, request: &AdmissionRequest<DynamicObject>) -> AdmissionResponse;
 
-    /// Whether what could not be read is refused by an answer, in a namespace or (None) wherever it is: where the rule follows the
-    /// mode, only where it is enforced. Else the entry's failurePolicy decides.
-    fn refuses_unread(&self, namespace: Option<&str>) -> bool;
+    /// Whether what could not be read is refused by an answer: where the rule follows the mode, only where it is enforced. Else the
+    /// entry's failurePolicy decides.
+    fn refuses_unread(&self, unread: &Unread<'_>) -> bool;
 }
 
 /// Which requests go to which rule.
@@ -170,7 +171,7 @@ fn respond(route: &Route, body: &[u8], headers: &HeaderMap, metrics: &Metrics, s
     let _within = span.enter();
     let request = match decode(body) {
         Ok(request) => request,
-        Err(error) => return undecoded(route, body, &error),
+        Err(error) => return undecoded(route, body, &error, metrics),
     };
     let response = answer(route, &request);
     metrics.reviewed(route.rule, response.allowed, start.elapsed());
@@ -190,44 +191,25 @@ fn sent(response: AdmissionResponse) -> Response {
     }
 }
 
-/// What cannot be decoded is denied, as far as it can be told which request that is: an error of this server would let pass whatever is
-/// of the cluster.
-fn undecoded(route: &Route, body: &[u8], error: &DecodeError) -> Response {
+/// What cannot be decoded.
+fn undecoded(route: &Route, body: &[u8], error: &DecodeError, metrics: &Metrics) -> Response {
     let text = "the operator cannot read this request: leave managedFields out, and what is nested very deep";
-    let denial = if matches!(error, DecodeError::Malformed { .. }) { unread(route, body, text) } else { None };
+    let of_a_form = matches!(error, DecodeError::Malformed { .. });
+    let denial = if of_a_form { unread(route, body, text, metrics) } else { None };
     denial.unwrap_or_else(|| (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response())
 }
 
-/// Likewise what there was no room or no time for.
+/// What there was no room or no time for.
 fn turned_away(route: &Route, refusal: &Refusal, metrics: &Metrics) -> Response {
-    let denial = unread(route, &refusal.head, &format!("this request was not reviewed, {}", refusal.text));
-    if denial.is_some() {
-        metrics.breached(route.rule, Reason::ReviewFailed.as_str(), Mode::Enforce.as_str());
-    }
+    let denial = unread(route, &refusal.head, &format!("this request was not reviewed, {}", refusal.text), metrics);
     denial.unwrap_or_else(|| (refusal.status, format!("{}\n", refusal.text)).into_response())
 }
 
 /// A denial of what was not read, where its rule refuses that, and its beginning says which request it is.
-fn unread(route: &Route, body: &[u8], text: &str) -> Option<Response> {
-    let uid = value_of(body, b"\"request\":{\"uid\":\"")?;
-    if !route.review.refuses_unread(value_of(body, b",\"namespace\":\"")) {
-        return None;
-    }
-    let mut denial = AdmissionResponse::invalid(format!("rule {}, {}: {text}", route.rule, Reason::ReviewFailed));
-    denial.uid = uid.to_owned();
-    denial.types = TypeMeta { api_version: META_API_VERSION_V1.to_owned(), kind: META_KIND.to_owned() };
-    Some(sent(denial))
-}
-
-/// A value that a request begins with, as the API server writes it: its uid first of all, and its namespace before who asks.
-fn value_of<'b>(body: &'b [u8], before: &[u8]) -> Option<&'b str> {
-    let head = &body[..body.len().min(HEAD)];
-    let head = &head[..memchr::memmem::find(head, b"\"userInfo\":").unwrap_or(head.len())];
-    let at = memchr::memmem::find(head, before)? + before.len();
-    let length = memchr::memchr(b'"', &head[at..])?;
-    let value = std::str::from_utf8(&head[at..at + length]).ok()?;
-    let plain = value.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    Some(value).filter(|value| plain && !value.is_empty())
+fn unread(route: &Route, body: &[u8], text: &str, metrics: &Metrics) -> Option<Response> {
+    let unread = Unread::begin(body).filter(|unread| route.review.refuses_unread(unread))?;
+    metrics.breached(route.rule, Reason::ReviewFailed.as_str(), Mode::Enforce.as_str());
+    Some(sent(unread.deny(route.rule, text)))
 }
 
 #[cfg(test)]
@@ -255,7 +237,7 @@ pub(super) mod tests {
             panic!("a bug")
         }
 
-        fn refuses_unread(&self, _: Option<&str>) -> bool {
+        fn refuses_unread(&self, _: &Unread<'_>) -> bool {
             true
         }
     }
@@ -267,7 +249,7 @@ pub(super) mod tests {
             AdmissionResponse::from(request)
         }
 
-        fn refuses_unread(&self, _: Option<&str>) -> bool {
+        fn refuses_unread(&self, _: &Unread<'_>) -> bool {
             false
         }
     }
@@ -320,18 +302,10 @@ pub(super) mod tests {
         let body = |uid: &str| {
             format!("{{\"kind\":\"AdmissionReview\",\"request\":{{\"uid\":\"{uid}\",\"object\":{{\"a\":1e999}}}}}}")
         };
-        let value = |body: &str, field: &str| value_of(body.as_bytes(), field.as_bytes()).map(str::to_owned);
-        let uid_of = |body: &str| value(body, "\"request\":{\"uid\":\"");
-        assert_eq!(uid_of(&body("7f0b-1")).as_deref(), Some("7f0b-1"));
-        for uid in ["", "7f\\u0030", "<"] {
-            assert_eq!(uid_of(&body(uid)), None, "{uid}");
-        }
-        let within = r#"{"request":{"uid":"1","name":"a\",\"namespace\":\"b","namespace":"c","operation":"CREATE","userInfo":{}}}"#;
-        assert_eq!(value(within, ",\"namespace\":\"").as_deref(), Some("c"));
-        let beyond = r#"{"request":{"uid":"1","name":"a","userInfo":{"x":"","namespace":"c"}}}"#;
-        assert_eq!(value(beyond, ",\"namespace\":\""), None);
-        let answer =
-            |body: &str| undecoded(&route(Arc::new(Panics)), body.as_bytes(), &decode(body.as_bytes()).unwrap_err());
+        let answer = |body: &str| {
+            let error = decode(body.as_bytes()).unwrap_err();
+            undecoded(&route(Arc::new(Panics)), body.as_bytes(), &error, &Metrics::default())
+        };
         assert_eq!(answer(&body("7f0b-1")).status(), StatusCode::OK);
         assert_eq!(answer(&body("")).status(), StatusCode::BAD_REQUEST);
         let busy = |head: &str| Refusal {

@@ -3,6 +3,7 @@ use super::super::certificates::Step;
 use super::super::review::tests::review_of;
 use super::super::review::{BODY_LIMIT, Review, Route, router};
 use super::super::tls::{CertificateCell, server_config};
+use super::super::unread::Unread;
 use super::*;
 use crate::telemetry::metrics::Metrics;
 use kube::core::DynamicObject;
@@ -51,7 +52,7 @@ impl Review for Names {
         }
     }
 
-    fn refuses_unread(&self, _: Option<&str>) -> bool {
+    fn refuses_unread(&self, _: &Unread<'_>) -> bool {
         true
     }
 }

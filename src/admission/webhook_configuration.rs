@@ -357,6 +357,16 @@ impl Wanted {
         !ours.is_empty() && ours.iter().all(|entry| live.contains(entry)) && !live.iter().any(stale)
     }
 
+    /// Whether something may get past the live entries that ours would stop; at which door, and by which certificate, aside.
+    pub fn are_weaker(&self, live: &[ValidatingWebhook], published: &Published, governed: &Governed) -> bool {
+        let ours = self.typed(published, governed);
+        let asks_alike = |live: &ValidatingWebhook, entry: &ValidatingWebhook| {
+            let client_config = entry.client_config.clone();
+            ValidatingWebhook { client_config, ..live.clone() } == *entry
+        };
+        !ours.iter().all(|entry| live.iter().any(|live| asks_alike(live, entry)))
+    }
+
     /// The live entries with ours put right, for a replace: server-side apply cannot remove what another manager added
     /// to a list inside an entry of ours (a matchCondition that never matches, say).
     pub fn replaced(

@@ -6,6 +6,7 @@ use super::index::{Index, Revision};
 use super::providers::Providers;
 use super::queue::{Lane, Queue};
 use super::restart::Restarts;
+use super::scoped_secret::rotation::asked::AskedOf;
 use super::served::Served;
 use crate::api::Reason;
 use crate::leader::Leadership;
@@ -21,7 +22,7 @@ use jiff::Timestamp;
 use kube::Client;
 use kube::runtime::events::Reporter;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
@@ -132,6 +133,10 @@ pub struct Context {
     pub queue: Queue<Job>,
     /// What is known of the SegmentGuards.
     pub guards: Guards,
+    /// What managers were asked for.
+    pub asked: AskedOf,
+    /// The webhook's entries were gone or weakened, and nobody has looked yet for what came in.
+    pub entries_were_weaker: Arc<AtomicBool>,
     /// Connections to secrets managers.
     pub providers: Providers,
     /// What is remembered.
@@ -149,7 +154,7 @@ pub struct Context {
     /// Whether this replica leads.
     pub leadership: Leadership,
     /// Whether this replica has taken over: what it remembered of an earlier reign is forgotten, and all is queued.
-    pub reigns: AtomicBool,
+    pub reigns: watch::Sender<bool>,
     /// Since when it has, or had.
     reign: Mutex<Reign>,
     /// Which namespaces are governed, once every policy was seen.
@@ -200,6 +205,8 @@ impl Context {
             index: RwLock::default(),
             queue: Queue::default(),
             guards: Guards::default(),
+            asked: AskedOf::default(),
+            entries_were_weaker: Arc::default(),
             providers,
             memory: Mutex::default(),
             namespace,
@@ -207,7 +214,7 @@ impl Context {
             metrics,
             nature,
             leadership,
-            reigns: AtomicBool::new(false),
+            reigns: watch::Sender::new(false),
             reign: Mutex::default(),
             governed: watch::Sender::new(None),
             keys_changed: Notify::new(),
@@ -308,7 +315,7 @@ impl Context {
 
     /// Whether this replica works on the queue as the leader. What comes before it has taken over is queued again then.
     pub fn acts(&self) -> bool {
-        self.leads() && self.reigns.load(Ordering::Acquire)
+        self.leads() && *self.reigns.borrow()
     }
 
     /// It has taken over.
@@ -318,12 +325,12 @@ impl Context {
         let was_short = reign.ended.is_some_and(|ended| now.duration_since(ended).abs() < FLOOR);
         reign.since = reign.since.filter(|_| was_short).or(Some(now));
         drop(reign);
-        self.reigns.store(true, Ordering::Release);
+        self.reigns.send_replace(true);
     }
 
     /// It leads no more.
     pub fn end_reign(&self) {
-        self.reigns.store(false, Ordering::Release);
+        self.reigns.send_replace(false);
         self.reign.lock().unwrap_or_else(PoisonError::into_inner).ended = Some(self.now());
     }
 

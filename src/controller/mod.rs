@@ -115,7 +115,7 @@ const FRESH: Duration = Duration::from_secs(5);
 const TELLS: Duration = Duration::from_secs(30);
 
 /// A watch that was cut off for a while, and resumes at its own pace, shows the past: before anything is written all that there is is
-/// listed anew. Like a start, it waits for every kind: nothing is decided from half a view.
+/// listed anew. Like a start, it waits for every kind by which something is decided, for as long as that takes.
 async fn catch_up(cx: &Context, synced: &Receiver<Synced>) {
     let (turn, age) = {
         let seen = synced.borrow();
@@ -126,10 +126,10 @@ async fn catch_up(cx: &Context, synced: &Receiver<Synced>) {
     }
     cx.relist.notify_one();
     let mut waiting = synced.clone();
-    let mut all = std::pin::pin!(waiting.wait_for(|seen| seen.turn > turn && seen.all()));
+    let mut all = std::pin::pin!(waiting.wait_for(|seen| seen.turn > turn && seen.decides()));
     while tokio::time::timeout(TELLS, all.as_mut()).await.is_err() {
         let missing = synced.borrow().missing().join(", ");
-        tracing::warn!(missing, "this replica holds the lease and writes nothing before all is listed anew");
+        tracing::warn!(missing, "this replica holds the lease and writes nothing before these are listed anew");
     }
 }
 
@@ -271,8 +271,7 @@ fn settle_acceptances(cx: &Context) {
 pub fn take_over(cx: &Context) {
     for memory in cx.memory().values_mut() {
         let before = std::mem::take(&mut **memory);
-        let rotation = before.rotation.map(|rotation| Box::new(rotation.asked()));
-        **memory = Memory { verified: before.verified, rotation, ..Memory::default() };
+        **memory = Memory { verified: before.verified, ..Memory::default() };
     }
     cx.restarts.clear();
     cx.after.clear();

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
-const WATCHES: [&str; 16] = [
+/// What it is decided by who has what: nothing is written before these are known.
+const DECIDING: [&str; 10] = [
     "revocations",
     "policies",
     "stores",
@@ -12,16 +13,17 @@ const WATCHES: [&str; 16] = [
     "secrets",
     "claims",
     "guards",
-    "reports",
     "grants",
     "grants' roles",
     "grants' bindings",
-    "own",
-    "roles",
-    "clusterroles",
-    "rolebindings",
-    "clusterrolebindings",
 ];
+
+/// What is only told of.
+const TOLD: [&str; 6] = ["reports", "own", "roles", "clusterroles", "rolebindings", "clusterrolebindings"];
+
+fn watches() -> impl Iterator<Item = &'static str> {
+    DECIDING.into_iter().chain(TOLD)
+}
 
 /// When each watch has last listed all that there is, in this turn.
 #[derive(Debug, Clone, Default)]
@@ -39,12 +41,17 @@ impl Synced {
 
     /// Whether every watch has.
     pub fn all(&self) -> bool {
+        watches().all(|name| self.listed.contains_key(name))
+    }
+
+    /// Whether all that decides is known.
+    pub fn decides(&self) -> bool {
         self.missing().is_empty()
     }
 
-    /// Those that have not.
+    /// What decides and is not known.
     pub fn missing(&self) -> Vec<&'static str> {
-        WATCHES.into_iter().filter(|name| !self.listed.contains_key(name)).collect()
+        DECIDING.into_iter().filter(|name| !self.listed.contains_key(name)).collect()
     }
 
     /// How long ago the first of them had that has not again since; None: not every one has.
@@ -66,8 +73,9 @@ mod tests {
     #[test]
     fn all_is_as_old_as_the_oldest_listing() {
         let (start, mut synced) = (Instant::now(), Synced::default());
-        for name in WATCHES {
+        for name in watches() {
             assert!(!synced.all() && synced.age(start).is_none(), "{name} is missing");
+            assert_eq!(synced.decides(), TOLD.contains(&name), "{name}");
             assert!(synced.note(name, start));
         }
         assert_eq!((synced.missing(), synced.age(start)), (vec![], Some(Duration::ZERO)));

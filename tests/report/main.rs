@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
 mod guards;
+mod moved;
 mod scan;
 #[path = "../support/mod.rs"]
 mod support;
@@ -26,9 +27,13 @@ struct Scene {
 }
 
 fn scene() -> Scene {
+    scene_with(&OFTEN)
+}
+
+fn scene_with(flags: &[&str]) -> Scene {
     let (cluster, stub) = (Cluster::start(), StubManager::start());
     install(&cluster);
-    let operator = Operator::start_with(&cluster, &OFTEN);
+    let operator = Operator::start_with(&cluster, flags);
     set_up(&cluster, &stub.endpoint);
     Scene { cluster, stub, operator }
 }

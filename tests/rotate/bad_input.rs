@@ -238,6 +238,26 @@ fn a_function_that_fails_and_cleans_up_is_not_run_again_at_once() {
         let text = scene.says(name, "False", "RotationFailed");
         assert!(text.contains("gave up") && text.contains("CloudWatch"), "{name}: {text}");
     }
+    // Nor for a ScopedSecret that is made anew, or whose rotation is taken off and put back.
+    let kubectl = |arguments: &[&str]| {
+        let out = scene.cluster.kubectl(&[arguments, &["-n", NAMESPACE]].concat());
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    };
+    for name in ["swift", "brisk"] {
+        kubectl(&["delete", "scopedsecret", name]);
+        // There is no garbage collector here.
+        let collector = "--as=system:serviceaccount:kube-system:generic-garbage-collector";
+        kubectl(&["delete", "secret", name, collector, "--as-group=system:masters"]);
+    }
+    let off = r#"[{"op": "remove", "path": "/spec/rotation"}]"#;
+    kubectl(&["patch", "scopedsecret", "tidy", "--type=json", "-p", off]);
+    settles(&scene.gate);
+    for name in ["swift", "brisk", "tidy"] {
+        let yaml = scene.yaml(name, "{strategy: Provider, schedule: \"0 0 * * *\"}");
+        eventually("it may be claimed", SOON, || scene.cluster.apply(&yaml));
+        scene.asks(name, "now");
+        scene.says(name, "False", "RotationFailed");
+    }
     all_ran(1);
     // With a slot of the schedule, there are two things to rotate for.
     scene.clock.advance(SignedDuration::from_hours(25));

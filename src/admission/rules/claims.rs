@@ -5,6 +5,7 @@
 
 use crate::admission::answer::{admit, answer_by, deny, not_understood, warn};
 use crate::admission::review::{Review, spec_is_unchanged};
+use crate::admission::unread::Unread;
 use crate::api::policy::Mode;
 use crate::api::{Reason, ScopedSecret};
 use crate::controller::context::Context;
@@ -32,7 +33,7 @@ impl Review for Claims {
         not_served(request, &self.0.served).unwrap_or_else(|| judge(request, &self.0.index(), now))
     }
 
-    fn refuses_unread(&self, _: Option<&str>) -> bool {
+    fn refuses_unread(&self, _: &Unread<'_>) -> bool {
         true
     }
 }

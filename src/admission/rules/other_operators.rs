@@ -9,6 +9,7 @@
 
 use crate::admission::answer::{admit, answer_by, name_of};
 use crate::admission::review::{Review, spec_is_unchanged};
+use crate::admission::unread::Unread;
 use crate::api::policy::ModalRule;
 use crate::controller::context::Context;
 use crate::controller::foreign::record_of;
@@ -43,8 +44,8 @@ impl Review for OtherOperators {
         judge(request, &self.0.index(), now)
     }
 
-    fn refuses_unread(&self, namespace: Option<&str>) -> bool {
-        self.0.index().enforces(ModalRule::OtherOperators, namespace)
+    fn refuses_unread(&self, unread: &Unread<'_>) -> bool {
+        self.0.index().enforces(ModalRule::OtherOperators, unread.namespace)
     }
 }
 

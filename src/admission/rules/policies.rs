@@ -8,6 +8,7 @@ pub mod open;
 
 use crate::admission::answer::{admit, deny, deny_as, name_of, not_understood};
 use crate::admission::review::{Review, spec_is_unchanged};
+use crate::admission::unread::Unread;
 use crate::api::policy::Exception;
 use crate::api::{Reason, SegmentationPolicy};
 use crate::controller::context::Context;
@@ -46,7 +47,7 @@ impl Review for Policies {
         judge_after(request, &self.cx.index(), &mut coming, self.cx.now())
     }
 
-    fn refuses_unread(&self, _: Option<&str>) -> bool {
+    fn refuses_unread(&self, _: &Unread<'_>) -> bool {
         true
     }
 }

@@ -13,6 +13,7 @@
 
 use crate::admission::answer::{admit, answer_by, deny, deny_as, name_of};
 use crate::admission::review::Review;
+use crate::admission::unread::Unread;
 use crate::api::Reason;
 use crate::api::policy::ModalRule;
 use crate::controller::context::Context;
@@ -61,8 +62,8 @@ impl Review for Rbac {
         answer
     }
 
-    fn refuses_unread(&self, namespace: Option<&str>) -> bool {
-        self.0.index().enforces(ModalRule::Rbac, namespace)
+    fn refuses_unread(&self, unread: &Unread<'_>) -> bool {
+        self.0.index().enforces(ModalRule::Rbac, unread.namespace)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::cli::report::text::count;
 use crate::cli::report::{Outcome, Rule, Severity, Subject};
 use crate::controller::foreign::{discover, name_of, record_of, resource_of};
 use crate::segmentation::authorize::foreign::Foreigners;
-use crate::segmentation::foreign::{self, ForeignKind, ForeignName, Record, Source, What};
+use crate::segmentation::foreign::{self, Ask, ForeignKind, ForeignName, Record, Source, What};
 use crate::segmentation::key::{CanonicalKey, RemoteKey};
 use crate::segmentation::world::{ObjectName, World};
 use jiff::Timestamp;
@@ -121,11 +121,24 @@ fn subject(name: &ForeignName) -> Subject {
     }
 }
 
+/// What an object takes or writes: the key as it writes it, and which that is, where that can be told.
+type Taken<'w> = (&'w str, Option<CanonicalKey>);
+
 /// Who takes one key, or writes it.
 #[derive(Default)]
 struct Takers<'w> {
-    written: &'w str,
-    by_scope: BTreeMap<Scope, BTreeSet<(&'static str, ObjectName)>>,
+    by_scope: BTreeMap<Scope, BTreeMap<(&'static str, ObjectName), Taken<'w>>>,
+    /// Only region and name are the same.
+    may_be_others: bool,
+}
+
+impl Takers<'_> {
+    /// Whether it may be one key, which several scopes take.
+    fn are_several(&self) -> bool {
+        let places = || self.by_scope.values().flat_map(BTreeMap::values).map(|(_, place)| place.as_ref());
+        let known: BTreeSet<&CanonicalKey> = places().flatten().collect();
+        self.by_scope.len() > 1 && (known.len() < 2 || places().any(|place| place.is_none()))
+    }
 }
 
 /// One key that several scopes take, where not each of them is governed: there the rule speaks.
@@ -136,42 +149,44 @@ fn shared(world: &World, scopes: &Scopes, here: Option<&str>, now: Timestamp, ou
         let Some(namespace) = &name.namespace else { continue };
         let located = judge.keys(&name, &record.asks);
         for (at, ask) in record.asks.iter().enumerate() {
-            let there = located.iter().filter(|(of, _)| *of == at).map(|(_, key)| (key.as_str().to_owned(), Some(key)));
-            // By its store as well: what others name by it may not be located.
-            let by_store =
-                ask.sources().iter().map(|from| (format!("{} {}", place(from, &name), named(&ask.key)), None));
-            let mut ids: Vec<(String, Option<&CanonicalKey>)> = there.chain(by_store).collect();
-            if matches!(ask.what, What::Outside(Reason::KeyNotAllowed, _)) && !ask.key.is_empty() {
-                ids.push((format!("{} {}", name.kind.kind(), ask.key), None));
-            }
-            for (id, key) in ids {
+            let key = located.iter().find(|(of, _)| *of == at).map(|(_, key)| key);
+            // An ARN says the account, whatever is known of the store; without a role a store does not.
+            let place = match RemoteKey::parse(&ask.key) {
+                Ok(RemoteKey::Arn(arn)) => Some(CanonicalKey::of_arn(&arn)),
+                _ if ask.sources().iter().any(|from| judge.region(&name, from).is_some()) => None,
+                _ => key.cloned(),
+            };
+            for (id, key, may_be_others) in ids(&judge, &name, ask, key) {
                 let takers = keys.entry(id).or_default();
-                takers.written = &ask.key;
+                takers.may_be_others = may_be_others;
                 let object = ObjectName { namespace: namespace.clone(), name: name.name.clone() };
                 let known = takers.by_scope.entry(scopes.of(namespace)).or_default();
                 // What it has made there is told for itself.
-                let made = || known.iter().any(|(_, other)| other.namespace == *namespace);
+                let made = || known.keys().any(|(_, other)| other.namespace == *namespace);
                 if !name.kind.is_cluster_scoped() || !made() {
-                    known.insert((name.kind.kind(), object));
+                    known.insert((name.kind.kind(), object), (&ask.key, place.clone()));
                 }
                 for claim in key.into_iter().flat_map(|key| world.claims_on(key)) {
-                    let scope = scopes.of(&claim.object.namespace);
-                    takers.by_scope.entry(scope).or_default().insert(("ScopedSecret", claim.object.clone()));
+                    let taken = takers.by_scope.entry(scopes.of(&claim.object.namespace)).or_default();
+                    taken.insert(("ScopedSecret", claim.object.clone()), (&ask.key, place.clone()));
                 }
             }
         }
     }
+    // What is certain first: it is told once.
+    let (unsure, sure): (Vec<_>, Vec<_>) =
+        keys.values().filter(|all| all.are_several()).partition(|all| all.may_be_others);
     let mut told = BTreeSet::new();
-    for takers in keys.values().filter(|takers| takers.by_scope.len() > 1) {
+    for takers in sure.into_iter().chain(unsure) {
         let all = takers.by_scope.iter().flat_map(|(scope, objects)| objects.iter().map(move |object| (scope, object)));
         let mut all: Vec<_> = all.collect();
-        if all.iter().all(|(_, (_, name))| scopes.is_governed(&name.namespace)) {
+        if all.iter().all(|(_, ((_, name), _))| scopes.is_governed(&name.namespace)) {
             continue;
         }
         // The finding is about an object of the others, and of the namespace that was asked for.
-        all.sort_by_key(|(_, (kind, name))| (*kind == "ScopedSecret", here != Some(&*name.namespace)));
-        let Some(((_, (kind, first)), others)) = all.split_first() else { continue };
-        let takes = others.iter().map(|(scope, (kind, name))| match *kind {
+        all.sort_by_key(|(_, ((kind, name), _))| (*kind == "ScopedSecret", here != Some(&*name.namespace)));
+        let Some(((_, ((kind, first), (written, _))), others)) = all.split_first() else { continue };
+        let takes = others.iter().map(|(scope, ((kind, name), _))| match *kind {
             SPREADS => format!("{kind} {} in {} ({scope})", name.name, name.namespace),
             kind => format!("{kind} {name} ({scope})"),
         });
@@ -179,18 +194,42 @@ fn shared(world: &World, scopes: &Scopes, here: Option<&str>, now: Timestamp, ou
         if others.len() > 5 {
             shown.push(format!("{} more", others.len() - 5));
         }
-        let severity = if takers.by_scope.keys().all(Scope::is_segment) { Severity::Error } else { Severity::Warning };
+        let certain = !takers.may_be_others && takers.by_scope.keys().all(Scope::is_segment);
+        let severity = if certain { Severity::Error } else { Severity::Warning };
         let (subject, whose) = match *kind {
-            SPREADS => {
-                (Subject::cluster(kind, &first.name), format!("its key {:?}, in {},", takers.written, first.namespace))
-            }
-            kind => (Subject::namespaced(kind, &first.namespace, &first.name), format!("its key {:?}", takers.written)),
+            SPREADS => (Subject::cluster(kind, &first.name), format!("its key {written:?}, in {},", first.namespace)),
+            kind => (Subject::namespaced(kind, &first.namespace, &first.name), format!("its key {written:?}")),
         };
-        let message = format!("{whose} is taken by {}, too", shown.join(", "));
-        if told.insert((subject.to_string(), message.clone())) {
+        let unless = if takers.may_be_others { ", unless it is of another account" } else { "" };
+        if told.insert((subject.to_string(), shown.clone())) {
+            let message = format!("{whose} is taken or written by {}, too{unless}", shown.join(", "));
             outcome.find(severity, Rule::OtherOperators, Reason::KeyShared, subject, message);
         }
     }
+}
+
+/// By what an ask may be known to be of the same key as another: where it is, its store, or its region alone; with that place,
+/// and whether it may be another key all the same.
+fn ids<'k>(
+    judge: &Foreigners<'_>,
+    name: &ForeignName,
+    ask: &Ask,
+    at: Option<&'k CanonicalKey>,
+) -> Vec<(String, Option<&'k CanonicalKey>, bool)> {
+    let mut ids: Vec<_> = at.map(|key| (key.as_str().to_owned(), Some(key), false)).into_iter().collect();
+    let parsed = RemoteKey::parse(&ask.key);
+    for from in ask.sources() {
+        ids.push((format!("{} {}", place(from, name), named(&ask.key)), None, false));
+        let region = match &parsed {
+            Ok(RemoteKey::Arn(arn)) => Some(&*arn.region),
+            _ => judge.region(name, from),
+        };
+        ids.extend(region.map(|region| (format!("region alone {region} {}", named(&ask.key)), None, true)));
+    }
+    if matches!(ask.what, What::Outside(Reason::KeyNotAllowed, _)) && !ask.key.is_empty() {
+        ids.push((format!("{} {}", name.kind.kind(), ask.key), None, false));
+    }
+    ids
 }
 
 /// The kind that asks in each namespace that it spreads to.
@@ -315,6 +354,21 @@ mod tests {
         let arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:db-AbCdEf";
         let two = [takes("payments-prod", "y", "a", arn), takes("billing-prod", "x", "a", "db")];
         assert_eq!(bare(&two, labels), told, "one key by its name and by its ARN");
+        let abroad = |account: &str| format!("arn:aws:secretsmanager:eu-west-1:{account}:secret:db-AbCdEf");
+        let (here, there) = (abroad("111111111111"), abroad("222222222222"));
+        let apart = [takes("payments-prod", "y", "a", &here), takes("billing-prod", "x", "a", &there)];
+        assert_eq!(bare(&apart, labels), [], "two accounts by one store");
+        let roled = store("roled", "arn:aws:iam::222222222222:role/x");
+        let apart = [roled, takes("payments-prod", "y", "roled", "db"), takes("billing-prod", "x", "roled", &here)];
+        assert_eq!(bare(&apart, labels), [], "the role's account, and another");
+        let stores = [store("a", ""), store("b", "")];
+        let asked = [takes("payments-prod", "y", "a", "db"), takes("billing-prod", "x", "b", &here)];
+        let may_be = [(Severity::Warning, Reason::KeyShared, "ExternalSecret billing-prod/x".to_owned())];
+        assert_eq!(
+            bare(&[&stores[..], &asked].concat(), labels),
+            may_be,
+            "by another store it may be another account's"
+        );
     }
 
     #[test]

@@ -25,6 +25,7 @@ use super::events::{self, Told};
 use super::queue::Lane;
 use super::scoped_secret::is_paused;
 use super::store::brief;
+use super::synced::Synced;
 use super::watch::{self, View};
 use crate::admission::identities::Installation;
 use crate::admission::rules;
@@ -49,8 +50,10 @@ use plan::Observed;
 use reign::Reign;
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
+use tokio::sync::watch::Receiver;
 use tokio::time::Instant;
 
 /// How often the leader looks whether a report is to be written.
@@ -68,13 +71,19 @@ pub struct Terms {
 }
 
 /// Keeps the reports, whenever this replica leads.
-pub async fn run(cx: Arc<Context>, mut leadership: Leadership, terms: Terms) {
+pub async fn run(cx: Arc<Context>, mut leadership: Leadership, synced: Receiver<Synced>, terms: Terms) {
     loop {
         leadership.gained().await;
         let mut reign: Option<Reign> = None;
         while leadership.leads() {
-            if cx.acts() {
+            if cx.acts() && synced.borrow().all() {
                 let reign = reign.get_or_insert_with(|| Reign::after(&cx.index(), leadership.vacancy()));
+                if cx.entries_were_weaker.swap(false, Ordering::Relaxed) {
+                    tracing::info!(
+                        "the webhook's entries had been taken away or weakened; what came in meanwhile is looked for"
+                    );
+                    reign.begins_anew();
+                }
                 look_at_guards(&cx, &terms, reign).await;
                 keep(&cx, reign).await;
                 reign.scan(&cx, terms.scan);

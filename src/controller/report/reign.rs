@@ -5,13 +5,14 @@ use super::judge_access;
 use super::known::membership;
 use super::tally::Tally;
 use crate::api::Reason;
+use crate::api::policy::Within;
 use crate::controller::context::Context;
 use crate::controller::index::Index;
 use crate::controller::scan::{self, Place, Scan, ScanError, due};
 use crate::segmentation::violation::Violation;
 use crate::segmentation::world::PolicyState;
 use jiff::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -34,6 +35,8 @@ pub(super) struct Reign {
     gap: bool,
     /// Whether a rule of whose breaches only a scan tells was tried out when last looked at.
     tried: bool,
+    /// Which policies keep values apart, as last looked at.
+    compare: Option<BTreeSet<String>>,
     /// The scan that runs; it ends with the reign.
     running: JoinSet<Result<Scan, ScanError>>,
     /// The last scan of this reign.
@@ -94,23 +97,27 @@ impl Reign {
                 }
             }
         }
-        let (members, last, tried) = {
+        let (members, last, tried, compare) = {
             let index = cx.index();
             let noted = index.reports.values().filter_map(|report| report.status.last_scan_time.as_ref());
             let lets_through =
                 |state: &PolicyState| matches!(state, PolicyState::Known(policy) if policy.lets_through());
             let tried = index.world.policies.values().any(lets_through);
+            let compares = |state: &PolicyState| matches!(state, PolicyState::Known(policy) if policy.unique_within == Within::Segment);
+            let compare = index.world.policies.iter().filter(|(_, state)| compares(state));
+            let compare: BTreeSet<String> = compare.map(|(name, _)| name.clone()).collect();
             let members = Place::all(&index, &membership(&index, cx.now()));
             let is_the_same = |name: &Arc<str>, place: &mut Place| members.get(name) == Some(place);
             self.seen.retain(is_the_same);
             self.scan.iter_mut().for_each(|scan| scan.namespaces.retain(is_the_same));
-            (members, noted.map(|time| time.0).max(), tried)
+            (members, noted.map(|time| time.0).max(), tried, compare)
         };
         // What came in since the last scan, while it was let through, is to be told now that it is not.
-        if self.tried && !tried {
+        let keeps_more_apart = self.compare.as_ref().is_some_and(|before| !compare.is_subset(before));
+        if self.tried && !tried || keeps_more_apart {
             self.begins_anew();
         }
-        self.tried = tried;
+        (self.tried, self.compare) = (tried, Some(compare));
         let known = due::Known {
             last: self.scan.as_ref().map(|scan| scan.ended).max(last),
             began: self.began,

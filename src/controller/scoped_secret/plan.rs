@@ -329,13 +329,17 @@ fn step_allowed(o: &Observed<'_>, grant: &Grant, owned: Option<(&SecretFacts, Ow
     match owned {
         None if o.blocked || o.missing => Step::ReadSecret,
         None => fetch_or_wait(o, grant),
-        Some((_, Ownership::Foreign)) => failed(
-            Reason::TargetConflict,
-            format!(
-                "a Secret {:?} exists and was not projected for this ScopedSecret; it is untouched: choose another target.name, or delete that Secret first",
+        Some((secret, Ownership::Foreign)) => {
+            let instead = match &secret.seal {
+                Ok(seal) => format!("delete ScopedSecret {:?}, for which it was", &*seal.holding.claim),
+                Err(_) => "delete that Secret first".to_owned(),
+            };
+            let text = format!(
+                "a Secret {:?} exists and was not projected for this ScopedSecret; it is untouched: choose another target.name, or {instead}",
                 o.spec.target_name(o.name)
-            ),
-        ),
+            );
+            failed(Reason::TargetConflict, text)
+        }
         Some((_, Ownership::Releasing)) => failed(
             Reason::TargetReleasing,
             "the Secret still belongs to a deleted ScopedSecret of this name; it is projected anew once that is gone",

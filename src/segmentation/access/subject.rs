@@ -197,7 +197,10 @@ impl fmt::Display for Subject {
             Self::AccountsOf(namespace) => {
                 write!(f, "Group {:?}", digest::shown(&format!("system:serviceaccounts:{namespace}")))
             }
-            Self::Others => write!(f, "more subjects than are looked at ({MOST_SUBJECTS} of a kind)"),
+            Self::Others => write!(
+                f,
+                "more subjects than are looked at ({MOST_SUBJECTS} of a kind; divide them among several bindings)"
+            ),
         }
     }
 }

@@ -321,6 +321,17 @@ impl<'w> Foreigners<'w> {
         }
     }
 
+    /// The region of a source that does not say its account.
+    pub fn region(&self, object: &ForeignName, from: &Source) -> Option<&'w str> {
+        match from {
+            Source::Store { .. } => match self.store(object, from, object.namespace.as_deref()?).ok()? {
+                ForeignStore::Aws { region, account: None, .. } => Some(&**region),
+                ForeignStore::Aws { .. } | ForeignStore::Unclear(_) => None,
+            },
+            Source::Region(_) | Source::NodeRegion => None,
+        }
+    }
+
     fn store(&self, object: &ForeignName, from: &Source, namespace: &str) -> Result<&'w ForeignStore, Fault> {
         // A ClusterExternalSecret asks a SecretStore of each namespace that it spreads to.
         let here = ForeignName { namespace: Some(namespace.into()), ..object.clone() };

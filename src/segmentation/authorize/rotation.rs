@@ -62,18 +62,28 @@ pub fn rotation<'w>(claim: &Claim, world: impl Into<View<'w>>, now: Timestamp) -
             };
         }
     }
+    // One whose store is gone or not known now names no key: what it holds, it goes on reading.
+    let names_none = |other: &Claim| world.stores.get(&*other.store).and_then(StoreState::realm).is_none();
     let held = world.holdings_on(key).find(|(secret, held)| {
         let own = *secret.namespace == *claim.object.namespace && held.claim == claim.object.name;
-        strategy == Strategy::Generate && !own && world.claim(&owner(secret, held)).is_none()
+        strategy == Strategy::Generate && !own && world.claim(&owner(secret, held)).is_none_or(names_none)
     });
-    held.and_then(|(secret, _)| {
-        let whose = if *secret.namespace == *claim.object.namespace {
-            format!("the retained Secret {:?} of this namespace", &*secret.name)
-        } else {
-            "a retained Secret of another namespace".to_owned()
+    held.and_then(|(secret, held)| {
+        let is_here = *secret.namespace == *claim.object.namespace;
+        let (whose, mend) = match (world.claim(&owner(secret, held)).is_some(), is_here) {
+            (false, true) => (format!("the retained Secret {:?} of this namespace", &*secret.name), "delete that Secret"),
+            (false, false) => ("a retained Secret of another namespace".to_owned(), "delete that Secret"),
+            (true, true) => (
+                format!("the Secret {:?} of this namespace, whose ScopedSecret's store is not known now,", &*secret.name),
+                "see that store's status",
+            ),
+            (true, false) => (
+                "a Secret of another namespace, whose ScopedSecret's store is not known now,".to_owned(),
+                "see the stores' status",
+            ),
         };
         refused(format!(
-            "{whose} holds the key as well, and with strategy Generate it is one claim's alone: delete that Secret, or use strategy Provider"
+            "{whose} holds the key as well, and with strategy Generate it is one claim's alone: {mend}, or use strategy Provider"
         ))
     })
 }

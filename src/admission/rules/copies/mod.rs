@@ -11,6 +11,7 @@ mod tests;
 
 use crate::admission::answer::{admit, answer_by};
 use crate::admission::review::Review;
+use crate::admission::unread::Unread;
 use crate::api::Reason;
 use crate::api::policy::{ModalRule, Mode, Within};
 use crate::controller::context::Context;
@@ -53,7 +54,7 @@ impl Review for Copies {
     }
 
     /// Whose value it would be is not known.
-    fn refuses_unread(&self, _: Option<&str>) -> bool {
+    fn refuses_unread(&self, _: &Unread<'_>) -> bool {
         self.context.index().enforces(ModalRule::Copies, None)
     }
 }

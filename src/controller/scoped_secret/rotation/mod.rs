@@ -3,6 +3,7 @@
 //! Nothing is remembered that must outlive a crash: how far it is say the manager's versions and the seal. Before the first
 //! write of a run claim, namespace and policies are read afresh, and before each it is asked who leads.
 
+pub mod asked;
 pub mod carry;
 mod overlap;
 mod write;
@@ -23,29 +24,21 @@ use crate::rotation::due::Asked;
 use crate::rotation::machine::{self, Fate, Observed, Step};
 use crate::rotation::slot::Trigger;
 use crate::segmentation::authorize::{authorize, rotation::rotation as may_rotate};
-use crate::segmentation::key::CanonicalKey;
 use crate::segmentation::rotated::Rotated;
 use crate::segmentation::seal::SealRecord;
 use crate::segmentation::verdict::{Grant, Refusal, Verdict};
 use crate::segmentation::world::ObjectName;
 use crate::telemetry::record::{Happening, What};
 use jiff::{SignedDuration, Timestamp};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What this process remembers of a claim's rotation. Losing it costs at most one call, and one run of a function that gives up.
+/// What this process remembers of a claim's rotation. Losing it costs at most one call.
 #[derive(Debug, Clone, Default)]
 pub struct Memory {
     /// What was due when it failed, or waited.
     known: Vec<Trigger>,
     /// Failures in a row.
     failures: u32,
-    /// The key that the next two are about.
-    key: Option<CanonicalKey>,
-    /// So many attempts at each the manager has taken for its own rotation.
-    taken: BTreeMap<Trigger, usize>,
-    /// When the manager's own rotation was last asked for, or seen under way, and nothing has come of it yet.
-    asked_at: Option<Timestamp>,
     /// Not before then.
     retry_at: Option<Timestamp>,
     /// What was last said of it.
@@ -57,12 +50,7 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// What is kept of it for another reign of this process: what was asked of the manager.
-    pub fn asked(self) -> Self {
-        Self { key: self.key, taken: self.taken, asked_at: self.asked_at, ..Self::default() }
-    }
-
-    /// The claim was edited: what failed is tried again at once. What was asked of the manager stays.
+    /// The claim was edited: what failed is tried again at once.
     pub fn edited(&mut self) {
         (self.failures, self.retry_at) = (0, None);
     }
@@ -238,10 +226,6 @@ impl Work<'_> {
                 let text = "the claim is looked at again first";
                 return Ok(End::Told(Wanted::unknown(ConditionType::Rotated, Reason::RotationWaits, text), None));
             };
-            if memory.key.as_ref() != Some(&grant.keys[0].canonical) {
-                memory.key = Some(grant.keys[0].canonical.clone());
-                (memory.taken, memory.asked_at) = (BTreeMap::new(), None);
-            }
             let refusal = self.may_not_rotate();
             let due = self.due(seal.as_deref(), now);
             // What a run has begun with it goes on with, and does not wait for what failed before it.
@@ -278,11 +262,13 @@ impl Work<'_> {
                 return Ok(wait);
             }
             begun = Some(trigger.clone());
-            memory.taken.retain(|trigger, _| due.contains(trigger));
+            let key = &grant.keys[0].canonical;
+            let mut asked = self.cx.asked.of(key);
+            asked.taken.retain(|trigger, _| due.contains(trigger));
             if !goes_on {
-                (hand.used, hand.fate) = (memory.taken.get(&trigger).copied().unwrap_or_default(), None);
+                (hand.used, hand.fate) = (asked.taken.get(&trigger).copied().unwrap_or_default(), None);
             }
-            hand.asked_at = memory.asked_at;
+            hand.asked_at = asked.at;
             memory.known = due;
             let step = self.next_rotation_step(&grant, seal.as_deref(), &trigger, &hand, now);
             tracing::debug!(namespace = %self.name.namespace, name = %self.name.name, trigger = trigger.kind(), ?step, "rotation");
@@ -290,7 +276,10 @@ impl Work<'_> {
                 Step::Wait { until, reason, message } => {
                     // What is under way has not come to anything yet.
                     match reason {
-                        Reason::Requested if hand.is_under_way() => memory.asked_at = Some(now),
+                        Reason::Requested if hand.is_under_way() => {
+                            asked.at = Some(now);
+                            self.cx.asked.put(key, asked, now);
+                        }
                         Reason::Requested => {}
                         _ => memory.failures = 0,
                     }
@@ -324,7 +313,8 @@ impl Work<'_> {
                     }
                     self.settle_trigger(&grant, &trigger).await?;
                     begun = None;
-                    (memory.failures, memory.due_since, memory.asked_at) = (0, None, None);
+                    (memory.failures, memory.due_since, asked.at) = (0, None, None);
+                    self.cx.asked.put(key, asked, now);
                 }
                 Step::Put(_) | Step::Rotate(_) if self.still_revoked(now).is_some() => {
                     let text = "the key was revoked a moment ago: what is made now would be revoked as well";
@@ -333,10 +323,11 @@ impl Work<'_> {
                 }
                 step => {
                     self.act(&grant, &trigger, step, &mut hand).await?;
-                    memory.asked_at = hand.asked_at;
+                    asked.at = hand.asked_at;
                     if self.strategy() == Strategy::Provider && hand.used > 0 {
-                        memory.taken.insert(trigger, hand.used);
+                        asked.taken.insert(trigger, hand.used);
                     }
+                    self.cx.asked.put(key, asked, now);
                 }
             }
         }

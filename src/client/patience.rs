@@ -1,0 +1,126 @@
+//! No request waits for ever: what answers nothing, because a load balancer or a connection has died without a word, is given up, and
+//! tried again by whoever asked. A watch may be silent for minutes, and has a limit of its own in the library.
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use kube::client::Body;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tower::{BoxError, Layer, Service};
+
+/// How long an answer may take, with its body.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience(pub Duration);
+
+/// Nothing was answered for so long.
+#[derive(Debug, thiserror::Error)]
+#[error("the API server did not answer within {} s", .0.as_secs())]
+struct Silent(Duration);
+
+/// A connection of which answers are waited for only so long.
+#[derive(Debug, Clone)]
+pub struct Limited<S> {
+    inner: S,
+    limit: Duration,
+}
+
+impl<S> Layer<S> for Patience {
+    type Service = Limited<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Limited { inner, limit: self.0 }
+    }
+}
+
+/// Whether a request is answered for as long as there is something to tell.
+fn streams(request: &Request<Body>) -> bool {
+    let query = request.uri().query().unwrap_or_default();
+    query.split('&').any(|pair| pair == "watch=true" || pair == "follow=true")
+}
+
+impl<S, B> Service<Request<Body>> for Limited<S>
+where
+    S: Service<Request<Body>, Response = Response<B>>,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+    B: hyper::body::Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<Box<kube::client::DynBody>>;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let (streams, limit) = (streams(&request), self.limit);
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            if streams {
+                let head = tokio::time::timeout(limit, answer).await.map_err(|_| Silent(limit))?;
+                return Ok(head.map_err(Into::into)?.map(|body| Box::new(body.map_err(Into::into)) as _));
+            }
+            let whole = async {
+                let (head, body) = answer.await.map_err(Into::into)?.into_parts();
+                let body = Full::new(body.collect().await.map_err(Into::into)?.to_bytes());
+                Ok(Response::from_parts(head, Box::new(body.map_err(Into::into)) as _))
+            };
+            tokio::time::timeout(limit, whole).await.map_err(|_| Silent(limit))?
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::client::connect_within;
+    use k8s_openapi::api::core::v1::Namespace;
+    use kube::api::{Api, ListParams};
+    use kube::{Client, Config};
+    use std::time::{Duration, Instant};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    /// A server that takes every request, answers so much, and is silent then.
+    async fn silent_after(answer: &'static [u8]) -> Client {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(async move {
+                    let mut asked = [0; 4096];
+                    let _ = stream.read(&mut asked).await;
+                    let _ = stream.write_all(answer).await;
+                    std::future::pending::<()>().await;
+                });
+            }
+        });
+        let config = Config::new(format!("http://{address}").parse().unwrap());
+        connect_within(config, Duration::from_millis(300)).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_hangs_before_its_answer_or_within_is_given_up() {
+        let head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{";
+        for answer in [&b""[..], head] {
+            let (client, start) = (silent_after(answer).await, Instant::now());
+            let asked = Api::<Namespace>::all(client).list(&ListParams::default()).await;
+            let told = format!("{:?}", asked.expect_err("nothing came"));
+            assert!(told.contains("did not answer") || told.contains("Silent"), "{told}");
+            assert!(start.elapsed() < Duration::from_secs(5));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_watch_may_be_silent() {
+        let client = silent_after(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n").await;
+        let api = Api::<Namespace>::all(client);
+        let mut events = Box::pin(api.watch(&kube::api::WatchParams::default(), "0").await.unwrap());
+        let next = tokio::time::timeout(Duration::from_secs(1), futures::StreamExt::next(&mut events)).await;
+        assert!(next.is_err(), "it waits on");
+    }
+}

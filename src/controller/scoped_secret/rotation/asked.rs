@@ -1,0 +1,63 @@
+//! What the manager was asked for, by key: whichever ScopedSecret asks, and however often it is edited or made anew, a function that
+//! comes to nothing is not run again at once. Losing it, with the process, costs one run.
+
+use crate::rotation::slot::Trigger;
+use crate::segmentation::key::CanonicalKey;
+use jiff::{SignedDuration, Timestamp};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What was asked for one key.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Asked {
+    /// When the manager's own rotation was last asked for, or seen under way, and nothing has come of it yet.
+    pub(super) at: Option<Timestamp>,
+    /// So many attempts at each the manager has taken for its own rotation.
+    pub(super) taken: BTreeMap<Trigger, usize>,
+}
+
+/// What was asked for every key.
+#[derive(Default)]
+pub struct AskedOf(Mutex<HashMap<CanonicalKey, Asked>>);
+
+/// What was asked so long ago holds up nothing any more.
+const FORGOTTEN: SignedDuration = SignedDuration::from_hours(1);
+
+impl AskedOf {
+    pub(super) fn of(&self, key: &CanonicalKey) -> Asked {
+        self.all().get(key).cloned().unwrap_or_default()
+    }
+
+    pub(super) fn put(&self, key: &CanonicalKey, asked: Asked, now: Timestamp) {
+        let mut all = self.all();
+        all.retain(|_, asked| asked.at.is_some_and(|at| now.duration_since(at).abs() < FORGOTTEN));
+        if asked == Asked::default() {
+            all.remove(key);
+        } else {
+            all.insert(key.clone(), asked);
+        }
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<CanonicalKey, Asked>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segmentation::fixtures::at;
+
+    #[test]
+    fn it_is_kept_by_key_for_an_hour() {
+        let key = |name: &str| CanonicalKey::from_sealed(&format!("aws:123456789012:eu-west-1:{name}"));
+        let (all, asked) = (AskedOf::default(), |then| Asked { at: Some(at(then)), ..Asked::default() });
+        all.put(&key("a"), asked(0), at(0));
+        all.put(&key("b"), asked(600), at(600));
+        assert_eq!((all.of(&key("a")), all.of(&key("b"))), (asked(0), asked(600)));
+        all.put(&key("b"), Asked::default(), at(700));
+        assert_eq!((all.of(&key("a")), all.of(&key("b"))), (asked(0), Asked::default()));
+        all.put(&key("c"), asked(3_600), at(3_600));
+        assert_eq!(all.of(&key("a")), Asked::default());
+    }
+}
