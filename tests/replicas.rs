@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use support::cluster::Cluster;
 use support::operator::{NAMESPACE, Operator, install};
 use support::oracle::all_is_well;
+use support::relay::Relay;
 use support::stub_manager::{Mood, Says, StubManager};
 use support::tenants::*;
 use support::wait::eventually;
@@ -167,6 +168,57 @@ fn who_takes_over_revokes_nothing_anew() {
     ok(&cluster, &["annotate", "scopedsecret", "leaked", "-n", "payments-prod", "scopedsecrets.io/revoke-"]);
     ok(&cluster, &annotate);
     becomes(&cluster, "payments-prod", "leaked", "Ready", "False", "KeyRevoked");
+    all_is_well(&cluster, &second);
+}
+
+/// A replica that was cut off for a while and leads before its watches are back knows the past: it lists all anew before it writes.
+#[test]
+fn who_was_cut_off_writes_nothing_by_what_it_knew() {
+    let (cluster, stub) = (Cluster::start(), StubManager::start());
+    install(&cluster);
+    let first = Operator::start(&cluster);
+    eventually("the first leads", SOON, || first.leads());
+    let mut relay = None;
+    let by = |address: &str| relay.insert(Relay::to(address)).address.clone();
+    let second = Operator::start_by(by, &cluster, &[]);
+    let relay = relay.expect("it was asked for");
+    set_up(&cluster, &stub.endpoint);
+    reviews(&cluster, &first);
+    reviews(&cluster, &second);
+    for name in ["leaked", "lifted"] {
+        projects(&cluster, &stub, name);
+    }
+    relay.cut();
+    let began = Instant::now();
+    for name in ["leaked", "lifted"] {
+        let annotation = "scopedsecrets.io/revoke=true";
+        eventually("it is reviewed by who is there", SOON, || {
+            let out = cluster.kubectl(&["annotate", "scopedsecret", name, "-n", "payments-prod", annotation]);
+            if out.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&out.stderr).into_owned()) }
+        });
+        becomes(&cluster, "payments-prod", name, "Ready", "False", "KeyRevoked");
+    }
+    let revocations = || {
+        let names = ok(&cluster, &["get", "keyrevocations", "-o", "name"]);
+        names.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let lifted = revocations().into_iter().find(|name| name.contains("lifted")).expect("it was created");
+    ok(&cluster, &["delete", &lifted]);
+    becomes(&cluster, "payments-prod", "lifted", "Ready", "True", "Ready");
+    let stand = revocations();
+    // By now its watches wait for long between two attempts.
+    std::thread::sleep(Duration::from_secs(25).saturating_sub(began.elapsed()));
+    let mark = cluster.audit_mark();
+    first.terminate();
+    relay.mend();
+    leads_within(&second, 2 * LEASE + SLACK);
+    projects(&cluster, &stub, "after");
+    becomes(&cluster, "payments-prod", "leaked", "Ready", "False", "KeyRevoked");
+    becomes(&cluster, "payments-prod", "lifted", "Ready", "True", "Ready");
+    assert_eq!(revocations(), stand, "nothing is revoked anew");
+    let written = cluster.audit_since(mark).credential(&second.credential).resource("secrets").writes();
+    let names: Vec<_> = written.iter().map(|r| (r.verb.clone(), r.name.clone())).collect();
+    assert!(names.iter().all(|(_, name)| name != "leaked" && name != "lifted"), "{names:?}");
     all_is_well(&cluster, &second);
 }
 

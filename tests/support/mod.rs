@@ -19,6 +19,7 @@ pub mod oracle;
 pub mod otlp;
 pub mod permissions;
 mod reader;
+pub mod relay;
 pub mod service;
 pub mod stub_manager;
 pub mod tenants;
