@@ -16,6 +16,7 @@ use candidate::{Candidate, Move, Terms};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -62,12 +63,18 @@ pub struct Leadership {
     edge: watch::Receiver<bool>,
     until: Arc<RwLock<Option<Instant>>>,
     vacancy: Arc<RwLock<Option<Duration>>>,
+    term: Arc<AtomicU64>,
 }
 
 impl Leadership {
     /// Whether this replica leads at this moment, by the clock and not only by the last message. Ask before each write.
     pub fn leads(&self) -> bool {
         self.until.read().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| Instant::now() < until)
+    }
+
+    /// How often this replica has gained the lease: what was done in another term says nothing of this one.
+    pub fn term(&self) -> u64 {
+        self.term.load(Ordering::Acquire)
     }
 
     /// For how long nobody had led when this replica took the lease; None: nobody knows.
@@ -82,10 +89,10 @@ impl Leadership {
         }
     }
 
-    /// Waits until this replica does not lead.
-    pub async fn lost(&mut self) {
+    /// Waits until this term has ended, whether or not another has begun since.
+    pub async fn ended(&self, term: u64) {
         // An ended elector leads nothing.
-        let _ = self.edge.wait_for(|leads| !*leads).await;
+        let _ = self.edge.clone().wait_for(|leads| !*leads || self.term() != term).await;
     }
 
     /// Waits for the next change; for ever if the elector has ended.
@@ -103,6 +110,7 @@ pub struct Elector {
     edge: watch::Sender<bool>,
     until: Arc<RwLock<Option<Instant>>>,
     vacancy: Arc<RwLock<Option<Duration>>>,
+    term: Arc<AtomicU64>,
     metrics: Arc<Metrics>,
 }
 
@@ -117,10 +125,11 @@ impl Elector {
     ) -> (Self, Leadership) {
         let (sender, edge) = watch::channel(false);
         let (until, vacancy) = (Arc::new(RwLock::new(None)), Arc::new(RwLock::new(None)));
-        let leadership = Leadership { edge, until: until.clone(), vacancy: vacancy.clone() };
+        let term = Arc::new(AtomicU64::new(0));
+        let leadership = Leadership { edge, until: until.clone(), vacancy: vacancy.clone(), term: term.clone() };
         let leases = Api::namespaced(client, namespace);
         let candidate = Candidate::new(identity, terms);
-        (Self { leases, candidate, edge: sender, until, vacancy, metrics }, leadership)
+        (Self { leases, candidate, edge: sender, until, vacancy, term, metrics }, leadership)
     }
 
     /// Runs until `stop`, then hands the lease over. Stop it only after whatever leads has stopped: the successor starts
@@ -221,6 +230,10 @@ impl Elector {
 
     fn publish(&self) {
         let until = self.candidate.held_until();
+        if until.is_some() && !*self.edge.borrow() {
+            // Before anybody can see that it leads.
+            self.term.fetch_add(1, Ordering::AcqRel);
+        }
         *self.until.write().unwrap_or_else(PoisonError::into_inner) = until;
         let leads = until.is_some();
         if self.edge.send_if_modified(|edge| std::mem::replace(edge, leads) != leads) {

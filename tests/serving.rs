@@ -84,7 +84,7 @@ async fn replica(cluster: &Cluster, token: &str, terms: Terms, name: &str) -> Re
         registered: readiness.gate("webhook entries"),
         were_weaker: Arc::default(),
     };
-    let reigns = tokio::sync::watch::Sender::new(true);
+    let reigns = tokio::sync::watch::Sender::new(1);
     let signals =
         Signals { governed: governed.subscribe(), leadership: leadership.clone(), reigns: reigns.subscribe() };
     let keeper = Keeper::new(client, wanted, cell.clone(), gates, signals, metrics.clone());

@@ -59,8 +59,14 @@ pub struct Signals {
     pub governed: watch::Receiver<Option<Governed>>,
     /// Who leads keeps the certificate.
     pub leadership: Leadership,
-    /// Whether it has listed all there is since it leads: what it knew before may be of the past, and registers nothing.
-    pub reigns: watch::Receiver<bool>,
+    /// The term for which it has listed all there is: what it knew before may be of the past, and registers nothing.
+    pub reigns: watch::Receiver<u64>,
+}
+
+impl Signals {
+    fn reigns(&self) -> bool {
+        *self.reigns.borrow() == self.leadership.term()
+    }
 }
 
 /// What it opens, and raises.
@@ -190,7 +196,7 @@ impl Keeper {
         // Asked again before each write: the one before may have taken longer than the lease.
         while self.signals.leadership.leads() {
             let current = read(secret.as_ref());
-            if current.is_ok() && (self.signals.governed.borrow().is_none() || !*self.signals.reigns.borrow()) {
+            if current.is_ok() && (self.signals.governed.borrow().is_none() || !self.signals.reigns()) {
                 return Ok(LOOK);
             }
             if let (Some(live), Ok(bundle)) = (configuration.as_ref(), &current) {

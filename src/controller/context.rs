@@ -153,8 +153,9 @@ pub struct Context {
     pub nature: Nature,
     /// Whether this replica leads.
     pub leadership: Leadership,
-    /// Whether this replica has taken over: what it remembered of an earlier reign is forgotten, and all is queued.
-    pub reigns: watch::Sender<bool>,
+    /// The term of the lease for which this replica has taken over: what it remembered of an earlier reign is forgotten, and all is
+    /// queued; 0: none.
+    pub reigns: watch::Sender<u64>,
     /// Since when it has, or had.
     reign: Mutex<Reign>,
     /// Which namespaces are governed, once every policy was seen.
@@ -214,7 +215,7 @@ impl Context {
             metrics,
             nature,
             leadership,
-            reigns: watch::Sender::new(false),
+            reigns: watch::Sender::new(0),
             reign: Mutex::default(),
             governed: watch::Sender::new(None),
             keys_changed: Notify::new(),
@@ -315,22 +316,22 @@ impl Context {
 
     /// Whether this replica works on the queue as the leader. What comes before it has taken over is queued again then.
     pub fn acts(&self) -> bool {
-        self.leads() && *self.reigns.borrow()
+        self.leads() && *self.reigns.borrow() == self.leadership.term()
     }
 
-    /// It has taken over.
-    pub fn begin_reign(&self) {
+    /// It has taken over, for this term.
+    pub fn begin_reign(&self, term: u64) {
         let now = self.now();
         let mut reign = self.reign.lock().unwrap_or_else(PoisonError::into_inner);
         let was_short = reign.ended.is_some_and(|ended| now.duration_since(ended).abs() < FLOOR);
         reign.since = reign.since.filter(|_| was_short).or(Some(now));
         drop(reign);
-        self.reigns.send_replace(true);
+        self.reigns.send_replace(term);
     }
 
     /// It leads no more.
     pub fn end_reign(&self) {
-        self.reigns.send_replace(false);
+        self.reigns.send_replace(0);
         self.reign.lock().unwrap_or_else(PoisonError::into_inner).ended = Some(self.now());
     }
 

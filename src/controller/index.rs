@@ -16,6 +16,7 @@ use crate::projection::carries_away;
 use crate::rotation::triggers::Triggers;
 use crate::segmentation::access::jurisdiction::{Jurisdiction, Jurisdictions};
 use crate::segmentation::access::{Access, RbacName};
+use crate::segmentation::authorize::segment_of;
 use crate::segmentation::authorize::{Retention, View, retention};
 use crate::segmentation::few::Few;
 use crate::segmentation::key::CanonicalKey;
@@ -194,6 +195,8 @@ pub struct Index {
     pub namespace_revisions: HashMap<Arc<str>, Box<str>>,
     /// metadata.uid of namespaces: one that was made again under its name is another.
     pub namespace_uids: HashMap<Arc<str>, Box<str>>,
+    /// How often each was seen to change its segment, if it ever did.
+    pub namespace_moves: HashMap<Arc<str>, u32>,
     /// How far acceptances are, by policy, with the value.
     acceptances: BTreeMap<String, (String, Acceptance)>,
     /// Counts what may cause withdrawals: changes of policies, namespaces and stores.
@@ -622,7 +625,12 @@ impl Index {
         let key: Arc<str> = name.into();
         self.namespace_revisions.insert(key.clone(), revision.into());
         let relabelled = self.world.namespaces.get(name) != Some(&labels);
+        let segment = |world: &World| segment_of(name, world).ok().map(|segment| segment.name().to_owned());
+        let before = relabelled.then(|| segment(&self.world));
         self.world.namespaces.insert(key.clone(), labels);
+        if before.is_some_and(|before| before != segment(&self.world)) {
+            *self.namespace_moves.entry(key.clone()).or_default() += 1;
+        }
         let turned = if terminating { self.world.terminating.insert(key) } else { self.world.terminating.remove(&key) };
         self.causes += u64::from(relabelled);
         relabelled || turned
@@ -639,6 +647,7 @@ impl Index {
         self.world.namespaces.remove(name);
         self.namespace_revisions.remove(name);
         self.namespace_uids.remove(name);
+        self.namespace_moves.remove(name);
         self.world.terminating.remove(name);
     }
 

@@ -73,20 +73,19 @@ pub async fn run(cx: Arc<Context>) {
 pub async fn lead(cx: &Context, mut leadership: Leadership, synced: Receiver<Synced>, seal_key_max_age: Duration) {
     loop {
         leadership.gained().await;
+        let term = leadership.term();
         tokio::select! {
             () = catch_up(cx, &synced) => {}
-            () = leadership.lost() => continue,
+            () = leadership.ended(term) => continue,
         }
-        take_over(cx);
+        take_over(cx, term);
         let mut judged = cx.now();
-        while leadership.leads() {
-            if let Err(error) = keys::rotate_if_old(cx, seal_key_max_age).await {
-                tracing::warn!(%error, "the seal key was not rotated");
+        while leadership.leads() && leadership.term() == term {
+            // Whoever waits for an answer meanwhile does not go on in another term.
+            tokio::select! {
+                () = keep_house(cx, seal_key_max_age) => {}
+                () = leadership.ended(term) => break,
             }
-            cx.count_claims();
-            settle_acceptances(cx);
-            end_what_is_over(cx);
-            grant::keep_house(cx).await;
             let now = cx.now();
             // What was reckoned by a clock that was ahead is reckoned anew.
             let went_back = judged.duration_since(now) > SignedDuration::from_mins(1);
@@ -94,10 +93,9 @@ pub async fn lead(cx: &Context, mut leadership: Leadership, synced: Receiver<Syn
                 watch::judge_all(cx);
             }
             judged = now;
-            let mut changed = leadership.clone();
             tokio::select! {
-                // Lost, and perhaps regained: what was queued meanwhile is gone.
-                () = changed.changed() => break,
+                // Perhaps it was regained: what was queued meanwhile is gone.
+                () = leadership.ended(term) => break,
                 () = tokio::time::sleep(cx.nature.housekeeping) => {}
             }
         }
@@ -107,6 +105,16 @@ pub async fn lead(cx: &Context, mut leadership: Leadership, synced: Receiver<Syn
         let mut index = cx.index_mut();
         index.lost_secrets().iter().for_each(|secret| drop(index.give_up(secret)));
     }
+}
+
+async fn keep_house(cx: &Context, seal_key_max_age: Duration) {
+    if let Err(error) = keys::rotate_if_old(cx, seal_key_max_age).await {
+        tracing::warn!(%error, "the seal key was not rotated");
+    }
+    cx.count_claims();
+    settle_acceptances(cx);
+    end_what_is_over(cx);
+    grant::keep_house(cx).await;
 }
 
 /// What was listed so long ago is as it is.
@@ -268,7 +276,7 @@ fn settle_acceptances(cx: &Context) {
 
 /// What a new leader does first: everything is looked at once. What it remembers from an earlier reign is void, but for the
 /// revisions that it has verified: those are what they were.
-pub fn take_over(cx: &Context) {
+pub fn take_over(cx: &Context, term: u64) {
     for memory in cx.memory().values_mut() {
         let before = std::mem::take(&mut **memory);
         **memory = Memory { verified: before.verified, ..Memory::default() };
@@ -277,7 +285,7 @@ pub fn take_over(cx: &Context) {
     cx.after.clear();
     // Whoever asked in another reign asks again, if it is still so.
     cx.index_mut().triggers = Triggers::default();
-    cx.begin_reign();
+    cx.begin_reign(term);
     // What ended while nobody led, before anything else.
     end_what_is_over(cx);
     cx.requeue_claims(|_| true, Lane::Routine);

@@ -173,6 +173,9 @@ mod tests {
             before.seen.get("mover") == members.get("mover")
         };
         assert!(seen(&index, "payments/prod") && !seen(&index, "billing/prod"));
+        index.namespace_moves.insert("mover".into(), 2);
+        assert!(!seen(&index, "payments/prod"), "it is back, and may bring something along");
+        index.namespace_moves.clear();
         index.namespace_uids.insert("mover".into(), "2".into());
         assert!(!seen(&index, "payments/prod"));
     }

@@ -80,13 +80,16 @@ pub struct Place {
     pub uid: Box<str>,
     /// The name of its segment.
     pub segment: Arc<str>,
+    /// How often it had changed that: it may be back.
+    pub moves: u32,
 }
 
 impl Place {
     /// Those of all members.
     pub fn all(index: &Index, members: &BTreeMap<Arc<str>, Arc<str>>) -> BTreeMap<Arc<str>, Self> {
         let place = |(name, segment): (&Arc<str>, &Arc<str>)| {
-            (name.clone(), Self { uid: index.namespace_uid(name), segment: segment.clone() })
+            let moves = index.namespace_moves.get(name).copied().unwrap_or_default();
+            (name.clone(), Self { uid: index.namespace_uid(name), segment: segment.clone(), moves })
         };
         members.iter().map(place).collect()
     }
