@@ -186,7 +186,7 @@ pub async fn run(
 
     let signals =
         Signals { governed: cx.governed.subscribe(), leadership: leadership.clone(), reigns: cx.reigns.subscribe() };
-    let gates = Gates { served: served_gate, registered, were_weaker: cx.entries_were_weaker.clone() };
+    let gates = Gates { served: served_gate, registered, were_changed: cx.entries_were_changed.clone() };
     let keeper = Keeper::new(cx.client.clone(), wanted, cell.clone(), gates, signals, metrics.clone());
     let keeper = tokio::spawn(keeper.run(stopped(stop.clone())));
 

@@ -82,7 +82,7 @@ async fn replica(cluster: &Cluster, token: &str, terms: Terms, name: &str) -> Re
     let gates = Gates {
         served: readiness.gate("certificate"),
         registered: readiness.gate("webhook entries"),
-        were_weaker: Arc::default(),
+        were_changed: Arc::default(),
     };
     let reigns = tokio::sync::watch::Sender::new(1);
     let signals =

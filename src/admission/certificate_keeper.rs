@@ -76,8 +76,8 @@ pub struct Gates {
     /// Once the API server asks somebody: there are entries, or there is no configuration, which is not ours to make. What is
     /// applied before that nobody reviews.
     pub registered: Gate,
-    /// Where entries were gone, or weaker than ours: what got past is to be looked for.
-    pub were_weaker: Arc<AtomicBool>,
+    /// Where somebody else had taken entries away or changed them: what got past is to be looked for.
+    pub were_changed: Arc<AtomicBool>,
 }
 
 /// The two objects as last seen; the outer None until there was an answer.
@@ -196,10 +196,10 @@ impl Keeper {
         // Asked again before each write: the one before may have taken longer than the lease.
         while self.signals.leadership.leads() {
             let current = read(secret.as_ref());
-            if current.is_ok() && (self.signals.governed.borrow().is_none() || !self.signals.reigns()) {
+            if current.is_ok() && self.signals.governed.borrow().is_none() {
                 return Ok(LOOK);
             }
-            if let (Some(live), Ok(bundle)) = (configuration.as_ref(), &current) {
+            if let (true, Some(live), Ok(bundle)) = (self.signals.reigns(), configuration.as_ref(), &current) {
                 let now = Instant::now();
                 *door = door.take().filter(|made| !made.is_old(now)).or_else(|| Made::new(now));
                 let made = door.as_mut().ok_or(KeepError::Dice)?;
@@ -319,8 +319,8 @@ impl Keeper {
         let Some(governed) = self.governed(live.webhooks.as_deref().unwrap_or_default()) else {
             return Ok((live.clone(), good_for));
         };
-        if self.wanted.are_weaker(live.webhooks.as_deref().unwrap_or_default(), &published, &governed) {
-            self.gates.were_weaker.store(true, Ordering::Relaxed);
+        if webhook_configuration::were_changed(live) {
+            self.gates.were_changed.store(true, Ordering::Relaxed);
         }
         let uid = live.uid().unwrap_or_default();
         let patch = Patch::Apply(self.wanted.patch(&uid, &made.door, &published, &governed));

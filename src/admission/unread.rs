@@ -7,17 +7,18 @@ use crate::api::policy::Mode;
 use crate::telemetry::record::{Happening, What};
 use kube::core::admission::{AdmissionResponse, META_API_VERSION_V1, META_KIND};
 use kube::core::metadata::TypeMeta;
+use std::borrow::Cow;
 
 /// What a request begins with, as the API server writes it, before anything that somebody may have written into its object.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Unread<'b> {
     uid: &'b str,
     kind: &'b str,
-    name: &'b str,
+    name: Cow<'b, str>,
     /// None: of the cluster, or it cannot be told.
     pub namespace: Option<&'b str>,
     operation: Option<&'static str>,
-    user: Option<&'b str>,
+    user: Option<Cow<'b, str>>,
 }
 
 impl<'b> Unread<'b> {
@@ -32,10 +33,10 @@ impl<'b> Unread<'b> {
         Some(Self {
             uid,
             kind: value(before, b",\"kind\":\"").unwrap_or("object"),
-            name: value(before, b",\"name\":\"").unwrap_or_default(),
+            name: text(before, b",\"name\":\"").unwrap_or_default(),
             namespace: value(before, b",\"namespace\":\""),
             operation: operations.into_iter().find(|known| *known == operation),
-            user: value(by, b"\"userInfo\":{\"username\":\""),
+            user: text(by, b"\"userInfo\":{\"username\":\""),
         })
     }
 
@@ -54,12 +55,29 @@ impl<'b> Unread<'b> {
 
     /// What the record says of that.
     pub(super) fn told(&self, rule: &'static str) -> Happening {
-        let denied = Happening::of(What::Denied).cluster(self.kind, self.name).rule(rule);
+        let denied = Happening::of(What::Denied).cluster(self.kind, &self.name).rule(rule);
         let denied = denied.reason(Reason::ReviewFailed).answered(Mode::Enforce);
         let denied = self.namespace.into_iter().fold(denied, Happening::in_namespace);
-        let denied = self.user.into_iter().fold(denied, Happening::by);
+        let denied = self.user.iter().fold(denied, |denied, user| denied.by(user));
         self.operation.into_iter().fold(denied, |denied, operation| denied.asked(operation, false))
     }
+}
+
+/// A text that somebody chose, with whatever may be in it but what a terminal would take for a command.
+fn text<'b>(head: &'b [u8], before: &[u8]) -> Option<Cow<'b, str>> {
+    if let Some(plain) = value(head, before) {
+        return Some(plain.into());
+    }
+    let at = memchr::memmem::find(head, before)? + before.len();
+    let mut escaped = false;
+    let length = head[at..].iter().position(|byte| {
+        let ends = *byte == b'"' && !escaped;
+        escaped = *byte == b'\\' && !escaped;
+        ends
+    })?;
+    let text: String = serde_json::from_slice(&head[at - 1..=at + length]).ok()?;
+    let shown = text.chars().filter(|c| !c.is_control()).collect::<String>();
+    (!shown.is_empty()).then(|| shown.into())
 }
 
 /// The value of a field, as far as it needs no unescaping.
@@ -84,10 +102,10 @@ mod tests {
         let expected = Unread {
             uid: "7f0b-1",
             kind: "ConfigMap",
-            name: "big",
+            name: "big".into(),
             namespace: Some("billing-prod"),
             operation: Some("CREATE"),
-            user: Some("system:serviceaccount:billing-prod:ci"),
+            user: Some("system:serviceaccount:billing-prod:ci".into()),
         };
         assert_eq!(unread, expected);
         let denial = unread.deny("Copies", "too much");
@@ -109,9 +127,13 @@ mod tests {
         }
         let within = of("1", r#","name":"a\",\"namespace\":\"b","namespace":"c","operation":"CREATE","userInfo":{}"#);
         let unread = Unread::begin(within.as_bytes()).unwrap();
-        assert_eq!((unread.name, unread.namespace, unread.user), ("", Some("c"), None));
+        assert_eq!((&*unread.name, unread.namespace, unread.user), ("a\",\"namespace\":\"b", Some("c"), None));
         let beyond = of("1", r#","name":"a","userInfo":{"username":"b","namespace":"c","operation":"CREATE"}"#);
         let unread = Unread::begin(beyond.as_bytes()).unwrap();
-        assert_eq!((unread.name, unread.namespace, unread.operation, unread.user), ("a", None, None, Some("b")));
+        let told = (&*unread.name, unread.namespace, unread.operation, unread.user.as_deref());
+        assert_eq!(told, ("a", None, None, Some("b")));
+        let odd = of("1", r#","name":"odd name, \u0007ä","userInfo":{"username":"https://issuer#alice","x":1}"#);
+        let unread = Unread::begin(odd.as_bytes()).unwrap();
+        assert_eq!((&*unread.name, unread.user.as_deref()), ("odd name, ä", Some("https://issuer#alice")));
     }
 }

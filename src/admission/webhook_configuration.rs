@@ -10,13 +10,13 @@ use super::bundle::Published;
 use super::identities::Installation;
 use super::rules::copies;
 use crate::api::policy::{Governs, ModalRule};
-use crate::api::{DOOR_ANNOTATION, GROUP, NAMESPACE_NAME_LABEL};
+use crate::api::{DOOR_ANNOTATION, ENTRIES_ANNOTATION, GROUP, NAMESPACE_NAME_LABEL};
 use crate::controller::served::Served;
 use crate::segmentation::governed::{Governed, LabelSet, Listed};
 use axum::http::Uri;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use k8s_openapi::api::admissionregistration::v1::ValidatingWebhook;
+use k8s_openapi::api::admissionregistration::v1::{ValidatingWebhook, ValidatingWebhookConfiguration};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -341,10 +341,12 @@ impl Wanted {
     /// The object for server-side apply, with the door that is announced. Its uid makes the API server refuse, not create, if the
     /// object is gone.
     pub fn patch(&self, uid: &str, announced: &str, published: &Published, governed: &Governed) -> Value {
+        let entries = entries_digest(&self.typed(published, governed));
+        let annotations = json!({DOOR_ANNOTATION: announced, ENTRIES_ANNOTATION: entries});
         json!({
             "apiVersion": "admissionregistration.k8s.io/v1",
             "kind": "ValidatingWebhookConfiguration",
-            "metadata": {"name": CONFIGURATION, "uid": uid, "annotations": {DOOR_ANNOTATION: announced}},
+            "metadata": {"name": CONFIGURATION, "uid": uid, "annotations": annotations},
             "webhooks": self.webhooks(published, governed),
         })
     }
@@ -355,16 +357,6 @@ impl Wanted {
         let ours = self.typed(published, governed);
         let stale = |entry: &ValidatingWebhook| is_ours(entry) && !ours.contains(entry);
         !ours.is_empty() && ours.iter().all(|entry| live.contains(entry)) && !live.iter().any(stale)
-    }
-
-    /// Whether something may get past the live entries that ours would stop; at which door, and by which certificate, aside.
-    pub fn are_weaker(&self, live: &[ValidatingWebhook], published: &Published, governed: &Governed) -> bool {
-        let ours = self.typed(published, governed);
-        let asks_alike = |live: &ValidatingWebhook, entry: &ValidatingWebhook| {
-            let client_config = entry.client_config.clone();
-            ValidatingWebhook { client_config, ..live.clone() } == *entry
-        };
-        !ours.iter().all(|entry| live.iter().any(|live| asks_alike(live, entry)))
     }
 
     /// The live entries with ours put right, for a replace: server-side apply cannot remove what another manager added
@@ -383,6 +375,31 @@ impl Wanted {
         // Our own JSON always has the shape (there is a test); if it had not, `holds` would be false for ever.
         serde_json::from_value(self.webhooks(published, governed).into()).unwrap_or_default()
     }
+}
+
+/// Tells our entries apart as they were written, whatever the door (the first part of the path) and the certificate.
+fn entries_digest(entries: &[ValidatingWebhook]) -> String {
+    let without_door = |path: &str| path.trim_start_matches('/').split_once('/').map(|(_, rest)| rest.to_owned());
+    let plain = |entry: &ValidatingWebhook| {
+        let mut entry = entry.clone();
+        let asks = &mut entry.client_config;
+        asks.ca_bundle = None;
+        asks.service.iter_mut().for_each(|service| service.path = service.path.as_deref().and_then(without_door));
+        asks.url = asks.url.as_deref().map(|url| {
+            let (host, path) = url.trim_start_matches("https://").split_once('/').unwrap_or((url, ""));
+            format!("{host} {}", without_door(path).unwrap_or_default())
+        });
+        serde_json::to_string(&entry)
+    };
+    let mut ours: Vec<String> = entries.iter().filter(|entry| is_ours(entry)).flat_map(plain).collect();
+    ours.sort();
+    crate::digest::sha256_hex(ours.join("\n").as_bytes())
+}
+
+/// Whether somebody else has taken entries of ours away or changed them since the operator last wrote them.
+pub fn were_changed(live: &ValidatingWebhookConfiguration) -> bool {
+    let written = live.metadata.annotations.as_ref().and_then(|all| all.get(ENTRIES_ANNOTATION));
+    written.is_some_and(|written| *written != entries_digest(live.webhooks.as_deref().unwrap_or_default()))
 }
 
 /// What our entries are registered for: the sets of segment labels, and other operators' objects there.
@@ -517,6 +534,34 @@ mod tests {
         let with_served: Vec<_> = right.iter().cloned().chain([served]).collect();
         assert!(!wanted.holds(&with_served, &published("PEM"), &none), "an entry that has served goes");
         assert_eq!(wanted.replaced(&with_served, &published("PEM"), &none), right);
+    }
+
+    #[test]
+    fn what_others_did_is_told_from_what_is_wished_otherwise_now() {
+        let (wanted, none) = (wanted(None), Governed::default());
+        let mut live: ValidatingWebhookConfiguration =
+            serde_json::from_value(wanted.patch("uid", "door", &published("PEM"), &none)).unwrap();
+        assert!(!were_changed(&live));
+        assert!(!wanted.holds(live.webhooks.as_deref().unwrap(), &published("NEW"), &none), "another certificate");
+        let whole = live.webhooks.clone().unwrap();
+        let foreign = ValidatingWebhook { name: "other.example.com".into(), ..ValidatingWebhook::default() };
+        live.webhooks = Some(whole.iter().cloned().chain([foreign]).collect());
+        assert!(!were_changed(&live), "others' entries are theirs");
+        live.webhooks.as_mut().unwrap()[0].failure_policy = Some("Ignore".into());
+        assert!(were_changed(&live));
+        live.webhooks = Some(whole[1..].to_vec());
+        assert!(were_changed(&live));
+        live.webhooks = Some(whole);
+        let mut door = published("NEW");
+        door.door = "another".into();
+        let moved: ValidatingWebhookConfiguration =
+            serde_json::from_value(wanted.patch("uid", "door", &door, &none)).unwrap();
+        live.webhooks = moved.webhooks;
+        assert!(!were_changed(&live), "another door and certificate");
+        live.webhooks.as_mut().unwrap()[0].client_config.url = Some("https://elsewhere.example.com/door/x".into());
+        assert!(were_changed(&live), "somebody else answers");
+        let fresh = ValidatingWebhookConfiguration::default();
+        assert!(!were_changed(&fresh), "there were none yet");
     }
 
     #[test]

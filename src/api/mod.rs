@@ -63,6 +63,8 @@ pub const ROTATE_AFTER_ANNOTATION: &str = "scopedsecrets.io/rotate-after";
 pub const RESTARTED_FOR_ANNOTATION: &str = "scopedsecrets.io/restarted-for";
 /// On the webhook configuration: the first part of its path that comes next.
 pub const DOOR_ANNOTATION: &str = "scopedsecrets.io/door";
+/// On the webhook configuration: a digest of the operator's entries as it last wrote them.
+pub const ENTRIES_ANNOTATION: &str = "scopedsecrets.io/entries";
 /// On a SegmentGuard: how a breach is answered in its namespace.
 pub const MODE_LABEL: &str = "scopedsecrets.io/mode";
 /// The label that Kubernetes itself puts on every namespace.

@@ -22,7 +22,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Cluster")]
 pub struct ClusterArgs {
-    /// The namespace [default: that of the kubeconfig's context].
+    /// The namespace [default: that of the kubeconfig's context; of audit, check and init: every one].
     #[arg(short, long, value_name = "NAMESPACE")]
     pub namespace: Option<String>,
     /// Every namespace.

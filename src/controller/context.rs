@@ -135,8 +135,8 @@ pub struct Context {
     pub guards: Guards,
     /// What managers were asked for.
     pub asked: AskedOf,
-    /// The webhook's entries were gone or weakened, and nobody has looked yet for what came in.
-    pub entries_were_weaker: Arc<AtomicBool>,
+    /// Somebody else had changed the webhook's entries, and nobody has looked yet for what came in.
+    pub entries_were_changed: Arc<AtomicBool>,
     /// Connections to secrets managers.
     pub providers: Providers,
     /// What is remembered.
@@ -207,7 +207,7 @@ impl Context {
             queue: Queue::default(),
             guards: Guards::default(),
             asked: AskedOf::default(),
-            entries_were_weaker: Arc::default(),
+            entries_were_changed: Arc::default(),
             providers,
             memory: Mutex::default(),
             namespace,

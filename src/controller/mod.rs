@@ -119,11 +119,12 @@ async fn keep_house(cx: &Context, seal_key_max_age: Duration) {
 
 /// What was listed so long ago is as it is.
 const FRESH: Duration = Duration::from_secs(5);
-/// How often it is told for what a new leader waits.
-const TELLS: Duration = Duration::from_secs(30);
+/// So long a new leader waits for what is of namespaces, and so often it is told for what it waits.
+const WAITS: Duration = Duration::from_secs(30);
 
 /// A watch that was cut off for a while, and resumes at its own pace, shows the past: before anything is written all that there is is
-/// listed anew. Like a start, it waits for every kind by which something is decided, for as long as that takes.
+/// listed anew. It waits for every kind of the cluster's by which something is decided, for as long as that takes; for those of namespaces
+/// only a while, since one namespace in which nothing may be listed must not hold up the others.
 async fn catch_up(cx: &Context, synced: &Receiver<Synced>) {
     let (turn, age) = {
         let seen = synced.borrow();
@@ -135,8 +136,13 @@ async fn catch_up(cx: &Context, synced: &Receiver<Synced>) {
     cx.relist.notify_one();
     let mut waiting = synced.clone();
     let mut all = std::pin::pin!(waiting.wait_for(|seen| seen.turn > turn && seen.decides()));
-    while tokio::time::timeout(TELLS, all.as_mut()).await.is_err() {
-        let missing = synced.borrow().missing().join(", ");
+    while tokio::time::timeout(WAITS, all.as_mut()).await.is_err() {
+        let seen = synced.borrow().clone();
+        let missing = seen.missing().join(", ");
+        if seen.turn > turn && seen.knows_the_cluster() {
+            tracing::warn!(missing, "these could not be listed anew; this replica leads with what it has seen of them");
+            return;
+        }
         tracing::warn!(missing, "this replica holds the lease and writes nothing before these are listed anew");
     }
 }

@@ -4,25 +4,21 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// What it is decided by who has what: nothing is written before these are known.
-const DECIDING: [&str; 10] = [
-    "revocations",
-    "policies",
-    "stores",
-    "namespaces",
-    "secrets",
-    "claims",
-    "guards",
-    "grants",
-    "grants' roles",
-    "grants' bindings",
-];
+/// What is decided by: nothing is written before these are known.
+const OF_THE_CLUSTER: [&str; 5] = ["revocations", "policies", "stores", "namespaces", "reports"];
+
+/// What it is decided about. Each of these is written by the revision that was seen, so that one of the past does no harm.
+const OF_NAMESPACES: [&str; 6] = ["secrets", "claims", "guards", "grants", "grants' roles", "grants' bindings"];
 
 /// What is only told of.
-const TOLD: [&str; 6] = ["reports", "own", "roles", "clusterroles", "rolebindings", "clusterrolebindings"];
+const TOLD: [&str; 5] = ["own", "roles", "clusterroles", "rolebindings", "clusterrolebindings"];
+
+fn deciding() -> impl Iterator<Item = &'static str> {
+    OF_THE_CLUSTER.into_iter().chain(OF_NAMESPACES)
+}
 
 fn watches() -> impl Iterator<Item = &'static str> {
-    DECIDING.into_iter().chain(TOLD)
+    deciding().chain(TOLD)
 }
 
 /// When each watch has last listed all that there is, in this turn.
@@ -49,9 +45,14 @@ impl Synced {
         self.missing().is_empty()
     }
 
+    /// Whether what it is decided by is known, if not yet everything that it is about.
+    pub fn knows_the_cluster(&self) -> bool {
+        OF_THE_CLUSTER.iter().all(|name| self.listed.contains_key(name))
+    }
+
     /// What decides and is not known.
     pub fn missing(&self) -> Vec<&'static str> {
-        DECIDING.into_iter().filter(|name| !self.listed.contains_key(name)).collect()
+        deciding().filter(|name| !self.listed.contains_key(name)).collect()
     }
 
     /// How long ago the first of them had that has not again since; None: not every one has.

@@ -480,8 +480,8 @@ fn observe_claim(cx: &Context, object: SeenClaim, view: View) {
     let mut index = cx.index_mut();
     let before =
         index.claims.get(&name).map(|r| (r.uid.clone(), r.generation, r.asks.clone(), r.deleting, r.status.clone()));
-    if view == View::Answer && before.is_none() {
-        // Its event says that it came, or that it went.
+    if view == View::Answer && before.as_ref().is_none_or(|(uid, ..)| Some(&**uid) != metadata.uid.as_deref()) {
+        // Its event says that it came, or that it went, or that another followed it.
         return;
     }
     let same_uid = before.as_ref().is_some_and(|(uid, ..)| Some(&**uid) == metadata.uid.as_deref());

@@ -206,6 +206,12 @@ impl CanonicalKey {
         Self::aws(&arn.account, &arn.region, &arn.name)
     }
 
+    /// Account, region and name, if it is one of AWS.
+    pub fn in_aws(&self) -> Option<(&str, &str, &str)> {
+        let mut parts = self.0.strip_prefix("aws:")?.splitn(3, ':');
+        Some((parts.next()?, parts.next()?, parts.next()?))
+    }
+
     /// Whether it is a file of a directory.
     pub fn is_file(&self) -> bool {
         self.0.starts_with("file:")

@@ -345,7 +345,8 @@ impl Policy {
         named.filter_map(|subject| Subject::declared(subject).ok())
     }
 
-    fn in_force(&self, rule: ExceptedRule, now: Timestamp) -> impl Iterator<Item = &Exception> {
+    /// The exceptions of a rule that count now.
+    pub fn in_force(&self, rule: ExceptedRule, now: Timestamp) -> impl Iterator<Item = &Exception> {
         self.exceptions.iter().filter(move |exception| exception.rule == rule && self.is_in_force(exception, now))
     }
 

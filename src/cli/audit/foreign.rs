@@ -121,115 +121,188 @@ fn subject(name: &ForeignName) -> Subject {
     }
 }
 
-/// What an object takes or writes: the key as it writes it, and which that is, where that can be told.
-type Taken<'w> = (&'w str, Option<CanonicalKey>);
-
-/// Who takes one key, or writes it.
-#[derive(Default)]
-struct Takers<'w> {
-    by_scope: BTreeMap<Scope, BTreeMap<(&'static str, ObjectName), Taken<'w>>>,
-    /// Only region and name are the same.
-    may_be_others: bool,
+/// Who takes a key, or writes it, and where that key is, as far as it can be told.
+#[derive(Clone)]
+struct Taker<'w> {
+    scope: Scope,
+    kind: &'static str,
+    object: ObjectName,
+    /// As it is written.
+    key: &'w str,
+    /// The store, in words.
+    store: String,
+    /// None: it cannot be told.
+    region: Option<String>,
+    account: Account,
 }
 
-impl Takers<'_> {
-    /// Whether it may be one key, which several scopes take.
-    fn are_several(&self) -> bool {
-        let places = || self.by_scope.values().flat_map(BTreeMap::values).map(|(_, place)| place.as_ref());
-        let known: BTreeSet<&CanonicalKey> = places().flatten().collect();
-        self.by_scope.len() > 1 && (known.len() < 2 || places().any(|place| place.is_none()))
+/// Whose account a key is in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Account {
+    Unknown,
+    /// That of the store's own credentials, which say nothing of it.
+    Own,
+    /// That of the role that the store assumes.
+    OfRole(String),
+    /// As the ARN says.
+    OfArn(String),
+}
+
+impl Account {
+    fn known(&self) -> Option<&str> {
+        match self {
+            Self::OfRole(account) | Self::OfArn(account) => Some(account),
+            Self::Unknown | Self::Own => None,
+        }
+    }
+
+    /// Whether it is another for sure. A role is assumed to reach another account than the credentials do.
+    fn is_apart_from(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Own, Self::OfRole(_)) | (Self::OfRole(_), Self::Own) => true,
+            _ => self.known().is_some_and(|account| other.known().is_some_and(|other| account != other)),
+        }
+    }
+}
+
+impl Taker<'_> {
+    /// Whether another may take the same key: nothing that is known of the two is different.
+    fn may_share(&self, other: &Self) -> bool {
+        let two_regions = matches!((&self.region, &other.region), (Some(one), Some(other)) if one != other);
+        self.scope != other.scope && !two_regions && !self.account.is_apart_from(&other.account)
+    }
+
+    /// Whether it is the same for sure: by one store, or in one account that is known.
+    fn shares(&self, other: &Self) -> bool {
+        self.store == other.store || (self.account.known().is_some() && self.account.known() == other.account.known())
     }
 }
 
 /// One key that several scopes take, where not each of them is governed: there the rule speaks.
 fn shared(world: &World, scopes: &Scopes, here: Option<&str>, now: Timestamp, outcome: &mut Outcome) {
-    let mut keys: BTreeMap<String, Takers<'_>> = BTreeMap::new();
+    // By the name alone where the region is known, and by the store: the former come first.
+    let mut keys: BTreeMap<(bool, String), Vec<Taker<'_>>> = BTreeMap::new();
     let judge = Foreigners::new(world, now);
     for (name, record) in everywhere(world) {
         let Some(namespace) = &name.namespace else { continue };
         let located = judge.keys(&name, &record.asks);
         for (at, ask) in record.asks.iter().enumerate() {
             let key = located.iter().find(|(of, _)| *of == at).map(|(_, key)| key);
-            // An ARN says the account, whatever is known of the store; without a role a store does not.
-            let place = match RemoteKey::parse(&ask.key) {
-                Ok(RemoteKey::Arn(arn)) => Some(CanonicalKey::of_arn(&arn)),
-                _ if ask.sources().iter().any(|from| judge.region(&name, from).is_some()) => None,
-                _ => key.cloned(),
-            };
-            for (id, key, may_be_others) in ids(&judge, &name, ask, key) {
-                let takers = keys.entry(id).or_default();
-                takers.may_be_others = may_be_others;
-                let object = ObjectName { namespace: namespace.clone(), name: name.name.clone() };
-                let known = takers.by_scope.entry(scopes.of(namespace)).or_default();
-                // What it has made there is told for itself.
-                let made = || known.keys().any(|(_, other)| other.namespace == *namespace);
-                if !name.kind.is_cluster_scoped() || !made() {
-                    known.insert((name.kind.kind(), object), (&ask.key, place.clone()));
-                }
+            for (id, mut taker) in takers(&judge, &name, ask, key, scopes.of(namespace)) {
+                let all = keys.entry(id).or_default();
                 for claim in key.into_iter().flat_map(|key| world.claims_on(key)) {
-                    let taken = takers.by_scope.entry(scopes.of(&claim.object.namespace)).or_default();
-                    taken.insert(("ScopedSecret", claim.object.clone()), (&ask.key, place.clone()));
+                    let scope = scopes.of(&claim.object.namespace);
+                    let (account, region) = (taker.account.clone(), taker.region.clone());
+                    let (object, store) = (claim.object.clone(), taker.store.clone());
+                    all.push(Taker { scope, kind: "ScopedSecret", object, key: &ask.key, store, region, account });
+                }
+                // What it has made there is told for itself.
+                let made = all.iter().any(|other| other.kind != "ScopedSecret" && other.object.namespace == *namespace);
+                if !name.kind.is_cluster_scoped() || !made {
+                    taker.object.namespace = namespace.clone();
+                    all.push(taker);
                 }
             }
         }
     }
-    // What is certain first: it is told once.
-    let (unsure, sure): (Vec<_>, Vec<_>) =
-        keys.values().filter(|all| all.are_several()).partition(|all| all.may_be_others);
-    let mut told = BTreeSet::new();
-    for takers in sure.into_iter().chain(unsure) {
-        let all = takers.by_scope.iter().flat_map(|(scope, objects)| objects.iter().map(move |object| (scope, object)));
-        let mut all: Vec<_> = all.collect();
-        if all.iter().all(|(_, ((_, name), _))| scopes.is_governed(&name.namespace)) {
-            continue;
-        }
+    let mut told: BTreeSet<[(&str, ObjectName); 2]> = BTreeSet::new();
+    for mut all in keys.into_values() {
         // The finding is about an object of the others, and of the namespace that was asked for.
-        all.sort_by_key(|(_, ((kind, name), _))| (*kind == "ScopedSecret", here != Some(&*name.namespace)));
-        let Some(((_, ((kind, first), (written, _))), others)) = all.split_first() else { continue };
-        let takes = others.iter().map(|(scope, ((kind, name), _))| match *kind {
-            SPREADS => format!("{kind} {} in {} ({scope})", name.name, name.namespace),
-            kind => format!("{kind} {name} ({scope})"),
-        });
-        let mut shown: Vec<String> = takes.take(5).collect();
-        if others.len() > 5 {
-            shown.push(format!("{} more", others.len() - 5));
-        }
-        let certain = !takers.may_be_others && takers.by_scope.keys().all(Scope::is_segment);
-        let severity = if certain { Severity::Error } else { Severity::Warning };
-        let (subject, whose) = match *kind {
-            SPREADS => (Subject::cluster(kind, &first.name), format!("its key {written:?}, in {},", first.namespace)),
-            kind => (Subject::namespaced(kind, &first.namespace, &first.name), format!("its key {written:?}")),
-        };
-        let unless = if takers.may_be_others { ", unless it is of another account" } else { "" };
-        if told.insert((subject.to_string(), shown.clone())) {
-            let message = format!("{whose} is taken or written by {}, too{unless}", shown.join(", "));
-            outcome.find(severity, Rule::OtherOperators, Reason::KeyShared, subject, message);
+        let of_interest = |taker: &Taker<'_>| (here != Some(&*taker.object.namespace), taker.scope.clone());
+        all.sort_by_key(|taker| (of_interest(taker), taker.kind, taker.object.clone()));
+        all.dedup_by(|a, b| (a.kind, &a.object) == (b.kind, &b.object) && a.key == b.key);
+        for taker in all.iter().filter(|taker| taker.kind != "ScopedSecret") {
+            let others: Vec<&Taker<'_>> = all.iter().filter(|other| taker.may_share(other)).collect();
+            let governed = |taker: &Taker<'_>| scopes.is_governed(&taker.object.namespace);
+            let pair = |other: &Taker<'_>| {
+                let mut pair = [taker, other].map(|taker| (taker.kind, taker.object.clone()));
+                pair.sort();
+                pair
+            };
+            let is_news = others.iter().any(|other| !told.contains(&pair(other)));
+            if !is_news || (governed(taker) && others.iter().all(|other| governed(other))) {
+                continue;
+            }
+            // Whoever shares it with this one is not told of once more for that.
+            let shown = others.iter().chain([&taker]);
+            let each = shown.clone().flat_map(|one| shown.clone().map(move |other| (*one, *other)));
+            told.extend(each.map(|(one, other)| {
+                let mut pair = [one, other].map(|taker| (taker.kind, taker.object.clone()));
+                pair.sort();
+                pair
+            }));
+            tell_shared(taker, &others, outcome);
         }
     }
 }
 
-/// By what an ask may be known to be of the same key as another: where it is, its store, or its region alone; with that place,
-/// and whether it may be another key all the same.
-fn ids<'k>(
+fn tell_shared(taker: &Taker<'_>, others: &[&Taker<'_>], outcome: &mut Outcome) {
+    let shown = |other: &&Taker<'_>| match other.kind {
+        SPREADS => format!("{} {} in {} ({})", other.kind, other.object.name, other.object.namespace, other.scope),
+        kind => format!("{kind} {} ({})", other.object, other.scope),
+    };
+    let named: BTreeSet<String> = others.iter().map(shown).collect();
+    let mut list: Vec<String> = named.iter().take(5).cloned().collect();
+    if named.len() > 5 {
+        list.push(format!("{} more", named.len() - 5));
+    }
+    let is_certain = others.iter().any(|other| taker.shares(other));
+    let are_segments = taker.scope.is_segment() && others.iter().all(|other| other.scope.is_segment());
+    let severity = if is_certain && are_segments { Severity::Error } else { Severity::Warning };
+    let unless = if is_certain { "" } else { ", unless it is of another account" };
+    let (namespace, name) = (&taker.object.namespace, &taker.object.name);
+    let (subject, whose) = match taker.kind {
+        SPREADS => (Subject::cluster(taker.kind, name), format!("its key {:?}, in {namespace},", taker.key)),
+        kind => (Subject::namespaced(kind, namespace, name), format!("its key {:?}", taker.key)),
+    };
+    let message = format!("{whose} is taken or written by {}, too{unless}", list.join(", "));
+    outcome.find(severity, Rule::OtherOperators, Reason::KeyShared, subject, message);
+}
+
+/// What an ask takes, from each of its sources, under what others may name the same by.
+fn takers<'w>(
     judge: &Foreigners<'_>,
     name: &ForeignName,
-    ask: &Ask,
-    at: Option<&'k CanonicalKey>,
-) -> Vec<(String, Option<&'k CanonicalKey>, bool)> {
-    let mut ids: Vec<_> = at.map(|key| (key.as_str().to_owned(), Some(key), false)).into_iter().collect();
-    let parsed = RemoteKey::parse(&ask.key);
+    ask: &'w Ask,
+    located: Option<&CanonicalKey>,
+    scope: Scope,
+) -> Vec<((bool, String), Taker<'w>)> {
+    let object = ObjectName { namespace: name.namespace.clone().unwrap_or_default(), name: name.name.clone() };
+    let kind = name.kind.kind();
+    let taker = |store: &str, region: Option<&str>, account: Account| Taker {
+        scope: scope.clone(),
+        kind,
+        object: object.clone(),
+        key: &ask.key,
+        store: store.to_owned(),
+        region: region.map(str::to_owned),
+        account,
+    };
+    let mut all = Vec::new();
     for from in ask.sources() {
-        ids.push((format!("{} {}", place(from, name), named(&ask.key)), None, false));
-        let region = match &parsed {
-            Ok(RemoteKey::Arn(arn)) => Some(&*arn.region),
-            _ => judge.region(name, from),
+        let store = place(from, name);
+        let parsed = RemoteKey::parse(&ask.key);
+        let (known_by, taker) = match (&parsed, judge.region(name, from), located.and_then(CanonicalKey::in_aws)) {
+            (Ok(RemoteKey::Arn(arn)), ..) => {
+                (arn.name.to_string(), taker(&store, Some(&arn.region), Account::OfArn(arn.account.to_string())))
+            }
+            // With what the store puts before it.
+            (_, Some(region), Some((.., known_by))) => (known_by.to_owned(), taker(&store, Some(region), Account::Own)),
+            (_, None, Some((account, region, known_by))) => {
+                (known_by.to_owned(), taker(&store, Some(region), Account::OfRole(account.to_owned())))
+            }
+            // Of a store that is not there, or not of AWS.
+            _ => (ask.key.to_string(), taker(&store, None, Account::Unknown)),
         };
-        ids.extend(region.map(|region| (format!("region alone {region} {}", named(&ask.key)), None, true)));
+        if taker.region.is_some() {
+            all.push(((false, known_by.clone()), taker.clone()));
+        }
+        all.push(((true, format!("{store} {known_by}")), taker));
     }
     if matches!(ask.what, What::Outside(Reason::KeyNotAllowed, _)) && !ask.key.is_empty() {
-        ids.push((format!("{} {}", name.kind.kind(), ask.key), None, false));
+        all.push(((true, format!("{kind} {}", ask.key)), taker(kind, None, Account::Unknown)));
     }
-    ids
+    all
 }
 
 /// The kind that asks in each namespace that it spreads to.
@@ -244,11 +317,6 @@ fn everywhere(world: &World) -> impl Iterator<Item = (ForeignName, &Record)> {
         reached.map(move |(namespace, _)| (ForeignName { namespace: Some(namespace.clone()), ..name.clone() }, record))
     });
     in_one.map(|(name, record)| (name.clone(), record)).chain(spread)
-}
-
-/// A key by its name, however it is written.
-fn named(key: &str) -> String {
-    RemoteKey::parse(key).map_or_else(|_| key.to_owned(), |key| key.name().to_owned())
 }
 
 /// Where a key is asked for, if no account and region can be told.
@@ -325,7 +393,9 @@ mod tests {
         let labels = &["tenant", "environment"][..];
         let told = |severity| [(severity, Reason::KeyShared, "ExternalSecret billing-prod/y".to_owned())];
         let shared = [takes("payments-prod", "x", "a", "db"), takes("billing-prod", "y", "b", "db")];
-        assert_eq!(bare(&with(&shared), labels), told(Severity::Error), "two stores reach one account");
+        let one_store = [takes("payments-prod", "x", "a", "db"), takes("billing-prod", "y", "a", "db")];
+        assert_eq!(bare(&with(&one_store), labels), told(Severity::Error));
+        assert_eq!(bare(&with(&shared), labels), told(Severity::Warning), "two stores may reach one account");
         assert_eq!(bare(&with(&shared), &[]), told(Severity::Warning), "no segments yet");
         assert_eq!(bare(&shared, labels), [], "of unknown stores only the names tell");
         let unknown = [takes("payments-prod", "x", "vault", "db"), takes("billing-prod", "y", "vault", "db")];
@@ -361,6 +431,16 @@ mod tests {
         let roled = store("roled", "arn:aws:iam::222222222222:role/x");
         let apart = [roled, takes("payments-prod", "y", "roled", "db"), takes("billing-prod", "x", "roled", &here)];
         assert_eq!(bare(&apart, labels), [], "the role's account, and another");
+        let abroad = "arn:aws:secretsmanager:us-east-1:111111111111:secret:db-AbCdEf";
+        let apart = [store("a", ""), takes("payments-prod", "y", "a", abroad), takes("billing-prod", "x", "a", "db")];
+        assert_eq!(bare(&apart, labels), [], "of two regions");
+        let three = [
+            store("a", ""),
+            takes("payments-prod", "y", "a", &here),
+            takes("billing-prod", "w", "a", &there),
+            takes("billing-prod", "x", "a", "db"),
+        ];
+        assert_eq!(bare(&three, labels), told, "two of them are apart, and only what may be one is told");
         let stores = [store("a", ""), store("b", "")];
         let asked = [takes("payments-prod", "y", "a", "db"), takes("billing-prod", "x", "b", &here)];
         let may_be = [(Severity::Warning, Reason::KeyShared, "ExternalSecret billing-prod/x".to_owned())];

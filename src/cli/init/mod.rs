@@ -53,6 +53,7 @@ pub struct Init {
         value_name = "SUFFIX",
         default_value = "",
         hide_default_value = true,
+        allow_hyphen_values = true,
         value_parser = suffix,
         requires = "from_external_secrets"
     )]
@@ -67,7 +68,9 @@ pub struct Init {
 
 fn suffix(text: &str) -> Result<String, String> {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    if text.is_empty() || (text.ends_with(fits) && text.chars().all(|c| fits(c) || c == '-' || c == '.')) {
+    let is_a_flag = text.starts_with("--") || (text.len() == 2 && text.starts_with('-'));
+    if text.is_empty() || (!is_a_flag && text.ends_with(fits) && text.chars().all(|c| fits(c) || c == '-' || c == '.'))
+    {
         return Ok(text.to_owned());
     }
     Err("a Secret's name ends in it: write small letters, digits, '-' and '.', such as -scoped".into())
@@ -189,10 +192,35 @@ fn told(done: std::io::Result<()>, what: &str) -> Result<(), Failure> {
 mod tests {
     #[test]
     fn a_suffix_can_end_a_name() {
-        for (text, fits) in
-            [("", true), ("-scoped", true), (".b2", true), (" X", false), ("_a", false), ("-a-", false), ("-A", false)]
-        {
+        for (text, fits) in [
+            ("", true),
+            ("-scoped", true),
+            (".b2", true),
+            (" X", false),
+            ("_a", false),
+            ("-a-", false),
+            ("-A", false),
+            ("-f", false),
+            ("--labels", false),
+        ] {
             assert_eq!(super::suffix(text).is_ok(), fits, "{text:?}");
         }
+    }
+
+    /// As docs/migration.md has it.
+    #[test]
+    fn it_may_begin_like_a_flag() {
+        #[derive(clap::Parser)]
+        struct Asked {
+            #[command(flatten)]
+            init: super::Init,
+        }
+        let parse = |suffix: &[&str]| {
+            let all = [&["init", "--from-external-secrets"], suffix].concat();
+            <Asked as clap::Parser>::try_parse_from(all).map(|asked| asked.init.target_suffix)
+        };
+        assert_eq!(parse(&["--target-suffix", "-scoped"]).unwrap(), "-scoped");
+        assert_eq!(parse(&["--target-suffix=-scoped"]).unwrap(), "-scoped");
+        assert!(parse(&["--target-suffix", "-f", "before"]).is_err());
     }
 }

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding, ValidatingWebhookConfiguration,
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, ListParams};
 use kube::{Client, Resource, ResourceExt};
 use serde::Serialize;
@@ -132,17 +133,45 @@ fn spec_of<K: Serialize>(object: &K) -> Value {
     serde_json::to_value(object).map(|mut value| value["spec"].take()).unwrap_or_default()
 }
 
-/// Reads what is there. Lists by our label, and looks by name for what that does not show: somebody may have taken it off.
-pub async fn look(client: &Client, installation: &Installation) -> Result<Vec<Missing>, kube::Error> {
-    let mut live = Live::new();
-    read::<ValidatingAdmissionPolicy>(client, installation, &mut live).await?;
-    read::<ValidatingAdmissionPolicyBinding>(client, installation, &mut live).await?;
-    let configurations: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
-    let configured = configurations.get_metadata_opt(CONFIGURATION).await?.is_some();
-    Ok(missing(installation, &live, configured))
+/// What a look has shown.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Looked {
+    /// What is missing now.
+    pub missing: Vec<Missing>,
+    /// Which objects those are that are there, and in which form: what went and came back in between is another.
+    pub forms: BTreeSet<String>,
 }
 
-async fn read<K>(client: &Client, installation: &Installation, live: &mut Live) -> Result<(), kube::Error>
+impl Looked {
+    /// Whether something was away, or otherwise, since the look before, of which nothing was missing then, either.
+    pub fn had_a_gap_since(&self, before: &Self) -> bool {
+        let were_known = !before.forms.is_empty();
+        were_known && before.missing.is_empty() && self.missing.is_empty() && before.forms != self.forms
+    }
+}
+
+/// Reads what is there. Lists by our label, and looks by name for what that does not show: somebody may have taken it off.
+pub async fn look(client: &Client, installation: &Installation) -> Result<Looked, kube::Error> {
+    let (mut live, mut forms) = (Live::new(), BTreeSet::new());
+    read::<ValidatingAdmissionPolicy>(client, installation, &mut live, &mut forms).await?;
+    read::<ValidatingAdmissionPolicyBinding>(client, installation, &mut live, &mut forms).await?;
+    let configurations: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
+    let configuration = configurations.get_metadata_opt(CONFIGURATION).await?;
+    // Its entries are the operator's own, and change.
+    forms.extend(configuration.iter().filter_map(|found| found.metadata.uid.clone()));
+    Ok(Looked { missing: missing(installation, &live, configuration.is_some()), forms })
+}
+
+fn form(metadata: &ObjectMeta) -> String {
+    format!("{} {}", metadata.uid.as_deref().unwrap_or_default(), metadata.generation.unwrap_or_default())
+}
+
+async fn read<K>(
+    client: &Client,
+    installation: &Installation,
+    live: &mut Live,
+    forms: &mut BTreeSet<String>,
+) -> Result<(), kube::Error>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Serialize + Debug,
 {
@@ -150,15 +179,19 @@ where
     let kind = K::kind(&()).into_owned();
     let keep = |object: &K| ((K::kind(&()).into_owned(), object.name_any()), spec_of(object));
     let ours = ListParams::default().labels("app.kubernetes.io/part-of=scoped-secrets");
-    live.extend(api.list(&ours).await?.items.iter().map(keep));
     let wanted = guards(installation).into_iter().flat_map(|guard| guard.objects());
     let names =
         wanted.filter(|o| o["kind"] == kind.as_str()).filter_map(|o| Some(o["metadata"]["name"].as_str()?.to_owned()));
-    for name in names.collect::<Vec<_>>() {
+    let names: BTreeSet<String> = names.collect();
+    let listed = api.list(&ours).await?.items;
+    live.extend(listed.iter().map(keep));
+    forms.extend(listed.iter().filter(|found| names.contains(&found.name_any())).map(|found| form(found.meta())));
+    for name in names {
         if !live.contains_key(&(kind.clone(), name.clone()))
             && let Some(found) = api.get_opt(&name).await?
         {
             live.extend([keep(&found)]);
+            forms.insert(form(found.meta()));
         }
     }
     Ok(())
@@ -167,6 +200,15 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_goes_and_comes_back_between_two_looks_was_away() {
+        let forms = |all: &[&str]| Looked { forms: all.iter().map(|f| (*f).to_owned()).collect(), ..Looked::default() };
+        let before = forms(&["a 1", "b 1"]);
+        assert!(!forms(&["a 1", "b 1"]).had_a_gap_since(&before));
+        assert!(forms(&["a 1", "c 1"]).had_a_gap_since(&before) && forms(&["a 1", "b 3"]).had_a_gap_since(&before));
+        assert!(!before.had_a_gap_since(&Looked::default()), "the first look of a leader");
+    }
 
     fn installed() -> Live {
         let objects = guards(&Installation::default()).into_iter().flat_map(|guard| guard.objects());

@@ -77,8 +77,8 @@ pub async fn run(cx: Arc<Context>, mut leadership: Leadership, synced: Receiver<
         let mut reign: Option<Reign> = None;
         while leadership.leads() {
             if cx.acts() && synced.borrow().all() {
-                let reign = reign.get_or_insert_with(|| Reign::after(&cx.index(), leadership.vacancy()));
-                if cx.entries_were_weaker.swap(false, Ordering::Relaxed) {
+                let reign = reign.get_or_insert_with(|| Reign::after(&cx.index(), leadership.vacancy(), cx.now()));
+                if cx.entries_were_changed.swap(false, Ordering::Relaxed) {
                     tracing::info!(
                         "the webhook's entries had been taken away or weakened; what came in meanwhile is looked for"
                     );
@@ -113,8 +113,9 @@ async fn look_at_guards(cx: &Context, terms: &Terms, reign: &mut Reign) {
     }
     judge_access(cx, reign);
     match guards::look(&cx.client, &terms.installation).await {
-        Ok(missing) => {
-            for gone in missing.iter().filter(|m| !reign.missing.contains(m)) {
+        Ok(looked) => {
+            let (missing, before) = (&looked.missing, &reign.guards.missing);
+            for gone in missing.iter().filter(|m| !before.contains(m)) {
                 tracing::warn!(rule = gone.rule, kind = gone.kind, name = gone.name, differs = ?gone.differs, "a rule is not kept at admission; the operator does not put it back");
             }
             let told = std::mem::take(&mut reign.told_missing);
@@ -122,15 +123,15 @@ async fn look_at_guards(cx: &Context, terms: &Terms, reign: &mut Reign) {
                 let now = missing.iter().filter(|m| m.rule == rule).count();
                 i64::try_from(now).is_ok_and(|now| now < *before)
             };
-            let back = reign.missing.iter().any(|m| !missing.contains(m)) || told.iter().any(are_fewer);
-            if back {
+            let back = before.iter().any(|m| !missing.contains(m)) || told.iter().any(are_fewer);
+            if back || looked.had_a_gap_since(&reign.guards) {
                 reign.begins_anew();
                 tracing::info!("a rule is kept at admission again; what came in meanwhile is looked for");
             }
             let all = rules::guards(&terms.installation).into_iter().map(|guard| guard.rule);
             let all = all.chain(rules::REVIEWED.iter().copied());
             cx.metrics.set_guards_missing(all.map(|rule| (rule, missing.iter().any(|m| m.rule == rule))));
-            reign.missing = missing;
+            reign.guards = looked;
             reign.looked = Some(Instant::now());
         }
         Err(error) => {
@@ -186,7 +187,7 @@ fn mode(rule: &str, observed: &Observed, world: &World, now: Timestamp) -> &'sta
 fn observe_all(cx: &Context, reign: &Reign, now: Timestamp) -> BTreeMap<Arc<str>, Observed> {
     let index = cx.index();
     let pauses = |secret: &ObjectName, held: &Holding, why: &Refusal| is_paused(cx, &index, secret, held, why);
-    let mut segments = found::found(&index, &reign.missing, &reign.access, &pauses, now);
+    let mut segments = found::found(&index, &reign.guards.missing, &reign.access, &pauses, now);
     let lifted = |kind: &tally::Kind, object: &_| found::is_lifted(&index, &kind.rule, object, now);
     let sightings = cx.sightings.lock().unwrap_or_else(PoisonError::into_inner);
     for (segment, observed) in &mut segments {

@@ -1,11 +1,12 @@
 //! What a leader knows beside the index, and when it has the cluster scanned.
 
-use super::guards::Missing;
+use super::guards::Looked;
 use super::judge_access;
 use super::known::membership;
 use super::tally::Tally;
 use crate::api::Reason;
-use crate::api::policy::Within;
+use crate::api::policy::{ExceptedRule, Within};
+use crate::api::segmentation_report::NAMESPACES;
 use crate::controller::context::Context;
 use crate::controller::index::Index;
 use crate::controller::scan::{self, Place, Scan, ScanError, due};
@@ -25,7 +26,7 @@ const VACANCY: Duration = Duration::from_secs(120);
 #[derive(Default)]
 pub(super) struct Reign {
     /// What is missing at admission, and when that was looked at.
-    pub(super) missing: Vec<Missing>,
+    pub(super) guards: Looked,
     pub(super) looked: Option<Instant>,
     /// Of which rules the leader before has told that so many objects are missing, until that was looked at.
     pub(super) told_missing: BTreeMap<String, i64>,
@@ -37,6 +38,8 @@ pub(super) struct Reign {
     tried: bool,
     /// Which policies keep values apart, as last looked at.
     compare: Option<BTreeSet<String>>,
+    /// Which exceptions let something through of which nothing but a scan tells, likewise.
+    lifted: BTreeSet<String>,
     /// The scan that runs; it ends with the reign.
     running: JoinSet<Result<Scan, ScanError>>,
     /// The last scan of this reign.
@@ -51,11 +54,21 @@ pub(super) struct Reign {
 
 impl Reign {
     /// What the leader before has seen. While nobody led for a while, something may have got past that nobody told of.
-    pub(super) fn after(index: &Index, vacancy: Option<Duration>) -> Self {
+    pub(super) fn after(index: &Index, vacancy: Option<Duration>, now: Timestamp) -> Self {
         let scanned = index.reports.values().filter(|report| report.status.last_scan_time.is_some());
         let named = scanned.flat_map(|report| report.status.namespaces.iter().map(move |name| (name, report)));
         let named = named.map(|(name, report)| (name.as_str().into(), report.segment.clone()));
-        let seen = Place::all(index, &named.collect());
+        let mut named: BTreeMap<Arc<str>, Arc<str>> = named.collect();
+        // Of a segment of more namespaces than a report lists, all were scanned.
+        let full = index
+            .reports
+            .values()
+            .filter(|report| report.status.last_scan_time.is_some() && report.status.namespaces.len() >= NAMESPACES);
+        let full: BTreeSet<&Arc<str>> = full.map(|report| &report.segment).collect();
+        if !full.is_empty() {
+            named.extend(membership(index, now).into_iter().filter(|(_, segment)| full.contains(segment)));
+        }
+        let seen = Place::all(index, &named);
         let gone = Reason::GuardMissing.as_str();
         let told = index.reports.values().flat_map(|report| &report.status.counts).filter(|count| count.reason == gone);
         let told_missing = told.map(|count| (count.rule.clone(), count.count)).collect();
@@ -97,7 +110,7 @@ impl Reign {
                 }
             }
         }
-        let (members, last, tried, compare) = {
+        let (members, last, tried, compare, lifted) = {
             let index = cx.index();
             let noted = index.reports.values().filter_map(|report| report.status.last_scan_time.as_ref());
             let lets_through =
@@ -110,14 +123,24 @@ impl Reign {
             let is_the_same = |name: &Arc<str>, place: &mut Place| members.get(name) == Some(place);
             self.seen.retain(is_the_same);
             self.scan.iter_mut().for_each(|scan| scan.namespaces.retain(is_the_same));
-            (members, noted.map(|time| time.0).max(), tried, compare)
+            let scanned = [ExceptedRule::Consumers, ExceptedRule::Replication, ExceptedRule::Copies];
+            let lifted = index.world.policies.iter().flat_map(|(name, state)| match state {
+                PolicyState::Known(policy) => scanned
+                    .iter()
+                    .flat_map(|rule| policy.in_force(*rule, cx.now()))
+                    .map(|exception| format!("{name} {exception:?}"))
+                    .collect(),
+                PolicyState::Unknown(_) => Vec::new(),
+            });
+            let lifted: BTreeSet<String> = lifted.collect();
+            (members, noted.map(|time| time.0).max(), tried, compare, lifted)
         };
         // What came in since the last scan, while it was let through, is to be told now that it is not.
         let keeps_more_apart = self.compare.as_ref().is_some_and(|before| !compare.is_subset(before));
-        if self.tried && !tried || keeps_more_apart {
+        if self.tried && !tried || keeps_more_apart || !self.lifted.is_subset(&lifted) {
             self.begins_anew();
         }
-        (self.tried, self.compare) = (tried, Some(compare));
+        (self.tried, self.compare, self.lifted) = (tried, Some(compare), lifted);
         let known = due::Known {
             last: self.scan.as_ref().map(|scan| scan.ended).max(last),
             began: self.began,
@@ -160,14 +183,15 @@ mod tests {
     fn what_the_leader_before_has_scanned_counts_unless_nobody_led_for_a_while() {
         let minutes = |minutes: u64| Some(Duration::from_secs(60 * minutes));
         for (vacancy, is_scanned) in [(minutes(1), true), (minutes(3), false), (None, false)] {
-            let reign = Reign::after(&index("payments/prod"), vacancy);
+            let reign = Reign::after(&index("payments/prod"), vacancy, now());
             assert_eq!((reign.seen.contains_key("mover"), reign.gap), (is_scanned, !is_scanned), "{vacancy:?}");
         }
     }
 
     #[test]
     fn one_that_moves_or_is_made_again_was_not_scanned() {
-        let (before, mut index) = (Reign::after(&index("payments/prod"), Some(Duration::ZERO)), index("payments/prod"));
+        let (before, mut index) =
+            (Reign::after(&index("payments/prod"), Some(Duration::ZERO), now()), index("payments/prod"));
         let seen = |index: &Index, segment: &str| {
             let members = Place::all(index, &[("mover".into(), segment.into())].into());
             before.seen.get("mover") == members.get("mover")

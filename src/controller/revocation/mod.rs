@@ -180,8 +180,12 @@ pub async fn list_first(cx: &Context, secret: &ObjectName, held: Option<&Holding
     let names = covering(&cx.index(), secret, held);
     let api: Api<DynamicObject> = Api::all_with(cx.client.clone(), &ApiResource::erase::<KeyRevocation>(&()));
     for name in names {
+        let uid = |index: &Index| index.revocations.get(&name).map(|known| known.uid.clone());
+        let asked = uid(&cx.index());
         match api.get_opt(&name).await {
             Ok(Some(fresh)) => observe(cx, &fresh, View::Answer),
+            // Another of its name may have been made since.
+            Ok(None) if uid(&cx.index()) != asked => {}
             Ok(None) => gone(cx, &name),
             Err(error) => {
                 tracing::debug!(revocation = name, error = %brief(&error), "a KeyRevocation was not read anew")

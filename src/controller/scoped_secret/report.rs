@@ -1,6 +1,6 @@
 //! Remembering how it went, when to look again, and telling it: status and events.
 
-use super::plan::Outcome;
+use super::plan::{Failure, Outcome};
 use super::{Work, status};
 use crate::api::scoped_secret::{RemoteVersion, ScopedSecretStatus, SecretRef};
 use crate::api::{FIELD_MANAGER, GROUP, Reason, ScopedSecret};
@@ -8,7 +8,7 @@ use crate::controller::context::{Context, Job};
 use crate::controller::events::{self, Told};
 use crate::controller::index::ClaimRecord;
 use crate::controller::store::brief;
-use crate::controller::{restart, schedule};
+use crate::controller::{restart, revocation, schedule};
 use crate::segmentation::authorize::segment_of;
 use crate::segmentation::key::{CanonicalKey, Realm, RemoteKey};
 use crate::segmentation::seal::SealRecord;
@@ -86,11 +86,16 @@ impl Work<'_> {
         let name = self.secret_name();
         let mut index = self.cx.index_mut();
         let named = index.world.claim(&self.name).map(|claim| index.world.canonical_keys(claim)).unwrap_or_default();
-        let refused = matches!(outcome, Outcome::Refused(_));
+        // What was revoked is held by nobody once its Secret is not there.
+        let is_revoked = |failure: &Failure| failure.reason == Reason::KeyRevoked;
+        let refused = matches!(outcome, Outcome::Refused(_))
+            || matches!(outcome, Outcome::Failed(failure) | Outcome::Stuck { failure, .. } if is_revoked(failure));
         let lost = |held: &Holding| refused || held.keys().any(|key| !named.contains(key));
         if index.world.holding(&name).is_some_and(|held| held.claim == self.name.name && lost(held)) {
+            let held = index.world.holding(&name).cloned();
             let waiting = index.give_up(&name);
             drop(index);
+            revocation::note_gone(self.cx, &name, held.as_deref());
             self.cx.retry(waiting);
         }
     }
@@ -291,7 +296,6 @@ pub(super) async fn broken(cx: &Context, name: &ObjectName, record: &ClaimRecord
     }
 }
 
-/// Replaces the status of exactly the revision that was observed. Nothing but status is sent.
 /// So long at most a status waits that could not be written, for want of the object's event.
 const CONFLICTS_WAIT: Duration = Duration::from_secs(60);
 
@@ -305,6 +309,7 @@ fn note_conflict(cx: &Context, name: &ObjectName, there_was: bool) -> u32 {
     conflicts.unwrap_or(1)
 }
 
+/// Replaces the status of exactly the revision that was observed. Nothing but status is sent.
 async fn write_status(cx: &Context, name: &ObjectName, record: &ClaimRecord, status: &ScopedSecretStatus) -> bool {
     if !cx.leads() {
         return false;

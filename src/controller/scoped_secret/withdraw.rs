@@ -57,7 +57,13 @@ impl Work<'_> {
         let known = self.cx.index().secret(&name).cloned();
         let Some(facts) = known.or_else(|| self.read.as_ref().map(|(facts, _)| facts.clone())) else { return Ok(()) };
         let secrets: Api<Secret> = Api::namespaced(self.cx.client.clone(), &name.namespace);
-        self.delete(&secrets, &facts).await?;
+        if let Err(failure) = self.delete(&secrets, &facts).await {
+            // It may be done all the same, and the answer lost: then it is told like any other.
+            let left = secrets.get_metadata_opt(&name.name).await.map_err(|e| write_failed(&e))?;
+            if left.is_some_and(|left| left.metadata.uid.as_deref() == Some(&*facts.uid)) {
+                return Err(failure);
+            }
+        }
         self.memory.failure = None;
         self.cx.index_mut().remove_secret(&name);
         revocation::note_gone(self.cx, &name, held.as_deref());

@@ -140,7 +140,7 @@ pub fn begun() -> Wanted {
 /// RBAC does not let the operator restart workloads.
 pub fn not_allowed(verb: &str) -> Wanted {
     let text = format!(
-        "the Secret has a new value, and the operator may not restart its consumers: it lacks the verb {verb} on deployments, statefulsets and daemonsets (apps), which is off by default. Platform team: --set restart.enabled=true where it is installed by Helm, else kubectl apply -f deploy/components/restart/rbac.yaml (kustomize: components: [components/restart]). Until then restart them by kubectl rollout restart, or set spec.restart: None"
+        "the Secret has a new value, and the operator may not restart its consumers: it lacks the verb {verb} on deployments, statefulsets and daemonsets (apps), which is off by default. Platform team: --set restart.enabled=true where it is installed by Helm, else kubectl apply -f deploy/components/restart/rbac.yaml, in a namespace of another name by the component deploy/components/restart in your overlay. Until then restart them by kubectl rollout restart, or set spec.restart: None"
     );
     Wanted::no(Rotated, Reason::RestartNotAllowed, text)
 }

@@ -322,13 +322,17 @@ impl<'w> Foreigners<'w> {
     }
 
     /// The region of a source that does not say its account.
-    pub fn region(&self, object: &ForeignName, from: &Source) -> Option<&'w str> {
+    pub fn region<'s>(&self, object: &ForeignName, from: &'s Source) -> Option<&'s str>
+    where
+        'w: 's,
+    {
         match from {
             Source::Store { .. } => match self.store(object, from, object.namespace.as_deref()?).ok()? {
                 ForeignStore::Aws { region, account: None, .. } => Some(&**region),
                 ForeignStore::Aws { .. } | ForeignStore::Unclear(_) => None,
             },
-            Source::Region(_) | Source::NodeRegion => None,
+            Source::Region(region) => Some(region),
+            Source::NodeRegion => None,
         }
     }
 

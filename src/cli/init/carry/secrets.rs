@@ -128,7 +128,16 @@ impl<'a> Draft<'a> {
             [("metadataPolicy", "None"), ("decodingStrategy", "None"), ("nullBytePolicy", "Ignore")]
         {
             if remote[field].as_str().is_some_and(|set| !set.is_empty() && set != harmless) {
-                self.lost(format!("{place}: {field} {} has no match here: what the manager holds is what arrives (a template may decode it: {{{{ NAME | b64decode }}}})", remote[field]));
+                let decode = if field == "decodingStrategy" {
+                    " (a template may decode it: {{ NAME | b64decode }})"
+                } else {
+                    ""
+                };
+                let text = format!(
+                    "{place}: {field} {} has no match here: what the manager holds is what arrives{decode}",
+                    remote[field]
+                );
+                self.lost(text);
                 return None;
             }
         }

@@ -36,13 +36,11 @@ impl Draft<'_> {
             }
             kind => drop(target.insert("type".into(), kind.into())),
         }
-        for field in ["templateFrom", "metadata/finalizers"] {
-            if !list(template.pointer(&format!("/{field}")).unwrap_or(&Value::Null)).is_empty() {
-                self.lost(format!(
-                    "target.template.{} has no match: write its text into target.template.data",
-                    field.replace('/', ".")
-                ));
-            }
+        if !list(&template["templateFrom"]).is_empty() {
+            self.lost("target.template.templateFrom has no match: write its text into target.template.data");
+        }
+        if !list(&template["metadata"]["finalizers"]).is_empty() {
+            self.lost("target.template.metadata.finalizers has no match: a Secret that is withdrawn has to go");
         }
         let mut ours = Map::new();
         for field in ["labels", "annotations"] {
