@@ -312,23 +312,23 @@ impl Keeper {
         now: Instant,
     ) -> Result<(ValidatingWebhookConfiguration, Duration), KeepError> {
         let (door, good_for) = made.published(doors::in_use(live), now);
-        if doors::announced(live) == Some(&*made.door) && self.holds_at(live, bundle, door) {
+        let is_announced = doors::announced(live) == Some(&*made.door);
+        if is_announced && webhook_configuration::are_as_written(live) && self.holds_at(live, bundle, door) {
             return Ok((live.clone(), good_for));
         }
         let published = bundle.published(door);
         let Some(governed) = self.governed(live.webhooks.as_deref().unwrap_or_default()) else {
             return Ok((live.clone(), good_for));
         };
-        if webhook_configuration::were_changed(live) {
-            self.gates.were_changed.store(true, Ordering::Relaxed);
-        }
         let uid = live.uid().unwrap_or_default();
         let patch = Patch::Apply(self.wanted.patch(&uid, &made.door, &published, &governed));
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let applied = self.configurations.patch(CONFIGURATION, &params, &patch);
         let applied = tokio::time::timeout(WRITE_LIMIT, applied).await??;
+        let were_changed = webhook_configuration::were_changed(live);
         if self.holds_at(&applied, bundle, door) {
             tracing::info!("the webhook configuration is filled in");
+            self.gates.were_changed.fetch_or(were_changed, Ordering::Relaxed);
             return Ok((applied, good_for));
         }
         let webhooks = self.wanted.replaced(applied.webhooks.as_deref().unwrap_or_default(), &published, &governed);
@@ -337,6 +337,7 @@ impl Keeper {
         let replaced = self.configurations.replace(CONFIGURATION, &params, &whole);
         let replaced = tokio::time::timeout(WRITE_LIMIT, replaced).await??;
         tracing::warn!("somebody had added to the operator's webhooks; they are put right");
+        self.gates.were_changed.store(true, Ordering::Relaxed);
         Ok((replaced, good_for))
     }
 

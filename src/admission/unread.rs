@@ -44,7 +44,8 @@ impl<'b> Unread<'b> {
     pub(super) fn deny(&self, rule: &str, text: &str) -> AdmissionResponse {
         let place = self.namespace.map(|namespace| format!("{namespace}/")).unwrap_or_default();
         let reason = Reason::ReviewFailed;
-        let text = format!("rule {rule}, {reason}: {} {place}{}: {text}", self.kind, self.name);
+        let name = if self.name.is_empty() { "(without a name yet)".into() } else { crate::digest::shown(&self.name) };
+        let text = format!("rule {rule}, {reason}: {} {place}{name}: {text}", self.kind);
         let mut denial = AdmissionResponse::invalid(text);
         denial.result.code = 403;
         denial.result.reason = reason.as_str().to_owned();
@@ -76,7 +77,12 @@ fn text<'b>(head: &'b [u8], before: &[u8]) -> Option<Cow<'b, str>> {
         ends
     })?;
     let text: String = serde_json::from_slice(&head[at - 1..=at + length]).ok()?;
-    let shown = text.chars().filter(|c| !c.is_control()).collect::<String>();
+    // Nor for a direction of writing, or for nothing at all.
+    let is_seen = |c: &char| {
+        !c.is_control()
+            && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    let shown = text.chars().filter(is_seen).collect::<String>();
     (!shown.is_empty()).then(|| shown.into())
 }
 

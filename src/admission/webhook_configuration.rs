@@ -377,29 +377,22 @@ impl Wanted {
     }
 }
 
-/// Tells our entries apart as they were written, whatever the door (the first part of the path) and the certificate.
+/// Tells our entries apart as they were written, with door and certificate.
 fn entries_digest(entries: &[ValidatingWebhook]) -> String {
-    let without_door = |path: &str| path.trim_start_matches('/').split_once('/').map(|(_, rest)| rest.to_owned());
-    let plain = |entry: &ValidatingWebhook| {
-        let mut entry = entry.clone();
-        let asks = &mut entry.client_config;
-        asks.ca_bundle = None;
-        asks.service.iter_mut().for_each(|service| service.path = service.path.as_deref().and_then(without_door));
-        asks.url = asks.url.as_deref().map(|url| {
-            let (host, path) = url.trim_start_matches("https://").split_once('/').unwrap_or((url, ""));
-            format!("{host} {}", without_door(path).unwrap_or_default())
-        });
-        serde_json::to_string(&entry)
-    };
-    let mut ours: Vec<String> = entries.iter().filter(|entry| is_ours(entry)).flat_map(plain).collect();
+    let mut ours: Vec<String> = entries.iter().filter(|entry| is_ours(entry)).flat_map(serde_json::to_string).collect();
     ours.sort();
     crate::digest::sha256_hex(ours.join("\n").as_bytes())
 }
 
-/// Whether somebody else has taken entries of ours away or changed them since the operator last wrote them.
-pub fn were_changed(live: &ValidatingWebhookConfiguration) -> bool {
+/// Whether the entries are as the operator last wrote them. Those that nobody has written yet are not.
+pub fn are_as_written(live: &ValidatingWebhookConfiguration) -> bool {
     let written = live.metadata.annotations.as_ref().and_then(|all| all.get(ENTRIES_ANNOTATION));
-    written.is_some_and(|written| *written != entries_digest(live.webhooks.as_deref().unwrap_or_default()))
+    written.is_some_and(|written| *written == entries_digest(live.webhooks.as_deref().unwrap_or_default()))
+}
+
+/// Whether somebody else has taken entries of ours away or changed them since. A configuration that was just created has none yet.
+pub fn were_changed(live: &ValidatingWebhookConfiguration) -> bool {
+    live.metadata.generation != Some(1) && !are_as_written(live)
 }
 
 /// What our entries are registered for: the sets of segment labels, and other operators' objects there.
@@ -547,20 +540,25 @@ mod tests {
         let foreign = ValidatingWebhook { name: "other.example.com".into(), ..ValidatingWebhook::default() };
         live.webhooks = Some(whole.iter().cloned().chain([foreign]).collect());
         assert!(!were_changed(&live), "others' entries are theirs");
-        live.webhooks.as_mut().unwrap()[0].failure_policy = Some("Ignore".into());
-        assert!(were_changed(&live));
+        let changes: [fn(&mut ValidatingWebhook); 3] = [
+            |entry| entry.failure_policy = Some("Ignore".into()),
+            |entry| entry.client_config.ca_bundle = None,
+            |entry| entry.client_config.url = Some("https://elsewhere.example.com/door/x".into()),
+        ];
+        for change in changes {
+            live.webhooks = Some(whole.clone());
+            change(&mut live.webhooks.as_mut().unwrap()[0]);
+            assert!(were_changed(&live));
+        }
         live.webhooks = Some(whole[1..].to_vec());
         assert!(were_changed(&live));
-        live.webhooks = Some(whole);
-        let mut door = published("NEW");
-        door.door = "another".into();
-        let moved: ValidatingWebhookConfiguration =
-            serde_json::from_value(wanted.patch("uid", "door", &door, &none)).unwrap();
-        live.webhooks = moved.webhooks;
-        assert!(!were_changed(&live), "another door and certificate");
-        live.webhooks.as_mut().unwrap()[0].client_config.url = Some("https://elsewhere.example.com/door/x".into());
-        assert!(were_changed(&live), "somebody else answers");
-        let fresh = ValidatingWebhookConfiguration::default();
+        let replaced = ValidatingWebhookConfiguration {
+            metadata: kube::api::ObjectMeta { generation: Some(7), ..Default::default() },
+            ..Default::default()
+        };
+        assert!(were_changed(&replaced), "by its manifest");
+        let metadata = kube::api::ObjectMeta { generation: Some(1), ..Default::default() };
+        let fresh = ValidatingWebhookConfiguration { metadata, ..Default::default() };
         assert!(!were_changed(&fresh), "there were none yet");
     }
 

@@ -74,7 +74,7 @@ async fn create(cx: &Context, api: &Api<Secret>) -> Result<(), KeyError> {
     };
     let stored = stored.map_err(|_| KeyError::Generation)?;
     let secret = key_secret(cx, stored.to_vec(), None);
-    if !cx.leads() {
+    if !cx.leadership.leads() {
         return Err(KeyError::NotYet);
     }
     let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
@@ -108,7 +108,7 @@ pub async fn rotate_if_old(cx: &Context, max_age: Duration) -> Result<bool, KeyE
     let next = SealKeys::from_stored(&bytes.0).map_err(|_| KeyError::Unreadable)?.rotate(generate(cx)?);
     let bytes = next.to_stored().map_err(|_| KeyError::Generation)?;
     let secret = key_secret(cx, bytes.to_vec(), stored.metadata.resource_version);
-    if !cx.leads() {
+    if !cx.leadership.leads() {
         return Ok(false);
     }
     let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };

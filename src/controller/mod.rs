@@ -123,8 +123,8 @@ const FRESH: Duration = Duration::from_secs(5);
 const WAITS: Duration = Duration::from_secs(30);
 
 /// A watch that was cut off for a while, and resumes at its own pace, shows the past: before anything is written all that there is is
-/// listed anew. It waits for every kind of the cluster's by which something is decided, for as long as that takes; for those of namespaces
-/// only a while, since one namespace in which nothing may be listed must not hold up the others.
+/// listed anew. It waits for every kind by which something is decided, for as long as that takes. Where a list of namespaces is served,
+/// it waits only a while for what is in them, since one in which nothing may be listed must not hold up the others.
 async fn catch_up(cx: &Context, synced: &Receiver<Synced>) {
     let (turn, age) = {
         let seen = synced.borrow();
@@ -139,7 +139,7 @@ async fn catch_up(cx: &Context, synced: &Receiver<Synced>) {
     while tokio::time::timeout(WAITS, all.as_mut()).await.is_err() {
         let seen = synced.borrow().clone();
         let missing = seen.missing().join(", ");
-        if seen.turn > turn && seen.knows_the_cluster() {
+        if seen.turn > turn && seen.knows_the_cluster() && cx.served.listed().is_some() {
             tracing::warn!(missing, "these could not be listed anew; this replica leads with what it has seen of them");
             return;
         }
@@ -182,6 +182,8 @@ async fn work(cx: Arc<Context>, lane: Lane, failures: Failures) {
     let mut shares = Shares::new(AT_ONCE_PER_STORE);
     let mut stores: HashMap<task::Id, Arc<str>> = HashMap::new();
     let mut next: VecDeque<(Job, Option<Arc<str>>)> = VecDeque::new();
+    let mut reigns = cx.reigns.subscribe();
+    let mut of_reign: HashMap<task::Id, (u64, task::AbortHandle)> = HashMap::new();
     loop {
         let Ok(permit) = permits.clone().acquire_owned().await else { return };
         let (job, store) = loop {
@@ -195,21 +197,31 @@ async fn work(cx: Arc<Context>, lane: Lane, failures: Failures) {
                         None => next.push_back((job, None)),
                     }
                 }
+                // What a leader has begun does not go on in another term, by what it knew in this one.
+                Ok(()) = reigns.changed() => {
+                    let now = *reigns.borrow_and_update();
+                    of_reign.values().filter(|(term, _)| *term != now).for_each(|(_, job)| job.abort());
+                }
                 Some(ended) = jobs.join_next_with_id() => {
                     let id = ended.map_or_else(|panicked| panicked.id(), |(id, ())| id);
+                    of_reign.remove(&id);
                     let follows = stores.remove(&id).and_then(|store| Some((shares.done(&store)?, Some(store))));
                     next.extend(follows);
                 }
             }
         };
-        let (cx, failures, leader) = (cx.clone(), failures.clone(), cx.acts());
-        let id = jobs.spawn(async move {
+        let (cx, failures, term) = (cx.clone(), failures.clone(), *cx.reigns.borrow());
+        let leader = cx.leads();
+        let is_of_reign = leader && !matches!(job, Job::Store(_) | Job::Key);
+        let running = jobs.spawn(async move {
             let done = Done { cx: cx.clone(), job: job.clone() };
             perform(&cx, &job, leader, &failures).await;
             drop(done);
             drop(permit);
         });
-        stores.extend(store.map(|store| (id.id(), store)));
+        let id = running.id();
+        stores.extend(store.map(|store| (id, store)));
+        of_reign.extend(is_of_reign.then_some((id, (term, running))));
     }
 }
 

@@ -624,7 +624,7 @@ fn secret_gone(cx: &Context, name: &ObjectName, uid: Option<&str>) {
     }
     let held = index.lose_secret(name);
     // Only the leader looks, and gives up what it finds gone.
-    let rivals = if cx.acts() { Vec::new() } else { index.give_up(name) };
+    let rivals = if cx.leads() { Vec::new() } else { index.give_up(name) };
     let claims: Vec<ObjectName> = index.claims_for(name).cloned().collect();
     drop(index);
     guard::queue(cx, &name.namespace);

@@ -174,14 +174,16 @@ impl Taker<'_> {
 
     /// Whether it is the same for sure: by one store, or in one account that is known.
     fn shares(&self, other: &Self) -> bool {
-        self.store == other.store || (self.account.known().is_some() && self.account.known() == other.account.known())
+        let by_arn = |taker: &Self| matches!(taker.account, Account::OfArn(_));
+        let one_store = self.store == other.store && !by_arn(self) && !by_arn(other);
+        one_store || (self.account.known().is_some() && self.account.known() == other.account.known())
     }
 }
 
 /// One key that several scopes take, where not each of them is governed: there the rule speaks.
 fn shared(world: &World, scopes: &Scopes, here: Option<&str>, now: Timestamp, outcome: &mut Outcome) {
     // By the name alone where the region is known, and by the store: the former come first.
-    let mut keys: BTreeMap<(bool, String), Vec<Taker<'_>>> = BTreeMap::new();
+    let mut keys: BTreeMap<Id, Vec<Taker<'_>>> = BTreeMap::new();
     let judge = Foreigners::new(world, now);
     for (name, record) in everywhere(world) {
         let Some(namespace) = &name.namespace else { continue };
@@ -205,8 +207,8 @@ fn shared(world: &World, scopes: &Scopes, here: Option<&str>, now: Timestamp, ou
             }
         }
     }
-    let mut told: BTreeSet<[(&str, ObjectName); 2]> = BTreeSet::new();
-    for mut all in keys.into_values() {
+    let mut told: BTreeMap<(String, &str, ObjectName), bool> = BTreeMap::new();
+    for ((_, id, _), mut all) in keys {
         // The finding is about an object of the others, and of the namespace that was asked for.
         let of_interest = |taker: &Taker<'_>| (here != Some(&*taker.object.namespace), taker.scope.clone());
         all.sort_by_key(|taker| (of_interest(taker), taker.kind, taker.object.clone()));
@@ -214,23 +216,25 @@ fn shared(world: &World, scopes: &Scopes, here: Option<&str>, now: Timestamp, ou
         for taker in all.iter().filter(|taker| taker.kind != "ScopedSecret") {
             let others: Vec<&Taker<'_>> = all.iter().filter(|other| taker.may_share(other)).collect();
             let governed = |taker: &Taker<'_>| scopes.is_governed(&taker.object.namespace);
-            let pair = |other: &Taker<'_>| {
-                let mut pair = [taker, other].map(|taker| (taker.kind, taker.object.clone()));
-                pair.sort();
-                pair
+            let is_certain = others.iter().any(|other| taker.shares(other));
+            let is_told = |one: &Taker<'_>, certainly: bool| {
+                let known = told.get(&(id.clone(), one.kind, one.object.clone()));
+                known.is_some_and(|known| *known || !certainly)
             };
-            let is_news = others.iter().any(|other| !told.contains(&pair(other)));
-            if !is_news || (governed(taker) && others.iter().all(|other| governed(other))) {
+            // Of each two of one key one finding tells; a certain one also where an uncertain one has.
+            let is_news = |other: &&&Taker<'_>| {
+                let certainly = taker.shares(other);
+                !is_told(taker, certainly) || !is_told(other, certainly)
+            };
+            if !others.iter().any(|other| is_news(&other)) {
                 continue;
             }
-            // Whoever shares it with this one is not told of once more for that.
-            let shown = others.iter().chain([&taker]);
-            let each = shown.clone().flat_map(|one| shown.clone().map(move |other| (*one, *other)));
-            told.extend(each.map(|(one, other)| {
-                let mut pair = [one, other].map(|taker| (taker.kind, taker.object.clone()));
-                pair.sort();
-                pair
-            }));
+            if governed(taker) && others.iter().all(|other| governed(other)) {
+                continue;
+            }
+            for one in others.iter().copied().chain([taker]) {
+                *told.entry((id.clone(), one.kind, one.object.clone())).or_default() |= is_certain;
+            }
             tell_shared(taker, &others, outcome);
         }
     }
@@ -259,6 +263,9 @@ fn tell_shared(taker: &Taker<'_>, others: &[&Taker<'_>], outcome: &mut Outcome) 
     outcome.find(severity, Rule::OtherOperators, Reason::KeyShared, subject, message);
 }
 
+/// By what takers may be of one key: whether by their store, the key's name, and that store.
+type Id = (bool, String, String);
+
 /// What an ask takes, from each of its sources, under what others may name the same by.
 fn takers<'w>(
     judge: &Foreigners<'_>,
@@ -266,7 +273,7 @@ fn takers<'w>(
     ask: &'w Ask,
     located: Option<&CanonicalKey>,
     scope: Scope,
-) -> Vec<((bool, String), Taker<'w>)> {
+) -> Vec<(Id, Taker<'w>)> {
     let object = ObjectName { namespace: name.namespace.clone().unwrap_or_default(), name: name.name.clone() };
     let kind = name.kind.kind();
     let taker = |store: &str, region: Option<&str>, account: Account| Taker {
@@ -295,12 +302,12 @@ fn takers<'w>(
             _ => (ask.key.to_string(), taker(&store, None, Account::Unknown)),
         };
         if taker.region.is_some() {
-            all.push(((false, known_by.clone()), taker.clone()));
+            all.push(((false, known_by.clone(), String::new()), taker.clone()));
         }
-        all.push(((true, format!("{store} {known_by}")), taker));
+        all.push(((true, known_by, store), taker));
     }
     if matches!(ask.what, What::Outside(Reason::KeyNotAllowed, _)) && !ask.key.is_empty() {
-        all.push(((true, format!("{kind} {}", ask.key)), taker(kind, None, Account::Unknown)));
+        all.push(((true, ask.key.to_string(), kind.to_owned()), taker(kind, None, Account::Unknown)));
     }
     all
 }
@@ -423,7 +430,8 @@ mod tests {
         }
         let arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:db-AbCdEf";
         let two = [takes("payments-prod", "y", "a", arn), takes("billing-prod", "x", "a", "db")];
-        assert_eq!(bare(&two, labels), told, "one key by its name and by its ARN");
+        let may_be = [(Severity::Warning, Reason::KeyShared, "ExternalSecret billing-prod/x".to_owned())];
+        assert_eq!(bare(&two, labels), may_be, "one key by its name and by its ARN, unless that is of another account");
         let abroad = |account: &str| format!("arn:aws:secretsmanager:eu-west-1:{account}:secret:db-AbCdEf");
         let (here, there) = (abroad("111111111111"), abroad("222222222222"));
         let apart = [takes("payments-prod", "y", "a", &here), takes("billing-prod", "x", "a", &there)];
@@ -440,7 +448,7 @@ mod tests {
             takes("billing-prod", "w", "a", &there),
             takes("billing-prod", "x", "a", "db"),
         ];
-        assert_eq!(bare(&three, labels), told, "two of them are apart, and only what may be one is told");
+        assert_eq!(bare(&three, labels), may_be, "two of them are apart, and only what may be one is told");
         let stores = [store("a", ""), store("b", "")];
         let asked = [takes("payments-prod", "y", "a", "db"), takes("billing-prod", "x", "b", &here)];
         let may_be = [(Severity::Warning, Reason::KeyShared, "ExternalSecret billing-prod/x".to_owned())];

@@ -68,7 +68,7 @@ pub struct Init {
 
 fn suffix(text: &str) -> Result<String, String> {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let is_a_flag = text.starts_with("--") || (text.len() == 2 && text.starts_with('-'));
+    let is_a_flag = text.starts_with("--") || matches!(text.as_bytes(), [b'-', letter] if letter.is_ascii_alphabetic());
     if text.is_empty() || (!is_a_flag && text.ends_with(fits) && text.chars().all(|c| fits(c) || c == '-' || c == '.'))
     {
         return Ok(text.to_owned());

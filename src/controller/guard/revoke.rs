@@ -128,6 +128,8 @@ pub(super) async fn look(cx: &Context, namespace: &str) -> Result<Option<Guarded
     let api: Api<ScopedSecret> = Api::namespaced(cx.client.clone(), namespace);
     for claim in begin {
         let fresh = api.get_opt(&claim.name).await.map_err(|error| failed(&brief(&error)))?;
+        let known = cx.index().claims.get(&claim).map(|known| known.uid.clone());
+        let fresh = fresh.filter(|fresh| fresh.metadata.uid.as_deref() == known.as_deref());
         let fresh = fresh.ok_or_else(|| failed("the ScopedSecret was deleted meanwhile"))?;
         watch::learn_claim(cx, fresh);
     }

@@ -138,27 +138,33 @@ fn spec_of<K: Serialize>(object: &K) -> Value {
 pub struct Looked {
     /// What is missing now.
     pub missing: Vec<Missing>,
-    /// Which objects those are that are there, and in which form: what went and came back in between is another.
-    pub forms: BTreeSet<String>,
+    /// Which objects those are that are there, by kind and name, and in which form: what went and came back in between is another.
+    pub forms: BTreeMap<(String, String), String>,
 }
 
 impl Looked {
-    /// Whether something was away, or otherwise, since the look before, of which nothing was missing then, either.
+    /// Whether something that is as it ought to be, and was at the look before, was away or otherwise in between.
     pub fn had_a_gap_since(&self, before: &Self) -> bool {
-        let were_known = !before.forms.is_empty();
-        were_known && before.missing.is_empty() && self.missing.is_empty() && before.forms != self.forms
+        let is_missing =
+            |look: &Self, of: &(String, String)| look.missing.iter().any(|m| (&m.kind, &m.name) == (&of.0, &of.1));
+        let differs =
+            |(of, form): (&(String, String), &String)| before.forms.get(of).is_some_and(|before| before != form);
+        let mut others = self.forms.iter().filter(|found| differs(*found)).map(|(of, _)| of);
+        others.any(|of| !is_missing(self, of) && !is_missing(before, of))
     }
 }
 
 /// Reads what is there. Lists by our label, and looks by name for what that does not show: somebody may have taken it off.
 pub async fn look(client: &Client, installation: &Installation) -> Result<Looked, kube::Error> {
-    let (mut live, mut forms) = (Live::new(), BTreeSet::new());
+    let (mut live, mut forms) = (Live::new(), BTreeMap::new());
     read::<ValidatingAdmissionPolicy>(client, installation, &mut live, &mut forms).await?;
     read::<ValidatingAdmissionPolicyBinding>(client, installation, &mut live, &mut forms).await?;
     let configurations: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
     let configuration = configurations.get_metadata_opt(CONFIGURATION).await?;
     // Its entries are the operator's own, and change.
-    forms.extend(configuration.iter().filter_map(|found| found.metadata.uid.clone()));
+    let kind = "ValidatingWebhookConfiguration".to_owned();
+    let its = configuration.iter().filter_map(|found| found.metadata.uid.clone());
+    forms.extend(its.map(|uid| ((kind.clone(), CONFIGURATION.to_owned()), uid)));
     Ok(Looked { missing: missing(installation, &live, configuration.is_some()), forms })
 }
 
@@ -170,7 +176,7 @@ async fn read<K>(
     client: &Client,
     installation: &Installation,
     live: &mut Live,
-    forms: &mut BTreeSet<String>,
+    forms: &mut BTreeMap<(String, String), String>,
 ) -> Result<(), kube::Error>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Serialize + Debug,
@@ -185,13 +191,14 @@ where
     let names: BTreeSet<String> = names.collect();
     let listed = api.list(&ours).await?.items;
     live.extend(listed.iter().map(keep));
-    forms.extend(listed.iter().filter(|found| names.contains(&found.name_any())).map(|found| form(found.meta())));
+    let its = |found: &K| ((kind.clone(), found.name_any()), form(found.meta()));
+    forms.extend(listed.iter().filter(|found| names.contains(&found.name_any())).map(its));
     for name in names {
         if !live.contains_key(&(kind.clone(), name.clone()))
             && let Some(found) = api.get_opt(&name).await?
         {
             live.extend([keep(&found)]);
-            forms.insert(form(found.meta()));
+            forms.extend([its(&found)]);
         }
     }
     Ok(())
@@ -203,11 +210,24 @@ mod tests {
 
     #[test]
     fn what_goes_and_comes_back_between_two_looks_was_away() {
-        let forms = |all: &[&str]| Looked { forms: all.iter().map(|f| (*f).to_owned()).collect(), ..Looked::default() };
-        let before = forms(&["a 1", "b 1"]);
-        assert!(!forms(&["a 1", "b 1"]).had_a_gap_since(&before));
-        assert!(forms(&["a 1", "c 1"]).had_a_gap_since(&before) && forms(&["a 1", "b 3"]).had_a_gap_since(&before));
+        let forms = |all: &[(&str, &str)]| Looked {
+            forms: all
+                .iter()
+                .map(|(name, form)| (("Kind".to_owned(), (*name).to_owned()), (*form).to_owned()))
+                .collect(),
+            ..Looked::default()
+        };
+        let before = forms(&[("a", "1 1"), ("b", "2 1")]);
+        assert!(!before.had_a_gap_since(&before.clone()));
+        assert!(forms(&[("a", "1 1"), ("b", "3 1")]).had_a_gap_since(&before), "made anew");
+        assert!(forms(&[("a", "1 1"), ("b", "2 3")]).had_a_gap_since(&before), "written twice");
         assert!(!before.had_a_gap_since(&Looked::default()), "the first look of a leader");
+        let kind = "Kind".to_owned();
+        let gone = Missing { rule: "Consumers", kind, name: "b".into(), differs: None };
+        let broken = Looked { missing: vec![gone], ..forms(&[("a", "1 1")]) };
+        assert!(!before.had_a_gap_since(&broken), "that is told as missing");
+        let other = Looked { forms: forms(&[("a", "1 2")]).forms, ..broken.clone() };
+        assert!(other.had_a_gap_since(&broken), "whatever else is missing");
     }
 
     fn installed() -> Live {

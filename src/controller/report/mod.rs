@@ -56,6 +56,9 @@ use std::time::Duration;
 use tokio::sync::watch::Receiver;
 use tokio::time::Instant;
 
+/// So long a new leader waits until all is listed that reports tell of.
+const WAITS: Duration = Duration::from_secs(30);
+
 /// How often the leader looks whether a report is to be written.
 const TICK: Duration = Duration::from_secs(5);
 
@@ -75,8 +78,13 @@ pub async fn run(cx: Arc<Context>, mut leadership: Leadership, synced: Receiver<
     loop {
         leadership.gained().await;
         let mut reign: Option<Reign> = None;
+        let mut since: Option<Instant> = None;
         while leadership.leads() {
-            if cx.acts() && synced.borrow().all() {
+            // What only reports tell of is waited for, but not for ever: a kind may not be listed at all.
+            let waited = || since.is_some_and(|since| since.elapsed() >= WAITS);
+            let ready = cx.leads() && (reign.is_some() || synced.borrow().all() || waited());
+            since = since.or_else(|| cx.leads().then(Instant::now));
+            if ready {
                 let reign = reign.get_or_insert_with(|| Reign::after(&cx.index(), leadership.vacancy(), cx.now()));
                 if cx.entries_were_changed.swap(false, Ordering::Relaxed) {
                     tracing::info!(

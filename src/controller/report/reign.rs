@@ -66,7 +66,10 @@ impl Reign {
             .filter(|report| report.status.last_scan_time.is_some() && report.status.namespaces.len() >= NAMESPACES);
         let full: BTreeSet<&Arc<str>> = full.map(|report| &report.segment).collect();
         if !full.is_empty() {
-            named.extend(membership(index, now).into_iter().filter(|(_, segment)| full.contains(segment)));
+            let members = membership(index, now).into_iter().filter(|(_, segment)| full.contains(segment));
+            for (name, segment) in members {
+                named.entry(name).or_insert(segment);
+            }
         }
         let seen = Place::all(index, &named);
         let gone = Reason::GuardMissing.as_str();
@@ -128,7 +131,12 @@ impl Reign {
                 PolicyState::Known(policy) => scanned
                     .iter()
                     .flat_map(|rule| policy.in_force(*rule, cx.now()))
-                    .map(|exception| format!("{name} {exception:?}"))
+                    .map(|lifted| {
+                        format!(
+                            "{name} {:?} {:?} {:?} {:?}",
+                            lifted.rule, lifted.keys, lifted.namespaces, lifted.subjects
+                        )
+                    })
                     .collect(),
                 PolicyState::Unknown(_) => Vec::new(),
             });

@@ -95,12 +95,19 @@ pub fn observe(cx: &Context, object: &DynamicObject, view: View) {
 
 /// A KeyRevocation is gone: what it was for may be projected again.
 pub fn gone(cx: &Context, name: &str) {
+    gone_if(cx, name, |_| true);
+}
+
+fn gone_if(cx: &Context, name: &str, is_it: impl Fn(&Known) -> bool) {
     let mut index = cx.index_mut();
+    if !index.revocations.get(name).is_none_or(is_it) {
+        return;
+    }
     let lifted = affected(&index, name);
     index.world.put_revocation(name, None);
     let known = index.revocations.remove(name);
     drop(index);
-    if let Some(known) = known.filter(|_| cx.leads()) {
+    if let Some(known) = known.filter(|_| cx.leadership.leads()) {
         record(cx, What::RevocationLifted, name, &known);
     }
     cx.retry(claims_among(lifted));
@@ -185,8 +192,7 @@ pub async fn list_first(cx: &Context, secret: &ObjectName, held: Option<&Holding
         match api.get_opt(&name).await {
             Ok(Some(fresh)) => observe(cx, &fresh, View::Answer),
             // Another of its name may have been made since.
-            Ok(None) if uid(&cx.index()) != asked => {}
-            Ok(None) => gone(cx, &name),
+            Ok(None) => gone_if(cx, &name, |known| Some(&known.uid) == asked.as_ref()),
             Err(error) => {
                 tracing::debug!(revocation = name, error = %brief(&error), "a KeyRevocation was not read anew")
             }

@@ -60,12 +60,20 @@ impl Work<'_> {
         if let Err(failure) = self.delete(&secrets, &facts).await {
             // It may be done all the same, and the answer lost: then it is told like any other.
             let left = secrets.get_metadata_opt(&name.name).await.map_err(|e| write_failed(&e))?;
-            if left.is_some_and(|left| left.metadata.uid.as_deref() == Some(&*facts.uid)) {
+            let stands = left.is_some_and(|left| left.metadata.uid.as_deref() == Some(&*facts.uid));
+            if stands || !self.cx.leads() {
                 return Err(failure);
             }
+            (self.memory.verified, self.read) = (None, None);
         }
         self.memory.failure = None;
-        self.cx.index_mut().remove_secret(&name);
+        {
+            let mut index = self.cx.index_mut();
+            // Another of its name may have been seen since.
+            if index.secret(&name).is_none_or(|known| known.uid == facts.uid) {
+                index.remove_secret(&name);
+            }
+        }
         revocation::note_gone(self.cx, &name, held.as_deref());
         record_withdrawal(self.cx, &name, Some(refusal.reason), held.as_deref());
         tracing::info!(namespace = %self.name.namespace, name = %self.name.name, rule = "Claims", reason = %refusal.reason, "a Secret was withdrawn");
