@@ -177,7 +177,7 @@ async fn a_panic_is_one_request_s_error() {
 
 #[tokio::test]
 async fn bad_requests_are_refused() {
-    let served = serving(quick()).await;
+    let served = serving(Limits::default()).await;
     let at = |door: &str, rest: &str| {
         format!("POST /{door}/admission/scopedsecrets HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{rest}")
     };
@@ -187,12 +187,6 @@ async fn bad_requests_are_refused() {
         ("not JSON", head("Content-Length: 3\r\n\r\nabc"), "HTTP/1.1 400"),
         ("a head that is too large", head(&format!("X: {}\r\n\r\n", "x".repeat(20_000))), "HTTP/1.1 431"),
         ("too many headers", head(&format!("{}\r\n", "X: y\r\n".repeat(100))), "HTTP/1.1 431"),
-        ("a body that never comes", head("Content-Length: 10\r\n\r\nabc"), "HTTP/1.1 408"),
-        (
-            "an answer that never comes",
-            "GET /slow HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".into(),
-            "HTTP/1.1 408",
-        ),
         (
             "another method",
             "GET /door/admission/scopedsecrets HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".into(),
@@ -205,16 +199,27 @@ async fn bad_requests_are_refused() {
         let answer = served.exchange(request.as_bytes()).await;
         assert!(answer.starts_with(expected), "{what}: {answer}");
     }
-    // So much takes its time.
-    let patient = serving(Limits::default()).await;
-    let head = |rest: &str| at(&patient.door, rest);
     let announced = head(&format!("Content-Length: {}\r\n\r\n{}", BODY_LIMIT + 1, " ".repeat(BODY_LIMIT + 1)));
     let chunk = format!("100000\r\n{}\r\n", "x".repeat(1 << 20)).repeat((BODY_LIMIT >> 20) + 1);
     for large in [announced, head(&format!("Transfer-Encoding: chunked\r\n\r\n{chunk}"))] {
-        let answer = patient.exchange(large.as_bytes()).await;
+        let answer = served.exchange(large.as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.1 413"), "a body that is too large: {answer}");
     }
     assert!(served.review("orders").await.contains(r#""allowed":true"#));
+}
+
+#[tokio::test]
+async fn what_never_comes_is_given_up() {
+    let served = serving(Limits { request: Duration::from_millis(300), ..Limits::default() }).await;
+    let half = format!(
+        "POST /{}/admission/scopedsecrets HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 10\r\n\r\nabc",
+        served.door
+    );
+    let slow = "GET /slow HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".to_owned();
+    for (what, request) in [("a body", half), ("an answer", slow)] {
+        let answer = served.exchange(request.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 408"), "{what}: {answer}");
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
 use base64::Engine;
 use serde_json::{Value, json};
@@ -96,17 +95,15 @@ fn of_one(request: &Request, id: &str, state: &mut State, desk: &Arc<Desk>) -> R
         }
         "RotateSecret" => {
             let lambda = secret.rotate(token)?;
-            if let Some(Lambda::GivesUp { after: Duration::ZERO, keeps }) = lambda {
-                secret.give_up(keeps);
-            } else if let Some(Lambda::Succeeds(after, _) | Lambda::GivesUp { after, .. }) = lambda {
-                let (desk, key) = (Arc::clone(desk), key.clone());
-                thread::spawn(move || {
-                    thread::sleep(after);
-                    lock(&desk.state).keys.get_mut(&key).map(|secret| match lambda {
-                        Some(Lambda::Succeeds(_, value)) => drop(secret.finish(&value)),
-                        _ => secret.give_up(matches!(lambda, Some(Lambda::GivesUp { keeps: true, .. }))),
-                    })
-                });
+            match lambda {
+                Some(Lambda::Succeeds(after, _) | Lambda::GivesUp { after, .. }) if !after.is_zero() => {
+                    let (desk, key) = (Arc::clone(desk), key.clone());
+                    thread::spawn(move || {
+                        thread::sleep(after);
+                        lock(&desk.state).keys.get_mut(&key).map(|secret| secret.end(lambda))
+                    });
+                }
+                at_once => secret.end(at_once),
             }
             answer["VersionId"] = json!(token);
         }

@@ -180,8 +180,17 @@ impl Secret {
         true
     }
 
+    /// What the function does at its end, if it ends.
+    pub(super) fn end(&mut self, lambda: Option<Lambda>) {
+        match lambda {
+            Some(Lambda::Succeeds(_, value)) => drop(self.finish(&value)),
+            Some(Lambda::GivesUp { keeps, .. }) => self.give_up(keeps),
+            Some(Lambda::Waits | Lambda::Fails) | None => {}
+        }
+    }
+
     /// What the function does that cleans up after itself.
-    pub(super) fn give_up(&mut self, keeps: bool) {
+    fn give_up(&mut self, keeps: bool) {
         self.versions.retain(|version| keeps || !version.has("AWSPENDING"));
         for version in &mut self.versions {
             version.stages.retain(|stage| stage != "AWSPENDING");
