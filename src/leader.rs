@@ -95,6 +95,13 @@ impl Leadership {
         let _ = self.edge.clone().wait_for(|leads| !*leads || self.term() != term).await;
     }
 
+    /// Waits until this replica has gained the lease again after this term; for ever if the elector has ended.
+    pub async fn begun_after(&self, term: u64) {
+        if self.edge.clone().wait_for(|_| self.term() != term).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Waits for the next change; for ever if the elector has ended.
     pub async fn changed(&mut self) {
         if self.edge.changed().await.is_err() {
@@ -260,4 +267,25 @@ pub fn identity(pod: &str) -> Result<String, aws_lc_rs::error::Unspecified> {
     let mut random = [0; 8];
     aws_lc_rs::rand::fill(&mut random)?;
     Ok(format!("{pod}_{:016x}", u64::from_be_bytes(random)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::poll;
+    use std::pin::pin;
+
+    #[tokio::test]
+    async fn a_term_is_over_before_another_begins() {
+        let (edge, seen) = watch::channel(true);
+        let term = Arc::new(AtomicU64::new(1));
+        let leadership = Leadership { edge: seen, until: Arc::default(), vacancy: Arc::default(), term: term.clone() };
+        let (mut ended, mut begun) = (pin!(leadership.ended(1)), pin!(leadership.begun_after(1)));
+        assert!(poll!(ended.as_mut()).is_pending() && poll!(begun.as_mut()).is_pending());
+        edge.send_replace(false);
+        assert!(poll!(ended).is_ready() && poll!(begun.as_mut()).is_pending());
+        term.store(2, Ordering::Release);
+        edge.send_replace(true);
+        assert!(poll!(begun).is_ready());
+    }
 }

@@ -221,7 +221,7 @@ pub async fn run(
     let routes = recorded(routes, &cx);
     let (routes, let_through) = breaches::told(routes);
     let telling = tokio::spawn(breaches::tell(cx.clone(), let_through));
-    let admission = review::router(routes, cell.clone(), metrics.clone());
+    let admission = review::router(routes, cell.clone(), &caches, metrics.clone());
     let admission = tokio::spawn(server::serve(
         https,
         Transport::Tls(server_config(cell)?),

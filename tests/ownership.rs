@@ -137,6 +137,30 @@ fn drift_is_put_right() {
     all_is_well(&s.cluster, &s.operator);
 }
 
+/// An earlier state of a Secret, with the seal of then, is no proof of what is current: a value that was rotated since does not come back.
+#[test]
+fn a_secret_that_is_set_back_is_put_right() {
+    let s = stage();
+    let before = s.project("payments-prod", "earlier", "payments/prod/earlier", "refreshInterval: 0s");
+    let versions =
+        || s.cluster.get_json("scopedsecret", "payments-prod", "earlier").unwrap()["status"]["remoteVersions"].clone();
+    let first = versions();
+    let later = "canary-later-one-kX9mQ2vL8nR5wT3z";
+    s.aws.put("payments/prod/earlier", &format!(r#"{{"password": "{later}"}}"#));
+    s.ok(&["annotate", "scopedsecret", "earlier", "-n", "payments-prod", "scopedsecrets.io/refresh-at=one"]);
+    s.holds("payments-prod", "earlier", later);
+    eventually("status tells of it", SOON, || if versions() == first { Err("not yet") } else { Ok(()) });
+    let patch =
+        serde_json::json!({"data": before["data"], "metadata": {"annotations": before["metadata"]["annotations"]}});
+    s.ok(&["patch", "secret", "earlier", "-n", "payments-prod", "--type=merge", "-p", &patch.to_string()]);
+    s.holds("payments-prod", "earlier", later);
+    eventually("it is told", SOON, || {
+        let told = support::events::told(&s.cluster, "payments-prod", "earlier");
+        if told.contains_key("Restored") { Ok(()) } else { Err(format!("{told:?}")) }
+    });
+    all_is_well(&s.cluster, &s.operator);
+}
+
 /// What would carry a Secret away, keep it alive or hide it from the operator is put right without asking the manager.
 #[test]
 fn bent_metadata_is_put_right() {
@@ -475,4 +499,51 @@ fn an_incumbent_keeps_its_key() {
         }
     });
     assert!(!refused.contains("namespace \"payments-prod\""), "{refused}");
+}
+
+/// A policy that only reports, over two namespaces of one segment.
+const LENIENT: &str = r#"
+apiVersion: v1
+kind: Namespace
+metadata: {name: lenient-one, labels: {crew: lenient}}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: lenient-two, labels: {crew: lenient}}
+---
+apiVersion: scopedsecrets.io/v1alpha1
+kind: SegmentationPolicy
+metadata: {name: lenient}
+spec:
+  segment: {labels: [crew]}
+  namespaceSelector: {matchLabels: {crew: lenient}}
+  allow: [{storeRef: {name: aws}, keys: ["${label:crew}/**"]}]
+  mode: Audit
+"#;
+
+#[test]
+fn a_re_creation_moves_no_key() {
+    let s = stage();
+    apply(&s.cluster, LENIENT);
+    let spec = "data: [{secretKey: password, remoteRef: {key: lenient/db, property: password}}]";
+    s.project("lenient-one", "first", "lenient/db", "");
+    apply(&s.cluster, &scoped_secret("lenient-two", "rival", spec));
+    becomes(&s.cluster, "lenient-two", "rival", "Authorized", "False", "KeyClaimed");
+    let first = || s.cluster.get_json("scopedsecret", "lenient-one", "first");
+    let uid = first().unwrap()["metadata"]["uid"].clone();
+    s.cluster.submit(&["replace", "--force", "-f", "-"], &scoped_secret("lenient-one", "first", spec)).unwrap();
+    eventually("the new one has its Secret", SOON * 2, || {
+        let new = first().filter(|new| new["metadata"]["uid"] != uid).ok_or("not there yet")?;
+        let secret = s.cluster.get_json("secret", "lenient-one", "first").ok_or_else(|| new["status"].to_string())?;
+        match secret["metadata"]["ownerReferences"][0]["uid"] == new["metadata"]["uid"] {
+            true => Ok(()),
+            false => Err(new["status"].to_string()),
+        }
+    });
+    becomes(&s.cluster, "lenient-one", "first", "Ready", "True", "Ready");
+    becomes(&s.cluster, "lenient-two", "rival", "Authorized", "False", "KeyClaimed");
+    // Whoever goes for good leaves its key to who waits.
+    s.ok(&["delete", "scopedsecret", "first", "-n", "lenient-one"]);
+    eventually("the rival has it", SOON * 3, || ready(&s.cluster, "scopedsecret", Some("lenient-two"), "rival"));
+    all_is_well(&s.cluster, &s.operator);
 }

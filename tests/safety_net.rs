@@ -61,7 +61,10 @@ fn hold(cluster: &Cluster, rows: &[(&str, &str, &str)]) {
 
 /// What was written by people who have nothing to do with us.
 fn everyday(cluster: &Cluster, round: &str) {
-    for namespace in ["plain", "kube-system"] {
+    // Who has a segment label with nothing in it is in no segment.
+    let half = "apiVersion: v1\nkind: Namespace\nmetadata: {name: half-labelled, labels: {tenant: payments, environment: \"\"}}\n";
+    hold(cluster, &[("apply -f -", half, PASSES)]);
+    for namespace in ["plain", "half-labelled", "kube-system"] {
         let name = format!("everyday-{round}");
         let lines = [
             format!("create secret generic {name} -n {namespace} --from-literal=a=b"),
@@ -203,7 +206,7 @@ fn who_is_not_governed_never_notices() {
     // An operator that hangs is worse than none: each review would take its two seconds.
     operator.freeze();
     let begun = Instant::now();
-    let rows = 17;
+    let rows = 26;
     everyday(&cluster, "hanging");
     let took = begun.elapsed() / rows;
     assert!(took < Duration::from_millis(1500), "{took:?} for each write");

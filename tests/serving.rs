@@ -95,7 +95,9 @@ async fn replica(cluster: &Cluster, token: &str, terms: Terms, name: &str) -> Re
         route(SCOPED_SECRETS_PATH, &[("scopedsecrets.io", "ScopedSecret")]),
         route(SEGMENTATION_POLICIES_PATH, &[("scopedsecrets.io", "SegmentationPolicy")]),
     ];
-    let router = review::router(routes, cell.clone(), metrics.clone());
+    let caches = readiness.gate("caches");
+    caches.set(true);
+    let router = review::router(routes, cell.clone(), &caches, metrics.clone());
     let transport = Transport::Tls(server_config(cell).unwrap());
     tokio::spawn(serve(listener, transport, router, Limits::default(), std::future::pending()));
     Replica { leadership, readiness, metrics, retire: Some(retire) }

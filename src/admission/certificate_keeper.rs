@@ -87,6 +87,8 @@ struct Seen {
     configuration: Option<Option<ValidatingWebhookConfiguration>>,
     /// The door that this replica made since it leads.
     door: Option<Made>,
+    /// Somebody else had changed the entries, and they were not seen to be right since.
+    were_changed: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -191,7 +193,9 @@ impl Keeper {
         if !self.signals.leadership.leads() {
             seen.door = None;
         }
-        let Seen { secret: Some(secret), configuration: Some(configuration), door } = seen else { return Ok(LOOK) };
+        let Seen { secret: Some(secret), configuration: Some(configuration), door, were_changed } = seen else {
+            return Ok(LOOK);
+        };
         let mut good_for = LOOK;
         // Asked again before each write: the one before may have taken longer than the lease.
         while self.signals.leadership.leads() {
@@ -206,7 +210,7 @@ impl Keeper {
                 if doors::announced(live) != Some(&*made.door) {
                     made.at = now;
                 }
-                let (registered, holds_for) = self.register(live, bundle, made, now).await?;
+                let (registered, holds_for) = self.register(live, bundle, made, were_changed, now).await?;
                 self.cell.see(Some(&registered), Instant::now());
                 *configuration = Some(registered);
                 good_for = holds_for;
@@ -309,36 +313,48 @@ impl Keeper {
         live: &ValidatingWebhookConfiguration,
         bundle: &Bundle,
         made: &Made,
+        were_changed: &mut bool,
         now: Instant,
     ) -> Result<(ValidatingWebhookConfiguration, Duration), KeepError> {
         let (door, good_for) = made.published(doors::in_use(live), now);
         let is_announced = doors::announced(live) == Some(&*made.door);
         if is_announced && webhook_configuration::are_as_written(live) && self.holds_at(live, bundle, door) {
+            self.are_right_again(were_changed);
             return Ok((live.clone(), good_for));
         }
         let published = bundle.published(door);
         let Some(governed) = self.governed(live.webhooks.as_deref().unwrap_or_default()) else {
             return Ok((live.clone(), good_for));
         };
+        // It is put right even where the answer to that is lost.
+        *were_changed |= webhook_configuration::were_changed(live);
         let uid = live.uid().unwrap_or_default();
         let patch = Patch::Apply(self.wanted.patch(&uid, &made.door, &published, &governed));
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let applied = self.configurations.patch(CONFIGURATION, &params, &patch);
         let applied = tokio::time::timeout(WRITE_LIMIT, applied).await??;
-        let were_changed = webhook_configuration::were_changed(live);
-        if self.holds_at(&applied, bundle, door) {
+        let entries = applied.webhooks.as_deref().unwrap_or_default();
+        if self.wanted.holds(entries, &published, &governed) {
             tracing::info!("the webhook configuration is filled in");
-            self.gates.were_changed.fetch_or(were_changed, Ordering::Relaxed);
+            self.are_right_again(were_changed);
             return Ok((applied, good_for));
         }
-        let webhooks = self.wanted.replaced(applied.webhooks.as_deref().unwrap_or_default(), &published, &governed);
+        *were_changed = true;
+        let webhooks = self.wanted.replaced(entries, &published, &governed);
         let whole = ValidatingWebhookConfiguration { webhooks: Some(webhooks), ..applied };
         let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
         let replaced = self.configurations.replace(CONFIGURATION, &params, &whole);
         let replaced = tokio::time::timeout(WRITE_LIMIT, replaced).await??;
         tracing::warn!("somebody had added to the operator's webhooks; they are put right");
-        self.gates.were_changed.store(true, Ordering::Relaxed);
+        self.are_right_again(were_changed);
         Ok((replaced, good_for))
+    }
+
+    /// Has looked for what got past entries that somebody had changed.
+    fn are_right_again(&self, were_changed: &mut bool) {
+        if std::mem::take(were_changed) {
+            self.gates.were_changed.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Says so when the configuration goes or comes.

@@ -34,6 +34,11 @@ impl Readiness {
 }
 
 impl Gate {
+    /// Whether it is open.
+    pub fn is_open(&self) -> bool {
+        self.readiness.0.lock().unwrap_or_else(PoisonError::into_inner).get(self.name).copied().unwrap_or(false)
+    }
+
     /// Opens or closes it.
     pub fn set(&self, open: bool) {
         self.readiness.0.lock().unwrap_or_else(PoisonError::into_inner).insert(self.name, open);

@@ -1,6 +1,7 @@
 //! From a request's bytes to a rule's answer. Fails closed: whatever cannot be understood is not allowed.
 
 use super::answer::{breach, deny_as};
+use super::health::Gate;
 use super::lanes::{Lanes, Refusal};
 use super::tls::CertificateCell;
 use super::unread::Unread;
@@ -142,11 +143,12 @@ pub fn answer(route: &Route, request: &AdmissionRequest<DynamicObject>) -> Admis
     response
 }
 
-/// The routes of the admission server, each behind a door that only the API server knows.
-pub fn router(routes: Vec<Route>, doors: Arc<CertificateCell>, metrics: Arc<Metrics>) -> Router {
+/// The routes of the admission server, each behind a door that only the API server knows. Before `caches` is open nothing is judged: what
+/// was not seen yet would read as what is not there.
+pub fn router(routes: Vec<Route>, doors: Arc<CertificateCell>, caches: &Gate, metrics: Arc<Metrics>) -> Router {
     let lanes = Arc::new(Lanes::default());
     routes.into_iter().fold(Router::new(), |router, route| {
-        let (lanes, doors, metrics) = (lanes.clone(), doors.clone(), metrics.clone());
+        let (lanes, doors, caches, metrics) = (lanes.clone(), doors.clone(), caches.clone(), metrics.clone());
         let path = format!("/{{door}}{}", route.path);
         let handler = move |Path(door): Path<String>, headers: HeaderMap, body: Body| async move {
             if !doors.opens(&door, Instant::now()) {
@@ -159,7 +161,12 @@ pub fn router(routes: Vec<Route>, doors: Arc<CertificateCell>, metrics: Arc<Metr
             // What it waits for others counts.
             let start = Instant::now();
             let (its, measures) = (route.clone(), metrics.clone());
-            let answered = lanes.work(received, move |body| respond(&its, body, &headers, &measures, start)).await;
+            let knows = caches.is_open();
+            let answered = lanes.work(received, move |body| match knows {
+                true => respond(&its, body, &headers, &measures, start),
+                false => unprepared(&its, body, &measures),
+            });
+            let answered = answered.await;
             answered.unwrap_or_else(|refusal| turned_away(&route, &refusal, &metrics))
         };
         router.route(&path, post(handler))
@@ -197,6 +204,14 @@ fn undecoded(route: &Route, body: &[u8], error: &DecodeError, metrics: &Metrics)
     let of_a_form = matches!(error, DecodeError::Malformed { .. });
     let denial = if of_a_form { unread(route, body, text, metrics) } else { None };
     denial.unwrap_or_else(|| (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response())
+}
+
+/// What comes before this replica has seen the cluster.
+fn unprepared(route: &Route, body: &[u8], metrics: &Metrics) -> Response {
+    let text =
+        "the operator has just started, and has not read yet what there is in the cluster: try again in a few seconds";
+    let denial = unread(route, body, text, metrics);
+    denial.unwrap_or_else(|| (StatusCode::SERVICE_UNAVAILABLE, format!("{text}\n")).into_response())
 }
 
 /// What there was no room or no time for.
@@ -320,6 +335,38 @@ pub(super) mod tests {
         assert_eq!(turned(Arc::new(Panics), head), StatusCode::OK);
         assert_eq!(turned(Arc::new(Panics), ""), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(turned(Arc::new(TriedOut), head), StatusCode::SERVICE_UNAVAILABLE, "the entry lets it pass");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_judged_before_the_cluster_was_seen() {
+        let cell = Arc::new(CertificateCell::default());
+        let door = "0123456789abcdef".repeat(2);
+        let configuration = json!({"metadata": {"annotations": {crate::api::DOOR_ANNOTATION: door}}});
+        cell.see(Some(&serde_json::from_value(configuration).unwrap()), Instant::now());
+        let caches = crate::admission::health::Readiness::default().gate("caches");
+        let ask = |review: Arc<dyn Review>| {
+            let app = super::router(vec![route(review)], cell.clone(), &caches, Arc::default());
+            let body = review_of("scopedsecrets.io", "ScopedSecret").to_string();
+            // As the API server writes it: the uid comes first.
+            let body = body.replace("\"request\":{", "\"request\":{\"uid\":\"7f0b\",").replace(",\"uid\":\"7f0b\"", "");
+            let request = axum::http::Request::post(format!("/{door}/r")).body(Body::from(body)).unwrap();
+            async move {
+                let answer = tower::ServiceExt::oneshot(app, request).await.unwrap();
+                let status = answer.status();
+                let body = axum::body::to_bytes(answer.into_body(), 1 << 16).await.unwrap();
+                (status, String::from_utf8(body.to_vec()).unwrap())
+            }
+        };
+        let (status, told) = ask(Arc::new(Panics)).await;
+        assert!(status == StatusCode::OK && told.contains("ReviewFailed") && told.contains("just started"), "{told}");
+        assert_eq!(
+            ask(Arc::new(TriedOut)).await.0,
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the entry says what becomes of it"
+        );
+        caches.set(true);
+        let (status, told) = ask(Arc::new(TriedOut)).await;
+        assert!(status == StatusCode::OK && told.contains("\"allowed\":true"), "{told}");
     }
 
     #[test]

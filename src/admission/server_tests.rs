@@ -89,10 +89,13 @@ async fn serving(limits: Limits) -> Served {
         kinds: &[("scopedsecrets.io", "ScopedSecret")],
         review: Arc::new(Names(gate.clone())),
     };
+    let caches = super::super::health::Readiness::default().gate("caches");
+    caches.set(true);
     let slow = axum::routing::get(|| async { std::future::pending::<&str>().await });
     let broken = axum::routing::get(|| async { if true { panic!("a bug") } else { "" } });
-    let routes =
-        router(vec![route], cell.clone(), Arc::new(Metrics::new())).route("/slow", slow).route("/broken", broken);
+    let routes = router(vec![route], cell.clone(), &caches, Arc::new(Metrics::new()))
+        .route("/slow", slow)
+        .route("/broken", broken);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();

@@ -56,7 +56,7 @@ impl<'b> Unread<'b> {
 
     /// What the record says of that.
     pub(super) fn told(&self, rule: &'static str) -> Happening {
-        let denied = Happening::of(What::Denied).cluster(self.kind, &self.name).rule(rule);
+        let denied = Happening::of(What::Denied).cluster(self.kind, &crate::digest::shown(&self.name)).rule(rule);
         let denied = denied.reason(Reason::ReviewFailed).answered(Mode::Enforce);
         let denied = self.namespace.into_iter().fold(denied, Happening::in_namespace);
         let denied = self.user.iter().fold(denied, |denied, user| denied.by(user));
@@ -78,10 +78,7 @@ fn text<'b>(head: &'b [u8], before: &[u8]) -> Option<Cow<'b, str>> {
     })?;
     let text: String = serde_json::from_slice(&head[at - 1..=at + length]).ok()?;
     // Nor for a direction of writing, or for nothing at all.
-    let is_seen = |c: &char| {
-        !c.is_control()
-            && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-    };
+    let is_seen = |c: &char| c.is_alphanumeric() || c.is_ascii_graphic() || *c == ' ';
     let shown = text.chars().filter(is_seen).collect::<String>();
     (!shown.is_empty()).then(|| shown.into())
 }

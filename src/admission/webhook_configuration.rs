@@ -282,10 +282,12 @@ impl Wanted {
         json!({"key": NAMESPACE_NAME_LABEL, "operator": "NotIn", "values": ["kube-system", self.endpoint.namespace]})
     }
 
-    /// Namespaces with every one of these labels, and one of the values where those are listed; but for the control plane's and ours, and
+    /// Namespaces with every one of these labels, none empty, and one of the values where those are listed; but for the control plane's and ours, and
     /// of those that are served: in others the webhook knows nothing.
     fn governed_by(&self, labels: &LabelSet, listed: &Listed) -> Value {
-        let carried = labels.iter().map(|label| json!({"key": label, "operator": "Exists"}));
+        let carried = labels.iter().flat_map(|label| {
+            [json!({"key": label, "operator": "Exists"}), json!({"key": label, "operator": "NotIn", "values": [""]})]
+        });
         let valued = listed.iter().map(|(label, values)| json!({"key": label, "operator": "In", "values": values}));
         let served = self
             .served
@@ -577,7 +579,9 @@ mod tests {
             selector,
             json!({"matchExpressions": [
                 {"key": "environment", "operator": "Exists"},
+                {"key": "environment", "operator": "NotIn", "values": [""]},
                 {"key": "tenant", "operator": "Exists"},
+                {"key": "tenant", "operator": "NotIn", "values": [""]},
                 {"key": "tenant", "operator": "In", "values": ["blue", "red"]},
                 {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system", "scoped-secrets"]},
             ]})

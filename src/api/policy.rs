@@ -542,7 +542,7 @@ fn effective_types_schema(_: &mut SchemaGenerator) -> Schema {
 pub struct EffectiveUniqueValues {
     /// The scope inside which a value may repeat.
     pub within: Within,
-    /// Properties and secretKeys that may be alike everywhere.
+    /// Properties that may be alike everywhere.
     #[schemars(schema_with = "ignore_schema")]
     pub ignore: Vec<String>,
 }

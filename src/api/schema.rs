@@ -7,7 +7,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use serde_json::json;
 
 /// Finishes a derived CRD: `status` starts as `{observedGeneration: -1}`, so that kstatus sees InProgress before the
-/// operator has looked; no field is nullable, so that `has()` in CEL means what it says; every string has a longest.
+/// operator has looked, and no other field has a default: what a GitOps tool applied is what stands; no field is nullable, so that `has()` in CEL means what it says; every string has a longest.
 pub fn finish(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     for version in &mut crd.spec.versions {
         let Some(root) = version.schema.as_mut().and_then(|s| s.open_api_v3_schema.as_mut()) else { continue };
@@ -54,7 +54,7 @@ fn tidy(schema: &mut JSONSchemaProps) {
     use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
         JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
     };
-    schema.nullable = None;
+    (schema.nullable, schema.default) = (None, None);
     if schema.enum_.is_some() && schema.type_.as_deref() == Some("string") {
         schema.max_length = Some(LONGEST_WORD);
     }

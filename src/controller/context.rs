@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use kube::Client;
 use kube::runtime::events::Reporter;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
@@ -309,9 +309,15 @@ impl Context {
         self.metrics.set_rotations(next, oldest, due_since);
     }
 
-    /// Whether this replica may write now: it leads, and has taken over in this term of the lease. Asked before each write.
+    /// Whether this replica may write now. Asked before each write.
     pub fn leads(&self) -> bool {
-        self.leadership.leads() && *self.reigns.borrow() == self.leadership.term()
+        self.term().is_some()
+    }
+
+    /// The term of the lease in which this replica may write now: it leads, and has taken over in it.
+    pub fn term(&self) -> Option<u64> {
+        let term = *self.reigns.borrow();
+        (self.leadership.leads() && self.leadership.term() == term).then_some(term)
     }
 
     /// It has taken over, for this term.
@@ -327,8 +333,6 @@ impl Context {
     /// It leads no more.
     pub fn end_reign(&self) {
         self.reigns.send_replace(0);
-        // Of the entries of another term whoever led then has told.
-        self.entries_were_changed.store(false, Ordering::Relaxed);
         self.reign.lock().unwrap_or_else(PoisonError::into_inner).ended = Some(self.now());
     }
 

@@ -80,7 +80,7 @@ pub async fn lead(cx: &Context, mut leadership: Leadership, synced: Receiver<Syn
         }
         take_over(cx, term);
         let mut judged = cx.now();
-        while leadership.leads() && leadership.term() == term {
+        while cx.leads() {
             // Whoever waits for an answer meanwhile does not go on in another term.
             tokio::select! {
                 () = keep_house(cx, seal_key_max_age) => {}
@@ -182,8 +182,6 @@ async fn work(cx: Arc<Context>, lane: Lane, failures: Failures) {
     let mut shares = Shares::new(AT_ONCE_PER_STORE);
     let mut stores: HashMap<task::Id, Arc<str>> = HashMap::new();
     let mut next: VecDeque<(Job, Option<Arc<str>>)> = VecDeque::new();
-    let mut reigns = cx.reigns.subscribe();
-    let mut of_reign: HashMap<task::Id, (u64, task::AbortHandle)> = HashMap::new();
     loop {
         let Ok(permit) = permits.clone().acquire_owned().await else { return };
         let (job, store) = loop {
@@ -197,31 +195,36 @@ async fn work(cx: Arc<Context>, lane: Lane, failures: Failures) {
                         None => next.push_back((job, None)),
                     }
                 }
-                // What a leader has begun does not go on in another term, by what it knew in this one.
-                Ok(()) = reigns.changed() => {
-                    let now = *reigns.borrow_and_update();
-                    of_reign.values().filter(|(term, _)| *term != now).for_each(|(_, job)| job.abort());
-                }
                 Some(ended) = jobs.join_next_with_id() => {
                     let id = ended.map_or_else(|panicked| panicked.id(), |(id, ())| id);
-                    of_reign.remove(&id);
                     let follows = stores.remove(&id).and_then(|store| Some((shares.done(&store)?, Some(store))));
                     next.extend(follows);
                 }
             }
         };
-        let (cx, failures, term) = (cx.clone(), failures.clone(), *cx.reigns.borrow());
-        let leader = cx.leads();
-        let is_of_reign = leader && !matches!(job, Job::Store(_) | Job::Key);
+        let (cx, failures, term) = (cx.clone(), failures.clone(), cx.term());
+        let of_term = term.filter(|_| !matches!(job, Job::Store(_) | Job::Key));
+        let done = Done { cx: cx.clone(), job: job.clone() };
         let running = jobs.spawn(async move {
-            let done = Done { cx: cx.clone(), job: job.clone() };
-            perform(&cx, &job, leader, &failures).await;
+            tokio::select! {
+                biased;
+                // What a leader has begun does not go on in another term, by what it knew in this one. While there is none, it begins
+                // no write, and hears what becomes of the last.
+                () = another_begins(&cx.leadership, of_term) => {}
+                () = perform(&cx, &job, term.is_some(), &failures) => {}
+            }
             drop(done);
             drop(permit);
         });
-        let id = running.id();
-        stores.extend(store.map(|store| (id, store)));
-        of_reign.extend(is_of_reign.then_some((id, (term, running))));
+        stores.extend(store.map(|store| (running.id(), store)));
+    }
+}
+
+/// Waits until a term of the lease begins that is another than this one; for ever if the job is of none.
+async fn another_begins(leadership: &Leadership, term: Option<u64>) {
+    match term {
+        Some(term) => leadership.begun_after(term).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -46,7 +46,16 @@ pub fn status(
     let generation = metadata.generation.unwrap_or(0);
     let wanted = match &compiled {
         Ok(compiled) => {
-            vec![Wanted::yes(ConditionType::Ready, Reason::PolicyActive, "the policy is in force"), separated(compiled)]
+            let mut wanted = vec![
+                Wanted::yes(ConditionType::Ready, Reason::PolicyActive, "the policy is in force"),
+                separated(compiled),
+            ];
+            wanted.extend(
+                compiled
+                    .void_exceptions(now)
+                    .map(|text| Wanted::yes(ConditionType::Stalled, Reason::InvalidException, text)),
+            );
+            wanted
         }
         Err(why) => {
             let text = format!("{why}; until it is corrected nothing new is granted and nothing is withdrawn");

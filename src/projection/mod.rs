@@ -137,6 +137,19 @@ pub fn project_with(
     Ok(Projection { data: content.data, labels, annotations, compared })
 }
 
+/// What is to end has one end.
+///
+/// # Errors
+///
+/// It has two.
+pub fn check_end(spec: &ScopedSecretSpec) -> Result<(), ProjectionError> {
+    if spec.ttl.is_none() || spec.expiration_time.is_none() {
+        return Ok(());
+    }
+    let message = "spec has both ttl and expirationTime: write ttl (from creation) or expirationTime (a point in time)";
+    Err(ProjectionError { reason: Reason::InvalidEnd, message: message.into() })
+}
+
 /// What can be said without any value: names of keys, labels and annotations, templates' syntax, keys given twice, and,
 /// where no dataFrom may bring them, the keys that the type requires. For admission and simulation.
 ///
@@ -144,11 +157,7 @@ pub fn project_with(
 ///
 /// The first thing that [`project`] would refuse whatever the values are.
 pub fn check_spec(spec: &ScopedSecretSpec) -> Result<(), ProjectionError> {
-    if spec.ttl.is_some() && spec.expiration_time.is_some() {
-        let message =
-            "spec has both ttl and expirationTime: write ttl (from creation) or expirationTime (a point in time)";
-        return Err(ProjectionError { reason: Reason::InvalidEnd, message: message.into() });
-    }
+    check_end(spec)?;
     let mut keys = BTreeSet::new();
     let mut once = |key: &str| if keys.insert(key.to_owned()) { Ok(()) } else { Err(duplicate(key)) };
     let template = template(spec);

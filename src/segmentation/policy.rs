@@ -350,6 +350,16 @@ impl Policy {
         self.exceptions.iter().filter(move |exception| exception.rule == rule && self.is_in_force(exception, now))
     }
 
+    /// Which exceptions were never valid, and why: they got past admission, and are not honoured. None: none.
+    pub fn void_exceptions(&self, now: Timestamp) -> Option<String> {
+        let has_ended = |e: &&Exception| e.expiration_time.0 <= now;
+        let mut void = self.exceptions.iter().filter(|e| !has_ended(e)).filter_map(|e| Some((e, fault_of(e, now)?.1)));
+        let (first, why) = void.next()?;
+        let more = void.count();
+        let more = if more > 0 { format!(" ({more} more are not, either)") } else { String::new() };
+        Some(format!("the exception {:?} of rule {:?} {why}; it is not honoured{more}", first.reason, first.rule))
+    }
+
     /// Whether an exception counts now.
     pub fn is_in_force(&self, exception: &Exception, now: Timestamp) -> bool {
         let left = exception.expiration_time.0.duration_since(now);

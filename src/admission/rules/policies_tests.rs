@@ -225,6 +225,15 @@ fn live_segments_that_would_become_one() {
 #[test]
 fn an_exception_says_why_what_for_and_until_when() {
     let of = |body: &str| said(&format!("{TENANTS}exceptions: [{{rule: UniqueValues, {body}}}]\n"), None);
+    // Past admission they lift nothing, and the policy says so; those that have ended may stay.
+    let past = |end: &str| {
+        let spec = format!(
+            "{TENANTS}exceptions: [{{rule: UniqueValues, reason: INC-1, keys: [a], expirationTime: \"{end}\"}}]\n"
+        );
+        Policy::compile("tenants", &serde_saphyr::from_str(&spec).unwrap()).unwrap().void_exceptions(now())
+    };
+    assert!(past("2099-01-01T00:00:00Z").is_some_and(|text| text.contains("more than 90 days ahead")));
+    assert_eq!(past("1999-01-01T00:00:00Z"), None);
     let end = "expirationTime: 2026-01-02T00:00:00Z";
     for (body, expected) in [
         (format!("namespaces: [a], reason: T-1, {end}"), ""),

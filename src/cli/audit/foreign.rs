@@ -140,8 +140,8 @@ struct Taker<'w> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Account {
     Unknown,
-    /// That of the store's own credentials, which say nothing of it.
-    Own,
+    /// That of these credentials, which say nothing of it; empty: those of whoever reads the store.
+    Own(String),
     /// That of the role that the store assumes.
     OfRole(String),
     /// As the ARN says.
@@ -152,14 +152,14 @@ impl Account {
     fn known(&self) -> Option<&str> {
         match self {
             Self::OfRole(account) | Self::OfArn(account) => Some(account),
-            Self::Unknown | Self::Own => None,
+            Self::Unknown | Self::Own(_) => None,
         }
     }
 
     /// Whether it is another for sure. A role is assumed to reach another account than the credentials do.
     fn is_apart_from(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Own, Self::OfRole(_)) | (Self::OfRole(_), Self::Own) => true,
+            (Self::Own(_), Self::OfRole(_)) | (Self::OfRole(_), Self::Own(_)) => true,
             _ => self.known().is_some_and(|account| other.known().is_some_and(|other| account != other)),
         }
     }
@@ -216,7 +216,6 @@ fn shared(world: &World, scopes: &Scopes, here: Option<&str>, now: Timestamp, ou
         for taker in all.iter().filter(|taker| taker.kind != "ScopedSecret") {
             let others: Vec<&Taker<'_>> = all.iter().filter(|other| taker.may_share(other)).collect();
             let governed = |taker: &Taker<'_>| scopes.is_governed(&taker.object.namespace);
-            let is_certain = others.iter().any(|other| taker.shares(other));
             let is_told = |one: &Taker<'_>, certainly: bool| {
                 let known = told.get(&(id.clone(), one.kind, one.object.clone()));
                 known.is_some_and(|known| *known || !certainly)
@@ -232,8 +231,10 @@ fn shared(world: &World, scopes: &Scopes, here: Option<&str>, now: Timestamp, ou
             if governed(taker) && others.iter().all(|other| governed(other)) {
                 continue;
             }
-            for one in others.iter().copied().chain([taker]) {
-                *told.entry((id.clone(), one.kind, one.object.clone())).or_default() |= is_certain;
+            for other in &others {
+                for one in [taker, other] {
+                    *told.entry((id.clone(), one.kind, one.object.clone())).or_default() |= taker.shares(other);
+                }
             }
             tell_shared(taker, &others, outcome);
         }
@@ -245,24 +246,33 @@ fn tell_shared(taker: &Taker<'_>, others: &[&Taker<'_>], outcome: &mut Outcome) 
         SPREADS => format!("{} {} in {} ({})", other.kind, other.object.name, other.object.namespace, other.scope),
         kind => format!("{kind} {} ({})", other.object, other.scope),
     };
-    let named: BTreeSet<String> = others.iter().map(shown).collect();
-    let mut list: Vec<String> = named.iter().take(5).cloned().collect();
-    if named.len() > 5 {
-        list.push(format!("{} more", named.len() - 5));
-    }
-    let is_certain = others.iter().any(|other| taker.shares(other));
+    let list = |certainly: bool| {
+        let of_these = others.iter().filter(|other| taker.shares(other) == certainly);
+        let named: BTreeSet<String> = of_these.map(shown).collect();
+        let mut list: Vec<String> = named.iter().take(5).cloned().collect();
+        if named.len() > 5 {
+            list.push(format!("{} more", named.len() - 5));
+        }
+        list.join(", ")
+    };
+    let (certain, possible) = (list(true), list(false));
+    let is_certain = !certain.is_empty();
     let are_segments = taker.scope.is_segment() && others.iter().all(|other| other.scope.is_segment());
-    // Most clusters have one account, whatever their stores are called.
-    let is_likely =
-        is_certain || others.iter().any(|other| taker.account == Account::Own && other.account == Account::Own);
+    // By the same credentials it is one account, whatever the stores are called.
+    let is_own = matches!(taker.account, Account::Own(_));
+    let is_likely = is_certain || (is_own && others.iter().any(|other| other.account == taker.account));
     let severity = if is_likely && are_segments { Severity::Error } else { Severity::Warning };
-    let unless = if is_certain { "" } else { ", unless it is of another account" };
+    let by = match (is_certain, possible.is_empty()) {
+        (true, true) => format!("{certain}, too"),
+        (true, false) => format!("{certain}, too; and by {possible}, unless theirs is of another account"),
+        (false, _) => format!("{possible}, too, unless it is of another account"),
+    };
     let (namespace, name) = (&taker.object.namespace, &taker.object.name);
     let (subject, whose) = match taker.kind {
         SPREADS => (Subject::cluster(taker.kind, name), format!("its key {:?}, in {namespace},", taker.key)),
         kind => (Subject::namespaced(kind, namespace, name), format!("its key {:?}", taker.key)),
     };
-    let message = format!("{whose} is taken or written by {}, too{unless}", list.join(", "));
+    let message = format!("{whose} is taken or written by {by}");
     outcome.find(severity, Rule::OtherOperators, Reason::KeyShared, subject, message);
 }
 
@@ -297,7 +307,9 @@ fn takers<'w>(
                 (arn.name.to_string(), taker(&store, Some(&arn.region), Account::OfArn(arn.account.to_string())))
             }
             // With what the store puts before it.
-            (_, Some(region), Some((.., known_by))) => (known_by.to_owned(), taker(&store, Some(region), Account::Own)),
+            (_, Some(region), Some((.., known_by))) => {
+                (known_by.to_owned(), taker(&store, Some(region), Account::Own(judge.credentials(name, from))))
+            }
             (_, None, Some((account, region, known_by))) => {
                 (known_by.to_owned(), taker(&store, Some(region), Account::OfRole(account.to_owned())))
             }
@@ -357,7 +369,13 @@ mod tests {
     }
 
     fn store(name: &str, role: &str) -> Object {
-        let aws = json!({"service": "SecretsManager", "region": "eu-west-1", "role": role, "auth": {"x": name}});
+        let aws = json!({"service": "SecretsManager", "region": "eu-west-1", "role": role});
+        object(ForeignKind::ClusterSecretStore, None, name, &json!({"provider": {"aws": aws}}))
+    }
+
+    fn store_as(name: &str, account: &str) -> Object {
+        let auth = json!({"jwt": {"serviceAccountRef": {"name": account, "namespace": "eso"}}});
+        let aws = json!({"service": "SecretsManager", "region": "eu-west-1", "auth": auth});
         object(ForeignKind::ClusterSecretStore, None, name, &json!({"provider": {"aws": aws}}))
     }
 
@@ -406,6 +424,9 @@ mod tests {
         let one_store = [takes("payments-prod", "x", "a", "db"), takes("billing-prod", "y", "a", "db")];
         assert_eq!(bare(&with(&one_store), labels), told(Severity::Error));
         assert_eq!(bare(&with(&shared), labels), told(Severity::Error), "two stores may reach one account");
+        let by = |one, other| bare(&[&[store_as("a", one), store_as("b", other)], &shared[..]].concat(), labels);
+        assert_eq!(by("reader", "reader"), told(Severity::Error));
+        assert_eq!(by("reader", "other"), told(Severity::Warning), "by credentials of two accounts, perhaps");
         assert_eq!(bare(&with(&shared), &[]), told(Severity::Warning), "no segments yet");
         assert_eq!(bare(&shared, labels), [], "of unknown stores only the names tell");
         let unknown = [takes("payments-prod", "x", "vault", "db"), takes("billing-prod", "y", "vault", "db")];
@@ -452,6 +473,10 @@ mod tests {
             takes("billing-prod", "x", "a", "db"),
         ];
         assert_eq!(bare(&three, labels), may_be, "two of them are apart, and only what may be one is told");
+        let certainly =
+            [&three[..], &[takes("payments-prod", "z", "a", "db"), takes("payments-prod", "v", "a", &there)]];
+        let error = |name: &str| (Severity::Error, Reason::KeyShared, format!("ExternalSecret billing-prod/{name}"));
+        assert_eq!(bare(&certainly.concat(), labels), [error("w"), error("x")], "each two of one account for sure");
         let stores = [store("a", ""), store("b", "")];
         let asked = [takes("payments-prod", "y", "a", "db"), takes("billing-prod", "x", "b", &here)];
         let may_be = [(Severity::Warning, Reason::KeyShared, "ExternalSecret billing-prod/x".to_owned())];

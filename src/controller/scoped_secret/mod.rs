@@ -57,6 +57,8 @@ struct Work<'c> {
     mended: bool,
     /// The Secret's content changed in this run.
     changed: bool,
+    /// The Secret was found at other versions than status tells of.
+    set_back: bool,
     /// The rotation of its key.
     rotating: rotation::Rotating,
 }
@@ -95,6 +97,7 @@ pub async fn reconcile(cx: &Context, name: &ObjectName) -> &'static str {
         read: None,
         looked: false,
         mended: false,
+        set_back: false,
         changed: false,
         rotating,
     };
@@ -117,6 +120,7 @@ pub async fn reconcile(cx: &Context, name: &ObjectName) -> &'static str {
     grant::forget_other_keys(cx, name);
     after::ask(cx, name, &work.secret_name(), &work.spec);
     let outcome = work.rotate(outcome).await;
+    let outcome = work.with_one_end(outcome);
     work.settle(&outcome);
     if cx.index().claims.contains_key(name) {
         cx.memory().insert(name.clone(), work.memory.clone());
@@ -180,11 +184,32 @@ impl Work<'_> {
                     self.memory.last_good = failed.last_transition_time.0.checked_sub(interval).ok();
                     self.memory.due_at = Some(now);
                 }
-                Some(_) => self.memory.last_good = Some(now),
+                // It was refreshed for as long as somebody led, and that is all that is known.
+                Some(_) => {
+                    let since = now.checked_sub(self.vacancy()).unwrap_or(now);
+                    self.memory.last_good = Some(since);
+                    let interval = self.interval();
+                    if !interval.is_zero() && self.tick_after(interval, since) <= now {
+                        self.memory.due_at = Some(schedule::missed(&self.record.uid, interval, now));
+                    }
+                }
                 None => {}
             }
         }
         self.memory.looked_at = Some(seen);
+    }
+
+    /// Two ends got past admission: the earlier counts, and it is told.
+    fn with_one_end(&self, outcome: Outcome) -> Outcome {
+        match projection::check_end(&self.spec) {
+            Err(two) if outcome == Outcome::Current => Outcome::Failed(Failure::new(two.reason, two.message)),
+            _ => outcome,
+        }
+    }
+
+    /// For how long nobody led before this replica did, as far as that is known.
+    fn vacancy(&self) -> jiff::SignedDuration {
+        self.cx.leadership.vacancy().and_then(|vacancy| vacancy.try_into().ok()).unwrap_or_default()
     }
 
     /// How it stands at last; None while it waits for the SegmentGuard.

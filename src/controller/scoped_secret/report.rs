@@ -117,14 +117,19 @@ impl Work<'_> {
     }
 
     fn next_refresh(&self, interval: Duration, now: Timestamp) -> Timestamp {
-        let store = &self.spec.store_ref.name;
-        let peers = self.cx.index().claims_of_store(store);
-        let after = |at| schedule::next_refresh(&self.record.uid, store, interval, peers, at);
+        let after = |at| self.tick_after(interval, at);
         let next = after(now);
         // A first sync shortly before its tick waits for the one after.
         let short = SignedDuration::try_from(interval / 4).unwrap_or_default();
         let fresh = self.changed && next.duration_since(now) < short;
         if fresh { after(next) } else { next }
+    }
+
+    /// The first tick after a time.
+    pub(super) fn tick_after(&self, interval: Duration, at: Timestamp) -> Timestamp {
+        let store = &self.spec.store_ref.name;
+        let peers = self.cx.index().claims_of_store(store);
+        schedule::next_refresh(&self.record.uid, store, interval, peers, at)
     }
 
     /// When the last good value becomes stale, if that is ahead.
@@ -199,7 +204,7 @@ impl Work<'_> {
     }
 
     /// The versions in a seal, under the keys as the spec writes them.
-    fn remote_versions(&self, seal: &SealRecord) -> Vec<RemoteVersion> {
+    pub(super) fn remote_versions(&self, seal: &SealRecord) -> Vec<RemoteVersion> {
         let realm = self.cx.index().world.stores.get(&self.spec.store_ref.name).and_then(|s| s.realm().cloned());
         let resolved = |key| Some((resolve(realm.as_ref()?, key)?, key));
         let written: HashMap<CanonicalKey, &str> =

@@ -206,9 +206,16 @@ fn conditions(outcome: &Outcome, standing: &Standing, old: &ScopedSecretStatus) 
 
 fn unchanged_ready(old: &ScopedSecretStatus) -> Wanted {
     let ready = old.conditions.iter().find(|c| c.type_ == Ready.as_str());
-    match ready.map(|c| c.status.as_str()) {
-        Some("False") => Wanted::no(Ready, Reason::Stale, LAST_GOOD),
-        _ => Wanted::yes(Ready, Reason::Ready, LAST_GOOD),
+    match ready.filter(|ready| ready.status == "False") {
+        Some(ready) => {
+            let reason = Reason::from_text(&ready.reason).unwrap_or(Reason::Stale);
+            Wanted::no(
+                Ready,
+                reason,
+                format!("as it was before a withdrawal that waits (see Authorized): {}", reason.meaning()),
+            )
+        }
+        None => Wanted::yes(Ready, Reason::Ready, LAST_GOOD),
     }
 }
 
@@ -316,6 +323,29 @@ mod tests {
         ] {
             assert_eq!(told(&of(outcome, has_secret, stale)), expected, "{outcome:?}");
         }
+    }
+
+    #[test]
+    fn a_withdrawal_that_waits_leaves_ready_as_it_is() {
+        let before = of(&Outcome::Failed(Failure::new(Reason::InvalidSchedule, "never fires")), true, false);
+        let paused = Outcome::Paused {
+            refusal: Refusal::new(Reason::NoPolicy, "no"),
+            paused: Paused { count: 40, report: None },
+        };
+        let standing = Standing {
+            generation: 3,
+            segment: None,
+            secret: None,
+            versions: vec![],
+            changed: None,
+            stale: false,
+            outdated: false,
+            rollout: None,
+            rotation: None,
+        };
+        let after = status(&paused, standing, &before, Timestamp::UNIX_EPOCH);
+        let ready = after.conditions.iter().find(|c| c.type_ == "Ready").unwrap();
+        assert_eq!((&*ready.status, &*ready.reason), ("False", "InvalidSchedule"));
     }
 
     #[test]

@@ -3,11 +3,12 @@
 
 use crate::api::Reason;
 use crate::api::condition::ConditionType;
-use crate::api::scoped_secret::ScopedSecretStatus;
+use crate::api::scoped_secret::{RemoteVersion, ScopedSecretStatus};
 use crate::controller::index::Revision;
 use crate::telemetry::metrics::Stated;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use serde::Serialize;
 use std::hash::{DefaultHasher, Hasher};
 
 /// A status as it stands in the cluster.
@@ -18,6 +19,8 @@ pub struct Told {
     conditions: Box<[Remembered]>,
     last_change: Option<i64>,
     secret: Option<Revision>,
+    /// Of the versions that the Secret holds; None: it tells of none.
+    versions: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -50,7 +53,13 @@ impl Told {
             conditions: status.conditions.iter().filter_map(remember).collect(),
             last_change: status.last_change_time.as_ref().map(|t| t.0.as_second()),
             secret: status.secret_ref.as_ref().map(|s| Revision::of(&s.uid, &s.resource_version)),
+            versions: Some(&status.remote_versions).filter(|all| !all.is_empty()).map(digest),
         }
+    }
+
+    /// Whether it tells of other versions than these.
+    pub fn has_other_versions(&self, than: &Vec<RemoteVersion>) -> bool {
+        self.versions.is_some_and(|told| told != digest(than))
     }
 
     /// Whether this status is, to the letter, the one that stands.
@@ -112,8 +121,8 @@ fn time(seconds: i64) -> Time {
 }
 
 /// Equal within a process: nothing more is needed.
-fn digest(status: &ScopedSecretStatus) -> u64 {
+fn digest(part: &impl Serialize) -> u64 {
     let mut hasher = DefaultHasher::new();
-    hasher.write(&serde_json::to_vec(status).unwrap_or_default());
+    hasher.write(&serde_json::to_vec(part).unwrap_or_default());
     hasher.finish()
 }

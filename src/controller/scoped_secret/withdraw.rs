@@ -268,7 +268,18 @@ async fn look_for(cx: &Context, secret: &ObjectName) -> Result<(), Failure> {
     match facts.filter(|facts| facts.seal.is_ok()) {
         Some(facts) => cx.index_mut().learn_secret(secret.clone(), facts, cx.now()),
         None => {
-            let waiting = cx.index_mut().give_up(secret);
+            let mut index = cx.index_mut();
+            let claim = index.world.holding(secret).map(|held| held.claim.clone());
+            // Its ScopedSecret is there again, and says itself what becomes of its keys.
+            if claim.is_some_and(|claim| index.claims_for(secret).any(|name| name.name == claim)) {
+                return Ok(());
+            }
+            if let Some(until) = index.waits_for_namesake(secret) {
+                cx.queue.add_at(Job::Orphan(secret.clone()), until.into());
+                return Ok(());
+            }
+            let waiting = index.give_up(secret);
+            drop(index);
             cx.retry(waiting);
         }
     }

@@ -72,6 +72,10 @@ impl Work<'_> {
         };
         if content == Content::Verified {
             self.memory.verified = Some(facts.revision());
+            self.set_back = facts.seal.as_ref().is_ok_and(|seal| self.is_not_as_told(seal));
+            if self.set_back {
+                self.memory.due_at = Some(self.cx.now());
+            }
         }
         let ours = facts.seal.is_ok() || facts.owner.as_deref() == Some(&*self.record.uid);
         let mut index = self.cx.index_mut();
@@ -85,6 +89,12 @@ impl Work<'_> {
         // One of somebody else's under its name: what was looked for is not there.
         self.memory.searched = !(facts.labelled || ours);
         self.read = Some((facts, content));
+    }
+
+    /// Whether a Secret that was read holds other versions than status has told of: somebody may have set it back to an earlier state,
+    /// which its seal is right for. The manager says which are current.
+    fn is_not_as_told(&self, seal: &SealRecord) -> bool {
+        self.record.status.has_other_versions(&self.remote_versions(seal))
     }
 
     /// Puts the Secret's metadata right; its content is as it was.
@@ -133,7 +143,6 @@ impl Work<'_> {
     pub(super) async fn fetch_and_write(&mut self, grant: &Grant) -> Result<Progress, Failure> {
         self.memory.due_at = Some(self.cx.now());
         let answers = self.fetch(grant).await?;
-        self.memory.last_good = Some(self.cx.now());
         let mut versions = versions(&answers);
         let secret_name = self.secret_name();
         // Policy, and the Secret, may have changed while the manager was asked.
@@ -209,7 +218,7 @@ impl Work<'_> {
         };
         self.follow(&mut record);
         let same_content = old_seal.as_deref().is_some_and(|old| contents.contains(&old.content));
-        let drifted = content == Content::Drifted;
+        let drifted = content == Content::Drifted || self.set_back;
         let before = self.reserve(grant, &prints.hard, &embedded, &record)?;
         let draft = Draft {
             secret: &secret_name,
@@ -329,9 +338,11 @@ impl Work<'_> {
         (self.cx.nature.random)(&mut nonce).then_some(nonce)
     }
 
+    /// The Secret holds what the manager has just said.
     fn succeeded(&mut self) {
         self.memory.failure = None;
         self.memory.failures = 0;
+        self.memory.last_good = Some(self.cx.now());
     }
 
     /// The store's manager, as whoever is asked for here.

@@ -283,7 +283,7 @@ impl<'w> Foreigners<'w> {
             Source::Region(region) => (Some(&**region), None, ""),
             Source::NodeRegion => (None, None, ""),
             Source::Store { .. } => match self.store(object, from, scope.namespace)? {
-                ForeignStore::Aws { region, account, prefix } => (Some(&**region), account.as_deref(), &**prefix),
+                ForeignStore::Aws { region, account, prefix, .. } => (Some(&**region), account.as_deref(), &**prefix),
                 ForeignStore::Unclear(why) => {
                     return Err((Reason::StoreUnresolved, format!("key {key:?}: of the store, {why}")));
                 }
@@ -333,6 +333,18 @@ impl<'w> Foreigners<'w> {
             },
             Source::Region(region) => Some(region),
             Source::NodeRegion => None,
+        }
+    }
+
+    /// The credentials of a source, as far as they tell it from others; empty: those of whoever reads it.
+    pub fn credentials(&self, object: &ForeignName, from: &Source) -> String {
+        let namespace = object.namespace.as_deref().unwrap_or_default();
+        match (from, self.store(object, from, namespace)) {
+            (Source::Store { cluster, .. }, Ok(ForeignStore::Aws { auth, .. })) if !auth.is_empty() => {
+                // What a SecretStore names is in its namespace.
+                format!("{}{auth}", if *cluster { "" } else { namespace })
+            }
+            _ => String::new(),
         }
     }
 

@@ -133,7 +133,9 @@ pub fn store(spec: &Value) -> ForeignStore {
         Value::String(prefix) => prefix.as_str().into(),
         _ => return unclear("its prefix is no text".into()),
     };
-    ForeignStore::Aws { region: region.into(), account, prefix }
+    let auth = Some(&aws["auth"]).filter(|auth| auth.as_object().is_some_and(|auth| !auth.is_empty()));
+    let auth = auth.map(Value::to_string).unwrap_or_default().into();
+    ForeignStore::Aws { region: region.into(), account, prefix, auth }
 }
 
 /// Whether it looks like the name of a region.

@@ -118,6 +118,8 @@ pub enum ForeignStore {
         account: Option<Box<str>>,
         /// What it puts before every key.
         prefix: Box<str>,
+        /// Its own credentials, as they are written; empty: those of the operator that reads it.
+        auth: Box<str>,
     },
     /// Something else, or something that cannot be told, and why.
     Unclear(Box<str>),

@@ -230,7 +230,7 @@ fn stores() {
         ("{}".into(), None),
     ] {
         let found = match store(&yaml(&spec)) {
-            ForeignStore::Aws { region, account, prefix } => {
+            ForeignStore::Aws { region, account, prefix, .. } => {
                 Some((region.into_string(), account.map(Into::into), prefix.into_string()))
             }
             ForeignStore::Unclear(why) => {
@@ -275,7 +275,8 @@ fn objects_are_found_by_the_keys_that_they_mean_now() {
         asks: asks(ForeignKind::ExternalSecret, &spec).into(),
         spread: None,
     };
-    let prefixed = |prefix: &str| ForeignStore::Aws { region: "r".into(), account: None, prefix: prefix.into() };
+    let prefixed =
+        |prefix: &str| ForeignStore::Aws { region: "r".into(), account: None, prefix: prefix.into(), auth: "".into() };
     let found = |foreign: &Foreign, key: &str| foreign.asking_for(key).count();
     foreign.put(object.clone(), record.clone());
     assert_eq!((found(&foreign, "db"), foreign.asking(&store).count()), (1, 1));

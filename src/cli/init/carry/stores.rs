@@ -66,7 +66,7 @@ impl Stores {
         let place = (cluster, theirs.namespace.clone(), theirs.name.clone());
         let mut say = |severity, reason, message: &str| told.push(note(theirs, severity, reason, message));
         let (region, account, prefix) = match foreign::store(&theirs.spec) {
-            ForeignStore::Aws { region, account, prefix } => (region, account, prefix),
+            ForeignStore::Aws { region, account, prefix, .. } => (region, account, prefix),
             ForeignStore::Unclear(why) => {
                 say(Severity::Error, Reason::NotCarriedOver, &why);
                 self.known.insert(place, None);
