@@ -3,8 +3,9 @@
 //! Whoever may write an object may write what Kubernetes keeps and nothing here can decode: into managedFields, bytes that are no text
 //! and thousands of levels; for a time, moments outside of the years that there are, there or in the template of a Deployment. One such
 //! object would make every list that it is in unreadable, for everybody: so that is put right as it comes ([`readable`]). And no request
-//! waits for ever ([`patience`]).
+//! waits for ever ([`patience`]), and no error quotes an object ([`errors`]).
 
+pub mod errors;
 pub mod patience;
 pub mod readable;
 

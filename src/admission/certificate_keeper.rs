@@ -12,6 +12,7 @@ use super::health::Gate;
 use super::tls::CertificateCell;
 use super::webhook_configuration::{self, CONFIGURATION, Wanted};
 use crate::api::FIELD_MANAGER;
+use crate::client::errors::{brief, said};
 use crate::leader::Leadership;
 use crate::segmentation::governed::Governed;
 use crate::telemetry::metrics::Metrics;
@@ -19,7 +20,6 @@ use futures::{Stream, StreamExt};
 use k8s_openapi::api::admissionregistration::v1::{ValidatingWebhook, ValidatingWebhookConfiguration};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
-use kube::core::Status;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, watch_object};
 use kube::{Api, Client, ResourceExt};
@@ -105,22 +105,7 @@ enum KeepError {
 
 impl From<kube::Error> for KeepError {
     fn from(error: kube::Error) -> Self {
-        Self::Api(in_short(&error))
-    }
-}
-
-/// The API server's words; not those about an invalid object, which quote it.
-fn refused(refusal: &Status) -> String {
-    let words = if refusal.code == 422 { "" } else { refusal.message.as_str() };
-    format!("{} ({}) {words}", refusal.reason, refusal.code)
-}
-
-/// An error without the text of bodies.
-fn in_short(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(refusal) => refused(refusal),
-        kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => "an answer that cannot be read".to_owned(),
-        error => error.to_string(),
+        Self::Api(brief(&error))
     }
 }
 
@@ -392,8 +377,8 @@ fn watch_error(error: &watcher::Error) -> String {
     match error {
         watcher::Error::InitialListFailed(error)
         | watcher::Error::WatchStartFailed(error)
-        | watcher::Error::WatchFailed(error) => in_short(error),
-        watcher::Error::WatchError(refusal) => refused(refusal),
+        | watcher::Error::WatchFailed(error) => brief(error),
+        watcher::Error::WatchError(refusal) => said(refusal),
         error => error.to_string(),
     }
 }

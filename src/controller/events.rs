@@ -2,8 +2,8 @@
 //! and reason as one, with the text of the first, and a second grant, or a second end, would not be told.
 
 use super::context::Context;
-use super::store::brief;
 use crate::api::Reason;
+use crate::client::errors::brief;
 use crate::digest::sha256_hex;
 use crate::segmentation::violation::ObjectRef;
 use jiff::Timestamp;

@@ -30,7 +30,6 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 /// What is kept of a ScopedSecret.
 #[derive(Debug, Clone)]
@@ -159,9 +158,6 @@ pub struct PolicyFacts {
 /// Jurisdictions, and the state of their causes that they were made from.
 type KnownJurisdictions = ((u64, bool), Arc<Jurisdictions>);
 
-/// Who replaces a ScopedSecret by deleting and creating it (`kubectl replace --force`, Argo CD's `Replace=true`) does so within that.
-const NAMESAKE_COMES: Duration = Duration::from_secs(10);
-
 /// Everything that is kept.
 #[derive(Default)]
 pub struct Index {
@@ -187,8 +183,6 @@ pub struct Index {
     pub secrets_synced: bool,
     /// Whether every namespace that is served has been seen.
     pub namespaces_synced: bool,
-    /// Since when the Secrets that are not seen any more, and whose keys are still held for them, were not.
-    lost: HashMap<ObjectName, Instant>,
     /// Secrets that are being written: what they hold is what will be.
     reserved: BTreeSet<ObjectName>,
     /// Since when there has been the kind SegmentationPolicy, as last looked at.
@@ -411,7 +405,6 @@ impl Index {
     pub fn put_secret(&mut self, name: ObjectName, mut facts: SecretFacts) {
         let name = self.shared(name);
         self.share(&name, &mut facts);
-        self.lost.remove(&name);
         self.secrets.insert(name.clone(), facts.into());
         self.hold(&name);
     }
@@ -499,17 +492,7 @@ impl Index {
     /// claim's until that was looked at. What it held.
     pub fn lose_secret(&mut self, name: &ObjectName) -> Option<Arc<Holding>> {
         self.secrets.remove(name);
-        let held = self.world.holding(name).cloned();
-        if held.is_some() {
-            self.lost.entry(name.clone()).or_insert_with(Instant::now);
-        }
-        held
-    }
-
-    /// Until when the keys of a Secret that went with its ScopedSecret wait for one that is created anew; None: not any more.
-    pub fn waits_for_namesake(&self, name: &ObjectName) -> Option<Instant> {
-        let until = *self.lost.get(name)? + NAMESAKE_COMES;
-        (until > Instant::now()).then_some(until)
+        self.world.holding(name).cloned()
     }
 
     /// The Secrets that are not seen any more and whose keys are still held for them.
@@ -522,7 +505,6 @@ impl Index {
         if self.secrets.contains_key(name) {
             return Vec::new();
         }
-        self.lost.remove(name);
         let Some(held) = self.world.holding(name).cloned() else { return Vec::new() };
         self.world.remove_holding(name);
         self.rivals(name, &held)
@@ -571,7 +553,6 @@ impl Index {
     /// Forgets a Secret.
     pub fn remove_secret(&mut self, name: &ObjectName) {
         self.secrets.remove(name);
-        self.lost.remove(name);
         self.world.remove_holding(name);
     }
 

@@ -3,8 +3,8 @@
 
 use super::context::Context;
 use super::revocation;
-use super::store::brief;
 use crate::api::{FIELD_MANAGER, MANAGED_BY};
+use crate::client::errors::brief;
 use crate::segmentation::seal::{Generation, SealKeys};
 use jiff::Timestamp;
 use k8s_openapi::ByteString;

@@ -2,10 +2,10 @@
 
 use super::context::{Context, Job};
 use super::index::{Acceptance, accept_violations};
-use super::store::brief;
 use crate::api::condition::{ConditionType, Wanted, merge};
 use crate::api::policy::{AcceptedViolations, SegmentationPolicy, SegmentationPolicySpec, SegmentationPolicyStatus};
 use crate::api::{FIELD_MANAGER, Reason};
+use crate::client::errors::brief;
 use crate::segmentation::policy::Policy;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;

@@ -9,6 +9,7 @@ use crate::api::condition::{ConditionType, Wanted, merge};
 use crate::api::reason::Nature;
 use crate::api::store::{ScopedSecretStore, ScopedSecretStoreStatus, StoreIdentity};
 use crate::api::{FIELD_MANAGER, Reason};
+use crate::client::errors::brief;
 use crate::segmentation::key::Realm;
 use crate::segmentation::world::StoreState;
 use k8s_openapi::api::core::v1::Secret;
@@ -147,13 +148,5 @@ async fn report(cx: &Context, name: &str, state: &StoreState, failure: Option<&F
             tracing::debug!(store = name, error = %brief(&error), "status of a store was not written; it is tried again");
             cx.queue.add_at(Job::Store(name.to_owned()), tokio::time::Instant::now() + Duration::from_secs(2));
         }
-    }
-}
-
-/// An API server's error in one line.
-pub fn brief(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) => format!("{} ({})", status.message, status.code),
-        other => other.to_string(),
     }
 }

@@ -194,10 +194,9 @@ fn policies<'w>(world: &'w World, object: &ObjectName) -> impl Iterator<Item = &
 
 /// The strictest level that the policies over both set for the key.
 fn level(world: &World, a: &ObjectName, b: &ObjectName, key: &CanonicalKey, now: Timestamp) -> Exclusivity {
-    let plain = key.aws_parts().map_or(key.as_str(), |(_, _, name)| name);
-    let names = [&*a.namespace, &*b.namespace];
+    let spaces = [&*a.namespace, &*b.namespace];
     let of = |p: &Arc<Policy>| {
-        let lifted = p.lifts(ExceptedRule::ExclusiveKeys, Some(plain), &names, now);
+        let lifted = key.names().any(|name| p.lifts(ExceptedRule::ExclusiveKeys, Some(name), &spaces, now));
         if lifted { Exclusivity::Unlimited } else { p.exclusive_keys }
     };
     policies(world, a).chain(policies(world, b)).map(of).min().unwrap_or_default()

@@ -173,3 +173,43 @@ fn a_forged_status() {
     let object = case.told("none", How::Waiting, "ProviderUnavailable", &[]);
     assert!(condition(&object, "Ready").unwrap()["lastTransitionTime"] != "2020-01-01T00:00:00Z", "{object}");
 }
+
+/// What another team's policy says of a Secret may quote it: who refused is told, and not why.
+#[test]
+fn a_policy_of_others_that_quotes_what_it_refuses() {
+    let case = Case::new("quoted");
+    let policy = r#"
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {name: quotes.example.com}
+spec:
+  matchConstraints:
+    namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: quoted}}
+    resourceRules: [{apiGroups: [""], apiVersions: [v1], operations: [CREATE, UPDATE], resources: [secrets]}]
+  validations:
+  - {expression: "false", reason: RequestEntityTooLarge, messageExpression: "'not like this: ' + string(object.data.value)"}
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {name: quotes.example.com}
+spec: {policyName: quotes.example.com, validationActions: [Deny]}
+"#;
+    case.bed.apply(policy);
+    eventually("it is in force", SOON, || {
+        let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: mine, namespace: quoted}\ndata: {value: YQ==}\n";
+        match case.bed.cluster.submit(&["create", "--dry-run=server", "-f", "-"], secret) {
+            Err(text) if text.contains("not like this: YQ==") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    case.text("db", "canary-quoted-kX9mQ2vL8nR5wT3z");
+    case.claim("db", &whole("db"));
+    case.told("db", How::Waiting, "WriteFailed", &["'quotes.example.com' denied request (413)"]);
+    let events = case.bed.cluster.kubectl(&["get", "events", "-n", case.name, "-o", "json"]);
+    let events = String::from_utf8_lossy(&events.stdout).into_owned();
+    assert!(events.contains("denied request (413)") && !events.contains("not like this"), "{events}");
+    case.bed.kubectl(&["delete", "validatingadmissionpolicybinding", "quotes.example.com"]);
+    case.bed.kubectl(&["delete", "validatingadmissionpolicy", "quotes.example.com"]);
+    case.refresh("db");
+    case.is_ready("db");
+}

@@ -13,9 +13,9 @@ mod look;
 
 use super::context::{Context, Job};
 use super::queue::Lane;
-use super::store::brief;
 use crate::api::ScopedSecretSpec;
 use crate::api::rotation::After;
+use crate::client::errors::brief;
 use crate::rotation::after::{follow, settle, triggers};
 use crate::rotation::slot::Trigger;
 use crate::rotation::triggers::State;

@@ -12,11 +12,11 @@ use crate::api::{
     GRANTED_TO_ANNOTATION, GROUP, Lendable, MANAGED_BY, MANAGED_BY_LABEL, ROTATE_AFTER_ANNOTATION, Reason,
     ScopedSecret, SecretGrant, SecretGrantStatus,
 };
+use crate::client::errors::brief;
 use crate::controller::context::{Context, Job};
 use crate::controller::events::{self, Told};
 use crate::controller::observed::{Observed as Seen, delete_observed};
 use crate::controller::queue::Lane;
-use crate::controller::store::brief;
 use crate::controller::watch::View;
 use crate::rotation::slot::Trigger;
 use crate::rotation::triggers::State;

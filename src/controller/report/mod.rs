@@ -24,7 +24,6 @@ use super::context::Context;
 use super::events::{self, Told};
 use super::queue::Lane;
 use super::scoped_secret::is_paused;
-use super::store::brief;
 use super::synced::Synced;
 use super::watch::{self, View};
 use crate::admission::identities::Installation;
@@ -34,6 +33,7 @@ use crate::api::segmentation_report::{
     FoundBy, SegmentationReport, SegmentationReportSpec, SegmentationReportStatus, report_name,
 };
 use crate::api::{FIELD_MANAGER, GROUP, Reason};
+use crate::client::errors::brief;
 use crate::leader::Leadership;
 use crate::segmentation::access::findings::findings;
 use crate::segmentation::access::jurisdiction::Jurisdiction;

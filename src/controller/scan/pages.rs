@@ -1,9 +1,9 @@
 //! Paged lists, one page in memory at a time.
 
 use super::ScanError;
+use crate::client::errors::brief;
 use crate::controller::context::Context;
 use crate::controller::served::Place;
-use crate::controller::store::brief;
 use kube::Resource;
 use kube::api::ListParams;
 use kube::core::{ObjectList, Request};

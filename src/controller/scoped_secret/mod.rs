@@ -23,9 +23,9 @@ use super::index::{ClaimRecord, Index, SecretFacts, Withdrawal};
 use super::report as reports;
 use super::restart;
 use super::schedule;
-use super::store::brief;
 use crate::api::duration;
 use crate::api::{DEFAULT_REFRESH_INTERVAL, Reason, ScopedSecretSpec};
+use crate::client::errors::brief;
 use crate::projection;
 use crate::segmentation::authorize::{Retention, authorize, holds_foreign, retention, shared_value};
 use crate::segmentation::rotated::Rotated;
@@ -347,6 +347,10 @@ impl Work<'_> {
             let releasing = || reports::known::releasing(self.cx, &index, &secret_name);
             (!may).then(|| Paused { count, report: releasing() })
         });
+        let realm = index.world.stores.get(&*claim.store).and_then(|store| store.realm());
+        let is_elsewhere =
+            |held: &Arc<Holding>| realm.is_some_and(|realm| held.keys().all(|key| key.name_within(realm).is_none()));
+        let moved = held.is_some_and(is_elsewhere);
         let known = held.is_some_and(|held| held.claim == self.name.name);
         let restarted = self.cx.restarts.over(&self.name);
         let followed =
@@ -382,6 +386,7 @@ impl Work<'_> {
             failure: self.memory.failure.as_deref(),
             guard,
             blocked: index.claims.get(&self.name).is_some_and(|record| record.target_taken),
+            moved,
             overlap_over: seal.is_some_and(|seal| rotation::carry::is_over(self.rotating.plan.as_ref(), seal, now)),
             rotation_right: seal.is_none_or(|seal| rotation::carry::is_right(self.rotating.plan.as_ref(), seal, now)),
             missing: (lost || used) && self.read.is_none(),
@@ -440,6 +445,7 @@ impl Work<'_> {
             mended: true,
             restarted: None,
             news: false,
+            moved: false,
             overlap_over: false,
             rotation_right: secret
                 .is_none_or(|s| s.seal.as_ref().is_ok_and(|seal| seal.rotation.as_deref() == rotated)),

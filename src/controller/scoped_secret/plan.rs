@@ -49,6 +49,9 @@ pub struct Observed<'a> {
     pub content: Content,
     /// What policy says of the keys that the Secret holds.
     pub retention: Option<&'a Retention>,
+    /// Whether the store reaches another place by now than that of what the Secret holds: what it is then not allowed, nobody took
+    /// from it.
+    pub moved: bool,
     /// Why its withdrawal waits, if so many do that they need somebody's word.
     pub paused: Option<Paused>,
     /// Whether the Secret holds a value that another segment has as well, and had before.
@@ -262,7 +265,9 @@ pub fn decide(o: &Observed<'_>) -> Step {
             // What it holds is no longer allowed, and what it now claims cannot be had: what it holds goes.
             // Only where the claim was edited: of a store that reaches another account by now, the last value stays.
             (Some((secret, Ownership::Ours)), Some(Retention::Withdraw(why)), Some(_))
-                if !o.due && secret.seal.as_ref().is_ok_and(|seal| !o.spec_digests.contains(&seal.spec)) =>
+                if !o.due
+                    && !o.moved
+                    && secret.seal.as_ref().is_ok_and(|seal| !o.spec_digests.contains(&seal.spec)) =>
             {
                 withdraw(o, why)
             }

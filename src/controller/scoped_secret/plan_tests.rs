@@ -138,6 +138,7 @@ impl Situation {
             mended: false,
             restarted: None,
             news: false,
+            moved: false,
             overlap_over: false,
             rotation_right: true,
         };
@@ -561,6 +562,23 @@ fn nothing_is_fetched_that_is_not_allowed() {
             }
         }
     }
+}
+
+/// Of a claim that was edited: what it holds is no longer allowed, and what it names now cannot be had.
+#[test]
+fn what_is_not_allowed_stays_where_its_store_has_moved() {
+    let edited = |change| Situation {
+        secret: sealed(|s| {
+            s.seal =
+                s.seal.clone().map(|seal| SealRecord { spec: digests("of before").current(), ..(*seal).clone() }.into())
+        }),
+        retention: Some(Retention::Withdraw(refusal())),
+        failure: Some(Failure::new(Reason::RemoteIdentityMismatch, "another account's")),
+        change,
+        ..at_rest()
+    };
+    assert_eq!(edited(|_| {}).next(), "withdraw");
+    assert_ne!(edited(|o| o.moved = true).next(), "withdraw");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use super::plan::{Failure, Step};
 use super::write::mend;
 use super::{Work, write_failed};
 use crate::api::{Reason, ScopedSecret};
+use crate::client::errors::brief;
 use crate::controller::context::{Context, Job};
 use crate::controller::events::{self, Told};
 use crate::controller::guard;
@@ -11,7 +12,6 @@ use crate::controller::index::{Index, SecretFacts, Withdrawal, secret_facts};
 use crate::controller::observed::{Observed, delete_observed};
 use crate::controller::report::known::is_released;
 use crate::controller::revocation;
-use crate::controller::store::brief;
 use crate::controller::watch;
 use crate::segmentation::authorize::{Retention, retention};
 use crate::segmentation::seal::{SealKeys, SealRecord};
@@ -268,18 +268,7 @@ async fn look_for(cx: &Context, secret: &ObjectName) -> Result<(), Failure> {
     match facts.filter(|facts| facts.seal.is_ok()) {
         Some(facts) => cx.index_mut().learn_secret(secret.clone(), facts, cx.now()),
         None => {
-            let mut index = cx.index_mut();
-            let claim = index.world.holding(secret).map(|held| held.claim.clone());
-            // Its ScopedSecret is there again, and says itself what becomes of its keys.
-            if claim.is_some_and(|claim| index.claims_for(secret).any(|name| name.name == claim)) {
-                return Ok(());
-            }
-            if let Some(until) = index.waits_for_namesake(secret) {
-                cx.queue.add_at(Job::Orphan(secret.clone()), until.into());
-                return Ok(());
-            }
-            let waiting = index.give_up(secret);
-            drop(index);
+            let waiting = cx.index_mut().give_up(secret);
             cx.retry(waiting);
         }
     }
