@@ -387,6 +387,7 @@ fn revocations() -> Vec<Situation> {
             meant,
             standing: BTreeSet::new(),
             leaked: BTreeSet::new(),
+            moved: BTreeSet::new(),
             earlier: Vec::new(),
             versions_open: false,
             versions: BTreeSet::new(),

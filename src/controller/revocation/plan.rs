@@ -23,6 +23,8 @@ pub struct Observed {
     pub standing: BTreeSet<InNamespace>,
     /// Those of them of which it is known.
     pub leaked: BTreeSet<InNamespace>,
+    /// Secrets of ScopedSecrets that name the key, and that hold what the store had before it was changed to reach another place.
+    pub moved: BTreeSet<InNamespace>,
     /// What was withdrawn for an earlier revocation of the key.
     pub earlier: Vec<WithdrawnSecret>,
     /// Whether which versions are revoked is still to be found out.
@@ -108,6 +110,15 @@ fn conditions(observed: &Observed, withdrawn: usize, old: &KeyRevocationStatus, 
         let text = format!("Secrets that hold a revoked version and are being taken away: {}", observed.standing.len());
         return waits(Reason::SecretsRemain, text);
     }
+    if let Some(first) = observed.moved.first() {
+        let text = format!(
+            "Secrets that hold this key's value of another account, region or path, which the store reached before it was changed: {} (first: {}/{}). They are not taken away for the key as it is meant now: put the store right, or revoke the key by a store that reaches that place",
+            observed.moved.len(),
+            first.namespace,
+            first.name
+        );
+        return waits(Reason::SecretsRemain, text);
+    }
     if observed.versions_open {
         let text = "which versions are revoked is not known before the store can be read; until then all are";
         return waits(Reason::Pending, text.to_owned());
@@ -157,6 +168,7 @@ mod tests {
             meant: Meant::NoStore,
             standing: BTreeSet::new(),
             leaked: BTreeSet::new(),
+            moved: BTreeSet::new(),
             earlier: Vec::new(),
             versions_open: false,
             versions: BTreeSet::new(),
@@ -179,6 +191,9 @@ mod tests {
         (observed.standing, observed.leaked) = ([of("b", "s")].into(), [of("b", "s")].into());
         assert_eq!(until(&next(&observed, 1_002)), [("a", Some(at(1_002))), ("b", None)]);
         (observed.standing, observed.leaked) = (BTreeSet::new(), BTreeSet::new());
+        observed.moved = [of("d", "s")].into();
+        assert_eq!(told(&next(&observed, 1_003)), "Complete=False/SecretsRemain Reconciling=True/SecretsRemain");
+        observed.moved.clear();
         observed.versions_open = true;
         assert_eq!(told(&next(&observed, 1_003)), "Complete=False/Pending Reconciling=True/Pending");
         observed.versions_open = false;
@@ -216,6 +231,7 @@ mod tests {
             meant: Meant::Key(CanonicalKey::from_sealed("file:/etc/secrets/a/b")),
             standing: BTreeSet::new(),
             leaked: BTreeSet::new(),
+            moved: BTreeSet::new(),
             earlier: vec![gone("a", Some(900)), gone("b", None)],
             versions_open: true,
             versions: ["v1".to_owned()].into(),
