@@ -62,8 +62,15 @@ fn seconds(text: &str) -> Result<Duration, String> {
 pub struct Leadership {
     edge: watch::Receiver<bool>,
     until: Arc<RwLock<Option<Instant>>>,
-    vacancy: Arc<RwLock<Option<Duration>>>,
+    before: Arc<RwLock<Option<Before>>>,
     term: Arc<AtomicU64>,
+}
+
+/// What the lease said of who had it before this replica took it.
+#[derive(Debug, Clone, Copy)]
+struct Before {
+    renewed: jiff::Timestamp,
+    vacancy: Duration,
 }
 
 impl Leadership {
@@ -79,7 +86,16 @@ impl Leadership {
 
     /// For how long nobody had led when this replica took the lease; None: nobody knows.
     pub fn vacancy(&self) -> Option<Duration> {
-        *self.vacancy.read().unwrap_or_else(PoisonError::into_inner)
+        self.before().map(|before| before.vacancy)
+    }
+
+    /// Until when somebody else led; None: nobody knows.
+    pub fn led_until(&self) -> Option<jiff::Timestamp> {
+        self.before().map(|before| before.renewed)
+    }
+
+    fn before(&self) -> Option<Before> {
+        *self.before.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until this replica leads; for ever if the elector has ended.
@@ -116,7 +132,7 @@ pub struct Elector {
     candidate: Candidate,
     edge: watch::Sender<bool>,
     until: Arc<RwLock<Option<Instant>>>,
-    vacancy: Arc<RwLock<Option<Duration>>>,
+    before: Arc<RwLock<Option<Before>>>,
     term: Arc<AtomicU64>,
     metrics: Arc<Metrics>,
 }
@@ -131,12 +147,12 @@ impl Elector {
         metrics: Arc<Metrics>,
     ) -> (Self, Leadership) {
         let (sender, edge) = watch::channel(false);
-        let (until, vacancy) = (Arc::new(RwLock::new(None)), Arc::new(RwLock::new(None)));
+        let (until, before) = (Arc::new(RwLock::new(None)), Arc::new(RwLock::new(None)));
         let term = Arc::new(AtomicU64::new(0));
-        let leadership = Leadership { edge, until: until.clone(), vacancy: vacancy.clone(), term: term.clone() };
+        let leadership = Leadership { edge, until: until.clone(), before: before.clone(), term: term.clone() };
         let leases = Api::namespaced(client, namespace);
         let candidate = Candidate::new(identity, terms);
-        (Self { leases, candidate, edge: sender, until, vacancy, term, metrics }, leadership)
+        (Self { leases, candidate, edge: sender, until, before, term, metrics }, leadership)
     }
 
     /// Runs until `stop`, then hands the lease over. Stop it only after whatever leads has stopped: the successor starts
@@ -197,8 +213,10 @@ impl Elector {
             return (candidate, lease);
         };
         if taken {
-            let vacancy = candidate::vacancy(spec.as_ref(), clock);
-            *self.vacancy.write().unwrap_or_else(PoisonError::into_inner) = vacancy;
+            let renewed = spec.as_ref().and_then(|spec| spec.renew_time.as_ref()).map(|time| time.0);
+            let before = renewed.zip(candidate::vacancy(spec.as_ref(), clock));
+            let before = before.map(|(renewed, vacancy)| Before { renewed, vacancy });
+            *self.before.write().unwrap_or_else(PoisonError::into_inner) = before;
         }
         let sent = Instant::now();
         match timeout(limit, self.write(lease, wanted)).await {
@@ -279,7 +297,7 @@ mod tests {
     async fn a_term_is_over_before_another_begins() {
         let (edge, seen) = watch::channel(true);
         let term = Arc::new(AtomicU64::new(1));
-        let leadership = Leadership { edge: seen, until: Arc::default(), vacancy: Arc::default(), term: term.clone() };
+        let leadership = Leadership { edge: seen, until: Arc::default(), before: Arc::default(), term: term.clone() };
         let (mut ended, mut begun) = (pin!(leadership.ended(1)), pin!(leadership.begun_after(1)));
         assert!(poll!(ended.as_mut()).is_pending() && poll!(begun.as_mut()).is_pending());
         edge.send_replace(false);

@@ -3,6 +3,7 @@
 
 use crate::api::GROUP;
 use kube::core::Status;
+use std::ops::Range;
 
 /// An error in one line.
 pub fn brief(error: &kube::Error) -> String {
@@ -15,9 +16,17 @@ pub fn brief(error: &kube::Error) -> String {
 
 /// What the API server said.
 pub fn said(status: &Status) -> String {
-    let quotes = status.code == 422 && !is_ours(&status.message);
-    let words = if quotes { &status.reason } else { before_the_reason(&status.message) };
+    let words = match refused_by_others(&status.message) {
+        Some(who) => who,
+        None if status.code == 422 && !is_ours(&status.message) => &status.reason,
+        None => &status.message,
+    };
     format!("{words} ({})", status.code)
+}
+
+/// Whether a policy or a webhook said no; else, of an object that is invalid, the API server itself.
+pub fn is_denial(message: &str) -> bool {
+    policy(message).is_some()
 }
 
 /// Whether it is about an object of our own kinds: `SegmentGuard.scopedsecrets.io "x" is invalid: ...`.
@@ -25,13 +34,25 @@ fn is_ours(message: &str) -> bool {
     message.split(' ').next().is_some_and(|kind| kind.ends_with(&format!(".{GROUP}")))
 }
 
-/// Who denied it, without why; our own denials as they are.
-fn before_the_reason(message: &str) -> &str {
-    let ends = ["denied the request", "denied request"].map(|words| Some(message.find(words)? + words.len()));
-    match ends.into_iter().flatten().min().map(|at| &message[..at]) {
-        Some(who) if !who.contains(&format!(".{GROUP}")) => who,
-        _ => message,
-    }
+/// What stands before the name of a policy or a webhook, and behind it. An object's name has neither blanks nor quotes.
+const POLICIES: [(&str, char); 3] =
+    [("AdmissionPolicy '", '\''), ("admission webhook \"", '"'), ("calling webhook \"", '"')];
+
+/// Where in a message the name of who refused it is.
+fn policy(message: &str) -> Option<Range<usize>> {
+    let found = POLICIES.iter().filter_map(|(before, quote)| {
+        let start = message.find(before)? + before.len();
+        Some(start..start + message[start..].find(*quote)?)
+    });
+    found.min_by_key(|name| name.start)
+}
+
+/// The message as far as it says who refused, without why; None: nobody did, or a rule of ours.
+fn refused_by_others(message: &str) -> Option<&str> {
+    let name = policy(message).filter(|name| !message[name.clone()].ends_with(&format!(".{GROUP}")))?;
+    let denied = ["denied the request", "denied request"];
+    let ends = denied.into_iter().filter_map(|words| Some(name.end + message[name.end..].find(words)? + words.len()));
+    Some(&message[..ends.min().unwrap_or(name.end + 1)])
 }
 
 #[cfg(test)]

@@ -20,14 +20,6 @@ pub fn next_refresh(uid: &str, store: &str, interval: Duration, peers: usize, no
     Timestamp::from_nanosecond(next).unwrap_or(Timestamp::MAX)
 }
 
-/// When what was missed while nobody led is made up for: in a tenth of its interval, at most five minutes, so that not all come at
-/// once.
-pub fn missed(uid: &str, interval: Duration, now: Timestamp) -> Timestamp {
-    let within = (interval / 10).min(Duration::from_secs(300));
-    let wait = within.mul_f64((hash(uid) % 1024) as f64 / 1024.0);
-    SignedDuration::try_from(wait).ok().and_then(|wait| now.checked_add(wait).ok()).unwrap_or(now)
-}
-
 /// How long to wait after so many failures in a row: 1 s, doubled each time up to the refresh interval (but at least a
 /// minute, and at most an hour: a quarter of one while no Secret stands), less up to a quarter by a hash, so that objects
 /// spread. A failing object thus costs no more than a healthy one soon.
@@ -121,15 +113,6 @@ mod tests {
         ] {
             assert_eq!(by_this_clock(at(due), interval, at(1_000)), at(expected), "{due}");
         }
-    }
-
-    #[test]
-    fn what_was_missed_is_spread() {
-        let hour = Duration::from_secs(3600);
-        let all: std::collections::BTreeSet<Timestamp> =
-            (0..100).map(|i| missed(&format!("uid-{i}"), hour, at(1_000))).collect();
-        assert!(all.len() > 50 && all.iter().all(|due| (at(1_000)..at(1_300)).contains(due)), "{all:?}");
-        assert!(missed("uid", Duration::from_secs(10), at(1_000)) < at(1_001));
     }
 
     #[test]

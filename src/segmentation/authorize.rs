@@ -246,7 +246,13 @@ fn owners_among<'w>(
 /// known: an exception of one says nothing of the others.
 fn each_key(held: &Holding, is: impl Fn(&str) -> bool) -> bool {
     let mut keys = held.keys().peekable();
-    keys.peek().is_some() && keys.all(|key| key.names().any(&is))
+    // Of a file any tail of its path may be what its store's users write.
+    let tails = |key: &CanonicalKey| {
+        key.is_file() && key.as_str().match_indices('/').any(|(at, _)| is(&key.as_str()[at + 1..]))
+    };
+    let named =
+        |key: &CanonicalKey| is(key.as_str()) || key.aws_parts().is_some_and(|(.., name)| is(name)) || tails(key);
+    keys.peek().is_some() && keys.all(named)
 }
 
 /// The policies over one namespace, taken together: allow is their union, rules and mode the strictest.
@@ -704,7 +710,7 @@ impl Scope<'_> {
         let theirs = scope_of(rival, world).ok();
         let spaces = [own, rival];
         let level = |policy: &Arc<Policy>| {
-            let mut names = std::iter::once(written).chain(key.names());
+            let mut names = std::iter::once(written).chain(world.names_of(key));
             let lifted = names.any(|name| policy.lifts(ExceptedRule::ExclusiveKeys, Some(name), &spaces, now));
             if lifted { Exclusivity::Unlimited } else { policy.exclusive_keys }
         };

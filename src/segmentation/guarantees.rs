@@ -196,7 +196,7 @@ fn policies<'w>(world: &'w World, object: &ObjectName) -> impl Iterator<Item = &
 fn level(world: &World, a: &ObjectName, b: &ObjectName, key: &CanonicalKey, now: Timestamp) -> Exclusivity {
     let spaces = [&*a.namespace, &*b.namespace];
     let of = |p: &Arc<Policy>| {
-        let lifted = key.names().any(|name| p.lifts(ExceptedRule::ExclusiveKeys, Some(name), &spaces, now));
+        let lifted = world.names_of(key).any(|name| p.lifts(ExceptedRule::ExclusiveKeys, Some(name), &spaces, now));
         if lifted { Exclusivity::Unlimited } else { p.exclusive_keys }
     };
     policies(world, a).chain(policies(world, b)).map(of).min().unwrap_or_default()

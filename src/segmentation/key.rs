@@ -212,14 +212,6 @@ impl CanonicalKey {
         Some((parts.next()?, parts.next()?, parts.next()?))
     }
 
-    /// The names by which an exception may name it: its own, without account and region, and of a file any tail of its path, which may
-    /// be what its store's users write.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        let plain = self.in_aws().map(|(.., name)| name);
-        let tails = self.0.match_indices('/').filter(|_| self.is_file()).map(|(at, _)| &self.0[at + 1..]);
-        std::iter::once(&*self.0).chain(plain).chain(tails)
-    }
-
     /// Whether it is a file of a directory.
     pub fn is_file(&self) -> bool {
         self.0.starts_with("file:")

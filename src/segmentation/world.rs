@@ -539,6 +539,19 @@ impl World {
         self.holdings.get(secret)
     }
 
+    /// The names by which an exception may name a key: its own, without account and region, and of a file that within a directory.
+    pub fn names_of<'w>(&'w self, key: &'w CanonicalKey) -> impl Iterator<Item = &'w str> {
+        let plain = key.in_aws().map(|(.., name)| name);
+        let roots = self.stores.values().filter_map(|store| store.realm()).filter(|_| key.is_file());
+        std::iter::once(key.as_str()).chain(plain).chain(roots.filter_map(|realm| key.name_within(realm)))
+    }
+
+    /// Whether what is held is in a place that no store reaches, of those that are all known: the one that did was changed.
+    pub fn is_out_of_reach(&self, held: &Holding) -> bool {
+        let misses = |realm: &Realm| held.keys().all(|key| key.name_within(realm).is_none());
+        self.stores.values().all(|store| store.realm().is_some_and(misses))
+    }
+
     /// Every holding.
     pub fn holdings(&self) -> impl Iterator<Item = (&ObjectName, &Holding)> {
         self.holdings.iter().map(|(secret, holding)| (secret, &**holding))

@@ -272,7 +272,7 @@ fn look(index: &Index, name: &str) -> Option<(Known, Observed)> {
             }
         }
     }
-    observed.moved = moved(index, &revocation.store, key);
+    observed.moved = moved(index, key);
     // What was withdrawn for a revocation before this one held versions that this one is for, too.
     let others = index.world.revocations.of_key(key).filter(|other| *other != name);
     for other in others.filter_map(|other| Some((index.world.revocations.get(other)?, index.revocations.get(other)?))) {
@@ -283,13 +283,12 @@ fn look(index: &Index, name: &str) -> Option<(Known, Observed)> {
     Some((known, observed))
 }
 
-/// The Secrets of claims on a key that hold what is in another place than the store reaches now.
-fn moved(index: &Index, store: &str, key: &CanonicalKey) -> BTreeSet<InNamespace> {
-    let Some(realm) = index.world.stores.get(store).and_then(|store| store.realm()) else { return BTreeSet::new() };
+/// The Secrets of claims on a key that hold what no store reaches any more.
+fn moved(index: &Index, key: &CanonicalKey) -> BTreeSet<InNamespace> {
     let secrets = index.world.claims_on(key).filter_map(|claim| {
         let secret = ObjectName { namespace: claim.object.namespace.clone(), name: claim.target.clone() };
         let held = index.world.holding(&secret).filter(|held| held.claim == claim.object.name)?;
-        held.keys().all(|key| key.name_within(realm).is_none()).then(|| in_namespace(&secret.namespace, &secret.name))
+        index.world.is_out_of_reach(held).then(|| in_namespace(&secret.namespace, &secret.name))
     });
     secrets.collect()
 }

@@ -120,8 +120,8 @@ pub async fn reconcile(cx: &Context, name: &ObjectName) -> &'static str {
     grant::forget_other_keys(cx, name);
     after::ask(cx, name, &work.secret_name(), &work.spec);
     let outcome = work.rotate(outcome).await;
-    let outcome = work.with_one_end(outcome);
     work.settle(&outcome);
+    let outcome = work.as_told(outcome);
     if cx.index().claims.contains_key(name) {
         cx.memory().insert(name.clone(), work.memory.clone());
     }
@@ -184,14 +184,22 @@ impl Work<'_> {
                     self.memory.last_good = failed.last_transition_time.0.checked_sub(interval).ok();
                     self.memory.due_at = Some(now);
                 }
-                // It was refreshed for as long as somebody led, and that is all that is known.
+                // It was refreshed for as long as somebody led, tick by tick.
                 Some(_) => {
-                    let since = now.checked_sub(self.vacancy()).unwrap_or(now);
-                    self.memory.last_good = Some(since);
-                    let interval = self.interval();
-                    if !interval.is_zero() && self.tick_after(interval, since) <= now {
-                        self.memory.due_at = Some(schedule::missed(&self.record.uid, interval, now));
+                    let (interval, led) =
+                        (self.interval(), self.cx.leadership.led_until().map_or(now, |led| led.min(now)));
+                    let before =
+                        jiff::SignedDuration::try_from(interval).ok().and_then(|one| led.checked_sub(one).ok());
+                    let tick = before.map_or(led, |before| self.tick_after(interval, before));
+                    self.memory.last_good = Some(tick).max(self.memory.last_change);
+                    if !interval.is_zero() && self.tick_after(interval, led) <= now {
+                        self.memory.due_at = Some(self.made_up_for(interval, now));
                     }
+                }
+                // Its Secret was there before: restored, or retained. Nobody knows how old that is.
+                None if self.cx.index().secret(&self.secret_name()).is_some() => {
+                    self.memory.last_good = Some(Timestamp::MIN);
+                    self.memory.due_at = Some(now);
                 }
                 None => {}
             }
@@ -199,17 +207,21 @@ impl Work<'_> {
         self.memory.looked_at = Some(seen);
     }
 
-    /// Two ends got past admission: the earlier counts, and it is told.
-    fn with_one_end(&self, outcome: Outcome) -> Outcome {
-        match projection::check_end(&self.spec) {
-            Err(two) if outcome == Outcome::Current => Outcome::Failed(Failure::new(two.reason, two.message)),
+    /// What got past admission and cannot be kept is told of a Secret that is well, and is no reason to attempt it again: a schedule
+    /// that cannot be, or two ends, of which the earlier counts.
+    fn as_told(&self, outcome: Outcome) -> Outcome {
+        let two_ends = projection::check_end(&self.spec).err().map(|two| Failure::new(two.reason, two.message));
+        match self.rotating.invalid.clone().or(two_ends) {
+            Some(failure) if outcome == Outcome::Current => Outcome::Failed(failure),
             _ => outcome,
         }
     }
 
-    /// For how long nobody led before this replica did, as far as that is known.
-    fn vacancy(&self) -> jiff::SignedDuration {
-        self.cx.leadership.vacancy().and_then(|vacancy| vacancy.try_into().ok()).unwrap_or_default()
+    /// When a tick that was missed while nobody led is made up for: in a tenth of its interval, at most five minutes, by ticks that are
+    /// shared as well.
+    fn made_up_for(&self, interval: Duration, now: Timestamp) -> Timestamp {
+        let within = (interval / 10).min(Duration::from_secs(300));
+        self.tick_after(within, self.cx.reigns_since().unwrap_or(now))
     }
 
     /// How it stands at last; None while it waits for the SegmentGuard.
@@ -347,10 +359,7 @@ impl Work<'_> {
             let releasing = || reports::known::releasing(self.cx, &index, &secret_name);
             (!may).then(|| Paused { count, report: releasing() })
         });
-        let realm = index.world.stores.get(&*claim.store).and_then(|store| store.realm());
-        let is_elsewhere =
-            |held: &Arc<Holding>| realm.is_some_and(|realm| held.keys().all(|key| key.name_within(realm).is_none()));
-        let moved = held.is_some_and(is_elsewhere);
+        let moved = held.is_some_and(|held| index.world.is_out_of_reach(held));
         let known = held.is_some_and(|held| held.claim == self.name.name);
         let restarted = self.cx.restarts.over(&self.name);
         let followed =

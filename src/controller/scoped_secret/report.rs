@@ -112,7 +112,8 @@ impl Work<'_> {
             }
             Outcome::Current if interval.is_zero() => None,
             Outcome::Current => Some(ahead.unwrap_or_else(|| self.next_refresh(interval, now))),
-            Outcome::Refused(_) | Outcome::Undecided(_) | Outcome::Paused { .. } => None,
+            // What comes due meanwhile is done once it may be.
+            Outcome::Refused(_) | Outcome::Undecided(_) | Outcome::Paused { .. } => self.memory.due_at,
         }
     }
 

@@ -7,7 +7,7 @@ use super::rotation::carry::{Before, Carried};
 use super::withdraw::{delete_secret, observed};
 use super::{Work, not_leading, write_failed};
 use crate::api::{FIELD_MANAGER, Reason, SEAL_ANNOTATION};
-use crate::client::errors::brief;
+use crate::client::errors::{brief, is_denial};
 use crate::controller::context::Context;
 use crate::controller::index::{SecretFacts, object_name, secret_facts};
 use crate::controller::observed::replace_observed;
@@ -480,7 +480,7 @@ impl Work<'_> {
                 self.read_secret().await?;
                 Ok(None)
             }
-            (Err(kube::Error::Api(status)), Some(facts)) if status.code == 422 => {
+            (Err(kube::Error::Api(status)), Some(facts)) if status.code == 422 && !is_denial(&status.message) => {
                 self.replace_unchangeable(&api, secret, facts, &status.message).await
             }
             (Err(error), _) => Err(write_failed(&error)),

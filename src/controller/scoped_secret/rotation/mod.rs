@@ -154,7 +154,7 @@ impl Work<'_> {
     pub(super) async fn rotate(&mut self, outcome: Outcome) -> Outcome {
         if let Some(invalid) = self.rotating.invalid.clone() {
             self.rotating.condition = Some(Wanted::no(ConditionType::Rotated, invalid.reason, &invalid.message));
-            return if outcome == Outcome::Current { Outcome::Failed(invalid) } else { outcome };
+            return outcome;
         }
         if self.rotating.plan.is_none() {
             self.memory.rotation = None;
