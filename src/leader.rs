@@ -12,7 +12,7 @@
 pub mod candidate;
 
 use crate::telemetry::metrics::Metrics;
-use candidate::{Candidate, Move, Terms};
+use candidate::{Candidate, Terms};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
@@ -89,9 +89,10 @@ impl Leadership {
         self.before().map(|before| before.vacancy)
     }
 
-    /// Until when somebody else led; None: nobody knows.
-    pub fn led_until(&self) -> Option<jiff::Timestamp> {
-        self.before().map(|before| before.renewed)
+    /// How long ago the lease was last renewed when this replica took it; None: nobody knows.
+    pub fn led_ago(&self) -> Option<jiff::SignedDuration> {
+        let ago = self.before().map(|before| jiff::Timestamp::now().duration_since(before.renewed));
+        ago.filter(|ago| ago.is_positive())
     }
 
     fn before(&self) -> Option<Before> {
@@ -208,7 +209,8 @@ impl Elector {
         let spec = lease.as_ref().map(|lease| lease.spec.clone().unwrap_or_default());
         candidate.observe(spec.as_ref(), Instant::now());
         let clock = jiff::Timestamp::now();
-        let taken = candidate.next(spec.as_ref(), Instant::now()) != Move::Renew;
+        // Also from itself, after a time in which it could not renew.
+        let taken = !candidate.leads(Instant::now());
         let Some(wanted) = candidate.write(spec.as_ref(), Instant::now(), clock) else {
             return (candidate, lease);
         };

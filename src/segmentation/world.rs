@@ -275,6 +275,8 @@ pub struct World {
     pub terminating: BTreeSet<Arc<str>>,
     /// Stores by name.
     pub stores: BTreeMap<String, StoreState>,
+    /// What a store reached before it was changed or went, as far as this process has seen it.
+    former_realms: BTreeMap<String, Realm>,
     /// Objects of other operators.
     pub foreign: Foreign,
     /// Leaked keys.
@@ -355,10 +357,14 @@ impl World {
         for claim in &affected {
             self.remove_claim(&claim.object);
         }
-        match state {
+        let before = match state {
             Some(state) => self.stores.insert(name.to_owned(), state),
             None => self.stores.remove(name),
         };
+        let now = self.stores.get(name).and_then(StoreState::realm);
+        if let Some(former) = before.as_ref().and_then(StoreState::realm).filter(|former| Some(*former) != now) {
+            self.former_realms.insert(name.to_owned(), former.clone());
+        }
         self.revocations.resolve(&self.stores);
         for claim in affected {
             self.put_claim(claim);
@@ -546,10 +552,17 @@ impl World {
         std::iter::once(key.as_str()).chain(plain).chain(roots.filter_map(|realm| key.name_within(realm)))
     }
 
-    /// Whether what is held is in a place that no store reaches, of those that are all known: the one that did was changed.
-    pub fn is_out_of_reach(&self, held: &Holding) -> bool {
-        let misses = |realm: &Realm| held.keys().all(|key| key.name_within(realm).is_none());
-        self.stores.values().all(|store| store.realm().is_some_and(misses))
+    /// Whether what is held is of the place that a store reached until it was changed, and not of the one that it reaches now: nobody has
+    /// taken it away then.
+    pub fn was_moved(&self, store: &str, held: &Holding) -> bool {
+        self.move_of(store).is_some_and(|(former, now)| {
+            held.keys().all(|key| key.name_within(former).is_some() && key.name_within(now).is_none())
+        })
+    }
+
+    /// What a store reached before it was changed, and what it reaches now.
+    pub fn move_of(&self, store: &str) -> Option<(&Realm, &Realm)> {
+        Some((self.former_realms.get(store)?, self.stores.get(store)?.realm()?))
     }
 
     /// Every holding.
@@ -654,5 +667,30 @@ impl World {
         let Some(realm) = self.stores.get(&*claim.store).and_then(StoreState::realm) else { return Vec::new() };
         let keys = claim.asks.iter().filter_map(|(text, _)| Some(realm.resolve(&RemoteKey::parse(text).ok()?).ok()?.0));
         keys.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::{at, claim};
+    use super::*;
+
+    #[test]
+    fn what_a_store_had_before_it_was_changed() {
+        let mut world = World::with_tenants();
+        let secret = ObjectName::new("payments-prod", "a");
+        world.holds(claim("payments-prod", "a").of("payments/prod/db"), at(1));
+        let was_moved = |world: &World| world.was_moved("aws", world.holding(&secret).unwrap());
+        let before = world.stores["aws"].clone();
+        assert!(!was_moved(&world));
+        let elsewhere = Realm::Aws { account: "999999999999".into(), region: "eu-west-1".into() };
+        world.put_store("other", Some(StoreState::Known(elsewhere.clone())));
+        assert!(!world.was_moved("other", world.holding(&secret).unwrap()), "it never had that");
+        world.put_store("aws", None);
+        assert!(!was_moved(&world), "gone is another matter");
+        world.put_store("aws", Some(StoreState::Known(elsewhere)));
+        assert!(was_moved(&world));
+        world.put_store("aws", Some(before));
+        assert!(!was_moved(&world));
     }
 }

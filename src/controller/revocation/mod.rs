@@ -272,7 +272,7 @@ fn look(index: &Index, name: &str) -> Option<(Known, Observed)> {
             }
         }
     }
-    observed.moved = moved(index, key);
+    observed.moved = moved(index, revocation, key);
     // What was withdrawn for a revocation before this one held versions that this one is for, too.
     let others = index.world.revocations.of_key(key).filter(|other| *other != name);
     for other in others.filter_map(|other| Some((index.world.revocations.get(other)?, index.revocations.get(other)?))) {
@@ -283,12 +283,18 @@ fn look(index: &Index, name: &str) -> Option<(Known, Observed)> {
     Some((known, observed))
 }
 
-/// The Secrets of claims on a key that hold what no store reaches any more.
-fn moved(index: &Index, key: &CanonicalKey) -> BTreeSet<InNamespace> {
-    let secrets = index.world.claims_on(key).filter_map(|claim| {
+/// The Secrets of claims on a key that hold a revoked version of the key of that name where the store was before it was changed.
+fn moved(index: &Index, revocation: &Revocation, key: &CanonicalKey) -> BTreeSet<InNamespace> {
+    let named = index.world.claims_on(key).filter(|claim| *claim.store == *revocation.store);
+    let secrets = named.filter_map(|claim| {
         let secret = ObjectName { namespace: claim.object.namespace.clone(), name: claim.target.clone() };
         let held = index.world.holding(&secret).filter(|held| held.claim == claim.object.name)?;
-        index.world.is_out_of_reach(held).then(|| in_namespace(&secret.namespace, &secret.name))
+        let (former, now) = index.world.move_of(&claim.store)?;
+        let is_its = |version: &KeyVersion| {
+            revocation.covers(version) && version.key.name_within(former) == key.name_within(now)
+        };
+        let leaked = index.world.was_moved(&claim.store, held) && held.versions.iter().any(is_its);
+        leaked.then(|| in_namespace(&secret.namespace, &secret.name))
     });
     secrets.collect()
 }

@@ -166,7 +166,9 @@ impl Work<'_> {
             Some((uid, ..)) if *uid != seen.0 => *self.memory = Memory::default(),
             Some(last) if *last != seen => {
                 // An edit: a failure is tried again at once, and the next refresh is reckoned anew.
-                self.memory.due_at = self.memory.failure.is_some().then_some(now);
+                let soon = now.checked_add(jiff::SignedDuration::from_mins(5)).unwrap_or(now);
+                let due = self.memory.due_at.filter(|at| *at <= soon);
+                self.memory.due_at = if self.memory.failure.is_some() { Some(now) } else { due };
                 self.memory.failures = 0;
                 self.memory.rotation.iter_mut().for_each(|rotation| rotation.edited());
             }
@@ -186,8 +188,8 @@ impl Work<'_> {
                 }
                 // It was refreshed for as long as somebody led, tick by tick.
                 Some(_) => {
-                    let (interval, led) =
-                        (self.interval(), self.cx.leadership.led_until().map_or(now, |led| led.min(now)));
+                    let (interval, ago) = (self.interval(), self.cx.leadership.led_ago().unwrap_or_default());
+                    let led = now.checked_sub(ago).unwrap_or(now);
                     let before =
                         jiff::SignedDuration::try_from(interval).ok().and_then(|one| led.checked_sub(one).ok());
                     let tick = before.map_or(led, |before| self.tick_after(interval, before));
@@ -196,12 +198,17 @@ impl Work<'_> {
                         self.memory.due_at = Some(self.made_up_for(interval, now));
                     }
                 }
-                // Its Secret was there before: restored, or retained. Nobody knows how old that is.
-                None if self.cx.index().secret(&self.secret_name()).is_some() => {
-                    self.memory.last_good = Some(Timestamp::MIN);
-                    self.memory.due_at = Some(now);
+                None => {
+                    let (secret, _, owner) = self.known_secret(&self.cx.index());
+                    let is_its = |secret: &SecretFacts| secret.owner.as_deref() == Some(&*self.record.uid);
+                    self.memory.last_good = match (&secret, owner) {
+                        (Some(secret), _) if is_its(secret) => Some(self.created()),
+                        // It was there before: restored, or retained. Nobody knows how old that is.
+                        (Some(_), Owner::UsOrNobody | Owner::Stranger) => Some(Timestamp::MIN),
+                        _ => None,
+                    };
+                    self.memory.due_at = self.memory.last_good.map(|_| now);
                 }
-                None => {}
             }
         }
         self.memory.looked_at = Some(seen);
@@ -221,7 +228,7 @@ impl Work<'_> {
     /// shared as well.
     fn made_up_for(&self, interval: Duration, now: Timestamp) -> Timestamp {
         let within = (interval / 10).min(Duration::from_secs(300));
-        self.tick_after(within, self.cx.reigns_since().unwrap_or(now))
+        self.tick_after(within, now)
     }
 
     /// How it stands at last; None while it waits for the SegmentGuard.
@@ -359,7 +366,7 @@ impl Work<'_> {
             let releasing = || reports::known::releasing(self.cx, &index, &secret_name);
             (!may).then(|| Paused { count, report: releasing() })
         });
-        let moved = held.is_some_and(|held| index.world.is_out_of_reach(held));
+        let moved = held.is_some_and(|held| index.world.was_moved(&claim.store, held));
         let known = held.is_some_and(|held| held.claim == self.name.name);
         let restarted = self.cx.restarts.over(&self.name);
         let followed =

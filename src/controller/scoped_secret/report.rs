@@ -66,7 +66,12 @@ impl Work<'_> {
         };
         let ahead = |at: &Timestamp| *at > now;
         let ends = self.ends().map(Timestamp::from).into_iter().flat_map(|end| [end, warning_of(end, self.created())]);
-        let wake = wake.into_iter().chain(ends.filter(ahead)).chain(self.rotation_wake()).min();
+        // What is over and could not be ended is retried like any other failure.
+        let rotation = match outcome {
+            Outcome::Failed(_) | Outcome::Stuck { .. } => self.rotation_wake().filter(ahead),
+            _ => self.rotation_wake().map(|at| at.max(now.checked_add(SignedDuration::from_secs(1)).unwrap_or(now))),
+        };
+        let wake = wake.into_iter().chain(ends.filter(ahead)).chain(rotation).min();
         let job = Job::Claim(self.name.clone());
         match wake {
             Some(at) => {
@@ -136,7 +141,9 @@ impl Work<'_> {
     /// When the last good value becomes stale, if that is ahead.
     fn stale_at(&self, now: Timestamp) -> Option<Timestamp> {
         let interval = self.interval();
-        let limit = SignedDuration::try_from(interval.saturating_mul(3)).ok().filter(|_| !interval.is_zero())?;
+        let limit = SignedDuration::try_from(interval.saturating_mul(3))
+            .ok()
+            .filter(|_| !interval.is_zero() && !self.spec.immutable())?;
         let at = self.memory.last_good?.checked_add(limit).ok()?.checked_add(SignedDuration::from_secs(1)).ok()?;
         (at > now).then_some(at)
     }
@@ -171,7 +178,9 @@ impl Work<'_> {
         });
         let (next, last) = self.rotation_times(rotation_seal.as_deref());
         let rotation = self.rotating.condition.clone().map(|condition| status::Rotation { condition, next, last });
+        // What is written once is not refreshed.
         let stale = self.memory.last_good.is_some_and(|good| schedule::is_stale(good, self.interval(), now));
+        let stale = stale && !self.spec.immutable();
         let standing = status::Standing {
             generation: self.record.generation,
             segment,
@@ -219,7 +228,7 @@ impl Work<'_> {
         shown.into_iter().map(|(key, version_id)| RemoteVersion { key, version_id }).collect()
     }
 
-    fn created(&self) -> Timestamp {
+    pub(super) fn created(&self) -> Timestamp {
         self.cx.index().world.claim(&self.name).map_or(Timestamp::MIN, |claim| claim.created)
     }
 

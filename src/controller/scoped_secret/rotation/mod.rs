@@ -154,6 +154,7 @@ impl Work<'_> {
     pub(super) async fn rotate(&mut self, outcome: Outcome) -> Outcome {
         if let Some(invalid) = self.rotating.invalid.clone() {
             self.rotating.condition = Some(Wanted::no(ConditionType::Rotated, invalid.reason, &invalid.message));
+            self.memory.rotation = None;
             return outcome;
         }
         if self.rotating.plan.is_none() {
@@ -484,7 +485,7 @@ impl Work<'_> {
     async fn tell(&mut self, reason: Reason, message: &str) {
         self.rotating.condition = Some(Wanted::no(ConditionType::Rotated, reason, message));
         let outcome = self.rotating.revoked.clone().map_or(Outcome::Current, Outcome::Failed);
-        self.report(&outcome).await;
+        self.report(&self.as_told(outcome)).await;
         if let Some(record) = self.cx.index().claims.get(&self.name).filter(|record| record.uid == self.record.uid) {
             self.record.clone_from(record);
         }
