@@ -113,7 +113,8 @@ impl Work<'_> {
             Outcome::Failed(_) | Outcome::Stuck { .. } => {
                 let stands = self.memory.verified.is_some();
                 let retry = schedule::backoff(&self.record.uid, self.memory.failures, interval, stands);
-                ahead.or_else(|| now.checked_add(retry).ok())
+                // What failed without the manager, such as a withdrawal, does not wait for its next refresh.
+                ahead.into_iter().chain(now.checked_add(retry).ok()).min()
             }
             Outcome::Current if interval.is_zero() => None,
             Outcome::Current => Some(ahead.unwrap_or_else(|| self.next_refresh(interval, now))),
