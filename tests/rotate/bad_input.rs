@@ -283,7 +283,10 @@ fn a_function_that_fails_and_cleans_up_is_not_run_again_at_once() {
     }
     scene.clock.advance(minutes(16));
     for (name, _, keeps) in cases {
-        scene.has_versions(name, if keeps { 5 } else { 3 });
+        scene.says(name, "True", "Verified");
+        // An attempt whose version stays may count as overtaken by what was made since.
+        let count = scene.stub.versions(&key(name)).len();
+        assert!(if keeps { (4..=5).contains(&count) } else { count == 3 }, "{name}: {count}");
     }
     guarantees_hold_at(&scene.cluster, || scene.clock.now());
 }

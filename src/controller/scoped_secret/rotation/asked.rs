@@ -30,7 +30,8 @@ impl AskedOf {
 
     pub(super) fn put(&self, key: &CanonicalKey, asked: Asked, now: Timestamp) {
         let mut all = self.all();
-        all.retain(|_, asked| asked.at.is_some_and(|at| now.duration_since(at).abs() < FORGOTTEN));
+        // The attempts that were taken count for as long as what they were for is due.
+        all.retain(|_, asked| asked.at.is_none_or(|at| now.duration_since(at).abs() < FORGOTTEN));
         if asked == Asked::default() {
             all.remove(key);
         } else {
