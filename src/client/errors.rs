@@ -89,6 +89,21 @@ mod tests {
             ),
             (
                 422,
+                "secrets \"a\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: canary",
+                "secrets \"a\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request (422)",
+            ),
+            (
+                500,
+                "Internal error occurred: failed calling webhook \"a.b\": an error on the server (\"canary\") has prevented it",
+                "Internal error occurred: failed calling webhook \"a.b\" (500)",
+            ),
+            (
+                403,
+                "secrets \"db.scopedsecrets.io\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: 'x.scopedsecrets.io'",
+                "secrets \"db.scopedsecrets.io\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request (403)",
+            ),
+            (
+                422,
                 "SegmentGuard.scopedsecrets.io \"a\" is invalid: x",
                 "SegmentGuard.scopedsecrets.io \"a\" is invalid: x (422)",
             ),

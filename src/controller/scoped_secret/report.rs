@@ -295,17 +295,7 @@ pub(super) async fn broken(cx: &Context, name: &ObjectName, record: &ClaimRecord
     let text = "the spec cannot be understood: it got past the CRD's checks; correct it (kubectl explain scopedsecret.spec), what was projected before stays";
     let outcome = Outcome::Refused(Refusal::new(Reason::SpecInvalid, text));
     let generation = record.generation;
-    let standing = status::Standing {
-        generation,
-        segment: None,
-        secret: None,
-        versions: vec![],
-        changed: None,
-        stale: false,
-        outdated: false,
-        rollout: None,
-        rotation: None,
-    };
+    let standing = status::Standing { generation, ..status::Standing::default() };
     let new = status::status(&outcome, standing, &ScopedSecretStatus::default(), cx.now());
     if !record.status.is(&new) {
         write_status(cx, name, record, &new).await;

@@ -8,7 +8,8 @@ use crate::api::scoped_secret::{Binding, RemoteVersion, ScopedSecretStatus, Secr
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-/// What stands, beside the outcome.
+/// What stands, beside the outcome; by itself: nothing.
+#[derive(Default)]
 pub struct Standing {
     /// metadata.generation.
     pub generation: i64,
@@ -332,17 +333,7 @@ mod tests {
             refusal: Refusal::new(Reason::NoPolicy, "no"),
             paused: Paused { count: 40, report: None },
         };
-        let standing = Standing {
-            generation: 3,
-            segment: None,
-            secret: None,
-            versions: vec![],
-            changed: None,
-            stale: false,
-            outdated: false,
-            rollout: None,
-            rotation: None,
-        };
+        let standing = Standing { generation: 3, ..Standing::default() };
         let after = status(&paused, standing, &before, Timestamp::UNIX_EPOCH);
         let ready = after.conditions.iter().find(|c| c.type_ == "Ready").unwrap();
         assert_eq!((&*ready.status, &*ready.reason), ("False", "InvalidSchedule"));
