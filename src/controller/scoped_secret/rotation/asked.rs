@@ -30,13 +30,12 @@ impl AskedOf {
 
     pub(super) fn put(&self, key: &CanonicalKey, asked: Asked, now: Timestamp) {
         let mut all = self.all();
-        // The attempts that were taken count for as long as what they were for is due.
-        all.retain(|_, asked| asked.at.is_none_or(|at| now.duration_since(at).abs() < FORGOTTEN));
-        if asked == Asked::default() {
-            all.remove(key);
-        } else {
-            all.insert(key.clone(), asked);
-        }
+        all.insert(key.clone(), asked);
+        // The attempts that were taken count for as long as what they were for is due, however long ago that was.
+        all.retain(|_, asked| {
+            asked.at = asked.at.filter(|at| now.duration_since(*at).abs() < FORGOTTEN);
+            *asked != Asked::default()
+        });
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<CanonicalKey, Asked>> {
@@ -58,7 +57,11 @@ mod tests {
         assert_eq!((all.of(&key("a")), all.of(&key("b"))), (asked(0), asked(600)));
         all.put(&key("b"), Asked::default(), at(700));
         assert_eq!((all.of(&key("a")), all.of(&key("b"))), (asked(0), Asked::default()));
-        all.put(&key("c"), asked(3_600), at(3_600));
+        let taken = BTreeMap::from([(Trigger::Grant("a".into()), 1)]);
+        all.put(&key("b"), Asked { taken: taken.clone(), ..asked(700) }, at(700));
+        all.put(&key("c"), asked(5_000), at(5_000));
         assert_eq!(all.of(&key("a")), Asked::default());
+        assert_eq!(all.of(&key("b")), Asked { at: None, taken }, "what was taken is taken");
+        assert_eq!(all.all().len(), 2);
     }
 }
