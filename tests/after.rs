@@ -8,7 +8,7 @@ use serde_json::json;
 use support::cluster::Cluster;
 use support::emulator::Emulator;
 use support::inside::{Clock, Gate, settles};
-use support::operator::{Operator, install};
+use support::operator::{Operator, USER, install};
 use support::oracle::guarantees_hold_at;
 use support::tenants::*;
 use support::wait::eventually;
@@ -49,11 +49,33 @@ impl Scene {
         });
     }
 
-    /// Long enough for several looks: nothing more is rotated.
+    /// `web` runs as it is written.
+    fn is_rolled_out(&self) {
+        eventually("web is rolled out", SOON, || {
+            let web = self.cluster.get_json("deployment", NAMESPACE, "web").ok_or("none")?;
+            let status = &web["status"];
+            let all = ["updatedReplicas", "availableReplicas", "replicas"].iter().all(|count| status[count] == 1);
+            let seen = status["observedGeneration"] == web["metadata"]["generation"];
+            if all && seen { Ok(()) } else { Err(status.to_string()) }
+        });
+    }
+
+    /// The operator has looked at the workloads from the beginning, and has written down what it saw.
+    fn is_looked_at(&self, gate: &Gate) {
+        let mark = self.cluster.audit_mark();
+        eventually("two looks", SOON, || {
+            let looks = self.cluster.audit_since(mark).user(USER).verb("list").resource("deployments");
+            let looks = looks.namespace(NAMESPACE).len();
+            // The first may have begun before.
+            if looks >= 2 { Ok(()) } else { Err(looks) }
+        });
+        settles(gate);
+    }
+
+    /// Nothing more is rotated, however often it is looked.
     fn rests(&self, gate: &Gate, versions: usize) {
-        for _ in 0..3 {
-            settles(gate);
-        }
+        self.is_looked_at(gate);
+        self.is_looked_at(gate);
         assert_eq!(self.versions(), versions);
     }
 }
@@ -83,6 +105,7 @@ fn a_key_is_rotated_after_what_its_consumers_do() {
         },
     });
     eventually("it may be deployed", SOON, || scene.cluster.apply(&web.to_string()));
+    scene.is_rolled_out();
     scene.rests(&gate, 1);
 
     // A rollout is followed by one rotation, and that by a restart, which is followed by nothing.

@@ -35,7 +35,7 @@ fn a_deployment_rolls_out() {
     let cluster = Cluster::shared_with_pods();
     cluster.apply(&namespace("rolls")).expect("a namespace is accepted");
     cluster.apply(DEPLOYMENT).expect("a Deployment is accepted");
-    eventually("Deployment with two ready pods", Duration::from_secs(20), || {
+    eventually("Deployment with two ready pods", Duration::from_secs(60), || {
         let deployment = cluster.get_json("deployment", "rolls", "web").ok_or("no Deployment")?;
         let ready = deployment["status"]["readyReplicas"].clone();
         if ready == json!(2) { Ok(()) } else { Err(format!("readyReplicas: {ready}")) }

@@ -91,20 +91,20 @@ fn a_claim_ends() {
 
     // One by its ttl, one at a time, one without an end.
     scene.claim("stays", "");
-    scene.claim("short", "ttl: 12s\n");
-    let end = from_now(14);
+    scene.claim("short", "ttl: 20s\n");
+    let end = from_now(22);
     scene.claim("given", &end);
     // Somebody's finalizer keeps one that is deleted before its end.
-    scene.claim("held", "ttl: 12s\n");
+    scene.claim("held", "ttl: 20s\n");
     let keep = r#"{"metadata": {"finalizers": ["example.com/keep"]}}"#;
     for line in [&["patch", "--type=merge", "-p", keep][..], &["delete", "--wait=false"]] {
         let out = cluster.kubectl(&[line, &["scopedsecret", "held", "-n", "payments-prod"]].concat());
         assert!(out.status.success(), "{out:?}");
     }
-    scene.claim("extended", "ttl: 12s\n");
+    scene.claim("extended", "ttl: 20s\nrefreshInterval: 0s\n");
     // A later end needs no value: the manager is not asked.
     let asked = scene.stub.calls().len();
-    apply(cluster, &scene.yaml("extended", "ttl: 12h\n"));
+    apply(cluster, &scene.yaml("extended", "ttl: 12h\nrefreshInterval: 0s\n"));
     scene.refused(&scene.yaml("stays", &from_now(-1)), "rule Claims, InvalidEnd: ");
     for name in ["short", "given", "held"] {
         scene.expired(name);
@@ -167,6 +167,10 @@ fn a_claim_ends() {
     assert!(crd.status.success());
     scene.goes("late");
     assert!(scene.secret("stays").is_some() && scene.secret("heir").is_some(), "an outage takes nothing");
+    eventually("the kind is gone", SOON, || {
+        let kind = cluster.get_json("crd", None, "segmentationpolicies.scopedsecrets.io");
+        kind.map_or(Ok(()), |kind| Err(kind["status"].to_string()))
+    });
     support::operator::install_unguarded(cluster);
     apply(cluster, &retained(""));
     eventually("the policy is back", SOON, || ready(cluster, "segmentationpolicy", None, "tenants"));

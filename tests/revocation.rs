@@ -292,6 +292,10 @@ fn a_leaked_key() {
     apply(cluster, &revocation("blind", "aws", "payments/prod/blind"));
     scene.goes("payments-prod", "blind");
     assert!(scene.secret("payments-prod", "one").is_some(), "an outage takes nothing");
+    eventually("the kind is gone", SOON, || {
+        let kind = cluster.get_json("crd", None, "segmentationpolicies.scopedsecrets.io");
+        kind.map_or(Ok(()), |kind| Err(kind["status"].to_string()))
+    });
     install_unguarded(cluster);
     apply(cluster, &policy());
     eventually("the policy is back", SOON, || ready(cluster, "segmentationpolicy", None, "tenants"));

@@ -203,13 +203,13 @@ fn who_is_not_governed_never_notices() {
     everyday(&cluster, "healthy");
     assert_eq!(reviews(&operator), before, "nobody asked about them");
 
-    // An operator that hangs is worse than none: each review would take its two seconds.
+    // An operator that hangs is worse than none: each review would take its ten seconds.
     operator.freeze();
     let begun = Instant::now();
     let rows = 26;
     everyday(&cluster, "hanging");
     let took = begun.elapsed() / rows;
-    assert!(took < Duration::from_millis(1500), "{took:?} for each write");
+    assert!(took < Duration::from_secs(5), "{took:?} for each write");
     operator.thaw();
     everyday(&cluster, "thawed");
     assert_eq!(reviews(&operator), before, "nobody asked about them");

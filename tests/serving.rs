@@ -74,7 +74,7 @@ async fn replica(cluster: &Cluster, token: &str, terms: Terms, name: &str) -> Re
         namespace: NAMESPACE.into(),
         service: "scoped-secrets-webhook".into(),
         url: Some(url),
-        timeout_seconds: 2,
+        timeout_seconds: 10,
     };
     let wanted = Wanted { endpoint, service_account: "scoped-secrets".into(), served: Served::default() };
     let (cell, readiness) = (Arc::new(CertificateCell::default()), Readiness::default());
@@ -242,7 +242,8 @@ fn one_leads_and_stops_when_it_cannot_renew() {
     let cluster = Cluster::start();
     let token = installed(&cluster);
     let runtime = runtime();
-    let terms = Terms::new(Duration::from_secs(5), Duration::from_secs(3), Duration::from_secs(1)).unwrap();
+    // A released lease is not waited for: one that is not is longer than anything here.
+    let terms = Terms::new(SOON * 2, Duration::from_secs(5), Duration::from_secs(1)).unwrap();
     let mut first = runtime.block_on(replica(&cluster, &token, terms, "first"));
     eventually("the first leads", SOON, || first.leadership.leads().then_some(()).ok_or("no"));
     let second = runtime.block_on(replica(&cluster, &token, terms, "second"));
@@ -252,11 +253,9 @@ fn one_leads_and_stops_when_it_cannot_renew() {
     });
     assert!(!second.leadership.leads());
 
-    let handed = Instant::now();
     drop(first.retire.take());
     eventually("the second takes over", SOON, || second.leadership.leads().then_some(()).ok_or("no"));
     assert!(!first.leadership.leads());
-    assert!(handed.elapsed() < terms.duration, "a released lease is not waited for: {:?}", handed.elapsed());
 
     cluster.kill_apiserver();
     let gone = Instant::now();

@@ -70,6 +70,11 @@ fn broken(request: &AdmissionRequest<DynamicObject>, response: &AdmissionRespons
         name,
     };
     let message = match answer {
+        // Whom a binding names may be another tenant, and the namespace's own read its events: who asked was told all of it.
+        Mode::Enforce if kind.group == "rbac.authorization.k8s.io" => {
+            let told = response.result.message.split(": ").next().unwrap_or_default();
+            format!("refused: {told} (see docs/reasons/{reason}.md)")
+        }
         Mode::Enforce => format!("refused: {}", response.result.message),
         _ => response.warnings.iter().flatten().chain(response.audit_annotations.values()).next()?.clone(),
     };

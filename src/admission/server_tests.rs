@@ -154,7 +154,7 @@ fn post_larger(door: &str, name: &str, bytes: usize) -> Vec<u8> {
 }
 
 fn quick() -> Limits {
-    let limit = Duration::from_millis(300);
+    let limit = Duration::from_secs(2);
     Limits { handshake: limit, head: limit, request: limit, idle: limit, farewell: limit, ..Limits::default() }
 }
 
@@ -338,7 +338,7 @@ async fn a_renewed_certificate_is_served_without_a_restart() {
 
 #[tokio::test]
 async fn what_is_in_flight_ends_and_what_does_not_is_cut() {
-    let mut served = serving(Limits { farewell: Duration::from_millis(500), ..Limits::default() }).await;
+    let mut served = serving(Limits { farewell: Duration::from_secs(3), ..Limits::default() }).await;
     let mut halfway = served.connect().await.unwrap();
     let request = post(&served.door, "orders");
     let (first, last) = request.split_at(request.len() - 10);
@@ -349,13 +349,13 @@ async fn what_is_in_flight_ends_and_what_does_not_is_cut() {
     assert!(served.review("orders").await.contains("200"));
     let start = Instant::now();
     drop(served.stop.take());
-    let deadline = start + Duration::from_secs(5);
+    let deadline = start + Duration::from_secs(20);
     while TcpStream::connect(served.address).await.is_ok() {
         assert!(Instant::now() < deadline, "still accepting");
         tokio::task::yield_now().await;
     }
     halfway.write_all(last).await.unwrap();
     assert!(rest(&mut halfway).await.contains(r#""allowed":true"#));
-    timeout(Duration::from_secs(5), served.ended).await.expect("ends").unwrap();
-    assert!(start.elapsed() < Duration::from_secs(3), "took {:?}", start.elapsed());
+    timeout(Duration::from_secs(20), served.ended).await.expect("ends").unwrap();
+    assert!(start.elapsed() < Duration::from_secs(15), "took {:?}", start.elapsed());
 }

@@ -18,10 +18,18 @@ pub fn brief(error: &kube::Error) -> String {
 pub fn said(status: &Status) -> String {
     let words = match refused_by_others(&status.message) {
         Some(who) => who,
-        None if status.code == 422 && !is_ours(&status.message) => &status.reason,
+        None if status.code == 422 && !is_ours(&status.message) => return format!("{} (422)", invalid(status)),
         None => &status.message,
     };
     format!("{words} ({})", status.code)
+}
+
+/// Which object is invalid, and in which fields, without what is in them.
+fn invalid(status: &Status) -> String {
+    let Some(details) = &status.details else { return status.reason.clone() };
+    let fields: Vec<String> =
+        details.causes.iter().map(|cause| format!("{} ({})", cause.field, cause.reason)).collect();
+    format!("{} {:?} is invalid: {}", details.kind, details.name, fields.join(", "))
 }
 
 /// Whether a policy or a webhook said no; else, of an object that is invalid, the API server itself.
@@ -58,6 +66,7 @@ fn refused_by_others(message: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kube::core::response::{StatusCause, StatusDetails};
 
     #[test]
     fn nothing_is_quoted() {
@@ -110,6 +119,25 @@ mod tests {
         ] {
             assert_eq!(told(code, message), expected);
         }
+        let cause = |field: &str| StatusCause {
+            reason: "FieldValueInvalid".into(),
+            message: "Invalid value: \"canary\"".into(),
+            field: field.into(),
+        };
+        let details = StatusDetails {
+            kind: "Secret".into(),
+            name: "a".into(),
+            causes: vec![cause("data[k]"), cause("type")],
+            group: String::new(),
+            uid: String::new(),
+            retry_after_seconds: 0,
+        };
+        let message = "Secret \"a\" is invalid: data[k]: Invalid value: \"canary\"".to_owned();
+        let status = Status { code: 422, message, details: Some(details), ..Status::default() };
+        assert_eq!(
+            said(&status),
+            "Secret \"a\" is invalid: data[k] (FieldValueInvalid), type (FieldValueInvalid) (422)"
+        );
         let error = serde_json::from_str::<u8>("\"canary\"").unwrap_err();
         assert!(!brief(&kube::Error::SerdeError(error)).contains("canary"));
     }

@@ -85,7 +85,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     /// A server that takes every request, answers so much, and is silent then.
-    async fn silent_after(answer: &'static [u8]) -> Client {
+    async fn silent_after(answer: &'static [u8], limit: Duration) -> Client {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move {
@@ -100,14 +100,14 @@ mod tests {
             }
         });
         let config = Config::new(format!("http://{address}").parse().unwrap());
-        connect_within(config, Duration::from_millis(300)).unwrap()
+        connect_within(config, limit).unwrap()
     }
 
     #[tokio::test]
     async fn what_hangs_before_its_answer_or_within_is_given_up() {
         let head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{";
         for answer in [&b""[..], head] {
-            let (client, start) = (silent_after(answer).await, Instant::now());
+            let (client, start) = (silent_after(answer, Duration::from_millis(300)).await, Instant::now());
             let asked = Api::<Namespace>::all(client).list(&ListParams::default()).await;
             let told = format!("{:?}", asked.expect_err("nothing came"));
             assert!(told.contains("did not answer") || told.contains("Silent"), "{told}");
@@ -117,10 +117,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_watch_may_be_silent() {
-        let client = silent_after(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n").await;
+        const LIMIT: Duration = Duration::from_secs(2);
+        let client = silent_after(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n", LIMIT).await;
         let api = Api::<Namespace>::all(client);
         let mut events = Box::pin(api.watch(&kube::api::WatchParams::default(), "0").await.unwrap());
-        let next = tokio::time::timeout(Duration::from_secs(1), futures::StreamExt::next(&mut events)).await;
+        let next = tokio::time::timeout(LIMIT * 3 / 2, futures::StreamExt::next(&mut events)).await;
         assert!(next.is_err(), "it waits on");
     }
 }

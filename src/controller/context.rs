@@ -100,8 +100,21 @@ pub struct Memory {
     pub warned_of: Option<Timestamp>,
     /// The Secret was looked for under its name, and is not there.
     pub searched: bool,
+    /// Its Secret was taken away, which is on the record.
+    pub withdrawn: bool,
+    /// How often it was to be tried again at once.
+    pub retried: u32,
     /// Of its rotation, if it has one.
     pub rotation: Option<Box<super::scoped_secret::rotation::Memory>>,
+}
+
+impl Memory {
+    /// What it failed for may be otherwise now.
+    fn try_again(&mut self, now: Timestamp) {
+        if self.failure.is_some() {
+            (self.failures, self.due_at) = (0, Some(now));
+        }
+    }
 }
 
 /// How long a count of withdrawals is good for.
@@ -378,13 +391,22 @@ impl Context {
         let now = self.now();
         let mut memory = self.memory();
         for claim in &claims {
-            if let Some(known) = memory.get_mut(claim).filter(|m| m.failure.is_some()) {
-                known.failures = 0;
-                known.due_at = Some(now);
-            }
+            let Some(known) = memory.get_mut(claim) else { continue };
+            known.retried = known.retried.wrapping_add(1);
+            known.try_again(now);
         }
         drop(memory);
         claims.into_iter().for_each(|claim| self.queue.add(Job::Claim(claim), Lane::Urgent));
+    }
+
+    /// Keeps what is known of a claim after a run, unless it was to be tried again meanwhile.
+    pub fn remember(&self, claim: &ObjectName, mut memory: Box<Memory>) {
+        let mut all = self.memory();
+        if let Some(known) = all.get(claim).filter(|known| known.retried != memory.retried) {
+            memory.retried = known.retried;
+            memory.try_again(self.now());
+        }
+        all.insert(claim.clone(), memory);
     }
 
     /// Queues the claims that a predicate picks of those that can be understood.

@@ -476,6 +476,11 @@ impl Index {
         }
     }
 
+    /// Whoever was about to write has ended, and nobody says what came of it: Secrets hold what is known of them.
+    pub fn unreserve_all(&mut self) {
+        std::mem::take(&mut self.reserved).iter().for_each(|secret| self.hold(secret));
+    }
+
     /// Nothing was written: the Secret holds what is known of it by now, or what it held before.
     pub fn unreserve(&mut self, secret: &ObjectName, before: Option<Arc<Holding>>) {
         self.reserved.remove(secret);

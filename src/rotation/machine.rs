@@ -309,7 +309,7 @@ fn mend_command(seen: &Description, pending: &str) -> String {
     let region = seen.id.split(':').nth(3).unwrap_or_default();
     format!(
         "aws secretsmanager update-secret-version-stage --region {region} --secret-id {} --version-stage {PENDING} --remove-from-version-id {pending}",
-        seen.name
+        seen.id
     )
 }
 

@@ -281,7 +281,7 @@ fn a_stuck_rotation_says_what_mends_it() {
     let seen = described(&[("old", &[CURRENT]), ("alien", &[PENDING])]);
     let Step::Fail { message, .. } = next(&observed(Strategy::Generate, Some(&seen))) else { panic!() };
     assert!(
-        message.ends_with("aws secretsmanager update-secret-version-stage --region eu-west-1 --secret-id pay/db --version-stage AWSPENDING --remove-from-version-id alien"),
+        message.ends_with("aws secretsmanager update-secret-version-stage --region eu-west-1 --secret-id arn:aws:secretsmanager:eu-west-1:123456789012:secret:pay/db-AbCdEf --version-stage AWSPENDING --remove-from-version-id alien"),
         "{message}"
     );
 }

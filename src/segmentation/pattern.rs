@@ -188,7 +188,9 @@ impl KeyPattern {
                 Part::Label(key) => binding.labels.get(key).map_or("", String::as_str),
             })
             .collect();
-        format!("{}{}", if self.leading_slash { "/" } else { "" }, parts.join("/"))
+        // A pattern that speaks of an account and a region is of no use without them.
+        let scope = split_arn(&self.text).map_or("", |(.., path)| &self.text[..self.text.len() - path.len()]);
+        format!("{scope}{}{}", if self.leading_slash { "/" } else { "" }, parts.join("/"))
     }
 }
 
@@ -319,6 +321,8 @@ mod tests {
         let scoped =
             KeyPattern::parse("arn:aws:secretsmanager:eu-west-1:999999999999:secret:${label:tenant}/**").unwrap();
         assert!(scoped.covers("payments/db", foreign, binding) && !scoped.covers("payments/db", own, binding));
+        assert_eq!(plain.filled(binding), "payments/**");
+        assert_eq!(scoped.filled(binding), "arn:aws:secretsmanager:eu-west-1:999999999999:secret:payments/**");
     }
 
     #[test]

@@ -276,7 +276,7 @@ pub struct World {
     /// Stores by name.
     pub stores: BTreeMap<String, StoreState>,
     /// What a store reached before it was changed or went, as far as this process has seen it.
-    former_realms: BTreeMap<String, Realm>,
+    former_realms: BTreeMap<String, Vec<Realm>>,
     /// Objects of other operators.
     pub foreign: Foreign,
     /// Leaked keys.
@@ -363,7 +363,10 @@ impl World {
         };
         let now = self.stores.get(name).and_then(StoreState::realm);
         if let Some(former) = before.as_ref().and_then(StoreState::realm).filter(|former| Some(*former) != now) {
-            self.former_realms.insert(name.to_owned(), former.clone());
+            let all = self.former_realms.entry(name.to_owned()).or_default();
+            if !all.contains(former) {
+                all.push(former.clone());
+            }
         }
         self.revocations.resolve(&self.stores);
         for claim in affected {
@@ -555,14 +558,27 @@ impl World {
     /// Whether what is held is of the place that a store reached until it was changed, and not of the one that it reaches now: nobody has
     /// taken it away then.
     pub fn was_moved(&self, store: &str, held: &Holding) -> bool {
-        self.move_of(store).is_some_and(|(former, now)| {
-            held.keys().all(|key| key.name_within(former).is_some() && key.name_within(now).is_none())
-        })
+        let Some(now) = self.stores.get(store).and_then(StoreState::realm) else { return false };
+        let formerly = |key: &CanonicalKey| self.former_of(store).any(|former| key.name_within(former).is_some());
+        held.keys().all(|key| formerly(key) && key.name_within(now).is_none())
     }
 
-    /// What a store reached before it was changed, and what it reaches now.
-    pub fn move_of(&self, store: &str) -> Option<(&Realm, &Realm)> {
-        Some((self.former_realms.get(store)?, self.stores.get(store)?.realm()?))
+    fn former_of(&self, store: &str) -> impl Iterator<Item = &Realm> {
+        self.former_realms.get(store).into_iter().flatten()
+    }
+
+    /// The keys of that name in the places that a store reached before it was changed.
+    pub fn former_keys(&self, store: &str, key: &CanonicalKey) -> Vec<CanonicalKey> {
+        let now = self.stores.get(store).and_then(StoreState::realm);
+        let name = now.and_then(|now| RemoteKey::parse(key.name_within(now)?).ok());
+        let formerly =
+            name.iter().flat_map(|name| self.former_of(store).filter_map(|former| former.resolve(name).ok()));
+        formerly.map(|(former, _)| former).filter(|former| former != key).collect()
+    }
+
+    /// Whether a store reaches a key as things are.
+    pub fn is_reached(&self, key: &CanonicalKey) -> bool {
+        self.stores.values().filter_map(StoreState::realm).any(|realm| key.name_within(realm).is_some())
     }
 
     /// Every holding.
@@ -690,6 +706,14 @@ mod tests {
         assert!(!was_moved(&world), "gone is another matter");
         world.put_store("aws", Some(StoreState::Known(elsewhere)));
         assert!(was_moved(&world));
+        let key = |account: &str| CanonicalKey::from_sealed(&format!("aws:{account}:eu-west-1:payments/prod/db"));
+        assert_eq!(world.former_keys("aws", &key("999999999999")), [key("123456789012")]);
+        assert!(!world.is_reached(&key("123456789012")) && world.is_reached(&key("999999999999")));
+        // Two mistakes, one after the other.
+        let third = Realm::Aws { account: "888888888888".into(), region: "eu-west-1".into() };
+        world.put_store("aws", Some(StoreState::Known(third)));
+        assert!(was_moved(&world));
+        assert_eq!(world.former_keys("aws", &key("888888888888")), [key("123456789012"), key("999999999999")]);
         world.put_store("aws", Some(before));
         assert!(!was_moved(&world));
     }

@@ -213,3 +213,55 @@ spec: {policyName: quotes.example.com, validationActions: [Deny]}
     case.refresh("db");
     case.is_ready("db");
 }
+
+/// What cannot be taken away now is tried again soon, whatever the refreshInterval: it is not for the next refresh to find.
+#[test]
+fn a_withdrawal_that_others_refuse_for_a_while() {
+    let case = Case::new("kept");
+    for name in ["narrowed", "leaked"] {
+        case.projected(name, &format!("canary-kept-{name}-kX9mQ2vL8nR5wT3z"));
+    }
+    let policy = r#"
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {name: keeps.example.com}
+spec:
+  matchConstraints:
+    namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: kept}}
+    resourceRules: [{apiGroups: [""], apiVersions: [v1], operations: [DELETE], resources: [secrets]}]
+  validations: [{expression: "false", reason: RequestEntityTooLarge, message: not now}]
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {name: keeps.example.com}
+spec: {policyName: keeps.example.com, validationActions: [Deny]}
+"#;
+    case.bed.apply(policy);
+    eventually("it is in force", SOON, || {
+        match case.bed.cluster.submit(&["delete", "secret", "leaked", "-n", case.name, "--dry-run=server"], "") {
+            Err(text) if text.contains("not now") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    case.bed.apply(&case.policy("").replace("/**", "/leaked"));
+    case.bed.apply(&format!(
+        "apiVersion: scopedsecrets.io/v1alpha1\nkind: KeyRevocation\nmetadata: {{name: kept}}\nspec: {{storeRef: {{name: kept}}, key: {}, reason: seen in a build log}}\n",
+        case.key("leaked")
+    ));
+    for (name, reason) in [("narrowed", "KeyNotAllowed"), ("leaked", "KeyRevoked")] {
+        case.becomes(name, "Authorized", "False", reason);
+        let object = case.becomes(name, "Synced", "False", "WriteFailed");
+        let text = condition(&object, "Synced").unwrap()["message"].as_str().unwrap();
+        assert!(text.contains("'keeps.example.com' denied request (413)"), "{text}");
+        assert!(case.secret(name).is_some(), "{name}");
+    }
+    case.bed.kubectl(&["delete", "validatingadmissionpolicybinding", "keeps.example.com"]);
+    case.bed.kubectl(&["delete", "validatingadmissionpolicy", "keeps.example.com"]);
+    for name in ["narrowed", "leaked"] {
+        eventually(&format!("{name} is gone"), SOON * 4, || match case.secret(name) {
+            None => Ok(()),
+            Some(_) => Err("it stands".to_owned()),
+        });
+    }
+    case.bed.kubectl(&["delete", "keyrevocation", "kept"]);
+}

@@ -53,6 +53,10 @@ fn a_segment_is_joined_and_left_by_who_may() {
     let cluster = Cluster::start();
     install(&cluster);
     apply(&cluster, PEOPLE);
+    eventually("who may what is known", SOON, || {
+        let may = cluster.submit(&["auth", "can-i", "create", "namespaces", "--as", "nora"], "")?;
+        if may.trim() == "yes" { Ok(()) } else { Err(may) }
+    });
     let half = namespace("half", "tenant: payments");
     let prod = namespace("prod", "tenant: payments, environment: prod");
     let staging = namespace("staging", "tenant: payments, environment: staging");

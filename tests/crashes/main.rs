@@ -156,7 +156,7 @@ impl Scene {
         gate.arm(number, moment);
         (flow.trigger)(self, &name);
         // Writes are not always as many: a status may tell two things at once.
-        let is_killed = gate.dies_within(Duration::from_secs(6));
+        let is_killed = gate.dies_within(Duration::from_secs(15));
         if !is_killed {
             println!("{what}: never came: {:?}", gate.writes());
         }

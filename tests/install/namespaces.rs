@@ -195,7 +195,7 @@ fn it_lends(cluster: &Cluster) {
 
 /// What expires and what is revoked goes.
 fn it_ends(cluster: &Cluster, stub: &StubManager) {
-    let end = (Timestamp::now() + SignedDuration::from_secs(10)).strftime("%Y-%m-%dT%H:%M:%SZ");
+    let end = (Timestamp::now() + SignedDuration::from_secs(25)).strftime("%Y-%m-%dT%H:%M:%SZ");
     claim(cluster, stub, "billing-prod", "short", &format!("expirationTime: {end}"));
     claim(cluster, stub, "billing-prod", "leaked", "");
     apply(

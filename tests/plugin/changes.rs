@@ -59,6 +59,10 @@ fn a_change_is_shown_first_and_the_record_of_it_is_whole() {
 
     // Who may create no KeyRevocation asks by the annotation.
     apply(cluster, DEV);
+    eventually("who may what is known", SOON, || {
+        let ask = ["auth", "can-i", "patch", "scopedsecrets", "-n", "payments-prod", "--as", "dev"];
+        cluster.submit(&ask, "").and_then(|may| if may.trim() == "yes" { Ok(()) } else { Err(may) })
+    });
     let dev = [&["revoke", "orders", "--reason", "INC-1", "--dry-run", "--as", "dev"][..], &here].concat();
     plugin(cluster, &dev).says(
         0,

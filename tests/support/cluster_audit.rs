@@ -4,11 +4,11 @@
 use std::fs;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use serde_json::Value;
 
 use super::cluster::Cluster;
+use super::operator::LONG;
 use super::wait::eventually;
 
 /// One request that was answered. A watch shows when it ends, not while it is open.
@@ -67,7 +67,7 @@ impl Cluster {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let uri = format!("{SETTLE}{}-", NEXT.fetch_add(1, Ordering::Relaxed));
         let reached = self.raw(&uri).is_ok();
-        eventually("line in the audit log for our own request", Duration::from_secs(10), || {
+        eventually("line in the audit log for our own request", LONG, || {
             let mut log = fs::read_to_string(self.audit_log()).map_err(|error| error.to_string())?;
             // A line that is still being written is not one yet.
             log.truncate(log.rfind('\n').map_or(0, |end| end + 1));

@@ -1,11 +1,11 @@
 //! The events that a namespace's users see, counted: one that repeats is one object with a count.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde_json::Value;
 
 use super::cluster::Cluster;
+use super::tenants::SOON;
 use super::wait::eventually;
 
 /// How often each reason was told about a ScopedSecret.
@@ -31,7 +31,7 @@ pub fn told_of(cluster: &Cluster, namespace: &str, kind: &str, name: &str) -> BT
 /// Waits until exactly these have been told.
 pub fn become_exactly(cluster: &Cluster, namespace: &str, name: &str, expected: &[(&str, u64)]) {
     let expected: BTreeMap<String, u64> = expected.iter().map(|(reason, n)| ((*reason).to_owned(), *n)).collect();
-    eventually(&format!("events {expected:?} of {namespace}/{name}"), Duration::from_secs(10), || {
+    eventually(&format!("events {expected:?} of {namespace}/{name}"), SOON, || {
         let told = told(cluster, namespace, name);
         if told == expected { Ok(()) } else { Err(format!("{told:?}")) }
     });

@@ -13,13 +13,16 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// The operator's namespace and the name of its ServiceAccount.
 pub const NAMESPACE: &str = "scoped-secrets";
 /// Its user name in the audit log.
 pub const USER: &str = "system:serviceaccount:scoped-secrets:scoped-secrets";
+
+/// What begins, begins within that, on a busy machine as well.
+pub(super) const LONG: Duration = Duration::from_secs(60);
 
 /// A running operator; killed when dropped.
 pub struct Operator {
@@ -63,7 +66,7 @@ impl Started {
     fn prepare_as(cluster: &Cluster, namespace: &str, account: &str) -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let (webhook, metrics) = (format!("127.0.0.1:{}", free_port()), format!("127.0.0.1:{}", free_port()));
+        let [webhook, metrics] = free_ports().map(|port| format!("127.0.0.1:{port}"));
         let (kubeconfig, credential) = kubeconfig(cluster, namespace, account, number);
         let name = format!("operator-{number}");
         let url = format!("https://{webhook}");
@@ -76,6 +79,8 @@ impl Started {
             ["--lease-renew-deadline", "3s"],
             ["--lease-retry", "1s"],
             ["--shutdown-delay", "0s"],
+            // A machine that hangs for a moment refuses nobody's write.
+            ["--webhook-timeout", "10s"],
         ];
         let flags = flags.concat().into_iter().map(str::to_owned).collect();
         let log = cluster.dir.join(format!("{name}.log"));
@@ -100,11 +105,11 @@ pub fn install(cluster: &Cluster) {
         "crd/secretgrants.scopedsecrets.io",
     ];
     for crd in crds {
-        let ready = cluster.kubectl(&["wait", "--for=condition=Established", "--timeout=20s", crd]);
+        let ready = cluster.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", crd]);
         assert!(ready.status.success(), "{}", String::from_utf8_lossy(&ready.stderr));
     }
     // The API server takes them up together, a moment later.
-    eventually("the guards are in force", Duration::from_secs(20), || match forge(cluster) {
+    eventually("the guards are in force", LONG, || match forge(cluster) {
         Err(refusal) if refusal.contains("rule ManagedSecrets, ReservedMetadata") => Ok(()),
         other => Err(format!("{other:?}")),
     });
@@ -124,7 +129,7 @@ pub fn lift(cluster: &Cluster, rule: &str) {
     let gone = cluster.kubectl(&["delete", "validatingadmissionpolicybinding", &binding]);
     assert!(gone.status.success(), "{}", String::from_utf8_lossy(&gone.stderr));
     if rule == "managed-secrets" {
-        eventually("the guard is lifted", Duration::from_secs(20), || forge(cluster));
+        eventually("the guard is lifted", LONG, || forge(cluster));
     }
 }
 
@@ -136,7 +141,7 @@ pub fn lift_all(cluster: &Cluster) {
         let gone = cluster.kubectl(&["delete", kind, "-l", ours]);
         assert!(gone.status.success(), "{}", String::from_utf8_lossy(&gone.stderr));
     }
-    eventually("the guards are lifted", Duration::from_secs(20), || forge(cluster));
+    eventually("the guards are lifted", LONG, || forge(cluster));
 }
 
 /// Whether a Secret may be created that looks like the operator's; it is not.
@@ -157,14 +162,14 @@ impl Operator {
     /// With more arguments.
     pub fn start_with(cluster: &Cluster, arguments: &[&str]) -> Self {
         let operator = Self::launch(cluster, arguments);
-        eventually("the operator is ready", Duration::from_secs(30), || operator.probe("/readyz"));
+        eventually("the operator is ready", LONG, || operator.probe("/readyz"));
         operator
     }
 
     /// Under an account of another name, in another namespace; the arguments tell it so.
     pub fn start_as(cluster: &Cluster, namespace: &str, account: &str, arguments: &[&str]) -> Self {
         let operator = Self::launch_as(cluster, namespace, account, arguments);
-        eventually("the operator is ready", Duration::from_secs(30), || operator.probe("/readyz"));
+        eventually("the operator is ready", LONG, || operator.probe("/readyz"));
         operator
     }
 
@@ -184,7 +189,7 @@ impl Operator {
         *server = format!("https://{}", relay(address)).into();
         std::fs::write(&started.kubeconfig, config.to_string()).expect("the cluster's folder can be written");
         let operator = Self::run(started, arguments);
-        eventually("the operator is ready", Duration::from_secs(30), || operator.probe("/readyz"));
+        eventually("the operator is ready", LONG, || operator.probe("/readyz"));
         operator
     }
 
@@ -363,6 +368,19 @@ fn kubeconfig(cluster: &Cluster, namespace: &str, account: &str, number: usize) 
     (path, format!("JTI={}", claims["jti"].as_str().expect("each token has an id")))
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("loopback has free ports").port()
+/// Two that nobody has, below those that the kernel gives to whoever asks for any, and those that a test cluster takes: nobody else gets
+/// them before the operator does.
+fn free_ports() -> [u16; 2] {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let mut held: Vec<TcpListener> = Vec::new();
+    for _ in 0..1_000 {
+        // Another process begins elsewhere: 64 by the next number, and 156 of them go round once.
+        let at = std::process::id().wrapping_mul(64).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = 10_000 + u16::try_from(at % 10_000).unwrap_or_default();
+        held.extend(TcpListener::bind(("127.0.0.1", port)));
+        if let [one, other] = &held[..] {
+            return [one, other].map(|listener| listener.local_addr().expect("it is bound").port());
+        }
+    }
+    panic!("loopback has no free ports");
 }

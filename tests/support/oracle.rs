@@ -2,6 +2,7 @@
 
 use super::canary;
 use super::cluster::Cluster;
+use super::operator::LONG;
 use super::operator::{NAMESPACE, Operator};
 use super::wait::eventually;
 use jiff::Timestamp;
@@ -24,7 +25,6 @@ use scoped_secrets::segmentation::world::{PolicyState, StoreState, World};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Ends a story: every guarantee holds, nothing was shown that a value begins with, and the operator met no denial.
 pub fn all_is_well(cluster: &Cluster, operator: &Operator) {
@@ -40,7 +40,7 @@ pub fn guarantees_hold(cluster: &Cluster) {
 
 /// By another clock.
 pub fn guarantees_hold_at(cluster: &Cluster, now: impl Fn() -> Timestamp) {
-    eventually("every guarantee holds", Duration::from_secs(20), || {
+    eventually("every guarantee holds", LONG, || {
         let found = observe(cluster, now());
         if found.is_empty() { Ok(()) } else { Err(format!("{found:#?}")) }
     });

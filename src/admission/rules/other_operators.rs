@@ -10,11 +10,11 @@
 use crate::admission::answer::{admit, answer_by, name_of};
 use crate::admission::review::{Review, spec_is_unchanged};
 use crate::admission::unread::Unread;
-use crate::api::policy::ModalRule;
+use crate::api::policy::{ModalRule, Mode};
 use crate::controller::context::Context;
 use crate::controller::foreign::record_of;
 use crate::controller::index::Index;
-use crate::segmentation::authorize::foreign::{Foreigners, Refused};
+use crate::segmentation::authorize::foreign::{Foreigners, Refused, Stood};
 use crate::segmentation::foreign::{self, ForeignKind, ForeignName};
 use jiff::Timestamp;
 use kube::core::DynamicObject;
@@ -68,26 +68,45 @@ pub fn judge(request: &AdmissionRequest<DynamicObject>, index: &Index, now: Time
     answer(request, &refused)
 }
 
-/// What would be refused of the objects that ask a store, and is not now.
+/// What would be refused of the objects that ask a store, and is not now. Of a namespace's store: there alone. One that is refused is
+/// enough.
 fn of_store(name: &ForeignName, spec: &Value, index: &Index, now: Timestamp) -> Vec<Refused> {
     let state = foreign::store(spec);
     if index.world.foreign.store(name) == Some(&state) {
         return Vec::new();
     }
-    let before = Foreigners::new(&index.world, now);
+    let before = Foreigners::new(&index.world, now).within(name.namespace.as_ref());
     let after = before.with_store(name, &state);
-    let asking = index.world.foreign.asking(name);
-    let broken = asking.flat_map(|(asker, record)| {
+    let asking: Vec<_> = index.world.foreign.asking(name).collect();
+    if let Some(too_many) = before.too_many(name, asking.iter().map(|(_, record)| record.asks.len()).sum()) {
+        return vec![too_many];
+    }
+    let mut broken = Vec::new();
+    for (asker, record) in asking {
+        let new = after.refusals_of(asker, record);
+        if new.is_empty() {
+            continue;
+        }
         let known = before.refusals_of(asker, record);
-        let new = after.refusals_of(asker, record).into_iter();
-        new.filter(move |refused| !refused.stood(&known)).map(move |mut refused| {
-            let asker = format!("{} {:?}", asker.kind.kind(), asker.name);
-            refused.refusal.message =
-                format!("{asker}, which asks this store, would be refused: {}", refused.refusal.message);
+        let stood = Stood::of(&known);
+        // Who makes a store of his own hears nothing of what is asked for elsewhere.
+        let elsewhere = name.namespace.is_some() && asker.namespace != name.namespace;
+        broken.extend(new.iter().filter(|refused| !stood.has(refused)).cloned().map(|mut refused| {
+            let (kind, refusal) = (asker.kind.kind(), &mut refused.refusal);
+            refusal.message = match elsewhere {
+                true => format!(
+                    "a {kind} of the platform, which asks this store, would be refused ({}): ask the platform team, or give the store another name",
+                    refusal.reason
+                ),
+                false => format!("{kind} {:?}, which asks this store, would be refused: {}", asker.name, refusal.message),
+            };
             refused
-        })
-    });
-    broken.collect()
+        }));
+        if broken.iter().any(|refused| refused.refusal.mode == Mode::Enforce) {
+            break;
+        }
+    }
+    broken
 }
 
 /// By the strictest of the policies that refuse.

@@ -2,13 +2,16 @@
 
 use super::*;
 use crate::api::Reason;
-use crate::segmentation::authorize::foreign::findings;
 use crate::segmentation::fixtures::{TENANTS, at, claim, now, policy};
 use crate::segmentation::foreign::Record;
 use crate::segmentation::world::{StoreState, World};
 use serde_json::json;
 
 const GOVERNS: &str = "rules: {governs: [ExternalSecrets, VaultSecrets, SecretProviderClasses]}\n";
+
+fn findings(world: &World, now: jiff::Timestamp) -> Vec<crate::segmentation::violation::Violation> {
+    Foreigners::new(world, now).findings()
+}
 
 fn governed(more: &str) -> String {
     format!("{TENANTS}{GOVERNS}{more}")
@@ -407,6 +410,61 @@ fn a_store_may_not_be_turned_elsewhere_under_an_object() {
         said.contains("ExternalSecret \"x\", which asks this store, would be refused") && !said.contains("old"),
         "{said}"
     );
+}
+
+/// A store of one's own by which something of the platform's would come there: nothing of what is asked for elsewhere is told.
+#[test]
+fn a_store_that_is_asked_from_everywhere() {
+    let store = json!({"provider": {"aws": {"service": "SecretsManager", "region": "eu-west-1"}}});
+    let spread = |key: &str| json!({"namespaceSelectors": [{}], "externalSecretSpec": external("big", key)});
+    let made = |index: &Index| {
+        let request = request(ForeignKind::SecretStore, Some("billing-prod"), "big", &store, None);
+        (told(index, &request), message(index, &request))
+    };
+    let shared = format!("{SHARED}rules: {{governs: [ExternalSecrets], exclusiveKeys: Namespace}}\n");
+    for (yaml, key, expected) in [
+        (governed(""), "payments/prod/feed", "KeyNotAllowed"),
+        (governed(""), "billing/prod/feed", "passes"),
+        (shared.clone(), "shared/feed", "KeyClaimed"),
+    ] {
+        let mut index = index(&yaml);
+        let theirs = ForeignName::new(ForeignKind::SecretStore, Some("payments-prod"), "big");
+        index.world.foreign.put_store(theirs, foreign::store(&store));
+        observed(&mut index, ForeignKind::ClusterExternalSecret, None, "feed", 1, &spread(key));
+        let (told, said) = made(&index);
+        assert_eq!(told, expected, "{key}: {said}");
+        assert!(!said.contains("payments") && !said.contains("feed"), "{said}");
+    }
+    // What nobody else has comes to one alone.
+    let mut alone = index(&shared);
+    observed(&mut alone, ForeignKind::ClusterExternalSecret, None, "feed", 1, &spread("shared/feed"));
+    assert_eq!(made(&alone).0, "passes");
+}
+
+/// Whoever has many objects with many keys holds nobody up.
+#[test]
+fn many_keys_take_no_time() {
+    let mut index = index(&governed(""));
+    let many = |object: usize, count: usize| {
+        let keys = (0..count).map(|n| json!({"remoteRef": {"key": format!("billing/prod/e{object}/k{n}")}}));
+        json!({"secretStoreRef": {"name": "mine"}, "data": keys.collect::<Vec<_>>()})
+    };
+    let store = |region: &str| json!({"provider": {"aws": {"service": "SecretsManager", "region": region}}});
+    let mine = ForeignName::new(ForeignKind::SecretStore, Some("billing-prod"), "mine");
+    index.world.foreign.put_store(mine, foreign::store(&store("eu-west-1")));
+    let start = std::time::Instant::now();
+    for object in 0..30 {
+        let name = format!("e{object}");
+        observed(&mut index, ForeignKind::ExternalSecret, Some("billing-prod"), &name, 1, &many(object, 512));
+    }
+    let change = |spec: &Value| request(ForeignKind::SecretStore, Some("billing-prod"), "mine", spec, Some(&json!({})));
+    assert_eq!(told(&index, &change(&store("us-east-1"))), "KeyNotExact", "more than are judged at once");
+    assert_eq!(told(&index, &change(&store("eu-west-1"))), "passes", "it changes nothing");
+    let again = request(ForeignKind::ExternalSecret, Some("billing-prod"), "e0", &many(0, 511), Some(&json!({})));
+    assert_eq!(told(&index, &again), "passes");
+    assert_eq!(findings(&index.world, now()), []);
+    // A debug build on a busy machine: each key held against all others of its object took minutes.
+    assert!(start.elapsed() < std::time::Duration::from_secs(30), "{:?}", start.elapsed());
 }
 
 #[test]

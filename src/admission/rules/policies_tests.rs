@@ -287,11 +287,11 @@ fn a_small_policy_is_judged_by_what_it_selects() {
     request.name = "small".into();
     request.object.as_mut().unwrap().metadata.name = Some("small".into());
     let start = std::time::Instant::now();
-    for _ in 0..20 {
+    for _ in 0..100 {
         assert!(judge(&request, &index, now()).allowed);
     }
-    // A debug build on a busy machine; all ten thousand holdings judged twice would take seconds.
-    assert!(start.elapsed() < std::time::Duration::from_secs(2), "{:?}", start.elapsed());
+    // A debug build on a busy machine; all ten thousand holdings judged twice would take a minute.
+    assert!(start.elapsed() < std::time::Duration::from_secs(10), "{:?}", start.elapsed());
 }
 
 mod enforcing {

@@ -35,6 +35,12 @@ pub struct Refresh {
 pub async fn run(asked: &Refresh, around: &Surroundings<'_>, talk: &mut Talk<'_>) -> Result<u8, Failure> {
     let cluster = asked.change.connect().await?;
     let sight = look::look(&cluster, &asked.name).await?;
+    if sight.claim.spec.immutable() {
+        return Err(Failure::Usage(format!(
+            "ScopedSecret {:?} is immutable (spec.target.immutable): it is written once, and not refreshed; replace it by a ScopedSecret and target of another name",
+            asked.name
+        )));
+    }
     let before = serde_json::to_value(&sight.object).unwrap_or_default();
     let plan = plan(&sight, (around.clock)());
     let name = asked.name.clone();

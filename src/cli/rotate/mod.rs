@@ -138,6 +138,11 @@ fn progress(before: &Value, now: Option<&Value>) -> Progress {
     let versions = |object: &Value| object.pointer("/status/remoteVersions").cloned();
     let rotated = condition(now, "Rotated");
     let open = || Progress::Open(told(now, "Rotated"));
+    // What was revoked is Stalled until the new value is there.
+    let steps = [Reason::Requested, Reason::Stored, Reason::Projected].map(Reason::as_str);
+    if rotated.is_some_and(|(status, reason, _)| status == "False" && steps.contains(&reason)) {
+        return open();
+    }
     if condition(now, "Stalled").is_some_and(|(status, ..)| status == "True") {
         return Progress::Refused(told(now, "Ready"));
     }

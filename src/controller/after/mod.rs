@@ -79,10 +79,9 @@ struct Following {
     said: Option<Followed>,
 }
 
-/// Those whose Secret stands, by namespace; None: no claim asks for it.
-fn following(cx: &Context) -> Option<BTreeMap<Arc<str>, Vec<Following>>> {
+/// Those whose Secret stands, by namespace.
+fn following(cx: &Context) -> BTreeMap<Arc<str>, Vec<Following>> {
     let index = cx.index();
-    let mut asked = false;
     let mut all: BTreeMap<Arc<str>, Vec<Following>> = BTreeMap::new();
     for claim in index.world.claims().filter(|claim| claim.rotates.is_some()) {
         let name = &claim.object;
@@ -94,7 +93,6 @@ fn following(cx: &Context) -> Option<BTreeMap<Arc<str>, Vec<Following>>> {
         if after.is_empty() {
             continue;
         }
-        asked = true;
         let secret = ObjectName { namespace: name.namespace.clone(), name: claim.target.clone() };
         let Some(seal) = index.secret(&secret).and_then(|facts| facts.seal.as_ref().ok()) else { continue };
         if seal.holding.claim != name.name {
@@ -108,14 +106,13 @@ fn following(cx: &Context) -> Option<BTreeMap<Arc<str>, Vec<Following>>> {
             said: seal.followed.as_deref().cloned(),
         });
     }
-    asked.then_some(all)
+    all
 }
 
-/// Looks at every namespace that has such a claim.
+/// Looks at every namespace that has such a claim, and again in a while: others may come to ask for it.
 pub async fn reconcile(cx: &Context) {
-    let Some(all) = following(cx) else { return };
     let mut cluster = look::Cluster::default();
-    for (namespace, claims) in all {
+    for (namespace, claims) in following(cx) {
         match look::look(cx, &namespace, &claims, &mut cluster).await {
             Ok(seen) => {
                 for (following, seen) in claims.iter().zip(seen) {

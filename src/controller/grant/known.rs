@@ -212,6 +212,8 @@ pub fn handle(namespace: &str, grant: &str, uid: &str) -> ObjectName {
 /// What was told of a grant.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Told {
+    /// So often in a row it was not given or taken back as it ought to be.
+    pub failures: u32,
     /// That access was given.
     pub given: bool,
     /// That it ended.

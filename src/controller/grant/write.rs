@@ -37,6 +37,8 @@ use std::time::Duration;
 
 /// How long until something that failed is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
+/// How long at most, where it fails again and again.
+const SELDOM: Duration = Duration::from_secs(300);
 /// How long the rotation that is owed waits for another grant that ends at the same time.
 const TOGETHER: Duration = Duration::from_secs(1);
 /// How long until what cannot be told is looked at again.
@@ -85,16 +87,36 @@ impl From<kube::Error> for Trouble {
 impl Work<'_> {
     pub async fn run(mut self) {
         let again = match self.bring_about().await {
-            Ok(again) => again,
+            Ok(again) => {
+                if self.lent.told.failures > 0 {
+                    self.note_told(|told| told.failures = 0);
+                }
+                again
+            }
             Err(Trouble::Behind) => Some(AGAIN),
             Err(Trouble::Failed(error)) => {
-                tracing::warn!(grant = %self.handle, error = %brief(&error), "a grant was not given or taken back as it ought to be; it is tried again");
-                Some(AGAIN)
+                let why = brief(&error);
+                tracing::warn!(grant = %self.handle, error = %why, "a grant was not given or taken back as it ought to be; it is tried again");
+                let failures = self.lent.told.failures;
+                self.note_told(|told| told.failures = failures.saturating_add(1));
+                // That is told as far as it can be.
+                let _ = self.report_failure(&why).await;
+                Some(AGAIN.saturating_mul(1 << failures.min(16)).min(SELDOM))
             }
         };
         if let Some(wait) = again {
             self.cx.queue.add_at(Job::Grant(self.handle.clone()), tokio::time::Instant::now() + wait);
         }
+    }
+
+    /// What stands and ought not to is said to stand, and why.
+    async fn report_failure(&mut self, why: &str) -> Result<(), Trouble> {
+        let (Verdict::Over(_, text) | Verdict::Closed(_, text)) = self.decide().0 else { return Ok(()) };
+        if self.lent.binding.is_none() {
+            return Ok(());
+        }
+        let text = format!("{text}. It could not be taken back so far, which is tried again: {why}");
+        self.report(&Verdict::Unknown(Reason::WriteFailed, text)).await
     }
 
     /// Does what is to be done; when to look again.
@@ -318,14 +340,16 @@ impl Work<'_> {
                 let together: Vec<Trigger> = {
                     let index = self.cx.index();
                     let others: Vec<&Lent> = others_over(&index, self.handle, &claim, self.cx.now()).collect();
-                    if others.iter().any(|lent| lent.binding.is_some()) {
+                    // Who cannot be taken back holds up nobody else's.
+                    if others.iter().any(|lent| lent.binding.is_some() && lent.told.failures == 0) {
                         drop(others);
                         drop(index);
                         let at = tokio::time::Instant::now() + TOGETHER;
                         self.cx.queue.add_at(Job::Grant(self.handle.clone()), at);
                         return Ok(());
                     }
-                    let gone = others.iter().filter(|lent| lent.searched).filter_map(|lent| lent.role.as_ref());
+                    let gone = others.iter().filter(|lent| lent.searched && lent.binding.is_none());
+                    let gone = gone.filter_map(|lent| lent.role.as_ref());
                     gone.map(|role| Trigger::Grant(role.grant_uid.clone())).chain([trigger]).collect()
                 };
                 let mut index = self.cx.index_mut();

@@ -17,7 +17,7 @@ use crate::api::segment_guard::RevocationAsked;
 use crate::controller::grant::plan::{Guarded, SETTLES};
 use crate::controller::index::is_older;
 use crate::digest::sha256_hex;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -122,7 +122,10 @@ impl Askers {
                 (false, ..) => asker.keys.clone(),
                 // It is looked at again.
                 (true, true, Some(Guarded::Unknown) | None) => continue,
-                (true, true, Some(Guarded::Since(since))) if since + SETTLES < now => asker.keys.clone(),
+                // It came within that second.
+                (true, true, Some(Guarded::Since(since))) if since + SETTLES + SignedDuration::from_secs(1) < now => {
+                    asker.keys.clone()
+                }
                 (true, ..) => Vec::new(),
             };
             let seen_time = Time(Timestamp::from_second(now.as_second()).unwrap_or(now));

@@ -10,7 +10,7 @@ use crate::api::policy::{ExceptedRule, Exception};
 use crate::api::segmentation_report::{ExceptionInForce, FoundBy, ViolatingObject};
 use crate::api::{GROUP, Reason};
 use crate::controller::index::{ClaimRecord, Index, SecretFacts};
-use crate::segmentation::authorize::{Retention, View, foreign, is_excepted, retention};
+use crate::segmentation::authorize::{Retention, View, is_excepted, retention};
 use crate::segmentation::managed;
 use crate::segmentation::max_age::{TooOld, too_old};
 use crate::segmentation::namesakes;
@@ -27,7 +27,7 @@ use std::sync::Arc;
 pub fn found(
     index: &Index,
     missing: &[Missing],
-    access: &[Violation],
+    judged: &[Violation],
     pauses: &dyn Fn(&ObjectName, &Holding, &Refusal) -> bool,
     now: Timestamp,
 ) -> BTreeMap<Arc<str>, Observed> {
@@ -69,7 +69,7 @@ pub fn found(
     for (name, bearers) in View::from(&index.world).namesakes() {
         bearers.values().for_each(|namespace| add(namespace, &|segment| namesake(segment, namespace, &name, &bearers)));
     }
-    for violation in foreign::findings(&index.world, now).iter().chain(access) {
+    for violation in judged {
         if let Some(observed) = segments.get_mut(&violation.segment) {
             observed.watched.add(FoundBy::Watch, violation.clone());
         }

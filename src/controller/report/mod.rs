@@ -38,6 +38,8 @@ use crate::leader::Leadership;
 use crate::segmentation::access::findings::findings;
 use crate::segmentation::access::jurisdiction::Jurisdiction;
 use crate::segmentation::authorize::answer;
+use crate::segmentation::authorize::foreign::Foreigners;
+use crate::segmentation::foreign::ForeignName;
 use crate::segmentation::verdict::Refusal;
 use crate::segmentation::violation::ObjectRef;
 use crate::segmentation::world::{Holding, ObjectName, World};
@@ -58,6 +60,9 @@ use tokio::time::Instant;
 
 /// So long a new leader waits until all is listed that reports tell of.
 const WAITS: Duration = Duration::from_secs(30);
+
+/// Between two looks at the objects of other operators it rests so many times as long as one takes.
+const REST: u32 = 20;
 
 /// How often the leader looks whether a report is to be written.
 const TICK: Duration = Duration::from_secs(5);
@@ -93,6 +98,7 @@ pub async fn run(cx: Arc<Context>, mut leadership: Leadership, synced: Receiver<
                     reign.begins_anew();
                 }
                 look_at_guards(&cx, &terms, reign).await;
+                judge_foreign(&cx, reign).await;
                 keep(&cx, reign).await;
                 reign.scan(&cx, terms.scan);
             }
@@ -113,6 +119,27 @@ fn judge_access(cx: &Context, reign: &mut Reign) {
     if Jurisdiction::all(&index.world).is_ok() {
         reign.access = findings(&index.access, &index.world, cx.now());
     }
+}
+
+/// What other operators are asked for, object by object, so that nobody waits for all of them. Where they take long they are looked at
+/// less often.
+async fn judge_foreign(cx: &Context, reign: &mut Reign) {
+    let (began, now) = (Instant::now(), cx.now());
+    if reign.foreign_rest.is_some_and(|until| began < until) {
+        return;
+    }
+    let names: Vec<ForeignName> = cx.index().world.foreign.objects().map(|(name, _)| name.clone()).collect();
+    let mut found = Vec::new();
+    for name in names {
+        {
+            let index = cx.index();
+            let judge = Foreigners::new(&index.world, now);
+            found.extend(index.world.foreign.object(&name).map(|record| judge.findings_of(&name, record)));
+        }
+        tokio::task::yield_now().await;
+    }
+    reign.foreign = found.concat();
+    reign.foreign_rest = Some(Instant::now() + began.elapsed() * REST);
 }
 
 async fn look_at_guards(cx: &Context, terms: &Terms, reign: &mut Reign) {
@@ -195,7 +222,8 @@ fn mode(rule: &str, observed: &Observed, world: &World, now: Timestamp) -> &'sta
 fn observe_all(cx: &Context, reign: &Reign, now: Timestamp) -> BTreeMap<Arc<str>, Observed> {
     let index = cx.index();
     let pauses = |secret: &ObjectName, held: &Holding, why: &Refusal| is_paused(cx, &index, secret, held, why);
-    let mut segments = found::found(&index, &reign.guards.missing, &reign.access, &pauses, now);
+    let judged = [&reign.access[..], &reign.foreign].concat();
+    let mut segments = found::found(&index, &reign.guards.missing, &judged, &pauses, now);
     let lifted = |kind: &tally::Kind, object: &_| found::is_lifted(&index, &kind.rule, object, now);
     let sightings = cx.sightings.lock().unwrap_or_else(PoisonError::into_inner);
     for (segment, observed) in &mut segments {

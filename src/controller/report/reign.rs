@@ -32,6 +32,10 @@ pub(super) struct Reign {
     pub(super) told_missing: BTreeMap<String, i64>,
     /// Who gets at Secrets across a boundary by RBAC, as of then.
     pub(super) access: Vec<Violation>,
+    /// What other operators are asked for and may not be.
+    pub(super) foreign: Vec<Violation>,
+    /// Not looked at again before then.
+    pub(super) foreign_rest: Option<Instant>,
     /// A rule was not kept for a while: what came in meanwhile is looked for.
     gap: bool,
     /// Whether a rule of whose breaches only a scan tells was tried out when last looked at.

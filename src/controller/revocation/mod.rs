@@ -283,20 +283,23 @@ fn look(index: &Index, name: &str) -> Option<(Known, Observed)> {
     Some((known, observed))
 }
 
-/// The Secrets of claims on a key that hold a revoked version of the key of that name where the store was before it was changed.
+/// The Secrets that hold a revoked version of the key of that name where the store was before it was changed: those of its own claims,
+/// and whoever's, where no store reaches that place any more.
 fn moved(index: &Index, revocation: &Revocation, key: &CanonicalKey) -> BTreeSet<InNamespace> {
-    let named = index.world.claims_on(key).filter(|claim| *claim.store == *revocation.store);
-    let secrets = named.filter_map(|claim| {
-        let secret = ObjectName { namespace: claim.object.namespace.clone(), name: claim.target.clone() };
-        let held = index.world.holding(&secret).filter(|held| held.claim == claim.object.name)?;
-        let (former, now) = index.world.move_of(&claim.store)?;
-        let is_its = |version: &KeyVersion| {
-            revocation.covers(version) && version.key.name_within(former) == key.name_within(now)
-        };
-        let leaked = index.world.was_moved(&claim.store, held) && held.versions.iter().any(is_its);
-        leaked.then(|| in_namespace(&secret.namespace, &secret.name))
-    });
-    secrets.collect()
+    let world = &index.world;
+    let by_this_store = |secret: &ObjectName, held: &Holding| {
+        let claim = ObjectName { namespace: secret.namespace.clone(), name: held.claim.clone() };
+        world.claim(&claim).is_some_and(|claim| *claim.store == *revocation.store)
+    };
+    let mut moved = BTreeSet::new();
+    for former in world.former_keys(&revocation.store, key) {
+        let is_leaked = |version: &KeyVersion| version.key == former && revocation.covers(version);
+        let unreached = !world.is_reached(&former);
+        let holders = world.holdings_on(&former).filter(|(_, held)| held.versions.iter().any(is_leaked));
+        let meant = holders.filter(|(secret, held)| unreached || by_this_store(secret, held));
+        moved.extend(meant.map(|(secret, _)| in_namespace(&secret.namespace, &secret.name)));
+    }
+    moved
 }
 
 fn in_namespace(namespace: &str, name: &str) -> InNamespace {

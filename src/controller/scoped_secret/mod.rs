@@ -113,7 +113,7 @@ pub async fn reconcile(cx: &Context, name: &ObjectName) -> &'static str {
     }
     work.recall();
     let Some(outcome) = work.run().await else {
-        cx.memory().insert(name.clone(), work.memory);
+        cx.remember(name, work.memory);
         guard::queue(cx, &name.namespace);
         return SKIPPED;
     };
@@ -123,7 +123,7 @@ pub async fn reconcile(cx: &Context, name: &ObjectName) -> &'static str {
     work.settle(&outcome);
     let outcome = work.as_told(outcome);
     if cx.index().claims.contains_key(name) {
-        cx.memory().insert(name.clone(), work.memory.clone());
+        cx.remember(name, work.memory.clone());
     }
     guard::look(cx, &work.secret_name());
     grant::look(cx, name);
@@ -172,14 +172,21 @@ impl Work<'_> {
                 self.memory.failures = 0;
                 self.memory.rotation.iter_mut().for_each(|rotation| rotation.edited());
             }
+            // What came due while nothing could be told: with many others, when it can be.
+            Some(_) if self.memory.failure.is_none() && !self.record.status.is_authorized() => {
+                let overdue = self.memory.due_at.filter(|at| *at <= now && !self.interval().is_zero());
+                self.memory.due_at = overdue.map(|_| self.made_up_for(self.interval(), now)).or(self.memory.due_at);
+            }
             _ => {}
         }
         if self.memory.looked_at.is_none() {
             let old = self.record.status.recall();
             self.memory.last_change = old.last_change_time.as_ref().map(|t| t.0);
             self.memory.verified = self.record.status.secret().or(self.memory.verified);
+            // What cannot be kept is told there as well, of a Secret that is refreshed all the same.
+            let unkept = [Reason::InvalidSchedule, Reason::InvalidEnd].map(Reason::as_str);
             match old.conditions.iter().find(|c| c.type_ == "Synced") {
-                Some(failed) if failed.status != "True" => {
+                Some(failed) if failed.status != "True" && !unkept.contains(&&*failed.reason) => {
                     // It failed before the restart: tried again now rather than told to be well. The last good value is
                     // at most one interval older than the failure.
                     let interval = jiff::SignedDuration::try_from(self.interval()).unwrap_or(jiff::SignedDuration::MAX);
@@ -200,7 +207,16 @@ impl Work<'_> {
                 }
                 None => {
                     let (secret, _, owner) = self.known_secret(&self.cx.index());
-                    let is_its = |secret: &SecretFacts| secret.owner.as_deref() == Some(&*self.record.uid);
+                    // One that is retained has no owner: it is its own if it has held that only since it was made.
+                    let sealed_since = |secret: &SecretFacts| {
+                        secret.seal.as_ref().is_ok_and(|seal| {
+                            let since = seal.holding.held_since;
+                            seal.holding.claim == self.name.name && since >= self.created() && since <= now
+                        })
+                    };
+                    let is_its = |secret: &SecretFacts| {
+                        secret.owner.as_deref() == Some(&*self.record.uid) || sealed_since(secret)
+                    };
                     self.memory.last_good = match (&secret, owner) {
                         (Some(secret), _) if is_its(secret) => Some(self.created()),
                         // It was there before: restored, or retained. Nobody knows how old that is.
@@ -371,7 +387,12 @@ impl Work<'_> {
         let restarted = self.cx.restarts.over(&self.name);
         let followed =
             secret.as_ref().and_then(|secret| secret.seal.as_ref().ok()).map(|seal| seal.followed.as_deref());
-        let news = followed.is_some_and(|said| self.cx.after.news(&self.name, said).is_some());
+        let follows = self.spec.rotation.as_ref().is_some_and(|rotation| !rotation.after.is_empty());
+        // What it does not ask for any more is forgotten: asked for again, what is seen first asks for nothing.
+        let news = followed.is_some_and(|said| match follows {
+            true => self.cx.after.news(&self.name, said).is_some(),
+            false => said.is_some(),
+        });
         let seal = secret.as_ref().and_then(|secret| secret.seal.as_deref().ok());
         let due = self.memory.due_at.is_some_and(|at| now >= at);
         let guard = match verdict {

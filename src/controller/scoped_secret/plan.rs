@@ -305,17 +305,16 @@ fn mend(o: &Observed<'_>, secret: &SecretFacts) -> Mend {
     }
     let held = &seal.holding;
     let form_right = form_is_right(o, held);
-    let may_seal =
-        matches!(o.verdict, Verdict::Allowed(_)) && secret.seal_is_current && o.spec_digests.contains(&seal.spec);
+    let may_seal = matches!(o.verdict, Verdict::Allowed(_)) && o.spec_digests.contains(&seal.spec);
     let seal = (!form_right || o.news || is_restarted(o, seal)) && may_seal;
     let owner_right = secret.owner.as_deref() == (!o.spec.retain()).then_some(o.uid);
     Mend { owner: !owner_right && (seal || held.retain == o.spec.retain()), seal }
 }
 
-/// Whether the restart that the seal says is due is over.
+/// Whether the restart that the seal says is due is over, or is not wanted any more.
 fn is_restarted(o: &Observed<'_>, seal: &SealRecord) -> bool {
     let due = seal.restart.as_ref().and_then(|restart| restart.due.as_ref());
-    due.is_some_and(|due| o.restarted == Some(&*due.token))
+    due.is_some_and(|due| !o.spec.restarts() || o.restarted == Some(&*due.token))
 }
 
 /// Whether the seal says of consumers, deletionPolicy and the end what the spec says.
@@ -350,6 +349,10 @@ fn step_allowed(o: &Observed<'_>, grant: &Grant, owned: Option<(&SecretFacts, Ow
             "the Secret still belongs to a deleted ScopedSecret of this name; it is projected anew once that is gone",
         ),
         Some(_) if o.content == Content::Unread => Step::ReadSecret,
+        // What is written once is not refreshed, so that no fetch would end what failed before it was up to date.
+        Some((secret, Ownership::Ours)) if is_up_to_date(o, secret, grant) && o.spec.immutable() && !o.shared => {
+            Step::Report(Outcome::Current)
+        }
         Some((secret, Ownership::Ours)) if is_up_to_date(o, secret, grant) && (!o.due || o.spec.immutable()) => {
             settled(o)
         }

@@ -185,7 +185,8 @@ fn restarting() -> Option<SecretFacts> {
         let Ok(seal) = &facts.seal else { return };
         let due = Some(Due { token: "v2".into(), since: now().into() });
         let restart = Some(Box::new(Restart { data: digests("data").current(), due }));
-        facts.seal = Ok(SealRecord { restart, ..(**seal).clone() }.into());
+        let holding = Holding { consumed: true, ..(*seal.holding).clone() }.into();
+        facts.seal = Ok(SealRecord { restart, holding, ..(**seal).clone() }.into());
     })
 }
 
@@ -216,6 +217,11 @@ fn an_allowed_claim() {
             "immutable is never refreshed",
             "Ready",
             Situation { spec: spec(", target: {immutable: true}"), change: |o| o.due = true, ..at_rest() },
+        ),
+        (
+            "nor is what failed before it was up to date told for ever",
+            "Ready",
+            Situation { spec: spec(", target: {immutable: true}"), failure: outage(), ..at_rest() },
         ),
         (
             "immutable is not refreshed on demand either",
@@ -270,22 +276,45 @@ fn an_allowed_claim() {
         ),
         ("it holds other keys", "fetch", Situation { secret: holding(|h| h.versions = [].into()), ..at_rest() }),
         ("its deletionPolicy changed", "mend+seal", Situation { secret: holding(|h| h.retain = true), ..at_rest() }),
-        ("its consumers are being restarted", "Ready", Situation { secret: restarting(), ..at_rest() }),
+        (
+            "its consumers are being restarted",
+            "Ready",
+            Situation {
+                secret: restarting(),
+                spec: spec(", restart: Consumers, consumers: [{serviceAccountName: orders}]"),
+                ..at_rest()
+            },
+        ),
+        (
+            "they are not to be restarted any more",
+            "mend+seal",
+            Situation { secret: restarting(), spec: spec(", consumers: [{serviceAccountName: orders}]"), ..at_rest() },
+        ),
         (
             "that is over",
             "mend+seal",
-            Situation { secret: restarting(), change: |o| o.restarted = Some("v2"), ..at_rest() },
+            Situation {
+                secret: restarting(),
+                spec: spec(", restart: Consumers, consumers: [{serviceAccountName: orders}]"),
+                change: |o| o.restarted = Some("v2"),
+                ..at_rest()
+            },
         ),
         (
             "an earlier one is over",
             "Ready",
-            Situation { secret: restarting(), change: |o| o.restarted = Some("v1"), ..at_rest() },
+            Situation {
+                secret: restarting(),
+                spec: spec(", restart: Consumers, consumers: [{serviceAccountName: orders}]"),
+                change: |o| o.restarted = Some("v1"),
+                ..at_rest()
+            },
         ),
         ("its consumers have rolled out", "mend+seal", Situation { change: |o| o.news = true, ..at_rest() }),
         ("its consumers went", "mend+seal", Situation { secret: holding(|h| h.consumed = true), ..at_rest() }),
         (
             "its deletionPolicy changed, and its seal is of the key before",
-            "fetch",
+            "mend+seal",
             Situation {
                 secret: holding(|h| h.retain = true).map(|s| SecretFacts { seal_is_current: false, ..s }),
                 ..at_rest()

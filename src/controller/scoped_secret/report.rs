@@ -1,6 +1,7 @@
 //! Remembering how it went, when to look again, and telling it: status and events.
 
 use super::plan::{Failure, Outcome};
+use super::withdraw::record_withdrawal;
 use super::{Work, status};
 use crate::api::scoped_secret::{RemoteVersion, ScopedSecretStatus, SecretRef};
 use crate::api::{FIELD_MANAGER, GROUP, Reason, ScopedSecret};
@@ -25,6 +26,9 @@ use std::time::Duration;
 
 /// How long an outcome that time alone does not mend is left alone.
 const SLOW: SignedDuration = SignedDuration::from_secs(60);
+
+/// A withdrawal that fails is tried again within this, however long its ScopedSecret's refreshInterval is.
+const WITHDRAWN_WITHIN: Duration = Duration::from_secs(300);
 
 /// When it is told that a claim ends: a tenth of its time ahead, and at most a day.
 pub fn warning_of(end: Timestamp, created: Timestamp) -> Timestamp {
@@ -112,7 +116,12 @@ impl Work<'_> {
         match outcome {
             Outcome::Failed(_) | Outcome::Stuck { .. } => {
                 let stands = self.memory.verified.is_some();
-                let retry = schedule::backoff(&self.record.uid, self.memory.failures, interval, stands);
+                let within = match outcome {
+                    Outcome::Stuck { .. } if interval.is_zero() => WITHDRAWN_WITHIN,
+                    Outcome::Stuck { .. } => interval.min(WITHDRAWN_WITHIN),
+                    _ => interval,
+                };
+                let retry = schedule::backoff(&self.record.uid, self.memory.failures, within, stands);
                 // What failed without the manager, such as a withdrawal, does not wait for its next refresh.
                 ahead.into_iter().chain(now.checked_add(retry).ok()).min()
             }
@@ -197,12 +206,27 @@ impl Work<'_> {
         if self.record.status.is(&new) {
             return;
         }
+        let had = self.record.status.secret().is_some();
         if write_status(self.cx, &self.name, &self.record, &new).await {
             self.record_refusal(&old, &new, now);
+            if let (Outcome::Refused(refusal), true, None) = (outcome, had, &new.secret_ref) {
+                self.made_up_for_withdrawal(refusal).await;
+            }
             for (good, reason, message) in status::transitions(&old, &new) {
                 let kind = if good { EventType::Normal } else { EventType::Warning };
                 publish(self.cx, &self.name, &self.record, kind, reason, message).await;
             }
+        }
+    }
+
+    /// Who took the Secret away, and was killed before it said so, has left that to whoever comes after: at least once.
+    async fn made_up_for_withdrawal(&mut self, refusal: &Refusal) {
+        if std::mem::take(&mut self.memory.withdrawn) {
+            return;
+        }
+        record_withdrawal(self.cx, &self.secret_name(), Some(refusal.reason), None);
+        if refusal.reason.is_an_end() {
+            self.tell_consumers(refusal.reason, &refusal.message).await;
         }
     }
 
@@ -302,10 +326,10 @@ pub(super) async fn broken(cx: &Context, name: &ObjectName, record: &ClaimRecord
     }
 }
 
-/// So long at most a status waits that could not be written, for want of the object's event.
+/// So long at most a status waits that could not be written, for want of the object's event or because it is refused.
 const CONFLICTS_WAIT: Duration = Duration::from_secs(60);
 
-/// Counts a conflict, or begins anew; how many there were in a row.
+/// Counts a conflict or a refusal, or begins anew; how many there were in a row.
 fn note_conflict(cx: &Context, name: &ObjectName, there_was: bool) -> u32 {
     let mut memory = cx.memory();
     let conflicts = memory.get_mut(name).map(|memory| {
@@ -354,7 +378,10 @@ async fn write_status(cx: &Context, name: &ObjectName, record: &ClaimRecord, sta
         }
         Err(error) => {
             tracing::debug!(namespace = %name.namespace, name = %name.name, error = %brief(&error), "a status was not written; it is tried again");
-            Duration::from_secs(5)
+            // Whoever refuses it may do so for long.
+            let refused =
+                matches!(error, kube::Error::Api(_)).then(|| note_conflict(cx, name, true)).unwrap_or_default();
+            schedule::backoff(&record.uid, refused, CONFLICTS_WAIT, true).max(Duration::from_secs(5))
         }
     };
     cx.queue.add_at(Job::Claim(name.clone()), tokio::time::Instant::now() + wait);

@@ -76,6 +76,7 @@ impl Work<'_> {
         }
         revocation::note_gone(self.cx, &name, held.as_deref());
         record_withdrawal(self.cx, &name, Some(refusal.reason), held.as_deref());
+        self.memory.withdrawn = true;
         tracing::info!(namespace = %self.name.namespace, name = %self.name.name, rule = "Claims", reason = %refusal.reason, "a Secret was withdrawn");
         if let Some(held) = held {
             let rivals = self.cx.index().rivals(&name, &held);
@@ -106,7 +107,7 @@ pub(super) async fn delete_secret(
 }
 
 /// Into the record: which Secret went, why, and which versions were in it. No reason: its ScopedSecret is gone.
-fn record_withdrawal(cx: &Context, secret: &ObjectName, why: Option<Reason>, held: Option<&Holding>) {
+pub(super) fn record_withdrawal(cx: &Context, secret: &ObjectName, why: Option<Reason>, held: Option<&Holding>) {
     let (what, rule) = match why {
         Some(Reason::Expired) => (What::Expired, None),
         Some(Reason::KeyRevoked) => (What::Revoked, None),

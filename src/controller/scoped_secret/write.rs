@@ -121,9 +121,10 @@ impl Work<'_> {
             held.ends = self.ends();
             self.close_restart(&mut record);
             self.follow(&mut record);
-            let sealed = self.nonce().and_then(|nonce| self.keys.seal(&name, &record, nonce).ok());
-            let sealed = sealed.ok_or_else(unsealable)?;
-            secret.metadata.annotations.get_or_insert_default().insert(SEAL_ANNOTATION.into(), sealed);
+            let notes = secret.metadata.annotations.get_or_insert_default();
+            let before = notes.get(SEAL_ANNOTATION).map(String::as_str).unwrap_or_default();
+            let sealed = self.nonce().and_then(|nonce| self.keys.seal_again(&name, &record, nonce, before).ok());
+            notes.insert(SEAL_ANNOTATION.into(), sealed.ok_or_else(unsealable)?);
         }
         self.mended = true;
         match mend(self.cx, secret).await? {
@@ -317,11 +318,12 @@ impl Work<'_> {
         record.followed = record.followed.take().filter(|_| listed);
     }
 
-    /// Notes in a seal that the restart is over, if it is.
+    /// Notes in a seal that the restart is over, or not wanted any more, if it is so.
     fn close_restart(&self, record: &mut SealRecord) {
         let over = self.cx.restarts.over(&self.name);
         if let Some(restart) = &mut record.restart {
-            restart.due = restart.due.take().filter(|due| over.as_deref() != Some(&*due.token));
+            let due = restart.due.take().filter(|_| self.spec.restarts());
+            restart.due = due.filter(|due| over.as_deref() != Some(&*due.token));
         }
     }
 

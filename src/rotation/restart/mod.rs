@@ -155,7 +155,14 @@ pub fn plan(observed: &Observed) -> Plan {
                     }
                     progress.held.insert(named, held);
                 }
-                Stands::Unmarked => missing.push(due),
+                Stands::Unmarked => {
+                    // It rolls, or is stuck, with the value before: that is its place, and only the new value heals it.
+                    let rolls = matches!(workload.rollout, Rollout::Rolling | Rollout::Stuck);
+                    if rolls && workload.restarted_for.is_some() && workload.replaces != Replaces::OnDelete {
+                        in_flight.insert(place);
+                    }
+                    missing.push(due);
+                }
             }
         }
         if !missing.is_empty() {

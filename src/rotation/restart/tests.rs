@@ -101,6 +101,24 @@ fn so_many_at_once_and_a_stuck_one_keeps_its_place() {
 }
 
 #[test]
+fn who_rolls_with_the_value_before_keeps_its_place_and_goes_first() {
+    for rollout in [Rollout::Rolling, Rollout::Stuck] {
+        let all = ["a", "b", "c", "d"].map(|name| workload(name, &["db"])).to_vec();
+        let mut now = observed(vec![consumed("db", "v3", true)], all);
+        for place in [2, 3] {
+            now.workloads[place].restarted_for = Some("v2".into());
+            now.workloads[place].rollout = rollout.clone();
+        }
+        assert_eq!(annotated(&now), strings(&[("c", "v3"), ("d", "v3")]));
+        now.workloads[3].rollout = Rollout::Done;
+        assert_eq!(annotated(&now), strings(&[("c", "v3"), ("a", "v3")]));
+        // A rollout of somebody's own is no place of ours.
+        now.workloads[2].restarted_for = None;
+        assert_eq!(annotated(&now), strings(&[("a", "v3"), ("b", "v3")]));
+    }
+}
+
+#[test]
 fn what_is_paused_waits_and_holds_nobody_up() {
     let mut now = observed(vec![consumed("db", "v2", true)], vec![workload("a", &["db"]), workload("b", &["db"])]);
     now.at_once = 1;

@@ -18,10 +18,10 @@ use crate::segmentation::foreign::{
 use crate::segmentation::key::{CanonicalKey, Realm, RemoteKey};
 use crate::segmentation::verdict::Refusal;
 use crate::segmentation::violation::{ObjectRef, Violation};
-use crate::segmentation::world::{ObjectName, PolicyState, StoreState, World};
+use crate::segmentation::world::{ObjectName, PolicyState, StoreState};
 use jiff::Timestamp;
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 /// Who asks.
@@ -48,17 +48,30 @@ pub struct Refused {
     pub refusal: Refusal,
 }
 
-impl Refused {
+/// By what one refusal is the same as another.
+type Sameness<'r> = (&'r str, usize, Option<&'r CanonicalKey>, Reason);
+
+/// What was refused before a change.
+pub struct Stood<'r>(HashSet<Sameness<'r>>);
+
+impl<'r> Stood<'r> {
+    /// These.
+    pub fn of(refused: &'r [Refused]) -> Self {
+        Self(refused.iter().map(Refused::sameness).collect())
+    }
+
     /// Whether it is a refusal that stood before, so that a change brings nothing new. What could not be told before (no
     /// store yet, an account or a policy unknown) fetched nothing, and is no licence for what can be told now.
-    pub fn stood(&self, before: &[Refused]) -> bool {
+    pub fn has(&self, refused: &'r Refused) -> bool {
         let told =
-            !matches!(self.refusal.reason, Reason::StoreUnresolved | Reason::AccountUnknown | Reason::PolicyUnknown);
-        let same = |known: &Refused| {
-            (&known.namespace, known.ask, &known.key, known.refusal.reason)
-                == (&self.namespace, self.ask, &self.key, self.refusal.reason)
-        };
-        told && before.iter().any(same)
+            !matches!(refused.refusal.reason, Reason::StoreUnresolved | Reason::AccountUnknown | Reason::PolicyUnknown);
+        told && self.0.contains(&refused.sameness())
+    }
+}
+
+impl Refused {
+    fn sameness(&self) -> Sameness<'_> {
+        (&self.namespace, self.ask, self.key.as_ref(), self.refusal.reason)
     }
 }
 
@@ -69,7 +82,12 @@ pub struct Foreigners<'w> {
     now: Timestamp,
     /// A store as it would be.
     tried: Option<(&'w ForeignName, &'w ForeignStore)>,
+    /// The one namespace that is judged; None: each.
+    within: Option<&'w Arc<str>>,
 }
+
+/// A change of a namespace's store is judged for so many keys at most, which takes less than a tenth of a second.
+const ASKS_OF_A_STORE: usize = 10_000;
 
 type Fault = (Reason, String);
 
@@ -84,12 +102,28 @@ enum Held<'w> {
 impl<'w> Foreigners<'w> {
     /// Over a world.
     pub fn new(world: impl Into<View<'w>>, now: Timestamp) -> Self {
-        Self { world: world.into(), now, tried: None }
+        Self { world: world.into(), now, tried: None, within: None }
+    }
+
+    /// Of what goes to many namespaces, only what comes to this one.
+    pub fn within(self, namespace: Option<&'w Arc<str>>) -> Self {
+        Self { within: namespace, ..self }
     }
 
     /// With a store as it would be.
     pub fn with_store(self, name: &'w ForeignName, store: &'w ForeignStore) -> Self {
         Self { tried: Some((name, store)), ..self }
+    }
+
+    /// Refuses the change of a namespace's store that so many keys are asked of: judging them takes too long.
+    pub fn too_many(&self, store: &ForeignName, asks: usize) -> Option<Refused> {
+        let namespace = store.namespace.as_ref().filter(|_| asks > ASKS_OF_A_STORE)?;
+        let Held::By(scope) = self.held(store.kind.governs(), namespace) else { return None };
+        let message = format!(
+            "{asks} keys are asked of this store, and a change of more than {ASKS_OF_A_STORE} is not judged: make another store, and have what asks this one ask that"
+        );
+        let refusal = Refusal { reason: Reason::KeyNotExact, message, mode: self.answer(&scope, "", None) };
+        Some(Refused { namespace: namespace.clone(), ask: 0, key: None, refusal })
     }
 
     /// What of an object is refused, as far as it is known.
@@ -113,7 +147,8 @@ impl<'w> Foreigners<'w> {
             self.world.world.namespaces.iter().filter(|(name, labels)| spread.reaches(name, labels)).collect();
         all.sort();
         let reached: Vec<&Arc<str>> = all.into_iter().map(|(name, _)| name).collect();
-        let alone = reached.iter().flat_map(|namespace| self.refusals_in(namespace, asker, asks));
+        let judged = reached.iter().filter(|namespace| self.within.is_none_or(|within| within == **namespace));
+        let alone = judged.flat_map(|namespace| self.refusals_in(namespace, asker, asks));
         alone.chain(self.shared(&reached, asker, asks)).collect()
     }
 
@@ -132,8 +167,9 @@ impl<'w> Foreigners<'w> {
             return false;
         }
         let stood = before.refusals_of(name, record);
+        let stood = Stood::of(&stood);
         let was_held = |namespace: &str| matches!(before.held(name.kind.governs(), namespace), Held::By(_));
-        refused.iter().any(|it| it.refusal.mode == Mode::Enforce && !it.stood(&stood) && was_held(&it.namespace))
+        refused.iter().any(|it| it.refusal.mode == Mode::Enforce && !stood.has(it) && was_held(&it.namespace))
     }
 
     /// What breaks the rule now, of all that was observed.
@@ -142,7 +178,8 @@ impl<'w> Foreigners<'w> {
         world.foreign.objects().flat_map(|(name, record)| self.findings_of(name, record)).collect()
     }
 
-    fn findings_of(&self, name: &ForeignName, record: &Record) -> Vec<Violation> {
+    /// What of one object breaks the rule now.
+    pub fn findings_of(&self, name: &ForeignName, record: &Record) -> Vec<Violation> {
         let refused = self.refusals_of(name, record);
         let mut found: BTreeMap<(Arc<str>, Reason), (usize, String)> = BTreeMap::new();
         for refused in refused {
@@ -498,10 +535,16 @@ impl<'w> Foreigners<'w> {
     ) -> Option<&'w ForeignName> {
         let foreign = &self.world.world.foreign;
         let (.., name) = key.aws_parts()?;
+        // Nearly always there is none: of one object with many keys each would else be held against all the others.
+        let mut rivals =
+            foreign.asking_for(name).enumerate().filter(|(_, (rival, _))| *rival != asker.object).peekable();
+        rivals.peek()?;
+        // By its name, which a store may put something before, or by an ARN, which has it inside.
+        let may_be = |written: &str| name.ends_with(written) || written.contains(name);
         let reads = |object: &ForeignName, record: &Record| {
             let namespace = object.namespace.as_deref()?;
             let scope = scope_of(namespace, self.world).ok()?;
-            let located = record.asks.iter().any(|ask| match &ask.what {
+            let located = record.asks.iter().filter(|ask| may_be(&ask.key)).any(|ask| match &ask.what {
                 What::Read { from, .. } => self.locate(object, from, &ask.key, &scope).is_ok_and(|found| found == *key),
                 _ => false,
             });
@@ -509,7 +552,6 @@ impl<'w> Foreigners<'w> {
         };
         let had = foreign.object(asker.object).filter(|known| *known.uid == *asker.uid);
         let had = had.is_some_and(|known| reads(asker.object, known).is_some());
-        let rivals = foreign.asking_for(name).enumerate().filter(|(_, (rival, _))| *rival != asker.object);
         let mut first =
             rivals.filter(|(_, (_, record))| !had || (record.created, &*record.uid) < (asker.created, asker.uid));
         first.find_map(|(at, (rival, record))| {
@@ -537,29 +579,42 @@ impl<'w> Foreigners<'w> {
                 matches!(scope.permits_canonical(&key, Action::Read, self.world), Coverage::Covered)
                     .then_some((scope, key))
             };
+            let refusal = |namespace: &Arc<str>, scope: &Scope<'_>, key: CanonicalKey| {
+                let message = format!(
+                    "it would give the key {:?} to namespace {namespace:?} and to others, and the policy lets one scope own a key (rules.exclusiveKeys): narrow its namespaceSelectors, or give each a key of its own",
+                    ask.key
+                );
+                let mode = self.answer(scope, &ask.key, Some(&key));
+                let refusal = Refusal { reason: Reason::KeyClaimed, message, mode };
+                Refused { namespace: namespace.clone(), ask: at, key: Some(key), refusal }
+            };
+            let excludes = |scope: &Scope<'_>, key: &CanonicalKey, one: &str, other: &str| {
+                scope.excludes(key, key.as_str(), one, other, self.world, self.now)
+            };
+            if let Some(own) = self.within.filter(|own| reached.contains(own)) {
+                let Some((scope, key)) = located(own) else { continue };
+                let with_us = |other: &&Arc<str>| {
+                    **other != *own
+                        && excludes(&scope, &key, own, other)
+                        && located(other).is_some_and(|(_, theirs)| theirs == key)
+                };
+                if reached.iter().any(with_us) {
+                    refused.push(refusal(own, &scope, key));
+                }
+                continue;
+            }
             let mut owners: BTreeMap<CanonicalKey, &Arc<str>> = BTreeMap::new();
-            for namespace in reached {
+            for namespace in reached.iter().filter(|_| self.within.is_none()) {
                 let Some((scope, key)) = located(namespace) else { continue };
                 let Some(owner) = owners.get(&key) else {
                     owners.insert(key, namespace);
                     continue;
                 };
-                if scope.excludes(&key, key.as_str(), namespace, owner, self.world, self.now) {
-                    let message = format!(
-                        "it would give the key {:?} to namespace {namespace:?} and to others, and the policy lets one scope own a key (rules.exclusiveKeys): narrow its namespaceSelectors, or give each a key of its own",
-                        ask.key
-                    );
-                    let mode = self.answer(&scope, &ask.key, Some(&key));
-                    let refusal = Refusal { reason: Reason::KeyClaimed, message, mode };
-                    refused.push(Refused { namespace: (*namespace).clone(), ask: at, key: Some(key), refusal });
+                if excludes(&scope, &key, namespace, owner) {
+                    refused.push(refusal(namespace, &scope, key));
                 }
             }
         }
         refused
     }
-}
-
-/// What breaks the rule `OtherOperators` now, of all that was observed: for the reports.
-pub fn findings(world: &World, now: Timestamp) -> Vec<Violation> {
-    Foreigners::new(world, now).findings()
 }

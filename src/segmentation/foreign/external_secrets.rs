@@ -22,11 +22,15 @@ pub fn external_secret(spec: &Value) -> Vec<Ask> {
         Ok(items) => asks.extend(items.iter().flat_map(|item| data_from(item, spec))),
         Err(ask) => asks.push(ask),
     }
-    // What the template takes from a Secret of the namespace is in another one then.
-    let templates = spec["target"]["template"]["templateFrom"].as_array().into_iter().flatten();
-    let taken = templates.filter_map(|from| from["secret"]["name"].as_str()).filter(|name| !name.is_empty());
-    asks.extend(taken.map(|secret| Ask { key: "".into(), what: What::Push(Some(secret.into())) }));
+    asks.extend(taken_along(&spec["target"]["template"]));
     asks
+}
+
+/// What a template takes from Secrets of the namespace is elsewhere then.
+fn taken_along(template: &Value) -> impl Iterator<Item = Ask> {
+    let templates = template["templateFrom"].as_array().into_iter().flatten();
+    let taken = templates.filter_map(|from| from["secret"]["name"].as_str()).filter(|name| !name.is_empty());
+    taken.map(|secret| Ask { key: "".into(), what: What::Push(Some(secret.into())) })
 }
 
 fn data_from(item: &Value, spec: &Value) -> Vec<Ask> {
@@ -80,6 +84,7 @@ pub fn push_secret(spec: &Value) -> Vec<Ask> {
             asks.push(Ask { key: "".into(), what: What::Push(named.map(Into::into)) });
         }
     }
+    asks.extend(taken_along(&spec["template"]));
     let stores = spec["secretStoreRefs"].as_array().into_iter().flatten();
     let into: Box<[Source]> = stores.filter_map(|store| store_of(store, &Value::Null)).collect();
     for (field, key) in [("data", &["match", "remoteRef", "remoteKey"][..]), ("dataTo", &["remoteKey"][..])] {

@@ -112,6 +112,10 @@ fn push_secrets() {
                 &["write x into s and cluster:c"],
             ),
             ("{selector: {generatorRef: {kind: Password, name: p}}, data: [{}]}", &["write"]),
+            (
+                "{selector: {secret: {name: own}}, template: {templateFrom: [{secret: {name: orders}}, {literal: x}]}}",
+                &["push own", "push orders"],
+            ),
             ("{data: 3}", &["KeyNotExact"]),
         ],
     );

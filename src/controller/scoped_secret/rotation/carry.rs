@@ -62,7 +62,7 @@ impl Before<'_> {
                 // It was made shorter, or the clock was ahead.
                 let until = until.map(|until| until.min(longest.into()));
                 let before = self.seal.and_then(|seal| seal.holding.versions.get(1)).filter(|_| until.is_some());
-                (before.cloned(), until)
+                (before.filter(|before| before.key == self.current.key).cloned(), until)
             }
             _ => (None, None),
         };
@@ -177,6 +177,10 @@ mod tests {
                 (Some(version("a", 5)), Some(at(until_then).into()))
             );
         }
+        // Of another key nothing was before.
+        let other = KeyVersion { key: CanonicalKey::from_sealed("aws:1:r:other"), ..version("b", 90_001) };
+        let edited = carry(&overlapping, Some(&held), &other, &[], 91_000);
+        assert_eq!((edited.previous, edited.rotated.unwrap().overlaps_until), (None, None));
         // Two values before are one too many.
         let third = carry(&overlapping, Some(&held), &version("c", 91_000), &[], 91_000);
         assert_eq!(third.previous, Some(version("b", 90_001)));

@@ -73,6 +73,8 @@ pub(super) struct Rotating {
     pub(super) condition: Option<Wanted>,
     /// Whether a fresh look was taken in this run.
     looked_afresh: bool,
+    /// It is what failed before, so that its beginning is on the record, and was told.
+    repeats: bool,
 }
 
 impl Rotating {
@@ -267,6 +269,7 @@ impl Work<'_> {
             let mut asked = self.cx.asked.of(key);
             asked.taken.retain(|trigger, _| due.contains(trigger));
             if !goes_on {
+                self.rotating.repeats = memory.failures > 0 && memory.known.contains(&trigger);
                 (hand.used, hand.fate) = (asked.taken.get(&trigger).copied().unwrap_or_default(), None);
             }
             hand.asked_at = asked.at;
@@ -504,7 +507,8 @@ impl Work<'_> {
     pub(super) fn rotation_wake(&self) -> Option<Timestamp> {
         let index = self.cx.index();
         let seal = index.secret(&self.secret_name()).and_then(|secret| secret.seal.as_ref().ok());
-        let overlap = seal.and_then(|seal| seal.rotation.as_ref()?.overlaps_until).map(Timestamp::from);
+        let own = seal.filter(|seal| seal.holding.claim == self.name.name);
+        let overlap = own.and_then(|seal| seal.rotation.as_ref()?.overlaps_until).map(Timestamp::from);
         let rotation = self.memory.rotation.as_ref().and_then(|memory| memory.wake);
         [overlap, rotation].into_iter().flatten().min()
     }

@@ -93,7 +93,7 @@ impl Work<'_> {
             Step::Put(token) | Step::Rotate(token) => Some(token.clone()),
             _ => None,
         };
-        if begun.is_some() {
+        if begun.is_some() && !self.rotating.repeats {
             self.tell(Reason::Requested, &format!("the key is rotated {}", told_trigger(trigger))).await;
         }
         self.look_afresh_once(grant, trigger).await?;
@@ -101,7 +101,7 @@ impl Work<'_> {
             return Err(not_leading());
         }
         let failed = |error: WriteError| Failure::new(write_reason(&error), self.named(grant, &error));
-        if let Some(token) = &begun {
+        if let Some(token) = begun.as_ref().filter(|_| !self.rotating.repeats) {
             let begun = KeyVersion::undated(key.canonical.clone(), token.as_str());
             self.record_of(What::RotationBegun, trigger, &begun);
         }

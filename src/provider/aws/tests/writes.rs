@@ -160,7 +160,7 @@ async fn a_failed_write_is_not_repeated_behind_ones_back() {
     ];
     for (reply, reason) in replies {
         let server = Server::new(move |_| reply()).await;
-        let aws = server.connect_with(Patience { operation: Duration::from_millis(500), ..PATIENCE });
+        let aws = server.connect_with(Patience { operation: Duration::from_secs(2), ..PATIENCE });
         assert_eq!(every_write(&aws, &arn("pay/db")).await, [reason; 4]);
         assert_eq!(server.operations().len(), 4, "{reason}");
     }
