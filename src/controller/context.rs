@@ -100,6 +100,8 @@ pub struct Memory {
     pub warned_of: Option<Timestamp>,
     /// The Secret was looked for under its name, and is not there.
     pub searched: bool,
+    /// When it was last looked at, it could not be told whether it is allowed, or it was not.
+    pub undecided: bool,
     /// Its Secret was taken away, which is on the record.
     pub withdrawn: bool,
     /// How often it was to be tried again at once.

@@ -243,7 +243,8 @@ spec: {policyName: keeps.example.com, validationActions: [Deny]}
             other => Err(format!("{other:?}")),
         }
     });
-    case.bed.apply(&case.policy("").replace("/**", "/leaked"));
+    let accepted = "metadata: {name: kept, annotations: {scopedsecrets.io/accept-violations: \"1\"}}";
+    case.bed.apply(&case.policy("").replace("/**", "/leaked").replace("metadata: {name: kept}", accepted));
     case.bed.apply(&format!(
         "apiVersion: scopedsecrets.io/v1alpha1\nkind: KeyRevocation\nmetadata: {{name: kept}}\nspec: {{storeRef: {{name: kept}}, key: {}, reason: seen in a build log}}\n",
         case.key("leaked")

@@ -175,6 +175,55 @@ fn whatever_was_lent_is_taken_back() {
     canary::scan(&scene.cluster, scene.operator.as_ref().unwrap(), &[canary::CANARY]);
 }
 
+/// Another team's policy keeps the RoleBinding for a while: that is told for as long, and then it goes.
+#[test]
+fn what_cannot_be_taken_back_is_told_and_goes_when_it_can() {
+    let scene = Scene::set_up();
+    scene.limit("maxTTL: 8h, approval: None");
+    scene.lends("kept", "ttl: 1h");
+    scene.can_read(ADA, "orders");
+    let policy = r#"
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {name: keeps.example.com}
+spec:
+  matchConstraints:
+    resourceRules: [{apiGroups: [rbac.authorization.k8s.io], apiVersions: [v1], operations: [DELETE], resources: [rolebindings]}]
+  validations: [{expression: "false", reason: RequestEntityTooLarge, message: not now}]
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {name: keeps.example.com}
+spec: {policyName: keeps.example.com, validationActions: [Deny]}
+"#;
+    apply(&scene.cluster, policy);
+    let delete = ["delete", "rolebinding", "approves", "-n", NAMESPACE, "--dry-run=server"];
+    eventually("it is in force", SOON, || match scene.cluster.submit(&delete, "") {
+        Err(text) if text.contains("not now") => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    scene.clock.advance(SignedDuration::from_mins(61));
+    eventually("it says so", SOON, || {
+        let grant = scene.grant("kept");
+        let told = condition(&grant, "Ready").cloned().unwrap_or_default();
+        let text = told["message"].as_str().unwrap_or_default();
+        let says = ["may still read", "could not be taken back", "keeps.example.com"];
+        let right = told["reason"] == "WriteFailed" && says.iter().all(|part| text.contains(part));
+        if right { Ok(()) } else { Err(grant["status"].to_string()) }
+    });
+    assert!(scene.reads(ADA, "orders"));
+    for kind in ["validatingadmissionpolicybinding", "validatingadmissionpolicy"] {
+        scene.cluster.submit(&["delete", kind, "keeps.example.com"], "").unwrap();
+    }
+    eventually("it goes", SOON * 4, || match scene.lent("rolebindings").is_empty() {
+        true => Ok(()),
+        false => Err(scene.grant("kept")["status"].to_string()),
+    });
+    scene.is_closed("kept", "Expired");
+    scene.cannot_read(ADA, "orders");
+    guarantees_hold_at(&scene.cluster, || scene.clock.now());
+}
+
 /// Where an approval is required the time runs from it, whoever was away, and ends once.
 #[test]
 fn what_needs_an_approval_waits_for_it() {

@@ -142,13 +142,14 @@ pub fn queue_all(cx: &Context) {
     handles.iter().for_each(|handle| queue(cx, handle));
 }
 
-/// Those whose end has come and that still stand: timers run by another clock than ends.
+/// Those whose end has come and that still stand: timers run by another clock than ends. What failed is tried again by its own.
 pub fn over(index: &Index, now: Timestamp) -> Vec<Job> {
     let ends = |handle: &ObjectName, lent: &Lent| {
         let unjudged = observed(handle, lent, None, Guarded::Unknown, Limits::Unknown, now);
         plan::term(&unjudged).is_some_and(|(_, end)| end <= now)
     };
-    let standing = index.grants.iter().filter(|(handle, lent)| lent.binding.is_some() && ends(handle, lent));
+    let stands = |lent: &Lent| lent.binding.is_some() && lent.told.failures == 0;
+    let standing = index.grants.iter().filter(|(handle, lent)| stands(lent) && ends(handle, lent));
     standing.map(|(handle, _)| Job::Grant(handle.clone())).collect()
 }
 

@@ -101,7 +101,11 @@ impl Work<'_> {
                 self.note_told(|told| told.failures = failures.saturating_add(1));
                 // That is told as far as it can be.
                 let _ = self.report_failure(&why).await;
-                Some(AGAIN.saturating_mul(1 << failures.min(16)).min(SELDOM))
+                let wait = AGAIN.saturating_mul(1 << failures.min(16)).min(SELDOM);
+                // Its end is no later for that.
+                let end = self.with_observed(plan::term).map(|(_, end)| end.duration_since(self.cx.now()));
+                let end = end.and_then(|left| Duration::try_from(left).ok()).filter(|left| !left.is_zero());
+                Some(end.map_or(wait, |end| wait.min(end)))
             }
         };
         if let Some(wait) = again {
@@ -265,9 +269,10 @@ impl Work<'_> {
         }
         match step {
             Step::DeleteBinding => {
-                let Some(binding) = self.lent.binding.take() else { return Ok(()) };
+                let Some(binding) = self.lent.binding.clone() else { return Ok(()) };
                 delete(&self.api::<v1::RoleBinding>(), &self.handle.name, &binding.uid, &binding.resource_version)
                     .await?;
+                self.lent.binding = None;
                 super::binding_gone(self.cx, self.handle, Some(&binding.uid));
                 if *verdict != Verdict::Open {
                     let subject = binding.subject.map(|subject| subject.to_string());

@@ -173,8 +173,11 @@ impl Work<'_> {
                 self.memory.rotation.iter_mut().for_each(|rotation| rotation.edited());
             }
             // What came due while nothing could be told: with many others, when it can be.
-            Some(_) if self.memory.failure.is_none() && !self.record.status.is_authorized() => {
-                let overdue = self.memory.due_at.filter(|at| *at <= now && !self.interval().is_zero());
+            Some(_) if self.memory.failure.is_none() && self.memory.undecided => {
+                // What would be told to be well, and is too old for that, is asked for first.
+                let good = self.memory.last_good.filter(|good| !schedule::is_stale(*good, self.interval(), now));
+                let overdue =
+                    self.memory.due_at.filter(|at| *at <= now && good.is_some() && !self.interval().is_zero());
                 self.memory.due_at = overdue.map(|_| self.made_up_for(self.interval(), now)).or(self.memory.due_at);
             }
             _ => {}

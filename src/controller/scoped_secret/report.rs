@@ -54,6 +54,7 @@ impl Work<'_> {
             }
             Outcome::Refused(_) | Outcome::Undecided(_) | Outcome::Paused { .. } => {}
         }
+        self.memory.undecided = matches!(outcome, Outcome::Refused(_) | Outcome::Undecided(_) | Outcome::Paused { .. });
         self.give_up(outcome);
         self.memory.due_at = self.next_due(outcome, now);
         let slow = now.checked_add(SLOW).unwrap_or(Timestamp::MAX);
@@ -209,8 +210,13 @@ impl Work<'_> {
         let had = self.record.status.secret().is_some();
         if write_status(self.cx, &self.name, &self.record, &new).await {
             self.record_refusal(&old, &new, now);
-            if let (Outcome::Refused(refusal), true, None) = (outcome, had, &new.secret_ref) {
-                self.made_up_for_withdrawal(refusal).await;
+            let gone = had && new.secret_ref.is_none() && self.cx.index().secret(&secret_name).is_none();
+            match outcome {
+                Outcome::Refused(why) if gone => self.make_up_for_withdrawal(why.reason, &why.message).await,
+                Outcome::Failed(why) if gone && why.reason == Reason::KeyRevoked => {
+                    self.make_up_for_withdrawal(why.reason, &why.message).await;
+                }
+                _ => {}
             }
             for (good, reason, message) in status::transitions(&old, &new) {
                 let kind = if good { EventType::Normal } else { EventType::Warning };
@@ -220,13 +226,16 @@ impl Work<'_> {
     }
 
     /// Who took the Secret away, and was killed before it said so, has left that to whoever comes after: at least once.
-    async fn made_up_for_withdrawal(&mut self, refusal: &Refusal) {
+    async fn make_up_for_withdrawal(&mut self, why: Reason, message: &str) {
+        if let Some(kept) = self.cx.memory().get_mut(&self.name) {
+            kept.withdrawn = false;
+        }
         if std::mem::take(&mut self.memory.withdrawn) {
             return;
         }
-        record_withdrawal(self.cx, &self.secret_name(), Some(refusal.reason), None);
-        if refusal.reason.is_an_end() {
-            self.tell_consumers(refusal.reason, &refusal.message).await;
+        record_withdrawal(self.cx, &self.secret_name(), Some(why), None);
+        if why.is_an_end() {
+            self.tell_consumers(why, message).await;
         }
     }
 

@@ -87,15 +87,10 @@ impl Told {
         self.denied(ConditionType::Authorized) == Some(Reason::WithdrawalPaused)
     }
 
-    /// Whether it says that policy allows the claim.
-    pub fn is_authorized(&self) -> bool {
-        let authorized = self.conditions.iter().find(|c| c.kind == ConditionType::Authorized);
-        authorized.is_some_and(|c| c.status == Some(true))
-    }
-
     /// Whether it says that this generation of the spec is allowed.
     pub fn allows(&self, generation: i64) -> bool {
-        self.generation == generation && self.is_authorized()
+        let authorized = self.conditions.iter().find(|c| c.kind == ConditionType::Authorized);
+        self.generation == generation && authorized.is_some_and(|c| c.status == Some(true))
     }
 
     /// The revision of the Secret that it speaks of.

@@ -135,7 +135,7 @@ pub fn plan(observed: &Observed) -> Plan {
         plan.progress.insert(due.secret.clone(), Progress { pods, ..Progress::default() });
     }
     let mut unmarked: Vec<(usize, Vec<&Consumed>)> = Vec::new();
-    let mut in_flight = BTreeSet::new();
+    let (mut in_flight, mut before) = (BTreeSet::new(), BTreeSet::new());
     for (place, workload) in observed.workloads.iter().enumerate() {
         let uses: Vec<&Consumed> = observed.consumed.iter().filter(|c| c.is_used_by(workload)).collect();
         let known = RestartedFor::read(workload.restarted_for.as_deref(), &uses);
@@ -159,7 +159,7 @@ pub fn plan(observed: &Observed) -> Plan {
                     // It rolls, or is stuck, with the value before: that is its place, and only the new value heals it.
                     let rolls = matches!(workload.rollout, Rollout::Rolling | Rollout::Stuck);
                     if rolls && workload.restarted_for.is_some() && workload.replaces != Replaces::OnDelete {
-                        in_flight.insert(place);
+                        before.insert(place);
                     }
                     missing.push(due);
                 }
@@ -170,11 +170,16 @@ pub fn plan(observed: &Observed) -> Plan {
         }
     }
     // One that rolls already is not one more in flight.
-    unmarked.sort_by_key(|(place, _)| (!in_flight.contains(place), observed.workloads[*place].named.clone()));
+    before.retain(|place| !in_flight.contains(place));
+    unmarked.sort_by_key(|(place, _)| {
+        let rolls = in_flight.contains(place) || before.contains(place);
+        (!rolls, observed.workloads[*place].named.clone())
+    });
     for (place, missing) in unmarked {
         let workload = &observed.workloads[place];
         let by_hand = workload.replaces == Replaces::OnDelete;
-        let now = by_hand || in_flight.contains(&place) || in_flight.len() < observed.at_once;
+        let others = if before.contains(&place) { 0 } else { before.len() };
+        let now = by_hand || in_flight.contains(&place) || in_flight.len() + others < observed.at_once;
         for due in &missing {
             let Some(progress) = plan.progress.get_mut(&due.secret) else { continue };
             if now { &mut progress.rolling } else { &mut progress.queued }.insert(workload.named.clone());
@@ -184,6 +189,7 @@ pub fn plan(observed: &Observed) -> Plan {
         }
         if !by_hand {
             in_flight.insert(place);
+            before.remove(&place);
         }
         let uses: Vec<&Consumed> = observed.consumed.iter().filter(|c| c.is_used_by(workload)).collect();
         let known = RestartedFor::read(workload.restarted_for.as_deref(), &uses);

@@ -112,6 +112,16 @@ fn who_rolls_with_the_value_before_keeps_its_place_and_goes_first() {
         assert_eq!(annotated(&now), strings(&[("c", "v3"), ("d", "v3")]));
         now.workloads[3].rollout = Rollout::Done;
         assert_eq!(annotated(&now), strings(&[("c", "v3"), ("a", "v3")]));
+        // However many are a pod short: no more than that are restarted at once.
+        for place in 0..4 {
+            now.workloads[place].restarted_for = Some("v2".into());
+            now.workloads[place].rollout = rollout.clone();
+        }
+        assert_eq!(annotated(&now), strings(&[("a", "v3"), ("b", "v3")]));
+        for place in [0, 1] {
+            now.workloads[place].restarted_for = None;
+        }
+        now.workloads[3].rollout = Rollout::Done;
         // A rollout of somebody's own is no place of ours.
         now.workloads[2].restarted_for = None;
         assert_eq!(annotated(&now), strings(&[("a", "v3"), ("b", "v3")]));

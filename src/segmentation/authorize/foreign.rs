@@ -536,11 +536,18 @@ impl<'w> Foreigners<'w> {
         let foreign = &self.world.world.foreign;
         let (.., name) = key.aws_parts()?;
         // Nearly always there is none: of one object with many keys each would else be held against all the others.
-        let mut rivals =
-            foreign.asking_for(name).enumerate().filter(|(_, (rival, _))| *rival != asker.object).peekable();
+        let mut excluded: BTreeMap<&str, bool> = BTreeMap::new();
+        let others = foreign.asking_for(name).filter(|(rival, _)| *rival != asker.object);
+        let rivals = others.filter(|(rival, _)| {
+            let namespace = rival.namespace.as_deref();
+            namespace.is_some_and(|namespace| *excluded.entry(namespace).or_insert_with(|| excludes(namespace)))
+        });
+        let mut rivals = rivals.enumerate().peekable();
         rivals.peek()?;
-        // By its name, which a store may put something before, or by an ARN, which has it inside.
-        let may_be = |written: &str| name.ends_with(written) || written.contains(name);
+        // By its name, which a store may put something before, or by an ARN, which has it inside, or ends with its suffix.
+        let named = |written: &str| name.ends_with(written) || written.contains(name);
+        let may_be =
+            |written: &str| named(written) || written.rsplit_once('-').is_some_and(|(head, _)| name.ends_with(head));
         let reads = |object: &ForeignName, record: &Record| {
             let namespace = object.namespace.as_deref()?;
             let scope = scope_of(namespace, self.world).ok()?;
@@ -564,7 +571,7 @@ impl<'w> Foreigners<'w> {
                     && reads(rival, record).is_some()
                     && rival_is_permitted(&object, key, self.world)
             };
-            (excludes(namespace) && (!looked_at || stands())).then_some(rival)
+            (!looked_at || stands()).then_some(rival)
         })
     }
 

@@ -43,6 +43,8 @@ pub struct Memory {
     retry_at: Option<Timestamp>,
     /// What was last said of it.
     told: Option<Wanted>,
+    /// The token of the attempt that was last begun.
+    begun: Option<String>,
     /// When to look at it again.
     pub wake: Option<Timestamp>,
     /// Since when what is to be rotated for is due; None: nothing is.
@@ -73,8 +75,8 @@ pub(super) struct Rotating {
     pub(super) condition: Option<Wanted>,
     /// Whether a fresh look was taken in this run.
     looked_afresh: bool,
-    /// It is what failed before, so that its beginning is on the record, and was told.
-    repeats: bool,
+    /// The attempt of which the record has the beginning: it is told once.
+    begun: Option<String>,
 }
 
 impl Rotating {
@@ -180,7 +182,9 @@ impl Work<'_> {
             return outcome;
         }
         let before = memory.failures;
+        self.rotating.begun = memory.begun.take();
         let end = self.drive(&mut memory).await;
+        memory.begun = self.rotating.begun.take();
         // What is current by now may have brought it back.
         let outcome = self.standing_outcome(outcome);
         let now = self.cx.now();
@@ -269,7 +273,6 @@ impl Work<'_> {
             let mut asked = self.cx.asked.of(key);
             asked.taken.retain(|trigger, _| due.contains(trigger));
             if !goes_on {
-                self.rotating.repeats = memory.failures > 0 && memory.known.contains(&trigger);
                 (hand.used, hand.fate) = (asked.taken.get(&trigger).copied().unwrap_or_default(), None);
             }
             hand.asked_at = asked.at;

@@ -93,18 +93,20 @@ impl Work<'_> {
             Step::Put(token) | Step::Rotate(token) => Some(token.clone()),
             _ => None,
         };
-        if begun.is_some() && !self.rotating.repeats {
+        let begun = begun.filter(|token| self.rotating.begun.as_ref() != Some(token));
+        if begun.is_some() {
             self.tell(Reason::Requested, &format!("the key is rotated {}", told_trigger(trigger))).await;
         }
         self.look_afresh_once(grant, trigger).await?;
         if !self.cx.leads() {
             return Err(not_leading());
         }
-        let failed = |error: WriteError| Failure::new(write_reason(&error), self.named(grant, &error));
-        if let Some(token) = begun.as_ref().filter(|_| !self.rotating.repeats) {
+        if let Some(token) = begun {
             let begun = KeyVersion::undated(key.canonical.clone(), token.as_str());
             self.record_of(What::RotationBegun, trigger, &begun);
+            self.rotating.begun = Some(token);
         }
+        let failed = |error: WriteError| Failure::new(write_reason(&error), self.named(grant, &error));
         match step {
             Step::Put(token) => {
                 let Some(current) = hand.current.take() else { return Ok(()) };
