@@ -245,14 +245,26 @@ impl Elector {
         }
     }
 
-    async fn release(&self, lease: Option<Lease>) {
-        let Some(lease) = lease else { return };
-        let spec = candidate::released(lease.spec.clone().unwrap_or_default(), jiff::Timestamp::now());
-        match timeout(Duration::from_secs(1), self.write(Some(lease), spec)).await {
-            Ok(Ok(_)) => tracing::info!("the lease is released"),
-            Ok(Err(error)) => tracing::warn!(%error, "the lease could not be released; it ends by itself"),
-            Err(slow) => tracing::warn!(%slow, "the lease could not be released; it ends by itself"),
+    /// Lets the lease go. A renewal that was under way may have been written: then over that.
+    async fn release(&self, known: Option<Lease>) {
+        const LIMIT: Duration = Duration::from_secs(1);
+        let mut known = known;
+        for _ in 0..2 {
+            let lease = match known.take() {
+                Some(lease) => lease,
+                None => match timeout(LIMIT, self.leases.get_opt(LEASE)).await {
+                    Ok(Ok(Some(lease))) if self.candidate.is_held_by_it(lease.spec.as_ref()) => lease,
+                    _ => break,
+                },
+            };
+            let spec = candidate::released(lease.spec.clone().unwrap_or_default(), jiff::Timestamp::now());
+            match timeout(LIMIT, self.write(Some(lease), spec)).await {
+                Ok(Ok(_)) => return tracing::info!("the lease is released"),
+                Ok(Err(kube::Error::Api(refusal))) if refusal.code == 409 => {}
+                _ => break,
+            }
         }
+        tracing::warn!("the lease could not be released; it ends by itself");
     }
 
     fn publish(&self) {

@@ -58,7 +58,7 @@ fn a_manager_that_fails_takes_nothing_and_recovers() {
     let value = "canary-failing-kX9mQ2vL8nR5wT3z1pQ";
     case.projected("db", value);
     healthy.text("db", "canary-healthy-0-kX9mQ2vL8nR5wT3z");
-    healthy.claim("db", &every("1s", "db"));
+    healthy.claim("db", &every("3s", "db"));
     healthy.is_ready("db");
     let (mut unavailable, mut throttled) = (0, 0);
     for (turn, (mood, reason, attempts)) in [

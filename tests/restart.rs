@@ -152,7 +152,7 @@ impl Scene {
         let all = format!("/apis/scopedsecrets.io/v1alpha1/namespaces/{NAMESPACE}/scopedsecrets");
         let since = claim["metadata"]["resourceVersion"].as_str().unwrap();
         let watch =
-            format!("{all}?watch=true&timeoutSeconds=2&fieldSelector=metadata.name%3Dspun&resourceVersion={since}");
+            format!("{all}?watch=true&timeoutSeconds=6&fieldSelector=metadata.name%3Dspun&resourceVersion={since}");
         let reason = |line: &str| {
             let event: Value = serde_json::from_str(line).unwrap();
             condition(&event["object"], "Rotated").and_then(|c| c["reason"].as_str().map(str::to_owned))

@@ -85,6 +85,11 @@ impl Candidate {
         self.held_until.is_some_and(|until| now < until)
     }
 
+    /// Whether a lease is this candidate's.
+    pub fn is_held_by_it(&self, lease: Option<&LeaseSpec>) -> bool {
+        lease.and_then(holder) == Some(self.identity.as_str())
+    }
+
     /// Leads no longer.
     pub fn resign(&mut self) {
         self.held_until = None;
@@ -98,7 +103,7 @@ impl Candidate {
             Some(spec) if self.seen.as_ref().is_some_and(|(old, _)| old == spec) => {}
             Some(spec) => self.seen = Some((spec.clone(), now)),
         }
-        if lease.and_then(holder) != Some(self.identity.as_str()) {
+        if !self.is_held_by_it(lease) {
             self.held_until = None;
         }
     }

@@ -353,7 +353,7 @@ fn a_restored_secret_is_owned_again_without_the_manager() {
 /// A Secret that only looks like ours is no good value.
 #[test]
 fn a_secret_made_to_look_like_ours() {
-    let case = Case::new("look-alike");
+    let case = Case::new("made-alike");
     case.claim("db", &whole("db"));
     case.told("db", How::Waiting, "RemoteMissing", &[]);
     let owner = case.bed.cluster.get_json("scopedsecret", case.name, "db").unwrap()["metadata"]["uid"].clone();
@@ -370,9 +370,9 @@ fn a_secret_made_to_look_like_ours() {
     case.refresh("db");
     let object = case.told("db", How::Waiting, "RemoteMissing", &[]);
     assert!(object["status"]["secretRef"].is_null(), "{}", object["status"]);
-    case.text("db", "canary-look-alike-kX9mQ2vL8nR5wT");
+    case.text("db", "canary-made-alike-kX9mQ2vL8nR5wT");
     case.refresh("db");
-    case.holds("db", "value", "canary-look-alike-kX9mQ2vL8nR5wT");
+    case.holds("db", "value", "canary-made-alike-kX9mQ2vL8nR5wT");
     case.is_ready("db");
 }
 

@@ -251,8 +251,8 @@ spec: {policyName: keeps.example.com, validationActions: [Deny]}
     ));
     for (name, reason) in [("narrowed", "KeyNotAllowed"), ("leaked", "KeyRevoked")] {
         case.becomes(name, "Authorized", "False", reason);
-        let object = case.becomes(name, "Synced", "False", "WriteFailed");
-        let text = condition(&object, "Synced").unwrap()["message"].as_str().unwrap();
+        let object = case.becomes(name, "Ready", "False", "WriteFailed");
+        let text = condition(&object, "Ready").unwrap()["message"].as_str().unwrap();
         assert!(text.contains("'keeps.example.com' denied request (413)"), "{text}");
         assert!(case.secret(name).is_some(), "{name}");
     }

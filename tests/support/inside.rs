@@ -311,7 +311,8 @@ impl Operator {
         let log = log_to(&started.log);
         // Who died holding the lease is not waited for.
         let lease = ["delete", "lease", "scoped-secrets", "-n", super::operator::NAMESPACE, "--ignore-not-found"];
-        cluster.kubectl(&lease);
+        let gone = cluster.kubectl(&lease);
+        assert!(gone.status.success(), "{}", String::from_utf8_lossy(&gone.stderr));
         // It is alone, and a machine that hangs for seconds takes nothing from it.
         let longer = |flag| match flag {
             "4s" => "60s",
