@@ -1,6 +1,7 @@
 //! A Secret that is not ours is never overwritten, adopted or deleted; and what becomes of ours when things go.
 
 use crate::bed::{Case, How, whole};
+use crate::support::foreign_policy;
 use crate::support::operator::USER;
 use crate::support::stub_manager::Mood;
 use crate::support::tenants::{SOON, condition};
@@ -178,23 +179,12 @@ fn a_forged_status() {
 #[test]
 fn a_policy_of_others_that_quotes_what_it_refuses() {
     let case = Case::new("quoted");
-    let policy = r#"
-apiVersion: admissionregistration.k8s.io/v1
-kind: ValidatingAdmissionPolicy
-metadata: {name: quotes.example.com}
-spec:
-  matchConstraints:
-    namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: quoted}}
-    resourceRules: [{apiGroups: [""], apiVersions: [v1], operations: [CREATE, UPDATE], resources: [secrets]}]
-  validations:
-  - {expression: "false", reason: RequestEntityTooLarge, messageExpression: "'not like this: ' + string(object.data.value)"}
----
-apiVersion: admissionregistration.k8s.io/v1
-kind: ValidatingAdmissionPolicyBinding
-metadata: {name: quotes.example.com}
-spec: {policyName: quotes.example.com, validationActions: [Deny]}
-"#;
-    case.bed.apply(policy);
+    let there = [
+        "namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: quoted}}",
+        "resourceRules: [{apiGroups: [\"\"], apiVersions: [v1], operations: [CREATE, UPDATE], resources: [secrets]}]",
+    ];
+    let quotes = "messageExpression: \"'not like this: ' + string(object.data.value)\"";
+    foreign_policy::deny(&case.bed.cluster, "quotes.example.com", &there, quotes);
     eventually("it is in force", SOON, || {
         let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: mine, namespace: quoted}\ndata: {value: YQ==}\n";
         match case.bed.cluster.submit(&["create", "--dry-run=server", "-f", "-"], secret) {
@@ -208,8 +198,7 @@ spec: {policyName: quotes.example.com, validationActions: [Deny]}
     let events = case.bed.cluster.kubectl(&["get", "events", "-n", case.name, "-o", "json"]);
     let events = String::from_utf8_lossy(&events.stdout).into_owned();
     assert!(events.contains("denied request (413)") && !events.contains("not like this"), "{events}");
-    case.bed.kubectl(&["delete", "validatingadmissionpolicybinding", "quotes.example.com"]);
-    case.bed.kubectl(&["delete", "validatingadmissionpolicy", "quotes.example.com"]);
+    foreign_policy::lift(&case.bed.cluster, "quotes.example.com");
     case.refresh("db");
     case.is_ready("db");
 }
@@ -221,22 +210,11 @@ fn a_withdrawal_that_others_refuse_for_a_while() {
     for name in ["narrowed", "leaked"] {
         case.projected(name, &format!("canary-kept-{name}-kX9mQ2vL8nR5wT3z"));
     }
-    let policy = r#"
-apiVersion: admissionregistration.k8s.io/v1
-kind: ValidatingAdmissionPolicy
-metadata: {name: keeps.example.com}
-spec:
-  matchConstraints:
-    namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: kept}}
-    resourceRules: [{apiGroups: [""], apiVersions: [v1], operations: [DELETE], resources: [secrets]}]
-  validations: [{expression: "false", reason: RequestEntityTooLarge, message: not now}]
----
-apiVersion: admissionregistration.k8s.io/v1
-kind: ValidatingAdmissionPolicyBinding
-metadata: {name: keeps.example.com}
-spec: {policyName: keeps.example.com, validationActions: [Deny]}
-"#;
-    case.bed.apply(policy);
+    let there = [
+        "namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: kept}}",
+        "resourceRules: [{apiGroups: [\"\"], apiVersions: [v1], operations: [DELETE], resources: [secrets]}]",
+    ];
+    foreign_policy::deny(&case.bed.cluster, "keeps.example.com", &there, "message: not now");
     eventually("it is in force", SOON, || {
         match case.bed.cluster.submit(&["delete", "secret", "leaked", "-n", case.name, "--dry-run=server"], "") {
             Err(text) if text.contains("not now") => Ok(()),
@@ -256,8 +234,7 @@ spec: {policyName: keeps.example.com, validationActions: [Deny]}
         assert!(text.contains("'keeps.example.com' denied request (413)"), "{text}");
         assert!(case.secret(name).is_some(), "{name}");
     }
-    case.bed.kubectl(&["delete", "validatingadmissionpolicybinding", "keeps.example.com"]);
-    case.bed.kubectl(&["delete", "validatingadmissionpolicy", "keeps.example.com"]);
+    foreign_policy::lift(&case.bed.cluster, "keeps.example.com");
     for name in ["narrowed", "leaked"] {
         eventually(&format!("{name} is gone"), SOON * 4, || match case.secret(name) {
             None => Ok(()),

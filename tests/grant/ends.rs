@@ -1,6 +1,7 @@
 //! Access that was lent is taken back: at its end, on delete, on revocation, and where what it needs is gone.
 
 use crate::support::canary;
+use crate::support::foreign_policy;
 use crate::support::inside::{Moment, settles};
 use crate::support::operator::{install, lift};
 use crate::support::oracle::guarantees_hold_at;
@@ -182,21 +183,8 @@ fn what_cannot_be_taken_back_is_told_and_goes_when_it_can() {
     scene.limit("maxTTL: 8h, approval: None");
     scene.lends("kept", "ttl: 1h");
     scene.can_read(ADA, "orders");
-    let policy = r#"
-apiVersion: admissionregistration.k8s.io/v1
-kind: ValidatingAdmissionPolicy
-metadata: {name: keeps.example.com}
-spec:
-  matchConstraints:
-    resourceRules: [{apiGroups: [rbac.authorization.k8s.io], apiVersions: [v1], operations: [DELETE], resources: [rolebindings]}]
-  validations: [{expression: "false", reason: RequestEntityTooLarge, message: not now}]
----
-apiVersion: admissionregistration.k8s.io/v1
-kind: ValidatingAdmissionPolicyBinding
-metadata: {name: keeps.example.com}
-spec: {policyName: keeps.example.com, validationActions: [Deny]}
-"#;
-    apply(&scene.cluster, policy);
+    let bindings = "resourceRules: [{apiGroups: [rbac.authorization.k8s.io], apiVersions: [v1], operations: [DELETE], resources: [rolebindings]}]";
+    foreign_policy::deny(&scene.cluster, "keeps.example.com", &[bindings], "message: not now");
     let delete = ["delete", "rolebinding", "approves", "-n", NAMESPACE, "--dry-run=server"];
     eventually("it is in force", SOON, || match scene.cluster.submit(&delete, "") {
         Err(text) if text.contains("not now") => Ok(()),
@@ -212,9 +200,7 @@ spec: {policyName: keeps.example.com, validationActions: [Deny]}
         if right { Ok(()) } else { Err(grant["status"].to_string()) }
     });
     assert!(scene.reads(ADA, "orders"));
-    for kind in ["validatingadmissionpolicybinding", "validatingadmissionpolicy"] {
-        scene.cluster.submit(&["delete", kind, "keeps.example.com"], "").unwrap();
-    }
+    foreign_policy::lift(&scene.cluster, "keeps.example.com");
     eventually("it goes", SOON * 4, || match scene.lent("rolebindings").is_empty() {
         true => Ok(()),
         false => Err(scene.grant("kept")["status"].to_string()),

@@ -13,6 +13,7 @@ mod deadline;
 pub mod emulator;
 pub mod events;
 pub mod foreign_kind;
+pub mod foreign_policy;
 pub mod inside;
 pub mod operator;
 pub mod oracle;
