@@ -10,7 +10,7 @@ use support::cluster::Cluster;
 use support::operator::{Operator, install};
 use support::oracle::all_is_well;
 use support::stub_manager::{Says, StubManager};
-use support::tenants::*;
+use support::tenants::{self, *};
 use support::wait::eventually;
 
 const PASSES: &str = "";
@@ -59,12 +59,29 @@ fn hold(cluster: &Cluster, rows: &[(&str, &str, &str)]) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
+/// Two tenants, and a policy that leaves a namespace out by its name.
+fn set_up(cluster: &Cluster, endpoint: &str) {
+    tenants::set_up(cluster, endpoint);
+    let all = "namespaceSelector: {matchExpressions: [";
+    assert!(tenants::POLICY.contains(all));
+    let out = "{key: kubernetes.io/metadata.name, operator: NotIn, values: [left-out]}, ";
+    apply(cluster, &tenants::POLICY.replace(all, &format!("{all}{out}")));
+    eventually("the webhook leaves it out", SOON, || {
+        let live = cluster.get_json("validatingwebhookconfiguration", None, "scoped-secrets").ok_or("gone")?;
+        live.to_string().contains("\"left-out\"").then_some(()).ok_or(live["webhooks"].to_string())
+    });
+}
+
 /// What was written by people who have nothing to do with us.
 fn everyday(cluster: &Cluster, round: &str) {
     // Who has a segment label with nothing in it is in no segment.
     let half = "apiVersion: v1\nkind: Namespace\nmetadata: {name: half-labelled, labels: {tenant: payments, environment: \"\"}}\n";
     hold(cluster, &[("apply -f -", half, PASSES)]);
-    for namespace in ["plain", "half-labelled", "kube-system"] {
+    // Nor who has them and is left out.
+    let left_out =
+        "apiVersion: v1\nkind: Namespace\nmetadata: {name: left-out, labels: {tenant: payments, environment: prod}}\n";
+    hold(cluster, &[("apply -f -", left_out, PASSES)]);
+    for namespace in ["plain", "half-labelled", "left-out", "kube-system"] {
         let name = format!("everyday-{round}");
         let lines = [
             format!("create secret generic {name} -n {namespace} --from-literal=a=b"),
@@ -206,7 +223,7 @@ fn who_is_not_governed_never_notices() {
     // An operator that hangs is worse than none: each review would take its ten seconds.
     operator.freeze();
     let begun = Instant::now();
-    let rows = 26;
+    let rows = 35;
     everyday(&cluster, "hanging");
     let took = begun.elapsed() / rows;
     assert!(took < Duration::from_secs(5), "{took:?} for each write");

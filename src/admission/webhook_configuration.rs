@@ -12,13 +12,13 @@ use super::rules::copies;
 use crate::api::policy::{Governs, ModalRule};
 use crate::api::{DOOR_ANNOTATION, ENTRIES_ANNOTATION, GROUP, NAMESPACE_NAME_LABEL};
 use crate::controller::served::Served;
-use crate::segmentation::governed::{Governed, LabelSet, Listed};
+use crate::segmentation::governed::{Governed, LabelSet, Picked};
 use axum::http::Uri;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use k8s_openapi::api::admissionregistration::v1::{ValidatingWebhook, ValidatingWebhookConfiguration};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Name of the object.
 pub const CONFIGURATION: &str = "scoped-secrets";
@@ -259,7 +259,7 @@ impl Wanted {
                 &name,
                 "Namespaced",
                 answer,
-                self.governed_by(labels, &governed.listed(labels)),
+                self.governed_by(labels, &governed.picked(labels)),
                 published,
             ));
         };
@@ -282,18 +282,22 @@ impl Wanted {
         json!({"key": NAMESPACE_NAME_LABEL, "operator": "NotIn", "values": ["kube-system", self.endpoint.namespace]})
     }
 
-    /// Namespaces with every one of these labels, none empty, and one of the values where those are listed; but for the control plane's and ours, and
-    /// of those that are served: in others the webhook knows nothing.
-    fn governed_by(&self, labels: &LabelSet, listed: &Listed) -> Value {
+    /// Namespaces with every one of these labels, none empty, with and without the values that are picked and left out; but for the control
+    /// plane's and ours, and of those that are served: in others the webhook knows nothing.
+    fn governed_by(&self, labels: &LabelSet, picked: &Picked) -> Value {
         let carried = labels.iter().flat_map(|label| {
             [json!({"key": label, "operator": "Exists"}), json!({"key": label, "operator": "NotIn", "values": [""]})]
         });
-        let valued = listed.iter().map(|(label, values)| json!({"key": label, "operator": "In", "values": values}));
+        let valued = |operator, values: &BTreeMap<_, _>| -> Vec<Value> {
+            let said = |(label, values)| json!({"key": label, "operator": operator, "values": values});
+            values.iter().map(said).collect()
+        };
+        let (within, without) = (valued("In", &picked.one_of), valued("NotIn", &picked.none_of));
         let served = self
             .served
             .listed()
             .map(|listed| json!({"key": NAMESPACE_NAME_LABEL, "operator": "In", "values": listed.collect::<Vec<_>>()}));
-        json!({"matchExpressions": carried.chain(valued).chain([self.elsewhere()]).chain(served).collect::<Vec<_>>()})
+        json!({"matchExpressions": carried.chain(within).chain(without).chain([self.elsewhere()]).chain(served).collect::<Vec<_>>()})
     }
 
     fn entry(
@@ -567,8 +571,11 @@ mod tests {
     #[test]
     fn governed_namespaces_by_their_labels() {
         let labels = LabelSet::of(&["tenant".to_owned(), "environment".to_owned()]);
-        let listed = Listed::from([("tenant".to_owned(), ["red".to_owned(), "blue".to_owned()].into())]);
-        let selector = wanted(None).governed_by(&labels, &listed);
+        let picked = Picked {
+            one_of: [("tenant".to_owned(), ["red".to_owned(), "blue".to_owned()].into())].into(),
+            none_of: [("environment".to_owned(), ["test".to_owned()].into())].into(),
+        };
+        let selector = wanted(None).governed_by(&labels, &picked);
         let live = ValidatingWebhook {
             name: format!("copies-x.{GROUP}"),
             namespace_selector: serde_json::from_value(selector.clone()).unwrap(),
@@ -583,6 +590,7 @@ mod tests {
                 {"key": "tenant", "operator": "Exists"},
                 {"key": "tenant", "operator": "NotIn", "values": [""]},
                 {"key": "tenant", "operator": "In", "values": ["blue", "red"]},
+                {"key": "environment", "operator": "NotIn", "values": ["test"]},
                 {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system", "scoped-secrets"]},
             ]})
         );

@@ -5,6 +5,7 @@
 pub mod condition;
 pub mod duration;
 pub mod key_revocation;
+pub mod label;
 pub mod policy;
 pub mod reason;
 pub mod rotation;

@@ -79,7 +79,8 @@ fn label_keys_schema(_: &mut SchemaGenerator) -> Schema {
         "maxItems": 8,
         "x-kubernetes-list-type": "set",
         "items": {"type": "string", "minLength": 1, "maxLength": 317,
-                  "pattern": r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$"}
+                  "pattern": r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$",
+                  "x-kubernetes-validations": [{"rule": "self.indexOf('/') <= 253", "message": "what is before the slash of a label's key has at most 253 characters"}]}
     })
 }
 
@@ -89,7 +90,7 @@ fn label_keys_schema(_: &mut SchemaGenerator) -> Schema {
 pub struct NamespaceSelector {
     /// Labels that must have exactly these values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 16, "additionalProperties" = {"type": "string", "maxLength": 63}))]
+    #[schemars(extend("maxProperties" = 16, "additionalProperties" = label_value()))]
     pub match_labels: BTreeMap<String, String>,
     /// Expressions that must all hold.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -116,7 +117,15 @@ pub struct SelectorRequirement {
 }
 
 fn label_values_schema(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "array", "maxItems": 256, "x-kubernetes-list-type": "atomic", "items": {"type": "string", "maxLength": 63}})
+    json_schema!({"type": "array", "maxItems": 256, "x-kubernetes-list-type": "atomic", "items": label_value()})
+}
+
+/// What no label can have as its value would make a selector that the API server refuses.
+fn label_value() -> serde_json::Value {
+    serde_json::json!({"type": "string", "maxLength": 63, "x-kubernetes-validations": [
+        {"rule": "self.matches('^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$')",
+         "message": "no label can have this value: write at most 63 letters, digits, '-', '_' and '.', a letter or digit at both ends"}
+    ]})
 }
 
 /// The operators of a label selector.

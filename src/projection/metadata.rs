@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::ProjectionError;
-use crate::api::GROUP;
 use crate::api::reason::Reason;
 use crate::api::scoped_secret::Template;
+use crate::api::{GROUP, label};
 
 /// Domains whose labels and annotations make somebody act on the Secret: Kubernetes, GitOps tools, replicators, us.
 /// Each stands for its subdomains, too.
@@ -44,7 +44,7 @@ const MAX_ANNOTATION_BYTES: usize = 196_608;
 pub(super) fn check(template: &Template) -> Result<(), ProjectionError> {
     for (key, value) in &template.labels {
         check_key("label", key)?;
-        if !is_label_value(value) {
+        if !label::is_value(value) {
             return Err(refused(format!(
                 "target.template.labels: the value of {key:?} is not a label's: write at most 63 letters, digits, '-', '_' \
                  and '.', a letter or digit at both ends"
@@ -70,7 +70,7 @@ fn check_key(what: &str, key: &str) -> Result<(), ProjectionError> {
             "target.template.{what}s: {key:?} belongs to {domain}, whose controllers act on it: remove it"
         )));
     }
-    if !is_qualified_part(name) || prefix.is_some_and(|prefix| !is_dns_subdomain(prefix)) {
+    if !label::is_name(name) || prefix.is_some_and(|prefix| !label::is_prefix(prefix)) {
         return Err(refused(format!(
             "target.template.{what}s: {key:?} is not a {what}'s key: write a name of at most 63 letters, digits, '-', '_' \
              and '.', with an optional domain and '/' before it"
@@ -91,30 +91,6 @@ fn among(domains: &[&'static str], prefix: &str) -> Option<&'static str> {
         .iter()
         .copied()
         .find(|domain| prefix.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
-}
-
-/// `([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]`, at most 63: the name part of a qualified name, or a label's value.
-fn is_qualified_part(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    let inner = |b: &u8| b.is_ascii_alphanumeric() || b"-_.".contains(b);
-    bytes.len() <= 63
-        && bytes.iter().all(inner)
-        && bytes.first().is_some_and(u8::is_ascii_alphanumeric)
-        && bytes.last().is_some_and(u8::is_ascii_alphanumeric)
-}
-
-fn is_label_value(text: &str) -> bool {
-    text.is_empty() || is_qualified_part(text)
-}
-
-fn is_dns_subdomain(text: &str) -> bool {
-    let label_ok = |label: &str| {
-        let bytes = label.as_bytes();
-        bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-')
-            && bytes.first().is_some_and(u8::is_ascii_alphanumeric)
-            && bytes.last().is_some_and(u8::is_ascii_alphanumeric)
-    };
-    text.len() <= 253 && text.split('.').all(label_ok)
 }
 
 fn bytes(map: &BTreeMap<String, String>) -> usize {

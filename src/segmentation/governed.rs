@@ -30,8 +30,24 @@ impl LabelSet {
     }
 }
 
-/// Values of labels, one of which a namespace must have.
-pub type Listed = BTreeMap<String, BTreeSet<String>>;
+/// Values of labels.
+pub type Values = BTreeMap<String, BTreeSet<String>>;
+
+/// What a selector says of the values of labels.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Picked {
+    /// Of each of these labels a namespace must have one of the values.
+    pub one_of: Values,
+    /// And of each of these none.
+    pub none_of: Values,
+}
+
+impl Picked {
+    fn leaves_out(&self, label: &str, value: &str) -> bool {
+        self.none_of.get(label).is_some_and(|values| values.contains(value))
+            || self.one_of.get(label).is_some_and(|values| !values.contains(value))
+    }
+}
 
 /// Every set of segment labels of the policies.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,8 +57,8 @@ pub struct Governed {
     governs: BTreeMap<LabelSet, BTreeSet<Governs>>,
     /// Which rules are answered by refusing, where any is.
     enforced: BTreeMap<LabelSet, BTreeSet<ModalRule>>,
-    /// The labels of each policy whose values its selector lists.
-    listed: Vec<(LabelSet, Listed)>,
+    /// What each policy's selector says of values.
+    picked: Vec<(LabelSet, Picked)>,
     /// Whether a policy cannot be understood: it may have labels that are not among the sets.
     uncertain: bool,
 }
@@ -69,24 +85,32 @@ impl Governed {
         self
     }
 
-    /// And of which labels each policy's selector lists the values.
-    pub fn listing(mut self, listed: impl IntoIterator<Item = (LabelSet, Listed)>) -> Self {
-        self.listed.extend(listed);
+    /// And what each policy's selector says of values.
+    pub fn picking(mut self, picked: impl IntoIterator<Item = (LabelSet, Picked)>) -> Self {
+        self.picked.extend(picked);
         self
     }
 
-    /// The values that a namespace with these labels must have one of to be governed, for the labels of which every policy lists
-    /// them: what is not governed waits for nobody. A policy that cannot be understood may govern any.
-    pub fn listed(&self, labels: &LabelSet) -> Listed {
-        let mut here = self.listed.iter().filter(|(of, _)| !self.uncertain && of.includes(labels)).map(|(_, l)| l);
-        let mut all = here.next().cloned().unwrap_or_default();
-        for listed in here {
-            all.retain(|label, values| {
-                listed.get(label).is_some_and(|more| {
+    /// What a namespace with these labels must have, and what not, to be governed, as far as every policy says so: what is not
+    /// governed waits for nobody. A policy that cannot be understood may govern any.
+    pub fn picked(&self, labels: &LabelSet) -> Picked {
+        let of_these = self.picked.iter().filter(|(of, _)| !self.uncertain && of.includes(labels));
+        let here: Vec<&Picked> = of_these.map(|(_, picked)| picked).collect();
+        let Some((first, others)) = here.split_first() else { return Picked::default() };
+        let mut all = Picked { one_of: first.one_of.clone(), none_of: Values::new() };
+        for picked in others {
+            all.one_of.retain(|label, values| {
+                picked.one_of.get(label).is_some_and(|more| {
                     values.extend(more.iter().cloned());
                     true
                 })
             });
+        }
+        let named = here.iter().flat_map(|picked| &picked.none_of);
+        for (label, value) in named.flat_map(|(label, values)| values.iter().map(move |value| (label, value))) {
+            if here.iter().all(|picked| picked.leaves_out(label, value)) {
+                all.none_of.entry(label.clone()).or_default().insert(value.clone());
+            }
         }
         all
     }
@@ -193,22 +217,36 @@ mod tests {
     }
 
     #[test]
-    fn values_that_every_policy_lists() {
-        let listed =
-            |label: &str, values: &[&str]| (label.to_owned(), values.iter().map(|v| (*v).to_owned()).collect());
-        let (tenant, both) = (set(&["tenant"]), set(&["tenant", "environment"]));
-        let governed = |uncertain, policies: &[(&LabelSet, Listed)]| {
-            Governed::new(policies.iter().map(|(labels, _)| (*labels).clone()), uncertain)
-                .listing(policies.iter().map(|(labels, listed)| ((*labels).clone(), listed.clone())))
+    fn values_that_every_policy_lists_or_leaves_out() {
+        let values = |labels: &[(&str, &[&str])]| -> Values {
+            let owned = |values: &[&str]| values.iter().map(|v| (*v).to_owned()).collect();
+            labels.iter().map(|(label, values)| ((*label).to_owned(), owned(values))).collect()
         };
-        let red = Listed::from([listed("tenant", &["red"]), listed("name", &["a"])]);
-        let blue = Listed::from([listed("tenant", &["blue"])]);
-        assert_eq!(governed(false, &[(&tenant, red.clone())]).listed(&tenant), red);
-        assert_eq!(governed(true, &[(&tenant, red.clone())]).listed(&tenant), Listed::new());
+        type Said<'s> = &'s [(&'s str, &'s [&'s str])];
+        let picked = |one_of: Said, none_of: Said| Picked { one_of: values(one_of), none_of: values(none_of) };
+        let (tenant, both) = (set(&["tenant"]), set(&["tenant", "environment"]));
+        let governed = |uncertain, policies: &[(&LabelSet, Picked)]| {
+            Governed::new(policies.iter().map(|(labels, _)| (*labels).clone()), uncertain)
+                .picking(policies.iter().map(|(labels, picked)| ((*labels).clone(), picked.clone())))
+        };
+        let red = picked(&[("tenant", &["red"]), ("name", &["a"])], &[]);
+        let blue = picked(&[("tenant", &["blue"])], &[]);
+        assert_eq!(governed(false, &[(&tenant, red.clone())]).picked(&tenant), red);
+        assert_eq!(governed(true, &[(&tenant, red.clone())]).picked(&tenant), Picked::default());
         let two = governed(false, &[(&tenant, red.clone()), (&both, blue.clone())]);
-        assert_eq!(two.listed(&tenant), [listed("tenant", &["blue", "red"])].into(), "its entry is for both");
-        assert_eq!(two.listed(&both), blue);
-        assert_eq!(governed(false, &[(&tenant, red), (&tenant, Listed::new())]).listed(&tenant), Listed::new());
+        assert_eq!(two.picked(&tenant), picked(&[("tenant", &["blue", "red"])], &[]), "its entry is for both");
+        assert_eq!(two.picked(&both), blue);
+        let any = governed(false, &[(&tenant, red.clone()), (&tenant, Picked::default())]);
+        assert_eq!(any.picked(&tenant), Picked::default());
+
+        let not_green = picked(&[], &[("tenant", &["green", "blue"])]);
+        assert_eq!(governed(false, &[(&tenant, not_green.clone())]).picked(&tenant), not_green);
+        let both_not = governed(false, &[(&tenant, not_green.clone()), (&tenant, red)]);
+        assert_eq!(both_not.picked(&tenant), not_green, "who lists others leaves them out");
+        let blue_too = governed(false, &[(&tenant, not_green.clone()), (&tenant, blue)]);
+        assert_eq!(blue_too.picked(&tenant), picked(&[], &[("tenant", &["green"])]));
+        let any = governed(false, &[(&tenant, Picked::default()), (&tenant, not_green)]);
+        assert_eq!(any.picked(&tenant), Picked::default());
     }
 
     #[test]

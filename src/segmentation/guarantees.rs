@@ -111,16 +111,18 @@ fn one_segment(world: &World, told: &[Told], now: Timestamp) -> Vec<Breach> {
     let holdings: BTreeMap<_, _> = world.holdings().collect();
     for (a, held) in &holdings {
         for (b, theirs) in held.fingerprints.iter().flat_map(|f| world.holdings_with(f)).filter(|(b, _)| *a < b) {
-            let governing = || policies(world, a).chain(policies(world, b));
-            let compared = governing().any(|p| p.unique_within == Within::Segment);
             let names = [&*a.namespace, &*b.namespace];
-            let keys = held.keys().filter_map(|k| k.aws_parts().map(|(_, _, name)| name));
-            let lifted = keys
-                .map(Some)
-                .chain([None])
-                .any(|k| governing().any(|p| p.lifts(ExceptedRule::UniqueValues, k, &names, now)));
-            if compared && !lifted && segment(world, a) != segment(world, b) && !says_so(a, held) && !says_so(b, theirs)
-            {
+            let lifts = |p: &Policy, key: Option<&str>| p.lifts(ExceptedRule::UniqueValues, key, &names, now);
+            let lifts_key = |p: &Policy, key: &CanonicalKey| {
+                lifts(p, Some(key.as_str())) || key.aws_parts().is_some_and(|(.., name)| lifts(p, Some(name)))
+            };
+            // Which key a value is of is not known: every key of one of the two.
+            let lifted = |p: &Policy| {
+                lifts(p, None) || [held, theirs].iter().any(|side| side.keys().all(|key| lifts_key(p, key)))
+            };
+            let mut governing = policies(world, a).chain(policies(world, b));
+            let judged = governing.any(|p| p.unique_within == Within::Segment && !lifted(p));
+            if judged && segment(world, a) != segment(world, b) && !says_so(a, held) && !says_so(b, theirs) {
                 found.push(breach(3, a, format!("it shares a value with {b}")));
             }
         }

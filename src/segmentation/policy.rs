@@ -1,12 +1,13 @@
 //! A SegmentationPolicy, compiled: every part of it understood, defaults filled in.
 
 use super::access::subject::{InvalidAccount, Subject};
-use super::governed::Listed;
+use super::governed::{Picked, Values};
 use super::key::{CanonicalKey, RemoteKey};
 use super::pattern::{InvalidPattern, KeyPattern};
 use super::segment::Segment;
 use crate::api::NAMESPACE_NAME_LABEL;
 use crate::api::duration::{self, NotADuration, humanize};
+use crate::api::label;
 use crate::api::policy::*;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -225,15 +226,34 @@ impl Policy {
         selects(&self.selector, namespace, labels)
     }
 
-    /// The labels of which its selector lists the values.
-    pub fn listed(&self) -> Listed {
-        let equal = self.selector.match_labels.iter().map(|(label, value)| (label, BTreeSet::from([value.clone()])));
-        let within = self.selector.match_expressions.iter().filter(|e| e.operator == SelectorOperator::In);
-        let mut all = Listed::new();
-        for (label, values) in equal.chain(within.map(|e| (&e.key, e.values.iter().cloned().collect()))) {
-            all.entry(label.clone()).and_modify(|known| known.retain(|v| values.contains(v))).or_insert(values);
+    /// What its selector says of the values of labels, of those that a label can have; None: no namespace can be as it says.
+    pub fn picked(&self) -> Option<Picked> {
+        let NamespaceSelector { match_labels, match_expressions } = &self.selector;
+        let expressions = |operator| match_expressions.iter().filter(move |e| e.operator == operator);
+        // Every label that it may speak of is one that a governed namespace has.
+        if expressions(SelectorOperator::DoesNotExist).next().is_some() {
+            return None;
         }
-        all
+        let possible = |values: &[String]| values.iter().filter(|v| label::is_value(v)).cloned().collect();
+        let mut none_of = Values::new();
+        for e in expressions(SelectorOperator::NotIn) {
+            let values: BTreeSet<String> = possible(&e.values);
+            if !values.is_empty() {
+                none_of.entry(e.key.clone()).or_default().extend(values);
+            }
+        }
+        let equal = match_labels.iter().map(|(label, value)| (label, possible(std::slice::from_ref(value))));
+        let within = expressions(SelectorOperator::In).map(|e| (&e.key, possible(&e.values)));
+        let mut one_of = Values::new();
+        for (label, mut values) in equal.chain(within) {
+            values.retain(|value| none_of.get(label).is_none_or(|none| !none.contains(value)));
+            let known = one_of.entry(label.clone()).or_insert_with(|| values.clone());
+            known.retain(|value| values.contains(value));
+            if known.is_empty() {
+                return None;
+            }
+        }
+        Some(Picked { one_of, none_of })
     }
 
     /// Whether what stands is judged alike under another policy in its place. How a violation is answered, who reads, and what is
@@ -437,5 +457,49 @@ impl AllowEntry {
         let actions =
             if allow.actions.is_empty() { [Action::Read].into() } else { allow.actions.iter().copied().collect() };
         Ok(Self { store: allow.store_ref.name.clone(), patterns, actions })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picked(selector: &str) -> Option<String> {
+        let yaml = format!("{{segment: {{labels: [tenant]}}, namespaceSelector: {selector}}}");
+        let Picked { one_of, none_of } =
+            Policy::compile("p", &serde_saphyr::from_str(&yaml).unwrap()).unwrap().picked()?;
+        let text = |values: &Values| {
+            let each = |(label, values): (&String, &BTreeSet<String>)| {
+                format!("{label}={}", values.iter().map(String::as_str).collect::<Vec<_>>().join("|"))
+            };
+            values.iter().map(each).collect::<Vec<_>>().join(" ")
+        };
+        Some(format!("{} but {}", text(&one_of), text(&none_of)))
+    }
+
+    #[test]
+    fn what_a_selector_says_of_values() {
+        let expressions = |list: &str| picked(&format!("{{matchExpressions: [{list}]}}"));
+        let is = |found: Option<String>, expected: &str| assert_eq!(found.as_deref(), Some(expected));
+        is(picked("{}"), " but ");
+        is(picked("{matchLabels: {tenant: a}}"), "tenant=a but ");
+        is(expressions("{key: tenant, operator: Exists}"), " but ");
+        is(expressions("{key: tenant, operator: In, values: [b, a]}"), "tenant=a|b but ");
+        is(expressions("{key: tenant, operator: NotIn, values: [b, a]}"), " but tenant=a|b");
+        let both = "{key: tenant, operator: In, values: [b, a]}, {key: tenant, operator: NotIn, values: [b]}";
+        is(expressions(both), "tenant=a but tenant=b");
+        let name = "{key: kubernetes.io/metadata.name, operator: NotIn, values: [legacy]}";
+        is(expressions(name), " but kubernetes.io/metadata.name=legacy");
+        // What no label can have is had by none.
+        is(expressions("{key: tenant, operator: In, values: [\"a b\", a]}"), "tenant=a but ");
+        is(expressions("{key: tenant, operator: NotIn, values: [\"a b\"]}"), " but ");
+        for nobody in [
+            "{matchLabels: {tenant: \"a b\"}}",
+            "{matchLabels: {tenant: a}, matchExpressions: [{key: tenant, operator: In, values: [b]}]}",
+            "{matchLabels: {tenant: a}, matchExpressions: [{key: tenant, operator: NotIn, values: [a]}]}",
+            "{matchExpressions: [{key: tenant, operator: DoesNotExist}]}",
+        ] {
+            assert_eq!(picked(nobody), None, "{nobody}");
+        }
     }
 }

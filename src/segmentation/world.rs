@@ -500,16 +500,20 @@ impl World {
     /// The labels by which namespaces are governed; None while not every policy was seen.
     pub fn governed(&self) -> Option<Governed> {
         let uncertain = self.policies.values().any(|state| matches!(state, PolicyState::Unknown(_)));
-        let all = || {
-            self.policies.values().filter_map(|state| match state {
-                PolicyState::Known(policy) => Some((LabelSet::of(&policy.segment_labels), policy)),
+        // Who can govern no namespace is no policy here: the API server refuses a selector that nothing can meet.
+        let able: Vec<_> = self
+            .policies
+            .values()
+            .filter_map(|state| match state {
+                PolicyState::Known(policy) => Some((LabelSet::of(&policy.segment_labels), policy, policy.picked()?)),
                 PolicyState::Unknown(_) => None,
             })
-        };
-        let governed = Governed::new(all().map(|(labels, _)| labels), uncertain)
-            .holding(all().map(|(labels, policy)| (labels, policy.governs.clone())))
-            .enforcing(all().map(|(labels, policy)| (labels, policy.enforced())))
-            .listing(all().map(|(labels, policy)| (labels, policy.listed())));
+            .collect();
+        let all = || able.iter().map(|(labels, policy, picked)| (labels.clone(), policy, picked));
+        let governed = Governed::new(all().map(|(labels, ..)| labels), uncertain)
+            .holding(all().map(|(labels, policy, _)| (labels, policy.governs.clone())))
+            .enforcing(all().map(|(labels, policy, _)| (labels, policy.enforced())))
+            .picking(all().map(|(labels, _, picked)| (labels, picked.clone())));
         self.policies_synced.then_some(governed)
     }
 

@@ -65,6 +65,15 @@ fn policies() {
             "In and NotIn need values; Exists and DoesNotExist take none",
         ),
         (
+            with("namespaceSelector: {matchExpressions: [{key: tenant, operator: NotIn, values: [\"a b\"]}]}"),
+            "no label can have this value: write at most 63 letters, digits",
+        ),
+        (with("namespaceSelector: {matchLabels: {tenant: -a}}"), "no label can have this value"),
+        (
+            object("SegmentationPolicy", "refused", &format!("segment: {{labels: [{}/a]}}", "a".repeat(254))),
+            "what is before the slash of a label's key has at most 253 characters",
+        ),
+        (
             with("exceptions: [{rule: UniqueValues, reason: x, expirationTime: \"2030-01-01T00:00:00Z\"}]"),
             "exactly one non-empty list of keys, namespaces or subjects",
         ),

@@ -111,6 +111,29 @@ fn two_policies_that_disagree_on_the_segment() {
 }
 
 #[test]
+fn a_policy_that_can_govern_no_namespace() {
+    let case = Case::new("nobody");
+    let policy = |name: &str, selector: &str| {
+        format!(
+            "apiVersion: scopedsecrets.io/v1alpha1\nkind: SegmentationPolicy\nmetadata: {{name: {name}}}\nspec: {{segment: {{labels: [{name}]}}, namespaceSelector: {selector}}}\n"
+        )
+    };
+    // The API server refuses a webhook whose selector has an empty list; nobody else's entry waits for that.
+    let nobody =
+        "{matchLabels: {nobody-at-all: a}, matchExpressions: [{key: nobody-at-all, operator: In, values: [b]}]}";
+    case.bed.apply(&policy("nobody-at-all", nobody));
+    eventually("it is ready", SOON, || ready(&case.bed.cluster, "segmentationpolicy", None, "nobody-at-all"));
+    case.bed.apply(&policy("nobody-but-some", "{}"));
+    eventually("the other's entries are there", SOON, || {
+        let live = case.bed.cluster.get_json("validatingwebhookconfiguration", None, "scoped-secrets").ok_or("gone")?;
+        let text = live["webhooks"].to_string();
+        let right = text.contains("\"nobody-but-some\"") && !text.contains("nobody-at-all");
+        if right { Ok(()) } else { Err(text) }
+    });
+    case.bed.kubectl(&["delete", "segmentationpolicy", "nobody-at-all", "nobody-but-some"]);
+}
+
+#[test]
 fn a_policy_that_is_narrowed() {
     let case = Case::new("narrowed");
     for name in ["one", "two", "three"] {

@@ -269,6 +269,11 @@ impl Grants {
         changed
     }
 
+    /// What failed in an earlier reign says nothing of this one.
+    pub fn forget_failures(&mut self) {
+        self.0.values_mut().for_each(|lent| lent.told.failures = 0);
+    }
+
     /// All.
     pub fn iter(&self) -> impl Iterator<Item = (&ObjectName, &Lent)> {
         self.0.iter().map(|(handle, lent)| (handle, &**lent))

@@ -102,10 +102,10 @@ impl Work<'_> {
                 // That is told as far as it can be.
                 let _ = self.report_failure(&why).await;
                 let wait = AGAIN.saturating_mul(1 << failures.min(16)).min(SELDOM);
-                // Its end is no later for that.
+                // Its end is no later for that, nor where timers run by another clock than ends.
                 let end = self.with_observed(plan::term).map(|(_, end)| end.duration_since(self.cx.now()));
                 let end = end.and_then(|left| Duration::try_from(left).ok()).filter(|left| !left.is_zero());
-                Some(end.map_or(wait, |end| wait.min(end)))
+                Some(end.map_or(wait, |end| wait.min(end).min(LATER)))
             }
         };
         if let Some(wait) = again {

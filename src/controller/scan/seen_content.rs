@@ -18,6 +18,8 @@ pub(super) struct SeenContent {
     data: Pairs,
     #[serde(default)]
     binary_data: Pairs,
+    #[serde(rename = "type", default)]
+    kind: Option<String>,
 }
 
 /// Pairs with a key or a value that is long enough to be one.
@@ -28,7 +30,7 @@ impl SeenContent {
     /// What is in it.
     pub(super) fn content(&self, kind: &str) -> Content<'_> {
         let content = Content::of_metadata(&self.metadata).with("data", self.data.iter(), kind == "Secret");
-        content.with("binaryData", self.binary_data.iter(), true)
+        content.with("binaryData", self.binary_data.iter(), true).with_type(self.kind.as_deref())
     }
 }
 
@@ -94,6 +96,7 @@ mod tests {
         let seen = seen(&json!({
             "metadata": {"name": "a", "namespace": "b", "annotations": {"note": "long enough"}, "managedFields": [{"manager": "kubectl"}]},
             "data": {"short": "value", "long": "long enough", "a long key": ""}, "binaryData": {"b": "bG9uZyBlbm91Z2g="},
+            "type": "example.com/long",
         }));
         assert_eq!((seen.metadata.name.as_deref(), seen.metadata.managed_fields.is_none()), (Some("a"), true));
         let found = |kind| {
@@ -106,6 +109,7 @@ mod tests {
             r#"metadata.annotations["note"]: long enough"#,
             r#"data["long"]: long enough"#,
             r#"binaryData["b"]: long enough"#,
+            "type: example.com/long",
         ];
         assert_eq!(found("ConfigMap"), expected);
     }

@@ -210,6 +210,9 @@ impl Work<'_> {
         let had = self.record.status.secret().is_some();
         if write_status(self.cx, &self.name, &self.record, &new).await {
             self.record_refusal(&old, &new, now);
+            if new.secret_ref.is_some() {
+                self.memory.withdrawn = false;
+            }
             let gone = had && new.secret_ref.is_none() && self.cx.index().secret(&secret_name).is_none();
             match outcome {
                 Outcome::Refused(why) if gone => self.make_up_for_withdrawal(why.reason, &why.message).await,

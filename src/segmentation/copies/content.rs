@@ -83,11 +83,8 @@ impl<'o> Content<'o> {
                 }
             }
         }
-        if let Some(kind) = object.get("type").and_then(Value::as_str) {
-            content.add("type", WHOLE, kind.as_bytes(), false);
-        }
         content.add_metadata(metadata);
-        content
+        content.with_type(object.get("type").and_then(Value::as_str))
     }
 
     /// Of a Secret.
@@ -96,10 +93,7 @@ impl<'o> Content<'o> {
         for (key, value) in secret.data.iter().flatten() {
             content.add("data", key, &value.0, false);
         }
-        if let Some(kind) = &secret.type_ {
-            content.add("type", WHOLE, kind.as_bytes(), false);
-        }
-        content
+        content.with_type(secret.type_.as_deref())
     }
 
     /// Of a ConfigMap.
@@ -135,6 +129,14 @@ impl<'o> Content<'o> {
     /// And of pairs whose values are bytes.
     pub fn with_bytes(mut self, field: &'static str, pairs: impl IntoIterator<Item = (&'o str, &'o [u8])>) -> Self {
         pairs.into_iter().for_each(|(key, value)| self.add(field, key, value, false));
+        self
+    }
+
+    /// And of a Secret's type.
+    pub fn with_type(mut self, kind: Option<&'o str>) -> Self {
+        if let Some(kind) = kind {
+            self.add("type", WHOLE, kind.as_bytes(), false);
+        }
         self
     }
 

@@ -30,6 +30,7 @@ use crate::segmentation::verdict::{Grant, Refusal, Verdict};
 use crate::segmentation::world::ObjectName;
 use crate::telemetry::record::{Happening, What};
 use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What this process remembers of a claim's rotation. Losing it costs at most one call.
@@ -43,8 +44,8 @@ pub struct Memory {
     retry_at: Option<Timestamp>,
     /// What was last said of it.
     told: Option<Wanted>,
-    /// The token of the attempt that was last begun.
-    begun: Option<String>,
+    /// The tokens of the attempts that were begun, as long as anything is due.
+    begun: BTreeSet<String>,
     /// When to look at it again.
     pub wake: Option<Timestamp>,
     /// Since when what is to be rotated for is due; None: nothing is.
@@ -75,8 +76,8 @@ pub(super) struct Rotating {
     pub(super) condition: Option<Wanted>,
     /// Whether a fresh look was taken in this run.
     looked_afresh: bool,
-    /// The attempt of which the record has the beginning: it is told once.
-    begun: Option<String>,
+    /// The attempts of which the record has the beginning: it is told once.
+    begun: BTreeSet<String>,
 }
 
 impl Rotating {
@@ -182,9 +183,9 @@ impl Work<'_> {
             return outcome;
         }
         let before = memory.failures;
-        self.rotating.begun = memory.begun.take();
+        self.rotating.begun = std::mem::take(&mut memory.begun);
         let end = self.drive(&mut memory).await;
-        memory.begun = self.rotating.begun.take();
+        memory.begun = std::mem::take(&mut self.rotating.begun);
         // What is current by now may have brought it back.
         let outcome = self.standing_outcome(outcome);
         let now = self.cx.now();
@@ -241,6 +242,7 @@ impl Work<'_> {
             let Some(trigger) = begun_with.or_else(|| chosen(memory, &due)) else {
                 memory.failures = 0;
                 memory.due_since = None;
+                self.rotating.begun.clear();
                 let at = self.next_rotation(seal.as_deref(), now);
                 return Ok(match (refusal, seal) {
                     (Some(refusal), _) => refused(refusal, now),

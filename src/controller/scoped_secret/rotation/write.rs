@@ -93,18 +93,18 @@ impl Work<'_> {
             Step::Put(token) | Step::Rotate(token) => Some(token.clone()),
             _ => None,
         };
-        let begun = begun.filter(|token| self.rotating.begun.as_ref() != Some(token));
+        let begun = begun.filter(|token| !self.rotating.begun.contains(token));
+        self.look_afresh_once(grant, trigger).await?;
         if begun.is_some() {
             self.tell(Reason::Requested, &format!("the key is rotated {}", told_trigger(trigger))).await;
         }
-        self.look_afresh_once(grant, trigger).await?;
         if !self.cx.leads() {
             return Err(not_leading());
         }
         if let Some(token) = begun {
             let begun = KeyVersion::undated(key.canonical.clone(), token.as_str());
             self.record_of(What::RotationBegun, trigger, &begun);
-            self.rotating.begun = Some(token);
+            self.rotating.begun.insert(token);
         }
         let failed = |error: WriteError| Failure::new(write_reason(&error), self.named(grant, &error));
         match step {
