@@ -69,15 +69,19 @@ fn broken(request: &AdmissionRequest<DynamicObject>, response: &AdmissionRespons
         namespace: namespace.map(Into::into),
         name,
     };
-    let message = match answer {
-        // Whom a binding names may be another tenant, and the namespace's own read its events: who asked was told all of it.
-        Mode::Enforce if kind.group == "rbac.authorization.k8s.io" => {
-            let told = response.result.message.split(": ").next().unwrap_or_default();
-            format!("refused: {told} (see docs/reasons/{reason}.md)")
-        }
-        Mode::Enforce => format!("refused: {}", response.result.message),
-        _ => response.warnings.iter().flatten().chain(response.audit_annotations.values()).next()?.clone(),
+    let told = match answer {
+        Mode::Enforce => &response.result.message,
+        _ => response.warnings.iter().flatten().chain(response.audit_annotations.values()).next()?,
     };
+    // Whom a binding names may be another tenant, and more people read a namespace's events than its bindings: who asked was told
+    // all of it.
+    let told = match told.split_once(": ") {
+        Some((rule, _)) if kind.group == "rbac.authorization.k8s.io" => {
+            format!("{rule} (see docs/reasons/{reason}.md)")
+        }
+        _ => told.clone(),
+    };
+    let message = if answer == Mode::Enforce { format!("refused: {told}") } else { told };
     Some(Breach { object, reason: reason.to_owned(), message })
 }
 
@@ -151,6 +155,16 @@ mod tests {
             told.message,
             "refused: rule OtherOperators, KeyNotAllowed: ExternalSecret payments-prod/orders: mend it"
         );
+        let rbac = request(|r| r["kind"]["group"] = "rbac.authorization.k8s.io".into());
+        for (mode, says) in [
+            (Mode::Enforce, "refused: rule Rbac, CrossSegmentAccess (see docs/reasons/CrossSegmentAccess.md)"),
+            (Mode::Warn, "rule Rbac, CrossSegmentAccess (see docs/reasons/CrossSegmentAccess.md)"),
+            (Mode::Audit, "rule Rbac, CrossSegmentAccess (see docs/reasons/CrossSegmentAccess.md)"),
+        ] {
+            let answer =
+                answer_by(mode, &rbac, "Rbac", Reason::CrossSegmentAccess, "to ServiceAccount billing-prod/ci");
+            assert_eq!(broken(&rbac, &answer).unwrap().message, says, "whom it names is not everybody's to read");
+        }
         let core = request(|r| r["kind"]["group"] = "".into());
         assert_eq!(broken(&core, &audit(&core)).unwrap().object.api_version, "v1alpha1");
         let cluster = request(|r| r["namespace"] = "".into());

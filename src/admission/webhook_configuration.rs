@@ -125,15 +125,15 @@ const COPIES: Entry = Entry {
     operations: &["CREATE", "UPDATE"],
     conditions: &[
         // An update of nothing that is compared: owners, finalizers, the field managers. On a projected Secret, whose label
-        // nobody else can write, nothing so short that it is no value: with the operator gone, it can be noted on.
+        // nobody else can write, nothing so short that it is no value, nor under a domain that looks like none: with the operator gone, it can be noted on.
         (
             "something-changes",
             "request.operation != 'UPDATE' \
              || has(object.data) != has(oldObject.data) || (has(object.data) && object.data != oldObject.data) \
              || has(object.binaryData) != has(oldObject.binaryData) || (has(object.binaryData) && object.binaryData != oldObject.binaryData) \
              || (request.resource.resource == 'secrets' && oldObject.metadata.?labels[?'app.kubernetes.io/managed-by'].orValue('') == 'scoped-secrets' \
-                 ? object.metadata.?labels.orValue({}).exists(k, (k.matches('[^/]{16}$') || size(object.metadata.labels[k]) >= 16) && oldObject.metadata.?labels[?k] != object.metadata.?labels[?k]) \
-                   || object.metadata.?annotations.orValue({}).exists(k, (k.matches('[^/]{16}$') || size(object.metadata.annotations[k]) >= 16) && oldObject.metadata.?annotations[?k] != object.metadata.?annotations[?k]) \
+                 ? object.metadata.?labels.orValue({}).exists(k, (k.replace('k8s.io/', '/').matches('[^.]{16}|[^/]{16}$|[A-Z0-9].*/') || size(bytes(object.metadata.labels[k])) >= 16) && oldObject.metadata.?labels[?k] != object.metadata.?labels[?k]) \
+                   || object.metadata.?annotations.orValue({}).exists(k, (k.replace('k8s.io/', '/').matches('[^.]{16}|[^/]{16}$|[A-Z0-9].*/') || size(bytes(object.metadata.annotations[k])) >= 16) && oldObject.metadata.?annotations[?k] != object.metadata.?annotations[?k]) \
                  : has(object.metadata.labels) != has(oldObject.metadata.labels) || (has(object.metadata.labels) && object.metadata.labels != oldObject.metadata.labels) \
                    || has(object.metadata.annotations) != has(oldObject.metadata.annotations) || (has(object.metadata.annotations) && object.metadata.annotations != oldObject.metadata.annotations))",
         ),

@@ -104,6 +104,8 @@ pub struct Memory {
     pub undecided: bool,
     /// Its Secret was taken away, which is on the record.
     pub withdrawn: bool,
+    /// The refusal that is on the record, until status says it.
+    pub refusal: Option<Reason>,
     /// How often it was to be tried again at once.
     pub retried: u32,
     /// Of its rotation, if it has one.
@@ -302,7 +304,9 @@ impl Context {
                 *conditions.entry(stated).or_default() += 1;
             }
         }
-        let used: BTreeSet<&str> = index.world.claims().map(|claim| &*claim.store).collect();
+        // Nothing is asked for who is refused, so that nobody would see that a store answers again.
+        let asks = |claim: &&Claim| index.claims.get(&claim.object).is_none_or(|record| !record.status.is_refused());
+        let used: BTreeSet<&str> = index.world.claims().filter(asks).map(|claim| &*claim.store).collect();
         self.metrics.set_stores(&self.providers.count(|name| used.contains(name)));
         self.metrics.set_claims(&counts);
         self.metrics.set_conditions(&conditions);

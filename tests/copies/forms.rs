@@ -94,6 +94,15 @@ fn everybody_else_feels_nothing() {
     let spec = "data: [{secretKey: value, remoteRef: {key: billing/prod/invoices}}]";
     apply(&scene.cluster, &scoped_secret("billing-prod", "invoices", spec));
     eventually("it is projected", SOON, || ready(&scene.cluster, "scopedsecret", Some("billing-prod"), "invoices"));
+    let token = "canaryOrdersTokenKX9mQ2vL8nR5wT3z";
+    scene.stub.put("payments/prod/token", Says::Text(token.into()));
+    let spec = "data: [{secretKey: value, remoteRef: {key: payments/prod/token}}]";
+    apply(&scene.cluster, &scoped_secret("payments-prod", "token", spec));
+    eventually("it is projected", SOON, || ready(&scene.cluster, "scopedsecret", Some("payments-prod"), "token"));
+    let note = |key: &str| {
+        let patch = json!({"metadata": {"annotations": {key: "1"}}});
+        format!("patch secret invoices -n billing-prod --dry-run=server --type=merge -p {patch}")
+    };
     let at = |namespace: &str, data| object("ConfigMap", namespace, "mine", json!({"data": data})).to_string();
     let decoys: String = std::iter::repeat_n(&VALUE[..VALUE.len() - 1], 20_000).collect();
     scene.hold(&[
@@ -115,6 +124,8 @@ fn everybody_else_feels_nothing() {
             String::new(),
             true,
         ),
+        ("a copy before the slash of a note's key", &note(&format!("{token}/x")), String::new(), true),
+        ("a copy behind it", &note(&format!("x.io/{token}")), String::new(), true),
         ("nearly a megabyte of decoys", DRY, at("billing-prod", json!({"a": decoys})), false),
         (
             "a name of 253 characters",

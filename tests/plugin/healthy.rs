@@ -103,10 +103,32 @@ fn denials_are_explained(cluster: &Cluster) {
     let own = pod("payments-prod", "other", "orders", "orders").to_string();
     plugin_with(cluster, &["why", "--denied", "-f", "-"], &own).says(0, &["would take it now"]);
     assert!(cluster.get_json("pod", "payments-prod", "other").is_none(), "a dry run");
+    let rotating = format!("{fine}  rotation: {{schedule: \"0 3 * * *\", strategy: Generate}}\n");
+    let denial = cluster.apply(&rotating).unwrap_err();
+    assert!(denial.contains("ActionNotAllowed"), "{denial}");
+    plugin_with(cluster, &["why", "--denied", "-f", "-"], &rotating).says(1, &["ActionNotAllowed"]);
+    what_takes_away_is_denied(cluster);
     let misspelt = stolen.replace("storeRef", "storeReff");
     plugin_with(cluster, &["why", "--denied", "-f", "-"], &misspelt).says(1, &["SpecInvalid", "storeReff"]);
     plugin_with(cluster, &["why", "--denied", "-f", "-"], "apiVersion: a/v1\nkind: Nothing\n")
         .says(2, &["no kind a/v1 Nothing"]);
+}
+
+/// A file that has less than the one that was applied before.
+fn what_takes_away_is_denied(cluster: &Cluster) {
+    let namespace =
+        |labels: &str| format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: leaving, labels: {{{labels}}}}}\n");
+    cluster.apply(&namespace("tenant: leaving, environment: prod, team: a")).unwrap();
+    cluster.apply("apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: writes-namespaces}\nrules: [{apiGroups: [\"\"], resources: [namespaces], verbs: [get, update, patch]}]\n").unwrap();
+    cluster.apply("apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {name: writes-namespaces}\nroleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: writes-namespaces}\nsubjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: mallory}]\n").unwrap();
+    let left = namespace("environment: prod, team: a");
+    let why = plugin_with(cluster, &["why", "--denied", "-f", "-", "--as", "mallory"], &left);
+    why.says(1, &["Boundary", "LeaveNotAllowed"]);
+    let other = namespace("tenant: leaving, environment: prod");
+    plugin_with(cluster, &["why", "--denied", "-f", "-", "--as", "mallory"], &other).says(0, &["would take it now"]);
+    assert_eq!(cluster.get_json("namespace", None, "leaving").unwrap()["metadata"]["labels"]["team"], "a", "a dry run");
+    cluster.kubectl(&["delete", "namespace", "leaving", "--wait=false"]);
+    cluster.kubectl(&["delete", "clusterrole,clusterrolebinding", "writes-namespaces"]);
 }
 
 /// As kubectl's plugin: found on the PATH, and asked by kubectl for what the next word may be.

@@ -12,6 +12,7 @@ mod claim;
 mod denied;
 mod grant;
 mod key;
+mod merged;
 mod request;
 mod text;
 

@@ -3,6 +3,7 @@
 
 use super::answer::{Answer, Told};
 use super::denied;
+use super::merged::merged;
 use crate::api::{GROUP, Reason, ScopedSecret};
 use crate::cli::cluster::{Cluster, Failure};
 use crate::cli::observed::observe;
@@ -11,6 +12,7 @@ use crate::cli::simulate::crd::Crds;
 use crate::cli::simulate::schema::Weight;
 use crate::projection;
 use crate::rotation;
+use crate::segmentation::authorize::rotation::rotation as may_rotate;
 use crate::segmentation::world::{Claim, ObjectName};
 use crate::yaml::{Node, compose, split};
 use jiff::Timestamp;
@@ -84,11 +86,22 @@ async fn scoped_secret(cluster: &Cluster, node: &Arc<Node>, now: Timestamp) -> R
     }
     let mut observed = observe(cluster, &namespace).await?;
     let key = ObjectName::new(&namespace, &name);
-    let known = observed.world.claim(&key).map(|claim| (claim.uid.clone(), claim.created));
-    let (uid, created) = known.unwrap_or(("".into(), Timestamp::MAX));
+    let known = observed.world.claim(&key).cloned();
+    let (uid, created) = known.as_ref().map_or(("".into(), Timestamp::MAX), |known| (known.uid.clone(), known.created));
     let claim = Claim::from_spec(&object.spec, key, uid, created);
+    // What rotates as it did before is let in: its condition Rotated says what is wrong with that.
+    let rotates_as = |known: &Claim| (known.rotates, &known.asks) == (claim.rotates, &claim.asks);
+    let has_new_rotation = !known.as_ref().is_some_and(rotates_as);
     observed.world.put_claim(claim.clone());
     let mut answer = Answer::of_claim(&about, &claim, &observed, now);
+    if answer.verdict.answer == "allowed"
+        && has_new_rotation
+        && let Some(refusal) = may_rotate(&claim, &observed.world, now)
+    {
+        answer.verdict = Told::new("refused", refusal.reason, &refusal.message);
+        let told = Told::new("refused", refusal.reason, &refusal.message);
+        answer.blame(&about, Rule::Claims, Severity::Error, &told);
+    }
     answer.not_seen(cluster);
     if !super::is_served(cluster, &namespace).await? {
         answer.is_not_served(&namespace);
@@ -134,10 +147,7 @@ async fn dry_run(cluster: &Cluster, node: &Arc<Node>, version: &str, kind: &str)
         }
     }
     let answer = match name {
-        Some(name) => {
-            let params = PatchParams { dry_run: true, ..PatchParams::apply(MANAGER).force() };
-            api.patch(name, &params, &Patch::Apply(&json)).await
-        }
+        Some(name) => asked_again(&api, name, kind, &json).await,
         None => {
             let object = serde_json::from_value(json).map_err(|error| Failure::Usage(error.to_string()))?;
             api.create(&PostParams { dry_run: true, ..PostParams::default() }, &object).await
@@ -163,6 +173,40 @@ async fn dry_run(cluster: &Cluster, node: &Arc<Node>, version: &str, kind: &str)
         "no rule of Scoped Secrets refuses {about}; the API server does: {} {quoted}",
         status.reason
     )))
+}
+
+/// Kinds whose lists are filled in by the server: what is stored is not what a file says.
+const FILLED_IN: [&str; 9] = [
+    "Pod",
+    "PodTemplate",
+    "Deployment",
+    "StatefulSet",
+    "DaemonSet",
+    "ReplicaSet",
+    "ReplicationController",
+    "Job",
+    "CronJob",
+];
+
+/// As `kubectl apply` would ask: a dry run that takes away what the file had before and has no more, where that is there.
+async fn asked_again(
+    api: &Api<DynamicObject>,
+    name: &str,
+    kind: &str,
+    json: &serde_json::Value,
+) -> Result<DynamicObject, Error> {
+    let live = if FILLED_IN.contains(&kind) { None } else { api.get_opt(name).await.ok().flatten() };
+    let becomes = live.and_then(|live| serde_json::to_value(live).ok()).map(|live| merged(&live, json));
+    if let Some(object) = becomes.and_then(|becomes| serde_json::from_value(becomes).ok()) {
+        let params = PostParams { dry_run: true, field_manager: Some(MANAGER.to_owned()) };
+        match api.replace(name, &params, &object).await {
+            // Who may patch need not be let update.
+            Err(Error::Api(status)) if status.code == 403 && denied::read(&status.message).is_empty() => {}
+            answer => return answer,
+        }
+    }
+    let params = PatchParams { dry_run: true, ..PatchParams::apply(MANAGER).force() };
+    api.patch(name, &params, &Patch::Apply(json)).await
 }
 
 #[cfg(test)]

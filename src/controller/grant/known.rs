@@ -6,7 +6,7 @@
 use crate::api::secret_grant::{GrantSubject, GrantSubjectKind};
 use crate::api::{
     GRANT_ANNOTATION, GRANT_UID_ANNOTATION, GRANTED_ANNOTATION, GRANTED_OF_ANNOTATION, GRANTED_TO_ANNOTATION, Lendable,
-    ROTATE_AFTER_ANNOTATION, SecretGrant, SecretGrantSpec, SecretGrantStatus,
+    ROTATE_AFTER_ANNOTATION, Reason, SecretGrant, SecretGrantSpec, SecretGrantStatus,
 };
 use crate::digest::sha256_hex;
 use crate::segmentation::world::ObjectName;
@@ -220,6 +220,8 @@ pub struct Told {
     pub ended: bool,
     /// That a rotation is owed which nobody makes.
     pub unpaid: bool,
+    /// The refusal that is on the record, until status says it.
+    pub refused: Option<Reason>,
 }
 
 /// What is known under one handle.

@@ -476,13 +476,21 @@ impl Work<'_> {
             return Ok(());
         }
         let Some(spec) = &grant.spec else { return Ok(()) };
-        let written = self.write_status(&grant, spec, &status).await?;
+        // Before status says it: whoever comes after sees in status that there is nothing to say.
         if let Verdict::Closed(reason, _) = verdict
             && reason.nature() == Nature::Refused
             && grant.status.reason != status.reason
+            && self.lent.told.refused != Some(*reason)
+            && self.cx.leads()
         {
             let subject = spec.subject.to_string();
             self.record(What::GrantRefused, &subject, |happening| happening.reason(*reason));
+            let reason = *reason;
+            self.note_told(|told| told.refused = Some(reason));
+        }
+        let written = self.write_status(&grant, spec, &status).await?;
+        if self.lent.told.refused.is_some() {
+            self.note_told(|told| told.refused = None);
         }
         observe(self.cx, &written, View::Answer);
         self.lent.grant = Some(Grant::of(&written));

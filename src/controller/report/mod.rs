@@ -168,9 +168,15 @@ async fn look_at_guards(cx: &Context, terms: &Terms, reign: &mut Reign) {
             cx.metrics.set_guards_missing(all.map(|rule| (rule, missing.iter().any(|m| m.rule == rule))));
             reign.guards = looked;
             reign.looked = Some(Instant::now());
+            reign.blind_since = None;
         }
         Err(error) => {
             tracing::warn!(error = %brief(&error), "the rules kept at admission could not be looked at; it is tried again");
+            // After two looks that should have been nobody can say that a rule is kept: the metric does not.
+            if reign.blind_since.get_or_insert_with(Instant::now).elapsed() >= terms.guards * 2 {
+                let all = rules::guards(&terms.installation).into_iter().map(|guard| guard.rule);
+                cx.metrics.set_guards_missing(all.chain(rules::REVIEWED.iter().copied()).map(|rule| (rule, true)));
+            }
         }
     }
 }

@@ -28,6 +28,8 @@ pub(super) struct Reign {
     /// What is missing at admission, and when that was looked at.
     pub(super) guards: Looked,
     pub(super) looked: Option<Instant>,
+    /// Since when that could not be looked at.
+    pub(super) blind_since: Option<Instant>,
     /// Of which rules the leader before has told that so many objects are missing, until that was looked at.
     pub(super) told_missing: BTreeMap<String, i64>,
     /// Who gets at Secrets across a boundary by RBAC, as of then.

@@ -48,6 +48,17 @@ pub struct Known {
     pub spec: serde_json::Value,
     /// What its status says.
     pub status: KeyRevocationStatus,
+    /// What this process has put on the record of it.
+    pub recorded: Recorded,
+}
+
+/// What is put on the record of a KeyRevocation once: before status says it, for whoever comes after.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Recorded {
+    /// That the key is revoked.
+    pub revoked: bool,
+    /// That nothing holds it any more.
+    pub complete: bool,
 }
 
 /// Takes a KeyRevocation into the index; what it is for is looked at at once.
@@ -65,6 +76,7 @@ pub fn observe(cx: &Context, object: &DynamicObject, view: View) {
         generation: object.metadata.generation.unwrap_or(0),
         spec: object.data.get("spec").cloned().unwrap_or_default(),
         status: revocation.status.unwrap_or_default(),
+        recorded: Recorded::default(),
     };
     let versions =
         Some(&known.status.revoked_versions).filter(|_| known.status.revoked_versions_complete == Some(true));
@@ -84,7 +96,8 @@ pub fn observe(cx: &Context, object: &DynamicObject, view: View) {
     let lifted =
         if changed && before.is_some_and(|b| b.uid != known.uid) { affected(&index, &name) } else { Vec::new() };
     index.world.put_revocation(&name, Some(revoked));
-    index.revocations.insert(name.clone(), known);
+    let recorded = index.revocations.get(&name).filter(|before| before.uid == known.uid).map(|before| before.recorded);
+    index.revocations.insert(name.clone(), Known { recorded: recorded.unwrap_or_default(), ..known });
     drop(index);
     cx.retry(claims_among(lifted));
     if changed {
@@ -321,14 +334,9 @@ async fn write(cx: &Context, name: &str, known: &Known, status: &KeyRevocationSt
     let Ok(object) = serde_json::from_value::<DynamicObject>(object) else { return false };
     let api: Api<DynamicObject> = Api::all_with(cx.client.clone(), &ApiResource::erase::<KeyRevocation>(&()));
     let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
+    record_news(cx, name, known, status);
     match api.replace_status(name, &params, &object).await {
         Ok(written) => {
-            if known.status.conditions.is_empty() {
-                record(cx, What::KeyRevoked, name, known);
-            }
-            if known.status.completion_time.is_none() && status.completion_time.is_some() {
-                record(cx, What::RevocationComplete, name, known);
-            }
             observe(cx, &written, View::Answer);
             true
         }
@@ -337,6 +345,23 @@ async fn write(cx: &Context, name: &str, known: &Known, status: &KeyRevocationSt
         Err(error) => {
             tracing::warn!(revocation = name, error = %brief(&error), "the status of a KeyRevocation was not written; it is tried again");
             false
+        }
+    }
+}
+
+/// What status is about to say for the first time, into the record: once a process.
+fn record_news(cx: &Context, name: &str, known: &Known, status: &KeyRevocationStatus) {
+    let completes = known.status.completion_time.is_none() && status.completion_time.is_some();
+    let news = [(What::KeyRevoked, known.status.conditions.is_empty()), (What::RevocationComplete, completes)];
+    for (what, _) in news.into_iter().filter(|(_, is_news)| *is_news) {
+        let told = {
+            let mut index = cx.index_mut();
+            let Some(kept) = index.revocations.get_mut(name).filter(|kept| kept.uid == known.uid) else { continue };
+            let told = if what == What::KeyRevoked { &mut kept.recorded.revoked } else { &mut kept.recorded.complete };
+            std::mem::replace(told, true)
+        };
+        if !told {
+            record(cx, what, name, known);
         }
     }
 }

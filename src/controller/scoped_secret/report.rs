@@ -207,20 +207,21 @@ impl Work<'_> {
         if self.record.status.is(&new) {
             return;
         }
+        if !self.cx.leads() {
+            return;
+        }
+        // Before status says it: whoever comes after sees in status that there is nothing to say.
+        self.record_refusal(&old, &new, now);
         let had = self.record.status.secret().is_some();
+        let gone = had && new.secret_ref.is_none() && self.cx.index().secret(&secret_name).is_none();
+        match outcome {
+            Outcome::Refused(why) if gone => self.make_up_for_withdrawal(why.reason, &why.message).await,
+            Outcome::Failed(why) if gone && why.reason == Reason::KeyRevoked => {
+                self.make_up_for_withdrawal(why.reason, &why.message).await;
+            }
+            _ => self.memory.withdrawn = false,
+        }
         if write_status(self.cx, &self.name, &self.record, &new).await {
-            self.record_refusal(&old, &new, now);
-            if new.secret_ref.is_some() {
-                self.memory.withdrawn = false;
-            }
-            let gone = had && new.secret_ref.is_none() && self.cx.index().secret(&secret_name).is_none();
-            match outcome {
-                Outcome::Refused(why) if gone => self.make_up_for_withdrawal(why.reason, &why.message).await,
-                Outcome::Failed(why) if gone && why.reason == Reason::KeyRevoked => {
-                    self.make_up_for_withdrawal(why.reason, &why.message).await;
-                }
-                _ => {}
-            }
             for (good, reason, message) in status::transitions(&old, &new) {
                 let kind = if good { EventType::Normal } else { EventType::Warning };
                 publish(self.cx, &self.name, &self.record, kind, reason, message).await;
@@ -230,10 +231,7 @@ impl Work<'_> {
 
     /// Who took the Secret away, and was killed before it said so, has left that to whoever comes after: at least once.
     async fn make_up_for_withdrawal(&mut self, why: Reason, message: &str) {
-        if let Some(kept) = self.cx.memory().get_mut(&self.name) {
-            kept.withdrawn = false;
-        }
-        if std::mem::take(&mut self.memory.withdrawn) {
+        if std::mem::replace(&mut self.memory.withdrawn, true) {
             return;
         }
         record_withdrawal(self.cx, &self.secret_name(), Some(why), None);
@@ -243,8 +241,10 @@ impl Work<'_> {
     }
 
     /// Into the record, once: that policy does not allow it what it asks for. That may be as often as somebody likes, and is counted then.
-    fn record_refusal(&self, old: &ScopedSecretStatus, new: &ScopedSecretStatus, now: Timestamp) {
-        if let Some(reason) = newly_refused(old, new) {
+    fn record_refusal(&mut self, old: &ScopedSecretStatus, new: &ScopedSecretStatus, now: Timestamp) {
+        let news = newly_refused(old, new);
+        let told = std::mem::replace(&mut self.memory.refusal, news);
+        if let Some(reason) = news.filter(|reason| told != Some(*reason)) {
             let claim = Happening::of(What::ClaimRefused).on("ScopedSecret", &self.name);
             self.cx.record.deny(now, claim.rule("Claims").reason(reason));
         }

@@ -82,6 +82,12 @@ impl Told {
         self.conditions.iter().find(|c| c.kind == kind && c.status == Some(false))?.reason
     }
 
+    /// Whether it says that policy refuses it, or that it has ended: the manager is not asked for it.
+    pub fn is_refused(&self) -> bool {
+        let refused = self.denied(ConditionType::Authorized).is_some_and(|reason| reason != Reason::KeyRevoked);
+        refused || self.ready_reason() == Some(Reason::Expired)
+    }
+
     /// Whether it says that its withdrawal waits for somebody's word.
     pub fn is_paused(&self) -> bool {
         self.denied(ConditionType::Authorized) == Some(Reason::WithdrawalPaused)

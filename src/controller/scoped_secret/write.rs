@@ -14,7 +14,7 @@ use crate::controller::observed::replace_observed;
 use crate::controller::providers::{Tenant, fetch_reason};
 use crate::controller::revocation;
 use crate::projection;
-use crate::provider::{Answer, Ask, Provider, VersionRef};
+use crate::provider::{Answer, Ask, FetchError, Provider, VersionRef};
 use crate::segmentation::authorize::{authorize, foreign_within, shared_value};
 use crate::segmentation::key::CanonicalKey;
 use crate::segmentation::restart::{Due, Restart, token};
@@ -29,6 +29,9 @@ use std::sync::Arc;
 
 /// The guesses that so many values need are estimated without leaving others waiting.
 const AT_A_GLANCE: usize = 64;
+
+/// So often the version before a rotation is asked for, where it is refused, before the new one is written without it.
+const ASKS_FOR_PREVIOUS: u32 = 3;
 
 /// How far a fetch came.
 pub(super) enum Progress {
@@ -170,7 +173,7 @@ impl Work<'_> {
         }
         let before = self.fetch_previous(grant, carried.previous.as_ref()).await?;
         if carried.previous.is_some() && before.is_none() {
-            // It is gone from the manager, and not held up for.
+            // It cannot be had from the manager, and the new one is not held up for it.
             versions = versions.iter().take(answers.len()).cloned().collect();
         }
         let fetched = |key: &str, version: &VersionAsked| {
@@ -400,7 +403,7 @@ impl Work<'_> {
             .carry(|version| index.world.revocations.revoke(version))
     }
 
-    /// The value before a rotation; None: there is to be none, or it is gone.
+    /// The value before a rotation; None: there is to be none, it is gone, or it was refused again and again.
     async fn fetch_previous(
         &self,
         grant: &Grant,
@@ -413,10 +416,21 @@ impl Work<'_> {
             Ok(answer) if CanonicalKey::of_answer(&answer.id, &answer.name).as_ref() == Some(&key.canonical) => {
                 Ok(Some(answer))
             }
-            Err(error) if error.retryable() => {
-                Err(Failure::new(fetch_reason(&error), format!("key {:?}, the version before: {error}", key.written)))
+            Ok(_) | Err(FetchError::Missing | FetchError::VersionMissing { .. } | FetchError::MarkedDeleted) => {
+                Ok(None)
             }
-            Ok(_) | Err(_) => Ok(None),
+            Err(error) => {
+                let text = format!("key {:?}, the version before: {error}", key.written);
+                let reason = fetch_reason(&error);
+                if error.retryable() || self.memory.failures < ASKS_FOR_PREVIOUS {
+                    return Err(Failure::new(reason, text));
+                }
+                let text = format!(
+                    "the value before the rotation is not kept as previous.*, although spec.rotation.overlap asks for it: {text}"
+                );
+                self.event(EventType::Warning, reason, &text).await;
+                Ok(None)
+            }
         }
     }
 

@@ -96,10 +96,21 @@ impl Session {
         keys: usize,
         call: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
+        self.observed_as(operation, keys, call, |_| "Ok").await
+    }
+
+    /// Likewise, of an answer that may itself say that nothing was given.
+    pub(super) async fn observed_as<T, E: Failed>(
+        &self,
+        operation: &'static str,
+        keys: usize,
+        call: impl Future<Output = Result<T, E>>,
+        outcome: impl FnOnce(&T) -> &'static str,
+    ) -> Result<T, E> {
         let begun = Instant::now();
         let span = spans::call(operation, keys);
         let result = call.instrument(span.clone()).await;
-        let outcome = result.as_ref().map_or_else(E::reason, |_| "Ok");
+        let outcome = result.as_ref().map_or_else(E::reason, outcome);
         spans::answered(&span, outcome);
         self.observer.called(Call { operation, keys, outcome, elapsed: begun.elapsed() });
         if result.as_ref().is_err_and(E::credentials_invalid)

@@ -28,21 +28,21 @@ impl BatchSource for Source {
             let call = self.client.batch_get_secret_value().set_secret_id_list(Some(ids.to_vec())).set_next_token(next);
             let call = async {
                 let output = call.customize().config_override(identity).send().await;
-                output.map_err(|error| errors::of_call(&error, "secretsmanager:BatchGetSecretValue"))
-            };
-            let output = self.session.observed("BatchGetSecretValue", ids.len(), call).await?;
-            let mut page = Page { next: output.next_token, ..Page::default() };
-            for error in output.errors.unwrap_or_default() {
-                page.failures.extend(failure(error, ids));
-            }
-            for entry in output.secret_values.unwrap_or_default() {
-                match answer(Entry::from(entry)) {
-                    Ok(answer) => page.answers.push(answer),
-                    Err(Unusable::Nameless) => page.nameless += 1,
-                    Err(Unusable::Empty) => {}
+                let output = output.map_err(|error| errors::of_call(&error, "secretsmanager:BatchGetSecretValue"))?;
+                let mut page = Page { next: output.next_token, ..Page::default() };
+                for error in output.errors.unwrap_or_default() {
+                    page.failures.extend(failure(error, ids));
                 }
-            }
-            Ok(page)
+                for entry in output.secret_values.unwrap_or_default() {
+                    match answer(Entry::from(entry)) {
+                        Ok(answer) => page.answers.push(answer),
+                        Err(Unusable::Nameless) => page.nameless += 1,
+                        Err(Unusable::Empty) => {}
+                    }
+                }
+                Ok(page)
+            };
+            self.session.observed_as("BatchGetSecretValue", ids.len(), call, outcome).await
         }
         .boxed()
     }
@@ -148,6 +148,15 @@ pub(super) fn timestamp(at: Option<DateTime>) -> Option<jiff::Timestamp> {
     jiff::Timestamp::new(at.secs(), i32::try_from(at.subsec_nanos()).ok()?).ok()
 }
 
+/// How a batch ended: where nothing came, and each of its keys failed alike, as one whose caller may read none.
+fn outcome(page: &Page) -> &'static str {
+    let mut reasons = page.failures.iter().map(|(_, error)| error.reason());
+    match reasons.next() {
+        Some(first) if page.answers.is_empty() && page.nameless == 0 && reasons.all(|reason| reason == first) => first,
+        _ => "Ok",
+    }
+}
+
 /// The key, as it was asked, and why it failed on its own.
 fn failure(error: ApiErrorType, ids: &[String]) -> Option<(String, FetchError)> {
     let named = error.secret_id.unwrap_or_default();
@@ -170,6 +179,17 @@ fn same_secret(one: &str, other: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_batch_of_which_nothing_came_failed() {
+        let denied = || ("a".to_owned(), FetchError::AccessDenied { action: "secretsmanager:GetSecretValue" });
+        let of = |failures| outcome(&Page { failures, ..Page::default() });
+        assert_eq!(of(vec![]), "Ok");
+        assert_eq!(of(vec![denied(), denied()]), "AccessDenied");
+        assert_eq!(of(vec![denied(), ("b".to_owned(), FetchError::Missing)]), "Ok");
+        let page = Page { failures: vec![denied()], nameless: 1, ..Page::default() };
+        assert_eq!(outcome(&page), "Ok", "something came");
+    }
 
     #[test]
     fn an_error_finds_its_key_by_name_or_arn() {

@@ -544,8 +544,8 @@ impl<'w> Foreigners<'w> {
         });
         let mut rivals = rivals.enumerate().peekable();
         rivals.peek()?;
-        // By its name, which a store may put something before, or by an ARN, which has it inside, or ends with its suffix.
-        let named = |written: &str| name.ends_with(written) || written.contains(name);
+        // By its name, which a store may put something before, or by an ARN, which has it inside, ends with its suffix, or is put before that.
+        let named = |written: &str| name.ends_with(written) || written.contains(name) || !written.contains(['/', '-']);
         let may_be =
             |written: &str| named(written) || written.rsplit_once('-').is_some_and(|(head, _)| name.ends_with(head));
         let reads = |object: &ForeignName, record: &Record| {

@@ -6,7 +6,7 @@ use crate::api::Reason;
 use crate::api::policy::Action;
 use crate::api::rotation::Strategy;
 use crate::segmentation::key::{CanonicalKey, RemoteKey};
-use crate::segmentation::verdict::Refusal;
+use crate::segmentation::verdict::{Refusal, Verdict};
 use crate::segmentation::world::{Claim, Holding, ObjectName, StoreState};
 use jiff::Timestamp;
 
@@ -49,7 +49,7 @@ pub fn rotation<'w>(claim: &Claim, world: impl Into<View<'w>>, now: Timestamp) -
         if !rivals && strategy == Strategy::Provider {
             continue;
         }
-        if count >= LIMIT || may_have(other, world, now) {
+        if count >= LIMIT || (if rivals { may_have(other, world, now) } else { reads(other, key, world, now) }) {
             return match (rivals, strategy) {
                 (true, _) => refused(format!(
                     "the key is rotated by {} already, and one rotates it: remove spec.rotation here or there",
@@ -118,6 +118,12 @@ fn may_have(claim: &Claim, world: View<'_>, now: Timestamp) -> bool {
     !matches!(permit(claim, world, now), Permit::Refused(_))
 }
 
+/// Whether a claim reads a key: who is refused, as another owns it, does not, unless its Secret stands.
+fn reads(claim: &Claim, key: &CanonicalKey, world: View<'_>, now: Timestamp) -> bool {
+    !matches!(super::authorize(claim, world, now), Verdict::Refused(_))
+        || world.holding_of(claim).is_some_and(|held| held.keys().any(|held| held == key))
+}
+
 /// Names the other claim only inside the claim's own namespace.
 fn whose(claim: &Claim, other: &Claim) -> String {
     if other.object.namespace == claim.object.namespace {
@@ -132,7 +138,6 @@ mod tests {
     use super::*;
     use crate::segmentation::authorize::authorize;
     use crate::segmentation::fixtures::{TENANTS, at, claim, policy};
-    use crate::segmentation::verdict::Verdict;
     use crate::segmentation::world::World;
 
     fn world(actions: &str, exclusive: &str) -> World {
@@ -188,6 +193,21 @@ mod tests {
         let younger = younger.rotating(Strategy::Generate);
         world.put_claim(younger.clone());
         assert_eq!(told(&younger, &world).unwrap().0, Reason::ActionNotAllowed);
+    }
+
+    #[test]
+    fn who_is_refused_the_key_is_in_nobodys_way() {
+        let mut world = world("[Read, Generate]", "Namespace");
+        let owner = claim("payments-prod", "orders").of("payments/prod/db").rotating(Strategy::Generate);
+        world.holds(owner.clone(), at(1_000_000));
+        world.put_claim(owner.clone());
+        let reader = claim("payments-prod-2", "reader").of("payments/prod/db").created_at(1);
+        world.put_claim(reader.clone());
+        assert!(matches!(authorize(&reader, &world, at(2_000_000)), Verdict::Refused(_)));
+        assert_eq!(told(&owner, &world), None);
+        // Its Secret stands, as where its withdrawal waits for somebody's word.
+        world.holds(reader, at(1_900_000));
+        assert_eq!(told(&owner, &world).unwrap().0, Reason::RotationOwnedElsewhere);
     }
 
     #[test]

@@ -164,7 +164,7 @@ impl Metrics {
         );
         r.register(
             "webhook_configured",
-            "1 while the ValidatingWebhookConfiguration exists and holds this operator's webhooks; set by the leader",
+            "1 while the ValidatingWebhookConfiguration exists and holds this operator's webhooks, as this replica sees it",
             self.webhook_configured.clone(),
         );
         r.register(
@@ -174,7 +174,7 @@ impl Metrics {
         );
         r.register(
             "guard_missing",
-            "1 for a rule of which a policy, a binding or the webhook configuration is gone or not as installed; set by the leader",
+            "1 for a rule of which a policy, a binding or the webhook configuration is gone or not as installed, or which could not be looked at for minutes; set by the leader",
             self.guard_missing.clone(),
         );
         r.register("grants_open", "SecretGrants that give access now; set by the leader", self.grants_open.clone());
@@ -365,6 +365,8 @@ impl Metrics {
         self.withdrawals_paused.set(0);
         self.grants_open.set(0);
         self.rollouts_stuck.set(0);
+        self.scan_success.set(0);
+        self.scan_duration.set(0.0);
     }
 
     /// Likewise of the claims.

@@ -179,6 +179,9 @@ impl Work<'_> {
             let told = memory.told.clone().filter(|told| told.status != Some(true) || !refused);
             self.rotating.condition = Some(told.unwrap_or(waits));
             memory.wake = None;
+            if refused {
+                memory.due_since = None;
+            }
             self.memory.rotation = Some(memory);
             return outcome;
         }
