@@ -307,10 +307,15 @@ const KNOWN: &[&str] = &["made slow", "1,000 foreign"];
 struct Bench {
     baseline: Duration,
     over: usize,
+    /// What is in the names of the lines that are wanted (`cargo bench --bench admission -- YAML`): all.
+    only: Vec<String>,
 }
 
 impl Bench {
     fn line(&mut self, rule: &str, what: &str, allowed: Duration, runs: usize, route: &Route, body: &[u8]) {
+        if self.only.iter().any(|part| !what.contains(part.as_str())) {
+            return;
+        }
         let (median, p99) = measure(runs, || drop(answer(route, &decode(body).unwrap())));
         let ms = |time: Duration| format!("{:.3} ms", time.as_secs_f64() * 1e3);
         let known = KNOWN.iter().any(|part| what.contains(part));
@@ -337,7 +342,9 @@ fn main() -> ExitCode {
         baseline.as_secs_f64() * 1e6
     );
     println!("{:<14} {:<44} {:>9} {:>9} {:>9} {:>10}", "rule", "review", "median", "p99", "allowed", "baselines");
-    let mut bench = Bench { baseline, over: 0 };
+    // cargo itself says --bench.
+    let only = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
+    let mut bench = Bench { baseline, over: 0, only };
     let (one, large) = (Duration::from_millis(1), Duration::from_millis(25));
 
     let shared = cluster.clone();
