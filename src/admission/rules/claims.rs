@@ -56,14 +56,13 @@ fn end_is_past(request: &AdmissionRequest<DynamicObject>, claim: &ScopedSecret, 
 }
 
 /// The rotation that a request writes, if it is new: one that stays as it was, on the keys that it was on, does no harm.
-fn has_new_rotation(request: &AdmissionRequest<DynamicObject>, claim: &ScopedSecret) -> bool {
-    let old = request.old_object.clone().and_then(|old| old.try_parse::<ScopedSecret>().ok());
+pub fn has_new_rotation(old: Option<&ScopedSecret>, claim: &ScopedSecret) -> bool {
     let same = |old: &ScopedSecret| {
         let (old, new) = (&old.spec, &claim.spec);
         (&old.rotation, &old.store_ref, &old.data, &old.data_from, &old.target)
             == (&new.rotation, &new.store_ref, &new.data, &new.data_from, &new.target)
     };
-    claim.spec.rotation.is_some() && !old.is_some_and(|old| same(&old))
+    claim.spec.rotation.is_some() && !old.is_some_and(same)
 }
 
 /// The answer to a request. Pure.
@@ -99,7 +98,8 @@ pub fn judge(request: &AdmissionRequest<DynamicObject>, index: &Index, now: Time
     if let Err(error) = projection::check_spec(&claim.spec) {
         return deny(request, RULE, error.reason, &error.message);
     }
-    if has_new_rotation(request, &claim) {
+    let old = request.old_object.clone().and_then(|old| old.try_parse::<ScopedSecret>().ok());
+    if has_new_rotation(old.as_ref(), &claim) {
         if let Err(error) = rotation::plan(&claim.spec) {
             return deny(request, RULE, error.reason, &error.message);
         }

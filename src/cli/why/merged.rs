@@ -9,17 +9,23 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// Who applies files by server-side apply.
 const APPLIERS: [&str; 6] = ["kubectl", "helm", "kustomize-controller", "helm-controller", "flux", "argocd-controller"];
 
-/// The object to store. Of our own kinds the file says all of the spec, whoever wrote it before.
+/// The object to store. Of a policy of which it is not known who wrote what the file says all of the spec, as `kubectl replace` and
+/// Helm have it.
 pub fn merged(live: &Value, file: &Value) -> Value {
     let mut all = live.clone();
     if let Some(metadata) = all.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("managedFields");
     }
-    let ours = live.get("apiVersion").and_then(Value::as_str).is_some_and(|version| version.starts_with(GROUP));
-    if ours && let Some(fields) = all.as_object_mut() {
+    let said_before = said_before(live);
+    let is_policy = live["kind"] == "SegmentationPolicy"
+        && live["apiVersion"].as_str().is_some_and(|version| version.starts_with(GROUP));
+    if said_before.is_empty()
+        && is_policy
+        && let Some(fields) = all.as_object_mut()
+    {
         fields.remove("spec");
     }
-    for said in said_before(live) {
+    for said in said_before {
         drop_left_out(&mut all, &said, file);
     }
     put_over(&mut all, file);
@@ -109,9 +115,15 @@ mod tests {
     }
 
     #[test]
-    fn of_our_kinds_the_file_says_all() {
-        let live = json!({"apiVersion": "scopedsecrets.io/v1alpha1", "spec": {"reportOnly": ["Rbac"], "mode": "Audit"}, "status": {}});
-        let all = merged(&live, &json!({"spec": {"mode": "Audit"}}));
-        assert_eq!(all["spec"], json!({"mode": "Audit"}));
+    fn of_a_policy_that_nobody_applied_the_file_says_all() {
+        let live = |kind: &str| json!({"apiVersion": "scopedsecrets.io/v1alpha1", "kind": kind, "spec": {"reportOnly": ["Rbac"], "mode": "Audit"}});
+        let file = json!({"spec": {"mode": "Audit"}});
+        assert_eq!(merged(&live("SegmentationPolicy"), &file)["spec"], json!({"mode": "Audit"}));
+        assert_eq!(merged(&live("SecretGrant"), &file)["spec"], live("")["spec"], "an approval is somebody else's");
+        let noted = json!({"spec": {"mode": "Audit", "reportOnly": ["Rbac"]}}).to_string();
+        let mut applied = live("SegmentationPolicy");
+        applied["metadata"] = json!({"annotations": {LAST_APPLIED: noted}});
+        applied["spec"]["allow"] = json!([1]);
+        assert_eq!(merged(&applied, &file)["spec"], json!({"mode": "Audit", "allow": [1]}), "what others wrote stays");
     }
 }

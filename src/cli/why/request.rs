@@ -4,6 +4,7 @@
 use super::answer::{Answer, Told};
 use super::denied;
 use super::merged::merged;
+use crate::admission::rules::claims::has_new_rotation;
 use crate::api::{GROUP, Reason, ScopedSecret};
 use crate::cli::cluster::{Cluster, Failure};
 use crate::cli::observed::observe;
@@ -89,9 +90,9 @@ async fn scoped_secret(cluster: &Cluster, node: &Arc<Node>, now: Timestamp) -> R
     let known = observed.world.claim(&key).cloned();
     let (uid, created) = known.as_ref().map_or(("".into(), Timestamp::MAX), |known| (known.uid.clone(), known.created));
     let claim = Claim::from_spec(&object.spec, key, uid, created);
-    // What rotates as it did before is let in: its condition Rotated says what is wrong with that.
-    let rotates_as = |known: &Claim| (known.rotates, &known.asks) == (claim.rotates, &claim.asks);
-    let has_new_rotation = !known.as_ref().is_some_and(rotates_as);
+    let api: Api<ScopedSecret> = Api::namespaced(cluster.client.clone(), &namespace);
+    let live = api.get_opt(&name).await.ok().flatten();
+    let has_new_rotation = has_new_rotation(live.as_ref(), &object);
     observed.world.put_claim(claim.clone());
     let mut answer = Answer::of_claim(&about, &claim, &observed, now);
     if answer.verdict.answer == "allowed"
@@ -146,8 +147,9 @@ async fn dry_run(cluster: &Cluster, node: &Arc<Node>, version: &str, kind: &str)
             metadata.remove(field);
         }
     }
+    let mut is_whole = true;
     let answer = match name {
-        Some(name) => asked_again(&api, name, kind, &json).await,
+        Some(name) => asked_again(&api, name, kind, &json, &mut is_whole).await,
         None => {
             let object = serde_json::from_value(json).map_err(|error| Failure::Usage(error.to_string()))?;
             api.create(&PostParams { dry_run: true, ..PostParams::default() }, &object).await
@@ -158,6 +160,9 @@ async fn dry_run(cluster: &Cluster, node: &Arc<Node>, version: &str, kind: &str)
             let told = Told::new("allowed", Reason::Allowed, "the API server would take it now, from you (a dry run)");
             let mut answer = Answer { about: about.to_string(), verdict: told, ..Answer::default() };
             answer.next("nothing; if it was denied to somebody else, ask again with --as");
+            if !is_whole {
+                answer.next("what the file had before and leaves out now was not looked at: that takes the verbs get and update on it");
+            }
             return Ok(answer);
         }
         Err(Error::Api(status)) if status.code != 401 => status,
@@ -194,14 +199,25 @@ async fn asked_again(
     name: &str,
     kind: &str,
     json: &serde_json::Value,
+    is_whole: &mut bool,
 ) -> Result<DynamicObject, Error> {
-    let live = if FILLED_IN.contains(&kind) { None } else { api.get_opt(name).await.ok().flatten() };
+    let live = match api.get_opt(name).await {
+        Ok(live) => live.filter(|_| !FILLED_IN.contains(&kind)),
+        Err(_) => {
+            *is_whole = false;
+            None
+        }
+    };
     let becomes = live.and_then(|live| serde_json::to_value(live).ok()).map(|live| merged(&live, json));
     if let Some(object) = becomes.and_then(|becomes| serde_json::from_value(becomes).ok()) {
         let params = PostParams { dry_run: true, field_manager: Some(MANAGER.to_owned()) };
         match api.replace(name, &params, &object).await {
-            // Who may patch need not be let update.
-            Err(Error::Api(status)) if status.code == 403 && denied::read(&status.message).is_empty() => {}
+            // Who may patch need not be let update; and it may have changed meanwhile.
+            Err(Error::Api(status))
+                if [403, 409].contains(&status.code) && denied::read(&status.message).is_empty() =>
+            {
+                *is_whole = false;
+            }
             answer => return answer,
         }
     }

@@ -96,8 +96,12 @@ pub fn observe(cx: &Context, object: &DynamicObject, view: View) {
     let lifted =
         if changed && before.is_some_and(|b| b.uid != known.uid) { affected(&index, &name) } else { Vec::new() };
     index.world.put_revocation(&name, Some(revoked));
-    let recorded = index.revocations.get(&name).filter(|before| before.uid == known.uid).map(|before| before.recorded);
-    index.revocations.insert(name.clone(), Known { recorded: recorded.unwrap_or_default(), ..known });
+    let before = index.revocations.get(&name).filter(|before| before.uid == known.uid);
+    let mut recorded = before.map(|before| before.recorded).unwrap_or_default();
+    // What got past undid its end: the next one is told as well.
+    let undone = before.is_some_and(|before| before.status.completion_time.is_some());
+    recorded.complete &= !(undone && known.status.completion_time.is_none());
+    index.revocations.insert(name.clone(), Known { recorded, ..known });
     drop(index);
     cx.retry(claims_among(lifted));
     if changed {
@@ -349,14 +353,17 @@ async fn write(cx: &Context, name: &str, known: &Known, status: &KeyRevocationSt
     }
 }
 
-/// What status is about to say for the first time, into the record: once a process.
+/// What status is about to say for the first time, into the record: once a process, unless it came undone.
 fn record_news(cx: &Context, name: &str, known: &Known, status: &KeyRevocationStatus) {
     let completes = known.status.completion_time.is_none() && status.completion_time.is_some();
     let news = [(What::KeyRevoked, known.status.conditions.is_empty()), (What::RevocationComplete, completes)];
     for (what, _) in news.into_iter().filter(|(_, is_news)| *is_news) {
         let told = {
             let mut index = cx.index_mut();
-            let Some(kept) = index.revocations.get_mut(name).filter(|kept| kept.uid == known.uid) else { continue };
+            // Of another revision the write is refused, and what it would say is looked at anew.
+            let is_known =
+                |kept: &&mut Known| (&kept.uid, &kept.resource_version) == (&known.uid, &known.resource_version);
+            let Some(kept) = index.revocations.get_mut(name).filter(is_known) else { continue };
             let told = if what == What::KeyRevoked { &mut kept.recorded.revoked } else { &mut kept.recorded.complete };
             std::mem::replace(told, true)
         };

@@ -6,7 +6,7 @@ use super::{Work, status};
 use crate::api::scoped_secret::{RemoteVersion, ScopedSecretStatus, SecretRef};
 use crate::api::{FIELD_MANAGER, GROUP, Reason, ScopedSecret};
 use crate::client::errors::brief;
-use crate::controller::context::{Context, Job};
+use crate::controller::context::{Context, Job, Memory};
 use crate::controller::events::{self, Told};
 use crate::controller::index::ClaimRecord;
 use crate::controller::{restart, revocation, schedule};
@@ -219,7 +219,7 @@ impl Work<'_> {
             Outcome::Failed(why) if gone && why.reason == Reason::KeyRevoked => {
                 self.make_up_for_withdrawal(why.reason, &why.message).await;
             }
-            _ => self.memory.withdrawn = false,
+            _ => self.note(|memory| memory.withdrawn = false),
         }
         if write_status(self.cx, &self.name, &self.record, &new).await {
             for (good, reason, message) in status::transitions(&old, &new) {
@@ -229,11 +229,20 @@ impl Work<'_> {
         }
     }
 
+    /// Remembers what is told: a report comes after everything else was remembered.
+    fn note(&mut self, note: impl Fn(&mut Memory)) {
+        note(&mut self.memory);
+        if let Some(kept) = self.cx.memory().get_mut(&self.name) {
+            note(kept);
+        }
+    }
+
     /// Who took the Secret away, and was killed before it said so, has left that to whoever comes after: at least once.
     async fn make_up_for_withdrawal(&mut self, why: Reason, message: &str) {
-        if std::mem::replace(&mut self.memory.withdrawn, true) {
+        if self.memory.withdrawn {
             return;
         }
+        self.note(|memory| memory.withdrawn = true);
         record_withdrawal(self.cx, &self.secret_name(), Some(why), None);
         if why.is_an_end() {
             self.tell_consumers(why, message).await;
@@ -243,7 +252,10 @@ impl Work<'_> {
     /// Into the record, once: that policy does not allow it what it asks for. That may be as often as somebody likes, and is counted then.
     fn record_refusal(&mut self, old: &ScopedSecretStatus, new: &ScopedSecretStatus, now: Timestamp) {
         let news = newly_refused(old, new);
-        let told = std::mem::replace(&mut self.memory.refusal, news);
+        let told = self.memory.refusal;
+        if told != news {
+            self.note(|memory| memory.refusal = news);
+        }
         if let Some(reason) = news.filter(|reason| told != Some(*reason)) {
             let claim = Happening::of(What::ClaimRefused).on("ScopedSecret", &self.name);
             self.cx.record.deny(now, claim.rule("Claims").reason(reason));
@@ -280,10 +292,7 @@ impl Work<'_> {
         if now < at {
             return;
         }
-        self.memory.warned_of = Some(end);
-        if let Some(kept) = self.cx.memory().get_mut(&self.name) {
-            kept.warned_of = Some(end);
-        }
+        self.note(|memory| memory.warned_of = Some(end));
         let text = format!(
             "the claim ends at {end}, and its Secret {:?} then goes: set a later spec.ttl or spec.expirationTime if the workload still needs it",
             &*self.secret_name().name

@@ -31,7 +31,7 @@ use std::sync::Arc;
 const AT_A_GLANCE: usize = 64;
 
 /// So often the version before a rotation is asked for, where it is refused, before the new one is written without it.
-const ASKS_FOR_PREVIOUS: u32 = 3;
+const ASKS_FOR_PREVIOUS: u32 = 6;
 
 /// How far a fetch came.
 pub(super) enum Progress {
@@ -403,7 +403,7 @@ impl Work<'_> {
             .carry(|version| index.world.revocations.revoke(version))
     }
 
-    /// The value before a rotation; None: there is to be none, it is gone, or it was refused again and again.
+    /// The value before a rotation; None: there is to be none, it is gone, or it was refused for a minute.
     async fn fetch_previous(
         &self,
         grant: &Grant,

@@ -178,7 +178,7 @@ impl Unescaped {
 
     /// Quotes inside quotes undone, as YAML, SQL, CSV and the shell write them, and the entities of XML and HTML.
     pub(super) fn quoted(text: &[u8]) -> Option<Self> {
-        Self::undo(text, |at| memchr3(b'\'', b'"', b'&', at), |at| quote(at).or_else(|| entity(at)))
+        Self::undo(text, next_quote, |at| quote(at).or_else(|| entity(at)))
     }
 
     /// What a form sends, percent escapes and a plus for each blank, where there is a plus: those parts alone, with a zero between
@@ -277,6 +277,24 @@ fn unicode_escape(after: &[u8]) -> Option<(char, usize)> {
 fn percent_escape(at: &[u8]) -> Option<(char, usize)> {
     let digit = |place: usize| char::from(*at.get(place)?).to_digit(16);
     Some((char::from(u8::try_from(digit(1)? << 4 | digit(2)?).ok()?), 3))
+}
+
+/// Where the next may be. Where there is one quote more come soon, which are looked for byte by byte: to begin a search anew for each
+/// costs more than all else.
+fn next_quote(text: &[u8]) -> Option<usize> {
+    const NEAR: usize = 32;
+    let mut at = 0;
+    loop {
+        let near = &text[at..text.len().min(at + NEAR)];
+        at += match near.iter().position(|byte| matches!(byte, b'\'' | b'"' | b'&')) {
+            Some(mark) => mark,
+            None => near.len() + memchr3(b'\'', b'"', b'&', &text[at + near.len()..])?,
+        };
+        match &text[at..] {
+            [b'&', ..] | [b'\'', b'\'' | b'"' | b'\\', ..] | [b'"', b'"', ..] => return Some(at),
+            _ => at += 1,
+        }
+    }
 }
 
 /// A quote inside quotes: doubled, or in the shell's ways of ending what is quoted, writing it, and going on.
