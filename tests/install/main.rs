@@ -12,5 +12,6 @@ mod permissions;
 mod promql;
 mod release;
 mod rendered;
+mod settings;
 #[path = "../support/mod.rs"]
 mod support;
