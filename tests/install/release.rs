@@ -16,6 +16,14 @@ const NAMESPACE: &str = "scoped-secrets";
 /// A release of before, and what its operator left: its seal key, and a Secret.
 const PREVIOUS: &str = include_str!("previous/objects.yaml");
 const SEALED: &str = include_str!("previous/sealed.yaml");
+/// The kinds that serviceMonitor and prometheusRule need.
+const PROMETHEUS_OPERATOR: &str = include_str!("prometheus_operator.yaml");
+const MONITORED: &[&str] = &[
+    "--set",
+    "serviceMonitor.enabled=true,serviceMonitor.labels.release=kps,serviceMonitor.interval=1m30s,prometheusRule.enabled=true,prometheusRule.labels.release=kps,grafanaDashboard.enabled=true",
+    "--api-versions",
+    "monitoring.coreos.com/v1/ServiceMonitor,monitoring.coreos.com/v1/PrometheusRule",
+];
 const GUARDS: [&str; 2] = ["validatingadmissionpolicies", "validatingadmissionpolicybindings"];
 
 fn helm(cluster: &Cluster, arguments: &[&str]) -> String {
@@ -316,6 +324,7 @@ fn nothing_blocks(cluster: &Cluster) {
 fn the_api_server_takes_every_object() {
     let cluster = Cluster::start();
     kubectl(&cluster, &["apply", "--server-side", "-k", concat!(env!("CARGO_MANIFEST_DIR"), "/crds")]);
+    cluster.apply(PROMETHEUS_OPERATOR).unwrap_or_else(|refusal| panic!("{refusal}"));
     kubectl(&cluster, &["wait", "--for=condition=Established", "--timeout=20s", "crd", "--all"]);
     kubectl(&cluster, &["create", "namespace", "strict"]);
     kubectl(&cluster, &["label", "namespace", "strict", "pod-security.kubernetes.io/enforce=restricted"]);
@@ -326,8 +335,9 @@ fn the_api_server_takes_every_object() {
     let peers = r#"networkPolicy.metricsFrom=[{"namespaceSelector":{"matchLabels":{"a":"b"}}}]"#;
     let egress = r#"networkPolicy.egress=[{"ports":[{"port":443}]}]"#;
     let spread = r#"topologySpreadConstraints=[{"maxSkew":1,"topologyKey":"zone","whenUnsatisfiable":"DoNotSchedule","labelSelector":{"matchLabels":{"x":"y"}}}]"#;
-    let sets: [&[&str]; 12] = [
+    let sets: [&[&str]; 13] = [
         &[],
+        MONITORED,
         &["--set", "namespaces={strict,default},restart.enabled=true"],
         &["--set", "namespaces={demo-payments,demo-billing,strict},demo.enabled=true,rbac.create=false"],
         &["--set", "demo.enabled=true,grafanaDashboard.enabled=true,otlp.endpoint=http://collector.monitoring:4318"],
@@ -354,14 +364,16 @@ fn the_api_server_takes_every_object() {
             "demo.enabled=true,podAnnotations.a=b,podLabels.c=d,commonLabels.e=f,serviceAccount.annotations.g=h,extraObjects[0].apiVersion=v1,extraObjects[0].kind=ConfigMap,extraObjects[0].metadata.name=i,extraObjects[0].metadata.namespace=strict,nodeSelector.j=k,tolerations[0].operator=Exists",
         ],
     ];
+    let submit = |object: &Value| {
+        cluster.submit(
+            &["apply", "--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict", "-f", "-"],
+            &object.to_string(),
+        )
+    };
     for values in sets {
         let all = objects(&template("strict", values).unwrap_or_else(|error| panic!("{values:?}: {error}")));
         for object in &all {
-            let submitted = cluster.submit(
-                &["apply", "--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict", "-f", "-"],
-                &object.to_string(),
-            );
-            submitted.unwrap_or_else(|refusal| panic!("{values:?}: {refusal}\n{object:#}"));
+            submit(object).unwrap_or_else(|refusal| panic!("{values:?}: {refusal}\n{object:#}"));
         }
         let deployment = all.iter().find(|object| object["kind"] == "Deployment").unwrap();
         let pod = json!({
@@ -370,5 +382,18 @@ fn the_api_server_takes_every_object() {
         });
         let taken = cluster.submit(&["create", "--dry-run=server", "-f", "-"], &pod.to_string());
         taken.unwrap_or_else(|refusal| panic!("{values:?}: {refusal}"));
+    }
+    // A name or a form that another project's kind does not have would be found so.
+    let all = objects(&template("strict", MONITORED).unwrap());
+    for (kind, at, field, wrong) in [
+        ("ServiceMonitor", "/spec/endpoints/0", "sheme", json!("http")),
+        ("ServiceMonitor", "/spec/endpoints/0", "interval", json!("30s1m")),
+        ("PrometheusRule", "/spec/groups/0/rules/0", "sumary", json!("a")),
+        ("PrometheusRule", "/spec/groups/0/rules/0", "labels", json!(["severity"])),
+    ] {
+        let mut object = all.iter().find(|object| object["kind"] == kind).unwrap().clone();
+        object.pointer_mut(at).unwrap()[field] = wrong;
+        let refusal = submit(&object).unwrap_err();
+        assert!(refusal.contains(field), "{field}: {refusal}");
     }
 }
