@@ -25,35 +25,39 @@ fn is_of_the_scene(case: &Case) -> bool {
     scene().claims.contains_key(&format!("{place}/{}", case.step.name))
 }
 
+/// Whether a claim's keys may be asked for: what cannot be projected, or not rotated, is allowed to read.
+fn may_read(case: &Case) -> bool {
+    case.expect == Verdict::Allowed || case.reason().is_some_and(is_of_projection) || is_of_rotation(case)
+}
+
 /// Makes every claim of the corpus in earnest and waits for what its status says. The number of those.
+/// First those that are refused, since others may have the same keys: while there are only they, nobody is asked for anything.
 pub fn claims(bed: &Bed, cases: &[Case]) -> (usize, Vec<String>) {
     let new: Vec<&Case> = cases
         .iter()
         .filter(|c| is_claim(c) && !is_of_the_scene(c) && matches!(c.step.verb, Verb::Create | Verb::Apply))
         .collect();
-    let may_be_asked: BTreeSet<String> = {
-        let allowed = new.iter().filter(|case| case.expect == Verdict::Allowed).map(|case| &case.step);
-        // What cannot be projected may be asked for: it is allowed.
-        let allowed_all_the_same = |case: &&&Case| case.reason().is_some_and(is_of_projection) || is_of_rotation(case);
-        let unprojectable = new.iter().filter(allowed_all_the_same).map(|case| &case.step);
-        allowed
-            .chain(unprojectable)
-            .chain(cases.iter().flat_map(|case| &case.first))
-            .flat_map(keys_of)
-            .map(|key| by_name(&key))
-            .collect()
-    };
-    let before = bed.stub.arrivals().len();
-    let made = beside(&new, |case| {
+    let (readers, refused): (Vec<&Case>, Vec<&Case>) = new.iter().copied().partition(|case| may_read(case));
+    let firsts = cases.iter().flat_map(|case| &case.first);
+    let may_be_asked: BTreeSet<String> =
+        readers.iter().map(|case| &case.step).chain(firsts).flat_map(keys_of).map(|key| by_name(&key)).collect();
+    let make = |case: &&Case| {
         let answer = bed.caller.ask_in_earnest(&case.step);
         if !answer.is_ok() {
             return vec![format!("Bare, {}: {answer:?}", case.title)];
         }
         let name = answer.body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         told(bed, case, &name)
-    });
-    let asked: BTreeSet<String> = bed.stub.arrivals()[before..].iter().flat_map(|call| call.keys.clone()).collect();
-    let (mut faults, stolen) = (made, asked.difference(&may_be_asked));
+    };
+    let before = bed.stub.arrivals().len();
+    let asked_since =
+        || -> BTreeSet<String> { bed.stub.arrivals()[before..].iter().flat_map(|call| call.keys.clone()).collect() };
+    let mut faults = beside(&refused, make);
+    let of_refused = asked_since();
+    faults.extend(of_refused.iter().map(|key| format!("Bare: the manager was asked for {key:?} for a refused claim")));
+    faults.extend(beside(&readers, make));
+    let asked = asked_since();
+    let stolen = asked.difference(&may_be_asked);
     faults.extend(stolen.map(|key| format!("Bare: the manager was asked for {key:?}, which no allowed claim names")));
     assert!(!asked.is_empty(), "allowed claims are fetched");
     (new.len(), faults)
