@@ -22,6 +22,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use support::cluster::Cluster;
 use support::operator::{Operator, install};
+use support::oracle::guarantees_hold;
 use support::tenants::{POLICY, apply, scoped_secret};
 use support::wait::eventually;
 
@@ -200,6 +201,7 @@ fn an_operator_stays_small() {
     let operator = Operator::start(&cluster);
     let restarted = synced(&operator);
     println!("after a restart: {:.1} MB", restarted as f64 / 1e6);
+    guarantees_hold(&cluster);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What is refused when it is applied, and what is told of what cannot be.
 
 use crate::support::operator::lift;
+use crate::support::oracle::guarantees_hold_at;
 use crate::support::tenants::SOON;
 use crate::support::wait::eventually;
 use crate::{ADA, BOB, LEAD, NAMESPACE, Scene, grant};
@@ -107,4 +108,5 @@ fn what_cannot_be_lent_is_refused_in_words() {
     scene.start();
     scene.is_closed("forged", "GuardMissing");
     assert!(!scene.reads(ADA, "orders"));
+    guarantees_hold_at(&scene.cluster, || scene.clock.now());
 }

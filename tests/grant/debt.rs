@@ -1,6 +1,7 @@
 //! `rotateAfter`: somebody has seen the value, so that it is owed a rotation, which outlives the grant and the operator.
 
 use super::*;
+use crate::support::oracle::guarantees_hold_at;
 use crate::support::stub_manager::Then;
 use jiff::SignedDuration;
 
@@ -169,4 +170,5 @@ fn a_value_that_somebody_has_seen_is_rotated_once() {
     scene.clock.advance(SignedDuration::from_hours(1));
     settles(&scene.gate);
     scene.is_paid("replaced", made + 6);
+    guarantees_hold_at(&scene.cluster, || scene.clock.now());
 }

@@ -3,6 +3,7 @@
 use super::helm::{CHART, Version, online};
 use super::support::cluster::Cluster;
 use super::support::operator::Operator;
+use super::support::oracle::all_is_well;
 use super::support::stub_manager::{Says, StubManager};
 use super::support::tenants::*;
 use super::support::wait::eventually;
@@ -31,6 +32,7 @@ fn is_renamed(values: &str, flags: &[&str]) {
         eventually("it leads", SOON * 2, || operator.leads());
         serves(&cluster, &stub, &format!("by-{account}"));
     }
+    all_is_well(&cluster, &operator);
     operator.terminate();
 }
 

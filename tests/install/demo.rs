@@ -3,6 +3,7 @@
 use super::helm::{CHART, Version, online};
 use super::support::cluster::Cluster;
 use super::support::operator::Operator;
+use super::support::oracle::guarantees_hold_under;
 use super::support::tenants::{SOON, ready};
 use super::support::wait::eventually;
 use serde_json::Value;
@@ -173,6 +174,7 @@ fn the_three_commands_of_a_newcomer() {
     assert_eq!(cluster.get_json("scopedsecret", "demo-billing", "reporting"), None);
     let data: Value = cluster.get_json("secret", "demo-payments", "orders-db").unwrap()["data"].clone();
     assert!(data["username"].is_string() && data["password"].is_string());
+    guarantees_hold_under(&cluster, NAMESPACE);
     the_tutorial_goes_on(&cluster);
 
     // Hooks outlive a release unless it takes them away itself.

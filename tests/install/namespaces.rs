@@ -6,6 +6,7 @@ use super::permissions::denied;
 use super::support::cluster::Cluster;
 use super::support::cluster_audit::Audit;
 use super::support::operator::{Operator, USER, lift};
+use super::support::oracle::all_is_well;
 use super::support::stub_manager::{Says, StubManager};
 use super::support::tenants::*;
 use super::support::wait::eventually;
@@ -87,6 +88,7 @@ fn a_list_of_namespaces_is_served_and_nothing_else_is_touched() {
     it_scans(&cluster, stranger);
     it_puts_right(&cluster);
     it_leaves(&cluster, &stub);
+    all_is_well(&cluster, &operator);
     operator.terminate();
 
     let audit = cluster.audit().user(USER);

@@ -5,6 +5,7 @@ use super::helm::{CHART, Version, objects, online, template};
 use super::monitoring;
 use super::support::cluster::Cluster;
 use super::support::operator::Operator;
+use super::support::oracle::guarantees_hold;
 use super::support::otlp::Collector;
 use super::support::stub_manager::{Says, StubManager};
 use super::support::tenants::{POLICY, SOON, apply, ready, scoped_secret, set_up, store};
@@ -243,6 +244,7 @@ fn a_release_comes_changes_and_goes() {
     let (code, said) = check(&cluster, &["--wait", "--timeout", "60s"]);
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(revisions(&cluster), secrets);
+    guarantees_hold(&cluster);
     operator.met_no_denial();
     cluster.excuse_denials();
     helm(&cluster, &["rollback", "scoped-secrets", "1"]);
@@ -265,6 +267,7 @@ fn a_release_comes_changes_and_goes() {
     eventually("the webhook is registered", SOON, || entries(&cluster));
     helm_test(&cluster);
     assert_eq!(revisions(&cluster), secrets);
+    guarantees_hold(&cluster);
 
     // All of it goes: the Secrets as their deletionPolicy says, then, with crds.keep=false, the kinds.
     kubectl(&cluster, &["delete", "scopedsecrets", "--all", "--all-namespaces"]);

@@ -15,7 +15,7 @@ fn each_finding_is_a_real_one() {
     what_got_past_is_found(cluster);
     scene.operator = Operator::start(cluster);
     it_is_refused_and_told(cluster);
-    canary::scan(cluster, &scene.operator, &[canary::CANARY]);
+    support::oracle::all_is_well(cluster, &scene.operator);
 }
 
 /// A binding is gone, and another says less.

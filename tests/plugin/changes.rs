@@ -118,6 +118,7 @@ fn the_record_is_whole(scene: Scene) {
     let refused = plugin(cluster, &[&["verify-log", kept.to_str().unwrap()][..], &TEAM].concat());
     refused.says(2, &["you may not get the Secret scoped-secrets-keys", "--key-file"]);
 
+    support::oracle::all_is_well(cluster, &operator);
     // One that was told to stop closes its record; the operator's own program says so, too.
     let log = operator.log.clone();
     operator.terminate();

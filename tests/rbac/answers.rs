@@ -1,5 +1,6 @@
 //! How a breach is answered: by the mode, by reportOnly, by readers and exceptions.
 
+use crate::support::oracle::all_is_well;
 use crate::support::tenants::{POLICY, SOON, accepted, apply};
 use crate::support::wait::eventually;
 use crate::{Scene, cluster_wide, everybody, scene, subject};
@@ -114,4 +115,5 @@ fn a_breach_is_answered_as_the_policies_say() {
         let told = scene.cluster.apply(&format!("{POLICY}{wrong}"));
         assert!(told.as_ref().is_err_and(|text| text.contains(says)), "{wrong}: {told:?}");
     }
+    all_is_well(&scene.cluster, &scene.operator);
 }

@@ -1,6 +1,7 @@
 //! With the webhook down: what is of the cluster passes, what is of a governed namespace waits, and nobody else notices.
 
 use crate::support::operator::Operator;
+use crate::support::oracle::all_is_well;
 use crate::support::tenants::SOON;
 use crate::support::wait::eventually;
 use crate::{Scene, bound, cluster_role, cluster_wide, everybody, role, scene, subject};
@@ -28,7 +29,7 @@ fn without_a_webhook_governed_namespaces_wait_and_the_cluster_does_not() {
         assert_eq!(take(object).map(|_| ()), Ok(()));
     }
     // What came meanwhile is known to the next one: the binding that is there may be changed, and not widened.
-    let _operator = Operator::start(&cluster);
+    let operator = Operator::start(&cluster);
     eventually("it answers", SOON, || take(role("payments-prod", "r", "get", "configmaps")));
     let mut wider = cluster_wide("reads", "reads", "User", "ada");
     wider["metadata"]["labels"] = serde_json::json!({"a": "b"});
@@ -39,4 +40,5 @@ fn without_a_webhook_governed_namespaces_wait_and_the_cluster_does_not() {
         told.as_ref().is_err_and(|text| text.contains("ClusterWideAccess") && text.contains("to User \"bob\", which")),
         "{told:?}"
     );
+    all_is_well(&cluster, &operator);
 }

@@ -11,7 +11,7 @@ use super::canary;
 use super::cluster::Cluster;
 use super::emulator::Emulator;
 use super::operator::{Operator, install_unguarded};
-use super::oracle::all_is_well;
+use super::oracle::{all_is_well, guarantees_hold_in};
 use super::stub_manager::{Says, StubManager};
 use super::tenants::{SOON, apply, condition, ready};
 use super::wait::eventually;
@@ -65,7 +65,8 @@ enum Hold {
 }
 
 /// One case: the namespace NAME with the labels tenant=NAME and environment=prod, the store NAME at a stub of its own, and
-/// the policy NAME, which allows it NAME/prod/** there. When it ends, nothing may have leaked.
+/// the policy NAME, which allows it NAME/prod/** there. When it ends, every guarantee holds in its namespace, and nothing may have
+/// leaked.
 pub struct Case {
     pub bed: &'static Bed,
     pub name: &'static str,
@@ -299,6 +300,8 @@ pub fn whole(key: &str) -> String {
 impl Drop for Case {
     fn drop(&mut self) {
         if let (false, Some(operator)) = (std::thread::panicking(), self.operator()) {
+            // Of its own namespace alone: in others cases that run beside it forge what is put right later.
+            guarantees_hold_in(&self.bed.cluster, self.name);
             canary::scan(&self.bed.cluster, operator, &[canary::CANARY]);
             // It is in a static, and so never ends.
             operator.met_no_denial();

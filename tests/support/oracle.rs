@@ -38,10 +38,28 @@ pub fn guarantees_hold(cluster: &Cluster) {
     guarantees_hold_at(cluster, Timestamp::now);
 }
 
+/// Waits until every guarantee is kept on the objects of this namespace; in others stories may be on their way.
+pub fn guarantees_hold_in(cluster: &Cluster, namespace: &str) {
+    eventually(&format!("every guarantee holds in {namespace}"), LONG, || {
+        let mut found = observe(cluster, NAMESPACE, Timestamp::now());
+        found.retain(|breach| &*breach.object.namespace == namespace);
+        if found.is_empty() { Ok(()) } else { Err(format!("{found:#?}")) }
+    });
+}
+
+/// Of an operator that is in another namespace.
+pub fn guarantees_hold_under(cluster: &Cluster, operators: &str) {
+    holds(|| observe(cluster, operators, Timestamp::now()));
+}
+
 /// By another clock.
 pub fn guarantees_hold_at(cluster: &Cluster, now: impl Fn() -> Timestamp) {
+    holds(|| observe(cluster, NAMESPACE, now()));
+}
+
+fn holds(look: impl Fn() -> Vec<Breach>) {
     eventually("every guarantee holds", LONG, || {
-        let found = observe(cluster, now());
+        let found = look();
         if found.is_empty() { Ok(()) } else { Err(format!("{found:#?}")) }
     });
 }
@@ -51,8 +69,8 @@ fn list<K: DeserializeOwned>(cluster: &Cluster, kind: &str, parameters: &str) ->
     items.into_iter().map(|item| serde_json::from_value(item).expect("our kind")).collect()
 }
 
-fn observe(cluster: &Cluster, now: Timestamp) -> Vec<Breach> {
-    let key = cluster.get_json("secret", NAMESPACE, "scoped-secrets-keys").expect("the seal key");
+fn observe(cluster: &Cluster, operators: &str, now: Timestamp) -> Vec<Breach> {
+    let key = cluster.get_json("secret", operators, "scoped-secrets-keys").expect("the seal key");
     let key: Secret = serde_json::from_value(key).expect("a Secret");
     let keys = SealKeys::from_stored(&key.data.expect("data")["generations"].0).expect("the seal key");
     let mut world = World::default();
