@@ -13,6 +13,7 @@ use support::cluster::Cluster;
 use support::events::told_of;
 use support::inside::{Clock, Gate, settles};
 use support::operator::{Operator, install};
+use support::relay::Relay;
 use support::stub_manager::{Says, StubManager};
 use support::tenants::*;
 use support::wait::eventually;
@@ -95,6 +96,15 @@ impl Scene {
     fn start(&mut self) {
         self.gate = Gate::default();
         self.operator = Some(Operator::inside(&self.cluster, &self.clock, &self.gate));
+    }
+
+    /// Starts one that reaches the API server by a relay.
+    fn start_by_relay(&mut self) -> Relay {
+        let mut relay = None;
+        let by = |address: &str| relay.insert(Relay::to(address)).address.clone();
+        self.gate = Gate::default();
+        self.operator = Some(Operator::inside_by(by, &self.cluster, &self.clock, &self.gate));
+        relay.expect("it was asked for")
     }
 
     fn kill(&mut self) {

@@ -305,9 +305,19 @@ impl Operator {
         operator
     }
 
+    /// One that reaches the API server by a relay.
+    pub fn inside_by(relay: impl FnOnce(&str) -> String, cluster: &Cluster, clock: &Clock, gate: &Gate) -> Self {
+        let operator = Self::run_inside(Started::prepare(cluster).by(relay), cluster, clock, gate, &[]);
+        eventually("the operator is ready", LONG, || operator.probe("/readyz"));
+        operator
+    }
+
     /// Without waiting, and with more arguments.
     pub fn launch_inside(cluster: &Cluster, clock: &Clock, gate: &Gate, arguments: &[&str]) -> Self {
-        let started = Started::prepare(cluster);
+        Self::run_inside(Started::prepare(cluster), cluster, clock, gate, arguments)
+    }
+
+    fn run_inside(started: Started, cluster: &Cluster, clock: &Clock, gate: &Gate, arguments: &[&str]) -> Self {
         let log = log_to(&started.log);
         // Who died holding the lease is not waited for.
         let lease = ["delete", "lease", "scoped-secrets", "-n", super::operator::NAMESPACE, "--ignore-not-found"];

@@ -87,6 +87,18 @@ impl Started {
         let permissions = Permissions::of(cluster, namespace, &credential);
         Self { log, kubeconfig, flags, metrics, webhook, credential, permissions }
     }
+
+    /// With a relay on its way to the API server.
+    pub(super) fn by(self, relay: impl FnOnce(&str) -> String) -> Self {
+        let text = std::fs::read_to_string(&self.kubeconfig).expect("it was just written");
+        let mut config: serde_json::Value = serde_json::from_str(&text).expect("our own JSON");
+        let server = &mut config["clusters"][0]["cluster"]["server"];
+        let address =
+            server.as_str().and_then(|url| url.strip_prefix("https://")).expect("by TLS").trim_end_matches('/');
+        *server = format!("https://{}", relay(address)).into();
+        std::fs::write(&self.kubeconfig, config.to_string()).expect("the cluster's folder can be written");
+        self
+    }
 }
 
 /// Applies `deploy/` without pods: CRDs, permissions, the webhook's registration, and the rules that the API server keeps,
@@ -180,15 +192,7 @@ impl Operator {
 
     /// One that reaches the API server by a relay.
     pub fn start_by(relay: impl FnOnce(&str) -> String, cluster: &Cluster, arguments: &[&str]) -> Self {
-        let started = Started::prepare(cluster);
-        let text = std::fs::read_to_string(&started.kubeconfig).expect("it was just written");
-        let mut config: serde_json::Value = serde_json::from_str(&text).expect("our own JSON");
-        let server = &mut config["clusters"][0]["cluster"]["server"];
-        let address =
-            server.as_str().and_then(|url| url.strip_prefix("https://")).expect("by TLS").trim_end_matches('/');
-        *server = format!("https://{}", relay(address)).into();
-        std::fs::write(&started.kubeconfig, config.to_string()).expect("the cluster's folder can be written");
-        let operator = Self::run(started, arguments);
+        let operator = Self::run(Started::prepare(cluster).by(relay), arguments);
         eventually("the operator is ready", LONG, || operator.probe("/readyz"));
         operator
     }
