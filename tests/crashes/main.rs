@@ -8,6 +8,7 @@
 
 mod annotated;
 mod many;
+mod restored;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -54,22 +55,11 @@ const FLOWS: [Flow; 3] = [
             scene.claims(name, "");
             eventually("it is projected", SOON, || scene.is_projected(name));
         },
-        trigger: |scene, name| {
-            // Revoked is what the manager made up to the second in which this is created.
-            apply(
-                &scene.cluster,
-                &format!(
-                    "apiVersion: scopedsecrets.io/v1alpha1\nkind: KeyRevocation\nmetadata: {{name: {name}}}\nspec: {{storeRef: {{name: aws}}, key: {}, reason: seen in a build log}}\n",
-                    key(name)
-                ),
-            );
-        },
+        trigger: |scene, name| scene.revokes(name),
         ended: |scene, name| {
             scene.is_gone(name)?;
             scene.says(name, "Authorized", "False", "KeyRevoked")?;
-            let revocation = scene.cluster.get_json("keyrevocation", None, name).ok_or("it is gone")?;
-            let complete = condition(&revocation, "Complete").is_some_and(|c| c["status"] == "True");
-            complete.then_some(()).ok_or_else(|| revocation["status"].to_string())
+            scene.is_complete(name)
         },
     },
     annotated::FLOW,
@@ -177,6 +167,23 @@ impl Scene {
     fn claims(&self, name: &str, more: &str) {
         let spec = format!("data: [{{secretKey: value, remoteRef: {{key: {}}}}}]\n{more}", key(name));
         apply(&self.cluster, &scoped_secret(NAMESPACE, name, &spec));
+    }
+
+    /// Revoked is what the manager made up to the second in which this is created.
+    fn revokes(&self, name: &str) {
+        apply(
+            &self.cluster,
+            &format!(
+                "apiVersion: scopedsecrets.io/v1alpha1\nkind: KeyRevocation\nmetadata: {{name: {name}}}\nspec: {{storeRef: {{name: aws}}, key: {}, reason: seen in a build log}}\n",
+                key(name)
+            ),
+        );
+    }
+
+    fn is_complete(&self, name: &str) -> Result<(), String> {
+        let revocation = self.cluster.get_json("keyrevocation", None, name).ok_or("it is gone")?;
+        let complete = condition(&revocation, "Complete").is_some_and(|c| c["status"] == "True");
+        complete.then_some(()).ok_or_else(|| revocation["status"].to_string())
     }
 
     fn is_projected(&self, name: &str) -> Result<(), String> {

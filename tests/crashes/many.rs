@@ -84,8 +84,6 @@ fn each_of_many_dies_at_a_write_of_its_own() {
     scene.clock.advance(-AHEAD);
     scene.restart();
     scene.befalls(&cases);
-    // A status, and its event, may tell two things at once, the more on a busy machine: those after the first may not come.
-    let may_be_left_out = |write: &NthWrite| write.nth > 0 && (write.what.ends_with("/status") || is_event(write));
     let have_stopped = |fates: &[&str]| {
         let going = scene.gate.going_on();
         let is_asked_of = |name: &str| fates.iter().any(|fate| name.starts_with(fate));
@@ -190,6 +188,11 @@ impl Scene {
         }
         Ok(())
     }
+}
+
+/// A status, and its event, may tell two things at once, the more on a busy machine: those after the first may not come.
+pub fn may_be_left_out(write: &NthWrite) -> bool {
+    write.nth > 0 && (write.what.ends_with("/status") || is_event(write))
 }
 
 fn is_event(write: &NthWrite) -> bool {
