@@ -146,6 +146,11 @@ impl Work<'_> {
         for step in steps.iter().filter(|step| !last(step)) {
             self.act(*step, &verdict).await?;
         }
+        // Its RoleBinding went with the grant, or whoever took it away was killed before that was told: status says so from now on.
+        if matches!(verdict, Verdict::Over(..)) && steps.iter().any(last) && !self.end_is_told() {
+            let subject = self.lent.role.as_ref().map(|role| role.subject.to_string());
+            self.tell_end(&verdict, subject).await;
+        }
         // The Role of an approved grant goes when its status says since when its time runs.
         self.report(&verdict).await?;
         for step in steps.iter().filter(|step| last(step)) {
@@ -284,10 +289,6 @@ impl Work<'_> {
                 let Some(role) = self.lent.role.take() else { return Ok(()) };
                 delete(&self.api::<v1::Role>(), &self.handle.name, &role.uid, &role.resource_version).await?;
                 super::role_gone(self.cx, self.handle, Some(&role.uid));
-                // Its RoleBinding went with the grant.
-                if matches!(verdict, Verdict::Over(..)) && !self.end_is_told() {
-                    self.tell_end(verdict, Some(role.subject.to_string())).await;
-                }
             }
             Step::CreateRole(since) => {
                 let Some(role) = self.role(since) else { return Ok(()) };
