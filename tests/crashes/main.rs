@@ -16,7 +16,7 @@ use serde_json::Value;
 use std::time::Duration;
 use support::canary;
 use support::cluster::Cluster;
-use support::inside::{Clock, Gate, Moment, settles};
+use support::inside::{Clock, Gate, Moment, NthWrite, is_owed, settles};
 use support::operator::{Operator, install};
 use support::oracle::guarantees_hold_at;
 use support::stub_manager::{Says, StubManager};
@@ -71,12 +71,18 @@ fn every_flow_survives_a_crash_at_every_write() {
     for flow in &FLOWS {
         let writes = scene.undisturbed(flow);
         println!("{}: {writes:#?}", flow.name);
-        let all: Vec<_> = moments(writes.len()).collect();
-        let mut killed = 0;
-        for &(number, moment) in &all {
-            killed += usize::from(scene.killed_at(flow, number, moment));
+        let mut died = Vec::new();
+        // Where a status tells two things at once all that follow are one earlier: what was missed is tried again.
+        for turn in 0..3 {
+            for (number, moment) in moments(writes.len()) {
+                if turn == 0 || is_owed(&writes[number], moment, &died) {
+                    died.extend(scene.killed_at(flow, turn, number, moment).map(|write| (write, moment)));
+                }
+            }
         }
-        assert!(killed * 4 >= all.len() * 3, "{}: {killed} of {writes:#?}", flow.name);
+        let missed: Vec<_> =
+            moments(writes.len()).filter(|(number, at)| is_owed(&writes[*number], *at, &died)).collect();
+        assert!(missed.is_empty(), "{}: never killed at {missed:?} of {writes:#?}, but at {died:#?}", flow.name);
     }
     annotated::stripped_meanwhile(&mut scene);
     annotated::lifted_while_it_stands(&mut scene);
@@ -125,7 +131,7 @@ impl Scene {
     }
 
     /// The flow's writes.
-    fn undisturbed(&mut self, flow: &Flow) -> Vec<String> {
+    fn undisturbed(&mut self, flow: &Flow) -> Vec<NthWrite> {
         let (gate, name) = (self.restart(), format!("{}-undisturbed", flow.name));
         (flow.begin)(self, &name);
         settles(&gate);
@@ -133,13 +139,14 @@ impl Scene {
         (flow.trigger)(self, &name);
         self.ends(flow, &name, "undisturbed");
         settles(&gate);
-        gate.writes()
+        gate.nth_writes(&name)
     }
 
-    /// The operator that the last crash left begins; the next one ends. Whether it was killed: writes are not always as many.
-    fn killed_at(&mut self, flow: &Flow, number: usize, moment: Moment) -> bool {
+    /// The operator that the last crash left begins; the next one ends. The write at which it was killed, if it was: writes are
+    /// not always as many.
+    fn killed_at(&mut self, flow: &Flow, turn: usize, number: usize, moment: Moment) -> Option<NthWrite> {
         let what = format!("{moment:?} write {number} of {}", flow.name);
-        let name = format!("{}-{number}-{}", flow.name, format!("{moment:?}").to_lowercase());
+        let name = format!("{}-{turn}-{number}-{}", flow.name, format!("{moment:?}").to_lowercase());
         let gate = self.gate.clone();
         (flow.begin)(self, &name);
         settles(&gate);
@@ -150,10 +157,11 @@ impl Scene {
         if !is_killed {
             println!("{what}: never came: {:?}", gate.writes());
         }
+        let write = gate.nth_writes(&name).into_iter().nth(number).filter(|_| is_killed);
         self.restart();
         self.ends(flow, &name, &what);
         guarantees_hold_at(&self.cluster, || self.clock.now());
-        is_killed
+        write
     }
 
     fn ends(&self, flow: &Flow, name: &str, what: &str) {

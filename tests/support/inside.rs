@@ -101,6 +101,28 @@ pub struct NthWrite {
     pub nth: usize,
 }
 
+impl NthWrite {
+    /// This one, after those.
+    fn after(before: &[Self], write: &str, name: &str) -> Self {
+        // Names of grants' roles and of events end in a digest.
+        let parts = write.split('/').map(|part| if part.contains(name) { "NAME" } else { part });
+        let what = parts.collect::<Vec<_>>().join("/");
+        let nth = before.iter().filter(|before| before.what == what).count();
+        Self { what, nth }
+    }
+
+    /// Whether an operator must die at it: what an event or a status after the first says may be said with another.
+    fn is_sure(&self) -> bool {
+        let is_event = self.what.split('/').any(|part| part == "events");
+        !is_event && (self.nth == 0 || !self.what.ends_with("/status"))
+    }
+}
+
+/// Whether an operator must die at this side of a write, and none has yet.
+pub fn is_owed(write: &NthWrite, moment: Moment, died: &[(NthWrite, Moment)]) -> bool {
+    write.is_sure() && !died.iter().any(|(at, side)| at == write && *side == moment)
+}
+
 /// What concerns many names, and so none of them.
 const SHARED: &str = "/segmentguards";
 
@@ -140,11 +162,7 @@ impl Gate {
         if stop.is_stopped {
             return Err(());
         }
-        // Names of grants' roles and of events end in a digest.
-        let parts = write.split('/').map(|part| if part.contains(&**name) { "NAME" } else { part });
-        let what = parts.collect::<Vec<_>>().join("/");
-        let nth = stop.writes.iter().filter(|before| before.what == what).count();
-        let write = NthWrite { what, nth };
+        let write = NthWrite::after(&stop.writes, write, name);
         stop.writes.push(write.clone());
         stop.is_stopped = stop.at.as_ref() == Some(&(write.clone(), Moment::Before));
         if stop.is_stopped { Err(()) } else { Ok(Some((name.clone(), write))) }
@@ -166,6 +184,14 @@ impl Gate {
     /// The writes that have passed: `PUT /api/v1/namespaces/payments-prod/secrets/orders-db`.
     pub fn writes(&self) -> Vec<String> {
         locked(&self.0.state).writes.clone()
+    }
+
+    /// The same, each by what it is: `NAME` for this name, and how many like it went before.
+    pub fn nth_writes(&self, name: &str) -> Vec<NthWrite> {
+        self.writes().iter().fold(Vec::new(), |mut counted, write| {
+            counted.push(NthWrite::after(&counted, write, name));
+            counted
+        })
     }
 
     /// How many of them were to objects of a kind.
