@@ -50,6 +50,10 @@ fn a_kill_at_any_write_leaves_nothing_half_done() {
             scene.is_closed(&name, "Expired");
             scene.is_gone(&name);
             scene.cannot_read(ADA, "orders");
+            if taken.get(number).is_some_and(|write| write.contains("/rolebindings/")) {
+                // Who was killed never heard that the RoleBinding was gone, and told nobody.
+                scene.recorded("GrantEnded", &name);
+            }
         }
     }
     guarantees_hold_at(&scene.cluster, || scene.clock.now());
