@@ -336,7 +336,7 @@ fn certificates_of_both_are_trusted_and_kept_right() {
 fn not_ready_before_caches_and_certificate_are_there() {
     let cluster = Cluster::start();
     install(&cluster);
-    cluster.excuse_denials();
+    let excused = cluster.excuse_denials();
     let permissions = ["clusterrolebinding/scoped-secrets", "rolebinding/scoped-secrets"];
     for permission in permissions {
         ok(&cluster, &["delete", permission, "-n", NAMESPACE]);
@@ -364,6 +364,7 @@ fn not_ready_before_caches_and_certificate_are_there() {
     waits("caches, webhook entries");
     install(&cluster);
     eventually("it is ready", SOON * 2, || operator.probe("/readyz"));
+    drop(excused);
     let stub = StubManager::start();
     set_up(&cluster, &stub.endpoint);
     reviews(&cluster, &operator);

@@ -185,7 +185,7 @@ impl Scene {
 fn a_new_value_restarts_its_consumers_once() {
     let scene = Scene::set_up();
     // It may not restart anything at first.
-    scene.cluster.excuse_denials();
+    let excused = scene.cluster.excuse_denials();
     let mut operator = Operator::start_with(&scene.cluster, &["--restarts-at-once", "2"]);
     scene.furnish();
     scene.claim("db");
@@ -221,6 +221,7 @@ fn a_new_value_restarts_its_consumers_once() {
     let first = scene.version("db");
     scene.renew("db", "db-again");
     scene.rolled_out("db", &first);
+    drop(excused);
     let second = scene.version("db");
     assert_eq!((scene.templates("web"), scene.restarted_for("deployment", "web")), (3, Some(second.clone())));
     assert_eq!(scene.templates("other"), 1, "it does not use the Secret");

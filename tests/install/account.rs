@@ -12,8 +12,6 @@ const LIST: &str = "payments-prod,billing-prod";
 
 fn is_renamed(values: &str, flags: &[&str]) {
     let (cluster, stub) = (Cluster::start(), StubManager::start());
-    // The old account goes on until its pods do.
-    cluster.excuse_denials();
     for namespace in LIST.split(',') {
         cluster.submit(&["create", "namespace", namespace], "").unwrap();
     }
@@ -24,10 +22,13 @@ fn is_renamed(values: &str, flags: &[&str]) {
     set_up(&cluster, &stub.endpoint);
     serves(&cluster, &stub, "first");
     for (version, account) in [(Version::Three, "keeper"), (Version::Four, "scoped-secrets")] {
+        // The old account goes on until its pods do.
+        let excused = cluster.excuse_denials();
         let name = format!("serviceAccount.name={account}");
         let upgrade = [&["upgrade", "scoped-secrets", CHART, "--set", &name][..], &here].concat();
         online(version, &cluster, &upgrade).unwrap_or_else(|said| panic!("{account}: {said}"));
         operator.kill();
+        drop(excused);
         operator = Operator::start_as(&cluster, "scoped-secrets", account, flags);
         eventually("it leads", SOON * 2, || operator.leads());
         serves(&cluster, &stub, &format!("by-{account}"));

@@ -82,6 +82,14 @@ fn gone(cluster: &Cluster) {
     assert!(cluster.get_json("crd", None, "scopedsecrets.scopedsecrets.io").is_some());
 }
 
+/// The release goes, and its roles with it, under an operator that runs.
+fn is_removed(cluster: &Cluster, running: Operator) {
+    let _excused = cluster.excuse_denials();
+    helm(cluster, &["uninstall", "secrets"]);
+    gone(cluster);
+    running.terminate();
+}
+
 /// What docs/tutorial.md does next.
 fn the_tutorial_goes_on(cluster: &Cluster) {
     let asked = Command::new(env!("CARGO_BIN_EXE_kubectl-scoped_secrets"))
@@ -140,8 +148,6 @@ spec: {storeRef: {name: demo}, consumers: [{serviceAccountName: api}], data: [{s
 #[test]
 fn the_three_commands_of_a_newcomer() {
     let cluster = Cluster::start_with_pods();
-    // Its roles go under it, twice.
-    cluster.excuse_denials();
     let folder = cluster.dir.canonicalize().unwrap().join("demo-values");
     let notes = helm(&cluster, &INSTALL);
     for command in ["kubectl apply -f examples/quickstart.yaml", "kubectl get scopedsecrets -A", "-n demo-payments"] {
@@ -178,9 +184,7 @@ fn the_three_commands_of_a_newcomer() {
     the_tutorial_goes_on(&cluster);
 
     // Hooks outlive a release unless it takes them away itself.
-    helm(&cluster, &["uninstall", "secrets"]);
-    gone(&cluster);
-    running.terminate();
+    is_removed(&cluster, running);
 
     // The kinds stayed, so that the second time store and policy are the release's like all else. It is removed while claims live.
     // Helm would now wait for both to be ready, by kstatus: for an operator that reads the pods' volume.
@@ -218,7 +222,5 @@ fn the_three_commands_of_a_newcomer() {
     switch(Version::Four, false);
     assert!(cluster.get_json("segmentationpolicy", None, "demo").is_some());
     cluster.submit(&["delete", "segmentationpolicy/demo"], "").unwrap_or_else(|said| panic!("{said}"));
-    helm(&cluster, &["uninstall", "secrets"]);
-    gone(&cluster);
-    running.terminate();
+    is_removed(&cluster, running);
 }

@@ -165,7 +165,7 @@ fn a_release_comes_changes_and_goes() {
         .iter()
         .for_each(|yaml| apply(&cluster, yaml));
     // Its roles are those of before, until the upgrade.
-    cluster.excuse_denials();
+    let excused = cluster.excuse_denials();
     let collector = Collector::start();
     let operator = Operator::start_with(&cluster, &["--otlp-endpoint", &collector.endpoint]);
     eventually("the webhook is registered", SOON, || entries(&cluster));
@@ -234,7 +234,7 @@ fn a_release_comes_changes_and_goes() {
     }
     assert_eq!(entries(&cluster).unwrap(), registered);
     operator.terminate();
-    cluster.mind_denials();
+    drop(excused);
     let operator = Operator::start(&cluster);
     // It is somewhere else now.
     let registered = eventually("the webhook is registered anew", SOON, || match entries(&cluster)? {
@@ -246,7 +246,7 @@ fn a_release_comes_changes_and_goes() {
     assert_eq!(revisions(&cluster), secrets);
     guarantees_hold(&cluster);
     operator.met_no_denial();
-    cluster.excuse_denials();
+    let excused = cluster.excuse_denials();
     helm(&cluster, &["rollback", "scoped-secrets", "1"]);
     assert_eq!(labelled("validatingadmissionpolicy", "boundary.scopedsecrets.io"), Value::Null);
     assert_eq!(entries(&cluster).unwrap(), registered);
@@ -254,7 +254,7 @@ fn a_release_comes_changes_and_goes() {
 
     // Removed while the operator is gone: nothing is left that holds anybody up.
     operator.terminate();
-    cluster.mind_denials();
+    drop(excused);
     helm(&cluster, &["uninstall", "scoped-secrets"]);
     nothing_blocks(&cluster);
     assert_eq!(NAMES.map(|name| revision(&cluster, name)), secrets);

@@ -4,13 +4,14 @@ use std::env;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::deadline::output_within;
+use super::permissions::{Excused, Excuses};
 use super::reader::Reader;
 use super::service::{Service, ensure};
 
@@ -25,7 +26,7 @@ pub struct Cluster {
     service: Mutex<Service>,
     reader: Reader,
     kubectl_calls: AtomicU64,
-    denials_excused: Arc<AtomicBool>,
+    excuses: Excuses,
 }
 
 /// No kubectl takes longer, unless it waits for what never comes (a finalizer, say).
@@ -82,7 +83,7 @@ impl Cluster {
             dir: field("dir").into(),
             service: Mutex::new(service),
             kubectl_calls: AtomicU64::new(0),
-            denials_excused: Arc::default(),
+            excuses: Excuses::default(),
         }
     }
 
@@ -99,26 +100,21 @@ impl Cluster {
 
     /// Starts it again, on the same port, and waits until it is ready.
     pub fn start_apiserver(&self) {
+        // Until it is ready it has not read all roles.
+        let _excused = self.excuse_denials();
         self.fault("start kube-apiserver");
     }
 
-    /// The story takes permissions away from the operator, or has not given them yet.
-    pub fn excuse_denials(&self) {
-        self.denials_excused.store(true, Ordering::Relaxed);
+    /// The story takes permissions away from the operator, or has not given them yet: until the answer is dropped.
+    pub fn excuse_denials(&self) -> Excused {
+        self.excuses.begin(self.audit_log())
     }
 
-    /// From here on the operators that end have all of them.
-    pub fn mind_denials(&self) {
-        self.denials_excused.store(false, Ordering::Relaxed);
-    }
-
-    pub(super) fn denials_excused(&self) -> Arc<AtomicBool> {
-        self.denials_excused.clone()
+    pub(super) fn excuses(&self) -> Excuses {
+        self.excuses.clone()
     }
 
     fn fault(&self, command: &str) {
-        // An API server that has just started has not read all roles yet.
-        self.excuse_denials();
         let answer = self.service.lock().unwrap().ask(command);
         assert!(answer.get("error").is_none(), "{command}: {answer}");
     }

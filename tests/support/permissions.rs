@@ -7,9 +7,10 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Names the folder for notes of what was used; `tests/stories` sets it.
 pub const NOTES: &str = "SCOPED_SECRETS_PERMISSIONS";
@@ -55,13 +56,49 @@ impl fmt::Display for Used {
     }
 }
 
+/// Spans of a cluster's audit log, in bytes, in which denials are excused.
+#[derive(Clone, Default)]
+pub(super) struct Excuses(Arc<Mutex<Vec<Range<u64>>>>);
+
+impl Excuses {
+    pub(super) fn begin(&self, log: PathBuf) -> Excused {
+        let start = log.metadata().map_or(0, |file| file.len());
+        let mut spans = self.spans();
+        spans.push(start..u64::MAX);
+        Excused { excuses: self.clone(), log, number: spans.len() - 1 }
+    }
+
+    fn cover(&self, at: u64) -> bool {
+        self.spans().iter().any(|span| span.contains(&at))
+    }
+
+    fn spans(&self) -> MutexGuard<'_, Vec<Range<u64>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// As long as this is kept, no denial that is met is one too many.
+#[must_use = "what is denied is excused until it is dropped"]
+pub struct Excused {
+    excuses: Excuses,
+    log: PathBuf,
+    number: usize,
+}
+
+impl Drop for Excused {
+    fn drop(&mut self) {
+        let end = self.log.metadata().map_or(u64::MAX, |file| file.len());
+        self.excuses.spans()[self.number].end = end;
+    }
+}
+
 /// The requests of one operator.
 pub(super) struct Permissions {
     log: PathBuf,
     credential: String,
     /// Its namespace.
     own: String,
-    excused: Arc<AtomicBool>,
+    excuses: Excuses,
     /// How far the log was read.
     read: AtomicU64,
     used: Mutex<BTreeSet<Used>>,
@@ -76,7 +113,7 @@ impl Permissions {
             log,
             credential: credential.to_owned(),
             own: namespace.to_owned(),
-            excused: cluster.denials_excused(),
+            excuses: cluster.excuses(),
             read: AtomicU64::new(begun),
             used: Mutex::default(),
         }
@@ -90,18 +127,20 @@ impl Permissions {
         if std::thread::panicking() {
             return;
         }
-        let requests = self.requests();
-        let (given, denied): (Vec<Request>, Vec<Request>) = requests.into_iter().partition(|request| request.allowed);
+        let (mut given, mut denied) = (Vec::new(), Vec::new());
+        for (at, request) in self.requests() {
+            if request.allowed {
+                given.push(request);
+            } else if !self.excuses.cover(at) {
+                denied.push(format!("{} {}", request.verb, request.uri));
+            }
+        }
         self.note(&given);
-        let denied: Vec<String> = denied.iter().map(|request| format!("{} {}", request.verb, request.uri)).collect();
-        assert!(
-            denied.is_empty() || self.excused.load(Ordering::Relaxed),
-            "the operator lacks permissions: {denied:#?}"
-        );
+        assert!(denied.is_empty(), "the operator lacks permissions: {denied:#?}");
     }
 
-    /// Its requests for resources, since the last time.
-    fn requests(&self) -> Vec<Request> {
+    /// Its requests for resources, since the last time, and where in the log each is.
+    fn requests(&self) -> Vec<(u64, Request)> {
         let mut log =
             File::open(&self.log).expect("an operator ends before its cluster: its field stands above the cluster's");
         let mut at = self.read.load(Ordering::Relaxed);
@@ -109,14 +148,14 @@ impl Permissions {
         let (mut found, mut line, mut log) = (Vec::new(), String::new(), BufReader::new(log));
         // A line that is still being written is one the next time.
         while log.read_line(&mut line).is_ok_and(|read| read > 0) && line.ends_with('\n') {
-            at += line.len() as u64;
             if line.contains(&self.credential) {
-                found.push(parse(&line));
+                found.push((at, parse(&line)));
             }
+            at += line.len() as u64;
             line.clear();
         }
         self.read.store(at, Ordering::Relaxed);
-        found.retain(|request| !request.resource.is_empty());
+        found.retain(|(_, request)| !request.resource.is_empty());
         found
     }
 
