@@ -124,9 +124,10 @@ fn observe(cluster: &Cluster, operators: &str, now: Timestamp) -> Vec<Breach> {
         let mut intact = true;
         if let Some(Ok(record)) = seal {
             // A claim that was edited since may be refused: its Secret is what the spec before it projected.
+            let is = |text: Option<&String>, wanted: &str| text.is_some_and(|text| text == wanted);
             let spec = claims.iter().find(|c| {
-                object_name(&c.metadata)
-                    .is_some_and(|n| n.namespace == name.namespace && n.name == record.holding.claim)
+                is(c.metadata.name.as_ref(), &record.holding.claim)
+                    && is(c.metadata.namespace.as_ref(), &name.namespace)
             });
             let edited = |c: &ScopedSecret| {
                 !keys.digests(&scoped_secrets::projection::spec_bytes(&c.spec)).contains(&record.spec)
