@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use support::cluster::Cluster;
-use support::inside::{Clock, Gate, Moment, is_owed, settles};
+use support::inside::{Clock, Gate, Moment, TURNS, is_owed, settles};
 use support::operator::{Operator, install};
 use support::oracle::all_is_well;
 use support::stub_manager::{Says, StubManager};
@@ -317,12 +317,12 @@ fn killed_at_every_write_it_restarts_once() {
     let mut died = Vec::new();
     let all: Vec<_> =
         (0..writes.len()).flat_map(|number| [(number, Moment::Before), (number, Moment::After)]).collect();
-    // Where a status tells two things at once all that follow are one earlier: what was missed is tried again.
-    for turn in 0..3 {
+    for (turn, later) in TURNS.into_iter().enumerate() {
         for &(number, moment) in &all {
             if turn > 0 && !is_owed(&writes[number], moment, &died) {
                 continue;
             }
+            let Some(number) = number.checked_add_signed(later) else { continue };
             let before = scene.version("db");
             gate.arm(number, moment);
             scene.renew("db", &format!("killed-{moment:?}-{turn}-{number}"));

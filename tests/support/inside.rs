@@ -118,6 +118,10 @@ impl NthWrite {
     }
 }
 
+/// In turns after the first what was missed is tried again, and so many writes later: two jobs write in either order, and where a
+/// status tells two things at once all that follow are one earlier.
+pub const TURNS: [isize; 7] = [0, 0, 1, -1, 0, 1, -1];
+
 /// Whether an operator must die at this side of a write, and none has yet.
 pub fn is_owed(write: &NthWrite, moment: Moment, died: &[(NthWrite, Moment)]) -> bool {
     write.is_sure() && !died.iter().any(|(at, side)| at == write && *side == moment)
