@@ -8,7 +8,6 @@
 
 mod annotated;
 mod many;
-mod restored;
 #[path = "../support/mod.rs"]
 mod support;
 

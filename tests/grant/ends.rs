@@ -49,7 +49,7 @@ fn whatever_was_lent_is_taken_back() {
     scene.lends("away", "ttl: 4h");
     scene.lends("deleted-away", "ttl: 8h");
     relay.cut();
-    scene.as_user(LEAD, "delete secretgrant deleted-away -n payments-prod", "").unwrap();
+    scene.as_user(LEAD, "delete secretgrant deleted-away -n payments-prod --wait=false", "").unwrap();
     // The RoleBinding goes with the grant by itself. The Role is the operator's to take, which it cannot have heard of.
     let roles = scene.lent("roles");
     assert!(roles.iter().any(|role| role.starts_with("grant-deleted-away-")), "{roles:?}");

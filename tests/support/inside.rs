@@ -111,10 +111,10 @@ impl NthWrite {
         Self { what, nth }
     }
 
-    /// Whether an operator must die at it: what an event or a status after the first says may be said with another.
+    /// Whether an operator must die at it: what an event or a later status says may be said with another, and what was refused, as
+    /// the object had changed, is written a second time.
     fn is_sure(&self) -> bool {
-        let is_event = self.what.split('/').any(|part| part == "events");
-        !is_event && (self.nth == 0 || !self.what.ends_with("/status"))
+        self.nth == 0 && !self.what.split('/').any(|part| part == "events")
     }
 }
 

@@ -11,6 +11,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Names the folder for notes of what was used; `tests/stories` sets it.
 pub const NOTES: &str = "SCOPED_SECRETS_PERMISSIONS";
@@ -87,6 +88,8 @@ pub struct Excused {
 
 impl Drop for Excused {
     fn drop(&mut self) {
+        // A line may be written after the answer.
+        std::thread::sleep(Duration::from_millis(300));
         let end = self.log.metadata().map_or(u64::MAX, |file| file.len());
         self.excuses.spans()[self.number].end = end;
     }

@@ -460,6 +460,12 @@ impl Work<'_> {
             self.note_told(|told| told.given = true);
             self.tell_granted().await;
         }
+        // Status has said that it gives access, and whoever took that away may have been killed before it told.
+        let is_ended = matches!(verdict, Verdict::Over(..) | Verdict::Closed(..)) && self.lent.binding.is_none();
+        if is_ended && grant.status.role.is_some() && !self.end_is_told() {
+            let subject = grant.spec.as_ref().map(|spec| spec.subject.to_string());
+            self.tell_end(verdict, subject).await;
+        }
         // As far as it is known when it was approved.
         let runs = stands || grant.status.start_time.is_some() || self.approved.is_some();
         let runs = runs || matches!(verdict, Verdict::Over(..));

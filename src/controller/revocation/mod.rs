@@ -344,8 +344,13 @@ async fn write(cx: &Context, name: &str, known: &Known, status: &KeyRevocationSt
             observe(cx, &written, View::Answer);
             true
         }
-        // Its event is on the way.
-        Err(kube::Error::Api(refusal)) if [404, 409].contains(&refusal.code) => false,
+        // Its event is on the way; it may not be over by then.
+        Err(kube::Error::Api(refusal)) if [404, 409].contains(&refusal.code) => {
+            if let Some(kept) = cx.index_mut().revocations.get_mut(name).filter(|kept| kept.uid == known.uid) {
+                kept.recorded.complete = false;
+            }
+            false
+        }
         Err(error) => {
             tracing::warn!(revocation = name, error = %brief(&error), "the status of a KeyRevocation was not written; it is tried again");
             false
