@@ -6,6 +6,7 @@ use crate::support::operator::lift;
 use crate::support::tenants::*;
 use crate::support::wait::eventually;
 use crate::{Flow, NAMESPACE, Scene, key};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -187,6 +188,14 @@ pub fn others_lose_it(scene: &mut Scene) {
         scene.is_projected(name).expect("nothing was revoked");
     }
 
+    // What comes in the first seconds of a rule may have got past it, and is not acted upon.
+    let rule =
+        scene.cluster.get_json("validatingadmissionpolicybinding", None, "revocations.scopedsecrets.io").unwrap();
+    let made: Timestamp = rule["metadata"]["creationTimestamp"].as_str().unwrap().parse().unwrap();
+    eventually("the rule has settled", SOON, || {
+        let settled = scene.clock.now() > made + SignedDuration::from_secs(4);
+        settled.then_some(()).ok_or("not yet")
+    });
     as_user("lead", one, "true").unwrap();
     for name in [one, two] {
         eventually("both lose it", SOON, || scene.is_gone(name));
