@@ -8,9 +8,9 @@ use scoped_secrets::cli::report::text::Colours;
 use scoped_secrets::cli::verify_log::{self, VerifyLog};
 use scoped_secrets::client;
 use scoped_secrets::controller::context::Nature;
-use scoped_secrets::operator::{self, OperatorArgs, Surroundings};
-use scoped_secrets::telemetry::logs::{self, LogArgs};
-use scoped_secrets::telemetry::traces::{TraceArgs, Traces};
+use scoped_secrets::operator::{self, OperatorArgs, Settings, Surroundings};
+use scoped_secrets::telemetry::logs;
+use scoped_secrets::telemetry::traces::Traces;
 use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -20,11 +20,7 @@ use std::time::Duration;
 #[command(name = "scoped-secrets", version, about, args_override_self = true, args_conflicts_with_subcommands = true)]
 struct Args {
     #[command(flatten)]
-    operator: OperatorArgs,
-    #[command(flatten)]
-    logs: LogArgs,
-    #[command(flatten)]
-    traces: TraceArgs,
+    settings: Settings,
     #[command(subcommand)]
     task: Option<Task>,
 }
@@ -43,7 +39,7 @@ fn main() -> ExitCode {
         let (mut stdin, mut out, mut err) = (io::stdin().lock(), io::stdout().lock(), io::stderr().lock());
         return verify_log::run(asked, Timestamp::now(), Colours(false), &mut stdin, &mut out, &mut err).into();
     }
-    match operate(args) {
+    match operate(args.settings) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("scoped-secrets: {error}");
@@ -53,7 +49,7 @@ fn main() -> ExitCode {
 }
 
 /// Until it is told to stop. An error: it cannot begin.
-fn operate(args: Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
+fn operate(args: Settings) -> Result<ExitCode, Box<dyn std::error::Error>> {
     rustls::crypto::aws_lc_rs::default_provider().install_default().map_err(|_| "another TLS provider is installed")?;
     // It waits more than it computes; each thread more has memory of its own.
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(MAX_THREADS));

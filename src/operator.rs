@@ -23,7 +23,9 @@ use crate::controller::synced::Synced;
 use crate::controller::{self, keys, report, watch};
 use crate::leader::{self, Elector, LeaderArgs, Leadership};
 use crate::segmentation::world::ObjectName;
+use crate::telemetry::logs::LogArgs;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces::TraceArgs;
 use kube::Client;
 use kube::runtime::events::Reporter;
 use std::error::Error;
@@ -32,6 +34,18 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch as channel;
+
+/// All that the program is told when it runs as the operator.
+#[derive(Debug, Clone, clap::Args)]
+#[allow(missing_docs)]
+pub struct Settings {
+    #[command(flatten)]
+    pub operator: OperatorArgs,
+    #[command(flatten)]
+    pub logs: LogArgs,
+    #[command(flatten)]
+    pub traces: TraceArgs,
+}
 
 /// How the operator runs.
 #[derive(Debug, Clone, clap::Args)]

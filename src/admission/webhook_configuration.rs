@@ -125,7 +125,8 @@ const COPIES: Entry = Entry {
     operations: &["CREATE", "UPDATE"],
     conditions: &[
         // An update of nothing that is compared: owners, finalizers, the field managers. On a projected Secret, whose label
-        // nobody else can write, nothing so short that it is no value, nor under a domain that looks like none: with the operator gone, it can be noted on.
+        // nobody else can write, nothing so short that it is no value, nor a key that is a plain domain and a short name: with
+        // the operator gone, it can be noted on.
         (
             "something-changes",
             "request.operation != 'UPDATE' \

@@ -4,9 +4,8 @@
 use super::helm::{by_name, objects, template};
 use clap::{Arg, CommandFactory, Parser};
 use scoped_secrets::admission::webhook_configuration::WebhookUrl;
-use scoped_secrets::operator::OperatorArgs;
-use scoped_secrets::telemetry::logs::{LogArgs, LogFormat};
-use scoped_secrets::telemetry::traces::TraceArgs;
+use scoped_secrets::operator::Settings;
+use scoped_secrets::telemetry::logs::LogFormat;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -27,16 +26,12 @@ const SETS: [&[&str]; 6] = [
     &["demo.enabled=true,replicaCount=1"],
 ];
 
-/// The flags of the program, as src/main.rs has them.
+/// The flags of the program, without its other tasks.
 #[derive(Parser)]
 #[command(args_override_self = true)]
-struct Settings {
+struct Program {
     #[command(flatten)]
-    operator: OperatorArgs,
-    #[command(flatten)]
-    logs: LogArgs,
-    #[command(flatten)]
-    traces: TraceArgs,
+    settings: Settings,
 }
 
 /// What is rendered, and what the kubelet starts the operator with.
@@ -94,7 +89,7 @@ impl Given {
 
     /// A variable is the flag that it stands for; the arguments come after, and decide.
     fn settings(&self) -> Settings {
-        let command = Settings::command();
+        let command = Program::command();
         let mut line = vec!["scoped-secrets".to_owned()];
         for (name, value) in self.own() {
             let read = |argument: &&Arg| argument.get_env().is_some_and(|env| env.to_str() == Some(name.as_str()));
@@ -102,7 +97,7 @@ impl Given {
             line.push(format!("--{}={value}", flag.unwrap_or_else(|| panic!("no flag is set by {name}"))));
         }
         line.extend(self.args.iter().cloned());
-        Settings::try_parse_from(&line).unwrap_or_else(|error| panic!("{line:?}: {error}"))
+        Program::try_parse_from(&line).unwrap_or_else(|error| panic!("{line:?}: {error}")).settings
     }
 
     /// The number of a port that may be a container port's name.

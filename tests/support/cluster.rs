@@ -107,7 +107,7 @@ impl Cluster {
 
     /// The story takes permissions away from the operator, or has not given them yet: until the answer is dropped.
     pub fn excuse_denials(&self) -> Excused {
-        self.excuses.begin(self.audit_log())
+        self.excuses.begin()
     }
 
     pub(super) fn excuses(&self) -> Excuses {

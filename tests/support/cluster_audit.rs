@@ -5,6 +5,7 @@ use std::fs;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::cluster::Cluster;
@@ -14,6 +15,8 @@ use super::wait::eventually;
 /// One request that was answered. A watch shows when it ends, not while it is open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
+    /// When the API server had it.
+    pub received: Timestamp,
     /// The impersonated user, if there is one.
     pub user: String,
     pub user_agent: String,
@@ -131,6 +134,7 @@ pub(super) fn parse(line: &str) -> Request {
     let field = |path: &str| event.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
     let user = if event.get("impersonatedUser").is_some() { "/impersonatedUser/username" } else { "/user/username" };
     Request {
+        received: field("/requestReceivedTimestamp").parse().expect("each request has its time"),
         user: field(user),
         user_agent: field("/userAgent"),
         credential: field("/user/extra/authentication.kubernetes.io~1credential-id/0"),

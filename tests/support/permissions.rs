@@ -3,6 +3,7 @@
 
 use super::cluster::Cluster;
 use super::cluster_audit::{Request, parse};
+use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::File;
@@ -11,7 +12,6 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 /// Names the folder for notes of what was used; `tests/stories` sets it.
 pub const NOTES: &str = "SCOPED_SECRETS_PERMISSIONS";
@@ -57,23 +57,22 @@ impl fmt::Display for Used {
     }
 }
 
-/// Spans of a cluster's audit log, in bytes, in which denials are excused.
+/// Times in which denials are excused.
 #[derive(Clone, Default)]
-pub(super) struct Excuses(Arc<Mutex<Vec<Range<u64>>>>);
+pub(super) struct Excuses(Arc<Mutex<Vec<Range<Timestamp>>>>);
 
 impl Excuses {
-    pub(super) fn begin(&self, log: PathBuf) -> Excused {
-        let start = log.metadata().map_or(0, |file| file.len());
+    pub(super) fn begin(&self) -> Excused {
         let mut spans = self.spans();
-        spans.push(start..u64::MAX);
-        Excused { excuses: self.clone(), log, number: spans.len() - 1 }
+        spans.push(Timestamp::now()..Timestamp::MAX);
+        Excused { excuses: self.clone(), number: spans.len() - 1 }
     }
 
-    fn cover(&self, at: u64) -> bool {
+    fn cover(&self, at: Timestamp) -> bool {
         self.spans().iter().any(|span| span.contains(&at))
     }
 
-    fn spans(&self) -> MutexGuard<'_, Vec<Range<u64>>> {
+    fn spans(&self) -> MutexGuard<'_, Vec<Range<Timestamp>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -82,16 +81,12 @@ impl Excuses {
 #[must_use = "what is denied is excused until it is dropped"]
 pub struct Excused {
     excuses: Excuses,
-    log: PathBuf,
     number: usize,
 }
 
 impl Drop for Excused {
     fn drop(&mut self) {
-        // A line may be written after the answer.
-        std::thread::sleep(Duration::from_millis(300));
-        let end = self.log.metadata().map_or(u64::MAX, |file| file.len());
-        self.excuses.spans()[self.number].end = end;
+        self.excuses.spans()[self.number].end = Timestamp::now();
     }
 }
 
@@ -131,10 +126,10 @@ impl Permissions {
             return;
         }
         let (mut given, mut denied) = (Vec::new(), Vec::new());
-        for (at, request) in self.requests() {
+        for request in self.requests() {
             if request.allowed {
                 given.push(request);
-            } else if !self.excuses.cover(at) {
+            } else if !self.excuses.cover(request.received) {
                 denied.push(format!("{} {}", request.verb, request.uri));
             }
         }
@@ -142,8 +137,8 @@ impl Permissions {
         assert!(denied.is_empty(), "the operator lacks permissions: {denied:#?}");
     }
 
-    /// Its requests for resources, since the last time, and where in the log each is.
-    fn requests(&self) -> Vec<(u64, Request)> {
+    /// Its requests for resources, since the last time.
+    fn requests(&self) -> Vec<Request> {
         let mut log =
             File::open(&self.log).expect("an operator ends before its cluster: its field stands above the cluster's");
         let mut at = self.read.load(Ordering::Relaxed);
@@ -151,14 +146,14 @@ impl Permissions {
         let (mut found, mut line, mut log) = (Vec::new(), String::new(), BufReader::new(log));
         // A line that is still being written is one the next time.
         while log.read_line(&mut line).is_ok_and(|read| read > 0) && line.ends_with('\n') {
-            if line.contains(&self.credential) {
-                found.push((at, parse(&line)));
-            }
             at += line.len() as u64;
+            if line.contains(&self.credential) {
+                found.push(parse(&line));
+            }
             line.clear();
         }
         self.read.store(at, Ordering::Relaxed);
-        found.retain(|(_, request)| !request.resource.is_empty());
+        found.retain(|request| !request.resource.is_empty());
         found
     }
 

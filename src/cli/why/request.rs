@@ -87,8 +87,8 @@ async fn scoped_secret(cluster: &Cluster, node: &Arc<Node>, now: Timestamp) -> R
     }
     let mut observed = observe(cluster, &namespace).await?;
     let key = ObjectName::new(&namespace, &name);
-    let known = observed.world.claim(&key).cloned();
-    let (uid, created) = known.as_ref().map_or(("".into(), Timestamp::MAX), |known| (known.uid.clone(), known.created));
+    let known = observed.world.claim(&key).map(|claim| (claim.uid.clone(), claim.created));
+    let (uid, created) = known.unwrap_or(("".into(), Timestamp::MAX));
     let claim = Claim::from_spec(&object.spec, key, uid, created);
     let api: Api<ScopedSecret> = Api::namespaced(cluster.client.clone(), &namespace);
     let live = api.get_opt(&name).await.ok().flatten();
@@ -99,9 +99,9 @@ async fn scoped_secret(cluster: &Cluster, node: &Arc<Node>, now: Timestamp) -> R
         && has_new_rotation
         && let Some(refusal) = may_rotate(&claim, &observed.world, now)
     {
-        answer.verdict = Told::new("refused", refusal.reason, &refusal.message);
         let told = Told::new("refused", refusal.reason, &refusal.message);
         answer.blame(&about, Rule::Claims, Severity::Error, &told);
+        answer.verdict = told;
     }
     answer.not_seen(cluster);
     if !super::is_served(cluster, &namespace).await? {

@@ -106,10 +106,7 @@ fn owner(secret: &ObjectName, held: &Holding) -> ObjectName {
 
 /// Of two that rotate a key, who has held it for longer, then the older.
 fn goes_first(one: &Claim, other: &Claim, key: &CanonicalKey, world: View<'_>) -> bool {
-    let since = |claim: &Claim| {
-        let held = world.holding_of(claim).filter(|held| held.keys().any(|held| held == key));
-        held.map_or(Timestamp::MAX, |held| held.held_since)
-    };
+    let since = |claim: &Claim| holding_with(claim, key, &world).map_or(Timestamp::MAX, |held| held.held_since);
     (since(one), one.created, &one.uid) < (since(other), other.created, &other.uid)
 }
 
@@ -120,8 +117,12 @@ fn may_have(claim: &Claim, world: View<'_>, now: Timestamp) -> bool {
 
 /// Whether a claim reads a key: who is refused, as another owns it, does not, unless its Secret stands.
 fn reads(claim: &Claim, key: &CanonicalKey, world: View<'_>, now: Timestamp) -> bool {
-    !matches!(super::authorize(claim, world, now), Verdict::Refused(_))
-        || world.holding_of(claim).is_some_and(|held| held.keys().any(|held| held == key))
+    !matches!(super::authorize(claim, world, now), Verdict::Refused(_)) || holding_with(claim, key, &world).is_some()
+}
+
+/// What a claim's Secret holds, if that is of this key.
+fn holding_with<'w>(claim: &Claim, key: &CanonicalKey, world: &'w View<'_>) -> Option<&'w Holding> {
+    world.holding_of(claim).filter(|held| held.keys().any(|held| held == key))
 }
 
 /// Names the other claim only inside the claim's own namespace.
