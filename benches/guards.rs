@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use support::cluster::Cluster;
-use support::operator::{Operator, install};
+use support::operator::{Operator, USER, install};
 use support::stub_manager::{Says, StubManager};
 use support::tenants::*;
 use support::wait::eventually;
@@ -25,8 +25,6 @@ use tokio::runtime::Runtime;
 
 const GUARDS: [&str; 5] = ["managed-secrets", "operator", "boundary", "consumers", "replication"];
 const RUNS: usize = 300;
-/// The API server takes guards up within a second or two.
-const SETTLES: Duration = Duration::from_secs(4);
 
 struct Bench {
     cluster: Cluster,
@@ -72,8 +70,24 @@ impl Bench {
         start.elapsed()
     }
 
-    fn both(&self) -> [Duration; 2] {
-        std::thread::sleep(SETTLES);
+    /// Returns once these guards are in force, each by a request that it refuses, and no other is.
+    fn settles(&self, guards: &[&str]) {
+        for (guard, rule, who, object) in probes() {
+            let wanted = guards.contains(&guard);
+            eventually(&format!("{guard} is in force: {wanted}"), SOON, || {
+                let asked = ["create", "--dry-run=server", "-f", "-", "--as", who];
+                let refused = match self.cluster.submit(&asked, &object.to_string()) {
+                    Ok(_) => false,
+                    Err(said) if said.contains(&format!("rule {rule}, ")) => true,
+                    Err(said) => return Err(said),
+                };
+                if refused == wanted { Ok(()) } else { Err(format!("refused: {refused}")) }
+            });
+        }
+    }
+
+    fn both(&self, guards: &[&str]) -> [Duration; 2] {
+        self.settles(guards);
         [self.write("pods", &pod()), self.write("secrets", &secret())]
     }
 }
@@ -101,6 +115,45 @@ fn secret() -> Value {
     })
 }
 
+/// Who may ask for everything by RBAC, and is nobody to the guards.
+const PROBER: &str = "prober";
+
+/// What each guard refuses, if it is asked by this user.
+fn probes() -> [(&'static str, &'static str, &'static str, Value); 5] {
+    let with = |field: &str, key: &str, value: &str| {
+        let mut secret = secret();
+        secret["metadata"]["namespace"] = "payments-prod".into();
+        secret["metadata"][field][key] = value.into();
+        secret
+    };
+    let mut stranger = pod();
+    stranger["metadata"]["namespace"] = "payments-prod".into();
+    stranger["spec"]["serviceAccountName"] = "default".into();
+    let joins = json!({"apiVersion": "v1", "kind": "Namespace",
+        "metadata": {"name": "joins", "labels": {"tenant": "payments", "environment": "prod"}}});
+    [
+        ("managed-secrets", "ManagedSecrets", PROBER, with("labels", "app.kubernetes.io/managed-by", "scoped-secrets")),
+        ("operator", "Operator", USER, with("labels", "app", "its-own")),
+        ("boundary", "Boundary", PROBER, joins),
+        ("consumers", "Consumers", PROBER, stranger),
+        ("replication", "Replication", PROBER, with("annotations", "reflector.v1.k8s.io/reflects", "billing-prod/db")),
+    ]
+}
+
+/// What makes the prober one who may.
+const MAY: &str = r#"
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: prober}
+rules: [{apiGroups: [""], resources: [secrets, pods, namespaces], verbs: [create]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: prober}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: prober}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: prober}]
+"#;
+
 fn bench() -> (Bench, Operator, StubManager) {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let (cluster, stub) = (Cluster::start(), StubManager::start());
@@ -120,6 +173,7 @@ fn bench() -> (Bench, Operator, StubManager) {
     eventually("it is projected", SOON, || ready(&bench.cluster, "scopedsecret", Some("payments-prod"), "orders"));
     // Its webhook is another bench's.
     bench.kubectl(&["delete", "validatingwebhookconfiguration", "scoped-secrets"]);
+    apply(&bench.cluster, MAY);
     GUARDS.iter().for_each(|guard| bench.lift(guard));
     (bench, operator, stub)
 }
@@ -167,7 +221,7 @@ fn names_cost_nothing(bench: &Bench) -> bool {
     bench.name_many("payments-prod", 0);
     bench.name_many("payments-staging", MANY - 1);
     GUARDS.iter().for_each(|guard| bench.put(guard));
-    std::thread::sleep(SETTLES);
+    bench.settles(&GUARDS);
     let [plain, one, many] = bench.by_turns(["plain", "payments-prod", "payments-staging"]);
     GUARDS.iter().for_each(|guard| bench.lift(guard));
     println!("a pod under all guards, by turns: not governed {plain:.2?}, one name {one:.2?}, {MANY} names {many:.2?}");
@@ -177,7 +231,7 @@ fn names_cost_nothing(bench: &Bench) -> bool {
 
 fn main() -> ExitCode {
     let (bench, operator, _stub) = bench();
-    let none = bench.both();
+    let none = bench.both(&[]);
     println!("{:<16} {:>10} {:>7} {:>12} {:>7}", "guard", "a pod", "", "a Secret", "");
     let line = |what: &str, took: [Duration; 2]| {
         let [pod, secret] =
@@ -187,13 +241,13 @@ fn main() -> ExitCode {
     line("none", none);
     for guard in GUARDS {
         bench.put(guard);
-        line(guard, bench.both());
+        line(guard, bench.both(&[guard]));
         bench.lift(guard);
     }
     GUARDS.iter().for_each(|guard| bench.put(guard));
-    line("all", bench.both());
+    line("all", bench.both(&GUARDS));
     GUARDS.iter().for_each(|guard| bench.lift(guard));
-    line("none again", bench.both());
+    line("none again", bench.both(&[]));
     operator.kill();
     if names_cost_nothing(&bench) {
         return ExitCode::SUCCESS;

@@ -8,6 +8,7 @@
 //! not show is gone, so it has to be full.
 
 use super::served::Place;
+use super::watch::Patience;
 use futures::stream::{BoxStream, SelectAll};
 use futures::{Stream, StreamExt};
 use kube::Resource;
@@ -27,11 +28,12 @@ where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     match places.as_slice() {
-        [Place { namespace: None, api }] => watcher::watcher(api.clone(), config).default_backoff().boxed(),
+        [Place { namespace: None, api }] => watcher::watcher(api.clone(), config).backoff(Patience::default()).boxed(),
         _ => {
             let begin = move || {
-                let part =
-                    |place: &Place<K>| watcher::watcher(place.api.clone(), config.clone()).default_backoff().boxed();
+                let part = |place: &Place<K>| {
+                    watcher::watcher(place.api.clone(), config.clone()).backoff(Patience::default()).boxed()
+                };
                 places
                     .iter()
                     .map(|place| (place.namespace.as_deref().unwrap_or_default().to_owned(), part(place)))

@@ -28,12 +28,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use kube::core::PartialObjectMeta;
 use kube::runtime::WatchStreamExt;
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Config, Event};
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -162,6 +164,25 @@ pub(super) fn pages() -> Config {
     Config::default().page_size(100)
 }
 
+/// When a watch that failed asks anew: as the library does by default, but after ten seconds at most instead of a minute, since
+/// nothing is decided in the meantime. So few requests do not slow down an API server that is away.
+#[derive(Default)]
+pub(super) struct Patience(watcher::DefaultBackoff);
+
+impl Iterator for Patience {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        self.0.next().map(|wait| wait.min(Duration::from_secs(10)))
+    }
+}
+
+impl Backoff for Patience {
+    fn reset(&mut self) {
+        self.0.reset();
+    }
+}
+
 fn dynamic<K: Resource<DynamicType = ()>>(cx: &Context) -> Api<DynamicObject> {
     Api::all_with(cx.client.clone(), &ApiResource::erase::<K>(&()))
 }
@@ -169,7 +190,7 @@ fn dynamic<K: Resource<DynamicType = ()>>(cx: &Context) -> Api<DynamicObject> {
 fn objects<K: Resource<DynamicType = ()>>(
     cx: &Context,
 ) -> impl Stream<Item = Result<Event<DynamicObject>, watcher::Error>> + use<K> {
-    let stream = watcher::watcher(dynamic::<K>(cx), pages()).default_backoff();
+    let stream = watcher::watcher(dynamic::<K>(cx), pages()).backoff(Patience::default());
     stream.modify(|object| object.managed_fields_mut().clear())
 }
 
@@ -385,8 +406,8 @@ fn requeue_store(cx: &Context, name: &str) {
 }
 
 async fn namespaces(cx: &Context, synced: impl Fn()) {
-    let stream =
-        watcher::watcher(Api::<PartialObjectMeta<Namespace>>::all(cx.client.clone()), pages()).default_backoff();
+    let stream = watcher::watcher(Api::<PartialObjectMeta<Namespace>>::all(cx.client.clone()), pages())
+        .backoff(Patience::default());
     let mut listed: BTreeSet<String> = BTreeSet::new();
     follow("Namespace", stream, |seen: Seen<PartialObjectMeta<Namespace>>| match seen {
         Seen::ListBegins => listed.clear(),
@@ -725,7 +746,7 @@ async fn each_named<K: Resource<DynamicType = ()>>(
 /// Secrets of the operator's own namespace: the seal key and stores' credentials.
 async fn own_secrets(cx: &Context, synced: impl Fn()) {
     let api = Api::<PartialObjectMeta<Secret>>::namespaced(cx.client.clone(), &cx.namespace);
-    let stream = watcher::watcher(api, pages()).default_backoff();
+    let stream = watcher::watcher(api, pages()).backoff(Patience::default());
     follow("the operator's own Secrets", stream, |seen: Seen<PartialObjectMeta<Secret>>| match seen {
         Seen::Listed(object) | Seen::There(object) | Seen::Gone(object) => {
             let name = object.name_any();

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// How long reconcile may take on a busy machine.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(90);
 
 fn is_claim(case: &Case) -> bool {
     case.rule == "Claims" && case.step.kind == "ScopedSecret" && case.step.subresource.is_empty()
@@ -176,6 +176,40 @@ fn content(secret: &Value) -> Value {
         "label": metadata["labels"]["app.kubernetes.io/managed-by"], "owners": metadata["ownerReferences"],
         "sealed": metadata["annotations"]["scopedsecrets.io/seal"].is_string(), "finalizers": metadata["finalizers"],
     })
+}
+
+/// Nobody was asked who may give access: no grant of the corpus is honoured, not one that would be let in either.
+pub fn grants(bed: &Bed, cases: &[Case]) -> (usize, Vec<String>) {
+    let is_new = |case: &&Case| {
+        case.rule == "Grants"
+            && case.step.kind == "SecretGrant"
+            && case.step.verb == Verb::Create
+            && case.first.is_empty()
+    };
+    let new: Vec<&Case> = cases.iter().filter(is_new).collect();
+    let faults = beside(&new, |case| {
+        let answer = bed.caller.ask_in_earnest(&case.step);
+        if !answer.is_ok() {
+            return vec![format!("Bare, {}: {answer:?}", case.title)];
+        }
+        let (namespace, name) = (case.step.namespace.as_deref(), answer.body["metadata"]["name"].as_str());
+        let name = name.unwrap_or_default();
+        let told = await_within(SOON, || {
+            let grant = bed.caller.live("SecretGrant", namespace, name).ok_or("it is gone")?;
+            let ready = condition(&grant, "Ready").cloned().unwrap_or_default();
+            let right = ready["status"] == "False" && ready["reason"] == "GuardMissing" && is_current(&grant);
+            if right { Ok(()) } else { Err(grant["status"].to_string()) }
+        });
+        told.err().map(|fault| format!("Bare, {}: it is honoured: {fault}", case.title)).into_iter().collect()
+    });
+    let ours = |object: &Value| object["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "scoped-secrets";
+    let lent = ["Role", "RoleBinding"].map(|kind| bed.caller.list(kind).into_iter().filter(ours).collect::<Vec<_>>());
+    assert!(lent.iter().all(Vec::is_empty), "somebody may read: {lent:?}");
+    for grant in bed.caller.list("SecretGrant") {
+        let text = |field: &str| grant["metadata"][field].as_str().unwrap_or_default();
+        taken_away(bed, "SecretGrant", Some(text("namespace")), text("name"));
+    }
+    (new.len(), faults)
 }
 
 /// Writes of managed Secrets and of SegmentGuards past the guard: put right. What only looks managed is left alone.

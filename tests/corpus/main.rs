@@ -70,12 +70,14 @@ fn without_any_admission_object() {
     faults.extend(wrong);
     let (edits, wrong) = bare::edits(&bed, &cases);
     faults.extend(wrong);
+    let (grants, wrong) = bare::grants(&bed, &cases);
+    faults.extend(wrong);
     let (managed, wrong) = bare::managed(&bed, &cases);
     faults.extend(wrong);
     let (reported, wrong) = bare::reported(&bed, &cases);
     faults.extend(wrong);
     println!(
-        "Bare: reconcile judged {claims} claims and {edits} edits, put {managed} objects right, and reported {reported}"
+        "Bare: reconcile judged {claims} claims and {edits} edits, honoured none of {grants} grants, put {managed} objects right, and reported {reported}"
     );
     none(&faults);
     all_is_well(&bed.cluster, &operator);

@@ -8,6 +8,7 @@
 
 mod annotated;
 mod many;
+mod restored;
 #[path = "../support/mod.rs"]
 mod support;
 

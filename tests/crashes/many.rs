@@ -3,6 +3,7 @@
 
 use crate::support::canary;
 use crate::support::inside::{Moment, NthWrite, settles};
+use crate::support::operator::{all_recorded, count_recorded};
 use crate::support::oracle::guarantees_hold_at;
 use crate::support::stub_manager::{Lambda, Says};
 use crate::support::tenants::*;
@@ -68,6 +69,7 @@ fn each_of_many_dies_at_a_write_of_its_own() {
     scene.befalls(&whole);
     eventually("undisturbed: all end", SOON, || scene.have_ended(&whole));
     settles(&scene.gate);
+    scene.are_recorded(&whole, |count| count == 1);
     let mut cases: Vec<Case> = Vec::new();
     for (fate, name, _) in &whole {
         let writes = scene.gate.writes_of(name);
@@ -110,6 +112,8 @@ fn each_of_many_dies_at_a_write_of_its_own() {
     // Whoever loses the lease for a moment takes an hour that was skipped for one without a leader.
     scene.clock.advance(SignedDuration::from_mins(61));
     eventually("all end", SOON * 3, || scene.have_ended(&cases));
+    // Whoever comes after a crash cannot know whether the one before came to say so.
+    scene.are_recorded(&cases, |count| (1..=2).contains(&count));
     guarantees_hold_at(&scene.cluster, || scene.clock.now());
     canary::scan(&scene.cluster, scene.operator.as_ref().unwrap(), &[canary::CANARY]);
 }
@@ -149,6 +153,25 @@ impl Scene {
         let words: Vec<&str> = words.chain(["scopedsecrets.io/rotate-at=now"]).collect();
         self.cluster.submit(&words, "").unwrap();
         self.clock.advance(AHEAD);
+    }
+
+    /// What happened to each is on the record, so many times.
+    fn are_recorded(&self, cases: &[Case], is_right: impl Fn(usize) -> bool) {
+        let record = all_recorded(&self.cluster);
+        let wrong: Vec<_> = cases
+            .iter()
+            .flat_map(|(fate, name, _)| {
+                let all: &[&str] = match (fate.rotates, fate.beside) {
+                    (false, _) => &["Expired"],
+                    (true, "") => &["Rotated"],
+                    (true, _) => &["Granted", "GrantEnded", "Rotated"],
+                };
+                all.iter().map(move |what| (name, *what))
+            })
+            .map(|(name, what)| (name, what, count_recorded(&record, what, name)))
+            .filter(|(.., count)| !is_right(*count))
+            .collect();
+        assert!(wrong.is_empty(), "on the record: {wrong:?}");
     }
 
     /// ScopedSecrets and Secrets by name, and what is lent.

@@ -214,13 +214,8 @@ impl Scene {
     fn recorded(&self, what: &str, grant: &str) -> Value {
         let operator = self.operator.as_ref().expect("it runs");
         eventually(&format!("{what} of {grant} is in the record"), SOON, || {
-            let lines: Vec<Value> = operator
-                .logged()
-                .lines()
-                .filter(|line| line.contains("scoped_secrets::record"))
-                .filter_map(|line| serde_json::from_str(line).ok())
-                .filter(|line: &Value| line["kind"] == "SecretGrant")
-                .collect();
+            let lines: Vec<Value> =
+                operator.recorded().into_iter().filter(|line| line["kind"] == "SecretGrant").collect();
             let found = lines.iter().find(|line| line["what"] == what && line["name"] == grant).cloned();
             found.ok_or_else(|| format!("{lines:?}"))
         })

@@ -8,7 +8,7 @@ use super::support::operator::Operator;
 use super::support::oracle::guarantees_hold;
 use super::support::otlp::Collector;
 use super::support::stub_manager::{Says, StubManager};
-use super::support::tenants::{POLICY, SOON, apply, ready, scoped_secret, set_up, store};
+use super::support::tenants::{POLICY, SOON, apply, becomes, ready, scoped_secret, set_up, store};
 use super::support::wait::eventually;
 use serde_json::{Value, json};
 use std::process::Command;
@@ -86,6 +86,60 @@ fn revisions(cluster: &Cluster) -> [(Value, Value); 3] {
         eventually(&format!("{name} is ready"), SOON, || ready(cluster, "scopedsecret", Some("payments-prod"), name));
         revision(cluster, name)
     })
+}
+
+/// What must outlive an upgrade beside plain Secrets: one that was rotated and keeps the value before, access that is lent, and
+/// a key that was revoked.
+fn more_stands(cluster: &Cluster, stub: &StubManager) {
+    let patch = r#"[{"op":"add","path":"/spec/allow/0/actions","value":["Read","Generate"]},{"op":"add","path":"/spec/rules/grants","value":{"maxTTL":"8h"}}]"#;
+    kubectl(cluster, &["patch", "segmentationpolicy", "tenants", "--type=json", "-p", patch]);
+    let rotated = claim(stub, "rotated") + "\n  rotation: {strategy: Generate, overlap: 8h}\n";
+    for claim in [rotated, claim(stub, "leaked")] {
+        eventually("it is taken", SOON, || cluster.apply(&claim));
+    }
+    for name in ["rotated", "leaked"] {
+        eventually(&format!("{name} is ready"), SOON, || ready(cluster, "scopedsecret", Some("payments-prod"), name));
+    }
+    let annotate = |name: &str, what: &str| {
+        kubectl(
+            cluster,
+            &["annotate", "scopedsecret", name, "-n", "payments-prod", &format!("scopedsecrets.io/{what}")],
+        );
+    };
+    annotate("rotated", "rotate-at=now");
+    becomes(cluster, "payments-prod", "rotated", "Rotated", "True", "Verified");
+    let previous = || cluster.get_json("secret", "payments-prod", "rotated").unwrap()["data"]["previous.value"].clone();
+    assert!(previous().is_string());
+    let revocation = "apiVersion: scopedsecrets.io/v1alpha1\nkind: KeyRevocation\nmetadata: {name: leak}\nspec: {storeRef: {name: aws}, key: payments/prod/leaked, reason: seen in a build log}\n";
+    apply(cluster, revocation);
+    becomes(cluster, "payments-prod", "leaked", "Ready", "False", "KeyRevoked");
+    let grant = "apiVersion: scopedsecrets.io/v1alpha1\nkind: SecretGrant\nmetadata: {name: incident, namespace: payments-prod}\nspec: {scopedSecretRef: {name: orders}, subject: {kind: User, name: ada@example.com}, reason: incident, ttl: 8h}\n";
+    eventually("it may be lent", SOON, || cluster.apply(grant));
+    eventually("it is honoured", SOON, || ready(cluster, "secretgrant", Some("payments-prod"), "incident"));
+}
+
+/// Every object that the operator has written for payments-prod, and in which revision; the revoked key's Secret is not there, and
+/// its claim is refused.
+fn all_that_stands(cluster: &Cluster) -> Vec<(String, Value, Value)> {
+    becomes(cluster, "payments-prod", "leaked", "Ready", "False", "KeyRevoked");
+    becomes(cluster, "payments-prod", "rotated", "Ready", "True", "Ready");
+    eventually("it is honoured", SOON, || ready(cluster, "secretgrant", Some("payments-prod"), "incident"));
+    let kinds = ["secrets", "roles", "rolebindings", "segmentguards"];
+    let of = |kind: &str| cluster.list_json(kind, "?labelSelector=app.kubernetes.io/managed-by=scoped-secrets");
+    let all = kinds.into_iter().flat_map(|kind| of(kind).into_iter().map(move |object| (kind, object)));
+    let all = all.filter(|(_, object)| object["metadata"]["namespace"] == "payments-prod");
+    let all: Vec<_> = all
+        .map(|(kind, object)| {
+            let metadata = &object["metadata"];
+            let name = metadata["name"].as_str().unwrap_or_default();
+            (format!("{kind} {name}"), metadata["uid"].clone(), metadata["resourceVersion"].clone())
+        })
+        .collect();
+    for kind in kinds {
+        assert!(all.iter().any(|(name, ..)| name.starts_with(kind)), "{kind}: {all:?}");
+    }
+    assert!(!all.iter().any(|(name, ..)| name == "secrets leaked"), "{all:?}");
+    all
 }
 
 /// What the pod of `helm test` runs, under its account.
@@ -183,7 +237,9 @@ fn a_release_comes_changes_and_goes() {
         // The change of policy is a moment away.
         eventually(&format!("{name} is taken"), SOON, || cluster.apply(&claim));
     }
+    more_stands(&cluster, &stub);
     let secrets = revisions(&cluster);
+    let stands = all_that_stands(&cluster);
     let now = cluster.get_json("secret", "payments-prod", "earlier").unwrap();
     assert_eq!((&now["data"], &now["metadata"]["uid"]), (&left["data"], &left["metadata"]["uid"]), "its seal is read");
 
@@ -244,6 +300,8 @@ fn a_release_comes_changes_and_goes() {
     let (code, said) = check(&cluster, &["--wait", "--timeout", "60s"]);
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(revisions(&cluster), secrets);
+    assert_eq!(all_that_stands(&cluster), stands);
+    assert_eq!(stub.versions("payments/prod/rotated").len(), 2, "it is not rotated again");
     guarantees_hold(&cluster);
     operator.met_no_denial();
     let excused = cluster.excuse_denials();

@@ -6,6 +6,7 @@
 use super::cluster::Cluster;
 use super::operator::{LONG, Operator, Started};
 use super::wait::eventually;
+use bytes::Bytes;
 use clap::Parser;
 use futures::FutureExt;
 use futures::future::{BoxFuture, pending};
@@ -74,6 +75,7 @@ struct Doorway {
     state: Mutex<State>,
     died: Condvar,
     dead: AtomicBool,
+    leads_beside: bool,
 }
 
 #[derive(Default)]
@@ -130,7 +132,33 @@ pub fn is_owed(write: &NthWrite, moment: Moment, died: &[(NthWrite, Moment)]) ->
 /// What concerns many names, and so none of them.
 const SHARED: &str = "/segmentguards";
 
+/// A Lease that nobody else looks at.
+pub const OTHER_LEASE: &str = "another-lease";
+
 impl Gate {
+    /// One whose operator's Lease is [another](OTHER_LEASE): it believes that it leads, whoever else does.
+    pub fn beside() -> Self {
+        Self(Arc::new(Doorway { leads_beside: true, ..Doorway::default() }))
+    }
+
+    fn lease(&self) -> &'static str {
+        if self.0.leads_beside { OTHER_LEASE } else { "scoped-secrets" }
+    }
+
+    /// A request about the Lease, made about another.
+    fn redirected(&self, request: Request<Body>) -> Request<Body> {
+        if !self.0.leads_beside || !request.uri().path().contains("/leases") {
+            return request;
+        }
+        let (mut parts, body) = whole(request);
+        let path = parts.uri.to_string().replace("/leases/scoped-secrets", &format!("/leases/{OTHER_LEASE}"));
+        parts.uri = path.parse().expect("as it was, with another name");
+        let name = r#""name":"scoped-secrets""#;
+        let body = String::from_utf8_lossy(&body).replace(name, &name.replace("scoped-secrets", OTHER_LEASE));
+        parts.headers.remove(http::header::CONTENT_LENGTH);
+        Request::from_parts(parts, Body::from(body.into_bytes()))
+    }
+
     /// One that kills its operator at the write of this number, from 0, reckoned from when it is [armed](Self::arm).
     pub fn arm(&self, number: usize, moment: Moment) {
         let mut state = locked(&self.0.state);
@@ -278,6 +306,7 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let gate = self.gate.clone();
+        let request = gate.redirected(request);
         let write = is_write(&request).then(|| gate.note(&request));
         write.inspect(|number| gate.passes(*number, Moment::Before));
         let (request, concerns) = if write.is_some() { concerned(&gate, request) } else { (request, Ok(None)) };
@@ -292,15 +321,20 @@ where
     }
 }
 
-/// The name that a write concerns, by its path and its body, which is in memory.
+/// The name that a write concerns, by its path and its body.
 #[allow(clippy::type_complexity, reason = "as Gate::enters has it")]
 fn concerned(gate: &Gate, request: Request<Body>) -> (Request<Body>, Result<Option<(String, NthWrite)>, ()>) {
-    let (parts, body) = request.into_parts();
-    let body = body.collect_bytes().now_or_never().expect("it is in memory").expect("it is whole");
+    let (parts, body) = whole(request);
     let (write, path) = (format!("{} {}", parts.method, parts.uri.path()), parts.uri.path());
     let text = format!("{write} {}", String::from_utf8_lossy(&body));
     let concerns = if path.contains(SHARED) { Ok(None) } else { gate.enters(&write, &text) };
     (Request::from_parts(parts, Body::from(body)), concerns)
+}
+
+/// A request and its body, which is in memory.
+fn whole(request: Request<Body>) -> (http::request::Parts, Bytes) {
+    let (parts, body) = request.into_parts();
+    (parts, body.collect_bytes().now_or_never().expect("it is in memory").expect("it is whole"))
 }
 
 /// A thread that runs an operator.
@@ -350,7 +384,7 @@ impl Operator {
     fn run_inside(started: Started, cluster: &Cluster, clock: &Clock, gate: &Gate, arguments: &[&str]) -> Self {
         let log = log_to(&started.log);
         // Who died holding the lease is not waited for.
-        let lease = ["delete", "lease", "scoped-secrets", "-n", super::operator::NAMESPACE, "--ignore-not-found"];
+        let lease = ["delete", "lease", gate.lease(), "-n", super::operator::NAMESPACE, "--ignore-not-found"];
         let gone = cluster.kubectl(&lease);
         assert!(gone.status.success(), "{}", String::from_utf8_lossy(&gone.stderr));
         // It is alone, and a machine that hangs for seconds takes nothing from it.
@@ -359,7 +393,8 @@ impl Operator {
             "3s" => "50s",
             other => other,
         };
-        let flags = started.flags.iter().map(|flag| longer(flag.as_str())).chain(arguments.iter().copied());
+        let own = started.flags.chunks(2).filter(|pair| !arguments.contains(&pair[0].as_str())).flatten();
+        let flags = own.map(|flag| longer(flag.as_str())).chain(arguments.iter().copied());
         let flags = Flags::try_parse_from(["scoped-secrets"].into_iter().chain(flags)).expect("the flags are right");
         let (kubeconfig, clock, through) = (started.kubeconfig.clone(), clock.clone(), gate.clone());
         let (leave, left) = tokio::sync::oneshot::channel::<()>();

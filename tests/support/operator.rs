@@ -7,7 +7,7 @@ use super::wait::eventually;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use scoped_secrets::telemetry::metrics::{catalogue, served};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -156,6 +156,23 @@ pub fn lift_all(cluster: &Cluster) {
     eventually("the guards are lifted", LONG, || forge(cluster));
 }
 
+/// The lines of the record of every operator that this cluster has had, dead or alive.
+pub fn all_recorded(cluster: &Cluster) -> Vec<Value> {
+    let files = std::fs::read_dir(&cluster.dir).expect("it is there").flatten().map(|entry| entry.path());
+    let logs = files.filter(|path| path.extension().is_some_and(|extension| extension == "log"));
+    logs.flat_map(|log| record_in(&String::from_utf8_lossy(&std::fs::read(log).unwrap_or_default()))).collect()
+}
+
+fn record_in(log: &str) -> Vec<Value> {
+    let lines = log.lines().filter(|line| line.contains("scoped_secrets::record"));
+    lines.filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+/// How many lines of a record say that this happened to what has this name.
+pub fn count_recorded(record: &[Value], what: &str, name: &str) -> usize {
+    record.iter().filter(|line| line["what"] == what && line["name"] == name).count()
+}
+
 /// Whether a Secret may be created that looks like the operator's; it is not.
 fn forge(cluster: &Cluster) -> Result<String, String> {
     let probe = json!({
@@ -298,6 +315,11 @@ impl Operator {
     /// What it asked the API server for was given: see [`Permissions::were_enough`].
     pub fn met_no_denial(&self) {
         self.permissions.were_enough();
+    }
+
+    /// The lines of its record so far.
+    pub fn recorded(&self) -> Vec<Value> {
+        record_in(&self.logged())
     }
 
     /// Everything it has logged so far.

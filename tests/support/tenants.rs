@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Long enough for a busy machine; a wait ends as soon as what is waited for is there.
-pub const SOON: Duration = Duration::from_secs(30);
+pub const SOON: Duration = Duration::from_secs(90);
 
 /// Namespaces `payments-prod`, `payments-staging`, `billing-prod` and `plain` (without labels), the store `aws`, and the
 /// policy `tenants` (keys below TENANT/ENVIRONMENT).

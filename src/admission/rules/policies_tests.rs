@@ -426,6 +426,24 @@ mod enforcing {
         // Where nothing was governed there is no report: that is a policy's beginning, and asks for nothing.
         index.world.policies.clear();
         assert_eq!(ask(&index, None, &both), "");
+        // What another policy leaves be, all policies have to.
+        let lifted = "exceptions: [{rule: Consumers, namespaces: [payments-prod, elsewhere], reason: T-1, expirationTime: \"2026-01-31T00:00:00Z\"}]\n";
+        let readers = "rules: {readers: [{kind: Group, name: backup}]}\n";
+        let enforces = |name: &str, more: &str| policy(name, &under(&format!("mode: Enforce\n{more}")));
+        index.reports.get_mut(&report_name("payments/prod")).unwrap().status.counts.clear();
+        for (first, says) in [(lifted, "end 1 exceptions early"), (readers, "take 1 readers off")] {
+            index.world.policies = [enforces("tenants", first)].into();
+            assert!(ask(&index, None, &one).contains(says), "{says}");
+            assert!(ask(&index, Some(&format!("{one}mode: Audit\n")), &one).contains(says), "{says}");
+            let elsewhere = second("payments-prod-2");
+            let told = ask(&index, None, &elsewhere);
+            assert_eq!(told.contains(says), first == readers, "{told}");
+            assert_eq!(ask(&index, None, &format!("{one}{first}")), "", "it leaves the same be");
+            assert_eq!(ask(&index, None, &format!("{one}reportOnly: [Consumers, Rbac]\n")), "");
+            // Another that does not leave it be was there before.
+            index.world.policies = [enforces("tenants", first), enforces("third", "")].into();
+            assert_eq!(ask(&index, None, &one), "");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::cli::observed::observe;
 use crate::cli::report::{Rule, Severity, Subject};
 use crate::cli::simulate::crd::Crds;
 use crate::cli::simulate::schema::Weight;
+use crate::client::errors::brief;
 use crate::projection;
 use crate::rotation;
 use crate::segmentation::authorize::rotation::rotation as may_rotate;
@@ -82,7 +83,11 @@ async fn scoped_secret(cluster: &Cluster, node: &Arc<Node>, now: Timestamp) -> R
     if let Err(error) = projection::check_spec(&object.spec) {
         return Ok(invalid(error.message, error.reason));
     }
-    if let Err(error) = rotation::plan(&object.spec) {
+    let api: Api<ScopedSecret> = Api::namespaced(cluster.client.clone(), &namespace);
+    let live = api.get_opt(&name).await;
+    // What stands already is let in as it is.
+    let has_new_rotation = has_new_rotation(live.as_ref().ok().and_then(Option::as_ref), &object);
+    if has_new_rotation && let Err(error) = rotation::plan(&object.spec) {
         return Ok(invalid(error.message, error.reason));
     }
     let mut observed = observe(cluster, &namespace).await?;
@@ -90,9 +95,6 @@ async fn scoped_secret(cluster: &Cluster, node: &Arc<Node>, now: Timestamp) -> R
     let known = observed.world.claim(&key).map(|claim| (claim.uid.clone(), claim.created));
     let (uid, created) = known.unwrap_or(("".into(), Timestamp::MAX));
     let claim = Claim::from_spec(&object.spec, key, uid, created);
-    let api: Api<ScopedSecret> = Api::namespaced(cluster.client.clone(), &namespace);
-    let live = api.get_opt(&name).await.ok().flatten();
-    let has_new_rotation = has_new_rotation(live.as_ref(), &object);
     observed.world.put_claim(claim.clone());
     let mut answer = Answer::of_claim(&about, &claim, &observed, now);
     if answer.verdict.answer == "allowed"
@@ -109,6 +111,12 @@ async fn scoped_secret(cluster: &Cluster, node: &Arc<Node>, now: Timestamp) -> R
     }
     if answer.next.is_empty() {
         answer.next("nothing: it would be let in now");
+    }
+    if let Err(error) = live {
+        answer.next(format!(
+            "it was judged as a new one, since the ScopedSecret that may be there could not be read: {}",
+            brief(&error)
+        ));
     }
     Ok(answer)
 }

@@ -49,6 +49,47 @@ impl Open {
     }
 }
 
+impl Open {
+    /// What the policies beside `new` leave be in a namespace, and `new` does not, where it has not held anybody to that rule: the
+    /// strictest of all answers. `by_itself` is what it was there so far.
+    fn takes_away(
+        &mut self,
+        beside: &[&Policy],
+        by_itself: Option<&Policy>,
+        new: &Policy,
+        namespace: &str,
+        now: Timestamp,
+    ) {
+        let begins = |rule: ModalRule| new.refuses(rule) && !by_itself.is_some_and(|policy| policy.refuses(rule));
+        let others = |rule: ModalRule| beside.iter().filter(move |policy| policy.refuses(rule));
+        for policy in beside {
+            for exception in policy.exceptions.iter().filter(|exception| policy.is_in_force(exception, now)) {
+                let Some(rule) = modal(exception.rule).filter(|rule| begins(*rule)) else { continue };
+                let here = match exception.namespaces.iter().any(|name| name == namespace) {
+                    true => Exception { namespaces: vec![namespace.to_owned()], ..exception.clone() },
+                    false if exception.namespaces.is_empty() => exception.clone(),
+                    false => continue,
+                };
+                if !lifts(new, &here, now) && others(rule).all(|other| lifts(other, &here, now)) {
+                    add(&mut self.ended, in_words(exception));
+                }
+            }
+            for reader in policy.readers.iter().filter(|_| begins(ModalRule::Rbac)) {
+                let named = |policy: &Policy| policy.readers.iter().any(|other| other.covers(reader));
+                if !named(new) && others(ModalRule::Rbac).all(|other| named(other)) {
+                    add(&mut self.readers, reader.to_string());
+                }
+            }
+        }
+    }
+}
+
+fn add(all: &mut Vec<String>, one: String) {
+    if !all.contains(&one) {
+        all.push(one);
+    }
+}
+
 /// The rules that no mode changes.
 const ALWAYS_ENFORCED: [&str; 4] = [managed_secrets::RULE, boundary::RULE, operator::RULE, super::RULE];
 
@@ -117,6 +158,11 @@ pub fn open(old: Option<&Policy>, new: &Policy, index: &Index, now: Timestamp) -
         }
         if compares && !over().any(|(policy, _)| policy.unique_within == Within::Segment) {
             open.uncompared.insert(segment.name().to_owned());
+        }
+        let beside: Vec<&Policy> = over().map(|(policy, _)| *policy).filter(|policy| policy.name != new.name).collect();
+        if beside.iter().any(|policy| !policy.exceptions.is_empty() || !policy.readers.is_empty()) {
+            let by_itself = over().map(|(policy, _)| *policy).find(|policy| policy.name == new.name);
+            open.takes_away(&beside, by_itself, new, namespace, now);
         }
         let begins = (0..RULES.len()).filter(|i| strict[*i] == Mode::Enforce && before[*i] < Mode::Enforce);
         for rule in begins {
@@ -192,24 +238,34 @@ fn taken_off(old: &Policy, new: &Policy) -> Vec<String> {
 /// The exceptions in force that a change takes away or ends sooner, where the policy enforces their rule then. What those of the
 /// rules about claims lift is told by name (see [`crate::segmentation::change`]).
 fn ended(old: &Policy, new: &Policy, now: Timestamp) -> Vec<String> {
-    let modal = |exception: &Exception| match exception.rule {
+    let enforced = |e: &&Exception| modal(e.rule).is_some_and(|rule| new.refuses(rule));
+    let in_force = old.exceptions.iter().filter(|e| old.is_in_force(e, now));
+    in_force.filter(enforced).filter(|e| !lifts(new, e, now)).map(in_words).collect()
+}
+
+/// Whether a policy lifts all that an exception lifts, for as long.
+fn lifts(policy: &Policy, e: &Exception, now: Timestamp) -> bool {
+    let as_long = |other: &&Exception| {
+        other.rule == e.rule && other.expiration_time.0 >= e.expiration_time.0 && policy.is_in_force(other, now)
+    };
+    let still: Vec<&Exception> = policy.exceptions.iter().filter(as_long).collect();
+    e.keys.iter().all(|key| still.iter().any(|other| other.keys.contains(key)))
+        && e.namespaces.iter().all(|namespace| still.iter().any(|other| other.namespaces.contains(namespace)))
+        && e.subjects.iter().all(|subject| still.iter().any(|other| other.subjects.contains(subject)))
+}
+
+fn in_words(exception: &Exception) -> String {
+    format!("{:?} of rule {:?}", exception.reason, exception.rule)
+}
+
+/// The rule that an exception lifts, if it is one that a mode may only report.
+fn modal(rule: ExceptedRule) -> Option<ModalRule> {
+    match rule {
         ExceptedRule::Consumers => Some(ModalRule::Consumers),
         ExceptedRule::Copies => Some(ModalRule::Copies),
         ExceptedRule::Rbac => Some(ModalRule::Rbac),
         ExceptedRule::Replication => Some(ModalRule::Replication),
         ExceptedRule::OtherOperators => Some(ModalRule::OtherOperators),
         ExceptedRule::ExclusiveKeys | ExceptedRule::UniqueValues => None,
-    };
-    let enforced = |e: &&Exception| modal(e).is_some_and(|rule| new.refuses(rule));
-    let stays = |e: &Exception| {
-        let as_long = |other: &&Exception| {
-            other.rule == e.rule && other.expiration_time.0 >= e.expiration_time.0 && new.is_in_force(other, now)
-        };
-        let still: Vec<&Exception> = new.exceptions.iter().filter(as_long).collect();
-        e.keys.iter().all(|key| still.iter().any(|other| other.keys.contains(key)))
-            && e.namespaces.iter().all(|namespace| still.iter().any(|other| other.namespaces.contains(namespace)))
-            && e.subjects.iter().all(|subject| still.iter().any(|other| other.subjects.contains(subject)))
-    };
-    let gone = old.exceptions.iter().filter(|e| old.is_in_force(e, now)).filter(enforced).filter(|e| !stays(e));
-    gone.map(|e| format!("{:?} of rule {:?}", e.reason, e.rule)).collect()
+    }
 }
