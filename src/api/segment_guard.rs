@@ -40,10 +40,14 @@ pub fn lowered_label(rule_slug: &str) -> String {
 #[serde(rename_all = "camelCase")]
 pub struct SegmentGuardSpec {
     /// The projected Secrets, each with the ServiceAccounts whose pods may reference it; with none, nobody's may. A Secret
-    /// whose ScopedSecret names no consumers is not among them: every pod may.
+    /// whose ScopedSecret names no consumers is in `free` instead: every pod may.
     #[serde(default)]
     #[schemars(schema_with = "targets_schema")]
     pub targets: BTreeMap<String, Vec<String>>,
+    /// The projected Secrets whose ScopedSecrets name no consumers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10000), inner(length(max = 253)), extend("x-kubernetes-list-type" = "set"))]
+    pub free: Vec<String>,
     /// What SecretGrants may give here, by the policies over the namespace; absent: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grants: Option<GrantLimits>,

@@ -110,6 +110,10 @@ pub struct Memory {
     pub retried: u32,
     /// Of its rotation, if it has one.
     pub rotation: Option<Box<super::scoped_secret::rotation::Memory>>,
+    /// What a rotation has made, until the Secret has it and that is told.
+    pub news: Option<Box<super::scoped_secret::rotation::News>>,
+    /// The version of which the record has that the key was rotated to it.
+    pub rotated: Option<Box<str>>,
 }
 
 impl Memory {

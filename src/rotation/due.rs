@@ -107,6 +107,14 @@ impl Asked<'_> {
 }
 
 impl Rotated {
+    /// Where no seal says what was handled: a rotate-at that is a time up to this one is answered by what was made by then. Whether any
+    /// other text is new is not known, so that it counts as new.
+    pub fn asked_before(mut self, rotate_at: Option<&str>, then: Timestamp) -> Self {
+        let is_before = |value: &&str| value.parse::<Timestamp>().is_ok_and(|asked| asked <= then);
+        self.rotate_at = rotate_at.filter(is_before).map(Into::into).or(self.rotate_at);
+        self
+    }
+
     /// What is sealed at the first write, or once the schedule is another: its slots count from here on.
     pub fn anchored(mut self, schedule: Option<&Schedule>, from: Timestamp) -> Self {
         self.rule = schedule.map(|schedule| schedule.rule().into());

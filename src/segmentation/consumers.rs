@@ -68,6 +68,16 @@ pub fn consumers(target: &Target, known: Option<&Vec<String>>) -> Option<Vec<Str
     }
 }
 
+/// Whether a Secret is projected, or about to be, for a ScopedSecret that names no consumers: every pod may reference it.
+pub fn is_free(target: &Target) -> bool {
+    let to_come = || target.claimants.iter().filter(|c| c.standing == Standing::Allowed && !c.barred);
+    let holder = target.claimants.iter().find(|c| c.holds);
+    match holder.or_else(|| to_come().min_by_key(|c| &c.since)) {
+        Some(claimant) => claimant.consumers.is_empty() && (target.held || claimant.standing == Standing::Allowed),
+        None => target.held && target.free,
+    }
+}
+
 /// What references Secrets of its namespace, and under which account.
 #[derive(Debug, Clone)]
 pub struct Referrer<'a> {

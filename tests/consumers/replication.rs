@@ -2,6 +2,9 @@
 
 use crate::support::foreign_kind;
 use crate::support::oracle::all_is_well;
+use crate::support::stub_manager::Says;
+use crate::support::tenants::{POLICY, SOON, apply, ready, scoped_secret};
+use crate::support::wait::eventually;
 use crate::{DRY, hold, ok, scene};
 use serde_json::json;
 
@@ -84,12 +87,25 @@ fn no_replicator_carries_a_secret_across() {
         json!({"apiVersion": "secretgen.carvel.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec})
             .to_string()
     };
+    let free = "  rules: {requireConsumers: false, exclusiveKeys: Unlimited, uniqueValues: {within: None}}\n";
+    apply(cluster, &format!("{POLICY}{free}"));
+    scene.stub.put("payments/prod/anybodys", Says::Text("canary-anybodys-kX9mQ2vL8nR5wT3z".into()));
+    let spec = "data: [{secretKey: value, remoteRef: {key: payments/prod/anybodys}}]\n";
+    let claim =
+        scoped_secret("payments-prod", "anybodys", spec).replace("  consumers: [{serviceAccountName: anybodys}]\n", "");
+    eventually("it needs no consumers", SOON, || cluster.apply(&claim));
+    eventually("the guard names it", SOON, || {
+        let guard = scene.guard().ok_or("none")?;
+        if guard["spec"]["free"] == json!(["anybodys"]) { Ok(()) } else { Err(guard["spec"].to_string()) }
+    });
+    eventually("it is projected", SOON, || ready(cluster, "scopedsecret", Some("payments-prod"), "anybodys"));
     let export = |namespace: &str, name: &str| of("SecretExport", namespace, name, json!({"toNamespaces": ["*"]}));
     let import = |namespace: &str, from: &str| of("SecretImport", namespace, "db", json!({"fromNamespace": from}));
     hold(
         cluster,
         &[
             ("a projected Secret is exported", &DRY, export("payments-prod", "orders"), true),
+            ("one without consumers is", &DRY, export("payments-prod", "anybodys"), true),
             ("another is", &DRY, export("payments-prod", "own"), false),
             ("imported from elsewhere", &DRY, import("payments-prod", "billing-prod"), true),
             ("from the same namespace", &DRY, import("payments-prod", "payments-prod"), false),

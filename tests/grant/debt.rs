@@ -1,9 +1,12 @@
 //! `rotateAfter`: somebody has seen the value, so that it is owed a rotation, which outlives the grant and the operator.
 
 use super::*;
+use crate::support::inside::Moment;
 use crate::support::oracle::guarantees_hold_at;
-use crate::support::stub_manager::Then;
+use crate::support::stub_manager::{Mood, Then};
 use jiff::SignedDuration;
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
 
 impl Scene {
     /// So many versions of the key were made, and the Secret has the last; nothing is owed any more.
@@ -78,9 +81,27 @@ fn a_value_that_somebody_has_seen_is_rotated_once() {
         &lent.replace("scopedSecretRef", "subject: {kind: User, name: bob@example.com}\nscopedSecretRef"),
     );
     scene.can_read(ADA, "later");
+    // The manager is away for a moment once the new value is current: it is projected by the next attempt, and pays for both.
+    let (reached, at) = channel();
+    let (goes_on, wait) = channel();
+    let wait = Mutex::new(wait);
+    scene.stub.on_write(move |write| {
+        if (&*write.operation, write.moment) == ("UpdateSecretVersionStage", Moment::After) && reached.send(()).is_ok()
+        {
+            let _ = wait.lock().unwrap().recv();
+        }
+        Then::GoOn
+    });
     scene.clock.advance(SignedDuration::from_hours(1));
     scene.is_closed("one", "Expired");
     scene.is_closed("two", "Expired");
+    at.recv_timeout(SOON).expect("a value is brought into use");
+    drop(at);
+    scene.stub.set_mood(Mood::Fails(503, "InternalServiceError"));
+    goes_on.send(()).unwrap();
+    becomes(&scene.cluster, NAMESPACE, "later", "Synced", "False", "ProviderUnavailable");
+    scene.stub.unwatch();
+    scene.stub.set_mood(Mood::Well);
     scene.is_paid("one", made + 3);
     scene.is_paid("two", made + 3);
 

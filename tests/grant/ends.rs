@@ -104,6 +104,33 @@ fn whatever_was_lent_is_taken_back() {
     scene.is_gone("held");
     scene.as_user(LEAD, "delete secretgrant held -n payments-prod", "").unwrap();
 
+    // The rule is in another form, as while an upgrade goes on: what stands stays, and what comes waits.
+    scene.lends("kept", "ttl: 6h");
+    scene.can_read(ADA, "orders");
+    let other = r#"[{"op": "add", "path": "/spec/validations/0/message", "value": "another form"}]"#;
+    let patch = "patch validatingadmissionpolicy grants.scopedsecrets.io --type=json -p";
+    let words: Vec<&str> = patch.split(' ').chain([other]).collect();
+    scene.cluster.submit(&words, "").unwrap();
+    let bob = "ttl: 6h\nsubject: {kind: User, name: bob@example.com}";
+    eventually("it waits", SOON, || {
+        let _ = scene.as_user(LEAD, "delete secretgrant waits -n payments-prod --ignore-not-found", "");
+        scene.as_user(LEAD, "create -f -", &grant("waits", bob))?;
+        eventually("it is judged", SOON, || {
+            let status = &scene.grant("waits")["status"];
+            if status["conditions"].is_array() { Ok(()) } else { Err(status.to_string()) }
+        });
+        let grant = scene.grant("waits");
+        let ready = condition(&grant, "Ready").cloned().unwrap_or_default();
+        let right = ready["status"] == "Unknown" && ready["reason"] == "GuardMissing";
+        if right { Ok(()) } else { Err(ready.to_string()) }
+    });
+    settles(&scene.gate);
+    assert!(scene.reads(ADA, "orders") && !scene.reads("bob@example.com", "orders"));
+    install(&scene.cluster);
+    scene.is_open("waits");
+    scene.is_open("kept");
+    scene.as_user(LEAD, "delete secretgrant kept waits -n payments-prod", "").unwrap();
+
     // Nobody is asked any more who may give access: what stands goes, and what comes is not honoured, nor ever will be.
     scene.lends("guarded", "ttl: 6h");
     scene.can_read(ADA, "orders");

@@ -80,7 +80,10 @@ fn a_breach_is_answered_as_the_policies_say() {
         let text = |path: &str| event.pointer(path).and_then(Value::as_str).unwrap_or_default();
         assert_eq!((text("/metadata/namespace"), text("/involvedObject/name")), ("payments-prod", "let-through"));
         assert_eq!((text("/type"), text("/reason")), ("Warning", "CrossSegmentAccess"));
-        assert!(text("/message").contains("rule Rbac, CrossSegmentAccess (see docs/") && !text("/message").contains("billing"));
+        assert!(
+            text("/message").contains("rule Rbac, CrossSegmentAccess (see docs/")
+                && !text("/message").contains("billing")
+        );
         Ok(())
     });
     let events = scene.cluster.list_json("events", "");

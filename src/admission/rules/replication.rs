@@ -139,7 +139,8 @@ pub fn guard() -> Guard {
                 says: OPEN.to_owned(),
             },
             Validation {
-                holds: "request.resource.resource != 'secretexports' || !variables.changed || !(variables.name in params.spec.targets)".to_owned(),
+                holds: "request.resource.resource != 'secretexports' || !variables.changed || !(variables.name in params.spec.targets
+|| variables.name in params.spec.?free.orValue([]))".to_owned(),
                 reason: Reason::ReplicatedOut,
                 says: EXPORTED.to_owned(),
             },

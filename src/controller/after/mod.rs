@@ -133,11 +133,15 @@ pub async fn reconcile(cx: &Context) {
 
 /// Asks for the rotations that a seal says are due, and has it say so when they are done. Before the claim's key is rotated.
 pub fn ask(cx: &Context, claim: &ObjectName, secret: &ObjectName, spec: &ScopedSecretSpec) {
-    let said = cx.index().secret(secret).and_then(|facts| facts.seal.as_ref().ok()?.followed.as_deref().cloned());
+    let (stands, said) = {
+        let index = cx.index();
+        let seal = index.secret(secret).and_then(|facts| facts.seal.as_ref().ok());
+        (seal.is_some(), seal.and_then(|seal| seal.followed.as_deref().cloned()))
+    };
     let listed = spec.rotation.as_ref().is_some_and(|rotation| !rotation.after.is_empty());
     cx.after.told(claim, said.as_ref());
-    if listed && said.is_none() && cx.after.news(claim, None).is_none() {
-        // New: it is looked at now rather than in a while.
+    if listed && stands && said.is_none() && cx.after.news(claim, None).is_none() {
+        // New: it is looked at now rather than in a while. Without a Secret there is nothing to rotate yet.
         cx.queue.add(Job::After, Lane::Routine);
     }
     let due: Vec<Trigger> = said.iter().filter(|_| listed).flat_map(triggers).collect();

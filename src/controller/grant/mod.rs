@@ -205,7 +205,7 @@ async fn guarded(cx: &Context, age: Duration) -> Guarded {
 /// Whether a rule that the API server keeps is in force.
 pub(super) async fn in_force(cx: &Context, guard: &Guard) -> Guarded {
     match guards::in_force(&cx.client, guard).await {
-        Ok(since) => since.map_or(Guarded::Missing, Guarded::Since),
+        Ok(guarded) => guarded,
         Err(error) => {
             tracing::warn!(rule = guard.rule, error = %brief(&error), "whether a rule is in force could not be looked at: nothing is given or taken by it meanwhile");
             Guarded::Unknown

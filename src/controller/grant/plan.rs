@@ -29,8 +29,10 @@ pub const SETTLES: SignedDuration = SignedDuration::from_secs(2);
 pub enum Guarded {
     /// As it was installed, since then.
     Since(Timestamp),
-    /// Its policy or its binding is not there, or not as it was installed.
+    /// Its policy or its binding is not there.
     Missing,
+    /// It is there in another form than this operator's: an upgrade is under way, or somebody changed it.
+    Another,
     /// That could not be looked at.
     Unknown,
 }
@@ -273,6 +275,10 @@ pub fn judge(o: &Observed<'_>) -> Verdict {
         Guarded::Unknown => {
             let text = "whether rule Grants is in force could not be looked at; it is tried again";
             return Verdict::Unknown(Reason::Pending, text.to_owned());
+        }
+        Guarded::Another => {
+            let text = "rule Grants is kept at admission in another form than this operator's, by an upgrade that is under way or by somebody who changed it: nothing is given or taken back by it until it is as it was installed";
+            return Verdict::Unknown(Reason::GuardMissing, text.to_owned());
         }
         Guarded::Missing => {
             let text = "rule Grants is not kept at admission, so that nobody was asked who may give access: the platform team applies deploy/ again; create the grant again afterwards";

@@ -189,6 +189,7 @@ fn who_gets_access() {
             "Closed GuardMissing",
         ),
         ("somebody was asked", plain(), Around::with(|a| a.guarded = Guarded::Since(at(MADE - 3))), "Open"),
+        ("asked by another form", plain(), Around::with(|a| a.guarded = Guarded::Another), "Unknown GuardMissing"),
         ("not known who was asked", plain(), Around::with(|a| a.guarded = Guarded::Unknown), "Unknown Pending"),
         ("ungoverned", plain(), Around::with(|a| a.limits = Limits::Ungoverned), "Closed NoPolicy"),
         ("policy unknown", plain(), Around::with(|a| a.limits = Limits::Unknown), "Unknown PolicyUnknown"),

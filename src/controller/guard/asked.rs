@@ -121,7 +121,7 @@ impl Askers {
             let keys = match (asker.shared, known.shared.contains(name), self.guarded) {
                 (false, ..) => asker.keys.clone(),
                 // It is looked at again.
-                (true, true, Some(Guarded::Unknown) | None) => continue,
+                (true, true, Some(Guarded::Unknown | Guarded::Another) | None) => continue,
                 // It came within that second.
                 (true, true, Some(Guarded::Since(since))) if since + SETTLES + SignedDuration::from_secs(1) < now => {
                     asker.keys.clone()
@@ -167,6 +167,7 @@ mod tests {
     const NOBODY: Content = Content {
         labels: BTreeMap::new(),
         targets: BTreeMap::new(),
+        free: BTreeSet::new(),
         grants: None,
         shared: BTreeSet::new(),
         revocations: BTreeMap::new(),
@@ -219,6 +220,7 @@ mod tests {
             ("others claim them, and nobody was asked", asker(Allowed, true), since, NOBODY, none()),
             ("the rule is new", asker(Allowed, true), Some(Guarded::Since(at(8))), listing(), none()),
             ("the rule is not in force", asker(Allowed, true), Some(Guarded::Missing), listing(), none()),
+            ("the rule is in another form", asker(Allowed, true), Some(Guarded::Another), listing(), None),
             ("that cannot be told now", asker(Allowed, true), Some(Guarded::Unknown), listing(), None),
             ("it was not looked at", asker(Allowed, true), None, listing(), None),
         ] {

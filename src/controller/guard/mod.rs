@@ -94,7 +94,12 @@ fn is_in_place(cx: &Context, index: &Index, target: &ObjectName) -> bool {
     let observed = observe_target(index, target, cx.now());
     let wanted = plan::consumers(&observed, said.as_ref());
     match cx.guards.says(&target.namespace, &target.name) {
-        Some(says) => says == wanted && index.claims_for(target).all(|claim| revoke::is_told(cx, index, claim)),
+        Some(says) => {
+            let is_free = wanted.is_none() && plan::is_free(&observed);
+            says == wanted
+                && cx.guards.content(&target.namespace, |said| said.free.contains(&*target.name)) == Some(is_free)
+                && index.claims_for(target).all(|claim| revoke::is_told(cx, index, claim))
+        }
         // Without consumers to speak of, a namespace with a claim has a guard all the same.
         None => !observed.held && observed.claimants.iter().all(|c| c.standing != Standing::Allowed),
     }
@@ -133,7 +138,8 @@ fn plan_for(cx: &Context, namespace: &str, known: Option<&Known>, guarded: Optio
         let index = cx.index();
         let claimed = index.world.claims().filter(|c| here(&&c.object)).map(|claim| claim.target.clone());
         let held = index.secrets.keys().chain(index.world.holdings().map(|(name, _)| name)).filter(here);
-        let listed = known.iter().flat_map(|known| known.content.targets.keys()).map(|name| Arc::from(name.as_str()));
+        let listed = known.iter().flat_map(|known| known.content.targets.keys().chain(&known.content.free));
+        let listed = listed.map(|name| Arc::from(name.as_str()));
         let names: BTreeSet<Arc<str>> = claimed.chain(held.map(|name| name.name.clone())).chain(listed).collect();
         (names, governance(namespace, &index.world, now), index.world.terminating.contains(namespace))
     };
@@ -268,6 +274,7 @@ fn object(content: Content, resource_version: Option<String>) -> SegmentGuard {
         },
         spec: SegmentGuardSpec {
             targets: content.targets,
+            free: content.free.into_iter().collect(),
             grants: content.grants,
             shared: content.shared.into_iter().collect(),
             revocations: content.revocations,
@@ -284,6 +291,7 @@ pub fn seen(metadata: &ObjectMeta, spec: SegmentGuardSpec) -> Known {
         content: Content {
             labels,
             targets: spec.targets,
+            free: spec.free.into_iter().collect(),
             grants: spec.grants,
             shared: spec.shared.into_iter().collect(),
             revocations: spec.revocations,

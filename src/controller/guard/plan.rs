@@ -19,7 +19,7 @@ use crate::segmentation::authorize::Governance;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use crate::segmentation::consumers::{Claimant, Standing, Target, consumers};
+pub use crate::segmentation::consumers::{Claimant, Standing, Target, consumers, is_free};
 
 /// The content of a guard.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub struct Content {
     pub labels: BTreeMap<String, String>,
     /// The projected Secrets, each with its consumers.
     pub targets: BTreeMap<String, Vec<String>>,
+    /// The projected Secrets that name none.
+    pub free: BTreeSet<String>,
     /// What grants may give.
     pub grants: Option<GrantLimits>,
     /// The ScopedSecrets whose annotation `revoke` takes the verb.
@@ -71,23 +73,25 @@ pub fn plan(o: &Observed<'_>) -> Plan {
     let known = |name: &str| o.known.and_then(|known| known.targets.get(name));
     let targets: BTreeMap<String, Vec<String>> =
         o.targets.iter().filter_map(|(name, target)| Some((name.clone(), consumers(target, known(name))?))).collect();
+    let free = o.targets.iter().filter(|(name, target)| !targets.contains_key(*name) && is_free(target));
+    let free: BTreeSet<String> = free.map(|(name, _)| name.clone()).collect();
     let nothing = Content::default();
     let said = o.known.unwrap_or(&nothing);
     let (shared, revocations) = (o.askers.shared(said), o.askers.revocations(said, o.now));
     let governed = matches!(o.governance, Governance::Governed { .. });
     // A turn of the annotation that was taken is not taken again when the namespace is governed again.
     let held = o.targets.values().any(|target| target.held) || !revocations.is_empty();
-    if o.terminating || (!o.there && !governed && !held && targets.is_empty()) {
+    if o.terminating || (!o.there && !governed && !held && targets.is_empty() && free.is_empty()) {
         return Plan::Leave;
     }
-    if o.governance == Governance::Ungoverned && !held && targets.is_empty() {
+    if o.governance == Governance::Ungoverned && !held && targets.is_empty() && free.is_empty() {
         return Plan::Remove;
     }
     let labels = labels(o.governance).unwrap_or_else(|| {
         // What policy no longer says, or does not say now, is as it was.
         o.known.map(|known| &known.labels).filter(|l| l.contains_key(MODE_LABEL)).cloned().unwrap_or_else(strictest)
     });
-    let wanted = Content { labels, targets, grants: grants(o), shared, revocations };
+    let wanted = Content { labels, targets, free, grants: grants(o), shared, revocations };
     let wanted = room::fit(wanted, said, |name| o.targets.get(name).is_some_and(|target| target.held));
     if o.there && o.known == Some(&wanted) { Plan::Leave } else { Plan::Write(wanted) }
 }

@@ -76,6 +76,8 @@ fn who_may_reference_a_secret() {
     for (what, target, known, wanted) in table {
         let known = known.map(|_| &before);
         assert_eq!(consumers(&target, known), wanted.map(list), "{what}");
+        let free = what.contains("without consumers") || what.contains("named no consumers");
+        assert_eq!(is_free(&target), free, "{what}");
     }
 }
 

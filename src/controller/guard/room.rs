@@ -32,14 +32,15 @@ fn of_turn(name: &str, turn: &RevocationAsked) -> usize {
 
 fn size(content: &Content) -> usize {
     let targets = content.targets.iter().map(|(name, consumers)| of_target(name, consumers));
-    let shared = content.shared.iter().map(|name| of_name(name.len()));
+    let shared = content.shared.iter().chain(&content.free).map(|name| of_name(name.len()));
     let turns = content.revocations.iter().map(|(name, turn)| of_turn(name, turn));
     targets.chain(shared).chain(turns).sum()
 }
 
 /// Whether something new may find no room.
 pub fn is_full(content: &Content) -> bool {
-    size(content) + LARGEST > ROOM || content.targets.len() >= MOST || content.shared.len() >= MOST
+    let most = [content.targets.len(), content.shared.len(), content.free.len()].into_iter().max();
+    size(content) + LARGEST > ROOM || most >= Some(MOST)
 }
 
 /// What of the content that is wanted there is room for, where `known` is what the guard says so far.
@@ -53,10 +54,12 @@ pub fn fit(mut wanted: Content, known: &Content, is_held: impl Fn(&str) -> bool)
     };
     let targets = std::mem::take(&mut wanted.targets);
     let shared = std::mem::take(&mut wanted.shared);
+    let free = std::mem::take(&mut wanted.free);
     let turns = std::mem::take(&mut wanted.revocations);
     let mut fitted = Content {
         targets: targets.iter().filter_map(|(name, all)| Some((name.clone(), narrowed(name, all)?))).collect(),
         shared: shared.intersection(&known.shared).cloned().collect(),
+        free: free.intersection(&known.free).cloned().collect(),
         revocations: turns.clone().into_iter().filter(|(name, _)| known.revocations.contains_key(name)).collect(),
         ..wanted
     };
@@ -69,10 +72,12 @@ pub fn fit(mut wanted: Content, known: &Content, is_held: impl Fn(&str) -> bool)
             taken += if fitted.revocations.insert(name, turn).is_none() { more } else { 0 };
         }
     }
-    for name in shared {
-        let more = of_name(name.len());
-        if fitted.shared.len() < MOST && taken + more <= ROOM && fitted.shared.insert(name) {
-            taken += more;
+    for (names, known) in [(shared, &mut fitted.shared), (free, &mut fitted.free)] {
+        for name in names {
+            let more = of_name(name.len());
+            if known.len() < MOST && taken + more <= ROOM && known.insert(name) {
+                taken += more;
+            }
         }
     }
     for (name, consumers) in targets {

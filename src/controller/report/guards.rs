@@ -8,6 +8,7 @@ use crate::admission::identities::Installation;
 use crate::admission::rules::{REVIEWED, guards};
 use crate::admission::webhook_configuration::CONFIGURATION;
 use crate::api::Reason;
+use crate::controller::grant::plan::Guarded;
 use crate::segmentation::violation::{ObjectRef, Violation};
 use jiff::Timestamp;
 use k8s_openapi::api::admissionregistration::v1::{
@@ -102,9 +103,9 @@ fn differences(wanted: &Value, live: &Value) -> BTreeSet<String> {
     all.filter(|field| wanted.get(field) != live.get(field)).collect()
 }
 
-/// Since when a rule has been kept as it was installed, by the API server's clock; None: it is not.
-pub async fn in_force(client: &Client, guard: &Guard) -> Result<Option<Timestamp>, kube::Error> {
-    let mut since = None;
+/// Whether a rule is kept, and since when as it was installed, by the API server's clock.
+pub async fn in_force(client: &Client, guard: &Guard) -> Result<Guarded, kube::Error> {
+    let (mut since, mut is_another) = (None, false);
     for object in guard.objects() {
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
         let found = match object["kind"].as_str() {
@@ -112,11 +113,14 @@ pub async fn in_force(client: &Client, guard: &Guard) -> Result<Option<Timestamp
             _ => one::<ValidatingAdmissionPolicyBinding>(client, name).await?,
         };
         match found {
-            Some((spec, created)) if differences(&object["spec"], &spec).is_empty() => since = since.max(created),
-            _ => return Ok(None),
+            Some((spec, created)) => {
+                is_another |= !differences(&object["spec"], &spec).is_empty();
+                since = since.max(created);
+            }
+            None => return Ok(Guarded::Missing),
         }
     }
-    Ok(since)
+    Ok(since.filter(|_| !is_another).map_or(Guarded::Another, Guarded::Since))
 }
 
 /// The spec of one that is not being deleted, and when it was created.

@@ -172,7 +172,8 @@ async fn part_with_orphan(cx: &Context, secret: &ObjectName) -> Result<(), Failu
     }
     let Some((mut facts, seal)) = orphan(cx, secret) else { return Ok(()) };
     let api: Api<ScopedSecret> = Api::namespaced(cx.client.clone(), &secret.namespace);
-    if let Some(claim) = api.get_opt(&seal.holding.claim).await.map_err(|e| write_failed(&e))?
+    if facts.owner.is_none()
+        && let Some(claim) = api.get_opt(&seal.holding.claim).await.map_err(|e| write_failed(&e))?
         && claim.spec.target_name(&seal.holding.claim) == &*secret.name
     {
         return Err(Failure::new(Reason::Pending, "its ScopedSecret is there, and not in the cache yet"));
@@ -187,6 +188,9 @@ async fn part_with_orphan(cx: &Context, secret: &ObjectName) -> Result<(), Failu
     let judged = retention(secret, &seal.holding, &cx.index().world, cx.now());
     let refusal = if let Retention::Withdraw(why) = judged { Some(why) } else { None };
     let why = refusal.as_ref().map(|refusal| refusal.reason);
+    if facts.owner.is_some() && !why.is_some_and(Reason::is_an_end) {
+        return Ok(());
+    }
     if why == Some(Reason::KeyRevoked) {
         revocation::list_first(cx, secret, Some(&seal.holding)).await;
     }
@@ -243,14 +247,18 @@ pub fn is_paused(cx: &Context, index: &Index, secret: &ObjectName, held: &Holdin
     !index.may_withdraw(&ask) && !is_released(cx, index, secret)
 }
 
-/// A sealed Secret that nobody owns or claims.
+/// A sealed Secret that nobody owns or claims, or whose ScopedSecret cannot be understood: that claims nothing, and only an end takes
+/// its Secret away.
 fn orphan(cx: &Context, secret: &ObjectName) -> Option<(SecretFacts, Arc<SealRecord>)> {
     let index = cx.index();
     let facts = index.secret(secret)?.clone();
     let seal = facts.seal.clone().ok()?;
     let claimed = index.claims_for(secret).any(|claim| claim.name == seal.holding.claim);
+    let claim = ObjectName { namespace: secret.namespace.clone(), name: seal.holding.claim.clone() };
+    let unreadable = index.claims.get(&claim).filter(|record| record.spec.is_none());
     // With an owner it is the garbage collector's, or its living ScopedSecret's.
-    (!facts.deleting && !claimed && facts.owner.is_none()).then_some((facts, seal))
+    let owned = |owner: &str| unreadable.is_none_or(|record| *record.uid != *owner);
+    (!facts.deleting && !claimed && !facts.owner.as_deref().is_some_and(owned)).then_some((facts, seal))
 }
 
 /// A sealed Secret without its ScopedSecret that is going, and that somebody's finalizer keeps readable.

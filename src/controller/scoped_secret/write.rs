@@ -96,7 +96,7 @@ impl Work<'_> {
 
     /// Whether a Secret that was read holds other versions than status has told of: somebody may have set it back to an earlier state,
     /// which its seal is right for. The manager says which are current.
-    fn is_not_as_told(&self, seal: &SealRecord) -> bool {
+    pub(super) fn is_not_as_told(&self, seal: &SealRecord) -> bool {
         self.record.status.has_other_versions(&self.remote_versions(seal))
     }
 
@@ -171,6 +171,7 @@ impl Work<'_> {
             self.succeeded();
             return Ok(Progress::Done);
         }
+        self.foresee(grant, old_seal.as_deref(), versions.first());
         let before = self.fetch_previous(grant, carried.previous.as_ref()).await?;
         if carried.previous.is_some() && before.is_none() {
             // It cannot be had from the manager, and the new one is not held up for it.
@@ -398,8 +399,8 @@ impl Work<'_> {
         let overlaps = self.may_not_rotate().is_none_or(|refusal| refusal.reason != Reason::ActionNotAllowed);
         let index = self.cx.index();
         let created = index.world.claim(&self.name).map_or(self.cx.now(), |claim| claim.created);
-        let plan = self.rotating.plan.as_ref();
-        Before { plan, seal, current, handled: &handled, overlaps, created, now: self.cx.now() }
+        let (plan, rotate_at) = (self.rotating.plan.as_ref(), self.record.rotate_at());
+        Before { plan, seal, current, handled: &handled, rotate_at, overlaps, created, now: self.cx.now() }
             .carry(|version| index.world.revocations.revoke(version))
     }
 

@@ -18,6 +18,8 @@ pub struct Before<'a> {
     pub current: &'a KeyVersion,
     /// What the key was rotated for by now.
     pub handled: &'a [Trigger],
+    /// The annotation rotate-at.
+    pub rotate_at: Option<&'a str>,
     /// Whether another version than the current one may be read.
     pub overlaps: bool,
     /// When the claim was made.
@@ -86,7 +88,11 @@ impl Before<'_> {
         if asked.is_anchored(self.now) && sealed.is_some() && plan.schedule.is_some() == rotated.rule.is_some() {
             return rotated;
         }
-        rotated.anchored(plan.schedule.as_ref(), from)
+        let rotated = rotated.anchored(plan.schedule.as_ref(), from);
+        match self.current.created.filter(|_| self.seal.is_none()) {
+            Some(made) => rotated.asked_before(self.rotate_at, made.into()),
+            None => rotated,
+        }
     }
 }
 
@@ -143,8 +149,16 @@ mod tests {
     }
 
     fn carry(plan: &Plan, seal: Option<&SealRecord>, current: &KeyVersion, handled: &[Trigger], now: i64) -> Carried {
-        let before =
-            Before { plan: Some(plan), seal, current, handled, overlaps: true, created: at(1_000), now: at(now) };
+        let before = Before {
+            plan: Some(plan),
+            seal,
+            current,
+            handled,
+            rotate_at: None,
+            overlaps: true,
+            created: at(1_000),
+            now: at(now),
+        };
         before.carry(|version| &*version.id == "leaked")
     }
 
@@ -196,6 +210,7 @@ mod tests {
             seal: Some(&held("a")),
             current: &version("b", 9),
             handled: &[],
+            rotate_at: None,
             overlaps: true,
             created: at(0),
             now: at(9),
@@ -205,6 +220,32 @@ mod tests {
         let (overlapping, held, current) = (plan(Some(60)), held("a"), version("b", 9));
         let reads = Before { plan: Some(&overlapping), seal: Some(&held), current: &current, overlaps: false, ..none };
         assert_eq!(reads.carry(|_| false).previous, None);
+    }
+
+    #[test]
+    fn a_request_that_was_answered_before_the_seal_was_lost_is_not_new() {
+        let daily = plan(None);
+        let handled = |rotate_at: &str, seal: Option<&SealRecord>| {
+            let current = version("a", 1_767_225_600);
+            let before = Before {
+                plan: Some(&daily),
+                seal,
+                current: &current,
+                handled: &[],
+                rotate_at: Some(rotate_at),
+                overlaps: true,
+                created: at(1_000),
+                now: at(1_767_300_000),
+            };
+            before.carry(|_| false).rotated.unwrap().rotate_at.is_some()
+        };
+        assert!(handled("2026-01-01T00:00:00Z", None), "the version is of then, or later");
+        assert!(!handled("2026-01-01T00:00:01Z", None), "it was asked for since");
+        assert!(!handled("one", None), "that cannot be told");
+        assert!(
+            !handled("2026-01-01T00:00:00Z", Some(&seal(&[version("a", 5)], None))),
+            "its seal says what was handled"
+        );
     }
 
     #[test]

@@ -27,8 +27,7 @@ use crate::segmentation::authorize::{authorize, rotation::rotation as may_rotate
 use crate::segmentation::rotated::Rotated;
 use crate::segmentation::seal::SealRecord;
 use crate::segmentation::verdict::{Grant, Refusal, Verdict};
-use crate::segmentation::world::ObjectName;
-use crate::telemetry::record::{Happening, What};
+use crate::segmentation::world::{KeyVersion, ObjectName};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -59,6 +58,17 @@ impl Memory {
     }
 }
 
+/// A value that a rotation has made, and that its Secret is about to have. It stays until the Secret has it, whoever wrote that and
+/// whether or not its answer came.
+#[derive(Debug, Clone)]
+pub struct News {
+    version: KeyVersion,
+    /// What it was made for.
+    triggers: Vec<Trigger>,
+    /// The ends of grants that it pays for as well: who had access had it no more before any Secret had this value.
+    along: Vec<Trigger>,
+}
+
 /// The rotation while its claim is worked on.
 #[derive(Default)]
 pub(super) struct Rotating {
@@ -68,8 +78,6 @@ pub(super) struct Rotating {
     pub(super) invalid: Option<Failure>,
     /// What counts as handled with the next write, beside what the current version was made for.
     handled: Vec<Trigger>,
-    /// The ends of grants that the value that is being projected pays for as well: who had access has it no more.
-    along: Vec<Trigger>,
     /// Why the claim has nothing: what is current was revoked. A rotation makes what brings it back.
     revoked: Option<Failure>,
     /// What is to be said of it.
@@ -166,6 +174,7 @@ impl Work<'_> {
             self.memory.rotation = None;
             return outcome;
         }
+        let is_first_look = self.memory.rotation.is_none();
         let mut memory = self.memory.rotation.take().unwrap_or_default();
         self.rotating.revoked = match &outcome {
             Outcome::Failed(failure) if failure.reason == Reason::KeyRevoked => Some(failure.clone()),
@@ -186,6 +195,10 @@ impl Work<'_> {
             return outcome;
         }
         let before = memory.failures;
+        if is_first_look {
+            self.record_untold();
+        }
+        self.tell_news().await;
         self.rotating.begun = std::mem::take(&mut memory.begun);
         let end = self.drive(&mut memory).await;
         memory.begun = std::mem::take(&mut self.rotating.begun);
@@ -205,8 +218,7 @@ impl Work<'_> {
             Err(failure) => {
                 let news = memory.told.as_ref().is_none_or(|told| told.reason != failure.reason);
                 if news && failure.reason != Reason::RotationWaits {
-                    let happening = Happening::of(What::RotationFailed).on("ScopedSecret", &self.name);
-                    self.cx.record(happening.reason(failure.reason));
+                    self.record_failed(failure.reason);
                 }
                 memory.failures = before.saturating_add(1);
                 let wait = schedule::backoff(&self.record.uid, memory.failures, LONGEST_WAIT, true);
@@ -268,6 +280,10 @@ impl Work<'_> {
             };
             memory.due_since = Some(self.due_since(&trigger).or(memory.due_since).unwrap_or(now));
             if let Some(refusal) = refusal {
+                if memory.told.as_ref().is_none_or(|told| told.reason != refusal.reason) {
+                    self.cx.metrics.rotated(self.strategy(), trigger.kind(), refusal.reason.as_str());
+                    self.record_failed(refusal.reason);
+                }
                 return Ok(refused(refusal, now));
             }
             if let Some(wait) = waits(memory, &due, now).filter(|_| !goes_on) {
@@ -367,6 +383,13 @@ impl Work<'_> {
         (is_right && grant.keys.len() == 1).then_some((grant, seal))
     }
 
+    /// The seal of its Secret, if that is its own.
+    fn own_seal(&self) -> Option<Arc<SealRecord>> {
+        let index = self.cx.index();
+        let seal = index.secret(&self.secret_name()).and_then(|secret| secret.seal.as_ref().ok()).cloned();
+        seal.filter(|seal| seal.holding.claim == self.name.name)
+    }
+
     pub(super) fn may_not_rotate(&self) -> Option<Refusal> {
         let index = self.cx.index();
         may_rotate(index.world.claim(&self.name)?, &index.world, self.cx.now())
@@ -404,7 +427,8 @@ impl Work<'_> {
         self.rotating.revoked.as_ref()?;
         let revoked = self.last_revoked()?;
         let since = self.cx.index().world.claim(&self.name).map_or(revoked, |claim| claim.created.max(revoked));
-        Some(Rotated::default().anchored(self.rotating.plan.as_ref()?.schedule.as_ref(), since))
+        let anchored = Rotated::default().anchored(self.rotating.plan.as_ref()?.schedule.as_ref(), since);
+        Some(anchored.asked_before(self.record.rotate_at(), revoked))
     }
 
     /// When the key was last revoked.
@@ -513,10 +537,7 @@ impl Work<'_> {
 
     /// When the rotation, or the end of an overlap, is to be looked at.
     pub(super) fn rotation_wake(&self) -> Option<Timestamp> {
-        let index = self.cx.index();
-        let seal = index.secret(&self.secret_name()).and_then(|secret| secret.seal.as_ref().ok());
-        let own = seal.filter(|seal| seal.holding.claim == self.name.name);
-        let overlap = own.and_then(|seal| seal.rotation.as_ref()?.overlaps_until).map(Timestamp::from);
+        let overlap = self.own_seal().and_then(|seal| seal.rotation.as_ref()?.overlaps_until).map(Timestamp::from);
         let rotation = self.memory.rotation.as_ref().and_then(|memory| memory.wake);
         [overlap, rotation].into_iter().flatten().min()
     }

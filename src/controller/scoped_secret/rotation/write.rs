@@ -1,6 +1,6 @@
 //! The effects of a rotation: what is asked of the manager, and written there.
 
-use super::{Hand, settled, told_trigger};
+use super::{Hand, News, settled, told_trigger};
 use crate::api::rotation::Strategy;
 use crate::api::{Reason, ScopedSecret};
 use crate::controller::index::annotation;
@@ -233,31 +233,68 @@ impl Work<'_> {
         }
         let key = &grant.keys[0].canonical;
         let wanted = wanted.filter(|made| trigger.made(key, made));
-        if wanted.is_some() {
-            // Asked for once access was taken away, and this value is in no Secret yet.
-            let ended = |other: &Trigger| matches!(other, Trigger::Grant(_)) && other != trigger;
-            self.rotating.along = self.pending().into_iter().filter(ended).collect();
-        }
         if wanted.is_some() && self.strategy() == Strategy::Provider {
             self.tell(Reason::Stored, STORED).await;
         }
         let progress = self.fetch_and_write(grant).await?;
-        if let Some(made) = wanted.filter(|_| matches!(progress, Progress::Done)) {
-            self.tell(Reason::Projected, "the Secret has the new value").await;
-            self.cx.metrics.rotated(self.strategy(), trigger.kind(), "Rotated");
-            let made = KeyVersion::undated(key.clone(), made.as_str());
-            self.record_of(What::Rotated, trigger, &made);
-        }
+        self.tell_news().await;
         Ok(progress)
     }
 
-    /// Into the record: a process before this one rotated the key, and may have been killed before it said so.
-    pub(super) fn record_again(&self, grant: &Grant, seal: Option<&SealRecord>, trigger: &Trigger) {
+    /// The Secret is about to have this version, which it has not yet: what it was made for, as far as that was still to come.
+    pub(in super::super) fn foresee(&mut self, grant: &Grant, seal: Option<&SealRecord>, current: Option<&KeyVersion>) {
+        let held = seal.and_then(|seal| seal.holding.versions.first());
+        let Some(current) = current.filter(|current| held.is_none_or(|held| held.id != current.id)) else { return };
+        let mut triggers = self.due(seal, self.cx.now());
+        triggers.retain(|trigger| trigger.made(&current.key, &current.id));
+        let ended = |other: &Trigger| matches!(other, Trigger::Grant(_)) && !triggers.contains(other);
+        let along = self.pending().into_iter().filter(ended).collect();
+        let is_alone = grant.keys.len() == 1 && !triggers.is_empty();
+        self.memory.news = is_alone.then(|| News { version: current.clone(), triggers, along }.into());
+    }
+
+    /// Once the Secret has what a rotation made: into the record, then status; and who asked as well has no other coming.
+    pub(super) async fn tell_news(&mut self) {
+        let held = self.own_seal().and_then(|seal| seal.holding.versions.first().cloned());
+        let has_it = |news: &mut Box<News>| held.as_ref().is_some_and(|held| held.id == news.version.id);
+        let Some(news) = self.memory.news.take_if(has_it) else { return };
+        for trigger in &news.triggers {
+            self.cx.metrics.rotated(self.strategy(), trigger.kind(), "Rotated");
+            self.record_of(What::Rotated, trigger, &news.version);
+        }
+        self.memory.rotated = Some(news.version.id.clone());
+        self.tell(Reason::Projected, "the Secret has the new value").await;
+        for ended in &news.along {
+            settled(self.cx, &self.name, ended);
+        }
+    }
+
+    /// Into the record: a process before this one rotated the key, and may have been killed before it said so, since status tells of
+    /// other versions than the Secret has.
+    pub(super) fn record_untold(&mut self) {
+        let Some((grant, Some(seal))) = self.in_order().filter(|_| self.memory.news.is_none()) else { return };
+        if !self.is_not_as_told(&seal) {
+            return;
+        }
+        let Some(held) = seal.holding.versions.first() else { return };
+        if let Some(trigger) = self.made_for(&grant, Some(&seal), &held.id).first() {
+            self.record_again(&grant, Some(&seal), trigger);
+        }
+    }
+
+    /// Likewise of what is still due in this process, though the Secret has what was made for it.
+    pub(super) fn record_again(&mut self, grant: &Grant, seal: Option<&SealRecord>, trigger: &Trigger) {
         let key = &grant.keys[0].canonical;
         let held = seal.and_then(|seal| seal.holding.versions.first()).filter(|held| trigger.made(key, &held.id));
-        if let Some(made) = held {
+        if let Some(made) = held.filter(|held| self.memory.rotated.as_deref() != Some(&*held.id)) {
             self.record_of(What::Rotated, trigger, made);
+            self.memory.rotated = Some(made.id.clone());
         }
+    }
+
+    pub(super) fn record_failed(&self, reason: Reason) {
+        let happening = Happening::of(What::RotationFailed).on("ScopedSecret", &self.name);
+        self.cx.record(happening.reason(reason));
     }
 
     fn record_of(&self, what: What, trigger: &Trigger, version: &KeyVersion) {
@@ -275,9 +312,6 @@ impl Work<'_> {
                 done?;
             }
             Trigger::Grant(_) | Trigger::Rollout(_) | Trigger::RoleChange(_) => settled(self.cx, &self.name, trigger),
-        }
-        for ended in std::mem::take(&mut self.rotating.along) {
-            settled(self.cx, &self.name, &ended);
         }
         Ok(())
     }
