@@ -29,10 +29,10 @@ use crate::telemetry::traces::TraceArgs;
 use kube::Client;
 use kube::runtime::events::Reporter;
 use std::error::Error;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch as channel;
 
 /// All that the program is told when it runs as the operator.
@@ -274,7 +274,16 @@ pub async fn run(
 }
 
 async fn bind(flag: &str, address: SocketAddr) -> Result<TcpListener, String> {
+    let address = listened_on(address, TcpSocket::new_v6().is_ok());
     TcpListener::bind(address).await.map_err(|error| format!("{flag} {address} cannot be listened on: {error}"))
+}
+
+/// On Linux `[::]` takes IPv4 as well. Where the kernel has no IPv6 every address is every one of IPv4.
+fn listened_on(address: SocketAddr, has_ipv6: bool) -> SocketAddr {
+    match address {
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() && !has_ipv6 => (Ipv4Addr::UNSPECIFIED, v6.port()).into(),
+        other => other,
+    }
 }
 
 /// The controller: seal key, watches, queue.
@@ -314,4 +323,36 @@ async fn work(
 
 async fn stopped(mut stop: channel::Receiver<bool>) {
     let _ = stop.wait_for(|stopped| *stopped).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv6Addr;
+    use tokio::net::TcpStream;
+
+    #[test]
+    fn every_address_is_what_the_kernel_has() {
+        for (asked, without_ipv6) in [
+            ("[::]:9443", "0.0.0.0:9443"),
+            ("[::1]:9443", "[::1]:9443"),
+            ("0.0.0.0:9443", "0.0.0.0:9443"),
+            ("127.0.0.1:9443", "127.0.0.1:9443"),
+        ] {
+            let address: SocketAddr = asked.parse().unwrap();
+            assert_eq!(listened_on(address, true), address);
+            assert_eq!(listened_on(address, false).to_string(), without_ipv6, "{asked}");
+        }
+    }
+
+    #[tokio::test]
+    async fn one_listener_is_for_both_families() {
+        let listener = bind("--metrics-address", "[::]:0".parse().unwrap()).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+        // Not every machine that tests has it.
+        if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await.is_ok() {
+            TcpStream::connect((Ipv6Addr::LOCALHOST, port)).await.unwrap();
+        }
+    }
 }

@@ -36,8 +36,8 @@ use std::net::SocketAddr;
 /// Where the operator serves, and how the API server reaches it.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ServingArgs {
-    /// Address of the HTTPS server that answers the API server's admission reviews.
-    #[arg(long, env = "SCOPED_SECRETS_WEBHOOK_ADDRESS", default_value = "0.0.0.0:9443")]
+    /// Address of the HTTPS server that answers the API server's admission reviews. The default takes IPv6 and IPv4.
+    #[arg(long, env = "SCOPED_SECRETS_WEBHOOK_ADDRESS", default_value = "[::]:9443")]
     pub webhook_address: SocketAddr,
     /// How the API server reaches that server if not through the Service: an https URL without path, such as
     /// https://127.0.0.1:9443. For an operator that runs outside the cluster.
@@ -50,7 +50,7 @@ pub struct ServingArgs {
     #[arg(long, env = "SCOPED_SECRETS_WEBHOOK_TIMEOUT", default_value = "2s", value_parser = webhook_configuration::read_timeout)]
     pub webhook_timeout: u8,
     /// Address of the HTTP server for /healthz, /readyz and /metrics.
-    #[arg(long, env = "SCOPED_SECRETS_METRICS_ADDRESS", default_value = "0.0.0.0:8080")]
+    #[arg(long, env = "SCOPED_SECRETS_METRICS_ADDRESS", default_value = "[::]:8080")]
     pub metrics_address: SocketAddr,
 }
 
@@ -76,8 +76,9 @@ mod tests {
         Shell::command().debug_assert();
         let shell = Shell::parse_from(["scoped-secrets", "--webhook-url", "https://127.0.0.1:9443"]);
         assert!(shell.leader.terms().is_ok());
-        assert_eq!(shell.serving.webhook_address.port(), 9443);
-        assert_eq!((shell.serving.metrics_address.port(), shell.log.log_level.as_str()), (8080, "info"));
+        assert_eq!(shell.serving.webhook_address.to_string(), "[::]:9443");
+        assert_eq!(shell.serving.metrics_address.to_string(), "[::]:8080");
+        assert_eq!(shell.log.log_level.as_str(), "info");
         assert_eq!(shell.serving.webhook_timeout, webhook_configuration::TIMEOUT_SECONDS);
         assert!(Shell::try_parse_from(["scoped-secrets", "--webhook-url", "http://a"]).is_err());
         for timeout in ["0s", "31s", "1500ms", "2"] {

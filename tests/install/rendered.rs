@@ -307,7 +307,7 @@ fn each_value_is_where_it_belongs() {
     let value =
         |name: &str| container["env"].as_array().unwrap().iter().find(|e| e["name"] == name).unwrap()["value"].clone();
     assert_eq!(value("SCOPED_SECRETS_WEBHOOK_URL"), "https://10.0.0.1:9443");
-    assert_eq!(value("SCOPED_SECRETS_WEBHOOK_ADDRESS"), "0.0.0.0:9444");
+    assert_eq!(value("SCOPED_SECRETS_WEBHOOK_ADDRESS"), "[::]:9444");
     assert_eq!(value("SCOPED_SECRETS_WEBHOOK_TIMEOUT"), "7s");
     assert_eq!(container["ports"][0]["containerPort"], 9444);
 }
