@@ -158,7 +158,7 @@ reasons! {
     StoreInvalid Refused: "The store cannot be used as it is written.", "Its path, endpoint or role is wrong, or its credentials Secret lacks a key.", "Platform team: correct the store as its message says.";
     CredentialsMissing Waiting: "The store's credentials Secret is missing or incomplete.", "secretRef names a Secret of the operator's namespace with accessKeyId and secretAccessKey.", "Platform team: create or complete that Secret.";
     CredentialsInvalid Waiting: "The secrets manager does not accept the credentials.", "They are wrong, expired or revoked.", "Platform team: renew the store's credentials.";
-    AccessDenied Waiting: "The secrets manager does not let the operator read this key.", "IAM, a resource policy or an endpoint policy denies it.", "Platform team: allow secretsmanager:GetSecretValue and BatchGetSecretValue on the key.";
+    AccessDenied Waiting: "The secrets manager does not let the operator read this key.", "IAM, a resource policy or an endpoint policy denies it.", "Platform team: allow secretsmanager:GetSecretValue on the key, and BatchGetSecretValue on every resource (*): IAM cannot narrow it to a key.";
     Throttled Waiting: "The secrets manager asks to slow down.", "Too many requests in its account and region.", "Wait; the operator backs off.";
     ProviderUnavailable Waiting: "The secrets manager cannot be reached.", "A network, DNS, TLS or service fault.", "Wait, or platform team: check the endpoint in the store.";
 
