@@ -118,6 +118,21 @@ fn the_demo_governs_without_helm_too() {
     assert_eq!(*last, json!({"key": "environment", "operator": "In", "values": ["demo"]}));
 }
 
+/// With its kinds, or by hooks where those stay.
+#[test]
+fn the_demo_goes_with_the_release() {
+    for (crds, hooks) in [
+        ("crds.keep=true", 2),
+        ("crds.keep=false", 0),
+        ("crds.enabled=false", 2),
+        ("crds.enabled=false,crds.keep=false", 2),
+    ] {
+        let all = objects(&template("elsewhere", &["--set", "demo.enabled=true", "--set", crds]).unwrap());
+        let hook = |object: &&Value| object["metadata"]["annotations"]["helm.sh/hook"] == "post-delete";
+        assert_eq!(all.iter().filter(hook).count(), hooks, "{crds}");
+    }
+}
+
 /// Where the operator may run, `helm test` may, too; and a namespace may be a number.
 #[test]
 fn pods_of_ours_run_on_the_same_nodes() {
