@@ -158,6 +158,67 @@ fn every_command_of_the_plugin_is_one() {
     );
 }
 
+/// The versions, without their `v`, that stand behind the name of our image or repository, in its line or in the next one.
+fn named_versions(text: &str) -> Vec<&str> {
+    let names_us = |part: &str| part.contains("scoped-secrets/scoped-secrets") || part.contains("REPOSITORY");
+    let (mut found, mut before) = (Vec::new(), "");
+    for line in text.lines() {
+        for (at, _) in line.match_indices('v') {
+            let rest = &line[at + 1..];
+            let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+            let version = rest[..end].trim_end_matches('.');
+            let is_whole = version.split('.').filter(|number| !number.is_empty()).count() == 3;
+            if is_whole && (names_us(&line[..at]) || names_us(before)) {
+                found.push(version);
+            }
+        }
+        before = line;
+    }
+    found
+}
+
+/// Who follows the docs gets this version; and who makes a release is told of every file that names it.
+#[test]
+fn every_version_of_ours_is_this_one() {
+    let read = |name: &str| fs::read_to_string(Path::new(ROOT).join(name)).unwrap();
+    let mut texts: Vec<(String, String)> = [
+        "action.yml",
+        ".pre-commit-hooks.yaml",
+        "deploy/base/deployment.yaml",
+        "deploy/base/kustomization.yaml",
+        "deploy/components/names/kustomization.yaml",
+    ]
+    .map(|name| (name.to_owned(), read(name)))
+    .into();
+    for (path, text) in pages() {
+        let name = path.strip_prefix(ROOT).unwrap().display().to_string();
+        // It is about all of them.
+        if name != "CHANGELOG.md" {
+            texts.push((name, text));
+        }
+    }
+    let steps = read("docs/versions.md");
+    let mut files = 0;
+    for (name, text) in &texts {
+        let versions = named_versions(text);
+        assert!(versions.iter().all(|version| *version == env!("CARGO_PKG_VERSION")), "{name}: {versions:?}");
+        if !versions.is_empty() {
+            assert!(steps.contains(&format!("`{name}`")), "docs/versions.md does not list {name}");
+            files += 1;
+        }
+    }
+    assert!(files >= 8, "{files}: they are no longer found");
+    let cases = [
+        ("docker build -t REPOSITORY:v0.2.0 .", &["0.2.0"][..]),
+        ("- repo: https://github.com/scoped-secrets/scoped-secrets\n  rev: v0.2.0.", &["0.2.0"]),
+        ("uses: actions/checkout@v4.2.2\nimage: a", &[]),
+        ("scoped-secrets/scoped-secrets@v0.2", &[]),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(named_versions(text), expected, "{text}");
+    }
+}
+
 /// A word that looks like a reason and stands beside its like is one.
 #[test]
 fn the_threat_model_names_reasons_that_there_are() {
