@@ -183,7 +183,8 @@ fn what_is_done_about_a_guard() {
 #[test]
 fn a_namespace_with_a_claim_has_a_guard() {
     let free = ("free", claimed(vec![claimant(Standing::Allowed, &[], "a")]));
-    assert_eq!(plan(&observed(GOVERNED, None, vec![free])), Plan::Write(content("Enforce", &[])));
+    let wanted = Content { free: ["free".to_owned()].into(), ..content("Enforce", &[]) };
+    assert_eq!(plan(&observed(GOVERNED, None, vec![free])), Plan::Write(wanted));
 }
 
 #[test]
