@@ -18,7 +18,6 @@ use crate::segmentation::access::jurisdiction::{Jurisdiction, Jurisdictions};
 use crate::segmentation::access::{Access, RbacName};
 use crate::segmentation::authorize::segment_of;
 use crate::segmentation::authorize::{Retention, View, retention};
-use crate::segmentation::few::Few;
 use crate::segmentation::key::CanonicalKey;
 use crate::segmentation::policy::Policy;
 use crate::segmentation::seal::{BrokenSeal, SealKeys, SealRecord};
@@ -201,8 +200,6 @@ pub struct Index {
     acceptances: BTreeMap<String, (String, Acceptance)>,
     /// Counts what may cause withdrawals: changes of policies, namespaces and stores.
     causes: u64,
-    /// The claims whose Secret has another name than they.
-    renamed: HashMap<ObjectName, Few<ObjectName>>,
     per_store: HashMap<Arc<str>, usize>,
     /// Which policies speak for which namespaces, for a state of the causes.
     jurisdictions: Mutex<Option<KnownJurisdictions>>,
@@ -351,9 +348,6 @@ impl Index {
 
     fn count(&mut self, name: &ObjectName, mut claim: Claim) {
         let target = ObjectName { namespace: name.namespace.clone(), name: claim.target.clone() };
-        if target != *name {
-            self.renamed.entry(target.clone()).or_default().insert(name.clone());
-        }
         if let Some((known, _)) = self.per_store.get_key_value(&claim.store) {
             claim.store = known.clone();
         }
@@ -364,15 +358,8 @@ impl Index {
 
     /// Forgets a ScopedSecret.
     pub fn remove_claim(&mut self, name: &ObjectName) -> Option<Box<ClaimRecord>> {
-        if let Some(claim) = self.world.claim(name).cloned() {
-            let target = ObjectName { namespace: name.namespace.clone(), name: claim.target.clone() };
-            if let Some(claims) = self.renamed.get_mut(&target) {
-                claims.remove(name);
-                if claims.is_empty() {
-                    self.renamed.remove(&target);
-                }
-            }
-            if let Entry::Occupied(mut count) = self.per_store.entry(claim.store.clone()) {
+        if let Some(store) = self.world.claim(name).map(|claim| claim.store.clone()) {
+            if let Entry::Occupied(mut count) = self.per_store.entry(store) {
                 *count.get_mut() -= 1;
                 if *count.get() == 0 {
                     count.remove();
@@ -392,8 +379,7 @@ impl Index {
 
     /// The claims whose Secret has this name.
     pub fn claims_for(&self, secret: &ObjectName) -> impl Iterator<Item = &ObjectName> {
-        let namesake = self.world.claim(secret).filter(|claim| claim.target == secret.name).map(|claim| &claim.object);
-        namesake.into_iter().chain(self.renamed.get(secret).into_iter().flat_map(Few::iter))
+        self.world.claims_for(secret)
     }
 
     /// How many claims name a store.

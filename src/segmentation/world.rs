@@ -282,6 +282,8 @@ pub struct World {
     /// Leaked keys.
     pub revocations: Revocations,
     claims: HashMap<ObjectName, Box<Claim>>,
+    /// The claims whose Secret has another name than they.
+    renamed: HashMap<ObjectName, Few<ObjectName>>,
     /// Ordered: those of one namespace are beside each other.
     holdings: BTreeMap<ObjectName, Arc<Holding>>,
     alike: Alike,
@@ -333,6 +335,9 @@ impl World {
         }
         self.take_name(&claim.target);
         let secret = claim.secret();
+        if secret != claim.object {
+            self.renamed.entry(secret.clone()).or_default().insert(claim.object.clone());
+        }
         self.regroup(&secret, |world| {
             world.claims.insert(claim.object.clone(), claim.into());
         });
@@ -344,6 +349,12 @@ impl World {
         let mut removed = None;
         self.regroup(&secret, |world| removed = world.claims.remove(object));
         if let Some(old) = removed {
+            if let Some(claims) = self.renamed.get_mut(&secret) {
+                claims.remove(object);
+                if claims.is_empty() {
+                    self.renamed.remove(&secret);
+                }
+            }
             self.give_up_name(&old.target);
             for key in self.canonical_keys(&old) {
                 self.forget(&key, |on_key| on_key.claims.remove(object));
@@ -542,6 +553,12 @@ impl World {
         self.claims.get(object).map(|claim| &**claim)
     }
 
+    /// The claims whose Secret has this name.
+    pub fn claims_for(&self, secret: &ObjectName) -> impl Iterator<Item = &ObjectName> {
+        let namesake = self.claim(secret).filter(|claim| claim.target == secret.name).map(|claim| &claim.object);
+        namesake.into_iter().chain(self.renamed.get(secret).into_iter().flat_map(Few::iter))
+    }
+
     /// Every claim.
     pub fn claims(&self) -> impl Iterator<Item = &Claim> {
         self.claims.values().map(|claim| &**claim)
@@ -694,6 +711,32 @@ impl World {
 mod tests {
     use super::super::fixtures::{at, claim};
     use super::*;
+
+    #[test]
+    fn a_secret_is_of_the_claims_whose_target_it_is() {
+        let mut world = World::with_tenants();
+        let of = |world: &World, secret: &str| {
+            let secret = ObjectName::new("payments-prod", secret);
+            let claims: BTreeSet<&str> = world.claims_for(&secret).map(|claim| &*claim.name).collect();
+            claims.into_iter().collect::<Vec<_>>().join(" ")
+        };
+        let put = |world: &mut World, name: &str, target: &str| {
+            world.put_claim(Claim { target: target.into(), ..claim("payments-prod", name).of("payments/prod/a") });
+        };
+        put(&mut world, "a", "a");
+        put(&mut world, "b", "a");
+        put(&mut world, "c", "a");
+        assert_eq!([of(&world, "a"), of(&world, "b")], ["a b c", ""]);
+        // A store that changes records its claims anew.
+        world.put_store("aws", None);
+        put(&mut world, "a", "b");
+        put(&mut world, "b", "b");
+        assert_eq!([of(&world, "a"), of(&world, "b")], ["c", "a b"]);
+        for name in ["a", "b", "c"] {
+            world.remove_claim(&ObjectName::new("payments-prod", name));
+        }
+        assert!(world.renamed.is_empty());
+    }
 
     #[test]
     fn what_a_store_had_before_it_was_changed() {

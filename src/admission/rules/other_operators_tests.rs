@@ -4,7 +4,7 @@ use super::*;
 use crate::api::Reason;
 use crate::segmentation::fixtures::{TENANTS, at, claim, now, policy};
 use crate::segmentation::foreign::Record;
-use crate::segmentation::world::{StoreState, World};
+use crate::segmentation::world::{Claim, StoreState, World};
 use serde_json::json;
 
 const GOVERNS: &str = "rules: {governs: [ExternalSecrets, VaultSecrets, SecretProviderClasses]}\n";
@@ -139,6 +139,9 @@ fn a_key_is_allowed_as_a_scoped_secrets_is() {
 fn every_other_kind() {
     let mut index = index(&governed(""));
     index.world.holds(claim("payments-prod", "orders").of("payments/prod/orders"), at(1_000_000));
+    // Not projected yet, and under another name.
+    let late = Claim { target: "late-db".into(), ..claim("payments-prod", "late").of("payments/prod/late") };
+    index.world.put_claim(late);
     let class = |key: &str| json!({"provider": "aws", "parameters": {"region": "eu-west-1", "objects": format!("- objectName: {key}\n  objectType: secretsmanager\n")}});
     let push = |secret: &str, data: Value| json!({"secretStoreRefs": [{"name": "aws"}], "selector": {"secret": {"name": secret}}, "data": data});
     let copies =
@@ -153,6 +156,9 @@ fn every_other_kind() {
         (ForeignKind::PushSecret, push("orders", json!([])), "ReplicatedOut"),
         (ForeignKind::PushSecret, json!({"selector": {"secret": {"selector": {}}}}), "ReplicatedOut"),
         (ForeignKind::ExternalSecret, copies("orders"), "ReplicatedOut"),
+        (ForeignKind::ExternalSecret, copies("late-db"), "ReplicatedOut"),
+        (ForeignKind::PushSecret, push("late-db", json!([])), "ReplicatedOut"),
+        (ForeignKind::PushSecret, push("late", json!([])), "passes"),
         (ForeignKind::ExternalSecret, copies("mine"), "passes"),
     ] {
         let request = request(kind, Some("payments-prod"), "x", &spec, None);

@@ -310,7 +310,7 @@ impl<'w> Foreigners<'w> {
             return Some(format!("whatever labels pick, which may be projected Secrets such as {:?}", any.name));
         };
         let object = ObjectName::new(namespace, name);
-        let claimed = self.world.claim(&object).is_some_and(|claim| claim.target == object.name);
+        let claimed = self.world.claims_for(&object).next().is_some();
         (claimed || self.world.holding(&object).is_some()).then(|| format!("the projected Secret {name:?}"))
     }
 
