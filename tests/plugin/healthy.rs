@@ -100,6 +100,8 @@ fn denials_are_explained(cluster: &Cluster) {
     assert_eq!((&why["rule"], &why["verdict"]["reason"]), (&json!("Consumers"), &json!("ForeignConsumer")));
     let fine = scoped_secret("payments-prod", "fine", &whole("payments/prod/fine"));
     plugin_with(cluster, &["why", "--denied", "-f", "-"], &fine).says(0, &["allowed", "it would be let in now"]);
+    let leaked = fine.replace("name: fine,", "name: fine, annotations: {scopedsecrets.io/revoke: \"yes\"},");
+    plugin_with(cluster, &["why", "--denied", "-f", "-"], &leaked).says(1, &["Revocations", "RevocationNotAllowed"]);
     let own = pod("payments-prod", "other", "orders", "orders").to_string();
     plugin_with(cluster, &["why", "--denied", "-f", "-"], &own).says(0, &["would take it now"]);
     assert!(cluster.get_json("pod", "payments-prod", "other").is_none(), "a dry run");

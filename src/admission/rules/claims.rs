@@ -48,11 +48,13 @@ fn not_served(request: &AdmissionRequest<DynamicObject>, served: &Served) -> Opt
     Some(deny(request, RULE, Reason::NamespaceNotServed, text))
 }
 
-/// Whether the request writes an end that has passed; one that stays as it was does no harm.
-fn end_is_past(request: &AdmissionRequest<DynamicObject>, claim: &ScopedSecret, now: Timestamp) -> bool {
+/// What is said of a new end that has passed.
+pub const END_IS_PAST: &str = "the end that is written is in the past: write a spec.expirationTime or a spec.ttl (which counts from creation) whose end is ahead, or none";
+
+/// Whether an end is written that has passed; one that stays as it was does no harm.
+pub fn writes_past_end(old: Option<&ScopedSecret>, claim: &ScopedSecret, now: Timestamp) -> bool {
     let end = |object: &ScopedSecret| object.spec.end(object.metadata.creation_timestamp.as_ref().map_or(now, |t| t.0));
-    let old = request.old_object.clone().and_then(|old| old.try_parse::<ScopedSecret>().ok());
-    end(claim).is_some_and(|at| at <= now) && old.is_none_or(|old| end(&old) != end(claim))
+    end(claim).is_some_and(|at| at <= now) && old.is_none_or(|old| end(old) != end(claim))
 }
 
 /// The rotation that a request writes, if it is new: one that stays as it was, on the keys that it was on, does no harm.
@@ -80,9 +82,9 @@ pub fn judge(request: &AdmissionRequest<DynamicObject>, index: &Index, now: Time
     let namespace = request.namespace.as_deref().unwrap_or_default();
     let object = ObjectName::new(namespace, name);
     let uid = claim.metadata.uid.clone().unwrap_or_default().into();
-    if end_is_past(request, &claim, now) {
-        let text = "the end that is written is in the past: write a spec.expirationTime or a spec.ttl (which counts from creation) whose end is ahead, or none";
-        return deny(request, RULE, Reason::InvalidEnd, text);
+    let old = request.old_object.clone().and_then(|old| old.try_parse::<ScopedSecret>().ok());
+    if writes_past_end(old.as_ref(), &claim, now) {
+        return deny(request, RULE, Reason::InvalidEnd, END_IS_PAST);
     }
     let known = index.world.namespaces.contains_key(namespace);
     // As reconcile does, first whether it may have the keys: it costs less than a megabyte of templates, and whoever may not
@@ -98,7 +100,6 @@ pub fn judge(request: &AdmissionRequest<DynamicObject>, index: &Index, now: Time
     if let Err(error) = projection::check_spec(&claim.spec) {
         return deny(request, RULE, error.reason, &error.message);
     }
-    let old = request.old_object.clone().and_then(|old| old.try_parse::<ScopedSecret>().ok());
     if has_new_rotation(old.as_ref(), &claim) {
         if let Err(error) = rotation::plan(&claim.spec) {
             return deny(request, RULE, error.reason, &error.message);

@@ -1,20 +1,22 @@
-//! Of an object that was refused, or would be: a ScopedSecret is judged as it stands; anything else is asked of the API server
-//! again, as a dry run.
+//! Of an object that was refused, or would be: a ScopedSecret is judged as it stands, and what of it is not refused is asked of the
+//! API server again, as a dry run, like anything else.
 
 use super::answer::{Answer, Told};
 use super::denied;
 use super::merged::merged;
-use crate::admission::rules::claims::has_new_rotation;
+use crate::admission::rules::claims::{END_IS_PAST, has_new_rotation, writes_past_end};
+use crate::api::policy::Mode;
 use crate::api::{GROUP, Reason, ScopedSecret};
 use crate::cli::cluster::{Cluster, Failure};
-use crate::cli::observed::observe;
+use crate::cli::observed::{Observed, observe};
 use crate::cli::report::{Rule, Severity, Subject};
 use crate::cli::simulate::crd::Crds;
 use crate::cli::simulate::schema::Weight;
 use crate::client::errors::brief;
 use crate::projection;
 use crate::rotation;
-use crate::segmentation::authorize::rotation::rotation as may_rotate;
+use crate::segmentation::authorize::{authorize, rotation::rotation as may_rotate};
+use crate::segmentation::verdict::Verdict;
 use crate::segmentation::world::{Claim, ObjectName};
 use crate::yaml::{Node, compose, split};
 use jiff::Timestamp;
@@ -50,12 +52,18 @@ pub async fn answer(cluster: &Cluster, node: &Arc<Node>, now: Timestamp) -> Resu
     let version = node.text_at(&["apiVersion"]).unwrap_or_default();
     let kind = node.text_at(&["kind"]).unwrap_or_default();
     if kind == "ScopedSecret" && version.starts_with(GROUP) {
-        return scoped_secret(cluster, node, now).await;
+        return scoped_secret(cluster, node, version, kind, now).await;
     }
     dry_run(cluster, node, version, kind).await
 }
 
-async fn scoped_secret(cluster: &Cluster, node: &Arc<Node>, now: Timestamp) -> Result<Answer, Failure> {
+async fn scoped_secret(
+    cluster: &Cluster,
+    node: &Arc<Node>,
+    version: &str,
+    kind: &str,
+    now: Timestamp,
+) -> Result<Answer, Failure> {
     let namespace = node.text_at(&["metadata", "namespace"]).unwrap_or(&cluster.namespace).to_owned();
     let name = node.text_at(&["metadata", "name"]).unwrap_or("(unnamed)").to_owned();
     let about = Subject::namespaced("ScopedSecret", &namespace, &name);
@@ -76,38 +84,23 @@ async fn scoped_secret(cluster: &Cluster, node: &Arc<Node>, now: Timestamp) -> R
     if let Some(fields) = json.as_object_mut() {
         fields.remove("status");
     }
-    let object: ScopedSecret = match serde_json::from_value(json) {
+    let mut object: ScopedSecret = match serde_json::from_value(json) {
         Ok(object) => object,
         Err(error) => return Ok(invalid(error.to_string(), Reason::SpecInvalid)),
     };
-    if let Err(error) = projection::check_spec(&object.spec) {
-        return Ok(invalid(error.message, error.reason));
-    }
     let api: Api<ScopedSecret> = Api::namespaced(cluster.client.clone(), &namespace);
     let live = api.get_opt(&name).await;
-    // What stands already is let in as it is.
-    let has_new_rotation = has_new_rotation(live.as_ref().ok().and_then(Option::as_ref), &object);
-    if has_new_rotation && let Err(error) = rotation::plan(&object.spec) {
-        return Ok(invalid(error.message, error.reason));
-    }
+    let stands = live.as_ref().ok().and_then(Option::as_ref);
+    // When it was made is not the file's to say.
+    object.metadata.creation_timestamp = stands.and_then(|stands| stands.metadata.creation_timestamp.clone());
     let mut observed = observe(cluster, &namespace).await?;
-    let key = ObjectName::new(&namespace, &name);
-    let known = observed.world.claim(&key).map(|claim| (claim.uid.clone(), claim.created));
-    let (uid, created) = known.unwrap_or(("".into(), Timestamp::MAX));
-    let claim = Claim::from_spec(&object.spec, key, uid, created);
-    observed.world.put_claim(claim.clone());
-    let mut answer = Answer::of_claim(&about, &claim, &observed, now);
-    if answer.verdict.answer == "allowed"
-        && has_new_rotation
-        && let Some(refusal) = may_rotate(&claim, &observed.world, now)
-    {
-        let told = Told::new("refused", refusal.reason, &refusal.message);
-        answer.blame(&about, Rule::Claims, Severity::Error, &told);
-        answer.verdict = told;
-    }
+    let mut answer = judged(ObjectName::new(&namespace, &name), &object, stands, &mut observed, now);
     answer.not_seen(cluster);
     if !super::is_served(cluster, &namespace).await? {
         answer.is_not_served(&namespace);
+    }
+    if answer.verdict.answer != "refused" {
+        add_dry_run(&mut answer, dry_run(cluster, node, version, kind).await)?;
     }
     if answer.next.is_empty() {
         answer.next("nothing: it would be let in now");
@@ -119,6 +112,70 @@ async fn scoped_secret(cluster: &Cluster, node: &Arc<Node>, now: Timestamp) -> R
         ));
     }
     Ok(answer)
+}
+
+/// What rule `Claims` says of it, asked in the order of admission. Pure.
+fn judged(
+    name: ObjectName,
+    object: &ScopedSecret,
+    live: Option<&ScopedSecret>,
+    observed: &mut Observed,
+    now: Timestamp,
+) -> Answer {
+    let about = Subject::namespaced("ScopedSecret", &name.namespace, &name.name);
+    let known = observed.world.claim(&name).map(|claim| (claim.uid.clone(), claim.created));
+    let (uid, created) = known.unwrap_or(("".into(), Timestamp::MAX));
+    // One that has ended may be applied again from Git: that gives it nothing.
+    let claim = Claim { ends: None, ..Claim::from_spec(&object.spec, name, uid, created) };
+    observed.world.put_claim(claim.clone());
+    let mut answer = Answer::of_claim(&about, &claim, observed, now);
+    let fault = || {
+        if writes_past_end(live, object, now) {
+            return Some((Reason::InvalidEnd, END_IS_PAST.to_owned()));
+        }
+        let verdict = authorize(&claim, &observed.world, now);
+        if matches!(&verdict, Verdict::Refused(refusal) if refusal.mode == Mode::Enforce) {
+            return None;
+        }
+        if let Err(error) = projection::check_spec(&object.spec) {
+            return Some((error.reason, error.message));
+        }
+        // What stands already is let in as it is.
+        if !has_new_rotation(live, object) {
+            return None;
+        }
+        if let Err(error) = rotation::plan(&object.spec) {
+            return Some((error.reason, error.message));
+        }
+        let refusal = may_rotate(&claim, &observed.world, now);
+        let refusal = refusal.filter(|_| !matches!(verdict, Verdict::Refused(_)));
+        refusal.map(|refusal| (refusal.reason, refusal.message))
+    };
+    if let Some((reason, message)) = fault() {
+        let told = Told::new("refused", reason, &message);
+        answer.blame(&about, Rule::Claims, Severity::Error, &told);
+        answer.verdict = told;
+    }
+    answer
+}
+
+/// Adds what the API server says of it: that asks the other rules, and sees what the reader may not.
+fn add_dry_run(answer: &mut Answer, asked: Result<Answer, Failure>) -> Result<(), Failure> {
+    match asked {
+        Ok(asked) if asked.verdict.answer == "refused" => {
+            (answer.rule, answer.verdict) = (asked.rule, asked.verdict);
+            answer.report.findings.extend(asked.report.findings);
+            asked.next.into_iter().for_each(|next| answer.next(next));
+            Ok(())
+        }
+        Ok(_) => Ok(()),
+        // Who may look and not write is answered all the same.
+        Err(Failure::Usage(why)) => {
+            answer.next(format!("this is rule Claims' word alone, since a dry run did not come to the others: {why}"));
+            Ok(())
+        }
+        Err(failure) => Err(failure),
+    }
 }
 
 fn is_no_such_kind(error: &Error) -> bool {
@@ -236,6 +293,65 @@ async fn asked_again(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::observed::build;
+    use crate::cli::observed::tests::{claim, facts, now};
+    use serde_json::{Value, json};
+
+    fn told(file: &Value, live: Option<&Value>) -> (&'static str, String) {
+        let read = |object: &Value| serde_json::from_value::<ScopedSecret>(object.clone()).unwrap();
+        let mut observed = build(facts(live.map(std::slice::from_ref).unwrap_or_default()));
+        let name = ObjectName::new("payments-prod", "a");
+        let answer = judged(name, &read(file), live.map(read).as_ref(), &mut observed, now());
+        (answer.verdict.answer, answer.verdict.reason)
+    }
+
+    #[test]
+    fn a_scoped_secret_is_judged_as_at_admission() {
+        let of = |key: &str, more: &Value| {
+            let mut object = claim("payments-prod", "a", key, 1, false);
+            object["spec"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            object
+        };
+        let (own, foreign) = ("payments/prod/a", "billing/prod/a");
+        let ended = json!({"expirationTime": "2026-01-01T12:00:00Z"});
+        let short = json!({"ttl": "1h"});
+        let broken = json!({"target": {"template": {"data": {"a": "{{ range(3) }}"}}}});
+        let rotates = json!({"rotation": {"schedule": "0 3 * * *", "strategy": "Generate"}});
+        for (what, file, live, expected) in [
+            ("nothing is wrong", of(own, &json!({})), None, ("allowed", "Allowed")),
+            ("a new end that has passed", of(own, &ended), None, ("refused", "InvalidEnd")),
+            ("one that is written now", of(own, &ended), Some(of(own, &json!({}))), ("refused", "InvalidEnd")),
+            ("one that stood", of(own, &ended), Some(of(own, &ended)), ("allowed", "Allowed")),
+            ("by its ttl", of(own, &short), Some(of(own, &short)), ("allowed", "Allowed")),
+            ("a template", of(own, &broken), None, ("refused", "TemplateFailed")),
+            ("whoever may not have the key need not mend it", of(foreign, &broken), None, ("refused", "KeyNotAllowed")),
+            ("a rotation", of(own, &rotates), None, ("refused", "ActionNotAllowed")),
+            ("one that stood", of(own, &rotates), Some(of(own, &rotates)), ("allowed", "Allowed")),
+        ] {
+            let (answer, reason) = told(&file, live.as_ref());
+            assert_eq!((answer, reason.as_str()), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn the_other_rules_are_the_api_servers_to_ask() {
+        let allowed = || Told::new("allowed", Reason::Allowed, "");
+        let own = || Answer { verdict: allowed(), ..Answer::default() };
+        let denial = "denied request: rule Revocations, RevocationNotAllowed: ScopedSecret a/b: no";
+        let answer = |asked| {
+            let mut answer = own();
+            add_dry_run(&mut answer, asked).map(|()| answer)
+        };
+        let denied = answer(Ok(denied::answer(&denied::read(denial)))).unwrap();
+        assert_eq!((denied.verdict.answer, denied.rule.as_deref()), ("refused", Some("Revocations")));
+        assert_eq!(denied.next, [Reason::RevocationNotAllowed.fix()]);
+        assert_eq!(denied.report.findings.len(), 1);
+        assert!(answer(Ok(own())).unwrap().next.is_empty());
+        let barred = answer(Err(Failure::Usage("you cannot patch".to_owned()))).unwrap();
+        assert_eq!(barred.verdict.answer, "allowed");
+        assert!(barred.next[0].ends_with("you cannot patch"), "{:?}", barred.next);
+        assert!(answer(Err(Failure::Kubeconfig(String::new()))).is_err());
+    }
 
     #[test]
     fn one_object_is_answered_and_no_more() {
