@@ -139,13 +139,26 @@ fn a_claim_ends() {
         if (40_000.0..=43_200.0).contains(&left) { Ok(()) } else { Err(format!("in {left} s")) }
     });
 
-    // The operator is down at the end; one outlives its ScopedSecret.
+    // One outlives its ScopedSecret: whoever uses it is told all the same.
     let retained = |more: &str| format!("{POLICY}  rules: {{allowRetain: true}}\n{more}");
     apply(cluster, &retained(""));
-    eventually("Retain is allowed", SOON, || {
-        cluster.apply(&scene.yaml("retained", "deletionPolicy: Retain\nttl: 25s\n"))
+    let retain = |name: &str| {
+        eventually("Retain is allowed", SOON, || {
+            cluster.apply(&scene.yaml(name, "deletionPolicy: Retain\nttl: 25s\n"))
+        });
+        eventually("it is projected", SOON, || ready(cluster, "scopedsecret", Some("payments-prod"), name));
+    };
+    retain("kept");
+    assert!(cluster.kubectl(&["delete", "scopedsecret", "kept", "-n", "payments-prod"]).status.success());
+    assert!(scene.secret("kept").is_some(), "it has not ended yet");
+    scene.goes("kept");
+    eventually("its consumer is told", SOON, || {
+        let told = scene.told("ServiceAccount", "kept");
+        if told.iter().any(|reason| reason == "Expired") { Ok(()) } else { Err(format!("{told:?}")) }
     });
-    eventually("it is projected", SOON, || ready(cluster, "scopedsecret", Some("payments-prod"), "retained"));
+
+    // The operator is down at the end; one outlives its ScopedSecret.
+    retain("retained");
     scene.claim("missed", "ttl: 14s\n");
     let out = cluster.kubectl(&["delete", "scopedsecret", "retained", "-n", "payments-prod"]);
     assert!(out.status.success());

@@ -303,22 +303,34 @@ impl Work<'_> {
 
     /// An event of each consumer.
     pub(super) async fn tell_consumers(&self, reason: Reason, message: &str) {
-        for consumer in &self.spec.consumers {
-            let about = ObjectRef {
-                api_version: "v1".into(),
-                kind: "ServiceAccount".into(),
-                namespace: Some(self.name.namespace.clone()),
-                name: consumer.service_account_name.clone(),
-            };
-            let message = format!("ScopedSecret {:?}: {message}", &*self.name.name);
-            let (reason, type_) = (reason.as_str(), EventType::Warning);
-            let told = Told { about: &about, uid: None, type_, reason, action: "Reconcile", message: &message };
-            events::publish(self.cx, told).await;
-        }
+        let consumers: Vec<&str> = self.spec.consumers.iter().map(|c| c.service_account_name.as_str()).collect();
+        tell_consumers(self.cx, &self.name, &consumers, reason, message).await;
     }
 
     pub(super) async fn event(&self, kind: EventType, reason: Reason, message: &str) {
         publish(self.cx, &self.name, &self.record, kind, reason.as_str(), message).await;
+    }
+}
+
+/// An event of each of these consumers of a ScopedSecret, which may be gone.
+pub(super) async fn tell_consumers(
+    cx: &Context,
+    claim: &ObjectName,
+    consumers: &[&str],
+    reason: Reason,
+    message: &str,
+) {
+    let message = format!("ScopedSecret {:?}: {message}", &*claim.name);
+    for consumer in consumers {
+        let about = ObjectRef {
+            api_version: "v1".into(),
+            kind: "ServiceAccount".into(),
+            namespace: Some(claim.namespace.clone()),
+            name: (*consumer).to_owned(),
+        };
+        let (reason, type_) = (reason.as_str(), EventType::Warning);
+        let told = Told { about: &about, uid: None, type_, reason, action: "Reconcile", message: &message };
+        events::publish(cx, told).await;
     }
 }
 

@@ -1,6 +1,7 @@
 //! Taking a Secret away: only after a fresh look at the claim, the namespace and the policies, since it cannot be undone.
 
 use super::plan::{Failure, Step};
+use super::report::tell_consumers;
 use super::write::mend;
 use super::{Work, write_failed};
 use crate::api::{Reason, ScopedSecret};
@@ -58,22 +59,13 @@ impl Work<'_> {
         let Some(facts) = known.or_else(|| self.read.as_ref().map(|(facts, _)| facts.clone())) else { return Ok(()) };
         let secrets: Api<Secret> = Api::namespaced(self.cx.client.clone(), &name.namespace);
         if let Err(failure) = self.delete(&secrets, &facts).await {
-            // It may be done all the same, and the answer lost: then it is told like any other.
-            let left = secrets.get_metadata_opt(&name.name).await.map_err(|e| write_failed(&e))?;
-            let stands = left.is_some_and(|left| left.metadata.uid.as_deref() == Some(&*facts.uid));
-            if stands || !self.cx.leads() {
+            if !went_all_the_same(self.cx, &secrets, &name, &facts).await? {
                 return Err(failure);
             }
             (self.memory.verified, self.read) = (None, None);
         }
         self.memory.failure = None;
-        {
-            let mut index = self.cx.index_mut();
-            // Another of its name may have been seen since.
-            if index.secret(&name).is_none_or(|known| known.uid == facts.uid) {
-                index.remove_secret(&name);
-            }
-        }
+        forget(self.cx, &name, &facts);
         revocation::note_gone(self.cx, &name, held.as_deref());
         record_withdrawal(self.cx, &name, Some(refusal.reason), held.as_deref());
         self.memory.withdrawn = true;
@@ -104,6 +96,26 @@ pub(super) async fn delete_secret(
 ) -> kube::Result<bool> {
     let is_same = |fresh: &_| secret_facts(name, fresh, keys).is_same_but_for_others(facts);
     delete_observed(api, observed(name, facts), is_same).await
+}
+
+/// Whether a Secret is gone although its deletion failed, since the answer was lost: then it is told like any other.
+async fn went_all_the_same(
+    cx: &Context,
+    api: &Api<Secret>,
+    name: &ObjectName,
+    facts: &SecretFacts,
+) -> Result<bool, Failure> {
+    let left = api.get_metadata_opt(&name.name).await.map_err(|e| write_failed(&e))?;
+    let stands = left.is_some_and(|left| left.metadata.uid.as_deref() == Some(&*facts.uid));
+    Ok(!stands && cx.leads())
+}
+
+/// Forgets a Secret that is gone. Another of its name may have been seen since.
+fn forget(cx: &Context, name: &ObjectName, facts: &SecretFacts) {
+    let mut index = cx.index_mut();
+    if index.secret(name).is_none_or(|known| known.uid == facts.uid) {
+        index.remove_secret(name);
+    }
 }
 
 /// Into the record: which Secret went, why, and which versions were in it. No reason: its ScopedSecret is gone.
@@ -207,23 +219,37 @@ async fn part_with_orphan(cx: &Context, secret: &ObjectName) -> Result<(), Failu
     }
     let api: Api<Secret> = Api::namespaced(cx.client.clone(), &secret.namespace);
     let Some(keys) = cx.keys() else { return Ok(()) };
-    match delete_secret(&api, secret, &facts, &keys).await {
-        Ok(false) => Err(Failure::new(Reason::WriteFailed, "the Secret has changed meanwhile; it is looked at again")),
-        Ok(true) => {
-            record_withdrawal(cx, secret, why, Some(&seal.holding));
-            tracing::info!(namespace = %secret.namespace, name = %secret.name, "a Secret without its ScopedSecret was removed");
-            cx.index_mut().remove_secret(secret);
-            revocation::note_gone(cx, secret, Some(&seal.holding));
-            let rivals = cx.index().rivals(secret, &seal.holding);
-            cx.retry(rivals);
-            tell_of_orphan(cx, secret, &facts, refusal.as_ref()).await;
-            Ok(())
+    // Its ScopedSecret is not there to say who they are, and the guard forgets it with the Secret.
+    let consumers = cx.guards.said(&secret.namespace, &secret.name).unwrap_or_default();
+    let deleted = delete_secret(&api, secret, &facts, &keys).await;
+    match deleted.map_err(|error| Failure::new(Reason::WriteFailed, brief(&error))) {
+        Ok(true) => {}
+        Ok(false) => {
+            let text = "the Secret has changed meanwhile; it is looked at again";
+            return Err(Failure::new(Reason::WriteFailed, text));
         }
-        Err(error) => Err(Failure::new(Reason::WriteFailed, brief(&error))),
+        Err(failure) => {
+            if !went_all_the_same(cx, &api, secret, &facts).await? {
+                return Err(failure);
+            }
+        }
     }
+    record_withdrawal(cx, secret, why, Some(&seal.holding));
+    tracing::info!(namespace = %secret.namespace, name = %secret.name, "a Secret without its ScopedSecret was removed");
+    forget(cx, secret, &facts);
+    revocation::note_gone(cx, secret, Some(&seal.holding));
+    let rivals = cx.index().rivals(secret, &seal.holding);
+    cx.retry(rivals);
+    tell_of_orphan(cx, secret, &facts, refusal.as_ref()).await;
+    if let Some(end) = refusal.filter(|refusal| refusal.reason.is_an_end()) {
+        let claim = ObjectName { namespace: secret.namespace.clone(), name: seal.holding.claim.clone() };
+        let consumers: Vec<&str> = consumers.iter().map(String::as_str).collect();
+        tell_consumers(cx, &claim, &consumers, end.reason, &end.message).await;
+    }
+    Ok(())
 }
 
-/// An event of the Secret itself: nobody else is there to tell.
+/// An event of the Secret itself: its ScopedSecret is not there to be told of.
 async fn tell_of_orphan(cx: &Context, secret: &ObjectName, facts: &SecretFacts, why: Option<&Refusal>) {
     let about = ObjectRef {
         api_version: "v1".into(),
