@@ -2,10 +2,11 @@
 
 use crate::api::condition::Wanted;
 use crate::rotation::restart::annotation::RestartedFor;
-use crate::rotation::restart::workload::{Kind, Named, Rollout, Workload};
+use crate::rotation::restart::workload::{Named, Rollout, Workload};
 use crate::rotation::restart::{Consumed, Progress, progress};
 use crate::segmentation::restart::Due;
 use crate::segmentation::world::ObjectName;
+use k8s_openapi::api::apps::v1::Deployment;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,6 +18,13 @@ pub const AT_ONCE: usize = 3;
 
 /// What Kubernetes gives a Deployment unless it says otherwise; the other kinds have no such limit of their own.
 const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Whether Kubernetes itself says when a Deployment's rollout takes too long. The longest deadline that can be written is none to it
+/// (`HasProgressDeadline` in its pkg/controller/deployment/util).
+pub(super) fn has_deadline(object: &Deployment) -> bool {
+    let deadline = object.spec.as_ref().and_then(|spec| spec.progress_deadline_seconds);
+    deadline.is_some_and(|seconds| seconds < i32::MAX)
+}
 
 /// Restarts under way.
 pub struct Restarts {
@@ -136,12 +144,13 @@ impl Restarts {
     }
 
     /// Of these workloads those from which somebody took the annotation off again, and those that take longer than a rollout
-    /// may. Who has no limit of its own is given [`PATIENCE`] from when it was first seen.
+    /// may. Who is not among the `limited`, which have a limit of their own, is given [`PATIENCE`] from when it was first seen.
     pub(super) fn judge(
         &self,
         namespace: &Arc<str>,
         workloads: &[Workload],
         consumed: &[Consumed],
+        limited: &BTreeSet<Named>,
         now: Instant,
     ) -> (BTreeSet<Named>, BTreeSet<Named>) {
         let (mut reverted, mut overdue) = (BTreeSet::new(), BTreeSet::new());
@@ -159,8 +168,8 @@ impl Restarts {
             if for_this && seen.wrote != workload.restarted_for {
                 reverted.insert(workload.named.clone());
             }
-            let limited = workload.named.kind == Kind::Deployment;
-            if !limited && workload.rollout == Rollout::Rolling && now.duration_since(seen.since) > PATIENCE {
+            let is_late = now.duration_since(seen.since) > PATIENCE && !limited.contains(&workload.named);
+            if is_late && workload.rollout == Rollout::Rolling {
                 overdue.insert(workload.named.clone());
             }
         }
@@ -177,7 +186,8 @@ impl Restarts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rotation::restart::workload::Replaces;
+    use crate::rotation::restart::workload::{Kind, Replaces};
+    use serde_json::json;
 
     #[test]
     fn what_is_restarted_by_hand_is_so_for_that_value_and_until_it_is_over() {
@@ -190,19 +200,48 @@ mod tests {
         assert!(!restarts.is_by_hand(&claim, &due("v2")));
     }
 
-    #[test]
-    fn reverted_is_what_was_written_for_this_value_alone() {
-        let named = Named { kind: Kind::Deployment, name: "web".into() };
-        let mut web = Workload {
-            named: named.clone(),
+    fn web(rollout: Rollout) -> Workload {
+        Workload {
+            named: Named { kind: Kind::Deployment, name: "web".into() },
             uid: "u".into(),
             resource_version: "1".into(),
             account: "shop".into(),
             secrets: ["db".to_owned()].into(),
             restarted_for: None,
             replaces: Replaces::Itself,
-            rollout: Rollout::Done,
+            rollout,
+        }
+    }
+
+    #[test]
+    fn a_rollout_without_a_deadline_of_its_own_is_overdue_in_the_end() {
+        let deployment = |more: serde_json::Value| -> Deployment {
+            let mut spec = json!({"selector": {}, "template": {}});
+            spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            serde_json::from_value(json!({"metadata": {}, "spec": spec})).unwrap()
         };
+        for (deadline, has) in [(1, true), (600, true), (i32::MAX, false)] {
+            assert_eq!(has_deadline(&deployment(json!({"progressDeadlineSeconds": deadline}))), has, "{deadline}");
+        }
+        let (namespace, started) = (Arc::from("payments-prod"), Instant::now());
+        let limit: BTreeSet<Named> = [web(Rollout::Rolling).named].into();
+        for (rollout, limited, after, overdue) in [
+            (Rollout::Rolling, &BTreeSet::new(), PATIENCE * 2, true),
+            (Rollout::Rolling, &BTreeSet::new(), PATIENCE / 2, false),
+            (Rollout::Done, &BTreeSet::new(), PATIENCE * 2, false),
+            (Rollout::Rolling, &limit, PATIENCE * 2, false),
+        ] {
+            let (restarts, workloads) = (Restarts::default(), [web(rollout)]);
+            restarts.judge(&namespace, &workloads, &[], limited, started);
+            let late = restarts.judge(&namespace, &workloads, &[], limited, started + after).1;
+            assert_eq!(!late.is_empty(), overdue, "{workloads:?} {limited:?} {after:?}");
+        }
+    }
+
+    #[test]
+    fn reverted_is_what_was_written_for_this_value_alone() {
+        let mut web = web(Rollout::Done);
+        let named = web.named.clone();
         let due = |token: &str| Consumed {
             secret: "db".into(),
             consumers: vec!["shop".into()],
@@ -211,8 +250,9 @@ mod tests {
         };
         let (restarts, namespace, now) = (Restarts::default(), Arc::from("payments-prod"), Instant::now());
         restarts.annotated(&namespace, &web, "v2", now);
+        let none = BTreeSet::new();
         let reverted =
-            |web: &Workload, token| restarts.judge(&namespace, std::slice::from_ref(web), &[due(token)], now).0;
+            |web: &Workload, token| restarts.judge(&namespace, std::slice::from_ref(web), &[due(token)], &none, now).0;
         assert_eq!(reverted(&web, "v2"), [named].into());
         assert_eq!(reverted(&web, "v3"), [].into(), "it was rolled back before that came");
         web.restarted_for = Some("v2".into());

@@ -30,12 +30,12 @@ use crate::telemetry::record::{Happening, What};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::Pod;
-use known::How;
+use known::{How, has_deadline};
 use kube::Resource;
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
@@ -163,8 +163,8 @@ async fn act(
     consumed: Vec<Consumed>,
     by_hand: bool,
 ) -> Result<BTreeMap<String, progress::Progress>, Ended> {
-    let workloads = workloads(cx, namespace, &consumed).await?;
-    let (reverted, overdue) = cx.restarts.judge(namespace, &workloads, &consumed, Instant::now());
+    let (workloads, limited) = workloads(cx, namespace, &consumed).await?;
+    let (reverted, overdue) = cx.restarts.judge(namespace, &workloads, &consumed, &limited, Instant::now());
     let mut observed =
         Observed { consumed, workloads, overdue, reverted, old_pods: None, by_hand, at_once: cx.restarts.at_once() };
     let mut planned = plan(&observed);
@@ -199,14 +199,23 @@ async fn act(
     Ok(planned.progress)
 }
 
-/// The workloads of a namespace that use a Secret that is due.
-async fn workloads(cx: &Context, namespace: &str, consumed: &[Consumed]) -> Result<Vec<Workload>, Ended> {
-    let mut found = Vec::new();
+/// The workloads of a namespace that use a Secret that is due, and the Deployments with a deadline of their own.
+async fn workloads(
+    cx: &Context,
+    namespace: &str,
+    consumed: &[Consumed],
+) -> Result<(Vec<Workload>, BTreeSet<Named>), Ended> {
+    let (mut found, mut limited) = (Vec::new(), BTreeSet::new());
     let mut take = |workload: Option<Workload>| found.extend(workload.filter(|w| is_concerned(consumed, w)));
-    each::<Deployment>(cx, namespace, |object| take(Workload::of_deployment(object))).await?;
+    each::<Deployment>(cx, namespace, |object| {
+        let workload = Workload::of_deployment(object);
+        limited.extend(workload.iter().filter(|_| has_deadline(object)).map(|workload| workload.named.clone()));
+        take(workload);
+    })
+    .await?;
     each::<StatefulSet>(cx, namespace, |object| take(Workload::of_stateful_set(object))).await?;
     each::<DaemonSet>(cx, namespace, |object| take(Workload::of_daemon_set(object))).await?;
-    Ok(found)
+    Ok((found, limited))
 }
 
 /// The pods that were started before what is due, by Secret.
