@@ -33,6 +33,10 @@ const WEB_IDENTITY_REFUSED: FetchError = FetchError::CredentialsInvalid {
     what: "the operator's own role could not be assumed with its web identity token; see the role's trust policy",
 };
 
+/// How AWS says, in lower case, that Secrets Manager's own action is not allowed. Principal and secret follow, whatever their names have
+/// in them.
+const OWN_ACTION_DENIED: &str = "not authorized to perform: secretsmanager:";
+
 /// What a failed call means. `action` is what an IAM policy must allow for it.
 pub(super) fn of_call<E>(error: &SdkError<E, HttpResponse>, action: &'static str) -> FetchError
 where
@@ -87,6 +91,7 @@ fn of_write_code(code: &str, message: Option<&str>) -> Option<WriteError> {
     Some(match code {
         "LimitExceededException" => WriteError::VersionLimit,
         "EncryptionFailure" | "EncryptionFailureException" => WriteError::EncryptionFailure,
+        _ if denied && says(OWN_ACTION_DENIED) => return None,
         _ if denied && says("kms") => FetchError::AccessDenied { action: "kms:GenerateDataKey and kms:Decrypt" }.into(),
         _ if (denied || missing) && says("lambda") => WriteError::FunctionUnusable,
         _ if missing && says("version") => {
@@ -132,7 +137,9 @@ pub(super) fn of_code(
         "InvalidRequestException" if says("delet") && (says("marked") || says("scheduled")) => {
             FetchError::MarkedDeleted
         }
-        "AccessDenied" | "AccessDeniedException" if says("kms") => FetchError::AccessDenied { action: "kms:Decrypt" },
+        "AccessDenied" | "AccessDeniedException" if says("kms") && !says(OWN_ACTION_DENIED) => {
+            FetchError::AccessDenied { action: "kms:Decrypt" }
+        }
         "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" | "NotAuthorized" => {
             FetchError::AccessDenied { action }
         }
@@ -281,6 +288,31 @@ mod tests {
             assert_eq!(error.reason(), reason, "{code:?} {message} {status}");
             assert!(message.is_empty() || !error.to_string().contains(message), "passes on what AWS wrote: {error}");
         }
+    }
+
+    #[test]
+    fn a_denied_action_is_named_whatever_the_names_beside_it_say() {
+        let denied = |role: &str, action: &str, key: &str| {
+            format!(
+                "User: arn:aws:sts::123456789012:assumed-role/{role}/s is not authorized to perform: {action} on resource: {key} because no identity-based policy allows the {action} action"
+            )
+        };
+        let (code, own) = ("AccessDeniedException", "secretsmanager:PutSecretValue");
+        for (role, action, key, read, written) in [
+            ("operator", own, "payments/prod/lambda-orders", own, own),
+            ("lambda-kms", own, "payments/prod/db", own, own),
+            ("operator", own, "payments/prod/kms", own, own),
+            ("secretsmanager", "kms:Decrypt", "arn:aws:kms:a:b:key/c", "kms:Decrypt", "kms:GenerateDataKey"),
+        ] {
+            let message = denied(role, action, key);
+            let told = of_code(Some(code), Some(&message), Some(400), own);
+            assert!(told.to_string().contains(read), "{message}: {told}");
+            // What is no write's alone is told as for a fetch.
+            let told = of_write_code(code, Some(&message)).map_or_else(|| told.to_string(), |told| told.to_string());
+            assert!(told.contains(written), "{message}: {told}");
+        }
+        let function = of_write_code(code, Some(&denied("operator", "lambda:InvokeFunction", "f")));
+        assert!(matches!(function, Some(WriteError::FunctionUnusable)), "{function:?}");
     }
 
     #[test]
