@@ -314,13 +314,21 @@ impl Cluster {
         }
     }
 
-    /// Whether the reader may do something.
-    pub async fn may(&self, verb: &str, group: &str, resource: &str, namespace: Option<&str>) -> Result<bool, Failure> {
+    /// Whether the reader may do something, to the object of that name if one is given.
+    pub async fn may(
+        &self,
+        verb: &str,
+        group: &str,
+        resource: &str,
+        namespace: Option<&str>,
+        name: Option<&str>,
+    ) -> Result<bool, Failure> {
         let attributes = ResourceAttributes {
             verb: Some(verb.to_owned()),
             group: Some(group.to_owned()),
             resource: Some(resource.to_owned()),
             namespace: namespace.map(str::to_owned),
+            name: name.map(str::to_owned),
             ..ResourceAttributes::default()
         };
         let spec = SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), ..Default::default() };

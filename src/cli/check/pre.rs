@@ -89,7 +89,7 @@ pub async fn look(cluster: &Cluster, installation: &Installation) -> Result<Grou
         .iter()
         .flat_map(|(group, resource, own)| ["create", "patch"].map(|verb| (verb, *group, *resource, *own)));
     let asked = writes.chain(escalation).map(|(verb, group, resource, own)| async move {
-        let may = cluster.may(verb, group, resource, own.then_some(place.as_str())).await?;
+        let may = cluster.may(verb, group, resource, own.then_some(place.as_str()), None).await?;
         let dot = if group.is_empty() { "" } else { "." };
         Ok::<_, Failure>((verb, format!("{resource}{dot}{group}"), may))
     });

@@ -4,6 +4,11 @@ use crate::api::REVOKE_ANNOTATION;
 use crate::cli::change::look::Sight;
 use crate::cli::change::plan::Plan;
 use crate::cli::change::write::Write;
+use crate::cli::cluster::Failure;
+use crate::segmentation::authorize::authorize;
+use crate::segmentation::verdict::Verdict;
+use crate::segmentation::world::ObjectName;
+use jiff::Timestamp;
 use kube::ResourceExt;
 use serde_json::json;
 
@@ -29,14 +34,38 @@ pub fn instead(direct: Plan, sight: &Sight) -> Plan {
     }
     // Set anew, it acts anew.
     let (name, uid) = (claim.name_any(), claim.metadata.uid.as_deref());
-    let stands = claim.annotations().contains_key(REVOKE_ANNOTATION);
     let off = Write::Patch {
         kind: "ScopedSecret",
         name: name.clone(),
         patch: json!({"metadata": {"uid": uid, "annotations": {REVOKE_ANNOTATION: null}}}),
     };
-    plan.writes = stands.then_some(off).into_iter().collect();
+    plan.writes = stands(sight).then_some(off).into_iter().collect();
     plan.writes.push(Write::annotate(&name, uid, REVOKE_ANNOTATION, "true"));
     plan.done = "the operator was told to revoke its keys".to_owned();
     plan
+}
+
+/// Whether the annotation is there already.
+fn stands(sight: &Sight) -> bool {
+    sight.claim.annotations().contains_key(REVOKE_ANNOTATION)
+}
+
+/// Whether it is known that the annotation, which is there already, is set anew only by who has the verb `revoke`, since others have
+/// a key, too. The dry runs do not say so: taking it off is free, and over itself it is nothing new.
+pub fn takes_the_verb(sight: &Sight, now: Timestamp) -> bool {
+    let world = &sight.observed.world;
+    let has = |other: &ObjectName| {
+        world.claim(other).is_some_and(|other| {
+            world.holding_of(other).is_some() || !matches!(authorize(other, world, now), Verdict::Refused(_))
+        })
+    };
+    stands(sight) && sight.effects.sharers.iter().any(has)
+}
+
+/// That verb is missing.
+pub fn not_allowed(sight: &Sight) -> Failure {
+    Failure::Usage(format!(
+        "nothing was changed: {REVOKE_ANNOTATION} is there already, others claim a key of it, too, and you may not set it anew: ask the platform team for the verb revoke on scopedsecrets.scopedsecrets.io {:?}, or for a KeyRevocation",
+        sight.claim.name_any()
+    ))
 }

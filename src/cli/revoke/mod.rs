@@ -67,7 +67,12 @@ pub async fn run(asked: &Revoke, around: &Surroundings<'_>, talk: &mut Talk<'_>)
     };
     let sight = look::look(&cluster, name).await?;
     let mut plan = plan(&sight, &key::standing(&cluster).await?, asked)?;
-    if !cluster.may("create", GROUP, "keyrevocations", None).await? {
+    if !cluster.may("create", GROUP, "keyrevocations", None, None).await? {
+        if annotation::takes_the_verb(&sight, (around.clock)())
+            && !cluster.may("revoke", GROUP, "scopedsecrets", Some(&cluster.namespace), Some(name)).await?
+        {
+            return Err(annotation::not_allowed(&sight));
+        }
         plan = annotation::instead(plan, &sight);
     }
     let name = name.clone();
@@ -135,7 +140,7 @@ mod tests {
     use crate::cli::change::effects;
     use crate::cli::change::write::Write;
     use crate::cli::observed::build;
-    use crate::cli::observed::tests::{claim, facts};
+    use crate::cli::observed::tests::{claim, facts, now};
     use clap::Parser;
     use serde_json::json;
 
@@ -148,11 +153,11 @@ mod tests {
     #[test]
     fn who_may_create_none_asks_by_the_annotation() {
         let object = claim("payments-prod", "orders", "payments/prod/db", 1, true);
-        let sight = |note: serde_json::Value, others: bool| {
+        let other = claim("payments-prod", "other", "payments/prod/db", 2, true);
+        let sight = |note: serde_json::Value, others: &[serde_json::Value]| {
             let mut object = object.clone();
             object["metadata"]["annotations"] = note;
-            let other = claim("payments-prod", "other", "payments/prod/db", 2, true);
-            let all = if others { vec![object.clone(), other] } else { vec![object.clone()] };
+            let all: Vec<_> = std::iter::once(&object).chain(others).cloned().collect();
             let observed = build(facts(&all));
             let effects = effects::of(&observed.claims[0], &object["spec"], &observed, None);
             let object = serde_json::from_value(object).unwrap();
@@ -164,13 +169,28 @@ mod tests {
             Write::Patch { patch, .. } => patch["metadata"]["annotations"]["scopedsecrets.io/revoke"].clone(),
             Write::Create { .. } => panic!("{write:?}"),
         };
-        let fresh = instead(&sight(json!({}), false));
+        let fresh = instead(&sight(json!({}), &[]));
         assert_eq!(fresh.writes.iter().map(notes).collect::<Vec<_>>(), [json!("true")]);
         assert!(fresh.happens[0].contains("payments/prod/db is revoked"), "{:?}", fresh.happens);
         assert!(!fresh.notes.iter().any(|note| note.contains("the verb revoke")), "{:?}", fresh.notes);
-        let again = instead(&sight(json!({"scopedsecrets.io/revoke": "true"}), true));
+        let stands = || json!({"scopedsecrets.io/revoke": "true"});
+        let again = instead(&sight(stands(), std::slice::from_ref(&other)));
         assert_eq!(again.writes.iter().map(notes).collect::<Vec<_>>(), [json!(null), json!("true")]);
         assert!(again.notes.iter().any(|note| note.contains("the verb revoke")), "{:?}", again.notes);
+        // What takes the annotation off must be let set it anew.
+        let thief = claim("billing-prod", "thief", "payments/prod/db", 2, false);
+        for (note, others, takes) in [
+            (stands(), vec![other.clone()], true),
+            (stands(), vec![thief, other.clone()], true),
+            (stands(), vec![claim("billing-prod", "thief", "payments/prod/db", 2, false)], false),
+            (stands(), vec![], false),
+            (json!({}), vec![other.clone()], false),
+        ] {
+            let sight = sight(note, &others);
+            assert_eq!(annotation::takes_the_verb(&sight, now()), takes, "{others:?}");
+        }
+        let told = annotation::not_allowed(&sight(stands(), &[other])).to_string();
+        assert!(told.contains("the verb revoke on scopedsecrets.scopedsecrets.io \"orders\""), "{told}");
     }
 
     #[test]
