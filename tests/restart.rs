@@ -317,21 +317,25 @@ fn killed_at_every_write_it_restarts_once() {
     let mut died = Vec::new();
     let all: Vec<_> =
         (0..writes.len()).flat_map(|number| [(number, Moment::Before), (number, Moment::After)]).collect();
-    for (turn, later) in TURNS.into_iter().enumerate() {
+    for turn in 0..TURNS {
         for &(number, moment) in &all {
             if turn > 0 && !is_owed(&writes[number], moment, &died) {
                 continue;
             }
-            let Some(number) = number.checked_add_signed(later) else { continue };
             let before = scene.version("db");
-            gate.arm(number, moment);
+            match turn {
+                0 => gate.arm(number, moment),
+                _ => gate.arm_at("db", &writes[number], moment),
+            }
             scene.renew("db", &format!("killed-{moment:?}-{turn}-{number}"));
             // Writes are not always as many: a status may tell two things at once.
             let is_killed = gate.dies_within(Duration::from_secs(15));
             if !is_killed {
                 println!("{moment:?} write {number} never came: {:?}", gate.writes());
             }
-            died.extend(gate.nth_writes("db").into_iter().nth(number).filter(|_| is_killed).map(|at| (at, moment)));
+            let by_number = gate.nth_writes("db").into_iter().nth(number);
+            let write = if turn == 0 { by_number } else { Some(writes[number].clone()) };
+            died.extend(write.filter(|_| is_killed).map(|write| (write, moment)));
             drop(operator.take());
             gate = Gate::default();
             operator = Some(Operator::inside(&scene.cluster, &clock, &gate));

@@ -122,6 +122,15 @@ impl Rotated {
         self
     }
 
+    /// Whether the seal says that the key was rotated for this.
+    pub fn has_handled(&self, trigger: &Trigger) -> bool {
+        match trigger {
+            Trigger::OnDemand(value) => self.rotate_at.as_ref() == Some(value),
+            Trigger::Schedule(slot) => self.until.is_some_and(|until| *slot <= until),
+            Trigger::Grant(_) | Trigger::Rollout(_) | Trigger::RoleChange(_) => false,
+        }
+    }
+
     /// What is sealed once the key was rotated for this.
     pub fn handled(mut self, trigger: &Trigger, schedule: Option<&Schedule>) -> Self {
         match trigger {

@@ -72,11 +72,12 @@ fn every_flow_survives_a_crash_at_every_write() {
         let writes = scene.undisturbed(flow);
         println!("{}: {writes:#?}", flow.name);
         let mut died = Vec::new();
-        for (turn, later) in TURNS.into_iter().enumerate() {
+        for turn in 0..TURNS {
             for (number, moment) in moments(writes.len()) {
                 if turn == 0 || is_owed(&writes[number], moment, &died) {
-                    let Some(number) = number.checked_add_signed(later) else { continue };
-                    died.extend(scene.killed_at(flow, turn, number, moment).map(|write| (write, moment)));
+                    let sought = Some(&writes[number]).filter(|_| turn > 0);
+                    let write = scene.killed_at(flow, turn, number, sought, moment);
+                    died.extend(write.map(|write| (write, moment)));
                 }
             }
         }
@@ -143,21 +144,35 @@ impl Scene {
     }
 
     /// The operator that the last crash left begins; the next one ends. The write at which it was killed, if it was: writes are
-    /// not always as many.
-    fn killed_at(&mut self, flow: &Flow, turn: usize, number: usize, moment: Moment) -> Option<NthWrite> {
+    /// not always as many. It is the one of this number, or the one that is sought.
+    fn killed_at(
+        &mut self,
+        flow: &Flow,
+        turn: usize,
+        number: usize,
+        sought: Option<&NthWrite>,
+        moment: Moment,
+    ) -> Option<NthWrite> {
         let what = format!("{moment:?} write {number} of {}", flow.name);
         let name = format!("{}-{turn}-{number}-{}", flow.name, format!("{moment:?}").to_lowercase());
         let gate = self.gate.clone();
         (flow.begin)(self, &name);
         settles(&gate);
-        gate.arm(number, moment);
+        match sought {
+            Some(write) => gate.arm_at(&name, write, moment),
+            None => gate.arm(number, moment),
+        }
         (flow.trigger)(self, &name);
         // Writes are not always as many: a status may tell two things at once.
         let is_killed = gate.dies_within(Duration::from_secs(15));
         if !is_killed {
             println!("{what}: never came: {:?}", gate.writes());
         }
-        let write = gate.nth_writes(&name).into_iter().nth(number).filter(|_| is_killed);
+        let write = match sought {
+            Some(write) => Some(write.clone()),
+            None => gate.nth_writes(&name).into_iter().nth(number),
+        };
+        let write = write.filter(|_| is_killed);
         self.restart();
         self.ends(flow, &name, &what);
         guarantees_hold_at(&self.cluster, || self.clock.now());

@@ -81,7 +81,7 @@ fn a_value_that_somebody_has_seen_is_rotated_once() {
         &lent.replace("scopedSecretRef", "subject: {kind: User, name: bob@example.com}\nscopedSecretRef"),
     );
     scene.can_read(ADA, "later");
-    // The manager is away for a moment once the new value is current: it is projected by the next attempt, and pays for both.
+    // The new value cannot be read for a moment once it is current: it is projected by the next attempt, and pays for both.
     let (reached, at) = channel();
     let (goes_on, wait) = channel();
     let wait = Mutex::new(wait);
@@ -97,7 +97,7 @@ fn a_value_that_somebody_has_seen_is_rotated_once() {
     scene.is_closed("two", "Expired");
     at.recv_timeout(SOON).expect("a value is brought into use");
     drop(at);
-    scene.stub.set_mood(Mood::Fails(503, "InternalServiceError"));
+    scene.stub.set_mood(Mood::KeepsValues);
     goes_on.send(()).unwrap();
     becomes(&scene.cluster, NAMESPACE, "later", "Synced", "False", "ProviderUnavailable");
     scene.stub.unwatch();

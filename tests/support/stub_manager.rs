@@ -68,6 +68,8 @@ pub enum Mood {
     Well,
     /// Every call fails with this HTTP status and code.
     Fails(u16, &'static str),
+    /// Every read of a value fails; all else is answered.
+    KeepsValues,
     /// Every call is answered with a page in HTML, as proxies do.
     Html(u16),
     /// It reads, and never answers.
@@ -278,12 +280,15 @@ fn serve(connection: TcpStream, desk: &Arc<Desk>) {
         }
         Mood::Html(status) => (status, "text/html", format!("<html>{AWS_SAYS}</html>")),
         Mood::Fails(status, code) => refusal(&request, status, code),
+        Mood::KeepsValues if request.target.contains("GetSecretValue") => {
+            refusal(&request, 503, "InternalServiceError")
+        }
         Mood::Knows(key) if !request.authorization.contains(&format!("Credential={key}/")) => refusal(
             &request,
             400,
             if request.target.is_empty() { "InvalidClientTokenId" } else { "UnrecognizedClientException" },
         ),
-        Mood::Knows(_) | Mood::Well => match watched(&request, desk) {
+        Mood::Knows(_) | Mood::KeepsValues | Mood::Well => match watched(&request, desk) {
             Some(answer) => answer,
             None => return,
         },

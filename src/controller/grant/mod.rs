@@ -16,7 +16,8 @@
 //! them is left tells that another one of that name, or other keys, are not what was given. A debt is for the noted key alone.
 //!
 //! No grant is honoured while rule Grants is not in force, or that is not younger than it: nobody was asked. So deleting the
-//! guard's binding takes away what stands within [`LOOK`].
+//! guard's binding takes away what stands within [`LOOK`]. While the rule is there in another form, as while an upgrade goes on, what
+//! stands stays, and what comes waits.
 
 pub mod known;
 pub mod plan;

@@ -29,9 +29,9 @@ pub const SETTLES: SignedDuration = SignedDuration::from_secs(2);
 pub enum Guarded {
     /// As it was installed, since then.
     Since(Timestamp),
-    /// Its policy or its binding is not there.
+    /// Its policy or its binding is not there, or the binding not as it was installed.
     Missing,
-    /// It is there in another form than this operator's: an upgrade is under way, or somebody changed it.
+    /// Its policy is there in another form than this operator's: an upgrade is under way, or somebody changed it.
     Another,
     /// That could not be looked at.
     Unknown,

@@ -61,7 +61,10 @@ pub fn standing(cx: &Context, index: &Index, claim: &ObjectName, target: &Object
 
 /// Queues the guard of a namespace if it does not say of a Secret what it ought to.
 pub fn look(cx: &Context, target: &ObjectName) {
-    let in_place = is_in_place(cx, &cx.index(), target);
+    let in_place = {
+        let index = cx.index();
+        is_in_place(cx, &index, target) && names_free(cx, &index, target)
+    };
     if !in_place {
         queue(cx, &target.namespace);
     }
@@ -89,17 +92,21 @@ pub fn queue_all(cx: &Context) {
     namespaces.iter().for_each(|namespace| cx.queue.add(Job::Guard(namespace.clone()), Lane::Routine));
 }
 
+/// Whether the guard, if there is one, says of a Secret that every pod may reference it where that is so. Nothing waits for that.
+fn names_free(cx: &Context, index: &Index, target: &ObjectName) -> bool {
+    let said = cx.guards.content(&target.namespace, |said| {
+        (said.free.contains(&*target.name), said.targets.contains_key(&*target.name))
+    });
+    let is_free = plan::is_free(&observe_target(index, target, cx.now()));
+    said.is_none_or(|(free, named)| free == (is_free && !named))
+}
+
 fn is_in_place(cx: &Context, index: &Index, target: &ObjectName) -> bool {
     let said = cx.guards.said(&target.namespace, &target.name);
     let observed = observe_target(index, target, cx.now());
     let wanted = plan::consumers(&observed, said.as_ref());
     match cx.guards.says(&target.namespace, &target.name) {
-        Some(says) => {
-            let is_free = wanted.is_none() && plan::is_free(&observed);
-            says == wanted
-                && cx.guards.content(&target.namespace, |said| said.free.contains(&*target.name)) == Some(is_free)
-                && index.claims_for(target).all(|claim| revoke::is_told(cx, index, claim))
-        }
+        Some(says) => says == wanted && index.claims_for(target).all(|claim| revoke::is_told(cx, index, claim)),
         // Without consumers to speak of, a namespace with a claim has a guard all the same.
         None => !observed.held && observed.claimants.iter().all(|c| c.standing != Standing::Allowed),
     }
@@ -192,6 +199,10 @@ pub async fn reconcile(cx: &Context, namespace: &Arc<str>) {
         if let Some(written) = written {
             revoke::tell_dismissed(cx, namespace, &before, &written).await;
         }
+    }
+    if guarded == Some(Guarded::Another) {
+        // What the annotation `revoke` asks for waits, and nothing else.
+        cx.queue.add_at(Job::Guard(namespace.clone()), now + AGAIN);
     }
     if let Err(error) = revoke::carry_out(cx, namespace).await {
         tracing::warn!(%namespace, error = %brief(&error), "a KeyRevocation that was asked for by annotation was not created, or not noted; it is tried again");

@@ -103,6 +103,8 @@ fn differences(wanted: &Value, live: &Value) -> BTreeSet<String> {
     all.filter(|field| wanted.get(field) != live.get(field)).collect()
 }
 
+const BINDING: &str = "ValidatingAdmissionPolicyBinding";
+
 /// Whether a rule is kept, and since when as it was installed, by the API server's clock.
 pub async fn in_force(client: &Client, guard: &Guard) -> Result<Guarded, kube::Error> {
     let (mut since, mut is_another) = (None, false);
@@ -113,6 +115,10 @@ pub async fn in_force(client: &Client, guard: &Guard) -> Result<Guarded, kube::E
             _ => one::<ValidatingAdmissionPolicyBinding>(client, name).await?,
         };
         match found {
+            // A binding says whether what the policy finds is refused: weakened, it is as good as none.
+            Some((spec, _)) if object["kind"] == BINDING && !differences(&object["spec"], &spec).is_empty() => {
+                return Ok(Guarded::Missing);
+            }
             Some((spec, created)) => {
                 is_another |= !differences(&object["spec"], &spec).is_empty();
                 since = since.max(created);

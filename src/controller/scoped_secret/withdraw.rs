@@ -182,9 +182,9 @@ async fn part_with_orphan(cx: &Context, secret: &ObjectName) -> Result<(), Failu
     if let Some(facts) = held_back(cx, secret) {
         return mend_orphan(cx, secret, &facts).await.map(drop);
     }
-    let Some((mut facts, seal)) = orphan(cx, secret) else { return Ok(()) };
+    let Some((mut facts, seal, is_unreadable)) = orphan(cx, secret) else { return Ok(()) };
     let api: Api<ScopedSecret> = Api::namespaced(cx.client.clone(), &secret.namespace);
-    if facts.owner.is_none()
+    if !is_unreadable
         && let Some(claim) = api.get_opt(&seal.holding.claim).await.map_err(|e| write_failed(&e))?
         && claim.spec.target_name(&seal.holding.claim) == &*secret.name
     {
@@ -200,7 +200,7 @@ async fn part_with_orphan(cx: &Context, secret: &ObjectName) -> Result<(), Failu
     let judged = retention(secret, &seal.holding, &cx.index().world, cx.now());
     let refusal = if let Retention::Withdraw(why) = judged { Some(why) } else { None };
     let why = refusal.as_ref().map(|refusal| refusal.reason);
-    if facts.owner.is_some() && !why.is_some_and(Reason::is_an_end) {
+    if is_unreadable && !why.is_some_and(Reason::is_an_end) {
         return Ok(());
     }
     if why == Some(Reason::KeyRevoked) {
@@ -273,9 +273,9 @@ pub fn is_paused(cx: &Context, index: &Index, secret: &ObjectName, held: &Holdin
     !index.may_withdraw(&ask) && !is_released(cx, index, secret)
 }
 
-/// A sealed Secret that nobody owns or claims, or whose ScopedSecret cannot be understood: that claims nothing, and only an end takes
-/// its Secret away.
-fn orphan(cx: &Context, secret: &ObjectName) -> Option<(SecretFacts, Arc<SealRecord>)> {
+/// A sealed Secret that nobody owns or claims. Its ScopedSecret may be there and not be understood (true): that claims nothing, and only
+/// an end takes its Secret away.
+fn orphan(cx: &Context, secret: &ObjectName) -> Option<(SecretFacts, Arc<SealRecord>, bool)> {
     let index = cx.index();
     let facts = index.secret(secret)?.clone();
     let seal = facts.seal.clone().ok()?;
@@ -284,7 +284,8 @@ fn orphan(cx: &Context, secret: &ObjectName) -> Option<(SecretFacts, Arc<SealRec
     let unreadable = index.claims.get(&claim).filter(|record| record.spec.is_none());
     // With an owner it is the garbage collector's, or its living ScopedSecret's.
     let owned = |owner: &str| unreadable.is_none_or(|record| *record.uid != *owner);
-    (!facts.deleting && !claimed && !facts.owner.as_deref().is_some_and(owned)).then_some((facts, seal))
+    let is_unreadable = unreadable.is_some();
+    (!facts.deleting && !claimed && !facts.owner.as_deref().is_some_and(owned)).then_some((facts, seal, is_unreadable))
 }
 
 /// A sealed Secret without its ScopedSecret that is going, and that somebody's finalizer keeps readable.

@@ -22,6 +22,7 @@ use crate::provider::write::{CURRENT, Description, PENDING};
 use crate::rotation::Plan;
 use crate::rotation::due::Asked;
 use crate::rotation::machine::{self, Fate, Observed, Step};
+use crate::rotation::schedule::FLOOR;
 use crate::rotation::slot::Trigger;
 use crate::segmentation::authorize::{authorize, rotation::rotation as may_rotate};
 use crate::segmentation::rotated::Rotated;
@@ -49,6 +50,8 @@ pub struct Memory {
     pub wake: Option<Timestamp>,
     /// Since when what is to be rotated for is due; None: nothing is.
     pub due_since: Option<Timestamp>,
+    /// That for which it is on the record that policy refuses to rotate.
+    refused: Option<Trigger>,
 }
 
 impl Memory {
@@ -84,6 +87,8 @@ pub(super) struct Rotating {
     pub(super) condition: Option<Wanted>,
     /// Whether a fresh look was taken in this run.
     looked_afresh: bool,
+    /// Whether what is projected now is what the rotation made.
+    projecting: bool,
     /// The attempts of which the record has the beginning: it is told once.
     begun: BTreeSet<String>,
 }
@@ -174,7 +179,9 @@ impl Work<'_> {
             self.memory.rotation = None;
             return outcome;
         }
-        let is_first_look = self.memory.rotation.is_none();
+        if self.memory.rotation.is_none() {
+            self.record_untold();
+        }
         let mut memory = self.memory.rotation.take().unwrap_or_default();
         self.rotating.revoked = match &outcome {
             Outcome::Failed(failure) if failure.reason == Reason::KeyRevoked => Some(failure.clone()),
@@ -195,9 +202,6 @@ impl Work<'_> {
             return outcome;
         }
         let before = memory.failures;
-        if is_first_look {
-            self.record_untold();
-        }
         self.tell_news().await;
         self.rotating.begun = std::mem::take(&mut memory.begun);
         let end = self.drive(&mut memory).await;
@@ -262,7 +266,7 @@ impl Work<'_> {
                 return Ok(match (refusal, seal) {
                     (Some(refusal), _) => refused(refusal, now),
                     (None, None) => {
-                        let text = "the current version was revoked, and no rotation is due now: wait for its schedule's next slot, if it has one, set scopedsecrets.io/rotate-at to a value that was never used, or store a new value in the manager";
+                        let text = "the current version was revoked, and no rotation is due now: wait for its schedule's next slot, if it has one, set scopedsecrets.io/rotate-at to the time that it is now (or a text that was never used), or store a new value in the manager";
                         End::Told(Wanted::no(ConditionType::Rotated, Reason::RotationWaits, text), at)
                     }
                     (None, Some(seal)) => {
@@ -280,9 +284,10 @@ impl Work<'_> {
             };
             memory.due_since = Some(self.due_since(&trigger).or(memory.due_since).unwrap_or(now));
             if let Some(refusal) = refusal {
-                if memory.told.as_ref().is_none_or(|told| told.reason != refusal.reason) {
+                if memory.refused.as_ref() != Some(&trigger) {
                     self.cx.metrics.rotated(self.strategy(), trigger.kind(), refusal.reason.as_str());
                     self.record_failed(refusal.reason);
+                    memory.refused = Some(trigger);
                 }
                 return Ok(refused(refusal, now));
             }
@@ -337,7 +342,7 @@ impl Work<'_> {
                 },
                 Step::Settled => {
                     if hand.projected == 0 {
-                        self.record_again(&grant, seal.as_deref(), &trigger);
+                        self.record_again(key, seal.as_deref(), &trigger);
                     }
                     self.settle_trigger(&grant, &trigger).await?;
                     begun = None;
@@ -428,7 +433,9 @@ impl Work<'_> {
         let revoked = self.last_revoked()?;
         let since = self.cx.index().world.claim(&self.name).map_or(revoked, |claim| claim.created.max(revoked));
         let anchored = Rotated::default().anchored(self.rotating.plan.as_ref()?.schedule.as_ref(), since);
-        Some(anchored.asked_before(self.record.rotate_at(), revoked))
+        // Whoever asked since may have a clock that is behind.
+        let long_before = revoked.checked_sub(FLOOR).unwrap_or(revoked);
+        Some(anchored.asked_before(self.record.rotate_at(), long_before))
     }
 
     /// When the key was last revoked.

@@ -236,17 +236,29 @@ impl Work<'_> {
         if wanted.is_some() && self.strategy() == Strategy::Provider {
             self.tell(Reason::Stored, STORED).await;
         }
-        let progress = self.fetch_and_write(grant).await?;
+        self.rotating.projecting = wanted.is_some();
+        let progress = self.fetch_and_write(grant).await;
+        self.rotating.projecting = false;
         self.tell_news().await;
-        Ok(progress)
+        progress
     }
 
-    /// The Secret is about to have this version, which it has not yet: what it was made for, as far as that was still to come.
+    /// A Secret is about to have this version, and none has had it yet: what it was made for, as far as that was still to come. Of a Secret
+    /// that is written anew, or was set back to an earlier state, nobody knows what it has had, unless the rotation has just made it.
     pub(in super::super) fn foresee(&mut self, grant: &Grant, seal: Option<&SealRecord>, current: Option<&KeyVersion>) {
         let held = seal.and_then(|seal| seal.holding.versions.first());
-        let Some(current) = current.filter(|current| held.is_none_or(|held| held.id != current.id)) else { return };
-        let mut triggers = self.due(seal, self.cx.now());
-        triggers.retain(|trigger| trigger.made(&current.key, &current.id));
+        let stood = seal.is_some_and(|seal| !self.is_not_as_told(seal));
+        let is_new = |current: &&KeyVersion| {
+            held.is_none_or(|held| held.id != current.id) && self.memory.rotated.as_deref() != Some(&*current.id)
+        };
+        let Some(current) = current.filter(is_new).filter(|_| stood || self.rotating.projecting) else { return };
+        if self.memory.news.as_ref().is_some_and(|news| news.version.id == current.id) {
+            // It may have it since the first attempt, of which no answer came.
+            return;
+        }
+        let sealed = seal.and_then(|seal| seal.rotation.as_deref());
+        let mut triggers = self.made_for(grant, seal, &current.id);
+        triggers.retain(|trigger| !sealed.is_some_and(|sealed| sealed.has_handled(trigger)));
         let ended = |other: &Trigger| matches!(other, Trigger::Grant(_)) && !triggers.contains(other);
         let along = self.pending().into_iter().filter(ended).collect();
         let is_alone = grant.keys.len() == 1 && !triggers.is_empty();
@@ -258,6 +270,9 @@ impl Work<'_> {
         let held = self.own_seal().and_then(|seal| seal.holding.versions.first().cloned());
         let has_it = |news: &mut Box<News>| held.as_ref().is_some_and(|held| held.id == news.version.id);
         let Some(news) = self.memory.news.take_if(has_it) else { return };
+        if self.memory.rotated.as_ref() == Some(&news.version.id) {
+            return;
+        }
         for trigger in &news.triggers {
             self.cx.metrics.rotated(self.strategy(), trigger.kind(), "Rotated");
             self.record_of(What::Rotated, trigger, &news.version);
@@ -272,19 +287,16 @@ impl Work<'_> {
     /// Into the record: a process before this one rotated the key, and may have been killed before it said so, since status tells of
     /// other versions than the Secret has.
     pub(super) fn record_untold(&mut self) {
-        let Some((grant, Some(seal))) = self.in_order().filter(|_| self.memory.news.is_none()) else { return };
-        if !self.is_not_as_told(&seal) {
-            return;
-        }
-        let Some(held) = seal.holding.versions.first() else { return };
-        if let Some(trigger) = self.made_for(&grant, Some(&seal), &held.id).first() {
-            self.record_again(&grant, Some(&seal), trigger);
+        let seal = self.own_seal().filter(|seal| self.memory.news.is_none() && self.is_not_as_told(seal));
+        let Some(held) = seal.as_ref().and_then(|seal| seal.holding.versions.first()) else { return };
+        let known = self.asking(seal.as_deref(), |asked| asked.earlier(self.cx.now())).unwrap_or_default();
+        if let Some(trigger) = known.iter().find(|trigger| trigger.made(&held.key, &held.id)) {
+            self.record_again(&held.key, seal.as_deref(), trigger);
         }
     }
 
     /// Likewise of what is still due in this process, though the Secret has what was made for it.
-    pub(super) fn record_again(&mut self, grant: &Grant, seal: Option<&SealRecord>, trigger: &Trigger) {
-        let key = &grant.keys[0].canonical;
+    pub(super) fn record_again(&mut self, key: &CanonicalKey, seal: Option<&SealRecord>, trigger: &Trigger) {
         let held = seal.and_then(|seal| seal.holding.versions.first()).filter(|held| trigger.made(key, &held.id));
         if let Some(made) = held.filter(|held| self.memory.rotated.as_deref() != Some(&*held.id)) {
             self.record_of(What::Rotated, trigger, made);
