@@ -57,7 +57,10 @@ pub fn status(outcome: &Outcome, standing: Standing, old: &ScopedSecretStatus, n
     let (next_rotation_time, last_rotation_time) = (time(|r| r.next), time(|r| r.last));
     let unready = conditions.iter().find(|c| c.kind == Ready && c.status != Some(true));
     let reason = unready.map(|c| c.reason.as_str().to_owned());
-    let last_change = standing.changed.map(|t| Time(whole_second(t))).or_else(|| old.last_change_time.clone());
+    // Another that believes it leads may have changed it since: each would take the other's time back, again and again.
+    let told = old.last_change_time.as_ref().map(|told| told.0).filter(|told| *told <= now);
+    let changed = standing.changed.map(whole_second).max(told);
+    let last_change = changed.map(Time).or_else(|| old.last_change_time.clone());
     ScopedSecretStatus {
         conditions: merge(&old.conditions, &conditions, standing.generation, now),
         reason,
@@ -279,6 +282,26 @@ mod tests {
             c.type_ == "Ready" || c.status == "False" || ["Stalled", "Reconciling"].contains(&c.type_.as_str())
         });
         interesting.map(|c| format!("{}={}/{}", c.type_, c.status, c.reason)).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn two_that_write_it_come_to_the_later_change() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let written = |changed: Option<i64>, told: Option<i64>| {
+            let secret = Some(SecretRef { name: "s".into(), uid: "u".into(), resource_version: "1".into() });
+            let standing = Standing { secret, changed: changed.map(at), ..Standing::default() };
+            let old = ScopedSecretStatus { last_change_time: told.map(at).map(Time), ..ScopedSecretStatus::default() };
+            status(&Outcome::Current, standing, &old, at(100)).last_change_time.map(|time| time.0.as_second())
+        };
+        for (changed, told, expected) in [
+            (Some(50), Some(60), Some(60)),
+            (Some(60), Some(50), Some(60)),
+            (Some(50), Some(160), Some(50)),
+            (None, Some(160), Some(160)),
+            (None, None, None),
+        ] {
+            assert_eq!(written(changed, told), expected, "{changed:?}, of which status says {told:?}");
+        }
     }
 
     #[test]
