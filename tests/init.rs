@@ -81,6 +81,19 @@ fn a_start_is_what_a_cluster_takes() {
         let arguments = ["init", "-o", made].into_iter().chain(namespace.into_iter().flat_map(|name| ["-n", name]));
         let run = plugin(&arguments.collect::<Vec<_>>());
         assert_eq!((run.status.code(), run.stderr.len()), (Some(0), 0), "{}", text(&run.stderr));
+        // A namespace that has a name is in whatever segment it is in: nothing is written over that.
+        if namespace.is_some() {
+            for (path, from, to) in [
+                ("platform/namespace.yaml", "# labels: {tenant: payments, ", "labels: {tenant: web, "),
+                ("app/orders-db.yaml", "TENANT/ENVIRONMENT/", "web/prod/"),
+            ] {
+                let path = folder.path().join(path);
+                let written = std::fs::read_to_string(&path).unwrap();
+                assert!(written.contains(from) && written.contains("web"), "{written}");
+                assert!(!written.contains("\n  labels:") && !written.contains("payments/prod"), "{written}");
+                std::fs::write(path, written.replace(from, to)).unwrap();
+            }
+        }
         let judged = plugin(&["simulate", "--strict", "--account-id", "123456789012", made]);
         assert_eq!(text(&judged.stdout), "no findings: 1 ScopedSecret allowed\n");
     }

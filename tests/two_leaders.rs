@@ -190,8 +190,8 @@ fn each_flow_ends_as_with_one() {
             ready(&scene.cluster, "secretgrant", Some(NAMESPACE), name)
         });
     }
-    assert_eq!(scene.ours("rolebindings").len(), 2 * MANY);
     scene.rest();
+    assert_eq!(scene.ours("rolebindings").len(), 2 * MANY);
     scene.clock.advance(SignedDuration::from_hours(2));
     deleted.iter().for_each(|name| scene.kubectl(&format!("delete secretgrant {name} -n {NAMESPACE} --wait=false")));
     seen.iter().chain(&deleted).for_each(|name| scene.has_versions(name, 2));

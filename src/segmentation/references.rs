@@ -185,9 +185,8 @@ pub fn of_parameters(parameters: &BTreeMap<String, String>) -> BTreeSet<(Option<
     for (key, name) in parameters {
         let Some(namespace_key) = namespace_beside(key) else { continue };
         let namespace = parameters.iter().find(|(other, _)| other.eq_ignore_ascii_case(&namespace_key));
-        if let Some((_, namespace)) = namespace {
-            names.insert((literal(namespace), literal(name)));
-        }
+        // Without one it is the claim's, or the pod's.
+        names.insert((namespace.and_then(|(_, namespace)| literal(namespace)), literal(name)));
     }
     names
 }

@@ -155,6 +155,6 @@ fn every_way_that_a_class_names_a_secret() {
         ("csi.storage.k8s.io/provisioner-secret-name", "csi.storage.k8s.io/provisioner-secret-namespace");
     assert_eq!(named(&[(name, "${pvc.name}"), (namespace, "vault")]), ["Some(\"vault\") None"]);
     assert_eq!(named(&[(name, "orders"), (namespace, "${pvc.namespace}")]), ["None Some(\"orders\")"]);
-    assert_eq!(named(&[(name, "orders")]), [""; 0]);
+    assert_eq!(named(&[(name, "orders")]), ["None Some(\"orders\")"], "in the claim's namespace");
     assert_eq!(named(&[("fsType", "ext4")]), [""; 0]);
 }

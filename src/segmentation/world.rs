@@ -327,6 +327,11 @@ fn forget_holder(by: &mut HashMap<Fingerprint, Few<ObjectName>>, print: &Fingerp
 }
 
 impl World {
+    /// Whether every policy is known: else nothing can be told of any namespace.
+    pub fn knows_policies(&self) -> bool {
+        self.policies_synced && !self.policies.values().any(|state| matches!(state, PolicyState::Unknown(_)))
+    }
+
     /// Records a claim, replacing what was known of it.
     pub fn put_claim(&mut self, claim: Claim) {
         self.remove_claim(&claim.object);

@@ -56,7 +56,8 @@ fn a_full_guard_serves_who_was_first_and_tells_the_others() {
     // Fewer consumers, or fewer of them, make room for those that wait.
     let shorter: Vec<_> = (0..MANY).map(|i| claim(i, 60)).collect();
     let list = json!({"apiVersion": "v1", "kind": "List", "items": shorter});
-    cluster.submit(&["replace", "-f", "-"], &list.to_string()).unwrap();
+    // A status that is written between kubectl's read and its write is a conflict.
+    eventually("they are shorter", SOON, || cluster.submit(&["replace", "-f", "-"], &list.to_string()));
     eventually("all are served", SOON * 3, || match standing().0.iter().filter(|reason| *reason != "Ready").count() {
         0 => Ok(()),
         late => Err(format!("{late} are not")),

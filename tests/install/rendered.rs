@@ -347,6 +347,8 @@ fn a_list_of_namespaces_narrows_the_roles() {
         assert!(listed.contains_key(&format!("RoleBinding {namespace}/scoped-secrets-restart")));
     }
     assert!(listed.contains_key("RoleBinding kube-system/scoped-secrets-events"));
+    let events = json!([{"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]}]);
+    assert_eq!(listed["Role kube-system/scoped-secrets-events"]["rules"], events);
     assert!(!listed.contains_key("ClusterRole -/scoped-secrets-restart"));
     let container = &listed["Deployment scoped-secrets/scoped-secrets"]["spec"]["template"]["spec"]["containers"][0];
     let variable = json!({"name": "SCOPED_SECRETS_NAMESPACES", "value": "payments-prod,billing-prod"});

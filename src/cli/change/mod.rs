@@ -115,6 +115,11 @@ impl End {
     }
 }
 
+fn names_of(objects: &[Value]) -> String {
+    let named = objects.iter().filter_map(|object| object.pointer("/metadata/name").and_then(Value::as_str));
+    named.collect::<Vec<_>>().join(", ")
+}
+
 /// Shows the plan, asks, writes, waits; the exit code. `look_for` says what to wait for, given what the API server answered.
 pub async fn carry_out(
     asked: &ChangeArgs,
@@ -143,11 +148,18 @@ pub async fn carry_out(
     } else {
         let mut written = Vec::new();
         for write in &plan.writes {
-            written.push(write::send(cluster, write, false).await?);
+            match write::send(cluster, write, false).await {
+                Ok(object) => written.push(object),
+                Err(failure) => {
+                    if !written.is_empty() {
+                        let (done, all) = (names_of(&written), plan.writes.len());
+                        tell(talk.err, format!("written so far, {} of {all}: {done}\n", written.len()))?;
+                    }
+                    return Err(failure);
+                }
+            }
         }
-        let named = written.iter().filter_map(|object| object.pointer("/metadata/name").and_then(Value::as_str));
-        let names = named.collect::<Vec<_>>().join(", ");
-        let told = plan.done.replace("{name}", &names);
+        let told = plan.done.replace("{name}", &names_of(&written));
         if asked.wait {
             if !json {
                 tell(talk.out, format!("{told}; waiting\n"))?;

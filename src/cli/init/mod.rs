@@ -149,7 +149,13 @@ fn of_cluster(asked: &Init) -> Result<(Found, Vec<Finding>), Failure> {
 
 /// What somebody begins with who has nothing yet.
 fn starter(asked: &Init) -> Made {
-    let namespace = asked.cluster.namespace.as_deref().unwrap_or("payments-prod");
+    // Whose segment a namespace that is there is in, its own labels say.
+    let own = |text: &str, namespace: &str| {
+        text.replace("payments-prod", namespace)
+            .replace("  labels: {", "  # As it is labelled already, or as it ought to be:\n  # labels: {")
+            .replace("payments/prod/", "TENANT/ENVIRONMENT/")
+    };
+    let written = |text: &str| asked.cluster.namespace.as_deref().map_or(text.to_owned(), |name| own(text, name));
     let texts = [
         ("platform/store.yaml", include_str!("starter/store.yaml")),
         ("platform/policy.yaml", include_str!("starter/policy.yaml")),
@@ -158,7 +164,7 @@ fn starter(asked: &Init) -> Made {
     ];
     let file = |(path, text): (&str, &str)| written::File {
         path: path.to_owned(),
-        documents: vec![written::Document::Text(text.replace("payments-prod", namespace))],
+        documents: vec![written::Document::Text(written(text))],
     };
     Made { files: texts.map(file).into(), findings: Vec::new() }
 }

@@ -87,7 +87,10 @@ fn progress(before: &Value, now: Option<&Value>) -> Progress {
     let Some(now) = now else { return Progress::Bad("the ScopedSecret was deleted".to_owned()) };
     let revision = "/status/secretRef/resourceVersion";
     if condition(now, "Stalled").is_some_and(|(status, ..)| status == "True") {
-        return Progress::Bad(told(now, "Ready"));
+        // What it said before may be mended by this refresh.
+        let text = told(now, "Ready");
+        let stood = condition(before, "Stalled").is_some_and(|(status, ..)| status == "True");
+        return if stood { Progress::Refused(text) } else { Progress::Bad(text) };
     }
     let failed = |object| condition(object, "Synced").filter(|(status, ..)| *status == "False");
     match failed(now) {
@@ -145,6 +148,11 @@ mod tests {
         }
         let failing = object("7", "v1", ("False", "Throttled"), false);
         assert!(matches!(progress(&failing, Some(&failing)), Progress::Open(_)), "the failure may be the one before");
+        let stalled = object("7", "v1", good, true);
+        assert!(
+            matches!(progress(&stalled, Some(&stalled)), Progress::Refused(_)),
+            "the operator may not have seen it"
+        );
         assert!(matches!(progress(&before, None), Progress::Bad(_)));
     }
 }

@@ -706,6 +706,10 @@ where
                 return Err(Trouble::Behind);
             };
             let meta = found.meta();
+            if is_labelled(meta) {
+                // The cache is behind: another that believes it leads has just made it.
+                return Err(Trouble::Behind);
+            }
             let (uid, version) = (meta.uid.as_deref(), meta.resource_version.as_deref());
             delete(api, name, uid.unwrap_or_default(), version.unwrap_or_default()).await?;
             Ok(api.create(&params(), object).await?)

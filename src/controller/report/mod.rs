@@ -122,7 +122,7 @@ fn judge_access(cx: &Context, reign: &mut Reign) {
 }
 
 /// What other operators are asked for, object by object, so that nobody waits for all of them. Where they take long they are looked at
-/// less often.
+/// less often. While a policy is unknown, what was found stands.
 async fn judge_foreign(cx: &Context, reign: &mut Reign) {
     let (began, now) = (Instant::now(), cx.now());
     if reign.foreign_rest.is_some_and(|until| began < until) {
@@ -133,6 +133,9 @@ async fn judge_foreign(cx: &Context, reign: &mut Reign) {
     for name in names {
         {
             let index = cx.index();
+            if !index.world.knows_policies() {
+                return;
+            }
             let judge = Foreigners::new(&index.world, now);
             found.extend(index.world.foreign.object(&name).map(|record| judge.findings_of(&name, record)));
         }

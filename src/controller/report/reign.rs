@@ -96,6 +96,12 @@ impl Reign {
 
     /// Takes up a scan that has ended, and begins one that is due.
     pub(super) fn scan(&mut self, cx: &Arc<Context>, interval: Duration) {
+        if !cx.index().world.knows_policies() {
+            // Whose the values are cannot be told: what was found stands, and one that runs is begun anew.
+            self.gap |= !self.running.is_empty();
+            self.running = JoinSet::new();
+            return;
+        }
         while let Some(ended) = self.running.try_join_next() {
             match ended.map_err(|panic| panic.to_string()).and_then(|ended| ended.map_err(|error| error.to_string())) {
                 Ok(scan) => {

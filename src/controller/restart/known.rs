@@ -122,6 +122,14 @@ impl Restarts {
         known.by_hand.remove(claim);
     }
 
+    /// The ScopedSecrets of a namespace whose consumers are restarted are these: of others nothing is under way.
+    pub(super) fn retain(&self, namespace: &str, is_one: impl Fn(&ObjectName) -> bool) {
+        let stays = |claim: &ObjectName| *claim.namespace != *namespace || is_one(claim);
+        let mut known = self.known();
+        known.claims.retain(|claim, _| stays(claim));
+        known.by_hand.retain(|claim, _| stays(claim));
+    }
+
     /// Another reign: what was known may be old.
     pub fn clear(&self) {
         *self.known() = Known::default();
@@ -196,6 +204,13 @@ mod tests {
         restarts.tell(&claim, &due("v2"), How::NotAllowed("patch"));
         restarts.tell(&claim, &due("v2"), How::Seen(Progress::default()));
         assert!(restarts.is_by_hand(&claim, &due("v2")) && !restarts.is_by_hand(&claim, &due("v3")));
+        restarts.retain("another", |_| false);
+        restarts.retain("payments-prod", |one| *one == claim);
+        assert!(restarts.is_by_hand(&claim, &due("v2")));
+        restarts.retain("payments-prod", |_| false);
+        assert!(!restarts.is_by_hand(&claim, &due("v2")), "it was deleted meanwhile");
+        restarts.tell(&claim, &due("v2"), How::NotAllowed("patch"));
+        restarts.tell(&claim, &due("v2"), How::Seen(Progress::default()));
         restarts.forget(&claim);
         assert!(!restarts.is_by_hand(&claim, &due("v2")));
     }

@@ -122,6 +122,7 @@ fn ended(verb: &'static str) -> impl Fn(kube::Error) -> Ended {
 /// Looks at the workloads of a namespace and restarts those whose turn it is.
 pub async fn reconcile(cx: &Context, namespace: &Arc<str>) {
     let all = restarting(&cx.index(), namespace);
+    cx.restarts.retain(namespace, |claim| all.iter().any(|restarting| restarting.claim == *claim));
     let consumed: Vec<Consumed> = all.iter().map(|restarting| restarting.consumed.clone()).collect();
     if all.iter().all(|restarting| restarting.due.is_none()) {
         cx.restarts.done(namespace);

@@ -12,10 +12,11 @@ use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Looks through the namespaces of these Secrets, page by page.
+/// Looks through the namespaces of these Secrets, page by page; not through those that are served no more, which show nothing.
 pub async fn find(cx: &Context, withdrawn: &Withdrawn) -> Result<BTreeSet<InNamespace>, kube::Error> {
     let mut namespaces: BTreeMap<&str, BTreeMap<&str, Option<Timestamp>>> = BTreeMap::new();
-    for (InNamespace { namespace, name }, until) in withdrawn {
+    let served = |(InNamespace { namespace, .. }, _): &(&InNamespace, _)| cx.served.holds(namespace);
+    for (InNamespace { namespace, name }, until) in withdrawn.iter().filter(served) {
         namespaces.entry(namespace).or_default().insert(name, *until);
     }
     let mut found = BTreeSet::new();

@@ -187,7 +187,7 @@ impl Work<'_> {
             self.memory.last_change = old.last_change_time.as_ref().map(|t| t.0);
             self.memory.verified = self.record.status.secret().or(self.memory.verified);
             // What cannot be kept is told there as well, of a Secret that is refreshed all the same.
-            let unkept = [Reason::InvalidSchedule, Reason::InvalidEnd].map(Reason::as_str);
+            let unkept = [Reason::InvalidSchedule, Reason::InvalidRotation, Reason::InvalidEnd].map(Reason::as_str);
             match old.conditions.iter().find(|c| c.type_ == "Synced") {
                 Some(failed) if failed.status != "True" && !unkept.contains(&&*failed.reason) => {
                     // It failed before the restart: tried again now rather than told to be well. The last good value is

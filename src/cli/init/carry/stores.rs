@@ -153,7 +153,7 @@ impl Identity<'_> {
         let mut losses = Vec::new();
         match (self.role, self.keys) {
             (None, Some(keys)) => losses.push((Severity::Warning, format!(
-                "its keys are in the Secret {keys:?}: store them as accessKeyId and secretAccessKey in a Secret {name}-credentials of the operator's namespace, or better give the operator an identity of its own and write auth: {{}}"
+                "its keys are in the Secret {keys:?}: store them as accessKeyId and secretAccessKey (and sessionToken, where they are temporary) in a Secret {name}-credentials of the operator's namespace, or better give the operator an identity of its own and write auth: {{}}"
             ))),
             (Some(_), Some(keys)) => losses.push((Severity::Warning, format!(
                 "its role was assumed by keys in the Secret {keys:?}: here the operator's own identity assumes it, so that the role must trust that one"
