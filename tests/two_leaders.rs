@@ -137,7 +137,7 @@ impl Scene {
     }
 
     fn revocations(&self) -> usize {
-        self.cluster.list_json("keyrevocations.scopedsecrets.io", "").len()
+        self.cluster.list_json("keyrevocations", "").len()
     }
 }
 
