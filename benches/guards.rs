@@ -136,7 +136,12 @@ fn probes() -> [(&'static str, &'static str, &'static str, Value); 5] {
         ("operator", "Operator", USER, with("labels", "app", "its-own")),
         ("boundary", "Boundary", PROBER, joins),
         ("consumers", "Consumers", PROBER, stranger),
-        ("replication", "Replication", PROBER, with("annotations", "reflector.v1.k8s.io/reflects", "billing-prod/db")),
+        (
+            "replication",
+            "Replication",
+            PROBER,
+            with("annotations", "reflector.v1.k8s.emberstack.com/reflects", "billing-prod/db"),
+        ),
     ]
 }
 

@@ -83,16 +83,14 @@ fn a_start_is_what_a_cluster_takes() {
         assert_eq!((run.status.code(), run.stderr.len()), (Some(0), 0), "{}", text(&run.stderr));
         // A namespace that has a name is in whatever segment it is in: nothing is written over that.
         if namespace.is_some() {
-            for (path, from, to) in [
-                ("platform/namespace.yaml", "# labels: {tenant: payments, ", "labels: {tenant: web, "),
-                ("app/orders-db.yaml", "TENANT/ENVIRONMENT/", "web/prod/"),
-            ] {
-                let path = folder.path().join(path);
-                let written = std::fs::read_to_string(&path).unwrap();
-                assert!(written.contains(from) && written.contains("web"), "{written}");
-                assert!(!written.contains("\n  labels:") && !written.contains("payments/prod"), "{written}");
-                std::fs::write(path, written.replace(from, to)).unwrap();
-            }
+            assert!(!folder.path().join("platform/namespace.yaml").exists());
+            let claim = folder.path().join("app/orders-db.yaml");
+            let written = std::fs::read_to_string(&claim).unwrap();
+            assert!(written.contains("namespace: web") && written.contains("TENANT/ENVIRONMENT/"), "{written}");
+            std::fs::write(claim, written.replace("TENANT/ENVIRONMENT/", "web/prod/")).unwrap();
+            let live =
+                "{apiVersion: v1, kind: Namespace, metadata: {name: web, labels: {tenant: web, environment: prod}}}";
+            std::fs::write(folder.path().join("live.yaml"), live).unwrap();
         }
         let judged = plugin(&["simulate", "--strict", "--account-id", "123456789012", made]);
         assert_eq!(text(&judged.stdout), "no findings: 1 ScopedSecret allowed\n");

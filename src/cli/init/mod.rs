@@ -149,11 +149,9 @@ fn of_cluster(asked: &Init) -> Result<(Found, Vec<Finding>), Failure> {
 
 /// What somebody begins with who has nothing yet.
 fn starter(asked: &Init) -> Made {
-    // Whose segment a namespace that is there is in, its own labels say.
+    // In whose segment a namespace is that is there, its own labels say: it is not written.
     let own = |text: &str, namespace: &str| {
-        text.replace("payments-prod", namespace)
-            .replace("  labels: {", "  # As it is labelled already, or as it ought to be:\n  # labels: {")
-            .replace("payments/prod/", "TENANT/ENVIRONMENT/")
+        text.replace("payments-prod", namespace).replace("payments/prod/", "TENANT/ENVIRONMENT/")
     };
     let written = |text: &str| asked.cluster.namespace.as_deref().map_or(text.to_owned(), |name| own(text, name));
     let texts = [
@@ -166,7 +164,8 @@ fn starter(asked: &Init) -> Made {
         path: path.to_owned(),
         documents: vec![written::Document::Text(written(text))],
     };
-    Made { files: texts.map(file).into(), findings: Vec::new() }
+    let is_made = |(path, _): &(&str, &str)| asked.cluster.namespace.is_none() || !path.ends_with("/namespace.yaml");
+    Made { files: texts.into_iter().filter(is_made).map(file).collect(), findings: Vec::new() }
 }
 
 /// Writes every file, or none where one is there already.

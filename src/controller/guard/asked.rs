@@ -76,8 +76,8 @@ impl Asker {
         }
     }
 
-    /// Whether the guard says of it what it ought to.
-    pub fn is_told_by(&self, name: &str, anew: Option<&Anew>, said: &Content) -> bool {
+    /// Whether the guard says of it what it ought to. `held_up`: what takes the verb waits for its rule.
+    pub fn is_told_by(&self, name: &str, anew: Option<&Anew>, said: &Content, held_up: bool) -> bool {
         let listed = said.shared.contains(name);
         let taken = said.revocations.get(name);
         let settled = match taken {
@@ -86,7 +86,7 @@ impl Asker {
             // Refused, it asks for nothing.
             None => !self.asks || self.standing != Standing::Allowed,
         };
-        self.is_listed().is_none_or(|wanted| wanted == listed) && settled
+        self.is_listed().is_none_or(|wanted| wanted == listed) && (settled || (held_up && self.shared))
     }
 }
 
@@ -263,16 +263,23 @@ mod tests {
             let one = askers(Asker { asks: false, ..asker(standing, shared) }, None);
             let after = Content { shared: one.shared(&known), revocations: one.revocations(&known, at(9)), ..NOBODY };
             assert_eq!(!after.shared.is_empty(), listed, "{standing:?} {shared}");
-            assert!(one.all["orders"].is_told_by("orders", None, &after), "{standing:?} {shared}");
+            assert!(one.all["orders"].is_told_by("orders", None, &after, false), "{standing:?} {shared}");
         }
         let later = Anew { absent: "8".into() };
-        let told =
-            |asker: &Asker, anew: bool, said: &Content| asker.is_told_by("orders", Some(&later).filter(|_| anew), said);
+        let told = |asker: &Asker, anew: bool, said: &Content| {
+            asker.is_told_by("orders", Some(&later).filter(|_| anew), said, false)
+        };
         let asks = asker(Allowed, false);
         assert!(!told(&asks, false, &NOBODY) && told(&asks, false, &taken("u", &[])));
         assert!(!told(&asks, true, &taken("u", &[])) && told(&asks, false, &taken("u", &["a/b"])));
         assert!(!told(&asks, false, &taken("namesake", &[])));
         assert!(told(&asker(Refused, false), false, &NOBODY));
+        let (shared, own) = (asker(Allowed, true), asker(Allowed, false));
+        for held_up in [true, false] {
+            let waits = shared.is_told_by("orders", None, &listing(), held_up);
+            assert_eq!(waits, held_up, "while its rule is in another form it holds up nothing");
+            assert!(!own.is_told_by("orders", None, &NOBODY, held_up), "that takes no verb");
+        }
         assert!(!told(&Asker { asks: false, ..asks }, false, &taken("u", &[])));
     }
 

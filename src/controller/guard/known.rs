@@ -44,6 +44,8 @@ struct Place {
     left_out: BTreeSet<ObjectName>,
     /// The ScopedSecrets whose annotation `revoke` was seen to come.
     asked_anew: BTreeMap<String, Anew>,
+    /// The rule that asks for the verb `revoke` is in another form: who asks for it where others have the key waits, and nobody else.
+    held_up: bool,
 }
 
 /// A look through the pods that were there when the guard already named a Secret: later ones are the API server's.
@@ -91,6 +93,19 @@ impl Guards {
         let places = self.lock();
         let known = places.get(namespace)?.known.as_ref().filter(|known| known.there)?;
         Some(of(&known.content))
+    }
+
+    /// Whether what the annotation `revoke` asks for where others have the key waits for its rule; true if that is news.
+    pub fn hold_up(&self, namespace: &str, waits: bool) -> bool {
+        let mut places = self.lock();
+        let Some(place) = places.get_mut(namespace) else { return false };
+        let before = std::mem::replace(&mut place.held_up, waits);
+        waits && !before
+    }
+
+    /// Whether it waits.
+    pub fn is_held_up(&self, namespace: &str) -> bool {
+        self.lock().get(namespace).is_some_and(|place| place.held_up)
     }
 
     /// The annotation `revoke` was seen to come: a turn begins, even if the one before was not seen to end.

@@ -178,6 +178,9 @@ pub async fn reconcile(cx: &Context, namespace: &Arc<str>) {
         Ok(guarded) => guarded,
         Err(failure) => return told(cx, namespace, failure, false, now),
     };
+    if cx.guards.hold_up(namespace, guarded == Some(Guarded::Another)) {
+        tracing::warn!(%namespace, "an annotation revoke waits: the rule that asks for the verb is in another form than this operator's, by an upgrade that is under way or by somebody who changed it");
+    }
     let known = cx.guards.known(namespace);
     let plan = plan_for(cx, namespace, known.as_ref(), guarded);
     if plan != Plan::Leave {
@@ -201,7 +204,6 @@ pub async fn reconcile(cx: &Context, namespace: &Arc<str>) {
         }
     }
     if guarded == Some(Guarded::Another) {
-        // What the annotation `revoke` asks for waits, and nothing else.
         cx.queue.add_at(Job::Guard(namespace.clone()), now + AGAIN);
     }
     if let Err(error) = revoke::carry_out(cx, namespace).await {

@@ -92,7 +92,10 @@ pub(super) fn askers(
 pub(super) fn is_told(cx: &Context, index: &Index, claim: &ObjectName) -> bool {
     let Some(asker) = observe(index, claim, cx.now()) else { return true };
     let anew = cx.guards.asked_anew(&claim.namespace).remove(&*claim.name);
-    cx.guards.content(&claim.namespace, |said| asker.is_told_by(&claim.name, anew.as_ref(), said)).unwrap_or(true)
+    let held_up = cx.guards.is_held_up(&claim.namespace);
+    cx.guards
+        .content(&claim.namespace, |said| asker.is_told_by(&claim.name, anew.as_ref(), said, held_up))
+        .unwrap_or(true)
 }
 
 /// The namespaces of the others that claim its keys, where the guard does not say so yet.

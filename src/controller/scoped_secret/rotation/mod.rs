@@ -254,6 +254,9 @@ impl Work<'_> {
                 return Ok(End::Told(Wanted::unknown(ConditionType::Rotated, Reason::RotationWaits, text), None));
             };
             let refusal = self.may_not_rotate();
+            if refusal.is_none() {
+                memory.refused = None;
+            }
             let due = self.due(seal.as_deref(), now);
             // What a run has begun with it goes on with, and does not wait for what failed before it.
             let begun_with = begun.take().filter(|trigger| due.contains(trigger));
