@@ -89,7 +89,7 @@ fn a_start_is_what_a_cluster_takes() {
             assert!(written.contains("namespace: web") && written.contains("TENANT/ENVIRONMENT/"), "{written}");
             std::fs::write(claim, written.replace("TENANT/ENVIRONMENT/", "web/prod/")).unwrap();
             let live =
-                "{apiVersion: v1, kind: Namespace, metadata: {name: web, labels: {tenant: web, environment: prod}}}";
+                "apiVersion: v1\nkind: Namespace\nmetadata: {name: web, labels: {tenant: web, environment: prod}}\n";
             std::fs::write(folder.path().join("live.yaml"), live).unwrap();
         }
         let judged = plugin(&["simulate", "--strict", "--account-id", "123456789012", made]);

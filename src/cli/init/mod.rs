@@ -151,7 +151,12 @@ fn of_cluster(asked: &Init) -> Result<(Found, Vec<Finding>), Failure> {
 fn starter(asked: &Init) -> Made {
     // In whose segment a namespace is that is there, its own labels say: it is not written.
     let own = |text: &str, namespace: &str| {
-        text.replace("payments-prod", namespace).replace("payments/prod/", "TENANT/ENVIRONMENT/")
+        text.replace("payments-prod", namespace)
+            .replace(
+                "    remoteRef: {key: payments/",
+                "    # TENANT and ENVIRONMENT as the namespace is labelled\n    remoteRef: {key: payments/",
+            )
+            .replace("payments/prod/", "TENANT/ENVIRONMENT/")
     };
     let written = |text: &str| asked.cluster.namespace.as_deref().map_or(text.to_owned(), |name| own(text, name));
     let texts = [
