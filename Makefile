@@ -65,7 +65,7 @@ lint:
 audit:
 	@deny=$$($(cluster_tools) ensure cargo-deny) && "$$deny/cargo-deny" --locked check advisories
 
-## generate: write crds/, schemas/, deploy/base/guards/, docs/reasons/, docs/api.md and of charts/ and deploy/ what follows from them
+## generate: write crds/, schemas/, deploy/base/guards/, docs/reasons/, docs/api.md, docs/metrics.md and of charts/ and deploy/ what follows from them
 generate:
 	@echo "generate: crds/, schemas/, deploy/base/guards/, deploy/argocd/, docs/reasons/, docs/api.md, charts/scoped-secrets/ and deploy/install.yaml"
 	@cargo run --quiet --locked --example generate

@@ -15,6 +15,9 @@ use crate::api::segment_guard::{SEGMENT_GUARD, lowered_label};
 use crate::api::{GROUP, MODE_LABEL, Reason};
 use serde_json::{Value, json};
 
+/// What to do about a rule of another version: deleted, it would refuse nothing until it is there again.
+pub const WHILE_UPGRADING: &str = "while an upgrade is under way wait, or roll it back";
+
 /// How what is missing at admission comes back.
 pub const INSTALL_AGAIN: &str =
     "install again as it was done (helm upgrade with the same values, or kubectl apply --server-side -k deploy/)";

@@ -29,8 +29,15 @@ fn the_glass_is_broken(cluster: &Cluster) {
     check.finds("GuardMissing", kind, "consumers-enforce.scopedsecrets.io");
     check.finds("GuardMissing", kind, weaker);
     assert_eq!(check.json()["summary"]["errors"], 2, "{}", check.out);
-    let text = plugin(cluster, &["check"])
-        .says(1, &["GuardMissing", "to mend: install again as it was done", "to mend: delete it, then", "2 findings"]);
+    let text = plugin(cluster, &["check"]).says(
+        1,
+        &[
+            "GuardMissing",
+            "to mend: install again as it was done",
+            "to mend: while an upgrade is under way wait, or roll it back; else delete it, then",
+            "2 findings",
+        ],
+    );
     assert!(text.out.contains("it is not there, so that rule Consumers is not kept"), "{}", text.out);
     is_sarif(&plugin(cluster, &["check", "-o", "sarif"]));
 }

@@ -54,7 +54,7 @@ fn what_is_missing_shows_on_every_report_and_is_not_put_back() {
         "matchConditions",
         "it is not there",
         "not there, so that rule Consumers is not kept at admission: install again as it was done",
-        "delete it, and install again as it was done",
+        "while an upgrade is under way wait, or roll it back; else delete it, and install again as it was done",
     ] {
         assert!(messages.contains(part), "{part} in {messages}");
     }

@@ -3,6 +3,7 @@
 use super::installed::{Guards, Installed, SERVICE};
 use crate::admission::bundle::Published;
 use crate::admission::doors::of_path;
+use crate::admission::guard::WHILE_UPGRADING;
 use crate::admission::identities::Installation;
 use crate::admission::rules::guards;
 use crate::admission::webhook_configuration::{CONFIGURATION, Endpoint, TIMEOUT_SECONDS, Wanted, is_ours};
@@ -160,7 +161,7 @@ pub fn judge_guards(found: &Guards, installation: &Installation, outcome: &mut O
                 Some(fields) => {
                     let fields = fields.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
                     let what = format!("its {fields} differ from version {}'s", env!("CARGO_PKG_VERSION"));
-                    (what, format!("delete it, then {AGAIN}"))
+                    (what, format!("{WHILE_UPGRADING}; else delete it, then {AGAIN}"))
                 }
             };
             let message = format!("{what}, so that rule {} is not kept as it should be", missing.rule);

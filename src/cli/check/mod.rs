@@ -87,8 +87,8 @@ pub async fn run(asked: &Check, clock: &dyn Fn() -> Timestamp) -> Result<Report,
 }
 
 /// What tenants and the platform write: it may stay as it is for days, and is reported.
-const WRITTEN: [&str; 5] =
-    ["ScopedSecret", "ScopedSecretStore", "SegmentationPolicy", "SegmentationReport", "Namespace"];
+const WRITTEN: [&str; 6] =
+    ["ScopedSecret", "ScopedSecretStore", "SegmentationPolicy", "SegmentationReport", "SecretGrant", "Namespace"];
 
 /// Whether `--wait` waits for a finding to go: those about the installation itself, and what the operator has not looked at yet.
 fn holds_up(finding: &Finding) -> bool {
@@ -153,6 +153,7 @@ mod tests {
             ("SegmentationReport", Reason::ViolationsFound, false),
             ("SegmentationPolicy", Reason::PolicyInvalid, false),
             ("SegmentationPolicy", Reason::Pending, true),
+            ("SecretGrant", Reason::AwaitsApproval, false),
         ] {
             assert_eq!(holds_up(&finding(kind, reason)), waits, "{kind} {reason}");
         }

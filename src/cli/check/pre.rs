@@ -68,6 +68,18 @@ const WRITES: &[(&str, &str, bool)] = &[
     ("rbac.authorization.k8s.io", "roles", true),
     ("rbac.authorization.k8s.io", "rolebindings", true),
     ("apps", "deployments", true),
+    ("policy", "poddisruptionbudgets", true),
+    ("networking.k8s.io", "networkpolicies", true),
+];
+
+/// What Kubernetes asks besides: of who writes a role with more than they have, who binds one, and who writes a rule with parameters.
+const ASKED: &[(&str, &str, &str, bool)] = &[
+    ("escalate", "rbac.authorization.k8s.io", "clusterroles", false),
+    ("bind", "rbac.authorization.k8s.io", "clusterroles", false),
+    ("escalate", "rbac.authorization.k8s.io", "roles", true),
+    ("bind", "rbac.authorization.k8s.io", "roles", true),
+    ("get", GROUP, "segmentguards", false),
+    ("get", GROUP, "segmentationpolicies", false),
 ];
 
 const OURS: (&str, &str) = ("app.kubernetes.io/part-of", "scoped-secrets");
@@ -84,11 +96,10 @@ pub async fn look(cluster: &Cluster, installation: &Installation) -> Result<Grou
         apis.extend(resources.iter().map(|resource| (format!("{resource} in {group}"), names.contains(*resource))));
     }
     let place = &installation.namespace;
-    let escalation = ["escalate", "bind"].map(|verb| (verb, "rbac.authorization.k8s.io", "clusterroles", false));
     let writes = WRITES
         .iter()
         .flat_map(|(group, resource, own)| ["create", "patch"].map(|verb| (verb, *group, *resource, *own)));
-    let asked = writes.chain(escalation).map(|(verb, group, resource, own)| async move {
+    let asked = writes.chain(ASKED.iter().copied()).map(|(verb, group, resource, own)| async move {
         let may = cluster.may(verb, group, resource, own.then_some(place.as_str()), None).await?;
         let dot = if group.is_empty() { "" } else { "." };
         Ok::<_, Failure>((verb, format!("{resource}{dot}{group}"), may))

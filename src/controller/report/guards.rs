@@ -3,7 +3,7 @@
 //! Looked at by the leader every now and then, by two small lists. What is missing is told, on every report and in a metric,
 //! and never put back: somebody may have broken the glass.
 
-use crate::admission::guard::{Guard, INSTALL_AGAIN};
+use crate::admission::guard::{Guard, INSTALL_AGAIN, WHILE_UPGRADING};
 use crate::admission::identities::Installation;
 use crate::admission::rules::{REVIEWED, guards};
 use crate::admission::webhook_configuration::CONFIGURATION;
@@ -48,7 +48,7 @@ impl Missing {
                 let fields = fields.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
                 // Server-side apply leaves in a list what somebody else added to it.
                 let text = format!("it is not as it was installed, or of another version ({fields})");
-                (text, format!("delete it, and {INSTALL_AGAIN}"))
+                (text, format!("{WHILE_UPGRADING}; else delete it, and {INSTALL_AGAIN}"))
             }
         };
         Violation {

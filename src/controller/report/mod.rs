@@ -186,8 +186,8 @@ async fn look_at_guards(cx: &Context, terms: &Terms, reign: &mut Reign) {
 
 /// One look at every segment: writes what differs.
 async fn keep(cx: &Context, reign: &Reign) {
-    // Before the first look at the guards, a report would say that they are there.
-    if reign.looked.is_none() {
+    // Before the first look at the guards, a report would say that they are there; while a policy is unknown, that nothing is wrong.
+    if reign.looked.is_none() || !cx.index().world.knows_policies() {
         return;
     }
     let now = cx.now();

@@ -48,6 +48,8 @@ struct Seen {
     wrote: Option<String>,
     /// When it wrote it, or saw the workload first.
     since: Instant,
+    /// The furthest that it was seen to have come.
+    progress: (i32, i32),
 }
 
 /// How far the restart for one ScopedSecret is.
@@ -147,12 +149,12 @@ impl Restarts {
 
     /// Takes down that a workload was annotated.
     pub(super) fn annotated(&self, namespace: &Arc<str>, workload: &Workload, value: &str, now: Instant) {
-        let seen = Seen { uid: workload.uid.clone(), wrote: Some(value.to_owned()), since: now };
+        let seen = Seen { uid: workload.uid.clone(), wrote: Some(value.to_owned()), since: now, progress: (0, 0) };
         self.known().workloads.insert((namespace.clone(), workload.named.clone()), seen);
     }
 
     /// Of these workloads those from which somebody took the annotation off again, and those that take longer than a rollout
-    /// may. Who is not among the `limited`, which have a limit of their own, is given [`PATIENCE`] from when it was first seen.
+    /// may. Who is not among the `limited`, which have a limit of their own, is given [`PATIENCE`] from its last progress.
     pub(super) fn judge(
         &self,
         namespace: &Arc<str>,
@@ -164,10 +166,14 @@ impl Restarts {
         let (mut reverted, mut overdue) = (BTreeSet::new(), BTreeSet::new());
         let mut known = self.known();
         for workload in workloads {
-            let new = || Seen { uid: workload.uid.clone(), wrote: None, since: now };
+            let new = || Seen { uid: workload.uid.clone(), wrote: None, since: now, progress: workload.progress };
             let seen = known.workloads.entry((namespace.clone(), workload.named.clone())).or_insert_with(new);
             if seen.uid != workload.uid {
                 *seen = new();
+            }
+            // As Kubernetes reckons its own deadline: from the last pod that came on.
+            if workload.progress > seen.progress {
+                (seen.progress, seen.since) = (workload.progress, now);
             }
             // What was written for a value before says nothing of this one.
             let uses: Vec<&Consumed> = consumed.iter().filter(|consumed| consumed.is_used_by(workload)).collect();
@@ -225,6 +231,7 @@ mod tests {
             restarted_for: None,
             replaces: Replaces::Itself,
             rollout,
+            progress: (0, 0),
         }
     }
 
@@ -250,6 +257,29 @@ mod tests {
             restarts.judge(&namespace, &workloads, &[], limited, started);
             let late = restarts.judge(&namespace, &workloads, &[], limited, started + after).1;
             assert_eq!(!late.is_empty(), overdue, "{workloads:?} {limited:?} {after:?}");
+        }
+    }
+
+    #[test]
+    fn one_that_goes_on_is_not_overdue() {
+        let (restarts, namespace, started) = (Restarts::default(), Arc::from("payments-prod"), Instant::now());
+        let mut web = web(Rollout::Rolling);
+        restarts.annotated(&namespace, &web, "v2", started);
+        // Each look half the patience later: three pods come on, and then one does not, however often it is ready for a moment.
+        for (look, progress, overdue) in [
+            (1, (1, 2), false),
+            (2, (1, 3), false),
+            (3, (2, 2), false),
+            (4, (2, 3), false),
+            (5, (3, 2), false),
+            (6, (3, 2), false),
+            (7, (3, 1), false),
+            (8, (3, 2), true),
+        ] {
+            web.progress = progress;
+            let now = started + PATIENCE / 2 * look;
+            let late = restarts.judge(&namespace, std::slice::from_ref(&web), &[], &BTreeSet::new(), now).1;
+            assert_eq!(!late.is_empty(), overdue, "look {look}");
         }
     }
 

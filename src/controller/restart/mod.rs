@@ -126,7 +126,7 @@ pub async fn reconcile(cx: &Context, namespace: &Arc<str>) {
     let consumed: Vec<Consumed> = all.iter().map(|restarting| restarting.consumed.clone()).collect();
     if all.iter().all(|restarting| restarting.due.is_none()) {
         cx.restarts.done(namespace);
-        cx.metrics.set_rollouts_stuck(cx.restarts.stuck());
+        tell_stuck(cx);
         return;
     }
     let is_by_hand = |r: &Restarting| r.due.as_ref().is_some_and(|due| cx.restarts.is_by_hand(&r.claim, due));
@@ -152,9 +152,16 @@ pub async fn reconcile(cx: &Context, namespace: &Arc<str>) {
             cx.queue.add(Job::Claim(restarting.claim.clone()), Lane::Urgent);
         }
     }
-    cx.metrics.set_rollouts_stuck(cx.restarts.stuck());
+    tell_stuck(cx);
     if open {
         again(wait);
+    }
+}
+
+/// The leader's alone: it may have been deposed while it looked.
+fn tell_stuck(cx: &Context) {
+    if cx.leads() {
+        cx.metrics.set_rollouts_stuck(cx.restarts.stuck());
     }
 }
 

@@ -325,7 +325,9 @@ impl Work<'_> {
         let index = self.cx.index();
         let secret = self.secret_name();
         let held = index.world.holding(&secret);
-        held.is_some_and(|held| matches!(retention(&secret, held, &index.world, self.cx.now()), Retention::Withdraw(_)))
+        let judged = held.map(|held| retention(&secret, held, &index.world, self.cx.now()));
+        // An end that was sealed is of before, where the claim has time left.
+        matches!(judged, Some(Retention::Withdraw(why)) if why.reason != Reason::Expired)
     }
 
     /// What is known of the Secret under the target's name, how far its content is, and whose it says it is.

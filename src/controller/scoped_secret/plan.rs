@@ -267,6 +267,8 @@ pub fn decide(o: &Observed<'_>) -> Step {
             (Some((secret, Ownership::Ours)), Some(Retention::Withdraw(why)), Some(_))
                 if !o.due
                     && !o.moved
+                    // The end that was sealed is of before: the claim has time left, or it would be refused.
+                    && why.reason != Reason::Expired
                     && secret.seal.as_ref().is_ok_and(|seal| !o.spec_digests.contains(&seal.spec)) =>
             {
                 withdraw(o, why)

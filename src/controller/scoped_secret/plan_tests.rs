@@ -608,6 +608,9 @@ fn what_is_not_allowed_stays_where_its_store_has_moved() {
     };
     assert_eq!(edited(|_| {}).next(), "withdraw");
     assert_ne!(edited(|o| o.moved = true).next(), "withdraw");
+    // The same edit has given it more time: the end that is sealed is of before.
+    let over = Some(Retention::Withdraw(Refusal::new(Reason::Expired, "over")));
+    assert_ne!(Situation { retention: over, ..edited(|_| {}) }.next(), "withdraw");
 }
 
 #[test]

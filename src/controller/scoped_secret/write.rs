@@ -194,7 +194,11 @@ impl Work<'_> {
             );
             Failure::new(Reason::SecretTooLarge, text)
         })?;
-        let embedded = self.embedded(&projection, &prints.hard, standing.as_ref(), &versions).await?;
+        let embedded = self.embedded(&projection, &prints.hard, standing.as_ref(), &versions).await;
+        let embedded = match embedded {
+            Err(shared) if before.is_some() => return self.without_previous(shared).await,
+            embedded => embedded?,
+        };
         let contents = draft::content_digests(&self.spec, &projection, &self.keys);
         let (fingerprints, marks) = self.keys.sealed_prints(&prints.hard);
         let marks = marks.beside(&prints.weak, &embedded.remembered());
@@ -224,7 +228,14 @@ impl Work<'_> {
         self.follow(&mut record);
         let same_content = old_seal.as_deref().is_some_and(|old| contents.contains(&old.content));
         let drifted = content == Content::Drifted || self.set_back;
-        let before = self.reserve(grant, &prints.hard, &embedded, &record)?;
+        let reserved = self.reserve(grant, &prints.hard, &embedded, &record);
+        let before = match reserved {
+            Err(shared) if before.is_some() => {
+                drop(embedded);
+                return self.without_previous(shared).await;
+            }
+            reserved => reserved?,
+        };
         let draft = Draft {
             secret: &secret_name,
             claim: &self.name.name,
@@ -397,6 +408,7 @@ impl Work<'_> {
         let Some(current) = versions.first() else { return Carried::default() };
         let handled = self.handled_by(grant, seal, &current.id);
         let overlaps = self.may_not_rotate().is_none_or(|refusal| refusal.reason != Reason::ActionNotAllowed);
+        let overlaps = overlaps && !self.rotating.leaves_previous;
         let index = self.cx.index();
         let created = index.world.claim(&self.name).map_or(self.cx.now(), |claim| claim.created);
         let (plan, rotate_at) = (self.rotating.plan.as_ref(), self.record.rotate_at());
@@ -433,6 +445,17 @@ impl Work<'_> {
                 Ok(None)
             }
         }
+    }
+
+    /// What is refused may be in the value before a rotation alone, which holds up no new value: it is tried without that.
+    async fn without_previous(&mut self, refused: Failure) -> Result<Progress, Failure> {
+        if refused.reason != Reason::ValueShared {
+            return Err(refused);
+        }
+        let text = "the value before the rotation is not kept as previous.*, although spec.rotation.overlap asks for it: another segment has it, or a value in it";
+        self.event(EventType::Warning, refused.reason, text).await;
+        self.rotating.leaves_previous = true;
+        Ok(Progress::LookAgain)
     }
 
     /// Whether the version that the manager has was revoked. Those of files are digests, which may have been listed under an

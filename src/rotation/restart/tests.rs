@@ -21,6 +21,7 @@ fn workload(name: &str, secrets: &[&str]) -> Workload {
         restarted_for: None,
         replaces: Replaces::Itself,
         rollout: Rollout::Done,
+        progress: (0, 0),
     }
 }
 

@@ -56,6 +56,8 @@ pub struct Workload {
     pub replaces: Replaces,
     /// How far they are replaced.
     pub rollout: Rollout,
+    /// How many of its pods have the template that it has now, and how many are ready: more of either is progress.
+    pub progress: (i32, i32),
 }
 
 /// Who replaces pods when their template changes.
@@ -93,6 +95,7 @@ impl Workload {
         template: &PodTemplateSpec,
         replaces: Replaces,
         rollout: Rollout,
+        progress: (i32, i32),
     ) -> Option<Self> {
         let pods = template.spec.as_ref().filter(|_| metadata.deletion_timestamp.is_none())?;
         Some(Self {
@@ -104,6 +107,7 @@ impl Workload {
             restarted_for: annotation(template.metadata.as_ref()),
             replaces,
             rollout,
+            progress,
         })
     }
 
@@ -126,7 +130,8 @@ impl Workload {
             _ => Rollout::Rolling,
         };
         let replaces = if spec.paused == Some(true) { Replaces::Paused } else { Replaces::Itself };
-        Self::new(Kind::Deployment, &object.metadata, &spec.template, replaces, rollout)
+        let progress = if seen { (updated, status.available_replicas.unwrap_or(0)) } else { (0, 0) };
+        Self::new(Kind::Deployment, &object.metadata, &spec.template, replaces, rollout, progress)
     }
 
     /// A StatefulSet; None: it is being deleted.
@@ -143,7 +148,8 @@ impl Workload {
         };
         let ready = status.ready_replicas.unwrap_or(0) >= wanted;
         let updated = status.updated_replicas.unwrap_or(0);
-        let rollout = match is_seen(&object.metadata, status.observed_generation) {
+        let seen = is_seen(&object.metadata, status.observed_generation);
+        let rollout = match seen {
             _ if wanted == 0 => Rollout::Empty,
             true if updated >= wanted && ready => Rollout::Done,
             true if replaces == Replaces::Partition && updated >= wanted.saturating_sub(partition) && ready => {
@@ -151,7 +157,8 @@ impl Workload {
             }
             _ => Rollout::Rolling,
         };
-        Self::new(Kind::StatefulSet, &object.metadata, &spec.template, replaces, rollout)
+        let progress = if seen { (updated, status.ready_replicas.unwrap_or(0)) } else { (0, 0) };
+        Self::new(Kind::StatefulSet, &object.metadata, &spec.template, replaces, rollout, progress)
     }
 
     /// A DaemonSet; None: it is being deleted.
@@ -161,14 +168,16 @@ impl Workload {
         let on_delete = spec.update_strategy.as_ref().is_some_and(|s| s.type_.as_deref() == Some("OnDelete"));
         let replaces = if on_delete { Replaces::OnDelete } else { Replaces::Itself };
         let wanted = status.desired_number_scheduled;
-        let updated = status.updated_number_scheduled.unwrap_or(0) >= wanted;
-        let available = status.number_available.unwrap_or(0) >= wanted;
-        let rollout = match is_seen(&object.metadata, status.observed_generation) {
+        let updated = status.updated_number_scheduled.unwrap_or(0);
+        let available = status.number_available.unwrap_or(0);
+        let seen = is_seen(&object.metadata, status.observed_generation);
+        let rollout = match seen {
             true if wanted == 0 => Rollout::Empty,
-            true if updated && available => Rollout::Done,
+            true if updated >= wanted && available >= wanted => Rollout::Done,
             _ => Rollout::Rolling,
         };
-        Self::new(Kind::DaemonSet, &object.metadata, &spec.template, replaces, rollout)
+        let progress = if seen { (updated, available) } else { (0, 0) };
+        Self::new(Kind::DaemonSet, &object.metadata, &spec.template, replaces, rollout, progress)
     }
 }
 

@@ -89,6 +89,8 @@ pub(super) struct Rotating {
     looked_afresh: bool,
     /// Whether what is projected now is what the rotation made.
     projecting: bool,
+    /// Whether the value before is left out, as the Secret could not be written with it.
+    pub(super) leaves_previous: bool,
     /// The attempts of which the record has the beginning: it is told once.
     begun: BTreeSet<String>,
 }
@@ -192,12 +194,15 @@ impl Work<'_> {
             let waits = Wanted::unknown(ConditionType::Rotated, Reason::RotationWaits, text);
             // What was said at rest is no longer so of one that is refused.
             let refused = matches!(outcome, Outcome::Refused(_) | Outcome::Stuck { .. });
-            let told = memory.told.clone().filter(|told| told.status != Some(true) || !refused);
+            let seal = self.own_seal();
+            let due = self.due(seal.as_deref(), self.cx.now()).into_iter().next();
+            let told = memory.told.clone().filter(|told| told.status != Some(true) || (!refused && due.is_none()));
             self.rotating.condition = Some(told.unwrap_or(waits));
             memory.wake = None;
-            if refused {
-                memory.due_since = None;
-            }
+            memory.due_since = match due.filter(|_| !refused) {
+                Some(trigger) => Some(self.due_since(&trigger).or(memory.due_since).unwrap_or(self.cx.now())),
+                None => None,
+            };
             self.memory.rotation = Some(memory);
             return outcome;
         }
