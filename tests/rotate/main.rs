@@ -252,3 +252,29 @@ fn what_was_stored_and_not_brought_into_use() {
         guarantees_hold_at(&scene.cluster, || scene.clock.now());
     }
 }
+
+/// Two segments have one value. Who stores a value of their own, as they are told to, gets it, though the overlap would keep the other.
+#[test]
+fn a_value_before_that_another_segment_has_holds_up_no_new_one() {
+    let scene = Scene::set_up();
+    let name = "twin";
+    apply(&scene.cluster, &(policy("[Read, Generate]") + "  rules: {uniqueValues: {within: None}}\n"));
+    let shared = format!("canary-{name}-kX9mQ2vL8nR5wT3z");
+    scene.stub.put("billing/prod/twin", Says::Text(shared.clone()));
+    let first = "data: [{secretKey: password, remoteRef: {key: billing/prod/twin}}]\n";
+    eventually("it may be claimed", SOON, || scene.cluster.apply(&scoped_secret("billing-prod", name, first)));
+    eventually("it is projected", SOON, || ready(&scene.cluster, "scopedsecret", Some("billing-prod"), name));
+    scene.claims(name, "{strategy: Generate, generate: {property: password}, overlap: 9h}");
+    assert_eq!(scene.value(name, "password"), Some(shared));
+    apply(&scene.cluster, &accepted(&policy("[Read, Generate]")));
+    becomes(&scene.cluster, NAMESPACE, name, "Unique", "False", "ValueShared");
+
+    let own = json!({"username": name, "password": "canary-own-hG7fD4sA9pL2oI6u"});
+    scene.stub.put(&key(name), Says::Text(own.to_string()));
+    let words = ["annotate", "scopedsecret", name, "-n", NAMESPACE, "scopedsecrets.io/refresh-at=now"];
+    scene.cluster.submit(&words, "").unwrap();
+    becomes(&scene.cluster, NAMESPACE, name, "Unique", "True", "NoSharedValues");
+    assert_eq!(scene.value(name, "password").as_deref(), own["password"].as_str());
+    assert_eq!(scene.value(name, "previous.password"), None);
+    guarantees_hold_at(&scene.cluster, || scene.clock.now());
+}
