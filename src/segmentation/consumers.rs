@@ -51,28 +51,37 @@ pub enum Standing {
     Undecided,
 }
 
+impl Target {
+    /// For whom it is projected, or will be: who has it, else the earliest that may.
+    fn whose(&self) -> Option<&Claimant> {
+        let holder = self.claimants.iter().find(|claimant| claimant.holds);
+        holder.or_else(|| self.to_come(Standing::Allowed).min_by_key(|claimant| &claimant.since))
+    }
+
+    /// Those of this standing whose name is not somebody else's Secret's.
+    fn to_come(&self, standing: Standing) -> impl Iterator<Item = &Claimant> {
+        self.claimants.iter().filter(move |claimant| claimant.standing == standing && !claimant.barred)
+    }
+}
+
 /// Who may reference a Secret: None if it is not in the guard. `known` is what the guard says so far, which stands for whatever
 /// cannot be told now: a claim that policy does not allow (any more), a Secret that outlives its ScopedSecret.
 ///
 /// A Secret that is somebody else's is not in it, whoever claims its name: its own pods are none of our business.
 pub fn consumers(target: &Target, known: Option<&Vec<String>>) -> Option<Vec<String>> {
     let named = |claimant: &Claimant| (!claimant.consumers.is_empty()).then(|| claimant.consumers.clone());
-    let to_come = |standing| target.claimants.iter().filter(move |c| c.standing == standing && !c.barred);
-    let holder = target.claimants.iter().find(|c| c.holds);
-    match holder.or_else(|| to_come(Standing::Allowed).min_by_key(|c| &c.since)) {
+    match target.whose() {
         Some(claimant) if claimant.standing == Standing::Allowed => named(claimant),
         Some(claimant) => known.cloned().or_else(|| named(claimant)),
         None if target.held && target.free => None,
         None if target.held => Some(known.cloned().unwrap_or_default()),
-        None => known.filter(|_| to_come(Standing::Undecided).next().is_some()).cloned(),
+        None => known.filter(|_| target.to_come(Standing::Undecided).next().is_some()).cloned(),
     }
 }
 
 /// Whether a Secret is projected, or about to be, for a ScopedSecret that names no consumers: every pod may reference it.
 pub fn is_free(target: &Target) -> bool {
-    let to_come = || target.claimants.iter().filter(|c| c.standing == Standing::Allowed && !c.barred);
-    let holder = target.claimants.iter().find(|c| c.holds);
-    match holder.or_else(|| to_come().min_by_key(|c| &c.since)) {
+    match target.whose() {
         Some(claimant) => claimant.consumers.is_empty() && (target.held || claimant.standing == Standing::Allowed),
         None => target.held && target.free,
     }

@@ -46,7 +46,7 @@ const AGAIN: Duration = Duration::from_secs(5);
 
 /// Whether a claim may be fetched as far as the guard goes. One that may not waits for it.
 pub fn standing(cx: &Context, index: &Index, claim: &ObjectName, target: &ObjectName) -> Guarding {
-    if is_in_place(cx, index, target) {
+    if is_in_place(cx, index, target, &observe_target(index, target, cx.now())) {
         match pods::stands_in_the_way(cx, index, target) {
             Some(None) => return Guarding::InPlace,
             Some(Some(failure)) => return Guarding::Failed(failure),
@@ -63,7 +63,8 @@ pub fn standing(cx: &Context, index: &Index, claim: &ObjectName, target: &Object
 pub fn look(cx: &Context, target: &ObjectName) {
     let in_place = {
         let index = cx.index();
-        is_in_place(cx, &index, target) && names_free(cx, &index, target)
+        let observed = observe_target(&index, target, cx.now());
+        is_in_place(cx, &index, target, &observed) && names_free(cx, target, &observed)
     };
     if !in_place {
         queue(cx, &target.namespace);
@@ -93,18 +94,16 @@ pub fn queue_all(cx: &Context) {
 }
 
 /// Whether the guard, if there is one, says of a Secret that every pod may reference it where that is so. Nothing waits for that.
-fn names_free(cx: &Context, index: &Index, target: &ObjectName) -> bool {
+fn names_free(cx: &Context, target: &ObjectName, observed: &Target) -> bool {
     let said = cx.guards.content(&target.namespace, |said| {
         (said.free.contains(&*target.name), said.targets.contains_key(&*target.name))
     });
-    let is_free = plan::is_free(&observe_target(index, target, cx.now()));
-    said.is_none_or(|(free, named)| free == (is_free && !named))
+    said.is_none_or(|(free, named)| free == (plan::is_free(observed) && !named))
 }
 
-fn is_in_place(cx: &Context, index: &Index, target: &ObjectName) -> bool {
+fn is_in_place(cx: &Context, index: &Index, target: &ObjectName, observed: &Target) -> bool {
     let said = cx.guards.said(&target.namespace, &target.name);
-    let observed = observe_target(index, target, cx.now());
-    let wanted = plan::consumers(&observed, said.as_ref());
+    let wanted = plan::consumers(observed, said.as_ref());
     match cx.guards.says(&target.namespace, &target.name) {
         Some(says) => says == wanted && index.claims_for(target).all(|claim| revoke::is_told(cx, index, claim)),
         // Without consumers to speak of, a namespace with a claim has a guard all the same.
@@ -229,7 +228,8 @@ fn make_room(cx: &Context, namespace: &str) -> Vec<ObjectName> {
     let index = cx.index();
     let has_room = |claim: &&ObjectName| {
         let target = index.world.claim(claim).map(|known| ObjectName::new(&claim.namespace, &known.target));
-        !is_full || target.is_none_or(|target| is_in_place(cx, &index, &target))
+        !is_full
+            || target.is_none_or(|target| is_in_place(cx, &index, &target, &observe_target(&index, &target, cx.now())))
     };
     let freed: Vec<ObjectName> = cx.guards.left_out(namespace).iter().filter(has_room).cloned().collect();
     cx.guards.fills(namespace, is_full, &freed);
