@@ -1,10 +1,13 @@
 //! Whose keys are whose, as Secrets come, go and come back.
 
+use super::facts::REMEMBERED;
 use super::*;
+use crate::api::SEAL_ANNOTATION;
 use crate::segmentation::fixtures::{at, now};
-use crate::segmentation::key::CanonicalKey;
-use crate::segmentation::seal::Generation;
+use crate::segmentation::seal::{Generation, SealKeys, SealRecord};
+use crate::segmentation::verdict::Refusal;
 use crate::segmentation::world::KeyVersion;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
 fn keys() -> SealKeys {
     SealKeys::new(Generation::from_random(&[1; 36], at(0)).unwrap())

@@ -2,157 +2,34 @@
 //!
 //! The watches write it; admission and reconcile read it. Each write says which claims it may have changed.
 
+mod acceptance;
+mod facts;
+
+pub use acceptance::{Acceptance, Settled, Withdrawal, pause_threshold};
+pub use facts::{
+    ClaimRecord, OnDemand, PolicyFacts, Revision, SecretFacts, accept_violations, annotation, claim_of, is_controller,
+    object_name, remembered, secret_facts,
+};
+
 use super::grant::Grants;
 use super::report::known::Known;
 use super::revocation;
 use super::scoped_secret::told::Told;
-use crate::api::policy::{AcceptedViolations, Exclusivity, ModalRule};
-use crate::api::{
-    ACCEPT_VIOLATIONS_ANNOTATION, REFRESH_AT_ANNOTATION, REVOKE_ANNOTATION, ROTATE_AT_ANNOTATION, Reason,
-    SEAL_ANNOTATION, ScopedSecret,
-};
-use crate::digest::sha256_hex;
-use crate::projection::carries_away;
+use crate::api::policy::{Exclusivity, ModalRule};
+use crate::api::{Reason, ScopedSecret};
 use crate::rotation::triggers::Triggers;
 use crate::segmentation::access::jurisdiction::{Jurisdiction, Jurisdictions};
 use crate::segmentation::access::{Access, RbacName};
 use crate::segmentation::authorize::segment_of;
-use crate::segmentation::authorize::{Retention, View, retention};
 use crate::segmentation::key::CanonicalKey;
 use crate::segmentation::policy::Policy;
-use crate::segmentation::seal::{BrokenSeal, SealKeys, SealRecord};
-use crate::segmentation::verdict::Refusal;
+use crate::segmentation::seal::BrokenSeal;
 use crate::segmentation::world::{Claim, Holding, ObjectName, PolicyState, StoreState, World};
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
-
-/// What is kept of a ScopedSecret.
-#[derive(Debug, Clone)]
-pub struct ClaimRecord {
-    /// Its uid.
-    pub uid: Arc<str>,
-    /// metadata.generation.
-    pub generation: i64,
-    /// metadata.resourceVersion, for the next status write.
-    pub resource_version: String,
-    /// The spec as JSON; None if it cannot be understood.
-    pub spec: Option<Box<[u8]>>,
-    /// What its annotations ask for, if they do.
-    pub asks: Option<Box<OnDemand>>,
-    /// Whether it is being deleted.
-    pub deleting: bool,
-    /// What its status says.
-    pub status: Told,
-    /// Whether the Secret under its target's name was somebody else's when it was last looked at, or is by its status, which
-    /// an earlier process wrote. It is looked at again before anything is fetched.
-    pub target_taken: bool,
-}
-
-/// What a ScopedSecret's annotations ask for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OnDemand {
-    /// refresh-at.
-    refresh_at: Option<Box<str>>,
-    /// rotate-at.
-    rotate_at: Option<Box<str>>,
-    /// Whether revoke is there.
-    pub revoke: bool,
-}
-
-impl ClaimRecord {
-    /// The annotation refresh-at.
-    pub fn refresh_at(&self) -> Option<&str> {
-        self.asks.as_ref()?.refresh_at.as_deref()
-    }
-
-    /// The annotation rotate-at.
-    pub fn rotate_at(&self) -> Option<&str> {
-        self.asks.as_ref()?.rotate_at.as_deref()
-    }
-
-    /// Whether the annotation revoke is there.
-    pub fn asks_to_revoke(&self) -> bool {
-        self.asks.as_ref().is_some_and(|asks| asks.revoke)
-    }
-}
-
-fn on_demand(metadata: &ObjectMeta) -> Option<Box<OnDemand>> {
-    let asked = |name: &str| annotation(metadata, name).map(remembered);
-    let asks = OnDemand {
-        refresh_at: asked(REFRESH_AT_ANNOTATION),
-        rotate_at: asked(ROTATE_AT_ANNOTATION),
-        revoke: annotation(metadata, REVOKE_ANNOTATION).is_some_and(|value| value == "true"),
-    };
-    (asks.refresh_at.is_some() || asks.rotate_at.is_some() || asks.revoke).then(|| asks.into())
-}
-
-/// One revision of one Secret, by uid and resourceVersion: equal within a process, and nothing more is needed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Revision(u64);
-
-impl Revision {
-    /// Of a uid and a resourceVersion. The hash is keyed anew by each process: a status that somebody forged cannot aim.
-    pub fn of(uid: &str, resource_version: &str) -> Self {
-        static KEYED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-        Self(KEYED.hash_one((uid, resource_version)))
-    }
-}
-
-/// What is kept of a managed Secret, from its metadata alone.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SecretFacts {
-    /// Its uid.
-    pub uid: Box<str>,
-    /// Its resourceVersion.
-    pub resource_version: Box<str>,
-    /// The uid in its controller ownerReference.
-    pub owner: Option<Arc<str>>,
-    /// What its seal says.
-    pub seal: Result<Arc<SealRecord>, BrokenSeal>,
-    /// Whether its seal is of the current key generation.
-    pub seal_is_current: bool,
-    /// Whether it is being deleted.
-    pub deleting: bool,
-    /// Whether it has finalizers, of which none is ours.
-    pub held_back: bool,
-    /// Whether it carries our label.
-    pub labelled: bool,
-    /// Whether somebody put metadata on it that makes others act on it: another owner, a replicator's annotation.
-    pub strayed: bool,
-}
-
-impl SecretFacts {
-    /// Whether its metadata is not as we write it, where that would keep it readable, carry it away or hide it from us.
-    pub fn is_bent(&self) -> bool {
-        self.held_back || (!self.deleting && (self.strayed || !self.labelled))
-    }
-
-    /// Which revision this is.
-    pub fn revision(&self) -> Revision {
-        Revision::of(&self.uid, &self.resource_version)
-    }
-}
-
-/// What is kept of a policy beyond its compiled form.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct PolicyFacts {
-    /// metadata.generation.
-    pub generation: i64,
-    /// The annotation accept-violations.
-    pub accept: Option<String>,
-    /// Whether it came alone: no change of the spec with it, and none since. See [`Index::put_policy`].
-    pub alone: bool,
-    /// The acceptance that was recorded.
-    pub accepted: Option<AcceptedViolations>,
-    /// metadata.resourceVersion.
-    pub resource_version: String,
-    /// Whether it is being deleted, and stands only until somebody's finalizer is gone.
-    pub deleting: bool,
-}
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Jurisdictions, and the state of their causes that they were made from.
 type KnownJurisdictions = ((u64, bool), Arc<Jurisdictions>);
@@ -260,7 +137,7 @@ impl Index {
                 generation: object.metadata.generation.unwrap_or(0),
                 resource_version: object.metadata.resource_version.clone().unwrap_or_default(),
                 spec: spec.map(Vec::into_boxed_slice),
-                asks: on_demand(&object.metadata),
+                asks: facts::on_demand(&object.metadata),
                 deleting: object.metadata.deletion_timestamp.is_some(),
                 status,
                 target_taken: told || before.is_some_and(|before| before.target_taken),
@@ -580,6 +457,21 @@ impl Index {
         }
     }
 
+    /// Records a policy, compiled or not; `serves`: what its annotation accepts has something to withdraw.
+    pub fn put_policy(&mut self, name: &str, policy: Result<Policy, String>, facts: PolicyFacts, serves: bool) {
+        self.causes += 1;
+        let alone = self
+            .policies
+            .get(name)
+            .is_some_and(|known| known.generation == facts.generation && (known.alone || known.accept != facts.accept));
+        let facts = PolicyFacts { alone, ..facts };
+        if let Some(accept) = facts.accept.clone().filter(|_| serves) {
+            self.acceptances.insert(name.to_owned(), (accept, Acceptance::Serving));
+        }
+        self.world.policies.insert(name.to_owned(), state_of(policy));
+        self.policies.insert(name.to_owned(), facts);
+    }
+
     /// Forgets a policy. Its accept-violations speaks for its deletion.
     pub fn remove_policy(&mut self, name: &str) {
         self.causes += 1;
@@ -652,140 +544,6 @@ impl Index {
     pub fn causes(&self) -> u64 {
         self.causes
     }
-
-    /// The Secrets that policy wants taken away now.
-    pub fn withdrawals(&self, now: Timestamp) -> usize {
-        withdrawals((&self.world).into(), now)
-    }
-
-    /// Whether so many withdrawals may go ahead: few may, many only if somebody accepted that number for this change. Where
-    /// the policies may have gone with their kind, the first that comes back is no word on what the others allowed. One that
-    /// waits already goes on waiting, however few are left of its kind.
-    pub fn may_withdraw(&self, ask: &Withdrawal<'_>) -> bool {
-        if ask.why.reason.is_an_end() {
-            return true;
-        }
-        let older = self.policies_since.is_some_and(|made| ask.since.is_none_or(|since| since < made));
-        let doubtful = older && ask.why.reason.is_of_scope();
-        let few = ask.count <= pause_threshold(self.world.holdings().count());
-        (few && !doubtful && !ask.waits) || self.accepts(ask.count)
-    }
-
-    /// Whether somebody accepted so many withdrawals for this change.
-    fn accepts(&self, count: usize) -> bool {
-        let accepted = self.policies.iter().any(|(name, policy)| {
-            let Some(value) = &policy.accept else { return false };
-            value.parse::<usize>().is_ok_and(|n| n >= count)
-                && self.acceptance(name, policy, value) <= Acceptance::Serving
-        });
-        accepted || self.accepted_deletion.is_some_and(|n| n >= count)
-    }
-
-    /// How far an acceptance is: as this process knows, and as was recorded.
-    fn acceptance(&self, name: &str, policy: &PolicyFacts, value: &str) -> Acceptance {
-        let known = self.acceptances.get(name).filter(|(known, _)| known == value).map(|(_, how)| *how);
-        let recorded = policy.accepted.as_ref().filter(|a| a.value == value).map(|a| match a {
-            a if a.spent || a.generation != policy.generation => Acceptance::Spent,
-            a if a.settled => Acceptance::Settled,
-            _ => Acceptance::Fresh,
-        });
-        known.max(recorded).unwrap_or(Acceptance::Fresh)
-    }
-
-    /// How far what a policy's annotation accepts is, as this process knows.
-    pub fn acceptance_of(&self, name: &str, value: &str) -> Acceptance {
-        self.policies.get(name).map_or(Acceptance::Fresh, |policy| self.acceptance(name, policy, value))
-    }
-
-    /// Whether the annotation of a policy, in this generation, speaks for its deletion, which cannot bring one: it was set for that, alone.
-    /// What came with a change was for that change.
-    pub fn accepts_deletion(&self, name: &str, value: &str, generation: i64) -> bool {
-        match self.policies.get(name) {
-            Some(known) if known.accept.as_deref() == Some(value) => match self.acceptance(name, known, value) {
-                Acceptance::Fresh | Acceptance::Serving => known.alone,
-                Acceptance::Settled => true,
-                Acceptance::Spent => false,
-            },
-            // It was set a moment ago.
-            Some(known) => known.generation == generation,
-            None => false,
-        }
-    }
-
-    /// Whether what a policy accepts, as it comes, has something to withdraw: more than without it, or what waits already. Looks at
-    /// every holding, and changes nothing: see [`Self::put_policy`].
-    pub fn acceptance_serves(
-        &self,
-        name: &str,
-        policy: &Result<Policy, String>,
-        facts: &PolicyFacts,
-        now: Timestamp,
-    ) -> bool {
-        let known = self.policies.get(name).and_then(|policy| policy.accept.as_ref());
-        if !self.secrets_synced || facts.accept.is_none() || facts.accept.as_ref() == known {
-            return false;
-        }
-        let before = self.withdrawals(now);
-        let mut policies = self.world.policies.clone();
-        policies.insert(name.to_owned(), state_of(policy.clone()));
-        let after = || withdrawals(View::under(&self.world, &policies), now);
-        before > pause_threshold(self.world.holdings().count()) || after() > before
-    }
-
-    /// Records a policy, compiled or not; `serves`: what its annotation accepts has something to withdraw.
-    pub fn put_policy(&mut self, name: &str, policy: Result<Policy, String>, facts: PolicyFacts, serves: bool) {
-        self.causes += 1;
-        let alone = self
-            .policies
-            .get(name)
-            .is_some_and(|known| known.generation == facts.generation && (known.alone || known.accept != facts.accept));
-        let facts = PolicyFacts { alone, ..facts };
-        if let Some(accept) = facts.accept.clone().filter(|_| serves) {
-            self.acceptances.insert(name.to_owned(), (accept, Acceptance::Serving));
-        }
-        self.world.policies.insert(name.to_owned(), state_of(policy));
-        self.policies.insert(name.to_owned(), facts);
-    }
-
-    /// Once nothing is left to withdraw, what was accepted for a change is over with it: the policies that it was on, and how
-    /// far what each accepts is then. Looks at every holding, and changes nothing: see [`Self::settle`].
-    pub fn settled_acceptances(&self, now: Timestamp) -> Option<Settled> {
-        let ended = |(name, policy): (&String, &PolicyFacts)| {
-            let value = policy.accept.clone()?;
-            let how = match self.acceptance(name, policy, &value) {
-                Acceptance::Fresh if policy.alone => Acceptance::Settled,
-                Acceptance::Fresh | Acceptance::Serving => Acceptance::Spent,
-                Acceptance::Settled | Acceptance::Spent => return None,
-            };
-            Some((name.clone(), (value, how)))
-        };
-        let over: BTreeMap<_, _> = self.policies.iter().filter_map(ended).collect();
-        if over.is_empty() && self.accepted_deletion.is_none() {
-            return None;
-        }
-        // What cannot be told now may turn out to be withdrawn by it; what can never be told holds nothing up.
-        let account_pending = self.world.stores.values().any(|store| store.realm().is_none());
-        let open = |(name, held)| match retention(name, held, &self.world, now) {
-            Retention::Keep => false,
-            Retention::Withdraw(_) => true,
-            Retention::Unknown(why) => why.reason == Reason::PolicyUnknown || account_pending,
-        };
-        (!self.world.holdings().any(open)).then_some(Settled { causes: self.causes, over })
-    }
-
-    /// Takes down what was found to be over, unless something that may cause withdrawals has changed since. The policies.
-    pub fn settle(&mut self, settled: Settled) -> Vec<String> {
-        if settled.causes != self.causes {
-            return Vec::new();
-        }
-        self.accepted_deletion = None;
-        let policies = &self.policies;
-        self.acceptances
-            .retain(|name, (value, _)| policies.get(name).is_some_and(|p| p.accept.as_ref() == Some(value)));
-        let names = settled.over.keys().cloned().collect();
-        self.acceptances.extend(settled.over);
-        names
-    }
 }
 
 /// A policy as far as it is known.
@@ -796,142 +554,11 @@ fn state_of(policy: Result<Policy, String>) -> PolicyState {
     }
 }
 
-/// The Secrets that policies want taken away; ends are not their word.
-fn withdrawals(view: View<'_>, now: Timestamp) -> usize {
-    let withdrawn = |(name, held): &(&ObjectName, &Holding)| match retention(name, held, view, now) {
-        Retention::Withdraw(why) => !why.reason.is_an_end(),
-        Retention::Keep | Retention::Unknown(_) => false,
-    };
-    view.holdings().filter(withdrawn).count()
-}
-
-/// What [`Index::settled_acceptances`] found.
-#[derive(Debug)]
-pub struct Settled {
-    causes: u64,
-    over: BTreeMap<String, (String, Acceptance)>,
-}
-
-/// A withdrawal that is asked for.
-#[derive(Debug, Clone, Copy)]
-pub struct Withdrawal<'a> {
-    /// How many there are for the same cause.
-    pub count: usize,
-    /// Why.
-    pub why: &'a Refusal,
-    /// Since when what is to go has been there, if that is known.
-    pub since: Option<Timestamp>,
-    /// Whether it was told that it waits for somebody's word.
-    pub waits: bool,
-}
-
-/// How far a number is that somebody accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Acceptance {
-    /// It counts for the change that it came with.
-    Fresh,
-    /// Something is withdrawn by it.
-    Serving,
-    /// It came alone, and nothing was withdrawn by it; it counts for the policy's deletion, which cannot bring one.
-    Settled,
-    /// It has served.
-    Spent,
-}
-
 /// Kubernetes orders the resourceVersions of one resource as numbers (KEP-5504); where they are not numbers, nothing is
 /// older.
 pub fn is_older(seen: &str, known: &str) -> bool {
     matches!((seen.parse::<u64>(), known.parse::<u64>()), (Ok(seen), Ok(known)) if seen < known)
 }
 
-/// More withdrawals than this for one cause wait for somebody: ten, or one in twenty.
-pub fn pause_threshold(holdings: usize) -> usize {
-    (holdings / 20).max(10)
-}
-
-/// Namespace and name of an object.
-pub fn object_name(metadata: &ObjectMeta) -> Option<ObjectName> {
-    Some(ObjectName::new(metadata.namespace.as_deref()?, metadata.name.as_deref()?))
-}
-
-/// An annotation.
-pub fn annotation<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
-    metadata.annotations.as_ref()?.get(key).map(String::as_str)
-}
-
-/// So many bytes of an annotation that acts once are remembered, and sealed, as they are.
-const REMEMBERED: usize = 64;
-
-/// An annotation that acts once whenever its value is new: any text, of which a long one is known by its digest.
-pub fn remembered(text: &str) -> Box<str> {
-    if text.len() <= REMEMBERED {
-        return text.into();
-    }
-    format!("sha256:{}", &sha256_hex(text.as_bytes())[..REMEMBERED - 8]).into()
-}
-
-/// The annotation accept-violations, if it is set.
-pub fn accept_violations(metadata: &ObjectMeta) -> Option<String> {
-    annotation(metadata, ACCEPT_VIOLATIONS_ANNOTATION).map(|text| remembered(text).into())
-}
-
-/// The part of a ScopedSecret that decides.
-pub fn claim_of(object: &ScopedSecret, name: &ObjectName, uid: &Arc<str>) -> Claim {
-    let created = object.metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |t| t.0);
-    Claim::from_spec(&object.spec, name.clone(), uid.clone(), created)
-}
-
-/// What the metadata of a Secret says.
-pub fn secret_facts(name: &ObjectName, metadata: &ObjectMeta, keys: &SealKeys) -> SecretFacts {
-    let seal = annotation(metadata, SEAL_ANNOTATION);
-    let owners = metadata.owner_references.as_deref().unwrap_or_default();
-    let controller = owners.iter().find(|owner| is_controller(owner));
-    let created = metadata.creation_timestamp.as_ref().map(|t| t.0);
-    let open = |text| {
-        let mut record = keys.open_of(name, created, text)?;
-        // Whoever was made again (from a backup) has held its keys since then.
-        let since = created.map_or(record.holding.held_since, |made| made.max(record.holding.held_since));
-        Arc::make_mut(&mut record.holding).held_since = since;
-        Ok(Arc::new(record))
-    };
-    SecretFacts {
-        uid: metadata.uid.as_deref().unwrap_or_default().into(),
-        resource_version: metadata.resource_version.as_deref().unwrap_or_default().into(),
-        owner: controller.map(|o| o.uid.as_str().into()),
-        seal: seal.map_or(Err(BrokenSeal::Invalid), open),
-        seal_is_current: seal.is_some_and(|text| keys.is_current(text)),
-        deleting: metadata.deletion_timestamp.is_some(),
-        held_back: metadata.finalizers.as_ref().is_some_and(|all| !all.is_empty()),
-        labelled: metadata
-            .labels
-            .iter()
-            .flatten()
-            .any(|(k, v)| k == crate::api::MANAGED_BY_LABEL && v == crate::api::MANAGED_BY),
-        strayed: owners.len() > usize::from(controller.is_some()) || strays(metadata),
-    }
-}
-
-impl SecretFacts {
-    /// Whether it is the same object, under the same seal and owner: what else changed is what others may write on it.
-    pub fn is_same_but_for_others(&self, other: &Self) -> bool {
-        self.uid == other.uid
-            && self.owner == other.owner
-            && self.labelled == other.labelled
-            && self.seal.as_ref().ok() == other.seal.as_ref().ok()
-    }
-}
-
-/// Whether an owner is a ScopedSecret that controls what it owns.
-pub fn is_controller(owner: &OwnerReference) -> bool {
-    owner.controller == Some(true) && owner.kind == "ScopedSecret" && owner.api_version.starts_with("scopedsecrets.io/")
-}
-
-/// Whether a label or annotation makes others carry the Secret away, or only looks like ours.
-fn strays(metadata: &ObjectMeta) -> bool {
-    let all = metadata.labels.iter().chain(&metadata.annotations).flat_map(BTreeMap::keys);
-    all.into_iter().any(|key| key != SEAL_ANNOTATION && carries_away(key))
-}
-
 #[cfg(test)]
-#[path = "index_tests.rs"]
 mod tests;
