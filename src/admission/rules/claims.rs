@@ -15,7 +15,7 @@ use crate::projection;
 use crate::rotation;
 use crate::segmentation::authorize::{authorize, rotation::rotation as may_rotate};
 use crate::segmentation::verdict::Verdict;
-use crate::segmentation::world::{Claim, ObjectName};
+use crate::segmentation::world::{Claim, ObjectName, World};
 use jiff::Timestamp;
 use kube::core::DynamicObject;
 use kube::core::admission::{AdmissionRequest, AdmissionResponse};
@@ -49,22 +49,71 @@ fn not_served(request: &AdmissionRequest<DynamicObject>, served: &Served) -> Opt
 }
 
 /// What is said of a new end that has passed.
-pub const END_IS_PAST: &str = "the end that is written is in the past: write a spec.expirationTime or a spec.ttl (which counts from creation) whose end is ahead, or none";
+const END_IS_PAST: &str = "the end that is written is in the past: write a spec.expirationTime or a spec.ttl (which counts from creation) whose end is ahead, or none";
 
 /// Whether an end is written that has passed; one that stays as it was does no harm.
-pub fn writes_past_end(old: Option<&ScopedSecret>, claim: &ScopedSecret, now: Timestamp) -> bool {
+fn writes_past_end(old: Option<&ScopedSecret>, claim: &ScopedSecret, now: Timestamp) -> bool {
     let end = |object: &ScopedSecret| object.spec.end(object.metadata.creation_timestamp.as_ref().map_or(now, |t| t.0));
     end(claim).is_some_and(|at| at <= now) && old.is_none_or(|old| end(old) != end(claim))
 }
 
 /// The rotation that a request writes, if it is new: one that stays as it was, on the keys that it was on, does no harm.
-pub fn has_new_rotation(old: Option<&ScopedSecret>, claim: &ScopedSecret) -> bool {
+fn has_new_rotation(old: Option<&ScopedSecret>, claim: &ScopedSecret) -> bool {
     let same = |old: &ScopedSecret| {
         let (old, new) = (&old.spec, &claim.spec);
         (&old.rotation, &old.store_ref, &old.data, &old.data_from, &old.target)
             == (&new.rotation, &new.store_ref, &new.data, &new.data_from, &new.target)
     };
     claim.spec.rotation.is_some() && !old.is_some_and(same)
+}
+
+/// What is wrong with a ScopedSecret that is written, beside the authoriser's verdict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The stable reason.
+    pub reason: Reason,
+    /// What is wrong, why, and what to write instead.
+    pub message: String,
+    /// How it is answered; None: as invalid input.
+    pub mode: Option<Mode>,
+}
+
+/// What is asked of a ScopedSecret that is written over `old`, one question after the other: the verdict, unless something else is
+/// wrong with it. Pure.
+///
+/// # Errors
+///
+/// The first fault.
+pub fn examine(
+    old: Option<&ScopedSecret>,
+    object: &ScopedSecret,
+    claim: &Claim,
+    world: &World,
+    now: Timestamp,
+) -> Result<Verdict, Fault> {
+    let invalid = |reason, message| Err(Fault { reason, message, mode: None });
+    if writes_past_end(old, object, now) {
+        return invalid(Reason::InvalidEnd, END_IS_PAST.to_owned());
+    }
+    // As reconcile does, first whether it may have the keys: it costs less than a megabyte of templates, and whoever may not
+    // need not mend them.
+    let verdict = authorize(claim, world, now);
+    if matches!(&verdict, Verdict::Refused(refusal) if refusal.mode == Mode::Enforce) {
+        return Ok(verdict);
+    }
+    if let Err(error) = projection::check_spec(&object.spec) {
+        return invalid(error.reason, error.message);
+    }
+    if !has_new_rotation(old, object) {
+        return Ok(verdict);
+    }
+    if let Err(error) = rotation::plan(&object.spec) {
+        return invalid(error.reason, error.message);
+    }
+    match may_rotate(claim, world, now).filter(|_| !matches!(verdict, Verdict::Refused(_))) {
+        Some(refusal) => Err(Fault { reason: refusal.reason, message: refusal.message, mode: Some(refusal.mode) }),
+        None => Ok(verdict),
+    }
 }
 
 /// The answer to a request. Pure.
@@ -83,32 +132,14 @@ pub fn judge(request: &AdmissionRequest<DynamicObject>, index: &Index, now: Time
     let object = ObjectName::new(namespace, name);
     let uid = claim.metadata.uid.clone().unwrap_or_default().into();
     let old = request.old_object.clone().and_then(|old| old.try_parse::<ScopedSecret>().ok());
-    if writes_past_end(old.as_ref(), &claim, now) {
-        return deny(request, RULE, Reason::InvalidEnd, END_IS_PAST);
-    }
     let known = index.world.namespaces.contains_key(namespace);
-    // As reconcile does, first whether it may have the keys: it costs less than a megabyte of templates, and whoever may not
-    // need not mend them.
     // One that has ended may be applied again from Git: that gives it nothing.
     let asked = Claim { ends: None, ..claim_of(&claim, &object, &uid) };
-    let verdict = authorize(&asked, &index.world, now);
-    if let Verdict::Refused(refusal) = &verdict
-        && refusal.mode == Mode::Enforce
-    {
-        return answer_by(refusal.mode, request, RULE, refusal.reason, &refusal.message);
-    }
-    if let Err(error) = projection::check_spec(&claim.spec) {
-        return deny(request, RULE, error.reason, &error.message);
-    }
-    if has_new_rotation(old.as_ref(), &claim) {
-        if let Err(error) = rotation::plan(&claim.spec) {
-            return deny(request, RULE, error.reason, &error.message);
-        }
-        let refused = matches!(verdict, Verdict::Refused(_));
-        if let Some(refusal) = may_rotate(&asked, &index.world, now).filter(|_| !refused) {
-            return answer_by(refusal.mode, request, RULE, refusal.reason, &refusal.message);
-        }
-    }
+    let verdict = match examine(old.as_ref(), &claim, &asked, &index.world, now) {
+        Ok(verdict) => verdict,
+        Err(Fault { reason, message, mode: None }) => return deny(request, RULE, reason, &message),
+        Err(Fault { reason, message, mode: Some(mode) }) => return answer_by(mode, request, RULE, reason, &message),
+    };
     match verdict {
         Verdict::Allowed(_) => admit(request),
         Verdict::Refused(refusal) => answer_by(refusal.mode, request, RULE, refusal.reason, &refusal.message),

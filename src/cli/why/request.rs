@@ -4,8 +4,7 @@
 use super::answer::{Answer, Told};
 use super::denied;
 use super::merged::merged;
-use crate::admission::rules::claims::{END_IS_PAST, has_new_rotation, writes_past_end};
-use crate::api::policy::Mode;
+use crate::admission::rules::claims::examine;
 use crate::api::{GROUP, Reason, ScopedSecret};
 use crate::cli::cluster::{Cluster, Failure};
 use crate::cli::observed::{Observed, observe};
@@ -13,10 +12,6 @@ use crate::cli::report::{Rule, Severity, Subject};
 use crate::cli::simulate::crd::Crds;
 use crate::cli::simulate::schema::Weight;
 use crate::client::errors::brief;
-use crate::projection;
-use crate::rotation;
-use crate::segmentation::authorize::{authorize, rotation::rotation as may_rotate};
-use crate::segmentation::verdict::Verdict;
 use crate::segmentation::world::{Claim, ObjectName};
 use crate::yaml::{Node, compose, split};
 use jiff::Timestamp;
@@ -114,7 +109,7 @@ async fn scoped_secret(
     Ok(answer)
 }
 
-/// What rule `Claims` says of it, asked in the order of admission. Pure.
+/// What rule `Claims` says of it. Pure.
 fn judged(
     name: ObjectName,
     object: &ScopedSecret,
@@ -129,30 +124,8 @@ fn judged(
     let claim = Claim { ends: None, ..Claim::from_spec(&object.spec, name, uid, created) };
     observed.world.put_claim(claim.clone());
     let mut answer = Answer::of_claim(&about, &claim, observed, now);
-    let fault = || {
-        if writes_past_end(live, object, now) {
-            return Some((Reason::InvalidEnd, END_IS_PAST.to_owned()));
-        }
-        let verdict = authorize(&claim, &observed.world, now);
-        if matches!(&verdict, Verdict::Refused(refusal) if refusal.mode == Mode::Enforce) {
-            return None;
-        }
-        if let Err(error) = projection::check_spec(&object.spec) {
-            return Some((error.reason, error.message));
-        }
-        // What stands already is let in as it is.
-        if !has_new_rotation(live, object) {
-            return None;
-        }
-        if let Err(error) = rotation::plan(&object.spec) {
-            return Some((error.reason, error.message));
-        }
-        let refusal = may_rotate(&claim, &observed.world, now);
-        let refusal = refusal.filter(|_| !matches!(verdict, Verdict::Refused(_)));
-        refusal.map(|refusal| (refusal.reason, refusal.message))
-    };
-    if let Some((reason, message)) = fault() {
-        let told = Told::new("refused", reason, &message);
+    if let Err(fault) = examine(live, object, &claim, &observed.world, now) {
+        let told = Told::new("refused", fault.reason, &fault.message);
         answer.blame(&about, Rule::Claims, Severity::Error, &told);
         answer.verdict = told;
     }
