@@ -109,6 +109,21 @@ fn denials_are_explained(cluster: &Cluster) {
     let denial = cluster.apply(&rotating).unwrap_err();
     assert!(denial.contains("ActionNotAllowed"), "{denial}");
     plugin_with(cluster, &["why", "--denied", "-f", "-"], &rotating).says(1, &["ActionNotAllowed"]);
+    // Nobody governs it, and the API server says so in words of its own.
+    let lent = json!({
+        "apiVersion": "scopedsecrets.io/v1alpha1", "kind": "SecretGrant",
+        "metadata": {"name": "ada", "namespace": "plain"},
+        "spec": {
+            "scopedSecretRef": {"name": "orders"}, "subject": {"kind": "User", "name": "ada@example.com"},
+            "ttl": "1h", "reason": "a test",
+        },
+    });
+    let lent = lent.to_string();
+    let denial = cluster.apply(&lent).unwrap_err();
+    for input in [&denial, &lent] {
+        let why = plugin_with(cluster, &["why", "--denied", "-f", "-"], input);
+        why.says(1, &["Grants", "there is no Secret to give access to", "metadata.namespace"]);
+    }
     what_takes_away_is_denied(cluster);
     let misspelt = stolen.replace("storeRef", "storeReff");
     plugin_with(cluster, &["why", "--denied", "-f", "-"], &misspelt).says(1, &["SpecInvalid", "storeReff"]);

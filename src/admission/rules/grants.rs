@@ -15,9 +15,10 @@
 //!   verbs: [grant, approve]
 //! ```
 //!
-//! A namespace without a SegmentGuard is refused as a whole: nobody governs it, so there is nothing to give. What passes: every
-//! update that leaves the spec alone, so that labels and finalizers are free, and every deletion, which is how access is taken
-//! back. That nothing else of a spec changes is the CRD's own rule.
+//! A namespace without a SegmentGuard is refused as a whole: nobody governs it, so there is nothing to give. The API server says
+//! that in its own words, since it asks no expression where a parameter is missing, and without one no expression can tell; `why`
+//! says what they mean. What passes: every update that leaves the spec alone, so that labels and finalizers are free, and every
+//! deletion, which is how access is taken back. That nothing else of a spec changes is the CRD's own rule.
 //!
 //! The operator honours no grant while this rule is not in force, nor one that is older than it
 //! ([`crate::controller::grant`]): what was created or approved meanwhile was asked by nobody.

@@ -1,9 +1,12 @@
 //! A denial's text, as kubectl printed it: which rule, which reason, and what they mean. Pure.
 
 use super::answer::{Answer, Told};
+use crate::admission::rules::grants;
 use crate::admission::webhook_configuration::CONFIGURATION;
 use crate::api::Reason;
 use crate::cli::report::{Rule, Severity, Subject};
+use crate::segmentation::authorize::segment_of;
+use crate::segmentation::world::World;
 
 /// One denial, or warning, of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +57,11 @@ fn read_one(text: &str, found: &mut Vec<Denial>) {
             found.push(denial);
         }
     }
-    found.extend(unanswered(text).filter(|denial| !found.contains(denial)));
+    for denial in [unanswered(text), unguarded(text)].into_iter().flatten() {
+        if !found.contains(&denial) {
+            found.push(denial);
+        }
+    }
 }
 
 /// What the API server says where our webhook does not answer it.
@@ -69,6 +76,48 @@ fn unanswered(text: &str) -> Option<Denial> {
             "nobody answers the API server for {name}: what the operator must see in governed namespaces waits until it does; kubectl scoped-secrets check tells what is wrong with it"
         ),
     })
+}
+
+/// What to do about a grant in a namespace that has no Secret to give access to.
+const ELSEWHERE: &str = "there is no Secret to give access to: into metadata.namespace write the namespace of the ScopedSecret that is to be lent";
+
+/// What the API server says of a SecretGrant where there is no SegmentGuard: before any rule of ours has a word.
+fn unguarded(text: &str) -> Option<Denial> {
+    let (before, _) = text.split_once("no params found for policy binding")?;
+    let (object, policy) = before.rsplit_once("ValidatingAdmissionPolicy '")?;
+    policy.strip_prefix(grants::guard().name().as_str())?.strip_prefix('\'')?;
+    let name = object.rsplit('"').nth(1).unwrap_or_default();
+    Some(Denial {
+        rule: grants::RULE.to_owned(),
+        reason: Reason::NoPolicy,
+        subject: Subject::cluster("SecretGrant", name).to_string(),
+        message: format!(
+            "no SegmentationPolicy governs its namespace, or the operator does not guard it yet, so that {ELSEWHERE}; kubectl scoped-secrets why -f FILE with the SecretGrant in it says which labels the namespace lacks"
+        ),
+    })
+}
+
+/// The denial that says of a SecretGrant that its namespace has no SegmentGuard.
+pub fn of_unguarded(denials: &[Denial]) -> Option<&Denial> {
+    denials.iter().find(|denial| denial.rule == grants::RULE && denial.reason == Reason::NoPolicy)
+}
+
+/// What it comes to, once the namespace was looked at.
+pub fn looked_at(denial: &Denial, about: &Subject, namespace: &str, world: &World) -> Denial {
+    let denial = Denial { subject: about.to_string(), ..denial.clone() };
+    match segment_of(namespace, world) {
+        Err(refusal) if matches!(refusal.reason, Reason::NoPolicy | Reason::SegmentLabelMissing) => {
+            Denial { reason: refusal.reason, message: format!("{}; so {ELSEWHERE}", refusal.message), ..denial }
+        }
+        Err(_) => denial,
+        Ok(_) => Denial {
+            reason: Reason::Pending,
+            message: format!(
+                "namespace {namespace:?} is governed, and the operator has not written its SegmentGuard yet: try again in a moment; kubectl scoped-secrets check says whether the operator runs"
+            ),
+            ..denial
+        },
+    }
 }
 
 /// `rule NAME, REASON: rest`.
@@ -109,6 +158,8 @@ fn subject(text: &str) -> Subject {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::observed::build;
+    use crate::cli::observed::tests::facts;
 
     #[test]
     fn denials_are_read_as_kubectl_prints_them() {
@@ -153,6 +204,43 @@ mod tests {
         assert_eq!(found.iter().map(|denial| denial.reason).collect::<Vec<_>>(), [Reason::OperatorDown]);
         assert_eq!(answer(&found).report.findings[0].rule, Rule::Installation);
         assert_eq!(failed("another.example.com"), []);
+    }
+
+    #[test]
+    fn a_grant_where_nobody_governs_is_explained() {
+        let said = |policy: &str| {
+            format!(
+                "ValidatingAdmissionPolicy '{policy}' with binding '{policy}' denied request: failed to configure binding: no params found for policy binding with `Deny` parameterNotFoundAction"
+            )
+        };
+        let own = said("grants.scopedsecrets.io");
+        for text in [
+            format!("secretgrants.scopedsecrets.io \"ada\" is forbidden: {own}"),
+            format!("The secretgrants \"ada\" is invalid: : {own}"),
+            format!(
+                "Error from server (Forbidden): error when creating \"a.yaml\": secretgrants.scopedsecrets.io \"ada\" is forbidden: {own}"
+            ),
+        ] {
+            let found = read(&text);
+            let told: Vec<_> = found.iter().map(|denial| (denial.reason, denial.subject.as_str())).collect();
+            assert_eq!(told, [(Reason::NoPolicy, "SecretGrant ada")], "{text}");
+            assert!(found[0].message.contains("metadata.namespace"), "{}", found[0].message);
+        }
+        assert_eq!(read(&said("grants.example.com")), []);
+        let observed = build(facts(&[]));
+        for (namespace, reason, says) in [
+            ("plain", Reason::SegmentLabelMissing, "has no \"tenant\""),
+            ("payments-prod", Reason::Pending, "is governed"),
+            ("nowhere", Reason::NoPolicy, "no SegmentationPolicy governs its namespace"),
+        ] {
+            let about = Subject::namespaced("SecretGrant", namespace, "ada");
+            let denial = looked_at(of_unguarded(&read(&own)).unwrap(), &about, namespace, &observed.world);
+            assert_eq!((denial.reason, &denial.subject), (reason, &about.to_string()));
+            assert!(denial.message.contains(says), "{}", denial.message);
+            assert_eq!(answer(&[denial]).rule.as_deref(), Some("Grants"));
+        }
+        let another = read("denied the request: rule Grants, GrantNotAllowed: SecretGrant a/b: no");
+        assert_eq!(of_unguarded(&another), None);
     }
 
     #[test]

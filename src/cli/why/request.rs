@@ -207,6 +207,15 @@ async fn dry_run(cluster: &Cluster, node: &Arc<Node>, version: &str, kind: &str)
         Err(error) => return Err(cluster.failure(&error, "patch", api.resource_url())),
     };
     let denials = denied::read(&status.message);
+    if let Some(denial) = denied::of_unguarded(&denials) {
+        let observed = observe(cluster, namespace).await?;
+        let mut answer = denied::answer(&[denied::looked_at(denial, &about, namespace, &observed.world)]);
+        answer.not_seen(cluster);
+        if !super::is_served(cluster, namespace).await? {
+            answer.is_not_served(namespace);
+        }
+        return Ok(answer);
+    }
     if !denials.is_empty() {
         return Ok(denied::answer(&denials));
     }
