@@ -238,18 +238,23 @@ impl Observed {
     fn told_to_hold(&self, claim: &ScopedSecret, asked: &Claim) -> Option<(ObjectName, Holding)> {
         let status = claim.status.as_ref()?;
         let secret = status.secret_ref.as_ref()?;
-        let realm = self.world.stores.get(&*asked.store).and_then(StoreState::realm)?;
-        let canonical =
-            |key: &str| -> Option<CanonicalKey> { Some(realm.resolve(&RemoteKey::parse(key).ok()?).ok()?.0) };
+        self.world.stores.get(&*asked.store).and_then(StoreState::realm)?;
         let versions: Vec<_> = status
             .remote_versions
             .iter()
-            .filter_map(|v| Some(KeyVersion::undated(canonical(&v.key)?, v.version_id.as_str())))
+            .filter_map(|v| Some(KeyVersion::undated(self.canonical(&asked.store, &v.key)?, v.version_id.as_str())))
             .collect();
         let mut holding = Holding::of_claim(asked, Vec::new());
         holding.versions = versions.into();
         holding.held_since = asked.created;
         Some((ObjectName { namespace: asked.object.namespace.clone(), name: secret.name.as_str().into() }, holding))
+    }
+
+    /// A key of a store as a status tells it: as the spec names it, or written whole.
+    pub fn canonical(&self, store: &str, key: &str) -> Option<CanonicalKey> {
+        let realm = self.world.stores.get(store).and_then(StoreState::realm);
+        let named = || Some(realm?.resolve(&RemoteKey::parse(key).ok()?).ok()?.0);
+        CanonicalKey::written_whole(key).or_else(named)
     }
 
     /// A ScopedSecret.

@@ -217,6 +217,11 @@ impl CanonicalKey {
         self.0.starts_with("file:")
     }
 
+    /// One that is written whole; None: it is a name, or an ARN.
+    pub fn written_whole(text: &str) -> Option<Self> {
+        ["aws:", "file:"].iter().any(|place| text.starts_with(place)).then(|| Self(text.into()))
+    }
+
     /// Reads a canonical key back from a seal.
     pub fn from_sealed(text: &str) -> Self {
         Self(text.into())

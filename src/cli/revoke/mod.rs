@@ -3,14 +3,17 @@
 mod annotation;
 mod key;
 
+use super::change::effects::Effects;
 use super::change::look::{self, Sight};
 use super::change::plan::Plan;
 use super::change::wait::{Progress, Wait, condition, told};
 use super::change::{ChangeArgs, Talk, carry_out};
 use super::cluster::Failure;
 use super::command::Surroundings;
+use super::remote::Remote;
 use super::report::Subject;
 use crate::api::GROUP;
+use crate::segmentation::key::CanonicalKey;
 use kube::ResourceExt;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -68,12 +71,13 @@ pub async fn run(asked: &Revoke, around: &Surroundings<'_>, talk: &mut Talk<'_>)
     let sight = look::look(&cluster, name).await?;
     let mut plan = plan(&sight, &key::standing(&cluster).await?, asked)?;
     if !cluster.may("create", GROUP, "keyrevocations", None, None).await? {
-        if annotation::takes_the_verb(&sight, (around.clock)())
+        let now = (around.clock)();
+        if annotation::takes_the_verb(&sight, now)
             && !cluster.may("revoke", GROUP, "scopedsecrets", Some(&cluster.namespace), Some(name)).await?
         {
             return Err(annotation::not_allowed(&sight));
         }
-        plan = annotation::instead(plan, &sight);
+        plan = annotation::instead(plan, &sight, now)?;
     }
     let name = name.clone();
     let wait = |_: &[Value]| Wait { kind: "ScopedSecret", namespaced: true, name, judge: Box::new(progress) };
@@ -87,8 +91,11 @@ fn plan(sight: &Sight, standing: &[key::Standing], asked: &Revoke) -> Result<Pla
     let open = |key: &str, store: &str| {
         standing.iter().find(|other| !other.complete && other.key == key && other.store == store && !asked.again)
     };
+    // What the Secret has of another place than the store's: of its ARN too little is known to name it.
+    let (beyond, named): (Vec<_>, Vec<_>) =
+        effects.keys.iter().partition(|remote| CanonicalKey::written_whole(&remote.key).is_some());
     let (revoked, left): (Vec<_>, Vec<_>) =
-        effects.keys.iter().partition(|remote| open(&remote.key, &remote.store).is_some());
+        named.into_iter().partition(|remote| open(&remote.key, &remote.store).is_some());
     if left.is_empty() {
         let by = revoked.iter().filter_map(|remote| open(&remote.key, &remote.store));
         let by: BTreeSet<&str> = by.map(|other| other.name.as_str()).collect();
@@ -99,11 +106,7 @@ fn plan(sight: &Sight, standing: &[key::Standing], asked: &Revoke) -> Result<Pla
         return Err(Failure::Usage(text));
     }
     let keys: Vec<&str> = left.iter().map(|remote| remote.key.as_str()).collect();
-    let shared = effects.shared();
-    let others = match shared.is_empty() {
-        true => "nobody else claims these keys".to_owned(),
-        false => format!("whoever else claims one of these keys loses it, too: {}", shared.join(", ")),
-    };
+    let held: Vec<&Remote> = left.iter().copied().filter(|remote| remote.version.is_some()).collect();
     let mut facts = effects.facts();
     facts.extend(revoked.iter().map(|remote| ("revoked", format!("{} is being revoked already", remote.key))));
     Ok(Plan {
@@ -112,13 +115,38 @@ fn plan(sight: &Sight, standing: &[key::Standing], asked: &Revoke) -> Result<Pla
         facts,
         happens: vec![
             format!("{} is revoked: each version that the manager has made until now", keys.join(", ")),
-            format!("the Secret {} is taken away at once; {others}", effects.secret),
+            of_secret(effects, &held, &beyond),
             "pods that start from then on wait; those that run keep the value until they are restarted (the KeyRevocation lists them)".to_owned(),
             "once the manager has a newer version, the Secret is back with it: store one there".to_owned(),
         ],
-        notes: vec!["deleting the KeyRevocation lifts it early".to_owned()],
+        notes: std::iter::once("deleting the KeyRevocation lifts it early".to_owned()).chain(kept(&beyond)).collect(),
         writes: left.iter().map(|remote| key::revocation(&remote.store, &remote.key, &asked.reason)).collect(),
         done: "KeyRevocation {name} was created".to_owned(),
+    })
+}
+
+/// What becomes of the Secret, and of whoever else claims the keys, given which of those that it has are revoked, and which are not.
+fn of_secret(effects: &Effects, going: &[&Remote], staying: &[&Remote]) -> String {
+    let shared = effects.shared();
+    let others = match shared.is_empty() {
+        true => "nobody else claims these keys".to_owned(),
+        false => format!("whoever else claims one of these keys loses it, too: {}", shared.join(", ")),
+    };
+    let goes = match going.is_empty() && !staying.is_empty() {
+        true => "has none of them and stays, until it would get one",
+        false => "is taken away at once",
+    };
+    format!("the Secret {} {goes}; {others}", effects.secret)
+}
+
+/// That a Secret has keys, too, that are not revoked with the others.
+fn kept(staying: &[&Remote]) -> Option<String> {
+    let keys: Vec<&str> = staying.iter().map(|remote| remote.key.as_str()).collect();
+    (!keys.is_empty()).then(|| {
+        format!(
+            "the Secret has {}, too, which this does not revoke: that takes a KeyRevocation of its own (revoke --key KEY --store STORE, with the full ARN of a key of another account)",
+            keys.join(", ")
+        )
     })
 }
 
@@ -164,7 +192,7 @@ mod tests {
             Sight { object, claim: observed.claims[0].clone(), observed, effects }
         };
         let asked = Asked::try_parse_from(["revoke", "orders", "--reason", "INC-1"]).unwrap().revoke;
-        let instead = |sight: &Sight| annotation::instead(plan(sight, &[], &asked).unwrap(), sight);
+        let instead = |sight: &Sight| annotation::instead(plan(sight, &[], &asked).unwrap(), sight, now()).unwrap();
         let notes = |write: &Write| match write {
             Write::Patch { patch, .. } => patch["metadata"]["annotations"]["scopedsecrets.io/revoke"].clone(),
             Write::Create { .. } => panic!("{write:?}"),
@@ -223,6 +251,47 @@ mod tests {
         let both = [standing(db, false), standing(api, false)];
         assert!(revoked(&both, &[]).unwrap_err().contains("revoked already"));
         assert_eq!(revoked(&both, &["--again"]).unwrap(), [db, api]);
+    }
+
+    #[test]
+    fn what_is_shown_is_what_is_revoked() {
+        let whole = "aws:999999999999:eu-west-1:payments/prod/db";
+        let asked = Asked::try_parse_from(["revoke", "orders", "--reason", "INC-1"]).unwrap().revoke;
+        let sight = |key: &str, held: &str| {
+            let mut object = claim("payments-prod", "orders", key, 1, true);
+            object["status"]["remoteVersions"] = json!([{"key": held, "versionId": "v1"}]);
+            let observed = build(facts(std::slice::from_ref(&object)));
+            let effects = effects::of(&observed.claims[0], &object["spec"], &observed, None);
+            let object = serde_json::from_value(object).unwrap();
+            Sight { object, claim: observed.claims[0].clone(), observed, effects }
+        };
+        let created = |plan: &Plan| -> Vec<String> {
+            let key = |write: &Write| match write {
+                Write::Create { object, .. } => object["spec"]["key"].as_str().unwrap().to_owned(),
+                Write::Patch { .. } => panic!("{write:?}"),
+            };
+            plan.writes.iter().map(key).collect()
+        };
+        let (new, old, foreign) = ("payments/prod/new", "payments/prod/old", "billing/prod/db");
+        for (what, key, held, direct, by_annotation, stays) in [
+            ("as it is named", new, new, &[new][..], Some(new), false),
+            ("edited, and not fetched yet", new, old, &[new, old], Some(new), true),
+            ("away from another account's", new, whole, &[new], Some(new), true),
+            ("refused, its Secret as it was", foreign, old, &[foreign, old], Some(old), false),
+            ("refused, with another account's", foreign, whole, &[foreign], None, true),
+        ] {
+            let sight = sight(key, held);
+            let plan = plan(&sight, &[], &asked).unwrap();
+            assert_eq!(created(&plan), direct, "{what}");
+            let says = |plan: &Plan, part: &str| plan.happens.iter().chain(&plan.notes).any(|line| line.contains(part));
+            assert_eq!(says(&plan, &format!("the Secret has {whole}, too")), held == whole, "{what}");
+            let asked = annotation::instead(plan, &sight, now());
+            assert_eq!(asked.is_ok(), by_annotation.is_some(), "{what}");
+            let (Ok(asked), Some(revoked)) = (asked, by_annotation) else { continue };
+            assert!(asked.happens[0].starts_with(&format!("{revoked} is revoked")), "{what}: {}", asked.happens[0]);
+            assert_eq!(says(&asked, "has none of them and stays"), stays, "{what}");
+            assert_eq!(says(&asked, &format!("the Secret has {held}, too")), stays, "{what}");
+        }
     }
 
     #[test]

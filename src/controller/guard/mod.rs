@@ -19,6 +19,7 @@ mod revoke;
 mod room;
 
 pub use known::{Guards, Known};
+pub use revoke::revocable;
 
 use super::context::{Context, Job};
 use super::grant::plan::Guarded;

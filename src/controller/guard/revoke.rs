@@ -46,7 +46,7 @@ fn observe(index: &Index, name: &ObjectName, now: Timestamp) -> Option<Asker> {
 
 /// The authoriser's answer, and the keys that a claim may revoke: what it may have, or, refused that, what its Secret holds all the
 /// same, by which it has as much to do with a leak.
-fn revocable(claim: &Claim, world: &World, now: Timestamp) -> (Standing, Vec<(String, CanonicalKey)>) {
+pub fn revocable(claim: &Claim, world: &World, now: Timestamp) -> (Standing, Vec<(String, CanonicalKey)>) {
     match authorize(claim, world, now) {
         Verdict::Allowed(grant) => {
             (Standing::Allowed, grant.keys.into_iter().map(|key| (key.written, key.canonical)).collect())

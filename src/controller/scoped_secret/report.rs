@@ -4,7 +4,7 @@ use super::plan::{Failure, Outcome};
 use super::withdraw::record_withdrawal;
 use super::{Work, status};
 use crate::api::scoped_secret::{RemoteVersion, ScopedSecretStatus, SecretRef};
-use crate::api::{FIELD_MANAGER, GROUP, Reason, ScopedSecret};
+use crate::api::{FIELD_MANAGER, GROUP, Reason, ScopedSecret, ScopedSecretSpec};
 use crate::client::errors::brief;
 use crate::controller::context::{Context, Job, Memory};
 use crate::controller::events::{self, Told};
@@ -262,19 +262,10 @@ impl Work<'_> {
         }
     }
 
-    /// The versions in a seal, under the keys as the spec writes them.
+    /// The versions in a seal, as status tells them.
     pub(super) fn remote_versions(&self, seal: &SealRecord) -> Vec<RemoteVersion> {
         let realm = self.cx.index().world.stores.get(&self.spec.store_ref.name).and_then(|s| s.realm().cloned());
-        let resolved = |key| Some((resolve(realm.as_ref()?, key)?, key));
-        let written: HashMap<CanonicalKey, &str> =
-            self.spec.remote_refs().filter_map(|(key, _, _)| resolved(key)).collect();
-        let mut shown = BTreeMap::new();
-        for KeyVersion { key, id, .. } in &seal.holding.versions {
-            let plain = key.aws_parts().map_or(key.as_str(), |(_, _, name)| name);
-            let key = written.get(key).copied().unwrap_or(plain);
-            shown.entry(key.to_owned()).or_insert_with(|| id.to_string());
-        }
-        shown.into_iter().map(|(key, version_id)| RemoteVersion { key, version_id }).collect()
+        told_versions(&self.spec, &seal.holding.versions, realm.as_ref())
     }
 
     pub(super) fn created(&self) -> Timestamp {
@@ -341,6 +332,23 @@ fn newly_refused(old: &ScopedSecretStatus, new: &ScopedSecretStatus) -> Option<R
         authorized.and_then(|c| Reason::from_text(&c.reason))
     };
     refused(new).filter(|reason| refused(old) != Some(*reason))
+}
+
+/// The versions that are held, under the keys as the spec writes them. A key that it names no more has its name, or, where the store
+/// does not reach it, is written whole: by its name it would be another.
+fn told_versions(spec: &ScopedSecretSpec, held: &[KeyVersion], realm: Option<&Realm>) -> Vec<RemoteVersion> {
+    let resolved = |key| Some((resolve(realm?, key)?, key));
+    let written: HashMap<CanonicalKey, &str> = spec.remote_refs().filter_map(|(key, ..)| resolved(key)).collect();
+    let mut shown = BTreeMap::new();
+    for KeyVersion { key, id, .. } in held {
+        let name = match realm {
+            Some(realm) => key.name_within(realm),
+            None => key.aws_parts().map(|(.., name)| name),
+        };
+        let key = written.get(key).copied().or(name).unwrap_or(key.as_str());
+        shown.entry(key.to_owned()).or_insert_with(|| id.to_string());
+    }
+    shown.into_iter().map(|(key, version_id)| RemoteVersion { key, version_id }).collect()
 }
 
 fn resolve(realm: &Realm, key: &str) -> Option<CanonicalKey> {
@@ -451,6 +459,31 @@ mod tests {
         assert_eq!(newly_refused(&refused, &refused), None);
         assert_eq!(newly_refused(&refused, &allowed), None);
         assert_eq!(newly_refused(&refused, &none), None);
+    }
+
+    #[test]
+    fn a_key_that_is_named_no_more_is_not_told_as_another() {
+        let realm = Realm::Aws { account: "123456789012".into(), region: "eu-west-1".into() };
+        let directory = Realm::File { path: "/etc/secrets".into() };
+        let arn = "arn:aws:secretsmanager:eu-west-1:999999999999:secret:a/b-AbC12x";
+        let (own, foreign) = ("aws:123456789012:eu-west-1:a/b", "aws:999999999999:eu-west-1:a/b");
+        for (spec, held, realm, told) in [
+            ("a/b", own, Some(&realm), "a/b"),
+            (arn, foreign, Some(&realm), arn),
+            ("other", own, Some(&realm), "a/b"),
+            ("other", foreign, Some(&realm), foreign),
+            ("a/b", foreign, Some(&realm), foreign),
+            ("a/b", own, None, "a/b"),
+            ("other", "file:/etc/secrets/a/b", Some(&directory), "a/b"),
+            ("other", "file:/etc/others/a/b", Some(&directory), "file:/etc/others/a/b"),
+        ] {
+            let reference = json!({"secretKey": "a", "remoteRef": {"key": spec}});
+            let spec: ScopedSecretSpec =
+                serde_json::from_value(json!({"storeRef": {"name": "aws"}, "data": [reference]})).unwrap();
+            let held = [KeyVersion::undated(CanonicalKey::from_sealed(held), "v1")];
+            let shown = told_versions(&spec, &held, realm);
+            assert_eq!(shown, [RemoteVersion { key: told.to_owned(), version_id: "v1".to_owned() }]);
+        }
     }
 
     #[test]
