@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use support::cluster::Cluster;
+use support::events::told_of;
 use support::inside::{Clock, Gate, Moment, TURNS, is_owed, settles};
 use support::operator::{Operator, install};
 use support::oracle::all_is_well;
@@ -225,6 +226,8 @@ fn a_new_value_restarts_its_consumers_once() {
     let second = scene.version("db");
     assert_eq!((scene.templates("web"), scene.restarted_for("deployment", "web")), (3, Some(second.clone())));
     assert_eq!(scene.templates("other"), 1, "it does not use the Secret");
+    assert_eq!(told_of(&scene.cluster, NAMESPACE, "Deployment", "web").get("RollingOut"), Some(&1));
+    assert_eq!(told_of(&scene.cluster, NAMESPACE, "Deployment", "other").get("RollingOut"), None);
 
     // Not when the operator starts anew, nor for a new version of the same value.
     operator.terminate();

@@ -133,6 +133,20 @@ impl Scene {
         })
     }
 
+    /// One event of a KeyRevocation with this reason.
+    fn told_once(&self, name: &str, reason: &str) {
+        eventually(&format!("{name} is told {reason}"), SOON, || {
+            let all = self.cluster.list_json("events", "");
+            let ours = |event: &&Value| {
+                let about = &event["involvedObject"];
+                about["kind"] == "KeyRevocation" && about["name"] == name && event["reason"] == reason
+            };
+            let told: Vec<&Value> = all.iter().filter(ours).collect();
+            let is_right = told.len() == 1 && told[0]["involvedObject"]["uid"].is_string();
+            if is_right { Ok(()) } else { Err(format!("{told:?}")) }
+        });
+    }
+
     /// A pod under the claim's own ServiceAccount that reads its Secret; returns once it runs.
     fn pod(&self, namespace: &str, claim: &str, name: &str) {
         let account =
@@ -260,17 +274,15 @@ fn a_leaked_key() {
     assert!(text.contains("4 Secrets were withdrawn; it took "), "{text}");
     assert!(leak["status"]["completionTime"].is_string() && leak["status"]["podCount"] == 0, "{leak}");
     assert!(condition(&leak, "Reconciling").is_none());
-    eventually("the end is told", SOON, || {
-        let all = cluster.list_json("events", "");
-        let told = |e: &Value| e["reason"] == "RevocationComplete" && e["involvedObject"]["name"] == "leak";
-        if all.iter().any(told) { Ok(()) } else { Err("no event") }
-    });
+    scene.told_once("leak", "KeyRevoked");
+    scene.told_once("leak", "RevocationComplete");
 
     // Leaked once more, and lifted early: the same value is back.
     apply(cluster, &revocation("again", "aws", "shared/db"));
     scene.goes("payments-prod", "one");
     scene.revoked("billing-prod", "two");
     scene.kubectl("delete keyrevocation again");
+    scene.told_once("again", "RevocationLifted");
     for (namespace, name) in [("payments-prod", "one"), ("billing-prod", "two")] {
         scene.is_ready(namespace, name);
         scene.holds(namespace, name, NEWER);

@@ -33,6 +33,7 @@ fn a_value_that_somebody_has_seen_is_rotated_once() {
     scene.claim("later", "");
     scene.as_user(LEAD, "create -f -", &grant("never", lent)).unwrap();
     scene.is_closed("never", "RotationNotDeclared");
+    scene.told("SecretGrant", "never", "RotationNotDeclared");
     scene.as_user(LEAD, "delete secretgrant never -n payments-prod", "").unwrap();
     let keyed = |key: &str| {
         let spec = "data: [{secretKey: value, remoteRef: {key: payments/prod/KEY}}]\nrotation: {strategy: Generate}\n";

@@ -484,7 +484,7 @@ impl Work<'_> {
         }
         let Some(spec) = &grant.spec else { return Ok(()) };
         // Before status says it: whoever comes after sees in status that there is nothing to say.
-        if let Verdict::Closed(reason, _) = verdict
+        if let Verdict::Closed(reason, why) = verdict
             && reason.nature() == Nature::Refused
             && grant.status.reason != status.reason
             && self.lent.told.refused != Some(*reason)
@@ -494,6 +494,8 @@ impl Work<'_> {
             self.record(What::GrantRefused, &subject, |happening| happening.reason(*reason));
             let reason = *reason;
             self.note_told(|told| told.refused = Some(reason));
+            let text = format!("{subject} may not read the Secret (SecretGrant {:?}): {why}", &*grant.name);
+            self.tell(EventType::Warning, reason, &text).await;
         }
         let written = self.write_status(&grant, spec, &status).await?;
         if self.lent.told.refused.is_some() {

@@ -47,6 +47,8 @@ pub struct Index {
     pub policies: BTreeMap<String, PolicyFacts>,
     /// KeyRevocations by name.
     pub revocations: BTreeMap<String, revocation::Known>,
+    /// The uids of KeyRevocations that were lifted, by name, until an event tells of it.
+    pub lifted: BTreeMap<String, Vec<String>>,
     /// SecretGrants, and what was made for them.
     pub grants: Grants,
     /// SegmentationReports by name.

@@ -15,16 +15,18 @@ mod known;
 pub use known::{AT_ONCE, Restarts};
 
 use super::context::{Context, Job};
+use super::events::{self, Told};
 use super::index::Index;
 use super::paged;
 use super::queue::Lane;
 use crate::api::condition::Wanted;
-use crate::api::{FIELD_MANAGER, RESTARTED_FOR_ANNOTATION, ScopedSecretSpec};
+use crate::api::{FIELD_MANAGER, RESTARTED_FOR_ANNOTATION, Reason, ScopedSecretSpec};
 use crate::client::errors::brief;
 use crate::rotation::restart::workload::{Kind, Named, Running, Workload};
 use crate::rotation::restart::{Consumed, Observed, is_concerned, plan, progress};
 use crate::segmentation::restart::{Due, token};
 use crate::segmentation::seal::SealRecord;
+use crate::segmentation::violation::ObjectRef;
 use crate::segmentation::world::ObjectName;
 use crate::telemetry::record::{Happening, What};
 use k8s_openapi::NamespaceResourceScope;
@@ -33,6 +35,7 @@ use k8s_openapi::api::core::v1::Pod;
 use known::{How, has_deadline};
 use kube::Resource;
 use kube::api::{Api, ListParams, Patch, PatchParams};
+use kube::runtime::events::EventType;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -191,6 +194,7 @@ async fn act(
                 let restarted =
                     Happening::of(What::WorkloadRestarted).on(&format!("{:?}", workload.named.kind), &object);
                 cx.record(restarted.version_id(value));
+                tell(cx, namespace, workload, &observed.consumed).await;
                 tracing::info!(%namespace, workload = %workload.named, "a consumer of a new value is restarted");
             }
             // It has changed, or is gone: it is looked at again.
@@ -205,6 +209,22 @@ async fn act(
         }
     }
     Ok(planned.progress)
+}
+
+/// One event of a workload that is restarted.
+async fn tell(cx: &Context, namespace: &Arc<str>, workload: &Workload, consumed: &[Consumed]) {
+    let about = ObjectRef {
+        api_version: "apps/v1".into(),
+        kind: format!("{:?}", workload.named.kind),
+        namespace: Some(namespace.clone()),
+        name: workload.named.name.clone(),
+    };
+    let due = consumed.iter().filter(|consumed| consumed.due.is_some() && consumed.is_used_by(workload));
+    let secrets: Vec<String> = due.map(|due| format!("{:?}", due.secret)).collect();
+    let message = format!("it is restarted, so that its pods take the new value of Secret {}", secrets.join(", "));
+    let (reason, type_) = (Reason::RollingOut.as_str(), EventType::Normal);
+    let told = Told { about: &about, uid: Some(&workload.uid), type_, reason, action: "Restart", message: &message };
+    events::publish(cx, told).await;
 }
 
 /// The workloads of a namespace that use a Secret that is due, and the Deployments with a deadline of their own.

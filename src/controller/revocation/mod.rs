@@ -59,6 +59,8 @@ pub struct Recorded {
     pub revoked: bool,
     /// That nothing holds it any more.
     pub complete: bool,
+    /// Whether an event has told that the key is revoked.
+    pub told: bool,
 }
 
 /// Takes a KeyRevocation into the index; what it is for is looked at at once.
@@ -122,10 +124,14 @@ fn gone_if(cx: &Context, name: &str, is_it: impl Fn(&Known) -> bool) {
     }
     let lifted = affected(&index, name);
     index.world.put_revocation(name, None);
-    let known = index.revocations.remove(name);
+    let known = index.revocations.remove(name).filter(|_| cx.leadership.leads());
+    if let Some(known) = &known {
+        index.lifted.entry(name.to_owned()).or_default().push(known.uid.clone());
+    }
     drop(index);
-    if let Some(known) = known.filter(|_| cx.leadership.leads()) {
+    if let Some(known) = known {
         record(cx, What::RevocationLifted, name, &known);
+        cx.queue.add(Job::Revocation(name.to_owned()), Lane::Routine);
     }
     cx.retry(claims_among(lifted));
 }
@@ -170,6 +176,7 @@ fn affected(index: &Index, name: &str) -> Vec<Job> {
 
 /// Looks how far it is, and says so.
 pub async fn reconcile(cx: &Context, name: &str) {
+    tell_lifted(cx, name).await;
     let look = look(&cx.index(), name);
     let Some((known, mut observed)) = look else { return };
     if let Err(error) = versions::find(cx, name, &mut observed).await {
@@ -188,14 +195,13 @@ pub async fn reconcile(cx: &Context, name: &str) {
         again();
     }
     if status != known.status {
-        let writing = cx.revoking.lock().await;
-        if write(cx, name, &known, &status).await {
-            drop(writing);
-            tell(cx, name, &known, &status).await;
-        } else {
-            again();
+        let _writing = cx.revoking.lock().await;
+        if !write(cx, name, &known, &status).await {
+            return again();
         }
     }
+    tell_revoked(cx, name).await;
+    tell_complete(cx, name, &known, &status).await;
 }
 
 /// Writes down that a Secret is about to be taken away, in every revocation that is for it, which is read anew for that. It goes
@@ -384,18 +390,50 @@ fn record(cx: &Context, what: What, name: &str, known: &Known) {
     cx.record(Happening::of(what).cluster("KeyRevocation", name).key(key));
 }
 
-/// One event when it is over.
-async fn tell(cx: &Context, name: &str, known: &Known, status: &KeyRevocationStatus) {
-    if status.completion_time.is_none() || known.status.completion_time.is_some() {
-        return;
+/// One event when it has begun: once that is on the record, which who takes a Secret away may have seen to, and does not wait for this.
+async fn tell_revoked(cx: &Context, name: &str) {
+    let news = {
+        let mut index = cx.index_mut();
+        let untold = |kept: &&mut Known| kept.recorded.revoked && !kept.recorded.told;
+        index.revocations.get_mut(name).filter(untold).map(|kept| {
+            kept.recorded.told = true;
+            (kept.uid.clone(), how_far(&kept.status).to_owned())
+        })
+    };
+    if let Some((uid, how_far)) = news {
+        let text = format!("a revocation of the key has begun: {how_far}");
+        publish(cx, name, &uid, EventType::Warning, Reason::KeyRevoked, &text).await;
     }
+}
+
+/// One event when it is over.
+async fn tell_complete(cx: &Context, name: &str, known: &Known, status: &KeyRevocationStatus) {
+    if status.completion_time.is_some() && known.status.completion_time.is_none() {
+        publish(cx, name, &known.uid, EventType::Normal, Reason::RevocationComplete, how_far(status)).await;
+    }
+}
+
+/// One event of each of this name that was lifted. It is gone by then.
+async fn tell_lifted(cx: &Context, name: &str) {
+    let lifted = cx.index_mut().lifted.remove(name).unwrap_or_default();
+    for uid in lifted {
+        let text = "the KeyRevocation was deleted: what it was for may be projected again";
+        publish(cx, name, &uid, EventType::Normal, Reason::RevocationLifted, text).await;
+    }
+}
+
+/// How far a revocation is, as its status says it.
+fn how_far(status: &KeyRevocationStatus) -> &str {
+    status.conditions.iter().find(|c| c.type_ == "Complete").map_or("", |c| &c.message)
+}
+
+async fn publish(cx: &Context, name: &str, uid: &str, type_: EventType, reason: Reason, message: &str) {
     let about = ObjectRef {
         api_version: format!("{GROUP}/v1alpha1"),
         kind: "KeyRevocation".into(),
         namespace: None,
         name: name.to_owned(),
     };
-    let message = status.conditions.iter().find(|c| c.type_ == "Complete").map_or("", |c| &c.message);
-    let (reason, action, type_) = (Reason::RevocationComplete.as_str(), "Revoke", EventType::Normal);
-    events::publish(cx, Told { about: &about, uid: Some(&known.uid), type_, reason, action, message }).await;
+    let told = Told { about: &about, uid: Some(uid), type_, reason: reason.as_str(), action: "Revoke", message };
+    events::publish(cx, told).await;
 }
