@@ -30,6 +30,7 @@ const AGAIN: Duration = Duration::from_secs(600);
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Breach {
     object: ObjectRef,
+    uid: Option<String>,
     reason: String,
     message: String,
 }
@@ -69,6 +70,9 @@ fn broken(request: &AdmissionRequest<DynamicObject>, response: &AdmissionRespons
         namespace: namespace.map(Into::into),
         name,
     };
+    // What is refused as it is made is never there.
+    let made = request.object.as_ref().filter(|_| answer != Mode::Enforce);
+    let uid = request.old_object.as_ref().or(made).and_then(|object| object.metadata.uid.clone());
     let told = match answer {
         Mode::Enforce => &response.result.message,
         _ => response.warnings.iter().flatten().chain(response.audit_annotations.values()).next()?,
@@ -82,7 +86,7 @@ fn broken(request: &AdmissionRequest<DynamicObject>, response: &AdmissionRespons
         _ => told.clone(),
     };
     let message = if answer == Mode::Enforce { format!("refused: {told}") } else { told };
-    Some(Breach { object, reason: reason.to_owned(), message })
+    Some(Breach { object, uid, reason: reason.to_owned(), message })
 }
 
 /// The same routes, whose breaches are handed to the receiver for [`tell`].
@@ -108,7 +112,7 @@ pub async fn tell(cx: Arc<Context>, mut breaches: mpsc::Receiver<Breach>) {
         told_at.insert(breach.clone(), Instant::now());
         let told = Told {
             about: &breach.object,
-            uid: None,
+            uid: breach.uid.as_deref(),
             type_: EventType::Warning,
             reason: &breach.reason,
             action: "Review",
@@ -169,6 +173,24 @@ mod tests {
         assert_eq!(broken(&core, &audit(&core)).unwrap().object.api_version, "v1alpha1");
         let cluster = request(|r| r["namespace"] = "".into());
         assert_eq!(broken(&cluster, &audit(&cluster)).unwrap().object.namespace, None);
+    }
+
+    #[test]
+    fn which_object_of_its_name_is_told_as_far_as_there_is_one() {
+        let made = request(|r| r["object"]["metadata"]["uid"] = "new".into());
+        let changed = request(|r| {
+            r["oldObject"] = r["object"].clone();
+            r["oldObject"]["metadata"]["uid"] = "old".into();
+        });
+        for (what, request, mode, expected) in [
+            ("made and let through", &made, Mode::Warn, Some("new")),
+            ("refused as it is made", &made, Mode::Enforce, None),
+            ("changed and let through", &changed, Mode::Audit, Some("old")),
+            ("a change is refused", &changed, Mode::Enforce, Some("old")),
+        ] {
+            let answer = answer_by(mode, request, "Copies", Reason::ValueCopied, "mend it");
+            assert_eq!(broken(request, &answer).unwrap().uid.as_deref(), expected, "{what}");
+        }
     }
 
     #[test]
