@@ -125,6 +125,17 @@ impl Memory {
     }
 }
 
+/// A breach that was seen beside the scan.
+#[derive(Debug, Clone)]
+pub struct Sighting {
+    /// When.
+    pub at: Timestamp,
+    /// The breach.
+    pub violation: Violation,
+    /// The uid of what breaks the rule.
+    pub uid: Option<String>,
+}
+
 /// How long a count of withdrawals is good for.
 const RECOUNT: Duration = Duration::from_secs(10);
 
@@ -195,8 +206,8 @@ pub struct Context {
     pub restarts: Restarts,
     /// What rotations come after, as it was last seen.
     pub after: Afters,
-    /// What was seen beside the scan, and when: it stays until the next one.
-    pub sightings: Mutex<Vec<(Timestamp, Violation)>>,
+    /// What was seen beside the scan: it stays until the next one.
+    pub sightings: Mutex<Vec<Sighting>>,
     /// What happened, for the log.
     pub record: Record,
     /// The seal key.

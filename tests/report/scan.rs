@@ -120,6 +120,7 @@ fn events(cluster: &Cluster) -> BTreeSet<(String, i64)> {
     });
     let told = ours.map(|e| {
         let (object, times) = (&e["involvedObject"], e["series"]["count"].as_i64().unwrap_or(1));
+        assert!(object["uid"].is_string(), "kubectl describe does not show it: {e}");
         (format!("{} {}", object["kind"].as_str().unwrap(), object["name"].as_str().unwrap()), times)
     });
     // The Deployment's pod was looked at before the claim was projected, and is the Deployment's from the scan on.

@@ -7,14 +7,13 @@
 
 use crate::api::policy::Mode;
 use crate::api::{REFRESH_AT_ANNOTATION, Reason};
-use crate::controller::context::Context;
+use crate::controller::context::{Context, Sighting};
 use crate::controller::index::Index;
 use crate::controller::paged;
 use crate::controller::scoped_secret::plan::Failure;
 use crate::segmentation::authorize::{Governance, governance, segment_of};
 use crate::segmentation::consumers::{Referrer, foreign};
 use crate::segmentation::references::{account_of, names, of_pods};
-use crate::segmentation::violation::Violation;
 use crate::segmentation::workload::RunsPods;
 use crate::segmentation::world::ObjectName;
 use k8s_openapi::api::core::v1::Pod;
@@ -73,15 +72,23 @@ pub(super) async fn look(cx: &Context, namespace: &Arc<str>) -> Result<(), kube:
     Ok(())
 }
 
-/// For each Secret the foreign pods, with their accounts.
-type Found = BTreeMap<String, BTreeMap<String, String>>;
+/// For each Secret the foreign pods, by name.
+type Found = BTreeMap<String, BTreeMap<String, ForeignPod>>;
+
+/// What is kept of a foreign pod.
+struct ForeignPod {
+    /// The ServiceAccount that it runs under.
+    account: String,
+    uid: Option<String>,
+}
 
 fn judge(pod: &Pod, targets: &BTreeMap<String, Vec<String>>, found: &mut Found) {
     let Some(spec) = pod.pods().filter(|_| pod.is_alive()) else { return };
     let account = account_of(spec);
     for secret in names(&of_pods(spec)) {
         if targets.get(secret).is_some_and(|consumers| !consumers.iter().any(|name| name == account)) {
-            found.entry(secret.to_owned()).or_default().insert(pod.name_any(), account.to_owned());
+            let foreign = ForeignPod { account: account.to_owned(), uid: pod.uid() };
+            found.entry(secret.to_owned()).or_default().insert(pod.name_any(), foreign);
         }
     }
 }
@@ -95,17 +102,18 @@ fn report(cx: &Context, namespace: &Arc<str>, targets: &BTreeMap<String, Vec<Str
             _ => return,
         }
     };
-    let pods = found.iter().flat_map(|(secret, pods)| pods.iter().map(move |(pod, account)| (secret, pod, account)));
-    let seen: Vec<Violation> = pods
-        .filter_map(|(secret, pod, account)| {
+    let pods = found.iter().flat_map(|(secret, pods)| pods.iter().map(move |(name, pod)| (secret, name, pod)));
+    let seen: Vec<Sighting> = pods
+        .filter_map(|(secret, name, pod)| {
             let secrets = [secret.as_str()].into();
-            let referrer = Referrer { api_version: "v1", kind: "Pod", name: pod, account, secrets };
-            foreign(&referrer, namespace, targets, &segment)
+            let referrer = Referrer { api_version: "v1", kind: "Pod", name, account: &pod.account, secrets };
+            let violation = foreign(&referrer, namespace, targets, &segment)?;
+            Some(Sighting { at: cx.now(), violation, uid: pod.uid.clone() })
         })
         .collect();
     let mut sightings = cx.sightings.lock().unwrap_or_else(PoisonError::into_inner);
-    sightings.retain(|(_, known)| seen.iter().all(|new| new.object != known.object));
-    sightings.extend(seen.into_iter().map(|violation| (cx.now(), violation)));
+    sightings.retain(|known| seen.iter().all(|new| new.violation.object != known.violation.object));
+    sightings.extend(seen);
     let over = sightings.len().saturating_sub(MOST);
     sightings.drain(..over);
 }
@@ -116,8 +124,9 @@ const MOST: usize = 1000;
 /// So many pods are named.
 const NAMED: usize = 3;
 
-fn failure(target: &str, consumers: &[String], pods: &BTreeMap<String, String>) -> Failure {
-    let named = pods.iter().take(NAMED).map(|(pod, account)| format!("{pod:?} under ServiceAccount {account:?}"));
+fn failure(target: &str, consumers: &[String], pods: &BTreeMap<String, ForeignPod>) -> Failure {
+    let told = |(name, pod): (&String, &ForeignPod)| format!("{name:?} under ServiceAccount {:?}", pod.account);
+    let named = pods.iter().take(NAMED).map(told);
     let mut named = named.collect::<Vec<_>>().join(", ");
     if pods.len() > NAMED {
         named.push_str(&format!(" and {} more", pods.len() - NAMED));
@@ -146,19 +155,21 @@ mod tests {
             ("e", "default", "orders", "Pending"),
         ] {
             let pod = serde_json::json!({
-                "metadata": {"name": name},
+                "metadata": {"name": name, "uid": format!("of-{name}")},
                 "spec": {"serviceAccountName": account, "containers": [], "imagePullSecrets": [{"name": secret}]},
                 "status": {"phase": phase},
             });
             judge(&serde_json::from_value(pod).unwrap(), &targets, &mut found);
         }
         assert_eq!(found.keys().collect::<Vec<_>>(), ["orders"]);
+        assert_eq!(found["orders"]["b"].uid.as_deref(), Some("of-b"));
         let told = failure("orders", &targets["orders"], &found["orders"]);
         assert_eq!(told.reason, Reason::ForeignConsumer);
         for part in ["(orders)", "\"b\" under ServiceAccount \"thief\", \"e\" under ServiceAccount \"default\";"] {
             assert!(told.message.contains(part), "{part} in {}", told.message);
         }
-        let many = (0..9).map(|i| (format!("pod-{i}"), "thief".to_owned())).collect();
+        let thief = || ForeignPod { account: "thief".to_owned(), uid: None };
+        let many = (0..9).map(|i| (format!("pod-{i}"), thief())).collect();
         assert!(failure("orders", &[], &many).message.contains("and 6 more"));
     }
 }

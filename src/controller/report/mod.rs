@@ -237,8 +237,8 @@ fn observe_all(cx: &Context, reign: &Reign, now: Timestamp) -> BTreeMap<Arc<str>
     let sightings = cx.sightings.lock().unwrap_or_else(PoisonError::into_inner);
     for (segment, observed) in &mut segments {
         let mut sighted = Tally::default();
-        for (_, violation) in sightings.iter().filter(|(_, violation)| violation.segment == *segment) {
-            sighted.add(FoundBy::Scan, violation.clone());
+        for seen in sightings.iter().filter(|seen| seen.violation.segment == *segment) {
+            sighted.add_of(FoundBy::Scan, seen.violation.clone(), seen.uid.as_deref());
         }
         observed.sighted = sighted.without(lifted);
         observed.unscanned = observed.namespaces.iter().any(|namespace| !reign.seen.contains_key(namespace.as_str()));
@@ -274,7 +274,7 @@ async fn bring_up_to_date(
     };
     let status = plan::status(observed, &report.status, report.generation, now);
     if status != report.status {
-        write(cx, name, report, &status).await;
+        write(cx, name, report, &status, observed).await;
     }
     Some(status)
 }
@@ -312,7 +312,7 @@ async fn create(cx: &Context, segment: &Arc<str>, name: &str) -> Option<Known> {
 }
 
 /// Replaces the status of exactly the revision that was seen.
-async fn write(cx: &Context, name: &str, report: &Known, status: &SegmentationReportStatus) {
+async fn write(cx: &Context, name: &str, report: &Known, status: &SegmentationReportStatus, observed: &Observed) {
     if !cx.leads() {
         return;
     }
@@ -328,7 +328,7 @@ async fn write(cx: &Context, name: &str, report: &Known, status: &SegmentationRe
         Ok(written) => {
             observe(cx, &written, View::Answer);
             tell(cx, name, report, status).await;
-            news::tell(cx, &report.status, status).await;
+            news::tell(cx, &report.status, status, observed).await;
         }
         // Somebody annotated it, or it is gone: the event is on the way.
         Err(kube::Error::Api(status)) if [404, 409].contains(&status.code) => {}

@@ -1,6 +1,7 @@
 //! What a report lists for the first time, where nobody else has told it: breaches of the rules that the API server keeps without
 //! asking anybody. In mode Warn or Audit, with `reportOnly` and under an exception it lets them through without an event.
 
+use super::plan::Observed;
 use crate::admission::rules::{consumers, replication};
 use crate::api::Reason;
 use crate::api::policy::Mode;
@@ -21,7 +22,12 @@ const AT_ONCE: usize = 32;
 const RULES: [&str; 2] = [consumers::RULE, replication::RULE];
 
 /// One event of each object that breaks such a rule and was not listed before, and one count.
-pub(super) async fn tell(cx: &Context, before: &SegmentationReportStatus, after: &SegmentationReportStatus) {
+pub(super) async fn tell(
+    cx: &Context,
+    before: &SegmentationReportStatus,
+    after: &SegmentationReportStatus,
+    observed: &Observed,
+) {
     let news = news(before, after);
     {
         let index = cx.index();
@@ -41,9 +47,8 @@ pub(super) async fn tell(cx: &Context, before: &SegmentationReportStatus, after:
         };
         let (type_, message) =
             (EventType::Warning, format!("rule {rule}, {}: {}", violation.reason, violation.message));
-        let reason = violation.reason.as_str();
-        events::publish(cx, Told { about: &about, uid: None, type_, reason, action: "Report", message: &message })
-            .await;
+        let (reason, uid) = (violation.reason.as_str(), observed.uid(violation));
+        events::publish(cx, Told { about: &about, uid, type_, reason, action: "Report", message: &message }).await;
     }
 }
 

@@ -46,6 +46,14 @@ pub struct Observed {
     pub accepted: Option<AcceptedViolations>,
 }
 
+impl Observed {
+    /// The uid of what breaks a rule, as far as whoever saw it last has seen that.
+    pub fn uid(&self, violation: &ReportedViolation) -> Option<&str> {
+        let seen = [Some(&self.sighted), self.scanned.as_ref()];
+        seen.into_iter().flatten().find_map(|tally| tally.uid(violation))
+    }
+}
+
 /// A scan that changed nothing is noted after this long.
 const NOTED: SignedDuration = SignedDuration::from_hours(24);
 

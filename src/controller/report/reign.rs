@@ -108,7 +108,7 @@ impl Reign {
                     let found: usize = scan.found.values().map(Tally::total).sum();
                     tracing::info!(found, seconds = scan.took.as_secs_f64(), "the cluster was scanned");
                     cx.metrics.scanned(Some((scan.ended, scan.took)));
-                    cx.sightings.lock().unwrap_or_else(PoisonError::into_inner).retain(|(at, _)| *at > scan.began);
+                    cx.sightings.lock().unwrap_or_else(PoisonError::into_inner).retain(|seen| seen.at > scan.began);
                     // Half of one that ran while something may have got past was before that.
                     if !self.gap {
                         self.seen.extend(scan.namespaces.clone());

@@ -22,8 +22,17 @@ pub struct Kind {
 pub struct Group {
     /// How many there are.
     pub count: usize,
-    /// Some of them, with their messages.
-    pub kept: BTreeMap<ViolatingObject, String>,
+    /// Some of them.
+    pub kept: BTreeMap<ViolatingObject, Kept>,
+}
+
+/// What is kept of a violation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Its message.
+    pub message: String,
+    /// Which object of its name it is, if that was seen.
+    pub uid: Option<Box<str>>,
 }
 
 /// The violations of one segment.
@@ -33,14 +42,20 @@ pub struct Tally(BTreeMap<Kind, Group>);
 impl Tally {
     /// Adds a violation.
     pub fn add(&mut self, found_by: FoundBy, violation: Violation) {
-        let Violation { rule, reason, object, message, .. } = violation;
-        let kind = Kind { rule: rule.to_owned(), reason: reason.as_str().to_owned(), found_by };
-        self.put(kind, reported(object), message);
+        self.add_of(found_by, violation, None);
     }
 
-    fn put(&mut self, kind: Kind, object: ViolatingObject, message: String) {
+    /// Adds a violation by the object that has this uid.
+    pub fn add_of(&mut self, found_by: FoundBy, violation: Violation, uid: Option<&str>) {
+        let Violation { rule, reason, object, message, .. } = violation;
+        let kind = Kind { rule: rule.to_owned(), reason: reason.as_str().to_owned(), found_by };
+        self.put(kind, reported(object), message, uid);
+    }
+
+    fn put(&mut self, kind: Kind, object: ViolatingObject, message: String, uid: Option<&str>) {
         let group = self.0.entry(kind).or_default();
-        if group.kept.insert(object, shortened(message, MESSAGE)).is_some() {
+        let kept = Kept { message: shortened(message, MESSAGE), uid: uid.map(Into::into) };
+        if group.kept.insert(object, kept).is_some() {
             return;
         }
         group.count += 1;
@@ -53,7 +68,7 @@ impl Tally {
     pub fn recall(&mut self, listed: &[ReportedViolation], counts: &[(Kind, usize)], found_by: FoundBy) {
         for violation in listed.iter().filter(|v| v.found_by == found_by) {
             let kind = Kind { rule: violation.rule.clone(), reason: violation.reason.clone(), found_by };
-            self.put(kind, violation.object.clone(), violation.message.clone());
+            self.put(kind, violation.object.clone(), violation.message.clone(), None);
         }
         for (kind, count) in counts.iter().filter(|(kind, _)| kind.found_by == found_by) {
             let group = self.0.entry(kind.clone()).or_default();
@@ -85,6 +100,13 @@ impl Tally {
         Self(groups.filter(|(_, group)| group.count > 0).collect())
     }
 
+    /// The uid of what breaks a rule, if that was seen.
+    pub fn uid(&self, violation: &ReportedViolation) -> Option<&str> {
+        let ReportedViolation { rule, reason, object, found_by, .. } = violation;
+        let kind = Kind { rule: rule.clone(), reason: reason.clone(), found_by: *found_by };
+        self.0.get(&kind)?.kept.get(object)?.uid.as_deref()
+    }
+
     /// How many there are of each kind.
     pub fn counts(&self) -> impl Iterator<Item = (&Kind, usize)> {
         self.0.iter().map(|(kind, group)| (kind, group.count))
@@ -98,7 +120,7 @@ impl Tally {
     /// Those to list: of each kind in turn, so that many of one hide none of another.
     pub fn listed(&self) -> Vec<(&Kind, &ViolatingObject, &str)> {
         let mut rows: Vec<_> =
-            self.0.iter().map(|(kind, group)| group.kept.iter().map(move |(o, m)| (kind, o, m.as_str()))).collect();
+            self.0.iter().map(|(kind, group)| group.kept.iter().map(move |(o, k)| (kind, o, &*k.message))).collect();
         let mut listed = Vec::new();
         loop {
             let before = listed.len();
@@ -142,6 +164,20 @@ mod tests {
         Violation { segment: "s".into(), rule, reason: Reason::ForeignConsumer, object, message: format!("of {name}") }
     }
 
+    /// As a report lists them.
+    fn listed(tally: &Tally) -> Vec<ReportedViolation> {
+        let since = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::UNIX_EPOCH);
+        let listed = tally.listed().into_iter().map(|(kind, object, message)| ReportedViolation {
+            rule: kind.rule.clone(),
+            reason: kind.reason.clone(),
+            object: object.clone(),
+            since: since.clone(),
+            message: message.to_owned(),
+            found_by: kind.found_by,
+        });
+        listed.collect()
+    }
+
     #[test]
     fn many_of_one_kind_hide_none_of_another_and_all_are_counted() {
         let mut tally = Tally::default();
@@ -164,16 +200,7 @@ mod tests {
         for i in 0..300 {
             tally.add(FoundBy::Scan, violation("Consumers", &format!("pod-{i:03}")));
         }
-        let since = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::UNIX_EPOCH);
-        let listed = tally.listed().into_iter().map(|(kind, object, message)| ReportedViolation {
-            rule: kind.rule.clone(),
-            reason: kind.reason.clone(),
-            object: object.clone(),
-            since: since.clone(),
-            message: message.to_owned(),
-            found_by: kind.found_by,
-        });
-        let listed: Vec<_> = listed.collect();
+        let listed = listed(&tally);
         let counts: Vec<_> = tally.counts().map(|(kind, count)| (kind.clone(), count)).collect();
         let mut again = Tally::default();
         again.recall(&listed, &counts, FoundBy::Scan);
@@ -193,6 +220,19 @@ mod tests {
         one.extend(&two);
         assert_eq!((one.total(), one.listed().len()), (3, 3));
         assert_eq!(one.without(|_, object| object.name != "c").total(), 1);
+    }
+
+    #[test]
+    fn which_object_of_its_name_it_is_is_known_as_far_as_it_was_seen() {
+        let (mut tally, mut more) = (Tally::default(), Tally::default());
+        tally.add(FoundBy::Scan, violation("Consumers", "a"));
+        more.add_of(FoundBy::Scan, violation("Consumers", "b"), Some("of-b"));
+        tally.extend(&more);
+        let uids: Vec<_> = listed(&tally).iter().map(|violation| tally.uid(violation).map(str::to_owned)).collect();
+        assert_eq!(uids, [None, Some("of-b".to_owned())]);
+        let mut elsewhere = listed(&more);
+        elsewhere[0].object.namespace = None;
+        assert_eq!(more.uid(&elsewhere[0]), None);
     }
 
     #[test]

@@ -53,7 +53,7 @@ where
             let covered = controller(object.meta()).is_some_and(|uid| told.contains(uid));
             told.extend(object.uid());
             if !covered {
-                walk.add([violation]);
+                walk.add(object.meta(), [violation]);
             }
         }
     })
@@ -73,7 +73,7 @@ async fn accounts(walk: &mut Walk<'_>) -> Result<(), ScanError> {
                 secrets: names(&of_account(&object)),
             };
             let violation = judge(walk, &object.metadata, &referrer);
-            walk.add(violation);
+            walk.add(&object.metadata, violation);
         }
     })
     .await

@@ -27,21 +27,21 @@ pub(super) async fn walk(walk: &mut Walk<'_>) -> Result<(), ScanError> {
             if is_managed(walk, &secret.metadata) {
                 // It holds its own values, which are compared whenever its claim is looked at; others' may be inside.
                 let copies = compare(walk, "Secret", &secret);
-                walk.add(copies);
+                walk.add(&secret.metadata, copies);
                 return;
             }
             let namespace = secret.metadata.namespace.as_deref().unwrap_or_default();
             let governed = walk.members.get_key_value(namespace);
             let mark = governed.and_then(|(name, segment)| replication::found(&secret.metadata, name, segment));
             let copies = compare(walk, "Secret", &secret);
-            walk.add(mark.into_iter().chain(forged(walk, &secret.metadata)).chain(copies));
+            walk.add(&secret.metadata, mark.into_iter().chain(forged(walk, &secret.metadata)).chain(copies));
         });
     })
     .await?;
     pages::each_large::<ConfigMap>(cx, "ConfigMap", |page| {
         each(page, "ConfigMap", |map| {
             let copies = compare(walk, "ConfigMap", &map);
-            walk.add(copies);
+            walk.add(&map.metadata, copies);
         });
     })
     .await

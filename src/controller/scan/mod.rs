@@ -22,6 +22,7 @@ use super::report::known::membership;
 use crate::api::segmentation_report::FoundBy;
 use crate::segmentation::violation::Violation;
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -66,9 +67,11 @@ struct Walk<'c> {
 }
 
 impl Walk<'_> {
-    fn add(&mut self, violations: impl IntoIterator<Item = Violation>) {
+    /// Adds what an object breaks.
+    fn add(&mut self, object: &ObjectMeta, violations: impl IntoIterator<Item = Violation>) {
         for violation in violations {
-            self.found.entry(violation.segment.clone()).or_default().add(FoundBy::Scan, violation);
+            let tally = self.found.entry(violation.segment.clone()).or_default();
+            tally.add_of(FoundBy::Scan, violation, object.uid.as_deref());
         }
     }
 }

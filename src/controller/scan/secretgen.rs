@@ -23,7 +23,7 @@ pub(super) async fn walk(walk: &mut Walk<'_>) -> Result<(), ScanError> {
                 let Some(name) = object_name(&object.metadata) else { continue };
                 let Some(segment) = walk.members.get(&name.namespace).cloned() else { continue };
                 let managed = cx.index().world.holding(&name).is_some();
-                walk.add(of_secretgen(kind, &name, &object.data["spec"], managed, &segment));
+                walk.add(&object.metadata, of_secretgen(kind, &name, &object.data["spec"], managed, &segment));
             }
         })
         .await?;

@@ -73,13 +73,14 @@ fn metadata<'de, D: Deserializer<'de>>(input: D) -> Result<ObjectMeta, D::Error>
     struct Metadata {
         name: Option<String>,
         namespace: Option<String>,
+        uid: Option<String>,
         labels: Option<BTreeMap<String, String>>,
         annotations: Option<BTreeMap<String, String>>,
         #[serde(rename = "ownerReferences")]
         owner_references: Option<Vec<OwnerReference>>,
     }
-    let Metadata { name, namespace, labels, annotations, owner_references } = Metadata::deserialize(input)?;
-    Ok(ObjectMeta { name, namespace, labels, annotations, owner_references, ..ObjectMeta::default() })
+    let Metadata { name, namespace, uid, labels, annotations, owner_references } = Metadata::deserialize(input)?;
+    Ok(ObjectMeta { name, namespace, uid, labels, annotations, owner_references, ..ObjectMeta::default() })
 }
 
 #[cfg(test)]

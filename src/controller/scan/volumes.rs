@@ -22,17 +22,19 @@ pub(super) async fn walk(walk: &mut Walk<'_>) -> Result<(), ScanError> {
     let governed = Governed { segments: &members, managed: &managed };
     let volumes = Place::everywhere(Api::<PersistentVolume>::all(cx.client.clone()));
     pages::each(cx, "PersistentVolume", &volumes, |page| {
-        page.iter().for_each(|volume| walk.add(governed.of_volume(volume)));
+        page.iter().for_each(|volume| walk.add(&volume.metadata, governed.of_volume(volume)));
     })
     .await?;
     let classes = Place::everywhere(Api::<StorageClass>::all(cx.client.clone()));
-    pages::each(cx, "StorageClass", &classes, |page| page.iter().for_each(|class| walk.add(governed.of_class(class))))
-        .await?;
+    pages::each(cx, "StorageClass", &classes, |page| {
+        page.iter().for_each(|class| walk.add(&class.metadata, governed.of_class(class)))
+    })
+    .await?;
     let kind = GroupVersionKind::gvk(SNAPSHOTS, "v1", "VolumeSnapshotClass");
     let kind = ApiResource::from_gvk_with_plural(&kind, "volumesnapshotclasses");
     let classes = Place::everywhere(Api::<DynamicObject>::all_with(cx.client.clone(), &kind));
     pages::each(cx, "VolumeSnapshotClass", &classes, |page| {
-        page.iter().for_each(|class| walk.add(governed.of_snapshot_class(class)));
+        page.iter().for_each(|class| walk.add(&class.metadata, governed.of_snapshot_class(class)));
     })
     .await
 }
