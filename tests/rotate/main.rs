@@ -276,5 +276,11 @@ fn a_value_before_that_another_segment_has_holds_up_no_new_one() {
     becomes(&scene.cluster, NAMESPACE, name, "Unique", "True", "NoSharedValues");
     assert_eq!(scene.value(name, "password").as_deref(), own["password"].as_str());
     assert_eq!(scene.value(name, "previous.password"), None);
+    let left_out =
+        |event: &&Value| event["message"].as_str().is_some_and(|text| text.contains("not kept as previous.*"));
+    eventually("that is told once", SOON, || {
+        let told = scene.cluster.list_json("events", "").iter().filter(left_out).count();
+        if told == 1 { Ok(()) } else { Err(told) }
+    });
     guarantees_hold_at(&scene.cluster, || scene.clock.now());
 }

@@ -196,7 +196,7 @@ impl Work<'_> {
         })?;
         let embedded = self.embedded(&projection, &prints.hard, standing.as_ref(), &versions).await;
         let embedded = match embedded {
-            Err(shared) if before.is_some() => return self.without_previous(shared).await,
+            Err(shared) if before.is_some() => return self.without_previous(shared),
             embedded => embedded?,
         };
         let contents = draft::content_digests(&self.spec, &projection, &self.keys);
@@ -232,7 +232,7 @@ impl Work<'_> {
         let before = match reserved {
             Err(shared) if before.is_some() => {
                 drop(embedded);
-                return self.without_previous(shared).await;
+                return self.without_previous(shared);
             }
             reserved => reserved?,
         };
@@ -279,6 +279,9 @@ impl Work<'_> {
             self.event(EventType::Warning, Reason::Restored, text).await;
         } else if old_seal.is_some() && !same_content {
             self.event(EventType::Normal, Reason::Updated, "the Secret has new content").await;
+        }
+        if let Some(why) = self.rotating.left_out.take() {
+            self.event(EventType::Warning, why.reason, &why.message).await;
         }
         Ok(Progress::Done)
     }
@@ -408,7 +411,7 @@ impl Work<'_> {
         let Some(current) = versions.first() else { return Carried::default() };
         let handled = self.handled_by(grant, seal, &current.id);
         let overlaps = self.may_not_rotate().is_none_or(|refusal| refusal.reason != Reason::ActionNotAllowed);
-        let overlaps = overlaps && !self.rotating.leaves_previous;
+        let overlaps = overlaps && self.rotating.left_out.is_none();
         let index = self.cx.index();
         let created = index.world.claim(&self.name).map_or(self.cx.now(), |claim| claim.created);
         let (plan, rotate_at) = (self.rotating.plan.as_ref(), self.record.rotate_at());
@@ -418,7 +421,7 @@ impl Work<'_> {
 
     /// The value before a rotation; None: there is to be none, it is gone, or it was refused for a minute.
     async fn fetch_previous(
-        &self,
+        &mut self,
         grant: &Grant,
         previous: Option<&KeyVersion>,
     ) -> Result<Option<Arc<Answer>>, Failure> {
@@ -438,23 +441,18 @@ impl Work<'_> {
                 if error.retryable() || self.memory.failures < ASKS_FOR_PREVIOUS {
                     return Err(Failure::new(reason, text));
                 }
-                let text = format!(
-                    "the value before the rotation is not kept as previous.*, although spec.rotation.overlap asks for it: {text}"
-                );
-                self.event(EventType::Warning, reason, &text).await;
+                self.rotating.left_out = Some(left_out(reason, &text));
                 Ok(None)
             }
         }
     }
 
     /// What is refused may be in the value before a rotation alone, which holds up no new value: it is tried without that.
-    async fn without_previous(&mut self, refused: Failure) -> Result<Progress, Failure> {
+    fn without_previous(&mut self, refused: Failure) -> Result<Progress, Failure> {
         if refused.reason != Reason::ValueShared {
             return Err(refused);
         }
-        let text = "the value before the rotation is not kept as previous.*, although spec.rotation.overlap asks for it: another segment has it, or a value in it";
-        self.event(EventType::Warning, refused.reason, text).await;
-        self.rotating.leaves_previous = true;
+        self.rotating.left_out = Some(left_out(refused.reason, "another segment has it, or a value in it"));
         Ok(Progress::LookAgain)
     }
 
@@ -622,6 +620,14 @@ pub(super) async fn mend(cx: &Context, mut secret: Secret) -> Result<Option<Secr
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
         Err(error) => Err(write_failed(&error)),
     }
+}
+
+/// What is told of a value before a rotation that the Secret is written without.
+fn left_out(reason: Reason, why: &str) -> Failure {
+    let text = format!(
+        "the value before the rotation is not kept as previous.*, although spec.rotation.overlap asks for it: {why}"
+    );
+    Failure::new(reason, text)
 }
 
 fn versions(answers: &[(AuthorisedKey, Arc<Answer>)]) -> Box<[KeyVersion]> {

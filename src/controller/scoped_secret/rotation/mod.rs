@@ -89,8 +89,8 @@ pub(super) struct Rotating {
     looked_afresh: bool,
     /// Whether what is projected now is what the rotation made.
     projecting: bool,
-    /// Whether the value before is left out, as the Secret could not be written with it.
-    pub(super) leaves_previous: bool,
+    /// Why the value before is left out: told once the Secret is written without it.
+    pub(super) left_out: Option<Failure>,
     /// The attempts of which the record has the beginning: it is told once.
     begun: BTreeSet<String>,
 }
