@@ -33,7 +33,9 @@ use super::report::guards;
 use super::watch::View;
 use crate::admission::guard::Guard;
 use crate::admission::rules::grants as rule;
-use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, ScopedSecretSpec};
+use crate::api::condition::ConditionType;
+use crate::api::reason::Nature;
+use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, Reason, ScopedSecretSpec};
 use crate::client::errors::brief;
 use crate::rotation::slot::Trigger;
 use crate::segmentation::authorize::{authorize, governance, rotation::rotation as may_rotate};
@@ -245,6 +247,9 @@ fn observe_claim(index: &Index, name: &ObjectName, now: Timestamp) -> Option<Cla
     let keys: BTreeSet<&CanonicalKey> = claimed.iter().chain(held.iter().flat_map(|held| held.keys())).collect();
     let revocations = &index.world.revocations;
     let revoked = keys.iter().flat_map(|key| revocations.of_key(key)).filter_map(|name| revocations.get(name));
+    // What was revoked is what a rotation brings back.
+    let lasts = |reason: Reason| reason.nature() == Nature::Refused && reason != Reason::KeyRevoked;
+    let is_held_up = |kind| record.status.denied(kind).is_some_and(lasts);
     Some(Claim {
         uid: record.uid.to_string(),
         secret: claim.target.to_string(),
@@ -258,6 +263,7 @@ fn observe_claim(index: &Index, name: &ObjectName, now: Timestamp) -> Option<Cla
         },
         rotates: spec.rotation.is_some(),
         unrotatable: may_rotate(claim, &index.world, now).map(|refusal| refusal.reason),
+        out_of_sync: is_held_up(ConditionType::Synced) || is_held_up(ConditionType::Authorized),
         revoked: revoked.map(|revocation| revocation.created).max(),
         has_ended: claim.ends.is_some_and(|end| end <= now.into()),
         value_since: held.and_then(|held| held.value_since()).map(Timestamp::from),

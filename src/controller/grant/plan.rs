@@ -82,6 +82,8 @@ pub struct Claim {
     pub rotates: bool,
     /// Why it may not be rotated all the same.
     pub unrotatable: Option<Reason>,
+    /// Whether it is not in sync, and stays so until somebody changes something: its key is not rotated meanwhile.
+    pub out_of_sync: bool,
     /// When one of its keys was last revoked.
     pub revoked: Option<Timestamp>,
     /// Whether its time is over.
@@ -241,6 +243,21 @@ pub fn debt(o: &Observed<'_>) -> Debt {
         (Some(claim), _) if !claim.rotates => Debt::Unrotated,
         (Some(claim), _) if claim.has_ended => Debt::Ended,
         (Some(_), _) => Debt::Due,
+    }
+}
+
+/// Of what is owed and not paid before somebody does something: what the ScopedSecret no longer does, and what to do.
+pub fn unpaid(o: &Observed<'_>) -> Option<(&'static str, &'static str)> {
+    let is = |what: fn(&Claim) -> bool| o.claim.is_some_and(what);
+    match debt(o) {
+        Debt::Unpaid => Some(("names that key", "name it again until it was rotated")),
+        Debt::Unrotated => Some(("has spec.rotation", "write it again until it was rotated")),
+        Debt::Ended => Some(("has time left", "set a later spec.ttl or spec.expirationTime until it was rotated")),
+        Debt::Due if is(|claim| claim.unrotatable.is_some()) => Some(("may rotate it", "see its condition Rotated")),
+        Debt::Due if is(|claim| claim.out_of_sync) => {
+            Some(("is in sync", "its conditions say why; it is rotated once that is mended"))
+        }
+        Debt::Due | Debt::Waits | Debt::Orphaned => None,
     }
 }
 

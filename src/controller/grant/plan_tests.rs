@@ -99,6 +99,7 @@ fn around() -> Around {
             standing: Standing::Allowed,
             rotates: false,
             unrotatable: None,
+            out_of_sync: false,
             revoked: None,
             has_ended: false,
             value_since: Some(at(MADE - HOUR)),
@@ -488,6 +489,26 @@ fn a_debt_is_paid_by_whoever_names_its_key() {
         ("gone, and the grant is there", Around::with(|a| a.claim = None), owes(Some(grant(|_| ()))), Debt::Waits),
     ] {
         assert_eq!(paid(around, &lent), expected, "{what}");
+    }
+}
+
+/// Who is to see that a debt is paid is told so, unless it is about to be.
+#[test]
+fn a_debt_that_waits_for_somebody_is_told() {
+    let lent = Lent { role: Some(Role { rotate_after: true, ..role(MADE) }), ..Lent::default() };
+    type Change = fn(&mut Claim);
+    let table: [(Change, Option<&str>); 7] = [
+        (|_| (), None),
+        (|claim| claim.keys = vec!["other".into()], Some("names that key")),
+        (|claim| claim.rotates = false, Some("has spec.rotation")),
+        (|claim| claim.has_ended = true, Some("has time left")),
+        (|claim| claim.unrotatable = Some(Reason::ActionNotAllowed), Some("may rotate it")),
+        (|claim| claim.out_of_sync = true, Some("is in sync")),
+        (|claim| (claim.out_of_sync, claim.keys) = (true, vec![]), None),
+    ];
+    for (change, expected) in table {
+        let around = Around::claim(|claim| claim.rotates = true).changed(change);
+        assert_eq!(unpaid(&around.look(&lent)).map(|(why, _)| why), expected, "{:?}", around.claim);
     }
 }
 

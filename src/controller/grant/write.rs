@@ -555,19 +555,11 @@ impl Work<'_> {
         })
     }
 
-    /// The keys whose value is owed a rotation that nobody makes, if that is so.
+    /// That a rotation is owed which nobody makes, if that is so.
     fn unpaid(&self, verdict: &Verdict) -> Option<String> {
         let Owed { subject, keys, .. } =
             self.owed().filter(|owed| matches!(verdict, Verdict::Over(..)) && !owed.keys.is_empty())?;
-        let unrotatable =
-            self.with_observed(|observed| observed.claim.is_some_and(|claim| claim.unrotatable.is_some()));
-        let (why, mend) = match self.with_observed(plan::debt) {
-            Debt::Unpaid => ("names that key", "name it again until it was rotated"),
-            Debt::Unrotated => ("has spec.rotation", "write it again until it was rotated"),
-            Debt::Ended => ("has time left", "set a later spec.ttl or spec.expirationTime until it was rotated"),
-            Debt::Due if unrotatable => ("may rotate it", "see its condition Rotated"),
-            Debt::Due | Debt::Waits | Debt::Orphaned => return None,
-        };
+        let (why, mend) = self.with_observed(plan::unpaid)?;
         Some(format!(
             "{subject} may know the value of {}, which is still to be rotated, and the ScopedSecret no longer {why}: {mend}",
             keys.join(", ")
