@@ -347,6 +347,7 @@ impl<'a> Bench<'a> {
                         stands: true,
                         standing: Standing::Allowed,
                         rotates: claim.rotates.is_some(),
+                        out_of_sync: false,
                         unrotatable: may_rotate(&claim, &self.world, self.now).map(|refusal| refusal.reason),
                         revoked: None,
                         has_ended: false,
