@@ -14,7 +14,7 @@ use scoped_secrets::segmentation::consumers::{Claimant, Referrer, Standing, Targ
 use scoped_secrets::segmentation::foreign::{Foreign, ForeignKind, ForeignName, Record, store};
 use scoped_secrets::segmentation::managed::Mark;
 use scoped_secrets::segmentation::references::{account_of, names, of_account, of_pods};
-use scoped_secrets::segmentation::replication::Carried;
+use scoped_secrets::segmentation::replication::{Carried, of_secretgen};
 use scoped_secrets::segmentation::verdict::{Refusal, Verdict};
 use scoped_secrets::segmentation::world::ObjectName;
 use serde::de::DeserializeOwned;
@@ -90,6 +90,12 @@ pub fn refusal(
         "Consumers" => of_referrer(case, after, &targets(namespace, objects, index, now))
             .zip(mode)
             .map(|((reason, message), mode)| Refusal { mode, ..Refusal::new(reason, message) }),
+        "Replication" if case.step.kind != "Secret" => {
+            let name = ObjectName::new(namespace, &case.step.name);
+            let managed = index.world.holding(&name).is_some();
+            let carried = of_secretgen(&case.step.kind, &name, &after["spec"], managed, &namespace.into())?;
+            Some(Refusal { mode: replication?, ..Refusal::new(carried.reason, carried.message) })
+        }
         "Replication" => {
             let after = metadata(after);
             let carried = Carried::of(&after, namespace, was_managed || Mark::of(&after).is_some())?;

@@ -5,10 +5,12 @@ use super::case::{Case, Step, Verdict};
 use super::scene::Scene;
 use crate::support::canary::CANARY;
 use crate::support::cluster::Cluster;
+use crate::support::foreign_kind;
 use crate::support::operator::{Operator, install};
 use crate::support::stub_manager::{Says, StubManager};
 use crate::support::tenants::SOON;
 use crate::support::wait::eventually;
+use scoped_secrets::segmentation::replication::{SECRETGEN, SECRETGEN_KINDS};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
@@ -37,6 +39,9 @@ impl Bed {
             let kinds = "externalsecrets,clusterexternalsecrets,pushsecrets,secretstores,vaultstaticsecrets,secretproviderclasses";
             cluster.submit(&["get", kinds, "-A"], "").map(drop)
         });
+        for kind in SECRETGEN_KINDS {
+            foreign_kind::install(&cluster, SECRETGEN, "v1alpha1", kind, "Namespaced");
+        }
         for object in scene().deciding(&stub.endpoint).iter().chain(&scene().surroundings()) {
             caller.make(object);
         }

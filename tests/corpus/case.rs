@@ -67,6 +67,8 @@ pub enum Verdict {
     Allowed,
     /// Let through, and nothing is said: mode Audit, or reportOnly.
     Recorded(String),
+    /// Let through, since no rule at admission sees it: the scan tells.
+    Found(String),
     Warned(String),
     Refused(String),
 }
@@ -172,7 +174,7 @@ fn read(path: &Path) -> Vec<Case> {
 }
 
 /// What a case says besides its request: `name`, `rule`, `first` (what comes before it, in earnest), `expect` (`Allowed`, or
-/// `Refused`, `Warned` or `Recorded` with a reason), `says` (what the answer must say besides).
+/// `Refused`, `Warned`, `Recorded` or `Found` with a reason), `says` (what the answer must say besides).
 fn one(mut case: Map<String, Value>, rule: &str, common: &StepYaml, stem: &str, number: usize) -> Case {
     let name = case.remove("name").and_then(|name| name.as_str().map(str::to_owned));
     let title = format!("{stem}.yaml: {}", name.unwrap_or_else(|| panic!("{stem}.yaml: case {number} has no name")));
@@ -213,6 +215,7 @@ fn verdict(text: &str) -> Option<Verdict> {
         None if text == "Refused" => Some(Verdict::Refused(String::new())),
         Some(("Refused", reason)) => Some(Verdict::Refused(reason.to_owned())),
         Some(("Recorded", reason)) => Some(Verdict::Recorded(reason.to_owned())),
+        Some(("Found", reason)) => Some(Verdict::Found(reason.to_owned())),
         Some(("Warned", reason)) => Some(Verdict::Warned(reason.to_owned())),
         _ => None,
     }
@@ -298,7 +301,9 @@ impl Case {
     pub fn reason(&self) -> Option<&str> {
         match &self.expect {
             Verdict::Allowed => None,
-            Verdict::Recorded(reason) | Verdict::Warned(reason) | Verdict::Refused(reason) => Some(reason),
+            Verdict::Recorded(reason) | Verdict::Found(reason) | Verdict::Warned(reason) | Verdict::Refused(reason) => {
+                Some(reason)
+            }
         }
     }
 }

@@ -9,6 +9,7 @@
 //! | Copies | webhook | lets it pass | lets it pass; it is reported | webhook's rule | |
 //! | Rbac, OtherOperators | webhook | lets it pass | lets it pass; it is reported | webhook's rule | the same |
 //! | Consumers, Replication | guard | guard | lets it pass; it is reported | what a state shows | the same |
+//! | Consumers, of volumes | lets it pass | lets it pass | lets it pass; it is reported | | what a state shows |
 //! | ManagedSecrets | guard | guard | lets it pass, puts it right | what is forged | the same |
 //! | Grants | guard | guard | lets it pass, honours none | | what is created |
 //! | Boundary, Operator, Revocations | guard | guard | lets it pass | | |
@@ -61,19 +62,24 @@ const RULES: [(&str, Keeper, &[Door]); 14] = [
 /// Rules whose breach stands once it got past admission, and is reported.
 const REPORTED: [&str; 5] = ["Copies", "Rbac", "OtherOperators", "Consumers", "Replication"];
 
+/// Where exceptions lift rules, and those of which no report then lists a breach.
+const LIFTED: (&str, [&str; 2]) = ("harbour-prod", ["Consumers", "Replication"]);
+
 /// Reasons that simulate cannot find: those about a change, since it is given a state, an account that only AWS tells, and who asks.
 const NOT_IN_FILES: [&str; 3] = ["ViolationsNotAccepted", "AccountUnknown", "GrantNotAllowed"];
 
 /// Reasons of ManagedSecrets that only the guard's own language knows: who writes what is the operator's already.
 const OF_THE_GUARD: [&str; 2] = ["SecretManaged", "OperatorOnly"];
 
-/// Kinds that are judged without a cluster.
-fn is_judged(rule: &str, kind: &str) -> bool {
+/// Kinds that a door judges without a cluster.
+fn is_judged(door: Door, rule: &str, kind: &str) -> bool {
     match rule {
         "Consumers" => !["ConfigMap", "Secret"].contains(&kind),
-        "ManagedSecrets" | "Replication" => kind == "Secret",
+        "ManagedSecrets" => kind == "Secret",
+        "Replication" => ["Secret", "SecretExport", "SecretImport"].contains(&kind),
         "Copies" => true,
-        "Rbac" => kind.ends_with("Binding"),
+        // What a role gains is a question of the change.
+        "Rbac" => kind.ends_with("Binding") || (door == Door::Core && kind == "Role"),
         "OtherOperators" => true,
         "Grants" => kind == "SecretGrant",
         _ => ["ScopedSecret", "SecretGrant", "ScopedSecretStore", "SegmentationPolicy"].contains(&kind),
@@ -104,13 +110,15 @@ impl Door {
     fn can_judge(self, case: &Case) -> bool {
         let step = &case.step;
         let hidden = |reasons: &[&str]| case.reason().is_some_and(|reason| reasons.contains(&reason));
-        if !is_judged(&case.rule, &step.kind) || hidden(&OF_THE_GUARD) || is_about_who_asks(case) {
+        if !is_judged(self, &case.rule, &step.kind) || hidden(&OF_THE_GUARD) || is_about_who_asks(case) {
             return false;
         }
         let deletes = matches!(step.verb, Verb::Delete | Verb::DeleteCollection);
         let of_a_state = ["Consumers", "Replication", "ManagedSecrets"].contains(&&*case.rule);
         if self == Self::Core {
-            return !of_a_state || (!deletes && ["", "ephemeralcontainers"].contains(&&*step.subresource));
+            // What is of the cluster is the scan's.
+            let is_seen = step.namespace.is_some() && ["", "ephemeralcontainers"].contains(&&*step.subresource);
+            return !of_a_state || (!deletes && is_seen);
         }
         // What a managed Secret may be changed to is a question of the change.
         let changes_managed = case.rule == "ManagedSecrets" && super::bed::scene().has_claim(step);
@@ -132,13 +140,15 @@ impl Door {
         let stays = matches!(case.step.verb, Verb::Create | Verb::Apply) && case.step.subresource.is_empty();
         let plain = case.first.is_empty() && case.step.from.is_none() && !case.step.name.is_empty();
         let stays = stays && plain && REPORTED.contains(&&*case.rule) && !super::bed::scene().has_claim(&case.step);
-        case.reason().filter(|_| self == Self::Bare && stays)
+        let (place, rules) = LIFTED;
+        let lifted = case.step.namespace.as_deref() == Some(place) && rules.contains(&&*case.rule);
+        case.reason().filter(|_| self == Self::Bare && stays && !lifted)
     }
 
     /// What this door must answer at admission.
     pub fn expects(self, case: &Case) -> Verdict {
         match &case.expect {
-            Verdict::Recorded(_) => Verdict::Allowed,
+            Verdict::Recorded(_) | Verdict::Found(_) => Verdict::Allowed,
             _ if !self.sees(case) => Verdict::Allowed,
             as_written => as_written.clone(),
         }

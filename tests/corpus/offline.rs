@@ -284,7 +284,18 @@ pub fn once_there(reason: &str) -> &str {
 /// Whether a case only adds to the scene what others do not look at, so that it can be judged beside them.
 pub fn only_adds(case: &Case) -> bool {
     let adds = matches!(case.step.verb, Verb::Create | Verb::Apply) && case.first.is_empty();
-    let kinds = ["ScopedSecret", "SecretGrant", "Pod", "Deployment", "Secret", "RoleBinding"];
+    let kinds = [
+        "ScopedSecret",
+        "SecretGrant",
+        "Pod",
+        "Deployment",
+        "Secret",
+        "RoleBinding",
+        "SecretExport",
+        "SecretImport",
+        "PersistentVolume",
+        "StorageClass",
+    ];
     adds && case.step.from.is_none() && kinds.contains(&&*case.step.kind) && !super::bed::scene().has_claim(&case.step)
 }
 
@@ -326,7 +337,7 @@ fn counts(case: &Case, finding: &Finding) -> bool {
         return finding.severity == Severity::Error;
     }
     let severity = match case.expect {
-        Verdict::Warned(_) | Verdict::Recorded(_) => Severity::Warning,
+        Verdict::Warned(_) | Verdict::Recorded(_) | Verdict::Found(_) => Severity::Warning,
         Verdict::Refused(_) | Verdict::Allowed => Severity::Error,
     };
     finding.rule.as_str() == case.rule && (finding.severity == severity || case.expect == Verdict::Allowed)

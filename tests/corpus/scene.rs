@@ -49,12 +49,14 @@ pub fn resource(kind: &str) -> (&'static str, String) {
         "Job" | "CronJob" => "batch/v1",
         "Role" | "RoleBinding" | "ClusterRole" | "ClusterRoleBinding" => "rbac.authorization.k8s.io/v1",
         "Lease" => "coordination.k8s.io/v1",
+        "StorageClass" => "storage.k8s.io/v1",
         "ValidatingWebhookConfiguration" => "admissionregistration.k8s.io/v1",
         "CustomResourceDefinition" => "apiextensions.k8s.io/v1",
         "PushSecret" => "external-secrets.io/v1alpha1",
         "ExternalSecret" | "ClusterExternalSecret" | "SecretStore" => "external-secrets.io/v1",
         "VaultStaticSecret" => "secrets.hashicorp.com/v1beta1",
         "SecretProviderClass" => "secrets-store.csi.x-k8s.io/v1",
+        "SecretExport" | "SecretImport" => "secretgen.carvel.dev/v1alpha1",
         "ScopedSecret" | "SecretGrant" | "ScopedSecretStore" | "SegmentationPolicy" | "SegmentGuard"
         | "SegmentationReport" => "scopedsecrets.io/v1alpha1",
         _ => "v1",
@@ -68,7 +70,7 @@ pub fn resource(kind: &str) -> (&'static str, String) {
     (version, plural)
 }
 
-const CLUSTER_SCOPED: [&str; 9] = [
+const CLUSTER_SCOPED: [&str; 11] = [
     "ClusterExternalSecret",
     "SegmentationReport",
     "Namespace",
@@ -78,6 +80,8 @@ const CLUSTER_SCOPED: [&str; 9] = [
     "CustomResourceDefinition",
     "ScopedSecretStore",
     "SegmentationPolicy",
+    "PersistentVolume",
+    "StorageClass",
 ];
 
 pub fn is_namespaced(kind: &str) -> bool {
@@ -116,7 +120,8 @@ impl Scene {
     /// Whether a request is about a ScopedSecret of the scene, or its Secret.
     pub fn has_claim(&self, step: &super::case::Step) -> bool {
         let place = step.namespace.as_deref().unwrap_or_default();
-        self.claims.contains_key(&format!("{place}/{}", step.name))
+        let is_one = ["ScopedSecret", "Secret"].contains(&&*step.kind);
+        is_one && self.claims.contains_key(&format!("{place}/{}", step.name))
     }
 
     /// The Secret of a ScopedSecret of the scene, as the operator writes it, without its values.
@@ -157,7 +162,10 @@ impl Scene {
         let edit = json!({
             "metadata": {"labels": {"rbac.authorization.k8s.io/aggregate-to-edit": "true"}},
             "rules": [{
-                "apiGroups": ["scopedsecrets.io", "external-secrets.io", "secrets.hashicorp.com", "secrets-store.csi.x-k8s.io"],
+                "apiGroups": [
+                    "scopedsecrets.io", "external-secrets.io", "secrets.hashicorp.com", "secrets-store.csi.x-k8s.io",
+                    "secretgen.carvel.dev",
+                ],
                 "resources": ["*"], "verbs": ["*"],
             }],
         });
