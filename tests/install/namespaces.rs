@@ -1,12 +1,13 @@
 //! The chart's value `namespaces`: the operator has Roles in the namespaces of a list and nothing in others, does there all that
-//! it does elsewhere, and meets no denial.
+//! it does elsewhere, and meets no denial. The list becomes longer by an upgrade and shorter by a rollback, and the release goes.
 
 use super::helm::{CHART, Version, online};
 use super::permissions::denied;
+use super::release::{nothing_blocks, ours};
 use super::support::cluster::Cluster;
 use super::support::cluster_audit::Audit;
 use super::support::operator::{Operator, USER, lift};
-use super::support::oracle::all_is_well;
+use super::support::oracle::{all_is_well, guarantees_hold};
 use super::support::stub_manager::{Says, StubManager};
 use super::support::tenants::*;
 use super::support::wait::eventually;
@@ -17,7 +18,26 @@ use std::process::Command;
 const SERVED: [&str; 2] = ["payments-prod", "billing-prod"];
 const LIST: &str = "payments-prod,billing-prod";
 const PLACE: &str = "payments-prod";
+/// A namespace that comes onto the list later.
+const ADDED: &str = "payments-staging";
 const FOREIGN: &str = include_str!("../other_operators/crds.yaml");
+
+/// A step in the life of the release, which must succeed.
+fn helm(cluster: &Cluster, arguments: &[&str]) {
+    let within = ["-n", "scoped-secrets"];
+    online(Version::Three, cluster, &[arguments, &within].concat())
+        .unwrap_or_else(|said| panic!("{arguments:?}: {said}"));
+}
+
+/// The chart's values for a list.
+fn values(list: &str) -> String {
+    format!("namespaces={{{list}}},restart.enabled=true")
+}
+
+fn serve(cluster: &Cluster, list: &str) -> Operator {
+    let flags = ["--namespaces", list, "--scan-interval", "10s", "--guard-interval", "1s", "--restarts-at-once", "9"];
+    Operator::start_with(cluster, &flags)
+}
 
 fn kubectl(cluster: &Cluster, line: &str) -> String {
     let words: Vec<&str> = line.split_whitespace().collect();
@@ -71,11 +91,8 @@ fn a_list_of_namespaces_is_served_and_nothing_else_is_touched() {
     for namespace in SERVED {
         kubectl(&cluster, &format!("create namespace {namespace}"));
     }
-    let values = format!("namespaces={{{LIST}}},restart.enabled=true");
-    let install = ["install", "scoped-secrets", CHART, "--create-namespace", "-n", "scoped-secrets", "--set", &values];
-    online(Version::Three, &cluster, &install).unwrap_or_else(|said| panic!("{said}"));
-    let flags = ["--namespaces", LIST, "--scan-interval", "10s", "--guard-interval", "1s", "--restarts-at-once", "9"];
-    let operator = Operator::start_with(&cluster, &flags);
+    helm(&cluster, &["install", "scoped-secrets", CHART, "--create-namespace", "--set", &values(LIST)]);
+    let operator = serve(&cluster, LIST);
     set_up(&cluster, &stub.endpoint);
     let governs = "governs: [ExternalSecrets, VaultSecrets, SecretProviderClasses]";
     apply(&cluster, &accepted(&policy(governs)));
@@ -89,11 +106,80 @@ fn a_list_of_namespaces_is_served_and_nothing_else_is_touched() {
     it_puts_right(&cluster);
     it_leaves(&cluster, &stub);
     all_is_well(&cluster, &operator);
+    let longer = format!("{LIST},{ADDED}");
+    helm(&cluster, &["upgrade", "scoped-secrets", CHART, "--set", &values(&longer)]);
     operator.terminate();
 
     let audit = cluster.audit().user(USER);
     assert_eq!(denied(&audit), [] as [&str; 0]);
     nothing_elsewhere(&audit);
+    it_serves_one_more(&cluster, &stub, &longer);
+    it_is_rolled_back_and_goes(&cluster, &stub);
+}
+
+fn revision(cluster: &Cluster, namespace: &str, name: &str) -> (Value, Value) {
+    let secret = cluster.get_json("secret", namespace, name).unwrap_or_else(|| panic!("no Secret {name}"));
+    (secret["metadata"]["uid"].clone(), secret["metadata"]["resourceVersion"].clone())
+}
+
+/// What is claimed in the added namespace is projected, and what is not its own is refused there, by the same rules as elsewhere.
+fn it_serves_one_more(cluster: &Cluster, stub: &StubManager, longer: &str) {
+    assert!(cluster.get_json("rolebinding", ADDED, "scoped-secrets-namespace").is_some());
+    let operator = serve(cluster, longer);
+    let retain = policy("governs: [ExternalSecrets, VaultSecrets, SecretProviderClasses], allowRetain: true");
+    eventually("the policy is taken", SOON, || cluster.apply(&retain));
+    claim(cluster, stub, ADDED, "cart", "");
+    claim(cluster, stub, PLACE, "kept", "deletionPolicy: Retain");
+    assert!(cluster.get_json("segmentguard", ADDED, "scoped-secrets").is_some());
+    let theirs = scoped_secret(ADDED, "theirs", "data: [{secretKey: value, remoteRef: {key: payments/prod/orders}}]");
+    let told = cluster.apply(&theirs).unwrap_err();
+    assert!(told.contains("rule Claims, KeyNotAllowed"), "{told}");
+    let forged = json!({
+        "apiVersion": "v1", "kind": "Secret",
+        "metadata": {"name": "forged", "namespace": ADDED, "labels": {"app.kubernetes.io/managed-by": "scoped-secrets"}},
+    });
+    let told = cluster.submit(&["create", "-f", "-"], &forged.to_string()).unwrap_err();
+    assert!(told.contains("rule ManagedSecrets, ReservedMetadata"), "{told}");
+    all_is_well(cluster, &operator);
+    operator.terminate();
+}
+
+/// The Roles of the added namespace go, and what was projected there stands as it was. Then all of it goes: the Secrets as their
+/// deletionPolicy says, and with the release whatever could hold up a write.
+fn it_is_rolled_back_and_goes(cluster: &Cluster, stub: &StubManager) {
+    let stands = || [revision(cluster, ADDED, "cart"), revision(cluster, PLACE, "kept")];
+    let before = stands();
+    helm(cluster, &["rollback", "scoped-secrets", "1"]);
+    for kind in ["role", "rolebinding"] {
+        for name in ["scoped-secrets-namespace", "scoped-secrets-restart"] {
+            assert_eq!(cluster.get_json(kind, ADDED, name), None, "{kind} {name}");
+            assert!(cluster.get_json(kind, PLACE, name).is_some(), "{kind} {name}");
+        }
+    }
+    let operator = serve(cluster, LIST);
+    stub.put("payments/staging/later", Says::Text("canary-later-kX9mQ2vL8nR5wT3z".to_owned()));
+    let later = scoped_secret(ADDED, "later", "data: [{secretKey: value, remoteRef: {key: payments/staging/later}}]");
+    eventually("it is refused there again", SOON, || match cluster.apply(&later) {
+        Err(refusal) if refusal.contains("NamespaceNotServed") => Ok(()),
+        Err(refusal) => Err(refusal),
+        Ok(_) => Err(kubectl(cluster, &format!("delete scopedsecret later -n {ADDED} --wait=false"))),
+    });
+    eventually("what is served is ready", SOON, || ready(cluster, "scopedsecret", Some(PLACE), "kept"));
+    guarantees_hold(cluster);
+    assert_eq!(stands(), before);
+
+    kubectl(cluster, &format!("delete scopedsecrets --all -n {PLACE}"));
+    goes(cluster, "secret", PLACE, "orders");
+    operator.met_no_denial();
+    operator.terminate();
+    helm(cluster, &["uninstall", "scoped-secrets"]);
+    nothing_blocks(cluster);
+    for kind in ["roles", "rolebindings"] {
+        assert_eq!(ours(cluster, kind), [] as [&str; 0], "{kind}");
+    }
+    assert_eq!(ours(cluster, "customresourcedefinitions").len(), scoped_secrets::api::crds().len());
+    let kept = [revision(cluster, ADDED, "cart").0, revision(cluster, PLACE, "kept").0];
+    assert_eq!(kept, before.map(|(uid, _)| uid));
 }
 
 /// Who writes a ScopedSecret where nobody would look at it is told so at once, and by `check`, if it was there before.

@@ -40,7 +40,7 @@ fn kubectl(cluster: &Cluster, arguments: &[&str]) -> String {
 }
 
 /// Names of what carries our label.
-fn ours(cluster: &Cluster, kind: &str) -> Vec<String> {
+pub fn ours(cluster: &Cluster, kind: &str) -> Vec<String> {
     let all = kubectl(cluster, &["get", kind, "-A", "-l", "app.kubernetes.io/part-of=scoped-secrets", "-o", "name"]);
     all.lines().map(str::to_owned).collect()
 }
@@ -387,7 +387,7 @@ fn its_notes_can_be_followed(cluster: &Cluster, notes: &str) {
 }
 
 /// No admission object of ours, no role, and governed namespaces are as free as others.
-fn nothing_blocks(cluster: &Cluster) {
+pub fn nothing_blocks(cluster: &Cluster) {
     for kind in GUARDS.into_iter().chain(["validatingwebhookconfigurations", "clusterroles", "clusterrolebindings"]) {
         assert_eq!(ours(cluster, kind), [] as [&str; 0], "{kind}");
     }
