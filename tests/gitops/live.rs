@@ -10,7 +10,7 @@ use super::support::cluster::Cluster;
 use super::support::operator::{Operator, install};
 use super::support::oracle::all_is_well;
 use super::support::stub_manager::{Lambda, Mood, Says, StubManager};
-use super::support::tenants::{SOON, condition};
+use super::support::tenants::{SOON, condition, set_up};
 use super::support::wait::eventually;
 use super::written::{files, objects, text};
 use serde_json::{Value, json};
@@ -256,6 +256,35 @@ fn no_example_drifts() {
         }
     }
     assert!(tried >= 20, "{tried}");
+}
+
+/// The installation itself, as `deploy/install.yaml` has it: neither what Kubernetes fills in nor what the operator keeps in its
+/// webhook configuration differs from Git.
+#[test]
+fn the_installation_does_not_drift() {
+    let (cluster, stub) = (Cluster::start(), StubManager::start());
+    let git = objects(&text("deploy/install.yaml"));
+    drift::apply(&cluster, &git);
+    let established = cluster.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"]);
+    assert!(established.status.success(), "{}", String::from_utf8_lossy(&established.stderr));
+    eventually("the controllers have seen the Deployment", SOON, || {
+        let deployment = cluster.get_json("deployment", "scoped-secrets", "scoped-secrets").ok_or("none")?;
+        if deployment["status"]["observedGeneration"] == deployment["metadata"]["generation"] {
+            Ok(())
+        } else {
+            Err(deployment["status"].to_string())
+        }
+    });
+    drift::is_none_by_the_server(&cluster, &git);
+    // Without a node its pods wait: this one runs outside.
+    let operator = Operator::start(&cluster);
+    set_up(&cluster, &stub.endpoint);
+    eventually("the webhook is registered", SOON, || {
+        let live = cluster.get_json("validatingwebhookconfiguration", None, "scoped-secrets").ok_or("none")?;
+        if live["webhooks"].is_array() { Ok(()) } else { Err(live.to_string()) }
+    });
+    drift::is_none_by_the_server(&cluster, &git);
+    all_is_well(&cluster, &operator);
 }
 
 /// Argo CD's buttons: what a script makes of the live object is written, and the operator does it.

@@ -68,11 +68,14 @@ fn path(kind: &str, namespace: Option<Option<&str>>) -> String {
         "pod" => ("api/v1", "pods", true),
         "serviceaccount" => ("api/v1", "serviceaccounts", true),
         "event" => ("api/v1", "events", true),
+        "service" => ("api/v1", "services", true),
         "namespace" => ("api/v1", "namespaces", false),
         "deployment" => ("apis/apps/v1", "deployments", true),
         "statefulset" => ("apis/apps/v1", "statefulsets", true),
         "daemonset" => ("apis/apps/v1", "daemonsets", true),
         "replicaset" => ("apis/apps/v1", "replicasets", true),
+        "networkpolicy" => ("apis/networking.k8s.io/v1", "networkpolicies", true),
+        "poddisruptionbudget" => ("apis/policy/v1", "poddisruptionbudgets", true),
         "lease" => ("apis/coordination.k8s.io/v1", "leases", true),
         "scopedsecret" => ("apis/scopedsecrets.io/v1alpha1", "scopedsecrets", true),
         "segmentguard" => ("apis/scopedsecrets.io/v1alpha1", "segmentguards", true),
@@ -94,7 +97,7 @@ fn path(kind: &str, namespace: Option<Option<&str>>) -> String {
         "validatingadmissionpolicybinding" => {
             ("apis/admissionregistration.k8s.io/v1", "validatingadmissionpolicybindings", false)
         }
-        "crd" => ("apis/apiextensions.k8s.io/v1", "customresourcedefinitions", false),
+        "crd" | "customresourcedefinition" => ("apis/apiextensions.k8s.io/v1", "customresourcedefinitions", false),
         other => panic!("where is {other}?"),
     };
     match namespace {

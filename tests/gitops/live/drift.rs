@@ -51,8 +51,14 @@ fn compared(object: &Value) -> Value {
     object
 }
 
-/// No tool sees a difference, and none writes anything when it applies again.
+/// No tool sees a difference, and none writes anything when it applies again. All of it is of our kinds.
 pub fn is_none(cluster: &Cluster, git: &[Value]) {
+    is_none_by_the_server(cluster, git);
+    three_way(git, &live(cluster, git));
+}
+
+/// Likewise of any kinds: as the API server tells the tools that ask it.
+pub fn is_none_by_the_server(cluster: &Cluster, git: &[Value]) {
     let revisions = |all: &[Value]| -> Vec<Value> {
         all.iter().map(|object| object["metadata"]["resourceVersion"].clone()).collect()
     };
@@ -73,7 +79,6 @@ pub fn is_none(cluster: &Cluster, git: &[Value]) {
             assert_eq!(compared(predicted), compared(live), "{tool} would change the live object (right)");
         }
     }
-    three_way(git, &live);
 }
 
 /// Argo CD's default: the three-way merge patch has nothing.
