@@ -28,8 +28,8 @@ pub struct Broken<'w> {
     pub foreign: BTreeSet<ForeignName>,
     /// Segments whose namespaces hold Secrets and would become one, each group with the segment that it would become.
     pub merged: BTreeMap<Segment, BTreeSet<Segment>>,
-    /// A namespace whose policies would disagree on its segment.
-    pub torn: Option<Arc<str>>,
+    /// Namespaces whose policies would disagree on their segment.
+    pub torn: BTreeSet<Arc<str>>,
     /// What is wrong with segments that would come to bear one name by other labels.
     pub namesakes: Option<String>,
 }
@@ -82,6 +82,27 @@ impl Broken<'_> {
     }
 }
 
+/// So many names of what would break are shown.
+const SHOWN: usize = 10;
+
+/// The first of so many.
+pub fn first_of(all: impl Iterator<Item = String>, count: usize) -> String {
+    let mut shown = all.take(SHOWN).collect::<Vec<_>>().join(", ");
+    if count > SHOWN {
+        shown.push_str(&format!(" and {} more", count - SHOWN));
+    }
+    shown
+}
+
+/// What is wrong with a policy by which these namespaces would be torn; there is at least one.
+pub fn disagreement(torn: &BTreeSet<Arc<str>>) -> String {
+    let names = first_of(torn.iter().map(|namespace| format!("{namespace:?}")), torn.len());
+    let (noun, whose) = if torn.len() == 1 { ("namespace", "its") } else { ("namespaces", "their") };
+    format!(
+        "this policy and another one over {noun} {names} would disagree on {whose} segment: make their segment.labels alike, or narrow a namespaceSelector"
+    )
+}
+
 /// What breaks if the policy `name` becomes `new` (None: is deleted).
 pub fn broken_by<'w>(name: &str, new: Option<PolicyState>, world: &'w World, now: Timestamp) -> Broken<'w> {
     broken_among(name, new, world, &world.policies, now)
@@ -123,7 +144,7 @@ pub fn broken_among<'w>(
         sharing: change.sharing(&touched),
         foreign: change.foreign(&touched),
         merged: if moves { change.merged(&touched) } else { BTreeMap::new() },
-        torn: touched.iter().find(|namespace| moves && change.tears(namespace)).map(|namespace| (*namespace).clone()),
+        torn: touched.iter().filter(|namespace| moves && change.tears(namespace)).map(|n| (*n).clone()).collect(),
         namesakes: moves.then(|| change.namesakes()).flatten(),
     }
 }
@@ -427,9 +448,23 @@ mod tests {
     fn policies_that_would_disagree() {
         let world = world();
         let found = broken(&world, "second", Some("segment: {labels: [tenant]}"));
-        assert!(found.torn.is_some());
+        let torn: Vec<&str> = found.torn.iter().map(|namespace| &**namespace).collect();
+        assert_eq!(torn, ["billing-prod", "payments-prod", "payments-prod-2", "payments-staging"]);
         let elsewhere = "segment: {labels: [tenant]}\nnamespaceSelector: {matchLabels: {tenant: nobody}}";
         assert_eq!(broken(&world, "second", Some(elsewhere)), Broken::default());
+    }
+
+    #[test]
+    fn each_namespace_that_would_be_torn_is_named_up_to_a_number() {
+        let told = |count: usize| disagreement(&(0..count).map(|n| format!("n{n:02}").into()).collect());
+        for (count, said) in [
+            (1, "over namespace \"n00\" would disagree on its segment: "),
+            (2, "over namespaces \"n00\", \"n01\" would disagree on their segment: "),
+            (10, "\"n08\", \"n09\" would"),
+            (12, "\"n08\", \"n09\" and 2 more would"),
+        ] {
+            assert!(told(count).contains(said), "{said} in {}", told(count));
+        }
     }
 
     #[test]

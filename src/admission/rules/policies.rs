@@ -13,7 +13,7 @@ use crate::api::policy::Exception;
 use crate::api::{Reason, SegmentationPolicy};
 use crate::controller::context::Context;
 use crate::controller::index::{Index, accept_violations};
-use crate::segmentation::change::{Broken, broken_among};
+use crate::segmentation::change::{Broken, broken_among, disagreement, first_of};
 use crate::segmentation::policy::{Policy, fault_of};
 use crate::segmentation::world::PolicyState;
 use coming::Coming;
@@ -77,9 +77,6 @@ fn judge_after(
     answer
 }
 
-/// So many names of what would break are shown.
-const SHOWN: usize = 10;
-
 /// The answer to a request. Pure.
 pub fn judge(request: &AdmissionRequest<DynamicObject>, index: &Index, now: Timestamp) -> AdmissionResponse {
     judge_among(request, index, &index.world.policies, now)
@@ -129,11 +126,8 @@ fn judge_among(
         return deny_as(request, RULE, Reason::PolicyUnknown, &text, 403);
     }
     let broken = broken_among(&name, compiled.clone().map(PolicyState::Known), &index.world, policies, now);
-    if let Some(namespace) = &broken.torn {
-        let text = format!(
-            "this policy and another one over namespace {namespace:?} would disagree on its segment: make their segment.labels alike, or narrow a namespaceSelector"
-        );
-        return deny_as(request, RULE, Reason::SegmentConflict, &text, 403);
+    if !broken.torn.is_empty() {
+        return deny_as(request, RULE, Reason::SegmentConflict, &disagreement(&broken.torn), 403);
     }
     if let Some(text) = &broken.namesakes {
         return deny_as(request, RULE, Reason::SegmentConflict, text, 403);
@@ -268,15 +262,6 @@ fn what_mends(broken: &Broken<'_>, open: &Open) -> String {
         (!open.ended.is_empty()).then_some("let those exceptions end"),
     ];
     all.into_iter().flatten().collect::<Vec<_>>().join(", ")
-}
-
-/// The first of so many.
-fn first_of(all: impl Iterator<Item = String>, count: usize) -> String {
-    let mut shown = all.take(SHOWN).collect::<Vec<_>>().join(", ");
-    if count > SHOWN {
-        shown.push_str(&format!(" and {} more", count - SHOWN));
-    }
-    shown
 }
 
 fn is_accepted(

@@ -15,6 +15,7 @@ use crate::controller::grant::plan::{Claim as Lendable, Standing};
 use crate::projection;
 use crate::rotation;
 use crate::segmentation::authorize::{authorize, governance, rotation::rotation as may_rotate};
+use crate::segmentation::change::disagreement;
 use crate::segmentation::namesakes::{namesakes, told};
 use crate::segmentation::pattern::KeyPattern;
 use crate::segmentation::policy::{InvalidPolicy, Policy, fault_of};
@@ -279,22 +280,20 @@ impl<'a> Bench<'a> {
             let segment_under = |policy: &Policy, name: &str, labels| {
                 policy.selects(name, labels).then(|| policy.segment(labels).ok()).flatten()
             };
-            let mut torn: Vec<&Arc<str>> = Vec::new();
+            let mut torn: BTreeSet<Arc<str>> = BTreeSet::new();
             for (name, labels) in &self.world.namespaces {
                 let Some(own) = segment_under(policy, name, labels) else { continue };
                 let disagrees = |other: &Policy| segment_under(other, name, labels).is_some_and(|theirs| theirs != own);
                 if earlier.iter().any(|(_, other)| disagrees(other)) {
-                    torn.push(name);
+                    torn.insert(name.clone());
                 }
             }
             let namesakes = |count: usize| {
                 namesakes(self.policies[..count].iter().map(|(_, policy)| &**policy), self.world.namespaces.iter())
             };
-            let message = match torn.into_iter().min() {
-                Some(namespace) => format!(
-                    "this policy and another one over namespace {namespace:?} would disagree on its segment: make their segment.labels alike, or narrow a namespaceSelector"
-                ),
-                None => {
+            let message = match torn.is_empty() {
+                false => disagreement(&torn),
+                true => {
                     let known = namesakes(place);
                     let all = namesakes(place + 1);
                     let new = all
