@@ -3,6 +3,7 @@
 //! Pods, what makes pods, and ServiceAccounts are judged as the operator's scan judges them. Of a Deployment, its ReplicaSet and
 //! its pods only the Deployment is told: it is what has to be mended.
 
+use super::kept::Kept;
 use super::look::Sighted;
 use super::scopes::Scopes;
 use crate::api::policy::ExceptedRule;
@@ -123,7 +124,7 @@ fn controller(metadata: &ObjectMeta) -> Option<String> {
 
 /// Judges.
 pub fn judge(sighted: &Sighted, scopes: &Scopes, now: Timestamp, outcome: &mut Outcome) {
-    let targets = Targets::of(&sighted.observed.claims);
+    let targets = Targets::of(&sighted.observed.claims, &sighted.kept);
     let before = outcome.findings.len();
     strangers(sighted, &targets, scopes, now, outcome);
     shared(sighted, &targets, outcome);
@@ -186,7 +187,7 @@ fn shared(sighted: &Sighted, targets: &Targets, outcome: &mut Outcome) {
     }
 }
 
-/// The Secrets that ScopedSecrets project.
+/// The Secrets that ScopedSecrets project, or that outlive them.
 #[derive(Default)]
 struct Targets {
     /// All, as (namespace, name).
@@ -196,7 +197,7 @@ struct Targets {
 }
 
 impl Targets {
-    fn of(claims: &[ScopedSecret]) -> Self {
+    fn of(claims: &[ScopedSecret], kept: &Kept) -> Self {
         let mut targets = Self::default();
         for claim in claims.iter().filter(|claim| claim.status.as_ref().is_some_and(|s| s.secret_ref.is_some())) {
             let (namespace, name) = (claim.namespace().unwrap_or_default(), claim.name_any());
@@ -205,6 +206,13 @@ impl Targets {
             let consumers: Vec<String> = claim.spec.consumers.iter().map(|c| c.service_account_name.clone()).collect();
             if !consumers.is_empty() {
                 targets.closed.entry(namespace).or_default().insert(target, consumers);
+            }
+        }
+        for (secret, consumers) in kept {
+            let (namespace, name) = (secret.namespace.to_string(), secret.name.to_string());
+            targets.all.insert((namespace.clone(), name.clone()));
+            if let Some(consumers) = consumers {
+                targets.closed.entry(namespace).or_default().insert(name, consumers.clone());
             }
         }
         targets
@@ -267,6 +275,24 @@ mod tests {
         assert_eq!(found(vec![pod("a", "orders", &pull, None), pod("b", "web", &pull, None)]), []);
         let foreign = found(vec![pod("a", "orders", &orders, None), pod("b", "thief", &orders, None)]);
         assert_eq!(foreign, [(Reason::ForeignConsumer, "Pod payments-prod/b".into())]);
+    }
+
+    #[test]
+    fn a_secret_that_outlives_its_claim_is_its_consumers_still() {
+        let found = |account: &str, consumers: Option<&[&str]>| {
+            let mut sighted = sighted(&[], &[]);
+            let users = vec![pod("a", account, &env("kept"), None)];
+            sighted.users = Users { all: users, reach: Some(Reach::Everywhere) };
+            let consumers = consumers.map(|all| all.iter().map(|name| (*name).to_owned()).collect());
+            sighted.kept = [(ObjectName::new("payments-prod", "kept"), consumers)].into();
+            let all = judged(sighted, &[], judge);
+            all.findings.into_iter().map(|f| (f.reason, f.subject.to_string())).collect::<Vec<_>>()
+        };
+        let stranger = [(Reason::ForeignConsumer, "Pod payments-prod/a".to_owned())];
+        assert_eq!(found("orders", Some(&["orders"][..])), []);
+        assert_eq!(found("thief", Some(&["orders"][..])), stranger);
+        assert_eq!(found("orders", Some(&[][..])), stranger, "it has no consumer now");
+        assert_eq!(found("thief", None), [], "every pod may");
     }
 
     #[test]

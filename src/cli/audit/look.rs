@@ -3,6 +3,7 @@
 use super::access::{self, Roles};
 use super::consumers::{self, Users};
 use super::foreign;
+use super::kept::{self, Kept};
 use super::lent::{self, Left};
 use super::replicated::{self, Carvel};
 use super::values::{Ignored, Values};
@@ -18,7 +19,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::ListParams;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A cluster as an audit sees it.
@@ -33,6 +34,8 @@ pub struct Sighted {
     pub values: Option<Values>,
     /// What names Secrets.
     pub users: Users,
+    /// What the SegmentGuards say of Secrets that outlive their ScopedSecrets.
+    pub kept: Kept,
     /// Who may get at Secrets.
     pub roles: Roles,
     /// What volumes name.
@@ -82,6 +85,7 @@ pub async fn look(
         every_secret: false,
         values: None,
         users: consumers::look(cluster).await?,
+        kept: Kept::new(),
         roles: access::look(cluster, operator).await?,
         storage: volumes::look(cluster).await?,
         foreign: None,
@@ -93,10 +97,21 @@ pub async fn look(
         Some(values) => sighted.read_values(cluster, values).await?,
         None => sighted.read_metadata(cluster).await?,
     }
+    let outliving = sighted.outliving();
+    if !outliving.is_empty() {
+        sighted.kept = kept::look(cluster, &outliving).await?;
+    }
     Ok(sighted)
 }
 
 impl Sighted {
+    /// Projected Secrets of which no ScopedSecret is there any more.
+    fn outliving(&self) -> BTreeSet<ObjectName> {
+        let world = &self.observed.world;
+        let projected = self.secrets.iter().filter(|(_, secret)| secret.managed && secret.sealed);
+        projected.map(|(name, _)| name).filter(|name| world.claims_for(name).next().is_none()).cloned().collect()
+    }
+
     async fn read_values(&mut self, cluster: &Cluster, mut values: Values) -> Result<(), Failure> {
         let (secrets, mut ignored) = (&mut self.secrets, Ignored::by(&self.observed));
         let reach = cluster
@@ -178,6 +193,7 @@ pub(super) mod tests {
             every_secret: true,
             values: None,
             users: Users::default(),
+            kept: Kept::new(),
             roles: Roles::default(),
             storage: Storage::default(),
             foreign: None,

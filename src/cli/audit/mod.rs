@@ -11,6 +11,7 @@
 mod access;
 pub(in crate::cli) mod consumers;
 mod foreign;
+mod kept;
 mod lent;
 mod look;
 mod promises;
