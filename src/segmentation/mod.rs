@@ -37,4 +37,6 @@ pub mod world;
 #[cfg(test)]
 mod authorize_tests;
 #[cfg(test)]
+pub(crate) mod filled;
+#[cfg(test)]
 pub(crate) mod fixtures;

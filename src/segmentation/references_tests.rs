@@ -1,6 +1,8 @@
 //! Held against what `VisitPodSecretNames` and `VisitPVSecretNames` of Kubernetes 1.36 visit.
 
 use super::*;
+use crate::segmentation::filled::{filled, secrets_in};
+use k8s_openapi::api::core::v1::PersistentVolumeSpec;
 use serde_json::{Value, json};
 
 fn pods(more: &Value) -> PodSpec {
@@ -50,6 +52,24 @@ fn every_way_that_a_pod_names_a_secret() {
         "volumes": [{"name": "c", "configMap": {"name": "orders"}}, {"name": "p", "persistentVolumeClaim": {"claimName": "orders"}}],
     });
     assert_eq!(of_pods(&pods(&none)), []);
+}
+
+/// By the lists of fields of Kubernetes' own types, whatever comes to them.
+#[test]
+fn no_field_that_names_a_secret_is_left_out() {
+    let spec: PodSpec = filled();
+    let expected = secrets_in(&spec);
+    let found: BTreeSet<String> = names(&of_pods(&spec)).into_iter().map(str::to_owned).collect();
+    assert_eq!(found, expected);
+    assert!(expected.contains("ephemeralContainers[].env[].valueFrom.secretKeyRef.name"), "{expected:?}");
+    let spec: PersistentVolumeSpec = filled();
+    // A namespace is called as the name beside it.
+    let place = |name: String| (format!("{}amespace", name.strip_suffix("ame").unwrap()), name);
+    let expected: BTreeSet<(String, String)> = secrets_in(&spec).into_iter().map(place).collect();
+    let volume = PersistentVolume { spec: Some(spec), ..PersistentVolume::default() };
+    let (names, _) = of_persistent_volume(&volume);
+    let found = names.into_iter().map(|(namespace, name)| (namespace.to_owned(), name.to_owned()));
+    assert_eq!(found.collect::<BTreeSet<_>>(), expected);
 }
 
 #[test]

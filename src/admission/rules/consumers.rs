@@ -139,3 +139,29 @@ pub fn guard() -> Guard {
         }],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segmentation::filled::{filled, secrets_in};
+    use k8s_openapi::api::core::v1::PodSpec;
+
+    /// By the list of fields of Kubernetes' own type, whatever comes to it.
+    #[test]
+    fn no_field_that_names_a_secret_is_left_out() {
+        let text = references("object", "pods");
+        for path in secrets_in(&filled::<PodSpec>()) {
+            let optional: Vec<String> = path.split("[].").map(|part| part.replace('.', ".?")).collect();
+            let said = match &*optional.iter().map(String::as_str).collect::<Vec<_>>() {
+                ["volumes", name] => vec!["pods.?volumes.orValue([])".to_owned(), format!("v.?{name}.orValue('')")],
+                [list, name] => vec![format!("pods.?{list}.orValue([]).map(r, r.?{name}.orValue(''))")],
+                [list, inner, name] => vec![
+                    format!("pods.?{list}.orValue([])"),
+                    format!(".?{inner}.orValue([]).map(r, r.?{name}.orValue(''))"),
+                ],
+                _ => vec![],
+            };
+            assert!(!said.is_empty() && said.iter().all(|part| text.contains(part)), "{path}: {said:?} in {text}");
+        }
+    }
+}
