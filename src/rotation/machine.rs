@@ -10,6 +10,7 @@
 //! last change, is the slot's rotation. One that waits to be promoted is promoted only if it is what is current now but
 //! for what was generated ([`Step::Compare`]), since the key may have been changed meanwhile. One that has lost its label is
 //! the slot's rotation if what is current is younger ([`Step::Trace`]). Else the next attempt makes another.
+//! One that was in use, and is AWSPENDING still, is never brought back: its label is taken off.
 //! By the same comparison one is known that waits for a slot of which nothing is known any more.
 
 use super::schedule::FLOOR;
@@ -92,7 +93,7 @@ pub enum Step {
         /// The one that is to be.
         to: String,
     },
-    /// Take AWSPENDING off the version that is current by now.
+    /// Take AWSPENDING off a version that is current by now, or was.
     ClearPending(String),
     /// Have the manager rotate, by this token.
     Rotate(String),
@@ -145,8 +146,17 @@ pub fn next(o: &Observed<'_>) -> Step {
             _ => Step::Project,
         };
     }
-    let unfinished = seen.unfinished();
-    if let Some(ours) = unfinished.filter(|pending| o.made(pending) || (o.is_earlier)(pending)) {
+    let is_ours = |version: &str| o.made(version) || (o.is_earlier)(version);
+    // One that was in use, or whose slot was rotated by another, is not brought back: what came after would be lost.
+    let spent = |pending: &str| {
+        let is_over = seen.version_at(PREVIOUS) == Some(pending) || (o.made(pending) && in_use && !leaked);
+        o.strategy == Strategy::Generate && is_ours(pending) && is_over
+    };
+    let unfinished = match seen.unfinished() {
+        Some(pending) if spent(pending) && !o.cleared => return Step::ClearPending(pending.to_owned()),
+        found => found.filter(|pending| !spent(pending)),
+    };
+    if let Some(ours) = unfinished.filter(|pending| is_ours(pending)) {
         return match (o.strategy, o.renews) {
             (Strategy::Provider, _) => under_way(o, seen, ours, true),
             (Strategy::Generate, None) => Step::Compare(ours.to_owned()),

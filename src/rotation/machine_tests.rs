@@ -3,7 +3,7 @@ use crate::provider::write::VersionStages;
 use crate::rotation::Plan;
 use crate::rotation::due::Asked;
 use crate::rotation::schedule::Schedule;
-use crate::rotation::slot::Trigger;
+use crate::rotation::slot::{ATTEMPTS, Trigger};
 use crate::segmentation::key::CanonicalKey;
 use crate::segmentation::rotated::Rotated;
 use proptest::prelude::{Just, ProptestConfig, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
@@ -86,6 +86,9 @@ fn each_state_of_the_manager_has_one_next_step() {
     const MOVED: Versions = &[("token", &[CURRENT, PENDING]), ("old", &[PREVIOUS])];
     const DONE: Versions = &[("token", &[CURRENT]), ("old", &[PREVIOUS])];
     const SUPERSEDED: Versions = &[("newer", &[CURRENT]), ("token", &[PREVIOUS])];
+    const OVERTAKEN: Versions = &[("newer", &[CURRENT]), ("token", &[PENDING, PREVIOUS])];
+    const OVERTAKEN_EARLIER: Versions = &[("newer", &[CURRENT]), ("before", &[PENDING, PREVIOUS])];
+    const TWICE: Versions = &[("newer", &[CURRENT]), ("token", &[PREVIOUS]), ("token-1", &[PENDING])];
     const FURTHER: Versions = &[("old", &[CURRENT]), ("token-2", &[PENDING])];
     const FURTHER_DONE: Versions = &[("token-2", &[CURRENT]), ("old", &[PREVIOUS])];
     const NOTHING: Versions = &[];
@@ -163,6 +166,11 @@ fn each_state_of_the_manager_has_one_next_step() {
         ("projected", Generate, DONE, |o, _| o.held = "token", "Settled"),
         ("superseded", Generate, SUPERSEDED, as_is, "Project"),
         ("superseded, projected", Generate, SUPERSEDED, |o, _| o.held = "newer", "Settled"),
+        ("its label is left, and another came after", Generate, OVERTAKEN, |o, _| o.held = "newer", "ClearPending"),
+        ("that stays", Generate, OVERTAKEN, |o, _| (o.held, o.cleared) = ("newer", true), "Settled"),
+        ("an earlier one's is left", Generate, OVERTAKEN_EARLIER, |o, _| o.held = "newer", "ClearPending"),
+        ("that one stays", Generate, OVERTAKEN_EARLIER, |o, _| (o.held, o.cleared) = ("newer", true), "FetchCurrent"),
+        ("two were made for it", Generate, TWICE, |o, _| o.held = "newer", "ClearPending"),
         ("made, and its label is lost", Generate, ONE, |o, _| o.used = 1, "Trace token"),
         ("and another was stored since", Generate, ONE, |o, _| (o.used, o.fate) = (1, Some(Overtaken)), "Settled"),
         (
@@ -386,6 +394,8 @@ struct Operator {
     used: usize,
     fate: Option<Fate>,
     handled: BTreeSet<String>,
+    /// Why it did not go on, at its last step.
+    failed: Option<Reason>,
 }
 
 fn key() -> CanonicalKey {
@@ -408,6 +418,7 @@ impl Operator {
             used: 0,
             fate: None,
             handled: BTreeSet::new(),
+            failed: None,
         }
     }
 
@@ -439,6 +450,7 @@ impl Operator {
 
     /// One step; `killed` before (Some(false)) or after (Some(true)) it takes effect. False: nothing is to be done now.
     fn step(&mut self, manager: &mut Manager, now: Timestamp, killed: Option<bool>) -> bool {
+        self.failed = None;
         let Some(trigger) = self.asked().due(now).into_iter().next() else { return false };
         let tokens: Vec<String> = trigger.attempts(&key()).map(|token| token.to_string()).collect();
         let earlier = self.asked().earlier(now);
@@ -533,8 +545,9 @@ impl Operator {
                 self.restart();
                 return false;
             }
-            Step::Fail { .. } => {
+            Step::Fail { reason, .. } => {
                 self.restart();
+                self.failed = Some(reason);
                 return false;
             }
         }
@@ -654,6 +667,154 @@ proptest! {
             let made = |ids: &mut dyn Iterator<Item = &String>| ids.filter(|id| trigger.made(&key(), id)).count();
             prop_assert!(meddled || made(&mut manager.used.iter()) == 1, "{} counts as rotated, and was not", trigger);
             prop_assert!(meddled || made(&mut manager.made.iter()) == 1, "{}", trigger);
+        }
+    }
+}
+
+/// A state to begin from.
+#[derive(Debug, Clone)]
+struct Start {
+    manager: Manager,
+    operator: Operator,
+    minute: i64,
+    kills: Vec<Option<bool>>,
+}
+
+/// So many of [`IDS`] are no slot's: people's, somebody's, and that of a slot that nobody names any more.
+const OTHERS: usize = 4;
+
+/// Every version that there may be.
+static IDS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let others: [&str; OTHERS] = ["first", "person", "alien", "2ed6657d-e927-568b-95e1-2665a8aea6a2"];
+    let scheduled = [0, 120, 240].map(|minute| Trigger::Schedule(at(minute).into()));
+    let asked = ["a", "b"].map(|value| Trigger::OnDemand(value.into()));
+    let key = key();
+    let tokens = |trigger: &Trigger| trigger.attempts(&key).map(|token| token.to_string()).collect::<Vec<_>>();
+    others.map(str::to_owned).into_iter().chain(scheduled.iter().chain(&asked).flat_map(tokens)).collect()
+});
+
+/// Versions in any order of age, with any labels and contents, whatever the seal says, and whatever is asked for.
+fn starts() -> impl Arbitrary<Value = Start> {
+    let how = (any::<bool>(), any::<bool>(), 250_i64..400);
+    let versions = prop::sample::subsequence((0..IDS.len()).collect::<Vec<_>>(), 1..=16).prop_shuffle();
+    // All attempts of one slot.
+    let used_up = prop::option::weighted(0.2, 0_usize..5);
+    let one = || prop::option::of(any::<usize>());
+    let labels = (any::<usize>(), one(), one(), one());
+    let contents = prop::collection::vec(0_usize..2, IDS.len());
+    let dates = (-2_000_i64..1_000, prop::option::of(-2_000_i64..1_000));
+    let value = || prop::option::of(prop::sample::select(vec!["a", "b"]));
+    let seal = (prop::option::of(-200_i64..600), any::<bool>(), value(), prop::option::of(-2_000_i64..30));
+    let kills = prop::collection::vec(prop::option::of(any::<bool>()), 0..12);
+    (how, versions, used_up, labels, contents, dates, seal, value(), kills).prop_map(
+        |(
+            (generates, rotates, minute),
+            versions,
+            used_up,
+            (current, previous, pending, held),
+            contents,
+            (changed, rotated),
+            (until, is_known, handled, last),
+            rotate_at,
+            kills,
+        )| {
+            let mut made: Vec<String> = versions.into_iter().map(|version| IDS[version].clone()).collect();
+            let all_of = |trigger: usize| &IDS[OTHERS + trigger * ATTEMPTS..][..ATTEMPTS];
+            for token in used_up.map(all_of).into_iter().flatten() {
+                if !made.contains(token) {
+                    made.push(token.clone());
+                }
+            }
+            let one = |version: usize| made[version % made.len()].clone();
+            let current = one(current);
+            let previous = previous.map(one).filter(|version| *version != current);
+            let (pending, held) = (pending.map(one), held.map_or("gone".to_owned(), one));
+            let labels = [(CURRENT, Some(current)), (PREVIOUS, previous), (PENDING, pending)];
+            let labels = labels.into_iter().filter_map(|(label, version)| Some((label, version?))).collect();
+            let rest = made.iter().cloned().zip(contents).collect();
+            let mut operator = Operator::new(if generates { Strategy::Generate } else { Strategy::Provider });
+            let rule = operator.sealed.rule.clone().filter(|_| is_known);
+            operator.sealed = Rotated {
+                rule,
+                until: until.map(|until| at(until).into()),
+                rotate_at: handled.map(Into::into),
+                at: last.map(|last| at(minute + last).into()),
+                overlaps_until: None,
+            };
+            (operator.held, operator.rotate_at) = (held, rotate_at);
+            let (changed, rotated) = (at(minute + changed), rotated.map(|rotated| at(minute + rotated)));
+            let manager = Manager { made, labels, changed, rotated, rotates, rest, stored: 0, used: BTreeSet::new() };
+            Start { manager, operator, minute, kills }
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_024, ..ProptestConfig::default() })]
+
+    /// Whatever it finds, and wherever it is killed: in bounded steps nothing is due and the Secret has what is current, or it says
+    /// why it does not go on. It makes at most one version for a slot, and none for one that was rotated; nothing of what people
+    /// have stored is lost.
+    #[test]
+    fn from_whatever_it_finds_it_comes_to_an_end(start in starts()) {
+        let Start { mut manager, mut operator, mut minute, kills } = start;
+        let generates = operator.strategy == Strategy::Generate;
+        let (before, labels) = (manager.made.len(), manager.labels.clone());
+        let first = operator.asked().due(at(minute)).into_iter().next();
+        let mut kills = kills.into_iter();
+        let mut due = BTreeSet::new();
+        let mut is_final = false;
+        for _ in 0..400 {
+            let now = at(minute);
+            if !generates {
+                manager.function_ends(true, now);
+            }
+            let mut steps = 0;
+            loop {
+                due.extend(operator.asked().due(now));
+                if !operator.step(&mut manager, now, kills.next().flatten()) {
+                    break;
+                }
+                steps += 1;
+                prop_assert!(steps < 500, "it goes round in circles");
+            }
+            is_final = operator.failed.is_some() || operator.asked().due(now).is_empty();
+            if is_final {
+                break;
+            }
+            minute += 11;
+        }
+        prop_assert!(is_final, "it waits without end");
+        match operator.failed {
+            Some(reason) => prop_assert!(
+                matches!(
+                    reason,
+                    Reason::RotationOwnedElsewhere
+                        | Reason::RotationNotConfigured
+                        | Reason::RotationFailed
+                        | Reason::RotationTimedOut
+                        | Reason::PendingStuck
+                ),
+                "{}",
+                reason
+            ),
+            None => prop_assert!(operator.handled.is_empty() || operator.held == manager.labels[CURRENT]),
+        }
+        let key = key();
+        for trigger in &due {
+            let is_its = |label: &'static str| labels.get(label).is_some_and(|version| trigger.made(&key, version));
+            // What goes first takes the label off what was current before.
+            let alone = labels.get(PENDING).is_none_or(|pending| is_its(PENDING) || labels.get(CURRENT) == Some(pending));
+            let in_use = is_its(CURRENT) || (is_its(PREVIOUS) && first.as_ref() == Some(trigger));
+            let was_rotated = generates && alone && in_use;
+            let new = manager.made[before..].iter().filter(|version| trigger.made(&key, version)).count();
+            prop_assert!(new <= usize::from(!was_rotated), "{} versions for {}", new, trigger);
+        }
+        for version in &manager.made[before..] {
+            prop_assert!(due.iter().any(|trigger| trigger.made(&key, version)), "made for no slot: {}", version);
+        }
+        if generates {
+            prop_assert_eq!(manager.rest[&manager.labels[CURRENT]], manager.rest[&labels[CURRENT]], "what was stored is lost");
         }
     }
 }

@@ -134,7 +134,7 @@ impl Work<'_> {
                 // The rotation is done but for this label, which the next one takes along.
                 hand.cleared = true;
                 if let Err(error) = manager.clear_pending(arn, version).await {
-                    tracing::debug!(namespace = %self.name.namespace, name = %self.name.name, reason = error.reason(), "AWSPENDING stays on the current version");
+                    tracing::debug!(namespace = %self.name.namespace, name = %self.name.name, reason = error.reason(), "AWSPENDING stays on a version that was brought into use");
                 }
             }
             Step::Rotate(token) => {
