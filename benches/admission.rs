@@ -187,6 +187,16 @@ fn external_secret(name: &str, namespace: &str, store: &str, key: &str) -> Value
     })
 }
 
+/// A ClusterExternalSecret of a key, for every namespace.
+fn spreading(key: &str) -> Value {
+    let data = json!([{"secretKey": "password", "remoteRef": {"key": key}}]);
+    json!({
+        "apiVersion": "external-secrets.io/v1", "kind": "ClusterExternalSecret",
+        "metadata": {"name": "new", "uid": "uid-new", "creationTimestamp": "2026-01-01T00:00:00Z"},
+        "spec": {"namespaceSelectors": [{}], "externalSecretSpec": {"secretStoreRef": {"name": "aws"}, "data": data}},
+    })
+}
+
 fn secret_store(region: &str) -> Value {
     json!({
         "apiVersion": "external-secrets.io/v1", "kind": "SecretStore", "metadata": {"name": "aws", "namespace": "tenant-1-prod"},
@@ -425,6 +435,7 @@ fn main() -> ExitCode {
         ("an ExternalSecret, allowed", external("tenant-1/prod/new"), None),
         ("one of a taken key", external("tenant-1/prod/orders-1"), None),
         ("one of another's key", external("tenant-2/prod/orders-2"), None),
+        ("one of a hundred namespaces", spreading("tenant-2/prod/new"), None),
         ("a store that ten ask", secret_store("us-east-1"), Some(secret_store("eu-west-1"))),
     ] {
         let kind = object["kind"].as_str().unwrap();

@@ -112,7 +112,7 @@ reasons! {
     RoleUnknown Waiting: "A role that a binding names is not known, so that what it would give cannot be told.", "It does not exist, or was created a moment ago.", "Create the role first, then the binding; try again.";
 
     // ---- objects of other operators
-    KeyNotExact Refused: "An object of another operator does not name one exact key, so that it cannot be judged.", "It takes whatever keys match (find), rewrites what it takes, uses a generator, or is not written as that operator documents it.", "Name each key exactly, as the message says; or write a ScopedSecret instead.";
+    KeyNotExact Refused: "An object of another operator does not name one exact key, or names too many, so that it cannot be judged.", "It takes whatever keys match (find), rewrites what it takes, uses a generator, asks for more keys in more namespaces than are judged at once, or is not written as that operator documents it.", "Name each key exactly, or divide it, as the message says; or write a ScopedSecret instead.";
     StoreUnresolved Refused: "The store that an object of another operator asks cannot be resolved to one account and region.", "It does not exist, is of another provider than AWS Secrets Manager, or names neither a role nor a region.", "Create or correct the store as the message says, or write the key as a full ARN.";
     WriteNotAllowed Refused: "An object of another operator would write a remote key.", "A PushSecret: reading a key never implies writing it.", "Remove it, or ask the platform team for an exception to OtherOperators.";
 

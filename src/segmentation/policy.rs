@@ -340,9 +340,14 @@ impl Policy {
             ModalRule::Copies => ExceptedRule::Copies,
             ModalRule::Rbac => ExceptedRule::Rbac,
         };
-        let lifted = self.lifts(excepted, None, &[namespace], now)
-            || key.iter().any(|key| self.lifts(excepted, Some(key), &[namespace], now));
+        let lifted = self.lifts_for_any(excepted, key, namespace, now);
         if lifted || self.report_only.contains(&rule) { Mode::Audit } else { self.mode }
+    }
+
+    /// Whether an exception lifts `rule` in a namespace now, or for a key in one of these forms.
+    pub fn lifts_for_any(&self, rule: ExceptedRule, key: &[&str], namespace: &str, now: Timestamp) -> bool {
+        self.lifts(rule, None, &[namespace], now)
+            || key.iter().any(|key| self.lifts(rule, Some(key), &[namespace], now))
     }
 
     /// Whether an exception lifts `rule` for this key or one of these namespaces now. One whose end is more than 90 days

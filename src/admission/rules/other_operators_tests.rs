@@ -6,6 +6,7 @@ use crate::segmentation::fixtures::{TENANTS, at, claim, now, policy};
 use crate::segmentation::foreign::Record;
 use crate::segmentation::world::{Claim, StoreState, World};
 use serde_json::json;
+use std::sync::Arc;
 
 const GOVERNS: &str = "rules: {governs: [ExternalSecrets, VaultSecrets, SecretProviderClasses]}\n";
 
@@ -244,8 +245,9 @@ fn only_where_a_policy_asks_and_as_it_says() {
         let held = index.world.policies.values().any(|p| matches!(p, crate::segmentation::world::PolicyState::Known(p) if p.governs.contains(&crate::api::policy::Governs::ExternalSecrets)));
         let reported: Vec<(String, Reason)> =
             findings(&index.world, now()).into_iter().map(|found| (found.segment.to_string(), found.reason)).collect();
-        let expected = if held { vec![("payments/prod".to_owned(), Reason::KeyNotAllowed)] } else { vec![] };
-        assert_eq!(reported, expected, "the report shows it in every mode: {yaml}");
+        let lifted = expected == "passes" && yaml.contains("exceptions");
+        let expected = if held && !lifted { vec![("payments/prod".to_owned(), Reason::KeyNotAllowed)] } else { vec![] };
+        assert_eq!(reported, expected, "the report shows it in every mode, but where an exception lifts it: {yaml}");
     }
 }
 
@@ -380,6 +382,25 @@ fn a_cluster_external_secret_is_judged_wherever_it_goes() {
         let expected = if exclusivity == "Namespace" { "KeyClaimed" } else { "passes" };
         assert_eq!(ask(&shared, &own(same, "shared/db")), expected, "{exclusivity} within one segment");
     }
+    // Whom an exception names may share with all; that lifts nothing between the others.
+    let end = "2026-01-02T00:00:00Z";
+    let lifted =
+        format!("exceptions: [{{rule: ExclusiveKeys, namespaces: [billing-prod], reason: x, expirationTime: {end}}}]");
+    let shared = index(&format!("{SHARED}rules: {{governs: [ExternalSecrets], exclusiveKeys: Namespace}}\n{lifted}\n"));
+    let named = |names: &[&str]| {
+        let values = json!({"key": "kubernetes.io/metadata.name", "operator": "In", "values": names});
+        ask(&shared, &own(json!({"matchExpressions": [values]}), "shared/db"))
+    };
+    assert_eq!(named(&["billing-prod", "payments-prod"]), "passes");
+    assert_eq!(named(&["billing-prod", "payments-prod", "payments-staging"]), "KeyClaimed");
+    let mut wide = index(&governed(""));
+    let labels =
+        || [("tenant", "payments"), ("environment", "prod")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+    wide.world.namespaces.extend((0..30).map(|n| (Arc::from(format!("wide-{n}")), labels().into())));
+    let mut many = own(tenant("payments"), "payments/prod/db");
+    let data = (0..400).map(|n| json!({"remoteRef": {"key": format!("payments/prod/{n}")}}));
+    many["externalSecretSpec"]["data"] = data.collect();
+    assert_eq!(ask(&wide, &many), "KeyNotExact", "more than are judged at once");
     let mut found = index(&governed(""));
     observed(
         &mut found,

@@ -11,7 +11,7 @@ use super::{
     AllowEntry, CONTEST_LIMIT, Contest, Coverage, ModalRule, Mode, Scope, Unscoped, View, rival_is_permitted, scope_of,
 };
 use crate::api::Reason;
-use crate::api::policy::{Action, Governs};
+use crate::api::policy::{Action, ExceptedRule, Governs};
 use crate::segmentation::foreign::{
     Ask, ForeignKind, ForeignName, ForeignStore, RULE, Record, Source, Spread, What, asked,
 };
@@ -86,8 +86,8 @@ pub struct Foreigners<'w> {
     within: Option<&'w Arc<str>>,
 }
 
-/// A change of a namespace's store is judged for so many keys at most, which takes less than a tenth of a second.
-const ASKS_OF_A_STORE: usize = 10_000;
+/// So many keys are judged for one change at most, each once in every namespace that it comes to: less than a tenth of a second.
+const ASKS: usize = 10_000;
 
 type Fault = (Reason, String);
 
@@ -117,13 +117,32 @@ impl<'w> Foreigners<'w> {
 
     /// Refuses the change of a namespace's store that so many keys are asked of: judging them takes too long.
     pub fn too_many(&self, store: &ForeignName, asks: usize) -> Option<Refused> {
-        let namespace = store.namespace.as_ref().filter(|_| asks > ASKS_OF_A_STORE)?;
+        let namespace = store.namespace.as_ref().filter(|_| asks > ASKS)?;
         let Held::By(scope) = self.held(store.kind.governs(), namespace) else { return None };
         let message = format!(
-            "{asks} keys are asked of this store, and a change of more than {ASKS_OF_A_STORE} is not judged: make another store, and have what asks this one ask that"
+            "{asks} keys are asked of this store, and a change of more than {ASKS} is not judged: make another store, and have what asks this one ask that"
         );
         let refusal = Refusal { reason: Reason::KeyNotExact, message, mode: self.answer(&scope, "", None) };
         Some(Refused { namespace: namespace.clone(), ask: 0, key: None, refusal })
+    }
+
+    /// Refuses what spreads so many keys over so many namespaces that judging it takes too long: by the strictest of their policies.
+    fn too_many_of_spread(&self, reached: &[&Arc<str>], asker: Asker<'_>, asks: usize) -> Option<Refused> {
+        if asks * reached.len() <= ASKS {
+            return None;
+        }
+        let held = reached.iter().filter_map(|namespace| match self.held(asker.object.kind.governs(), namespace) {
+            Held::By(scope) => Some((self.answer(&scope, "", None), *namespace)),
+            Held::Free | Held::InDoubt(_) => None,
+        });
+        let held: Vec<(Mode, &Arc<str>)> = held.collect();
+        let (mode, namespace) = held.iter().max_by_key(|(mode, _)| *mode).filter(|_| asks * held.len() > ASKS)?;
+        let message = format!(
+            "it asks for {asks} keys in each of {} governed namespaces, and more than {ASKS} in all are not judged: divide it, by its keys or by its namespaceSelectors",
+            held.len()
+        );
+        let refusal = Refusal { reason: Reason::KeyNotExact, message, mode: *mode };
+        Some(Refused { namespace: Arc::clone(namespace), ask: 0, key: None, refusal })
     }
 
     /// What of an object is refused, as far as it is known.
@@ -145,11 +164,25 @@ impl<'w> Foreigners<'w> {
     pub fn refusals_of_spread(&self, asker: Asker<'_>, asks: &[Ask], spread: &Spread) -> Vec<Refused> {
         let mut all: Vec<(&Arc<str>, &BTreeMap<String, String>)> =
             self.world.world.namespaces.iter().filter(|(name, labels)| spread.reaches(name, labels)).collect();
-        all.sort();
+        // Each is held against the first that gets a key: whom an exception names comes last, since it lifts nothing between others.
+        all.sort_by_cached_key(|(name, _)| (self.is_named_to_share(name), *name));
         let reached: Vec<&Arc<str>> = all.into_iter().map(|(name, _)| name).collect();
+        if self.within.is_none()
+            && let Some(too_many) = self.too_many_of_spread(&reached, asker, asks.len())
+        {
+            return vec![too_many];
+        }
         let judged = reached.iter().filter(|namespace| self.within.is_none_or(|within| within == **namespace));
         let alone = judged.flat_map(|namespace| self.refusals_in(namespace, asker, asks));
         alone.chain(self.shared(&reached, asker, asks)).collect()
+    }
+
+    /// Whether an exception lets a namespace share keys with others.
+    fn is_named_to_share(&self, namespace: &str) -> bool {
+        self.world.policies.values().any(|state| match state {
+            PolicyState::Known(policy) => policy.lifts(ExceptedRule::ExclusiveKeys, None, &[namespace], self.now),
+            PolicyState::Unknown(_) => false,
+        })
     }
 
     /// The keys that an object in a namespace reads, as far as they can be told; each with its place in the list of asks.
@@ -178,12 +211,15 @@ impl<'w> Foreigners<'w> {
         world.foreign.objects().flat_map(|(name, record)| self.findings_of(name, record)).collect()
     }
 
-    /// What of one object breaks the rule now.
+    /// What of one object breaks the rule now, where no exception lifts it.
     pub fn findings_of(&self, name: &ForeignName, record: &Record) -> Vec<Violation> {
         let refused = self.refusals_of(name, record);
         let mut found: BTreeMap<(Arc<str>, Reason), (usize, String)> = BTreeMap::new();
         for refused in refused {
             let Ok(scope) = scope_of(&refused.namespace, self.world) else { continue };
+            if self.is_lifted(&scope, &refused, record) {
+                continue;
+            }
             let by = (Arc::from(scope.segment.name()), refused.refusal.reason);
             found.entry(by).and_modify(|(count, _)| *count += 1).or_insert((1, refused.refusal.message));
         }
@@ -251,13 +287,18 @@ impl<'w> Foreigners<'w> {
 
     /// The strictest answer of the policies over the namespace.
     fn answer(&self, scope: &Scope<'_>, written: &str, canonical: Option<&CanonicalKey>) -> Mode {
-        // As it is written it says nothing where a store puts a prefix before it.
-        let plain = canonical.and_then(CanonicalKey::aws_parts).map(|(.., name)| name);
-        let forms = [Some(written).filter(|_| canonical.is_none()), plain, canonical.map(CanonicalKey::as_str)];
-        let forms: Vec<&str> = forms.into_iter().flatten().filter(|form| !form.is_empty()).collect();
+        let forms = forms(written, canonical);
         let answers =
             scope.policies.iter().map(|p| p.answers_for(ModalRule::OtherOperators, &forms, scope.namespace, self.now));
         answers.max().unwrap_or_default()
+    }
+
+    /// Whether exceptions of all policies over the namespace lift it.
+    fn is_lifted(&self, scope: &Scope<'_>, refused: &Refused, record: &Record) -> bool {
+        let written = record.asks.get(refused.ask).map_or("", |ask| &*ask.key);
+        let forms = forms(written, refused.key.as_ref());
+        let rule = ExceptedRule::OtherOperators;
+        scope.policies.iter().all(|p| p.lifts_for_any(rule, &forms, scope.namespace, self.now))
     }
 
     fn fault(
@@ -624,4 +665,11 @@ impl<'w> Foreigners<'w> {
         }
         refused
     }
+}
+
+/// The forms in which an exception may name a key. As it is written it says nothing where a store puts a prefix before it.
+fn forms<'k>(written: &'k str, canonical: Option<&'k CanonicalKey>) -> Vec<&'k str> {
+    let plain = canonical.and_then(CanonicalKey::aws_parts).map(|(.., name)| name);
+    let forms = [Some(written).filter(|_| canonical.is_none()), plain, canonical.map(CanonicalKey::as_str)];
+    forms.into_iter().flatten().filter(|form| !form.is_empty()).collect()
 }
