@@ -44,11 +44,15 @@ impl<'w> View<'w> {
 
     /// Segments that bear one name by other labels.
     pub fn namesakes(&self) -> Namesakes<'w> {
-        let known = self.policies.values().filter_map(|state| match state {
-            PolicyState::Known(policy) => Some(&**policy),
+        namesakes(self.known_policies().map(Arc::as_ref), self.world.namespaces.iter())
+    }
+
+    /// The policies that can be understood.
+    pub fn known_policies(self) -> impl Iterator<Item = &'w Arc<Policy>> + Clone {
+        self.policies.values().filter_map(|state| match state {
+            PolicyState::Known(policy) => Some(policy),
             PolicyState::Unknown(_) => None,
-        });
-        namesakes(known, self.world.namespaces.iter())
+        })
     }
 }
 
@@ -189,7 +193,7 @@ pub fn shared_value<'p, 'w>(
 /// A segment that owns a value, and how its policies answer a copy of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
-    /// The segment's name; empty where that cannot be told now.
+    /// The segment's name; empty where that cannot be told now, or it is in none any more.
     pub segment: String,
     /// The strictest answer of the policies over it.
     pub answer: Mode,
@@ -218,12 +222,12 @@ fn owners_among<'w>(
     let mut found: BTreeMap<String, Mode> = BTreeMap::new();
     let mut scopes = Scopes::new(world);
     for (secret, held) in holdings {
-        let scope = match scopes.of(&secret.namespace) {
+        let (segment, policies) = match scopes.of(&secret.namespace) {
             _ if *secret.namespace == *namespace => return Vec::new(),
             Ok(scope) if own.as_ref() == Some(&scope.segment) => return Vec::new(),
-            Ok(scope) => scope,
-            // It is in no segment any more, and about to be withdrawn.
-            Err(Unscoped::Refused(_)) => continue,
+            Ok(scope) => (scope.segment.name(), scope.policies.clone()),
+            // It is in no segment any more, and may wait for a word before it is withdrawn: whose policy answers cannot be told.
+            Err(Unscoped::Refused(_)) => ("", world.known_policies().collect()),
             Err(Unscoped::Undecided(_)) => {
                 found.insert(String::new(), Mode::Enforce);
                 continue;
@@ -233,9 +237,9 @@ fn owners_among<'w>(
         let excepted = |policy: &Policy| {
             lifted(policy, None) || each_key(held, |name| lifted(policy, Some(name))) || lifts(policy, secret, held)
         };
-        let judging = scope.policies.iter().filter(|p| p.unique_within == Within::Segment && !excepted(p));
+        let judging = policies.into_iter().filter(|p| p.unique_within == Within::Segment && !excepted(p));
         if let Some(answer) = judging.map(|p| p.answers(ModalRule::Copies, namespace, now)).max() {
-            let known = found.entry(scope.segment.name().to_owned()).or_insert(answer);
+            let known = found.entry(segment.to_owned()).or_insert(answer);
             *known = answer.max(*known);
         }
     }

@@ -302,6 +302,10 @@ fn a_weak_value_is_its_owners_for_the_report_alone() {
         assert_eq!(whose(namespace, &world), expected, "{namespace}");
         assert_eq!(owners(&print, namespace, &world, now()), [], "{namespace}: nobody else hears of it");
     }
+    // It has left its segment, and may wait for somebody's word before it is withdrawn.
+    let labels = world.namespaces.insert("payments-prod".into(), Default::default()).unwrap();
+    assert_eq!(whose("billing-prod", &world), [""], "whose policy answers cannot be told");
+    world.namespaces.insert("payments-prod".into(), labels);
     world.remove_holding(&secret);
     assert_eq!(whose("billing-prod", &world), [""; 0]);
 }

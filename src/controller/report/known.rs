@@ -7,6 +7,7 @@ use crate::api::policy::AcceptedViolations;
 use crate::api::segmentation_report::{SegmentationReport, SegmentationReportStatus, report_name};
 use crate::controller::context::{Context, Recount};
 use crate::controller::index::{Index, accept_violations};
+use crate::segmentation::access::findings::Left;
 use crate::segmentation::authorize::{Governance, Retention, governance, retention, segment_of};
 use crate::segmentation::world::ObjectName;
 use jiff::Timestamp;
@@ -85,6 +86,12 @@ pub fn membership(index: &Index, now: Timestamp) -> BTreeMap<Arc<str>, Arc<str>>
         members.extend(segment.map(|segment| (namespace.clone(), segment)));
     }
     members
+}
+
+/// Namespaces that no policy governs any more, and where Secrets of a segment still stand.
+pub fn left(index: &Index, now: Timestamp) -> Left {
+    let has_left = |namespace: &str| governance(namespace, &index.world, now) == Governance::Ungoverned;
+    membership(index, now).into_iter().filter(|(namespace, _)| has_left(namespace)).collect()
 }
 
 impl Index {

@@ -35,7 +35,7 @@ use crate::api::segmentation_report::{
 use crate::api::{FIELD_MANAGER, GROUP, Reason};
 use crate::client::errors::brief;
 use crate::leader::Leadership;
-use crate::segmentation::access::findings::findings;
+use crate::segmentation::access::findings::findings_in;
 use crate::segmentation::access::jurisdiction::Jurisdiction;
 use crate::segmentation::authorize::answer;
 use crate::segmentation::authorize::foreign::Foreigners;
@@ -44,7 +44,7 @@ use crate::segmentation::verdict::Refusal;
 use crate::segmentation::violation::ObjectRef;
 use crate::segmentation::world::{Holding, ObjectName, World};
 use jiff::Timestamp;
-use known::Known;
+use known::{Known, left};
 use kube::ResourceExt;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, PostParams, Preconditions};
 use kube::runtime::events::EventType;
@@ -117,7 +117,8 @@ pub async fn run(cx: Arc<Context>, mut leadership: Leadership, synced: Receiver<
 fn judge_access(cx: &Context, reign: &mut Reign) {
     let index = cx.index();
     if Jurisdiction::all(&index.world).is_ok() {
-        reign.access = findings(&index.access, &index.world, cx.now());
+        let (world, now) = (&index.world, cx.now());
+        reign.access = findings_in(&index.access, world, &left(&index, now), now);
     }
 }
 

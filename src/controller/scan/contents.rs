@@ -10,13 +10,16 @@ use crate::admission::rules::copies;
 use crate::api::Reason;
 use crate::controller::index::object_name;
 use crate::controller::report;
-use crate::segmentation::authorize::{owners, owners_of_weak};
+use crate::segmentation::authorize::{Owner, owners, owners_of_weak};
 use crate::segmentation::copies::scan;
 use crate::segmentation::managed::Mark;
 use crate::segmentation::replication;
 use crate::segmentation::violation::{ObjectRef, Violation};
+use crate::segmentation::world::ObjectName;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use tokio::task::block_in_place;
 
 /// Lists both.
@@ -76,6 +79,22 @@ fn forged(walk: &Walk<'_>, metadata: &ObjectMeta) -> Option<Violation> {
     (!is_claimed).then(|| report::forged(segment, &name))
 }
 
+/// An owner in a namespace that no policy governs any more has the name of the segment whose report names it.
+fn named<'i>(
+    found: Vec<Owner>,
+    holders: impl Iterator<Item = &'i ObjectName>,
+    namespace: &str,
+    walk: &Walk<'_>,
+) -> Vec<Owner> {
+    let (mut named, nameless): (Vec<_>, Vec<_>) = found.into_iter().partition(|owner| !owner.segment.is_empty());
+    if let Some(owner) = nameless.first() {
+        let segments: BTreeSet<&Arc<str>> = holders.filter_map(|holder| walk.members.get(&holder.namespace)).collect();
+        let others = segments.into_iter().filter(|segment| walk.members.get(namespace) != Some(*segment));
+        named.extend(others.map(|segment| Owner { segment: segment.to_string(), answer: owner.answer }));
+    }
+    named
+}
+
 fn compare(walk: &Walk<'_>, kind: &str, seen: &SeenContent) -> Vec<Violation> {
     let (metadata, content) = (&seen.metadata, seen.content(kind));
     let (false, Some(keys)) = (content.is_empty(), walk.cx.keys()) else { return Vec::new() };
@@ -87,8 +106,16 @@ fn compare(walk: &Walk<'_>, kind: &str, seen: &SeenContent) -> Vec<Violation> {
         name: metadata.name.clone().unwrap_or_default(),
     };
     let marks = walk.cx.index().world.marks();
-    let whose = |print: &_| owners(print, namespace, &walk.cx.index().world, walk.cx.now());
-    let whose_weak = |print: &_| owners_of_weak(print, namespace, &walk.cx.index().world, walk.cx.now());
+    let whose = |print: &_| {
+        let index = walk.cx.index();
+        let found = owners(print, namespace, &index.world, walk.cx.now());
+        named(found, index.world.holdings_with(print).map(|(secret, _)| secret), namespace, walk)
+    };
+    let whose_weak = |print: &_| {
+        let index = walk.cx.index();
+        let found = owners_of_weak(print, namespace, &index.world, walk.cx.now());
+        named(found, index.world.holdings_with_weak(print).map(|(secret, _)| secret), namespace, walk)
+    };
     let found = scan(&content, &object, &marks, &keys, &whose, &whose_weak);
     let mut violations = found.violations;
     // Whose it is may not be told now.

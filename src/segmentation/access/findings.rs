@@ -11,13 +11,24 @@ use jiff::Timestamp;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+/// Namespaces that no policy governs any more while Secrets of a segment stand in them, with that segment.
+pub type Left = BTreeMap<Arc<str>, Arc<str>>;
+
 /// So many subjects of one binding are named.
 const SHOWN: usize = 5;
 
 /// Every binding by which somebody gets at Secrets across a boundary, by segment, whatever the mode. What readers and exceptions
 /// allow is none. While a policy is unknown nothing is found.
 pub fn findings(access: &Access, world: &World, now: Timestamp) -> Vec<Violation> {
-    let Ok(jurisdictions) = Jurisdiction::all(world) else { return Vec::new() };
+    findings_in(access, world, &Left::new(), now)
+}
+
+/// Likewise, in what was left as well: by all policies.
+pub fn findings_in(access: &Access, world: &World, left: &Left, now: Timestamp) -> Vec<Violation> {
+    let Ok(mut jurisdictions) = Jurisdiction::all(world) else { return Vec::new() };
+    let left = left.iter().map(|(namespace, segment)| (namespace, Jurisdiction::left(namespace, segment, world)));
+    let left: BTreeMap<&Arc<str>, Jurisdiction> = left.collect();
+    jurisdictions.extend(left.values().cloned());
     let homes: Vec<HashSet<Arc<str>>> = jurisdictions.iter().map(|jurisdiction| jurisdiction.homes(now)).collect();
     let mut found = BTreeMap::new();
     for (name, binding) in access.bindings(false) {
@@ -45,11 +56,20 @@ pub fn findings(access: &Access, world: &World, now: Timestamp) -> Vec<Violation
                 found.entry((jurisdiction.segment.clone(), name)).or_insert(told);
             }
         }
-        let breaches = access.crossings(namespace, &binding.subjects, role, world, now).unwrap_or_default();
+        let (breaches, here) = match left.get(namespace) {
+            Some(left) => {
+                let breaches = access.crossings_into_left(namespace, &binding.subjects, role, left, world, now);
+                (breaches, Ok(Some(left.clone())))
+            }
+            None => (
+                access.crossings(namespace, &binding.subjects, role, world, now).unwrap_or_default(),
+                Jurisdiction::of(namespace, world),
+            ),
+        };
+        let Ok(Some(here)) = here else { continue };
         if breaches.is_empty() {
             continue;
         }
-        let Ok(Some(here)) = Jurisdiction::of(namespace, world) else { continue };
         let how = "bind a ServiceAccount of this segment, or a role without these; or name the reader in rules.readers";
         found.insert((here.segment.clone(), name), (Reason::CrossSegmentAccess, message(binding, &breaches, how)));
     }

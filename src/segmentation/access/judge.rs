@@ -63,26 +63,50 @@ impl Access {
         world: &World,
         now: Timestamp,
     ) -> Result<Vec<Breach<'a>>, Refusal> {
-        let powers = self.powers(role, Place::Namespace(namespace), world);
-        if powers.is_empty() && !role.creates {
-            return Ok(Vec::new());
-        }
-        let suspects = subjects.iter().filter(|subject| subject.may_be_foreign(namespace));
-        let suspects = suspects.map(|subject| {
-            let joined = if role.creates { self.named_everywhere(subject) & !powers } else { Powers::NONE };
-            (subject, powers | joined, joined)
-        });
-        let suspects: Vec<_> =
-            suspects.filter(|(subject, powers, _)| !powers.is_empty() && !self.is_trusted(subject, *powers)).collect();
+        let suspects = self.suspects(namespace, subjects, role, world);
         if suspects.is_empty() {
             return Ok(Vec::new());
         }
         let Some(here) = Jurisdiction::of(namespace, world)? else { return Ok(Vec::new()) };
         let segment = segment_of(namespace, world)?;
         let foreign = suspects.into_iter().filter(|(subject, ..)| is_foreign(subject, &segment, world));
-        let breach =
-            |(subject, powers, joined)| Some(Breach { subject, powers, joined, mode: here.answer(subject, now)? });
-        Ok(foreign.filter_map(breach).collect())
+        Ok(breaches(foreign, &here, now))
+    }
+
+    /// Likewise in a namespace that no policy governs any more while Secrets of a segment stand in it.
+    pub fn crossings_into_left<'a>(
+        &self,
+        namespace: &str,
+        subjects: &'a [Subject],
+        role: &Role,
+        left: &Jurisdiction,
+        world: &World,
+        now: Timestamp,
+    ) -> Vec<Breach<'a>> {
+        let is_own = |theirs: &Arc<str>| segment_of(theirs, world).is_ok_and(|theirs| *theirs.name() == *left.segment);
+        let suspects = self.suspects(namespace, subjects, role, world);
+        let foreign = suspects.into_iter().filter(|(subject, ..)| !subject.namespace().is_some_and(is_own));
+        breaches(foreign, left, now)
+    }
+
+    /// Those subjects of a RoleBinding who may be of elsewhere and are not trusted with what it gives them; with that.
+    fn suspects<'a>(
+        &self,
+        namespace: &str,
+        subjects: &'a [Subject],
+        role: &Role,
+        world: &World,
+    ) -> Vec<(&'a Subject, Powers, Powers)> {
+        let powers = self.powers(role, Place::Namespace(namespace), world);
+        if powers.is_empty() && !role.creates {
+            return Vec::new();
+        }
+        let suspects = subjects.iter().filter(|subject| subject.may_be_foreign(namespace));
+        let suspects = suspects.map(|subject| {
+            let joined = if role.creates { self.named_everywhere(subject) & !powers } else { Powers::NONE };
+            (subject, powers | joined, joined)
+        });
+        suspects.filter(|(subject, powers, _)| !powers.is_empty() && !self.is_trusted(subject, *powers)).collect()
     }
 
     /// Whether the Secrets of a namespace open those of every other: controllers' tokens, the seal key, stores' credentials.
@@ -126,6 +150,16 @@ impl Access {
         });
         all.collect()
     }
+}
+
+/// Those whom no policy of a jurisdiction lets have what they would have.
+fn breaches<'a>(
+    foreign: impl Iterator<Item = (&'a Subject, Powers, Powers)>,
+    here: &Jurisdiction,
+    now: Timestamp,
+) -> Vec<Breach<'a>> {
+    let breach = |(subject, powers, joined)| Some(Breach { subject, powers, joined, mode: here.answer(subject, now)? });
+    foreign.filter_map(breach).collect()
 }
 
 /// What a role that is bound across the cluster gives somebody.

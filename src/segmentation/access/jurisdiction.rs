@@ -4,7 +4,7 @@ use super::Access;
 use super::powers::Powers;
 use super::subject::Subject;
 use crate::api::policy::{ExceptedRule, ModalRule, Mode};
-use crate::segmentation::authorize::{Unscoped, doubt, scope_of};
+use crate::segmentation::authorize::{Unscoped, View, doubt, scope_of};
 use crate::segmentation::policy::Policy;
 use crate::segmentation::verdict::Refusal;
 use crate::segmentation::world::World;
@@ -38,6 +38,12 @@ impl Jurisdiction {
             Err(Unscoped::Refused(_)) => Ok(None),
             Err(Unscoped::Undecided(why)) => Err(why),
         }
+    }
+
+    /// That of a namespace which no policy governs any more while Secrets of a segment stand in it: all policies speak for it.
+    pub fn left(namespace: &Arc<str>, segment: &Arc<str>, world: &World) -> Self {
+        let policies = View::from(world).known_policies().cloned().collect();
+        Self { segment: segment.clone(), policies, namespaces: vec![namespace.clone()] }
     }
 
     /// Every one. A namespace whose policies disagree on its segment is in none.

@@ -1,7 +1,7 @@
 //! The analysis as tables: roles, bindings and subjects in the tenants' world.
 
 use super::aggregation::Aggregation;
-use super::findings::findings;
+use super::findings::{Left, findings, findings_in};
 use super::role::Role;
 use super::role::tests::rule;
 use super::subject::Subject;
@@ -227,6 +227,30 @@ fn the_secrets_that_open_every_other() {
         assert_eq!(found(namespace, READ, "Group system:authenticated").len(), 3);
     }
     assert_eq!(found("plain", READ, thief), [] as [&str; 0]);
+}
+
+/// Where Secrets still stand that wait for somebody's word.
+#[test]
+fn a_namespace_that_left_its_segment() {
+    let mut world = world();
+    world.namespaces.insert("payments-prod".into(), Default::default());
+    let left = Left::from([("payments-prod".into(), "payments/prod".into())]);
+    let found = |namespace: Option<&str>, who: &str, left: &Left| {
+        let access = Access::default().with_role(None, "r", READ).bound(namespace, "b", "r", &[who]);
+        let found = findings_in(&access, &world, left, now()).into_iter();
+        found.filter(|v| &*v.segment == "payments/prod").map(|v| v.reason).collect::<Vec<_>>()
+    };
+    for (who, expected) in [
+        ("ServiceAccount billing-prod:thief", Some(Reason::CrossSegmentAccess)),
+        ("Group system:authenticated", Some(Reason::CrossSegmentAccess)),
+        ("ServiceAccount payments-prod-2:orders", None),
+        ("ServiceAccount payments-prod:orders", None),
+        ("User ada", None),
+    ] {
+        assert_eq!(found(Some("payments-prod"), who, &left), Vec::from_iter(expected), "{who}");
+        assert_eq!(found(Some("payments-prod"), who, &Left::new()), [], "{who}: nothing stands there");
+    }
+    assert_eq!(found(None, "User ada", &left), [Reason::ClusterWideAccess]);
 }
 
 /// An exception that ends in so many seconds.

@@ -3,7 +3,7 @@
 //! It is a copy, judged as one: by the policies of the segment that owns the value, and their exceptions. Since reconcile keeps it,
 //! it is no matter of mode, as that one value stays in one segment is not; an exception of that rule lifts it, too.
 
-use super::{View, each_key, owners_among};
+use super::{Unscoped, View, each_key, owners_among, scope_of};
 use crate::api::policy::ExceptedRule;
 use crate::segmentation::fingerprint::Fingerprint;
 use crate::segmentation::policy::Policy;
@@ -22,7 +22,9 @@ pub fn foreign_within<'p, 'w>(
     let lifts = |policy: &Policy, owner: &ObjectName, owned: &Holding| {
         let spaces = [&*secret.namespace, &*owner.namespace];
         let lifted = |key: Option<&str>| policy.lifts(ExceptedRule::UniqueValues, key, &spaces, now);
-        lifted(None) || [owned, held].into_iter().any(|keys| each_key(keys, |name| lifted(Some(name))))
+        // What is in no segment any more goes, or waits to: nobody else's refreshes wait with it.
+        let has_left = || matches!(scope_of(&owner.namespace, world), Err(Unscoped::Refused(_)));
+        has_left() || lifted(None) || [owned, held].into_iter().any(|keys| each_key(keys, |name| lifted(Some(name))))
     };
     let foreign = |print: &&Fingerprint| {
         let holdings = world.world.holdings_with(print);
@@ -110,6 +112,10 @@ mod tests {
         let (mut world, secret) = world("", "billing-prod");
         let around = |world: &World| world.holdings_around(&PRINT).map(|(name, _)| name.clone()).collect::<Vec<_>>();
         assert_eq!(around(&world), std::slice::from_ref(&secret));
+        let labels = world.namespaces.insert("payments-prod".into(), Default::default()).unwrap();
+        assert!(!holds_foreign(&secret, world.holding(&secret).unwrap(), &world, now()), "it has left its segment");
+        world.namespaces.insert("payments-prod".into(), labels);
+        assert!(holds_foreign(&secret, world.holding(&secret).unwrap(), &world, now()));
         world.remove_holding(&ObjectName::new("payments-prod", "orders"));
         assert!(!holds_foreign(&secret, world.holding(&secret).unwrap(), &world, now()));
         world.remove_holding(&secret);
