@@ -49,6 +49,9 @@ pub struct Answer {
     pub history: Vec<Happened>,
     /// What to do.
     pub next: Vec<String>,
+    /// Of a text with several denials: the answers to all but the first. `report` is of all of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<Answer>,
     /// The same as findings: for SARIF and the exit code.
     #[serde(skip)]
     pub report: Report,

@@ -27,11 +27,16 @@ pub const NOT_OURS: &str = "this is neither a denial of Scoped Secrets (its word
 /// How kubectl begins to tell of another object.
 const BEGINS: [&str; 4] = ["Error from server", "error:", "Error:", "Warning:"];
 
+/// Of a single object that is refused as invalid it tells in other words.
+fn begins(line: &str) -> bool {
+    BEGINS.iter().any(|begin| line.starts_with(begin)) || (line.starts_with("The ") && line.contains("\" is invalid: "))
+}
+
 /// Every denial in a text, wherever its lines were broken.
 pub fn read(text: &str) -> Vec<Denial> {
     let mut told = vec![String::new()];
     for line in text.lines().map(str::trim) {
-        if BEGINS.iter().any(|begin| line.starts_with(begin)) {
+        if begins(line) {
             told.push(String::new());
         }
         if let Some(told) = told.last_mut() {
@@ -128,22 +133,29 @@ fn head(text: &str) -> Option<(&str, Reason, &str)> {
     word.then_some((rule, Reason::from_text(reason)?, rest))
 }
 
-/// What they mean.
+/// What they mean: the answer to the first, with those to the others.
 pub fn answer(denials: &[Denial]) -> Answer {
-    let mut answer = Answer::default();
-    for (index, denial) in denials.iter().enumerate() {
-        let about = subject(&denial.subject);
-        let told = Told::new("refused", denial.reason, &denial.message);
-        answer.blame(&about, Rule::named(&denial.rule), Severity::Error, &told);
-        if let Some((_, allowed)) = denial.message.split_once("allowed here: ") {
-            answer.next(format!("allowed here: {allowed}"));
-        }
-        if index == 0 {
-            answer.about = format!("{} (a request that was denied)", denial.subject);
-            answer.rule = Some(denial.rule.clone());
-            answer.verdict = told;
-        }
+    let mut answers = denials.iter().map(of_one);
+    let mut answer = answers.next().unwrap_or_default();
+    answer.others = answers.collect();
+    for other in &answer.others {
+        answer.report.findings.extend_from_slice(&other.report.findings);
     }
+    answer
+}
+
+fn of_one(denial: &Denial) -> Answer {
+    let told = Told::new("refused", denial.reason, &denial.message);
+    let mut answer = Answer {
+        about: format!("{} (a request that was denied)", denial.subject),
+        rule: Some(denial.rule.clone()),
+        ..Answer::default()
+    };
+    answer.blame(&subject(&denial.subject), Rule::named(&denial.rule), Severity::Error, &told);
+    if let Some((_, allowed)) = denial.message.split_once("allowed here: ") {
+        answer.next(format!("allowed here: {allowed}"));
+    }
+    answer.verdict = told;
     answer
 }
 
@@ -160,6 +172,8 @@ mod tests {
     use super::*;
     use crate::cli::observed::build;
     use crate::cli::observed::tests::facts;
+    use crate::cli::report::text::Colours;
+    use crate::cli::why::render;
 
     #[test]
     fn denials_are_read_as_kubectl_prints_them() {
@@ -190,6 +204,34 @@ mod tests {
             let found = read(&format!("{rbac}\n{denial}\n{more}\n"));
             let told: Vec<&str> = found.iter().map(|denial| denial.message.as_str()).collect();
             assert_eq!(told, ["a value of another segment"], "{more}");
+        }
+    }
+
+    #[test]
+    fn each_denial_has_an_answer_of_its_own() {
+        let guard = "The pods \"p\" is invalid: : ValidatingAdmissionPolicy 'consumers.scopedsecrets.io' with binding 'consumers-enforce.scopedsecrets.io' denied request: rule Consumers, ForeignConsumer: Pod a/p: no consumer";
+        let webhook = |name: &str, reason: &str| {
+            format!(
+                "Error from server ({reason}): error when creating \"a.yaml\": admission webhook \"x\" denied the request: rule Claims, {reason}: ScopedSecret a/{name}: no; allowed here: a/{name}/**"
+            )
+        };
+        let texts = [guard.to_owned(), webhook("b", "ConsumersRequired"), webhook("c", "KeyNotAllowed")];
+        for order in [[0, 1, 2], [2, 0, 1], [1, 2, 0]] {
+            let whole = answer(&read(&order.map(|at| texts[at].as_str()).join("\n")));
+            let alone = order.map(|at| answer(&read(&texts[at])));
+            let rendered: Vec<String> = alone.iter().map(|one| render(one, Colours(false))).collect();
+            assert_eq!(render(&whole, Colours(false)), rendered.join("\n"));
+            let json = whole.json();
+            for (at, one) in alone.iter().enumerate() {
+                let told = if at == 0 { &json } else { &json["others"][at - 1] };
+                let one = one.json();
+                assert!(one.get("others").is_none(), "{one}");
+                for field in ["about", "rule", "verdict", "next"] {
+                    assert_eq!(told[field], one[field], "{field}");
+                }
+                assert_eq!(json["findings"][at], one["findings"][0]);
+            }
+            assert_eq!((whole.others.len(), whole.report.count(Severity::Error)), (2, 3));
         }
     }
 

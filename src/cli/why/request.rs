@@ -136,7 +136,7 @@ fn judged(
 fn add_dry_run(answer: &mut Answer, asked: Result<Answer, Failure>) -> Result<(), Failure> {
     match asked {
         Ok(asked) if asked.verdict.answer == "refused" => {
-            (answer.rule, answer.verdict) = (asked.rule, asked.verdict);
+            (answer.rule, answer.verdict, answer.others) = (asked.rule, asked.verdict, asked.others);
             answer.report.findings.extend(asked.report.findings);
             asked.next.into_iter().for_each(|next| answer.next(next));
             Ok(())

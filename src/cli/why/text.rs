@@ -4,9 +4,16 @@ use super::answer::Answer;
 use crate::cli::report::Severity;
 use crate::cli::report::text::{Colours, one_line};
 use std::fmt::Write;
+use std::iter;
+
+/// A paragraph for each denial.
+pub fn render(answer: &Answer, colours: Colours) -> String {
+    let answers = iter::once(answer).chain(&answer.others);
+    answers.map(|answer| paragraph(answer, colours)).collect::<Vec<_>>().join("\n")
+}
 
 /// Aligned: what, then what is said of it.
-pub fn render(answer: &Answer, colours: Colours) -> String {
+fn paragraph(answer: &Answer, colours: Colours) -> String {
     let mut out = Out { text: String::new(), colours };
     let _ = writeln!(out.text, "{}", colours.heading(&one_line(&answer.about)));
     if let Some(rule) = &answer.rule {
