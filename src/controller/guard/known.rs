@@ -135,13 +135,17 @@ impl Guards {
         changed
     }
 
-    /// A guard was seen to be gone; true if it was there.
+    /// A guard was seen to be gone; true if it is the one that was known, which may have been on its way out already. Whatever kept
+    /// it from being written is looked at anew.
     pub fn gone(&self, namespace: &str, uid: Option<&str>) -> bool {
         let mut places = self.lock();
-        let Some(known) = places.get_mut(namespace).and_then(|place| place.known.as_mut()) else { return false };
-        let went = known.there && uid.is_none_or(|uid| known.uid == uid);
-        known.there &= !went;
-        went
+        let Some(place) = places.get_mut(namespace) else { return false };
+        let Some(known) = place.known.as_mut().filter(|known| uid.is_none_or(|uid| known.uid == uid)) else {
+            return false;
+        };
+        known.there = false;
+        (place.failures, place.failed_at) = (0, None);
+        true
     }
 
     /// Forgets what a guard said: it was removed, or went with its namespace.
@@ -314,6 +318,24 @@ mod tests {
     }
 
     #[test]
+    fn one_that_is_seen_to_go_is_written_again_at_once() {
+        let start = Instant::now();
+        let failure = Failure::new(crate::api::Reason::WriteFailed, "it is being deleted");
+        for (there, uid, goes) in
+            [(false, Some("1"), true), (true, Some("1"), true), (false, None, true), (false, Some("another"), false)]
+        {
+            let guards = Guards::default();
+            let known = Known { uid: "1".into(), resource_version: "7".into(), content: Content::default(), there };
+            guards.put("payments-prod", known, View::Newest);
+            (0..6).for_each(|_| drop(guards.failed("payments-prod", failure.clone(), true, start)));
+            assert!(guards.not_before("payments-prod", start).is_some());
+            assert_eq!(guards.gone("payments-prod", uid), goes, "{there} {uid:?}");
+            assert_eq!(guards.not_before("payments-prod", start).is_none(), goes, "{there} {uid:?}");
+            assert_eq!(guards.known("payments-prod").map(|known| known.there), Some(there && !goes));
+        }
+    }
+
+    #[test]
     fn a_look_is_good_while_the_guard_says_the_same() {
         let (guards, start) = (Guards::default(), Instant::now());
         let known = |account: &str| {
@@ -351,7 +373,7 @@ mod tests {
         assert_eq!(says("orders"), (Some(orders.clone()), orders.clone()));
         assert_eq!(says("other"), (Some(None), None));
         assert!(!guards.gone("payments-prod", Some("another")));
-        assert!(guards.gone("payments-prod", Some("1")) && !guards.gone("payments-prod", None));
+        assert!(guards.gone("payments-prod", Some("1")) && !guards.gone("payments-staging", None));
         assert_eq!(says("orders"), (None, orders.clone()));
         let late = Known { resource_version: "8".into(), ..known };
         assert!(!guards.put("payments-prod", late.clone(), View::Answer), "the answer to what was written before");
