@@ -117,7 +117,7 @@ reasons! {
     WriteNotAllowed Refused: "An object of another operator would write a remote key.", "A PushSecret: reading a key never implies writing it.", "Remove it, or ask the platform team for an exception to OtherOperators.";
 
     // ---- the end
-    Expired Refused: "The claim has ended, and its Secret was taken away.", "spec.ttl or spec.expirationTime is over.", "Set a later end if the workload still needs the Secret, or delete the ScopedSecret.";
+    Expired Refused: "The claim has ended, and its Secret was taken away.", "spec.ttl or spec.expirationTime is over. A SecretGrant tells by this word that its ttl is over: no Secret is taken away for that; create another if the access is still needed.", "Set a later end if the workload still needs the Secret, or delete the ScopedSecret.";
     ExpiresSoon Waiting: "The claim ends soon; its Secret is then taken away.", "spec.ttl or spec.expirationTime is nearly over.", "Set a later end if the workload still needs the Secret; else move it to another in time.";
     InvalidEnd Refused: "The end of the claim cannot be.", "ttl stands beside expirationTime, or the end that is written is in the past.", "Write either ttl or expirationTime, and an end that is ahead.";
 

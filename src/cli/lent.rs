@@ -39,7 +39,7 @@ fn condition<'g>(grant: &'g SecretGrant, kind: &str) -> Option<&'g Condition> {
 }
 
 /// Ends that are as they should be.
-const ENDS: [Reason; 4] = [Reason::Expired, Reason::GrantEnded, Reason::GrantOutdated, Reason::KeyRevoked];
+pub const ENDS: [Reason; 4] = [Reason::Expired, Reason::GrantEnded, Reason::GrantOutdated, Reason::KeyRevoked];
 
 impl Grants {
     /// Who may read the Secret of a ScopedSecret by a grant, in words.

@@ -4,6 +4,7 @@ use super::answer::{Answer, ConditionTold, Told};
 use super::claim::history;
 use crate::api::reason::Nature;
 use crate::api::{Reason, SecretGrant};
+use crate::cli::lent::ENDS;
 use crate::cli::report::{Rule, Severity, Subject};
 use jiff::Timestamp;
 use k8s_openapi::api::events::v1::Event;
@@ -35,9 +36,7 @@ pub fn answer(grant: &SecretGrant, events: &[Event], now: Timestamp) -> Answer {
     match told.answer {
         "allowed" => answer.next("nothing: it is as it should be"),
         // Its end is no fault.
-        "refused" if [Reason::Expired, Reason::GrantEnded, Reason::GrantOutdated].contains(&reason) => {
-            answer.next(reason.fix())
-        }
+        "refused" if ENDS.contains(&reason) => answer.next(after(reason)),
         "refused" => answer.blame(&about, Rule::Grants, Severity::Error, &told),
         _ => answer.blame(&about, Rule::Grants, Severity::Warning, &told),
     }
@@ -45,11 +44,25 @@ pub fn answer(grant: &SecretGrant, events: &[Event], now: Timestamp) -> Answer {
     answer
 }
 
+/// What to do after an end. What a reason advises that ScopedSecrets have, too, is about those.
+fn after(end: Reason) -> &'static str {
+    if end == Reason::GrantOutdated { end.fix() } else { Reason::GrantEnded.fix() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cli::lent::tests::grant;
     use crate::cli::observed::tests::now;
+
+    #[test]
+    fn after_its_end_another_is_advised() {
+        for end in ENDS {
+            let answer = answer(&grant("payments-prod", "ada", "False", end.as_str()), &[], now());
+            assert_eq!((answer.verdict.answer, answer.report.findings.len()), ("refused", 0), "{end}");
+            assert!(answer.next.len() == 1 && answer.next[0].starts_with("Create another SecretGrant"), "{answer:?}");
+        }
+    }
 
     #[test]
     fn what_a_grant_gives_and_why_not() {
