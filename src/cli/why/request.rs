@@ -26,7 +26,7 @@ pub fn object(text: &str) -> Result<Option<Arc<Node>>, String> {
     let Ok(chunks) = split(text) else { return Ok(None) };
     let nodes = chunks.into_iter().filter_map(|chunk| compose(chunk).ok().flatten());
     let is_object = |node: &Arc<Node>| node.text_at(&["apiVersion"]).is_some() && node.text_at(&["kind"]).is_some();
-    let mut objects: Vec<Arc<Node>> = nodes.filter(is_object).collect();
+    let mut objects: Vec<Arc<Node>> = nodes.flat_map(|node| listed(&node)).filter(is_object).collect();
     if objects.len() > 1 {
         let name = |node: &Arc<Node>| {
             let part = |path: &[&str]| node.text_at(path).unwrap_or("(unnamed)").to_owned();
@@ -40,6 +40,14 @@ pub fn object(text: &str) -> Result<Option<Arc<Node>>, String> {
         ));
     }
     Ok(objects.pop())
+}
+
+/// What a list holds, as kubectl prints one; anything else by itself.
+fn listed(node: &Arc<Node>) -> Vec<Arc<Node>> {
+    match node.get("items").and_then(Node::items).filter(|_| node.text_at(&["kind"]) == Some("List")) {
+        Some(items) => items.iter().flat_map(listed).collect(),
+        None => vec![node.clone()],
+    }
 }
 
 /// What becomes of it.
@@ -343,5 +351,17 @@ mod tests {
         let told = object(&format!("{}---\n{}", one("a"), one("b"))).unwrap_err();
         assert!(told.starts_with("there are 2 objects in it (Pod \"a\", Pod \"b\")"), "{told}");
         assert!(told.contains("simulate FILE"), "{told}");
+        let list = |items: &str| format!("apiVersion: v1\nkind: List\nitems: [{items}]\n");
+        let (pod, secret) =
+            ("{apiVersion: v1, kind: Pod, metadata: {name: a}}", "{apiVersion: v1, kind: Secret, metadata: {name: b}}");
+        for text in [list(pod), list(&format!("{{kind: List, apiVersion: v1, items: [{pod}]}}"))] {
+            let found = object(&text).unwrap().unwrap();
+            assert_eq!((found.text_at(&["kind"]), found.text_at(&["metadata", "name"])), (Some("Pod"), Some("a")));
+        }
+        let told = object(&list(&format!("{pod}, {secret}"))).unwrap_err();
+        assert!(told.starts_with("there are 2 objects in it (Pod \"a\", Secret \"b\")"), "{told}");
+        assert!(object(&list("")).unwrap().is_none());
+        let another = "apiVersion: a/v1\nkind: AllowList\nitems: []\n";
+        assert_eq!(object(another).unwrap().unwrap().text_at(&["kind"]), Some("AllowList"));
     }
 }
