@@ -11,6 +11,20 @@ use serde_json::Value;
 const PROD: usize = 7;
 const STAGING: usize = 6;
 
+/// A copy elsewhere, and a way to read what stands.
+const CARRIED_AWAY: &str = r#"
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: copied, namespace: billing-prod}
+data: {url: "postgres://orders:canary-payments-prod-s0-kX9mQ2vL8nR5wT3@db/orders"}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: stranger, namespace: payments-prod}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: edit}
+subjects: [{kind: ServiceAccount, name: ledger, namespace: billing-prod}]
+"#;
+
 fn names(namespace: &'static str, count: usize) -> Vec<(&'static str, String)> {
     (0..count).map(|i| (namespace, format!("s{i}"))).collect()
 }
@@ -110,6 +124,19 @@ fn a_report_releases_the_withdrawals_of_its_segment() {
         if back == PROD { Ok(()) } else { Err(back) }
     });
     apply(cluster, &narrowed);
+    all_are(&scene, &prod, "False", "WithdrawalPaused");
+    assert_eq!(standing(&scene, &prod), PROD);
+
+    // A namespace leaves its segment while they wait: what stands there is nobody else's all the same.
+    ok(cluster, &["label", "namespace", "payments-prod", "environment-"]);
+    apply(cluster, CARRIED_AWAY);
+    scene.says("who would carry it away is found", |s| {
+        violating(s, "ValueCopied") == ["ConfigMap copied"]
+            && violating(s, "CrossSegmentAccess") == ["RoleBinding stranger"]
+    });
+    ok(cluster, &["delete", "configmap/copied", "-n", "billing-prod"]);
+    ok(cluster, &["delete", "rolebinding/stranger", "-n", "payments-prod"]);
+    ok(cluster, &["label", "namespace", "payments-prod", "environment=prod"]);
     all_are(&scene, &prod, "False", "WithdrawalPaused");
     assert_eq!(standing(&scene, &prod), PROD);
 
