@@ -9,6 +9,16 @@ use std::process::{Command, Stdio};
 /// Where the chart is.
 pub const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/scoped-secrets");
 
+/// For a chart without its kinds, in a cluster that has those which the guards' parameters are of.
+pub const KINDS_ARE_THERE: &[&str] = &[
+    "--set",
+    "crds.enabled=false",
+    "--api-versions",
+    "scopedsecrets.io/v1alpha1/SegmentGuard",
+    "--api-versions",
+    "scopedsecrets.io/v1alpha1/SegmentationPolicy",
+];
+
 /// One of the two helms that people use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Version {

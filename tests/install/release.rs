@@ -1,7 +1,7 @@
 //! The life of a release: installed, upgraded, rolled back, removed, and installed again, by helm 3. The operator has the token of
 //! the chart's ServiceAccount, and so exactly the permissions that the chart gives it.
 
-use super::helm::{CHART, Version, objects, online, template};
+use super::helm::{CHART, KINDS_ARE_THERE, Version, objects, online, template};
 use super::monitoring;
 use super::support::cluster::Cluster;
 use super::support::operator::Operator;
@@ -422,6 +422,8 @@ fn the_api_server_takes_every_object() {
     let peers = r#"networkPolicy.metricsFrom=[{"namespaceSelector":{"matchLabels":{"a":"b"}}}]"#;
     let egress = r#"networkPolicy.egress=[{"ports":[{"port":443}]}]"#;
     let spread = r#"topologySpreadConstraints=[{"maxSkew":1,"topologyKey":"zone","whenUnsatisfiable":"DoNotSchedule","labelSelector":{"matchLabels":{"x":"y"}}}]"#;
+    let own = ["--set", "rbac.create=false,serviceAccount.create=false,serviceAccount.name=mine"];
+    let without_kinds = [KINDS_ARE_THERE, &own].concat();
     let sets: [&[&str]; 13] = [
         &[],
         MONITORED,
@@ -429,7 +431,7 @@ fn the_api_server_takes_every_object() {
         &["--set", "namespaces={demo-payments,demo-billing,strict},demo.enabled=true,rbac.create=false"],
         &["--set", "demo.enabled=true,grafanaDashboard.enabled=true,otlp.endpoint=http://collector.monitoring:4318"],
         &["--set", "replicaCount=0,podDisruptionBudget.enabled=false,networkPolicy.enabled=false,resources=null"],
-        &["--set", "crds.enabled=false,rbac.create=false,serviceAccount.create=false,serviceAccount.name=mine"],
+        &without_kinds,
         &["--set", "rbac.aggregateToView=false,rbac.aggregateToEdit=false,rbac.aggregateToAdmin=false"],
         &[
             "--set",

@@ -1,14 +1,15 @@
 //! What the chart renders, without a cluster.
 
-use super::helm::{CHART, by_name, objects, offline, plain, template};
+use super::helm::{CHART, KINDS_ARE_THERE, by_name, objects, offline, plain, template};
 use super::permissions::{Permission, given};
 use scoped_secrets::admission::identities::Installation;
 use scoped_secrets::admission::rules::guards;
 use scoped_secrets::api;
 use scoped_secrets::api::scope::is_cluster_scoped;
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 
-fn rendered(namespace: &str, more: &[&str]) -> std::collections::BTreeMap<String, Value> {
+fn rendered(namespace: &str, more: &[&str]) -> BTreeMap<String, Value> {
     by_name(objects(&template(namespace, more).unwrap_or_else(|error| panic!("{more:?}: {error}"))))
 }
 
@@ -121,15 +122,17 @@ fn the_demo_governs_without_helm_too() {
 /// With its kinds, or by hooks where those stay.
 #[test]
 fn the_demo_goes_with_the_release() {
-    for (crds, hooks) in [
-        ("crds.keep=true", 2),
-        ("crds.keep=false", 0),
-        ("crds.enabled=false", 2),
-        ("crds.enabled=false,crds.keep=false", 2),
-    ] {
-        let all = objects(&template("elsewhere", &["--set", "demo.enabled=true", "--set", crds]).unwrap());
+    let table: [(&str, &[&str], usize); 4] = [
+        ("crds.keep=true", &[], 2),
+        ("crds.keep=false", &[], 0),
+        ("crds.keep=true", KINDS_ARE_THERE, 2),
+        ("crds.keep=false", KINDS_ARE_THERE, 2),
+    ];
+    for (keep, crds, hooks) in table {
+        let asked = [crds, &["--set", "demo.enabled=true", "--set", keep]].concat();
+        let all = objects(&template("elsewhere", &asked).unwrap());
         let hook = |object: &&Value| object["metadata"]["annotations"]["helm.sh/hook"] == "post-delete";
-        assert_eq!(all.iter().filter(hook).count(), hooks, "{crds}");
+        assert_eq!(all.iter().filter(hook).count(), hooks, "{keep} {crds:?}");
     }
 }
 
@@ -235,7 +238,38 @@ fn the_kinds_are_the_codes_own() {
         assert_eq!(found["metadata"]["annotations"]["helm.sh/resource-policy"], "keep");
     }
     assert!(kinds(&["--set", "crds.keep=false"]).iter().all(|crd| crd["metadata"]["annotations"].is_null()));
-    assert!(kinds(&["--set", "crds.enabled=false"]).is_empty());
+    assert!(kinds(KINDS_ARE_THERE).is_empty());
+}
+
+/// The API server refuses whatever a rule is for while it does not know the kind of the rule's parameters: every pod of the cluster.
+#[test]
+fn no_rule_is_rendered_before_the_kind_of_its_parameters() {
+    let mut kinds = BTreeSet::new();
+    for object in guards(&Installation::default()).iter().flat_map(|guard| guard.objects()) {
+        let of = &object["spec"]["paramKind"];
+        if let (Some(version), Some(kind)) = (of["apiVersion"].as_str(), of["kind"].as_str()) {
+            kinds.insert(format!("{version}/{kind}"));
+        }
+    }
+    assert!(kinds.iter().any(|kind| kind.ends_with("/SegmentGuard")), "{kinds:?}");
+    let asked = |missing: Option<&String>| {
+        let there = kinds.iter().filter(|kind| Some(*kind) != missing);
+        let known = there.flat_map(|kind| ["--api-versions", kind.as_str()]);
+        let asked: Vec<&str> = ["--set", "crds.enabled=false"].into_iter().chain(known).collect();
+        template("scoped-secrets", &asked)
+    };
+    for kind in &kinds {
+        let refusal = asked(Some(kind)).unwrap_err();
+        assert!(
+            refusal.contains(&format!("(with `helm template`, which asks no cluster: --api-versions {kind})")),
+            "{refusal}"
+        );
+        assert!(refusal.contains("kubectl apply --server-side -k crds/"), "{refusal}");
+    }
+    let all = asked(None).unwrap_or_else(|refusal| panic!("{refusal}"));
+    assert!(all.contains("paramKind"));
+    let refusal = template("scoped-secrets", &["--set", "crds.enabled=false"]).unwrap_err();
+    assert!(kinds.iter().all(|kind| refusal.contains(&format!("--api-versions {kind}"))), "{refusal}");
 }
 
 #[test]
