@@ -122,7 +122,7 @@ async fn once(asked: &Check, cluster: &Cluster, clock: &dyn Fn() -> Timestamp) -
 pub fn judge(found: &Installed, only: Option<&str>, now: Timestamp) -> Outcome {
     let mut outcome = Outcome::default();
     if found.is_nothing() {
-        kinds::nothing(&mut outcome);
+        kinds::nothing(&found.guards, &mut outcome);
         return outcome;
     }
     kinds::judge(found, &mut outcome);
