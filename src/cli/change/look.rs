@@ -63,7 +63,7 @@ pub async fn get(cluster: &Cluster, of: &ApiResource, name: &str) -> Result<Dyna
             of.plural, of.group
         ))),
         Seen::Absent if is_missing(cluster, of).await? => Err(Failure::Usage(format!(
-            "the cluster has no kind {kind} ({}.{}): install Scoped Secrets first, or apply its crds/",
+            "the cluster has no kind {kind} ({}.{}): install Scoped Secrets first, or its kinds alone: kubectl apply --server-side -k crds/",
             of.plural, of.group
         ))),
         Seen::Absent => {

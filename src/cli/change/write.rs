@@ -89,9 +89,9 @@ fn told(code: u16, message: &str, verb: &str, of: &ApiResource, place: &str) -> 
         403 if message.contains(&format!("cannot {verb} resource")) => Some(format!(
             "you may not {verb} {resource}{place}: ask for the verb {verb} on {resource}{place}, or run this as who has it (--as, --context)"
         )),
-        404 if verb == "create" => {
-            Some(format!("the cluster has no {resource}: install Scoped Secrets first, or apply its crds/"))
-        }
+        404 if verb == "create" => Some(format!(
+            "the cluster has no {resource}: install Scoped Secrets first, or its kinds alone: kubectl apply --server-side -k crds/"
+        )),
         404 => Some("it was deleted meanwhile: nothing was changed".to_owned()),
         409 => Some("it was changed or made anew meanwhile, and nothing was written: look again".to_owned()),
         400..500 => Some(format!("the API server refuses it: {message}")),
@@ -124,7 +124,7 @@ mod tests {
             let text = told(code, message, "patch", &of, " in namespace a").unwrap();
             assert!(text.contains(part), "{text}");
         }
-        assert!(told(404, "", "create", &of, "").unwrap().contains("crds/"));
+        assert!(told(404, "", "create", &of, "").unwrap().contains("kubectl apply --server-side -k crds/"));
         assert_eq!(told(503, "", "create", &of, ""), None);
     }
 
