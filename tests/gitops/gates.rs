@@ -99,6 +99,10 @@ fn the_action_passes_what_is_clean_and_fails_what_is_refused() {
     let sarif: Value = serde_json::from_str(&sarif).unwrap();
     assert_eq!(sarif["version"], "2.1.0");
     assert!(!sarif["runs"][0]["results"].as_array().unwrap().is_empty());
+    // One file that is no YAML: nothing was judged, and a report without results would close the alerts that are open.
+    std::fs::write(checkout.repository().join("template.yaml"), "a: {{ .x }}\n").unwrap();
+    let (unjudged, outputs) = checkout.act(&[("files", "platform\npayments\nrefused\ntemplate.yaml"), account]);
+    assert_eq!((unjudged.status.code(), outputs.as_str()), (Some(2), "exit-code=2\n"), "{}", told(&unjudged));
     let (nothing, outputs) = checkout.act(&[("files", "not-there")]);
     assert_eq!((nothing.status.code(), outputs.as_str()), (Some(2), "exit-code=2\n"), "{}", told(&nothing));
 }
