@@ -7,12 +7,13 @@ use super::report::{Finding, Rule, Severity, Subject};
 use crate::api::Reason;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use kube::api::{Api, ListParams, PostParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::core::{NamespaceResourceScope, ObjectList, PartialObjectMeta, Status};
 use kube::{Client, Config, Error, Resource};
 use serde::de::DeserializeOwned;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fmt::Debug;
 use std::future::Future;
 use std::path::PathBuf;
@@ -417,7 +418,11 @@ where
 async fn config(args: &ClusterArgs) -> Result<Config, Failure> {
     let read = match &args.kubeconfig {
         Some(path) => Kubeconfig::read_from(path),
-        None => Kubeconfig::read(),
+        None => match there(std::env::var_os("KUBECONFIG").as_deref()).as_slice() {
+            // An error, if they were named, says which.
+            [] => Kubeconfig::read(),
+            paths => merged(paths),
+        },
     };
     match read {
         Ok(kubeconfig) => {
@@ -432,6 +437,17 @@ async fn config(args: &ClusterArgs) -> Result<Config, Failure> {
         }
         Err(error) => Err(Failure::Kubeconfig(told(&error))),
     }
+}
+
+/// Of a list of kubeconfigs, those that are there: as for kubectl, one that is not is as if it were not named.
+fn there(listed: Option<&OsStr>) -> Vec<PathBuf> {
+    let all = listed.into_iter().flat_map(std::env::split_paths);
+    all.filter(|path| !path.as_os_str().is_empty() && !matches!(path.try_exists(), Ok(false))).collect()
+}
+
+/// All of them as one, of which the first that says something is right.
+fn merged(paths: &[PathBuf]) -> Result<Kubeconfig, KubeconfigError> {
+    paths.iter().try_fold(Kubeconfig::default(), |all, path| all.merge(Kubeconfig::read_from(path)?))
 }
 
 /// An error with its causes, each said once.
@@ -488,6 +504,34 @@ mod tests {
         ] {
             assert_eq!(target(url), (resource.to_owned(), namespace.map(str::to_owned)), "{url}");
         }
+    }
+
+    #[test]
+    fn of_a_list_of_kubeconfigs_those_that_are_there_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let write = |name: &str, context: &str| {
+            std::fs::write(path(name), format!("apiVersion: v1\nkind: Config\ncurrent-context: {context}\n")).unwrap();
+        };
+        write("a", "first");
+        write("b", "second");
+        let context = |names: &[&str]| {
+            let listed = std::env::join_paths(names.iter().map(|name| path(name))).unwrap();
+            let there = there(Some(listed.as_os_str()));
+            (there.len(), merged(&there).unwrap().current_context)
+        };
+        let table: [(&[&str], usize, Option<&str>); 4] = [
+            (&["a"], 1, Some("first")),
+            (&["gone", "b", "a"], 2, Some("second")),
+            (&["a", "gone"], 1, Some("first")),
+            (&["gone"], 0, None),
+        ];
+        for (names, number, first) in table {
+            assert_eq!(context(names), (number, first.map(str::to_owned)), "{names:?}");
+        }
+        assert!(there(None).is_empty() && there(Some(OsStr::new(""))).is_empty());
+        write("b", "[");
+        assert!(merged(&[path("a"), path("b")]).is_err(), "what is there must be readable");
     }
 
     #[test]
