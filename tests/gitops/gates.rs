@@ -142,6 +142,11 @@ fn the_hooks_judge_the_folders_that_they_are_given() {
     let hooks: Vec<Value> = serde_saphyr::from_str(&text(".pre-commit-hooks.yaml")).unwrap();
     assert_eq!(hooks.len(), 2);
     let checkout = Checkout::new().with_plugin();
+    // A chart's templates are no YAML yet, and hold up nobody who gave no args.
+    let chart = checkout.repository().join("chart");
+    std::fs::create_dir_all(chart.join("templates")).unwrap();
+    std::fs::write(chart.join("Chart.yaml"), "apiVersion: v2\nname: a\nversion: 0.1.0\n").unwrap();
+    std::fs::write(chart.join("templates/a.yaml"), "a: {{ .x }}\n").unwrap();
     for hook in &hooks {
         let entry = hook["entry"].as_str().unwrap();
         let entry = match hook["language"].as_str().unwrap() {
@@ -161,5 +166,7 @@ fn the_hooks_judge_the_folders_that_they_are_given() {
         assert!(clean.status.success(), "{}", told(&clean));
         let refused = run(".");
         assert_eq!(refused.status.code(), Some(1), "{}", told(&refused));
+        let meant = run("platform payments chart/templates/a.yaml");
+        assert_eq!(meant.status.code(), Some(2), "{}", told(&meant));
     }
 }

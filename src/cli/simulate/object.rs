@@ -88,6 +88,9 @@ pub fn gather(sources: &[Source], namespace: &str, crds: &Crds) -> Gathered {
         let fault = |gathered: &mut Gathered, at, mut message: String| {
             if is_template {
                 message.push_str("; if it is a template, judge what it renders to: helm template ... | kubectl scoped-secrets simulate -");
+                if source.found {
+                    message.push_str(", and name the folders beside it instead of the one that has it");
+                }
             }
             let location = Location { file: source.name.clone(), at };
             gathered.input_errors.push(InputError { location, message });
@@ -315,6 +318,17 @@ items:
         assert_eq!(sorted(values, true).ignored.len(), 1);
         assert_eq!(sorted(values, false).input_errors.len(), 1);
         assert_eq!(sorted("- a\n---\nx\n---\n# c\n---\nnull\n", true).input_errors, []);
+    }
+
+    #[test]
+    fn a_template_is_an_error_that_says_what_to_name_instead() {
+        for (found, beside) in [(true, true), (false, false)] {
+            let errors = sorted("a: {{ .x }}\n", found).input_errors;
+            assert_eq!(errors.len(), 1, "{errors:?}");
+            let message = &errors[0].message;
+            assert!(message.contains("helm template") && message.contains("name the folders") == beside, "{message}");
+        }
+        assert_eq!(sorted("a: [\n", true).input_errors.len(), 1);
     }
 
     #[test]
