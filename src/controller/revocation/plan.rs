@@ -57,8 +57,18 @@ fn whole(time: Timestamp) -> Time {
     Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
 }
 
+/// Whether it was over, and which key is meant merely cannot be told now, such as after a restart: that takes nothing back.
+fn stays_complete(observed: &Observed, old: &KeyRevocationStatus) -> bool {
+    matches!(observed.meant, Meant::NoStore | Meant::NoAccount)
+        && old.completion_time.is_some()
+        && old.observed_generation == Some(observed.generation)
+}
+
 /// The status that it deserves.
 pub fn status(observed: &Observed, old: &KeyRevocationStatus, now: Timestamp) -> KeyRevocationStatus {
+    if stays_complete(observed, old) {
+        return old.clone();
+    }
     let withdrawn = withdrawn(observed, old, now);
     let wanted = conditions(observed, withdrawn.len(), old, now);
     let complete = wanted.iter().any(|c| c.kind == ConditionType::Complete && c.status == Some(true));
@@ -218,6 +228,40 @@ mod tests {
         observed.meant = Meant::Invalid(InvalidKey::NotAFileKey);
         assert_eq!(told(&next(&observed, 10_001)), "Complete=False/InvalidKey Stalled=True/InvalidKey");
     }
+
+    #[test]
+    fn one_that_was_complete_stays_so_while_its_key_cannot_be_told() {
+        let key = || Meant::Key(CanonicalKey::from_sealed("aws:123456789012:eu-west-1:a/b"));
+        let observed = |meant: Meant, generation: i64| Observed {
+            created: at(1_000),
+            generation,
+            meant,
+            standing: BTreeSet::new(),
+            leaked: BTreeSet::new(),
+            moved: BTreeSet::new(),
+            earlier: Vec::new(),
+            versions_open: false,
+            versions: BTreeSet::new(),
+            pods: BTreeSet::new(),
+        };
+        let mut leak = observed(key(), 1);
+        (leak.standing, leak.leaked) = ([of("a", "s")].into(), [of("a", "s")].into());
+        let begun = status(&leak, &KeyRevocationStatus::default(), at(1_001));
+        let done = status(&observed(key(), 1), &begun, at(1_015));
+        assert!(done.conditions[0].message.contains("1 Secret was withdrawn; it took 15s"), "{done:?}");
+        for (second, meant) in [(2_000, Meant::NoStore), (2_001, Meant::NoAccount), (2_002, key())] {
+            assert_eq!(status(&observed(meant.clone(), 1), &done, at(second)), done, "{meant:?}");
+        }
+        // Of another spec it is not known to be over, nor of one that was not.
+        for (old, generation) in [(&done, 2), (&begun, 1)] {
+            let open = status(&observed(Meant::NoAccount, generation), old, at(2_003));
+            assert_eq!(told(&open), "Complete=False/AccountUnknown Reconciling=True/AccountUnknown");
+            assert_eq!(open.completion_time, None);
+        }
+        let invalid = status(&observed(Meant::Invalid(InvalidKey::NotAFileKey), 1), &done, at(2_004));
+        assert_eq!((invalid.completion_time, invalid.conditions.len()), (None, 2));
+    }
+
     #[test]
     fn what_an_earlier_revocation_withdrew_is_followed_and_files_say_whether_all_versions_are_known() {
         let gone = |namespace: &str, second: Option<i64>| WithdrawnSecret {
