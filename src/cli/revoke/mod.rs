@@ -70,6 +70,7 @@ pub async fn run(asked: &Revoke, around: &Surroundings<'_>, talk: &mut Talk<'_>)
     };
     let sight = look::look(&cluster, name).await?;
     let mut plan = plan(&sight, &key::standing(&cluster).await?, asked)?;
+    let mut made = true;
     if !cluster.may("create", GROUP, "keyrevocations", None, None).await? {
         let now = (around.clock)();
         if annotation::takes_the_verb(&sight, now)
@@ -78,9 +79,11 @@ pub async fn run(asked: &Revoke, around: &Surroundings<'_>, talk: &mut Talk<'_>)
             return Err(annotation::not_allowed(&sight));
         }
         plan = annotation::instead(plan, &sight, now)?;
+        made = false;
     }
     let name = name.clone();
-    let wait = |_: &[Value]| Wait { kind: "ScopedSecret", namespaced: true, name, judge: Box::new(progress) };
+    let judge = Box::new(move |now: Option<&Value>| progress(made, now));
+    let wait = |_: &[Value]| Wait { kind: "ScopedSecret", namespaced: true, name, judge };
     carry_out(&asked.change, &cluster, around, plan, wait, talk).await
 }
 
@@ -150,16 +153,18 @@ fn kept(staying: &[&Remote]) -> Option<String> {
     })
 }
 
-/// Pure.
-fn progress(now: Option<&Value>) -> Progress {
+/// Whether its Secret is gone for that. `made`: the KeyRevocations were made by this command, so that whatever else the ScopedSecret
+/// says, such as that the manager is away, what it had was revoked. Pure.
+fn progress(made: bool, now: Option<&Value>) -> Progress {
     let Some(now) = now else { return Progress::Done("the ScopedSecret was deleted".to_owned()) };
     let gone = now.pointer("/status/secretRef").is_none();
-    match condition(now, "Authorized") {
-        Some(("False", "KeyRevoked", _)) if gone => Progress::Done(
-            "its Secret was taken away; kubectl get keyrevocations says which pods still hold the value".to_owned(),
-        ),
-        _ => Progress::Open(told(now, "Authorized")),
+    let revoked = made || matches!(condition(now, "Authorized"), Some(("False", "KeyRevoked", _)));
+    if !(gone && revoked) {
+        return Progress::Open(told(now, "Authorized"));
     }
+    Progress::Done(
+        "its Secret was taken away; kubectl get keyrevocations says which pods still hold the value".to_owned(),
+    )
 }
 
 #[cfg(test)]
@@ -304,13 +309,18 @@ mod tests {
             }
             object
         };
-        for (now, done) in [
-            (object("True", "Allowed", true), false),
-            (object("False", "KeyRevoked", true), false),
-            (object("False", "KeyNotAllowed", false), false),
-            (object("False", "KeyRevoked", false), true),
+        for (made, now, done) in [
+            (false, object("True", "Allowed", true), false),
+            (false, object("False", "KeyRevoked", true), false),
+            (false, object("True", "Allowed", false), false),
+            (false, object("False", "KeyNotAllowed", false), false),
+            (false, object("False", "KeyRevoked", false), true),
+            (true, object("True", "Allowed", true), false),
+            (true, object("False", "KeyRevoked", true), false),
+            (true, object("True", "Allowed", false), true),
+            (true, object("False", "KeyRevoked", false), true),
         ] {
-            assert_eq!(matches!(progress(Some(&now)), Progress::Done(_)), done, "{now}");
+            assert_eq!(matches!(progress(made, Some(&now)), Progress::Done(_)), done, "{made} {now}");
         }
     }
 }

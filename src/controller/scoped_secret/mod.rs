@@ -233,9 +233,32 @@ impl Work<'_> {
         self.memory.looked_at = Some(seen);
     }
 
+    /// Whether a key of it was revoked, and it has had no newer version since, as far as is known. A revocation that was complete before
+    /// the claim was made says nothing of it.
+    fn lacks_what_was_revoked(&self) -> bool {
+        let (index, secret) = (self.cx.index(), self.secret_name());
+        let revocations = &index.world.revocations;
+        let Some(claim) = index.world.claim(&self.name).filter(|_| index.secret(&secret).is_none()) else {
+            return false;
+        };
+        let concerns = |name: &String| {
+            let is_over = index.revocations.get(name).is_some_and(|known| known.status.completion_time.is_some());
+            !is_over || revocations.get(name).is_some_and(|revocation| claim.created <= revocation.created)
+        };
+        let is_newer = |held: &Arc<Holding>| !held.versions.iter().any(|version| revocations.revoke(version));
+        index.world.canonical_keys(claim).iter().any(|key| revocations.of_key(key).any(concerns))
+            && !index.world.holding(&secret).is_some_and(is_newer)
+    }
+
     /// What got past admission and cannot be kept is told of a Secret that is well, and is no reason to attempt it again: a schedule
-    /// that cannot be, or two ends, of which the earlier counts.
+    /// that cannot be, or two ends, of which the earlier counts. What was revoked is told as that while the manager gives nothing.
     fn as_told(&self, outcome: Outcome) -> Outcome {
+        if let Outcome::Failed(failure) = &outcome
+            && let Some(revoked) = failure.of_revoked()
+            && self.lacks_what_was_revoked()
+        {
+            return Outcome::Failed(revoked);
+        }
         let two_ends = projection::check_end(&self.spec).err().map(|two| Failure::new(two.reason, two.message));
         match self.rotating.invalid.clone().or(two_ends) {
             Some(failure) if outcome == Outcome::Current => Outcome::Failed(failure),
@@ -260,7 +283,13 @@ impl Work<'_> {
                 Step::MendSecret(mend) => self.mend_secret(mend).await.err(),
                 Step::EndOverlap => self.end_overlap().await.err(),
                 Step::Withdraw(refusal) => match self.withdraw(&refusal).await {
-                    Ok(()) => None,
+                    Ok(()) => {
+                        let asks = self.memory.withdrawn && matches!(self.next_step(), Step::Fetch(_));
+                        if asks && refusal.reason == Reason::KeyRevoked {
+                            self.tell_revoked(&refusal).await;
+                        }
+                        None
+                    }
                     // What is in force cannot be told any more, so that nothing is to be withdrawn: not a failure to do it.
                     Err(failure) if failure.reason == Reason::PolicyUnknown => None,
                     Err(failure) => return Some(Outcome::Stuck { refusal, failure }),

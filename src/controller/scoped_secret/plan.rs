@@ -128,6 +128,29 @@ impl Failure {
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self { reason, message: message.into() }
     }
+
+    /// What is said instead of a claim that has nothing, and of which a key was revoked: whatever keeps the manager from giving a
+    /// value, the claim is refused until it gives a newer one. None: the manager gave one.
+    pub fn of_revoked(&self) -> Option<Self> {
+        let gave_none = matches!(
+            self.reason,
+            Reason::ProviderUnavailable
+                | Reason::Throttled
+                | Reason::AccessDenied
+                | Reason::CredentialsMissing
+                | Reason::CredentialsInvalid
+                | Reason::DecryptionFailed
+                | Reason::RemoteIncomplete
+                | Reason::RemoteMissing
+        );
+        let text = || {
+            format!(
+                "a key of this claim was revoked (see KeyRevocations, or ask the platform team), and whether the manager has a newer version is not known; it is asked again: {}",
+                self.message
+            )
+        };
+        gave_none.then(|| Self::new(Reason::KeyRevoked, text()))
+    }
 }
 
 /// The next step.

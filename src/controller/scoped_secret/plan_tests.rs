@@ -484,6 +484,24 @@ fn a_claim_that_has_ended() {
 }
 
 #[test]
+fn what_keeps_a_revoked_claim_from_a_newer_version() {
+    for (reason, is_told_revoked) in [
+        (Reason::ProviderUnavailable, true),
+        (Reason::Throttled, true),
+        (Reason::RemoteMissing, true),
+        (Reason::AccessDenied, true),
+        (Reason::KeyRevoked, false),
+        (Reason::PropertyMissing, false),
+        (Reason::TargetReleasing, false),
+        (Reason::WriteFailed, false),
+        (Reason::GuardMissing, false),
+    ] {
+        let told = Failure::new(reason, "down").of_revoked();
+        assert_eq!(told.map(|told| told.reason), is_told_revoked.then_some(Reason::KeyRevoked), "{reason:?}");
+    }
+}
+
+#[test]
 fn a_version_that_has_leaked() {
     let why = || Refusal::new(Reason::KeyRevoked, "leaked");
     let leaked = || Situation { retention: Some(Retention::Withdraw(why())), ..at_rest() };

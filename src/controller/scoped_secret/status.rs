@@ -310,6 +310,9 @@ mod tests {
         let invalid = Outcome::Failed(Failure::new(Reason::PropertyMissing, "gone"));
         let refused = Outcome::Refused(Refusal::new(Reason::KeyNotAllowed, "no"));
         let unknown = Outcome::Undecided(Refusal::new(Reason::AccountUnknown, "?"));
+        let revoked = Failure::new(Reason::ProviderUnavailable, "down").of_revoked().unwrap();
+        assert!(revoked.message.contains("newer version is not known; it is asked again: down"), "{revoked:?}");
+        let revoked = Outcome::Failed(revoked);
         let paused = Outcome::Paused {
             refusal: Refusal::new(Reason::NoPolicy, "no"),
             paused: Paused { count: 40, report: None },
@@ -342,6 +345,12 @@ mod tests {
                 false,
                 false,
                 "Ready=False/AccountUnknown Synced=False/AccountUnknown Reconciling=True/AccountUnknown",
+            ),
+            (
+                &revoked,
+                false,
+                false,
+                "Ready=False/KeyRevoked Authorized=False/KeyRevoked Synced=False/KeyRevoked Stalled=True/KeyRevoked",
             ),
             (&paused, true, false, "Ready=True/Ready Authorized=False/WithdrawalPaused"),
         ] {

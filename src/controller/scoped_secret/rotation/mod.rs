@@ -190,14 +190,12 @@ impl Work<'_> {
             _ => None,
         };
         if outcome != Outcome::Current && self.rotating.revoked.is_none() {
-            let text = "the claim is not in sync; its key is rotated once it is (see Synced)";
-            let waits = Wanted::unknown(ConditionType::Rotated, Reason::RotationWaits, text);
             // What was said at rest is no longer so of one that is refused.
             let refused = matches!(outcome, Outcome::Refused(_) | Outcome::Stuck { .. });
             let seal = self.own_seal();
             let due = self.due(seal.as_deref(), self.cx.now()).into_iter().next();
             let told = memory.told.clone().filter(|told| told.status != Some(true) || (!refused && due.is_none()));
-            self.rotating.condition = Some(told.unwrap_or(waits));
+            self.rotating.condition = Some(told.unwrap_or_else(not_in_sync));
             memory.wake = None;
             memory.due_since = match due.filter(|_| !refused) {
                 Some(trigger) => Some(self.due_since(&trigger).or(memory.due_since).unwrap_or(self.cx.now())),
@@ -536,6 +534,23 @@ impl Work<'_> {
         self.rotating.condition = Some(Wanted::no(ConditionType::Rotated, reason, message));
         let outcome = self.rotating.revoked.clone().map_or(Outcome::Current, Outcome::Failed);
         self.report(&self.as_told(outcome)).await;
+        self.learn_record();
+    }
+
+    /// Says that its Secret was taken away for a revocation before the manager is asked for a newer version, which may take long.
+    pub(super) async fn tell_revoked(&mut self, refusal: &Refusal) {
+        let told = self.memory.rotation.as_ref().and_then(|memory| memory.told.clone());
+        let told = told.filter(|told| told.status != Some(true)).unwrap_or_else(not_in_sync);
+        self.rotating.condition = self.rotating.plan.is_some().then_some(told);
+        let revoked = Failure::new(refusal.reason, refusal.message.clone());
+        self.rotating.revoked = Some(revoked.clone());
+        self.report(&Outcome::Failed(revoked)).await;
+        self.rotating.revoked = None;
+        self.learn_record();
+    }
+
+    /// What was written is what the next write is held against.
+    fn learn_record(&mut self) {
         if let Some(record) = self.cx.index().claims.get(&self.name).filter(|record| record.uid == self.record.uid) {
             self.record.clone_from(record);
         }
@@ -556,6 +571,11 @@ impl Work<'_> {
         let rotation = self.memory.rotation.as_ref().and_then(|memory| memory.wake);
         [overlap, rotation].into_iter().flatten().min()
     }
+}
+
+fn not_in_sync() -> Wanted {
+    let text = "the claim is not in sync; its key is rotated once it is (see Synced)";
+    Wanted::unknown(ConditionType::Rotated, Reason::RotationWaits, text)
 }
 
 /// Others may go away, or be changed, unseen by this claim: it is looked at again in a minute.
