@@ -530,8 +530,12 @@ fn observe_claim(cx: &Context, object: SeenClaim, view: View) {
     let makers: Vec<ObjectName> = makers.into_iter().filter(rotates).collect();
     drop(index);
     let asks = |asks: &Option<Box<OnDemand>>| asks.as_ref().is_some_and(|asks| asks.revoke);
-    if same_uid && before.as_ref().is_some_and(|b| !asks(&b.2)) && after.as_ref().is_some_and(|a| asks(&a.2)) {
-        cx.guards.asks_anew(&name, guard::asked::Anew { absent: absent.unwrap_or_default() });
+    if same_uid
+        && before.as_ref().is_some_and(|b| !asks(&b.2))
+        && let Some(came) = after.as_ref().filter(|a| asks(&a.2))
+    {
+        let anew = guard::asked::Anew { uid: came.0.clone(), absent: absent.unwrap_or_default() };
+        cx.guards.asks_anew(&name, anew);
     }
     if before != after {
         cx.queue.add(Job::Claim(name), Lane::Urgent);

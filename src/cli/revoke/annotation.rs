@@ -47,6 +47,11 @@ pub fn instead(direct: Plan, sight: &Sight, now: Timestamp) -> Result<Plan, Fail
         "only the platform team can lift it early, by deleting the KeyRevocation: taking the annotation off lifts nothing"
             .to_owned(),
         format!("--reason is not written down: the KeyRevocation says that {REVOKE_ANNOTATION} asked for it"),
+        format!(
+            "take the annotation off once the Secret is back, also where the ScopedSecret is kept (Git, a backup): kubectl annotate scopedsecret {} -n {} {REVOKE_ANNOTATION}-",
+            claim.name_any(),
+            claim.namespace().unwrap_or_default()
+        ),
     ];
     plan.notes.extend(kept(&staying));
     if !effects.shared().is_empty() {

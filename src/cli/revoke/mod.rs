@@ -206,6 +206,8 @@ mod tests {
         assert_eq!(fresh.writes.iter().map(notes).collect::<Vec<_>>(), [json!("true")]);
         assert!(fresh.happens[0].contains("payments/prod/db is revoked"), "{:?}", fresh.happens);
         assert!(!fresh.notes.iter().any(|note| note.contains("the verb revoke")), "{:?}", fresh.notes);
+        let off = "kubectl annotate scopedsecret orders -n payments-prod scopedsecrets.io/revoke-";
+        assert!(fresh.notes.iter().any(|note| note.contains(off)), "{:?}", fresh.notes);
         let stands = || json!({"scopedsecrets.io/revoke": "true"});
         let again = instead(&sight(stands(), std::slice::from_ref(&other)));
         assert_eq!(again.writes.iter().map(notes).collect::<Vec<_>>(), [json!(null), json!("true")]);

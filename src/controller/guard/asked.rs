@@ -10,6 +10,9 @@
 //!
 //! Where others claim a key, too, the API server asks whoever sets the annotation for the verb `revoke`. It knows that by the list
 //! in the guard, so that an annotation counts there only if the list named its ScopedSecret *before* the annotation was seen.
+//!
+//! A ScopedSecret that is made anew (`kubectl replace --force`, a restore, GitOps) brings the annotation of the one before with it,
+//! which was answered: a key with a KeyRevocation that was made for that is not revoked once more.
 
 use super::plan::{Content, Standing};
 use crate::api::Reason;
@@ -39,11 +42,16 @@ pub struct Asker {
     pub store: Arc<str>,
     /// The keys that it may have, as they are written.
     pub keys: Vec<String>,
+    /// Those that were revoked for the annotation of an earlier ScopedSecret of its name, where this one was made anew with it, as far
+    /// as its status tells.
+    pub answered: BTreeSet<String>,
 }
 
 /// The annotation was seen to come, by whichever replica.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Anew {
+    /// The ScopedSecret's uid.
+    pub uid: Arc<str>,
     /// The last of the ScopedSecret's resourceVersions that was seen without it.
     pub absent: String,
 }
@@ -103,6 +111,17 @@ impl Askers {
         })
     }
 
+    /// The keys that are to be revoked for a turn: what was seen to come was not brought along.
+    fn left(&self, name: &str, asker: &Asker) -> Vec<String> {
+        let came = self.anew.get(name).is_some_and(|anew| anew.uid == asker.uid);
+        asker.keys.iter().filter(|key| came || !asker.answered.contains(*key)).cloned().collect()
+    }
+
+    /// Whether the annotation of a ScopedSecret was brought along by it, and all of its keys were revoked for the one before.
+    fn is_answered(&self, name: &str) -> bool {
+        self.all.get(name).is_some_and(|asker| !asker.keys.is_empty() && self.left(name, asker).is_empty())
+    }
+
     /// The ScopedSecrets whose annotation takes the verb `revoke`.
     pub fn shared(&self, known: &Content) -> BTreeSet<String> {
         let listed = |name: &String| known.shared.contains(name);
@@ -110,7 +129,8 @@ impl Askers {
         named.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Who asks, and for what. A turn that others' keys stand against, and that nobody was asked for, is taken with no keys.
+    /// Who asks, and for what. A turn that others' keys stand against, and that nobody was asked for, is taken with no keys, as is one
+    /// that was answered.
     pub fn revocations(&self, known: &Content, now: Timestamp) -> BTreeMap<String, RevocationAsked> {
         let stands = |name: &String, turn: &RevocationAsked| {
             !turn.keys.is_empty() || self.all.get(name).is_some_and(|asker| asker.asks && *asker.uid == *turn.uid)
@@ -118,13 +138,15 @@ impl Askers {
         let mut turns = known.revocations.clone();
         turns.retain(|name, turn| stands(name, turn));
         for (name, asker) in self.begins(known) {
+            let left = self.left(name, asker);
             let keys = match (asker.shared, known.shared.contains(name), self.guarded) {
-                (false, ..) => asker.keys.clone(),
+                _ if left.is_empty() => Vec::new(),
+                (false, ..) => left,
                 // It is looked at again.
                 (true, true, Some(Guarded::Unknown | Guarded::Another) | None) => continue,
                 // It came within that second.
                 (true, true, Some(Guarded::Since(since))) if since + SETTLES + SignedDuration::from_secs(1) < now => {
-                    asker.keys.clone()
+                    left
                 }
                 (true, ..) => Vec::new(),
             };
@@ -138,14 +160,18 @@ impl Askers {
 }
 
 /// Why the turns that a write of the guard begins with no keys revoke nothing.
-pub fn dismissed<'a>(before: &'a Content, written: &'a Content) -> Vec<(&'a str, &'a str, Reason)> {
+pub fn dismissed<'a>(before: &'a Content, written: &'a Content, askers: &Askers) -> Vec<(&'a str, &'a str, Reason)> {
     let begun = written.revocations.iter().filter(|(name, turn)| {
         let same = |old: &RevocationAsked| old.uid == turn.uid && old.seen_time == turn.seen_time;
         turn.keys.is_empty() && !before.revocations.get(*name).is_some_and(same)
     });
     // Where the list named it, it is the rule that did not ask.
     let missing = |name: &str| before.shared.contains(name);
-    let why = |name: &str| if missing(name) { Reason::GuardMissing } else { Reason::RevocationNotAllowed };
+    let why = |name: &str| match (askers.is_answered(name), missing(name)) {
+        (true, _) => Reason::RevokedBefore,
+        (false, true) => Reason::GuardMissing,
+        (false, false) => Reason::RevocationNotAllowed,
+    };
     begun.map(|(name, turn)| (name.as_str(), turn.uid.as_str(), why(name))).collect()
 }
 
@@ -182,7 +208,12 @@ mod tests {
             shared,
             store: "aws".into(),
             keys: vec!["a/b".into(), "a/c".into()],
+            answered: BTreeSet::new(),
         }
+    }
+
+    fn absent(uid: &str, absent: &str) -> Anew {
+        Anew { uid: uid.into(), absent: absent.into() }
     }
 
     fn askers(asker: Asker, guarded: Option<Guarded>) -> Askers {
@@ -236,11 +267,11 @@ mod tests {
         assert_eq!(keys(&one, &done), Some(vec![]), "and is not begun again");
         assert_eq!(keys(&one, &taken("namesake", &[])).map(|k| k.len()), Some(2), "another object's turn");
         assert_eq!(keys(&one, &taken("namesake", &["a/b"])).map(|k| k.len()), Some(1), "after the one before");
-        for absent in ["6", "7", ""] {
-            one.anew.insert("orders".into(), Anew { absent: absent.into() });
-            assert_eq!(keys(&one, &done).map(|k| k.len()), Some(0), "that is what was taken: {absent}");
+        for before in ["6", "7", ""] {
+            one.anew.insert("orders".into(), absent("u", before));
+            assert_eq!(keys(&one, &done).map(|k| k.len()), Some(0), "that is what was taken: {before}");
         }
-        one.anew.insert("orders".into(), Anew { absent: "12".into() });
+        one.anew.insert("orders".into(), absent("u", "12"));
         assert_eq!(keys(&one, &done).map(|k| k.len()), Some(2), "set once more");
         assert_eq!(keys(&one, &open).map(|k| k.len()), Some(1), "but not while it is under way");
         one.all.get_mut("orders").unwrap().asks = false;
@@ -265,7 +296,7 @@ mod tests {
             assert_eq!(!after.shared.is_empty(), listed, "{standing:?} {shared}");
             assert!(one.all["orders"].is_told_by("orders", None, &after, false), "{standing:?} {shared}");
         }
-        let later = Anew { absent: "8".into() };
+        let later = absent("u", "8");
         let told = |asker: &Asker, anew: bool, said: &Content| {
             asker.is_told_by("orders", Some(&later).filter(|_| anew), said, false)
         };
@@ -293,11 +324,42 @@ mod tests {
         ] {
             let one = askers(asker(Standing::Allowed, true), guarded);
             let after = Content { shared: one.shared(&before), revocations: one.revocations(&before, at(9)), ..NOBODY };
-            assert_eq!(dismissed(&before, &after), [("orders", "u", why)]);
-            assert_eq!(dismissed(&after, &after), []);
+            assert_eq!(dismissed(&before, &after, &one), [("orders", "u", why)]);
+            assert_eq!(dismissed(&after, &after, &one), []);
         }
-        let done = taken("u", &[]);
-        assert_eq!(dismissed(&taken("u", &["a/b"]), &done), [], "that was carried out");
+        let (one, done) = (askers(asker(Standing::Allowed, false), None), taken("u", &[]));
+        assert_eq!(dismissed(&taken("u", &["a/b"]), &done, &one), [], "that was carried out");
+    }
+
+    #[test]
+    fn what_a_scoped_secret_that_is_made_anew_brings_along_was_answered() {
+        let brought = |answered: &[&str], shared: bool| {
+            let answered = answered.iter().map(|&key| key.to_owned()).collect();
+            askers(Asker { uid: "u2".into(), answered, ..asker(Standing::Allowed, shared) }, None)
+        };
+        for (what, known) in [("its turn is forgotten", NOBODY), ("or stands", taken("u", &[]))] {
+            for (answered, wanted) in [
+                (&["a/b"][..], &["a/c"][..]),
+                (&[], &["a/b", "a/c"]),
+                (&["a/b", "a/c"], &[]),
+                (&["a/d"], &["a/b", "a/c"]),
+            ] {
+                let found = keys(&brought(answered, false), &known).unwrap();
+                assert_eq!(found, wanted, "{what}: {answered:?}");
+            }
+        }
+        for shared in [false, true] {
+            let mut one = brought(&["a/b", "a/c"], shared);
+            let after = Content { shared: one.shared(&NOBODY), revocations: one.revocations(&NOBODY, at(9)), ..NOBODY };
+            assert_eq!(dismissed(&NOBODY, &after, &one), [("orders", "u2", Reason::RevokedBefore)]);
+            assert!(one.all["orders"].is_told_by("orders", None, &after, false), "nothing is open");
+            assert_eq!(one.begins(&after).count(), 0, "it is taken");
+            // Taken off and set again it asks anew; what came to the one before it did not.
+            one.anew.insert("orders".into(), absent("u", "12"));
+            assert!(one.left("orders", &one.all["orders"]).is_empty());
+            one.anew.insert("orders".into(), absent("u2", "12"));
+            assert_eq!((one.begins(&after).count(), one.left("orders", &one.all["orders"]).len()), (1, 2));
+        }
     }
 
     #[test]
@@ -362,7 +424,7 @@ mod tests {
                         let before = std::mem::replace(&mut asker.revision, revision);
                         asker.asks = annotated;
                         if annotated && !asks {
-                            all.anew.insert("orders".into(), Anew { absent: before });
+                            all.anew.insert("orders".into(), absent("u", &before));
                             asked += 1;
                         }
                     }

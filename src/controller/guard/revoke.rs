@@ -25,6 +25,7 @@ use crate::segmentation::world::{Claim, Holding, ObjectName, StoreState, World};
 use jiff::Timestamp;
 use kube::api::{Api, PostParams};
 use kube::runtime::events::EventType;
+use std::collections::BTreeSet;
 
 /// A ScopedSecret as far as its annotation goes; None: it is going, or cannot be understood.
 fn observe(index: &Index, name: &ObjectName, now: Timestamp) -> Option<Asker> {
@@ -33,6 +34,9 @@ fn observe(index: &Index, name: &ObjectName, now: Timestamp) -> Option<Asker> {
     let (standing, keys) = revocable(claim, &index.world, now);
     let mut written: Vec<String> = keys.iter().map(|(written, _)| written.clone()).collect();
     written.dedup();
+    // Who has looked at it before has said so, and would have taken an annotation that was there.
+    let brought = record.asks_to_revoke() && record.status.stated().next().is_none();
+    let answered = if brought { answered(index, claim, &keys) } else { BTreeSet::new() };
     Some(Asker {
         uid: record.uid.clone(),
         revision: record.resource_version.clone(),
@@ -41,7 +45,26 @@ fn observe(index: &Index, name: &ObjectName, now: Timestamp) -> Option<Asker> {
         shared: keys.iter().any(|(_, key)| others_have(index, claim, key, now)),
         store: claim.store.clone(),
         keys: written,
+        answered,
     })
+}
+
+/// The keys, as they are written, with a KeyRevocation that was made for the annotation of an earlier ScopedSecret of this name.
+fn answered(index: &Index, claim: &Claim, keys: &[(String, CanonicalKey)]) -> BTreeSet<String> {
+    let asked_for = asked_for(&claim.object.namespace, &claim.object.name);
+    let revocations = &index.world.revocations;
+    let is_answer = |name: &String| {
+        let earlier = revocations.get(name).is_some_and(|revocation| revocation.created <= claim.created);
+        let reason = index.revocations.get(name).and_then(|known| known.spec.get("reason")?.as_str());
+        earlier && reason == Some(&*asked_for)
+    };
+    let answered = keys.iter().filter(|(_, key)| revocations.of_key(key).any(is_answer));
+    answered.map(|(written, _)| written.clone()).collect()
+}
+
+/// The reason of the KeyRevocations that the annotation of a ScopedSecret asks for.
+fn asked_for(namespace: &str, name: &str) -> String {
+    format!("{REVOKE_ANNOTATION} on ScopedSecret {namespace}/{name}")
 }
 
 /// The authoriser's answer, and the keys that a claim may revoke: what it may have, or, refused that, what its Secret holds all the
@@ -149,7 +172,8 @@ pub(super) async fn look(cx: &Context, namespace: &str) -> Result<Option<Guarded
 
 /// Tells whose annotation revokes nothing, once it is written down.
 pub(super) async fn tell_dismissed(cx: &Context, namespace: &str, before: &Content, written: &Content) {
-    for (name, uid, reason) in dismissed(before, written) {
+    let askers = askers(cx, namespace, ClaimRecord::asks_to_revoke, None, cx.now());
+    for (name, uid, reason) in dismissed(before, written, &askers) {
         let about = ObjectRef {
             api_version: format!("{GROUP}/v1alpha1"),
             kind: "ScopedSecret".into(),
@@ -159,6 +183,9 @@ pub(super) async fn tell_dismissed(cx: &Context, namespace: &str, before: &Conte
         let message = match reason {
             Reason::GuardMissing => format!(
                 "{REVOKE_ANNOTATION} revoked nothing: others claim a key of it, too, and the rule Revocations, which asks who may do that, is not in force. Once the platform team has applied deploy/ again, take the annotation off and set it anew; or create a KeyRevocation"
+            ),
+            Reason::RevokedBefore => format!(
+                "{REVOKE_ANNOTATION} revoked nothing: it came with the ScopedSecret as that was made anew, and the one before was answered by a KeyRevocation of each key, so that what was stored since stays. Take it off; if what is there now has leaked, too, set it again then"
             ),
             _ => format!(
                 "{REVOKE_ANNOTATION} revoked nothing: others claim a key of it, too, and it was set before the API server could ask for the verb revoke on scopedsecrets.{GROUP} {name:?}. Take it off, and have it set anew by who has that verb; or ask the platform team for a KeyRevocation"
@@ -185,7 +212,7 @@ pub(super) async fn carry_out(cx: &Context, namespace: &str) -> Result<(), kube:
             any = true;
             let spec = KeyRevocationSpec {
                 store_ref: StoreRef { name: turn.store.clone() },
-                reason: format!("{REVOKE_ANNOTATION} on ScopedSecret {namespace}/{name}"),
+                reason: asked_for(namespace, name),
                 key: key.clone(),
             };
             match api.create(&params, &KeyRevocation::new(&name_of(turn, &key), spec)).await {
@@ -206,6 +233,43 @@ pub(super) async fn carry_out(cx: &Context, namespace: &str) -> Result<(), kube:
 mod tests {
     use super::*;
     use crate::segmentation::fixtures::{at, claim};
+    use crate::segmentation::key::RemoteKey;
+    use crate::segmentation::revoked::Revocation;
+
+    #[test]
+    fn what_was_revoked_for_the_one_before_was_answered() {
+        let key = "payments/prod/db";
+        let claim = claim("payments-prod", "orders").of(key);
+        let own = "scopedsecrets.io/revoke on ScopedSecret payments-prod/orders";
+        let other = "scopedsecrets.io/revoke on ScopedSecret payments-prod/other";
+        let before = claim.created - jiff::SignedDuration::from_secs(60);
+        let after = claim.created + jiff::SignedDuration::from_secs(60);
+        for (what, of, reason, created, is_answered) in [
+            ("for the one before", key, own, before, true),
+            ("in the same second", key, own, claim.created, true),
+            ("since it was made", key, own, after, false),
+            ("another's", key, other, before, false),
+            ("by hand", key, "seen in a build log", before, false),
+            ("another key", "payments/prod/api", own, before, false),
+        ] {
+            let mut index = Index::default();
+            index.world.put_store("aws", World::with_tenants().stores.get("aws").cloned());
+            let revoked =
+                Revocation { store: "aws".into(), key: RemoteKey::parse(of).unwrap(), created, versions: None };
+            index.world.put_revocation("leak", Some(revoked));
+            let known = revocation::Known {
+                uid: "u".into(),
+                resource_version: "7".into(),
+                generation: 1,
+                spec: serde_json::json!({"storeRef": {"name": "aws"}, "key": of, "reason": reason}),
+                status: Default::default(),
+                recorded: Default::default(),
+            };
+            index.revocations.insert("leak".into(), known);
+            let keys: Vec<_> = index.world.canonical_keys(&claim).into_iter().map(|c| (key.to_owned(), c)).collect();
+            assert_eq!(answered(&index, &claim, &keys).contains(key), is_answered, "{what}");
+        }
+    }
 
     #[test]
     fn who_is_refused_revokes_what_his_secret_holds() {
