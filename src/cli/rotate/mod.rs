@@ -12,6 +12,7 @@ use super::report::Subject;
 use super::why::covering;
 use crate::api::Reason;
 use crate::api::reason::Nature;
+use crate::controller::scoped_secret::rotation::NOT_DUE;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use serde_json::Value;
@@ -138,19 +139,28 @@ fn progress(before: &Value, now: Option<&Value>) -> Progress {
     let versions = |object: &Value| object.pointer("/status/remoteVersions").cloned();
     let rotated = condition(now, "Rotated");
     let open = || Progress::Open(told(now, "Rotated"));
-    // What was revoked is Stalled until the new value is there.
     let steps = [Reason::Requested, Reason::Stored, Reason::Projected].map(Reason::as_str);
     if rotated.is_some_and(|(status, reason, _)| status == "False" && steps.contains(&reason)) {
         return open();
     }
-    if condition(now, "Stalled").is_some_and(|(status, ..)| status == "True") {
-        return Progress::Refused(told(now, "Ready"));
+    let is_refused = |reason: &str| Reason::from_text(reason).is_some_and(|reason| reason.nature() == Nature::Refused);
+    if let Some((_, why, _)) = condition(now, "Stalled").filter(|(status, ..)| *status == "True") {
+        // What was revoked is Stalled until the new value is there, which may have to wait.
+        let revoked = why == Reason::KeyRevoked.as_str();
+        let comes = |(status, reason, message): (&str, &str, &str)| {
+            status != "True" && !is_refused(reason) && message != NOT_DUE
+        };
+        return match rotated {
+            Some(rotated) if revoked && comes(rotated) => open(),
+            Some(("False", ..)) if revoked => Progress::Refused(told(now, "Rotated")),
+            _ => Progress::Refused(told(now, "Ready")),
+        };
     }
     match rotated {
         Some(("True", ..)) if versions(now) != versions(before) => {
             Progress::Done("rotated: the Secret has a new version".to_owned())
         }
-        Some(("False", reason, _)) if Reason::from_text(reason).is_some_and(|r| r.nature() == Nature::Refused) => {
+        Some(("False", reason, _)) if is_refused(reason) => {
             let text = told(now, "Rotated");
             if condition(before, "Rotated") == rotated { Progress::Refused(text) } else { Progress::Bad(text) }
         }
@@ -205,5 +215,34 @@ mod tests {
         let mut stalled = object("v1", None);
         stalled["status"]["conditions"] = json!([{"type": "Stalled", "status": "True", "reason": "KeyNotAllowed"}]);
         assert!(matches!(at(&stalled), Progress::Refused(_)));
+    }
+
+    #[test]
+    fn what_was_revoked_is_waited_for_if_its_rotation_comes() {
+        let floor = "the key was rotated less than ten minutes ago; this rotation comes at 2026-11-28T14:06:45Z";
+        for (what, stalled, rotated, wanted) in [
+            ("ten minutes are not over", "KeyRevoked", ("False", "RotationWaits", floor), "Open Rotated=False"),
+            ("the manager is away", "KeyRevoked", ("Unknown", "RotationWaits", "not in sync"), "Open Rotated=Unknown"),
+            ("the manager refuses it now", "KeyRevoked", ("False", "WriteDenied", "no"), "Open Rotated=False"),
+            ("it is about to be current", "KeyRevoked", ("False", "Stored", "soon"), "Open Rotated=False"),
+            ("it was not asked for yet", "KeyRevoked", ("False", "RotationWaits", NOT_DUE), "Refused Rotated=False"),
+            ("it may not", "KeyRevoked", ("False", "ActionNotAllowed", "no"), "Refused Rotated=False"),
+            ("nothing is said of it", "KeyRevoked", ("True", "RotationIdle", "none"), "Refused Ready=False"),
+            ("refused altogether", "KeyNotAllowed", ("False", "RotationWaits", floor), "Refused Ready=False"),
+        ] {
+            let condition = |kind: &str, (status, reason, message): (&str, &str, &str)| json!({"type": kind, "status": status, "reason": reason, "message": message});
+            let conditions = [
+                condition("Ready", ("False", stalled, "why")),
+                condition("Stalled", ("True", stalled, "why")),
+                condition("Rotated", rotated),
+            ];
+            let now = json!({"status": {"conditions": conditions}});
+            let found = match progress(&json!({}), Some(&now)) {
+                Progress::Open(text) => format!("Open {text}"),
+                Progress::Refused(text) => format!("Refused {text}"),
+                other => format!("{other:?}"),
+            };
+            assert!(found.starts_with(wanted), "{what}: {found}");
+        }
     }
 }

@@ -111,6 +111,9 @@ const STEPS: usize = 16;
 /// The second of a revocation, and what clocks may differ by.
 const COVERED: SignedDuration = SignedDuration::from_secs(2);
 
+/// What is said of a key that was revoked while nothing is about to make another version: it waits for somebody, or for its schedule.
+pub const NOT_DUE: &str = "the current version was revoked, and no rotation is due now: wait for its schedule's next slot, if it has one, set scopedsecrets.io/rotate-at to the time that it is now (or a text that was never used), or store a new value in the manager";
+
 /// The longest wait after failures.
 const LONGEST_WAIT: std::time::Duration = std::time::Duration::from_secs(900);
 
@@ -195,6 +198,8 @@ impl Work<'_> {
             let seal = self.own_seal();
             let due = self.due(seal.as_deref(), self.cx.now()).into_iter().next();
             let told = memory.told.clone().filter(|told| told.status != Some(true) || (!refused && due.is_none()));
+            // Which version is current is not known now.
+            let told = told.filter(|told| told.message != NOT_DUE);
             self.rotating.condition = Some(told.unwrap_or_else(not_in_sync));
             memory.wake = None;
             memory.due_since = match due.filter(|_| !refused) {
@@ -271,10 +276,7 @@ impl Work<'_> {
                 let at = self.next_rotation(seal.as_deref(), now);
                 return Ok(match (refusal, seal) {
                     (Some(refusal), _) => refused(refusal, now),
-                    (None, None) => {
-                        let text = "the current version was revoked, and no rotation is due now: wait for its schedule's next slot, if it has one, set scopedsecrets.io/rotate-at to the time that it is now (or a text that was never used), or store a new value in the manager";
-                        End::Told(Wanted::no(ConditionType::Rotated, Reason::RotationWaits, text), at)
-                    }
+                    (None, None) => End::Told(Wanted::no(ConditionType::Rotated, Reason::RotationWaits, NOT_DUE), at),
                     (None, Some(seal)) => {
                         let wanted = self.at_rest(&seal);
                         let rolled = memory
