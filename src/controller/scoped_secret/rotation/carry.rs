@@ -44,6 +44,8 @@ impl Before<'_> {
         let mut rotated = self.reckoned(plan);
         let held = self.seal.and_then(|seal| seal.holding.versions.first());
         let changed = held.filter(|held| held.key == self.current.key && held.id != self.current.id);
+        // When another key was rotated, before the claim was edited, is nothing to this one.
+        rotated.at = rotated.at.filter(|_| held.is_none_or(|held| held.key == self.current.key));
         if !self.handled.is_empty() {
             let made = self.current.created.unwrap_or(self.now.into());
             rotated.at = if changed.is_some() { Some(self.now.into()) } else { rotated.at.or(Some(made)) };
@@ -194,7 +196,12 @@ mod tests {
         // Of another key nothing was before.
         let other = KeyVersion { key: CanonicalKey::from_sealed("aws:1:r:other"), ..version("b", 90_001) };
         let edited = carry(&overlapping, Some(&held), &other, &[], 91_000);
-        assert_eq!((edited.previous, edited.rotated.unwrap().overlaps_until), (None, None));
+        let rotated = edited.rotated.unwrap();
+        assert_eq!((edited.previous, rotated.overlaps_until, rotated.at), (None, None, None));
+        // What it is rotated for then is dated by the key that it has now.
+        let slot = Trigger::Schedule(at(90_000).into());
+        let made = carry(&overlapping, Some(&held), &other, &[slot], 91_000);
+        assert_eq!(made.rotated.unwrap().at, Some(at(90_001).into()));
         // Two values before are one too many.
         let third = carry(&overlapping, Some(&held), &version("c", 91_000), &[], 91_000);
         assert_eq!(third.previous, Some(version("b", 90_001)));
