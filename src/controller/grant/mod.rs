@@ -101,9 +101,21 @@ pub fn handle_of(metadata: &ObjectMeta) -> Option<ObjectName> {
     Some(handle(metadata.namespace.as_deref()?, metadata.name.as_deref()?, metadata.uid.as_deref()?))
 }
 
-/// A SecretGrant is gone.
+/// A SecretGrant is gone. What it owed, where its ScopedSecret went before it, is put on the record: whoever makes that anew owes nothing.
 pub fn gone(cx: &Context, handle: &ObjectName) {
+    let lost = if cx.leads() { lost_with(&cx.index(), handle) } else { None };
     put(cx, handle, |lent, _| lent.grant = None);
+    if let Some((claim, subject, keys)) = lost {
+        write::record_unpaid(cx, &claim, &subject, &keys);
+    }
+}
+
+/// What nobody pays once a grant is gone: the ScopedSecret, who may know the value, and of which keys.
+fn lost_with(index: &Index, handle: &ObjectName) -> Option<(ObjectName, String, Vec<String>)> {
+    let lent = index.grants.get(handle)?;
+    let claim = ObjectName::new(&handle.namespace, lent.claim()?);
+    let (grant, given) = plan::lost_with(lent).filter(|_| !index.claims.contains_key(&claim))?;
+    Some((claim, grant.spec.as_ref()?.subject.to_string(), given.keys.clone()))
 }
 
 /// A Role is gone: this one, or whichever was known.

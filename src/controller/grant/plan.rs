@@ -232,6 +232,14 @@ pub fn owed_by_another<'a>(o: &Observed<'a>) -> Option<(&'a Grant, &'a Lendable)
     (owes && was_seen).then_some((grant, given))
 }
 
+/// What is owed by a grant that is gone now, and by nothing else any more: its ScopedSecret went before it, while it was open, and the
+/// Role with that. Nobody pays it.
+pub fn lost_with(lent: &Lent) -> Option<(&Grant, &Lendable)> {
+    let grant = lent.grant.as_ref().filter(|_| lent.role.is_none())?;
+    let given = grant.status.scoped_secret.as_ref().filter(|_| grant.status.end_time.is_none())?;
+    (grant.spec.as_ref()?.rotate_after == Some(true)).then_some((grant, given))
+}
+
 /// How what is owed can be paid.
 pub fn debt(o: &Observed<'_>) -> Debt {
     let noted = o.lent.role.as_ref().and_then(|role| role.of.as_ref());

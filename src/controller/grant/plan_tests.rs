@@ -553,3 +553,21 @@ fn a_debt_outlives_the_scoped_secret_if_another_has_its_key() {
         assert_eq!(owes(change).0, []);
     }
 }
+
+#[test]
+fn what_nobody_pays_is_known_when_the_grant_goes() {
+    let is_lost = |change: &dyn Fn(&mut Lent)| {
+        let mut grant = grant(|spec| spec.rotate_after = Some(true));
+        grant.status.scoped_secret = Some(given());
+        let mut lent = lent(grant);
+        change(&mut lent);
+        lost_with(&lent).is_some()
+    };
+    assert!(is_lost(&|_| ()));
+    let grant_of = |lent: &mut Lent, change: fn(&mut Grant)| change(lent.grant.as_mut().unwrap());
+    assert!(!is_lost(&|lent| lent.role = Some(Role { rotate_after: true, ..role(MADE) })), "the Role says so");
+    assert!(!is_lost(&|lent| lent.grant = None), "it was told");
+    assert!(!is_lost(&|lent| grant_of(lent, |grant| grant.status.scoped_secret = None)), "it gave nothing");
+    assert!(!is_lost(&|lent| grant_of(lent, |grant| grant.status.end_time = Some(Time(at(MADE + 9))))), "it was paid");
+    assert!(!is_lost(&|lent| grant_of(lent, |grant| grant.spec.as_mut().unwrap().rotate_after = None)));
+}

@@ -577,10 +577,7 @@ impl Work<'_> {
     }
 
     fn record_unpaid(&self, owed: &Owed) {
-        let happening =
-            Happening::of(What::RotationFailed).on("ScopedSecret", &owed.claim).to(&owed.subject).rule(RULE);
-        let happening = happening.reason(Reason::RotationOwed);
-        self.cx.record(owed.keys.first().map_or(happening.clone(), |key| happening.key(key)));
+        record_unpaid(self.cx, &owed.claim, &owed.subject, &owed.keys);
     }
 
     async fn tell_granted(&self) {
@@ -660,6 +657,13 @@ impl Work<'_> {
             events::publish(self.cx, told).await;
         }
     }
+}
+
+/// Into the record: that a rotation is owed which nobody makes.
+pub(super) fn record_unpaid(cx: &Context, claim: &ObjectName, subject: &str, keys: &[String]) {
+    let happening = Happening::of(What::RotationFailed).on("ScopedSecret", claim).to(subject).rule(RULE);
+    let happening = happening.reason(Reason::RotationOwed);
+    cx.record(keys.first().map_or(happening.clone(), |key| happening.key(key)));
 }
 
 const RBAC: &str = "rbac.authorization.k8s.io";
