@@ -11,7 +11,7 @@ use std::time::Instant;
 use support::cluster::Cluster;
 use support::operator::{Operator, install_unguarded};
 use support::oracle::all_is_well;
-use support::stub_manager::{Says, StubManager};
+use support::stub_manager::{Mood, Says, StubManager};
 use support::tenants::*;
 use support::wait::eventually;
 
@@ -277,12 +277,36 @@ fn a_leaked_key() {
     scene.told_once("leak", "KeyRevoked");
     scene.told_once("leak", "RevocationComplete");
 
+    // That stays as it is over a restart, before the account of its store is known again.
+    let asked = scene.stub.asked("shared/db");
+    operator.terminate();
+    operator = Operator::start(cluster);
+    scene.refresh("payments-prod", "one");
+    eventually("the manager is asked", SOON, || {
+        if scene.stub.asked("shared/db") > asked { Ok(()) } else { Err("not yet") }
+    });
+    let after = scene.complete("leak", "True", "RevocationComplete");
+    assert_eq!(after["metadata"]["resourceVersion"], leak["metadata"]["resourceVersion"], "{}", after["status"]);
+    scene.told_once("leak", "RevocationComplete");
+
     // Leaked once more, and lifted early: the same value is back.
     apply(cluster, &revocation("again", "aws", "shared/db"));
     scene.goes("payments-prod", "one");
     scene.revoked("billing-prod", "two");
     scene.kubectl("delete keyrevocation again");
     scene.told_once("again", "RevocationLifted");
+    for (namespace, name) in [("payments-prod", "one"), ("billing-prod", "two")] {
+        scene.is_ready(namespace, name);
+        scene.holds(namespace, name, NEWER);
+    }
+
+    // While the manager is away nothing is known of a newer version.
+    scene.stub.set_mood(Mood::Down);
+    apply(cluster, &revocation("away", "aws", "shared/db"));
+    scene.goes("payments-prod", "one");
+    scene.revoked("payments-prod", "one");
+    scene.stub.set_mood(Mood::Well);
+    scene.kubectl("delete keyrevocation away");
     for (namespace, name) in [("payments-prod", "one"), ("billing-prod", "two")] {
         scene.is_ready(namespace, name);
         scene.holds(namespace, name, NEWER);

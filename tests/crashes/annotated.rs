@@ -3,6 +3,7 @@
 use crate::support::events::told;
 use crate::support::inside::{Moment, settles};
 use crate::support::operator::lift;
+use crate::support::stub_manager::Says;
 use crate::support::tenants::*;
 use crate::support::wait::eventually;
 use crate::{Flow, NAMESPACE, Scene, key};
@@ -103,6 +104,44 @@ pub fn lifted_while_it_stands(scene: &mut Scene) {
     strip(scene, name);
     settles(&gate);
     (FLOW.ended)(scene, name).expect("removing the annotation lifts nothing");
+    lift_early(scene, name);
+}
+
+/// It is deleted and made anew as it is kept somewhere, with its annotation, once a newer value is there: that was revoked for the one
+/// before. Taken off and set again it is another turn.
+pub fn made_anew(scene: &mut Scene) {
+    let name = "made-anew";
+    let gate = scene.restart();
+    (FLOW.begin)(scene, name);
+    (FLOW.trigger)(scene, name);
+    eventually("annotated: it ends", SOON, || (FLOW.ended)(scene, name));
+    let made = revocations(scene, name)[0]["metadata"]["creationTimestamp"].clone();
+    let made: Timestamp = made.as_str().unwrap().parse().unwrap();
+    eventually("its second is over", SOON, || {
+        let over = Timestamp::now() >= made + SignedDuration::from_secs(1);
+        over.then_some(()).ok_or("not yet")
+    });
+    scene.stub.put(&key(name), Says::Text(format!("canary-{name}-newer-kX9mQ2vL8nR5wT3z")));
+    kubectl(scene, &["delete", "scopedsecret", name, "-n", NAMESPACE]).unwrap();
+    let spec = format!("data: [{{secretKey: value, remoteRef: {{key: {}}}}}]\n", key(name));
+    let kept = scoped_secret(NAMESPACE, name, &spec);
+    let noted = format!("name: {name}, annotations: {{scopedsecrets.io/revoke: \"true\"}},");
+    apply(&scene.cluster, &kept.replacen(&format!("name: {name},"), &noted, 1));
+    eventually("it is projected", SOON, || scene.is_projected(name));
+    eventually("that is told", SOON, || match told(&scene.cluster, NAMESPACE, name) {
+        all if all.contains_key("RevokedBefore") => Ok(()),
+        all => Err(format!("{all:?}")),
+    });
+    settles(&gate);
+    let gate = scene.restart();
+    settles(&gate);
+    scene.is_projected(name).unwrap();
+    assert_eq!(revocations(scene, name).len(), 1, "{:?}", gate.writes());
+
+    strip(scene, name);
+    (FLOW.trigger)(scene, name);
+    eventually("annotated anew: it goes", SOON, || scene.is_gone(name));
+    assert_eq!(revocations(scene, name).len(), 2);
     lift_early(scene, name);
 }
 

@@ -87,6 +87,7 @@ fn every_flow_survives_a_crash_at_every_write() {
     }
     annotated::stripped_meanwhile(&mut scene);
     annotated::lifted_while_it_stands(&mut scene);
+    annotated::made_anew(&mut scene);
     annotated::others_lose_it(&mut scene);
     let gate = scene.restart();
     settles(&gate);
