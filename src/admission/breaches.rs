@@ -27,7 +27,7 @@ const PACE: Duration = Duration::from_millis(200);
 const AGAIN: Duration = Duration::from_secs(600);
 
 /// A breach of a rule.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Breach {
     object: ObjectRef,
     uid: Option<String>,
@@ -101,15 +101,17 @@ pub fn told(routes: Vec<Route>) -> (Vec<Route>, mpsc::Receiver<Breach>) {
 
 /// Writes the events, whichever replica reviewed.
 pub async fn tell(cx: Arc<Context>, mut breaches: mpsc::Receiver<Breach>) {
-    let mut told_at: HashMap<Breach, Instant> = HashMap::new();
+    // Not by uid: one that is not made in the end has another each time.
+    let mut told_at: HashMap<(ObjectRef, String, String), Instant> = HashMap::new();
     while let Some(breach) = breaches.recv().await {
         told_at.retain(|_, at| at.elapsed() < AGAIN);
         // The webhook sees writes of namespaces that are not served, where the operator may write nothing.
         let served = breach.object.namespace.as_deref().is_none_or(|namespace| cx.served.holds(namespace));
-        if !served || told_at.contains_key(&breach) {
+        let what = (breach.object.clone(), breach.reason.clone(), breach.message.clone());
+        if !served || told_at.contains_key(&what) {
             continue;
         }
-        told_at.insert(breach.clone(), Instant::now());
+        told_at.insert(what, Instant::now());
         let told = Told {
             about: &breach.object,
             uid: breach.uid.as_deref(),

@@ -329,7 +329,7 @@ pub struct SecretRef {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RemoteVersion {
-    /// The key as the spec names it.
+    /// The key as the spec names it. One that the Secret still has and the spec does not: its name, or, where the store does not reach it, `aws:ACCOUNT:REGION:NAME`.
     #[schemars(length(max = 2048))]
     pub key: String,
     /// The manager's version id.

@@ -302,6 +302,8 @@ pub fn take_over(cx: &Context, term: u64) {
         let before = std::mem::take(&mut **memory);
         **memory = Memory { verified: before.verified, ..Memory::default() };
     }
+    // Whoever led meanwhile has told of them.
+    cx.index_mut().lifted.clear();
     cx.restarts.clear();
     cx.after.clear();
     // Whoever asked in another reign asks again, if it is still so.

@@ -163,7 +163,7 @@ fn progress(made: bool, now: Option<&Value>) -> Progress {
         return Progress::Open(told(now, "Authorized"));
     }
     Progress::Done(
-        "its Secret was taken away; kubectl get keyrevocations says which pods still hold the value".to_owned(),
+        "no Secret has it any more; kubectl get keyrevocations says which pods still hold the value".to_owned(),
     )
 }
 

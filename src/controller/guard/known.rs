@@ -136,11 +136,11 @@ impl Guards {
     }
 
     /// A guard was seen to be gone; true if it is the one that was known, which may have been on its way out already. Whatever kept
-    /// it from being written is looked at anew.
+    /// it from being written is looked at anew. Without a uid, as a full listing tells, that is news only of one that was there.
     pub fn gone(&self, namespace: &str, uid: Option<&str>) -> bool {
         let mut places = self.lock();
         let Some(place) = places.get_mut(namespace) else { return false };
-        let Some(known) = place.known.as_mut().filter(|known| uid.is_none_or(|uid| known.uid == uid)) else {
+        let Some(known) = place.known.as_mut().filter(|known| uid.map_or(known.there, |uid| known.uid == uid)) else {
             return false;
         };
         known.there = false;
@@ -321,9 +321,13 @@ mod tests {
     fn one_that_is_seen_to_go_is_written_again_at_once() {
         let start = Instant::now();
         let failure = Failure::new(crate::api::Reason::WriteFailed, "it is being deleted");
-        for (there, uid, goes) in
-            [(false, Some("1"), true), (true, Some("1"), true), (false, None, true), (false, Some("another"), false)]
-        {
+        for (there, uid, goes) in [
+            (false, Some("1"), true),
+            (true, Some("1"), true),
+            (true, None, true),
+            (false, None, false),
+            (false, Some("another"), false),
+        ] {
             let guards = Guards::default();
             let known = Known { uid: "1".into(), resource_version: "7".into(), content: Content::default(), there };
             guards.put("payments-prod", known, View::Newest);

@@ -23,6 +23,7 @@ use super::index::{ClaimRecord, Index, SecretFacts, Withdrawal};
 use super::report as reports;
 use super::restart;
 use super::schedule;
+use crate::api::condition::ConditionType;
 use crate::api::duration;
 use crate::api::{DEFAULT_REFRESH_INTERVAL, Reason, ScopedSecretSpec};
 use crate::client::errors::brief;
@@ -233,17 +234,19 @@ impl Work<'_> {
         self.memory.looked_at = Some(seen);
     }
 
-    /// Whether a key of it was revoked, and it has had no newer version since, as far as is known. A revocation that was complete before
-    /// the claim was made says nothing of it.
+    /// Whether a key of it was revoked, and it has had no newer version since: its status says so, or one that is not over is younger
+    /// than the claim. A Secret that has gone for something else is none of it.
     fn lacks_what_was_revoked(&self) -> bool {
         let (index, secret) = (self.cx.index(), self.secret_name());
         let revocations = &index.world.revocations;
         let Some(claim) = index.world.claim(&self.name).filter(|_| index.secret(&secret).is_none()) else {
             return false;
         };
+        let is_told = self.record.status.denied(ConditionType::Authorized) == Some(Reason::KeyRevoked);
         let concerns = |name: &String| {
             let is_over = index.revocations.get(name).is_some_and(|known| known.status.completion_time.is_some());
-            !is_over || revocations.get(name).is_some_and(|revocation| claim.created <= revocation.created)
+            let is_younger = revocations.get(name).is_some_and(|revocation| claim.created <= revocation.created);
+            is_told || (!is_over && is_younger)
         };
         let is_newer = |held: &Arc<Holding>| !held.versions.iter().any(|version| revocations.revoke(version));
         index.world.canonical_keys(claim).iter().any(|key| revocations.of_key(key).any(concerns))

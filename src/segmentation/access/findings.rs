@@ -26,9 +26,9 @@ pub fn findings(access: &Access, world: &World, now: Timestamp) -> Vec<Violation
 /// Likewise, in what was left as well: by all policies.
 pub fn findings_in(access: &Access, world: &World, left: &Left, now: Timestamp) -> Vec<Violation> {
     let Ok(mut jurisdictions) = Jurisdiction::all(world) else { return Vec::new() };
-    let left = left.iter().map(|(namespace, segment)| (namespace, Jurisdiction::left(namespace, segment, world)));
-    let left: BTreeMap<&Arc<str>, Jurisdiction> = left.collect();
-    jurisdictions.extend(left.values().cloned());
+    let stray = left.iter().map(|(namespace, segment)| (namespace, Jurisdiction::left(namespace, segment, world)));
+    let stray: BTreeMap<&Arc<str>, Jurisdiction> = stray.collect();
+    jurisdictions.extend(stray.values().cloned());
     let homes: Vec<HashSet<Arc<str>>> = jurisdictions.iter().map(|jurisdiction| jurisdiction.homes(now)).collect();
     let mut found = BTreeMap::new();
     for (name, binding) in access.bindings(false) {
@@ -56,10 +56,10 @@ pub fn findings_in(access: &Access, world: &World, left: &Left, now: Timestamp) 
                 found.entry((jurisdiction.segment.clone(), name)).or_insert(told);
             }
         }
-        let (breaches, here) = match left.get(namespace) {
-            Some(left) => {
-                let breaches = access.crossings_into_left(namespace, &binding.subjects, role, left, world, now);
-                (breaches, Ok(Some(left.clone())))
+        let (breaches, here) = match stray.get(namespace) {
+            Some(here) => {
+                let breaches = access.crossings_into_left(namespace, &binding.subjects, role, (here, left), world, now);
+                (breaches, Ok(Some(here.clone())))
             }
             None => (
                 access.crossings(namespace, &binding.subjects, role, world, now).unwrap_or_default(),

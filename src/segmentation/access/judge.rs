@@ -1,5 +1,6 @@
 //! Whether somebody gets at Secrets across a boundary.
 
+use super::findings::Left;
 use super::joined::Joined;
 use super::jurisdiction::Jurisdiction;
 use super::powers::Powers;
@@ -79,14 +80,17 @@ impl Access {
         namespace: &str,
         subjects: &'a [Subject],
         role: &Role,
-        left: &Jurisdiction,
+        (here, left): (&Jurisdiction, &Left),
         world: &World,
         now: Timestamp,
     ) -> Vec<Breach<'a>> {
-        let is_own = |theirs: &Arc<str>| segment_of(theirs, world).is_ok_and(|theirs| *theirs.name() == *left.segment);
+        let is_own = |theirs: &Arc<str>| {
+            left.get(theirs) == Some(&here.segment)
+                || segment_of(theirs, world).is_ok_and(|theirs| *theirs.name() == *here.segment)
+        };
         let suspects = self.suspects(namespace, subjects, role, world);
         let foreign = suspects.into_iter().filter(|(subject, ..)| !subject.namespace().is_some_and(is_own));
-        breaches(foreign, left, now)
+        breaches(foreign, here, now)
     }
 
     /// Those subjects of a RoleBinding who may be of elsewhere and are not trusted with what it gives them; with that.

@@ -251,6 +251,14 @@ fn a_namespace_that_left_its_segment() {
         assert_eq!(found(Some("payments-prod"), who, &Left::new()), [], "{who}: nothing stands there");
     }
     assert_eq!(found(None, "User ada", &left), [Reason::ClusterWideAccess]);
+    // All of a segment may leave at once.
+    let both =
+        Left::from(["payments-prod", "payments-prod-2"].map(|namespace| (namespace.into(), "payments/prod".into())));
+    world.namespaces.insert("payments-prod-2".into(), Default::default());
+    let access = Access::default().with_role(None, "r", READ);
+    let access = access.bound(Some("payments-prod"), "b", "r", &["ServiceAccount payments-prod-2:orders"]);
+    assert_eq!(findings_in(&access, &world, &both, now()), []);
+    assert_eq!(findings_in(&access, &world, &left, now()).len(), 1, "nothing says where that one was");
 }
 
 /// An exception that ends in so many seconds.

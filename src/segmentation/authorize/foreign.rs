@@ -40,7 +40,7 @@ pub struct Asker<'a> {
 pub struct Refused {
     /// The namespace.
     pub namespace: Arc<str>,
-    /// The ask, by its place in the list.
+    /// The ask, by its place in the list; none has the place of what is refused as a whole.
     pub ask: usize,
     /// The key that is refused, if it can be told.
     pub key: Option<CanonicalKey>,
@@ -126,23 +126,28 @@ impl<'w> Foreigners<'w> {
         Some(Refused { namespace: namespace.clone(), ask: 0, key: None, refusal })
     }
 
-    /// Refuses what spreads so many keys over so many namespaces that judging it takes too long: by the strictest of their policies.
-    fn too_many_of_spread(&self, reached: &[&Arc<str>], asker: Asker<'_>, asks: usize) -> Option<Refused> {
+    /// Refuses what spreads so many keys over so many namespaces that judging it takes too long, in each of them.
+    fn too_many_of_spread(&self, reached: &[&Arc<str>], asker: Asker<'_>, asks: usize) -> Vec<Refused> {
         if asks * reached.len() <= ASKS {
-            return None;
+            return Vec::new();
         }
         let held = reached.iter().filter_map(|namespace| match self.held(asker.object.kind.governs(), namespace) {
             Held::By(scope) => Some((self.answer(&scope, "", None), *namespace)),
             Held::Free | Held::InDoubt(_) => None,
         });
         let held: Vec<(Mode, &Arc<str>)> = held.collect();
-        let (mode, namespace) = held.iter().max_by_key(|(mode, _)| *mode).filter(|_| asks * held.len() > ASKS)?;
+        if asks * held.len() <= ASKS {
+            return Vec::new();
+        }
         let message = format!(
             "it asks for {asks} keys in each of {} governed namespaces, and more than {ASKS} in all are not judged: divide it, by its keys or by its namespaceSelectors",
             held.len()
         );
-        let refusal = Refusal { reason: Reason::KeyNotExact, message, mode: *mode };
-        Some(Refused { namespace: Arc::clone(namespace), ask: 0, key: None, refusal })
+        let refused = |(mode, namespace): (Mode, &Arc<str>)| {
+            let refusal = Refusal { reason: Reason::KeyNotExact, message: message.clone(), mode };
+            Refused { namespace: namespace.clone(), ask: usize::MAX, key: None, refusal }
+        };
+        held.into_iter().map(refused).collect()
     }
 
     /// What of an object is refused, as far as it is known.
@@ -167,10 +172,11 @@ impl<'w> Foreigners<'w> {
         // Each is held against the first that gets a key: whom an exception names comes last, since it lifts nothing between others.
         all.sort_by_cached_key(|(name, _)| (self.is_named_to_share(name), *name));
         let reached: Vec<&Arc<str>> = all.into_iter().map(|(name, _)| name).collect();
-        if self.within.is_none()
-            && let Some(too_many) = self.too_many_of_spread(&reached, asker, asks.len())
-        {
-            return vec![too_many];
+        if self.within.is_none() {
+            let too_many = self.too_many_of_spread(&reached, asker, asks.len());
+            if !too_many.is_empty() {
+                return too_many;
+            }
         }
         let judged = reached.iter().filter(|namespace| self.within.is_none_or(|within| within == **namespace));
         let alone = judged.flat_map(|namespace| self.refusals_in(namespace, asker, asks));

@@ -118,7 +118,11 @@ impl Work<'_> {
                     .renew(&current.value, property, &|bytes: &mut [u8]| (self.cx.nature.random)(bytes))
                     .map_err(|error| Failure::new(error.reason(), self.named(grant, &error)))?;
                 match manager.put_pending(arn, token.clone(), value).await.map_err(failed)? {
-                    Put::Stored => hand.compared = Some((token, current.version_id.clone(), true)),
+                    Put::Stored => {
+                        hand.compared = Some((token, current.version_id.clone(), true));
+                        // Its own label is another.
+                        hand.cleared = false;
+                    }
                     // By a run before this one; what is labelled is looked at again.
                     Put::AlreadyStored => hand.is_used(trigger.attempt_of(&key.canonical, &token)),
                 }
