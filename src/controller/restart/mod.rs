@@ -194,7 +194,7 @@ async fn act(
                 let restarted =
                     Happening::of(What::WorkloadRestarted).on(&format!("{:?}", workload.named.kind), &object);
                 cx.record(restarted.version_id(value));
-                tell(cx, namespace, workload, &observed.consumed).await;
+                tell(cx, namespace, workload, &planned.progress).await;
                 tracing::info!(%namespace, workload = %workload.named, "a consumer of a new value is restarted");
             }
             // It has changed, or is gone: it is looked at again.
@@ -212,15 +212,20 @@ async fn act(
 }
 
 /// One event of a workload that is restarted.
-async fn tell(cx: &Context, namespace: &Arc<str>, workload: &Workload, consumed: &[Consumed]) {
+async fn tell(
+    cx: &Context,
+    namespace: &Arc<str>,
+    workload: &Workload,
+    progress: &BTreeMap<String, progress::Progress>,
+) {
     let about = ObjectRef {
         api_version: "apps/v1".into(),
         kind: format!("{:?}", workload.named.kind),
         namespace: Some(namespace.clone()),
         name: workload.named.name.clone(),
     };
-    let due = consumed.iter().filter(|consumed| consumed.due.is_some() && consumed.is_used_by(workload));
-    let secrets: Vec<String> = due.map(|due| format!("{:?}", due.secret)).collect();
+    let due = progress.iter().filter(|(_, progress)| progress.rolling.contains(&workload.named));
+    let secrets: Vec<String> = due.map(|(secret, _)| format!("{secret:?}")).collect();
     let message = format!("it is restarted, so that its pods take the new value of Secret {}", secrets.join(", "));
     let (reason, type_) = (Reason::RollingOut.as_str(), EventType::Normal);
     let told = Told { about: &about, uid: Some(&workload.uid), type_, reason, action: "Restart", message: &message };
