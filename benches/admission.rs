@@ -93,7 +93,7 @@ fn cluster(filled: Filled) -> Cluster {
     for segment in 0..SEGMENTS {
         let labels =
             [("tenant".to_owned(), format!("tenant-{segment}")), ("environment".to_owned(), "prod".to_owned())];
-        index.put_namespace(&format!("tenant-{segment}-prod"), labels.into(), false, "1");
+        index.put_namespace(&format!("tenant-{segment}-prod"), labels.into(), false, "1", Timestamp::MIN);
     }
     for i in 0..COUNT {
         let name = format!("orders-{i}");

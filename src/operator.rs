@@ -297,11 +297,11 @@ async fn work(
     terms: report::Terms,
 ) {
     // Without the key no seal says anything: it comes before the watches.
+    let mut next = leadership.clone();
     while let Err(error) = keys::ensure(&cx, leadership.leads()).await {
         if !matches!(error, keys::KeyError::NotYet) {
             tracing::warn!(%error, "waiting for the seal key");
         }
-        let mut next = leadership.clone();
         tokio::select! {
             () = next.changed() => {}
             () = tokio::time::sleep(Duration::from_secs(1)) => {}

@@ -296,6 +296,7 @@ fn observe_policy(cx: &Context, object: &DynamicObject, view: View) -> bool {
         generation: object.metadata.generation.unwrap_or(0),
         accept: accept_violations(&object.metadata),
         alone: false,
+        set: false,
         accepted,
         resource_version,
         deleting: object.metadata.deletion_timestamp.is_some(),
@@ -441,7 +442,7 @@ pub fn observe_namespace(cx: &Context, metadata: &ObjectMeta, view: View) {
     if view.says_nothing(metadata, index.namespace_revisions.get(name).map(|known| &**known), &index.gone) {
         return;
     }
-    let changed = index.put_namespace(name, labels, metadata.deletion_timestamp.is_some(), revision);
+    let changed = index.put_namespace(name, labels, metadata.deletion_timestamp.is_some(), revision, cx.now());
     index.namespace_uids.insert(name.into(), metadata.uid.as_deref().unwrap_or_default().into());
     drop(index);
     if changed {

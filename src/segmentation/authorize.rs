@@ -170,7 +170,9 @@ pub fn shared_value<'p, 'w>(
                 return false;
             }
             let mine = world.holding(secret).filter(|mine| mine.fingerprints.contains(print));
-            if mine.is_some_and(|mine| (mine.held_since, secret) < (held.held_since, other)) {
+            if mine
+                .is_some_and(|mine| (world.held_since(secret, mine), secret) < (world.held_since(other, held), other))
+            {
                 return false;
             }
             let spaces = [&*secret.namespace, &*other.namespace];
@@ -806,7 +808,7 @@ impl Contest<'_> {
                 continue;
             }
             let first = own.is_none_or(|mine| {
-                (rival.held_since, secret) < (mine.held_since, &own_secret)
+                (self.world.held_since(secret, rival), secret) < (self.world.held_since(&own_secret, mine), &own_secret)
                     && rival_is_permitted(secret, &key.canonical, self.world)
             });
             if first {

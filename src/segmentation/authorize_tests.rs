@@ -182,6 +182,29 @@ fn the_incumbent_then_the_earlier_then_the_uid() {
     assert_eq!(twins.iter().filter(|c| reason(c, &world).is_none()).count(), 1);
 }
 
+/// Who stays has the key.
+#[test]
+fn a_namespace_that_moves_takes_no_key_along() {
+    let moved = claim("payments-prod-2", "a").of("shared/db").created_at(1);
+    let stays = claim("payments-prod", "b").of("shared/db").created_at(2);
+    let mut world = shared("Segment");
+    world.holds(moved.clone(), at(3));
+    world.holds(stays.clone(), at(4));
+    let lost = |world: &World| {
+        [&moved, &stays].map(|claim| {
+            let secret = claim.secret();
+            matches!(retention(&secret, world.holding(&secret).unwrap(), world, now()), Retention::Withdraw(_))
+        })
+    };
+    assert_eq!((reason(&moved, &world), reason(&stays, &world), lost(&world)), (None, None, [false, false]));
+    let elsewhere = world.namespaces["billing-prod"].clone();
+    world.namespaces.insert("payments-prod-2".into(), elsewhere);
+    assert_eq!(lost(&world), [false, true], "nobody saw it come");
+    world.entered.insert("payments-prod-2".into(), at(9));
+    assert_eq!((reason(&moved, &world), reason(&stays, &world)), (Some(Reason::KeyClaimed), None));
+    assert_eq!(lost(&world), [true, false]);
+}
+
 #[test]
 fn a_refused_claim_owns_nothing() {
     let mut world = shared("Namespace");

@@ -271,6 +271,8 @@ pub struct World {
     pub policies: BTreeMap<String, PolicyState>,
     /// Labels of namespaces by name.
     pub namespaces: HashMap<Arc<str>, BTreeMap<String, String>>,
+    /// When a namespace was seen to come into its segment from elsewhere: what it holds counts from then on.
+    pub entered: HashMap<Arc<str>, Timestamp>,
     /// Namespaces that are being deleted.
     pub terminating: BTreeSet<Arc<str>>,
     /// Stores by name.
@@ -660,6 +662,11 @@ impl World {
     /// The names of the sealed Secrets that hold a key.
     pub fn holders_of(&self, key: &CanonicalKey) -> impl Iterator<Item = &ObjectName> + use<'_> {
         self.by_key.get(key).into_iter().flat_map(|on_key| on_key.holdings.iter())
+    }
+
+    /// Since when a Secret has held what it holds, in the segment where it is.
+    pub fn held_since(&self, secret: &ObjectName, held: &Holding) -> Timestamp {
+        self.entered.get(&secret.namespace).map_or(held.held_since, |entered| held.held_since.max(*entered))
     }
 
     /// Whether another Secret holds a key.

@@ -1,7 +1,7 @@
 //! Which namespaces the operator serves, and what that leaves unseen.
 
 use super::installed::{Installed, NAME};
-use crate::api::{NAMESPACE_NAME_LABEL, Reason};
+use crate::api::{GROUP, NAMESPACE_NAME_LABEL, Reason};
 use crate::cli::report::{Finding, Outcome, Rule, Severity, Subject};
 use crate::controller::served::Served;
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
@@ -11,12 +11,10 @@ use kube::ResourceExt;
 const VARIABLE: &str = "SCOPED_SECRETS_NAMESPACES";
 const FLAG: &str = "--namespaces";
 
-/// As the Deployment says; where that says nothing, as the entries of the webhook do.
+/// As the Deployment says; where there is none, as the webhook's entry for ScopedSecrets does.
 pub fn served(deployment: Option<&Deployment>, configuration: Option<&ValidatingWebhookConfiguration>) -> Served {
-    let by_deployment = deployment.map(told).unwrap_or_default();
-    let listed =
-        if by_deployment.is_empty() { configuration.map(registered).unwrap_or_default() } else { by_deployment };
-    Served::of(&listed)
+    let registered = || configuration.map(registered).unwrap_or_default();
+    Served::of(&deployment.map(told).unwrap_or_else(registered))
 }
 
 /// The flag decides over the variable, as in the operator.
@@ -34,8 +32,11 @@ fn told(deployment: &Deployment) -> Vec<String> {
     list.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
+/// Other entries select by name as well what a policy governs.
 fn registered(configuration: &ValidatingWebhookConfiguration) -> Vec<String> {
-    let selectors = configuration.webhooks.iter().flatten().filter_map(|entry| entry.namespace_selector.as_ref());
+    let own = format!("scopedsecrets.{GROUP}");
+    let entries = configuration.webhooks.iter().flatten().filter(|entry| entry.name == own);
+    let selectors = entries.filter_map(|entry| entry.namespace_selector.as_ref());
     let mut expressions = selectors.flat_map(|selector| selector.match_expressions.iter().flatten());
     let by_name = expressions.find(|expression| expression.key == NAMESPACE_NAME_LABEL && expression.operator == "In");
     by_name.and_then(|expression| expression.values.clone()).unwrap_or_default()
@@ -99,13 +100,20 @@ mod tests {
         ] {
             assert_eq!(told(&deployment(args, env)), expected);
         }
-        let configuration = json!({"metadata": {}, "webhooks": [{
-            "name": "a", "clientConfig": {}, "sideEffects": "None", "admissionReviewVersions": ["v1"],
-            "namespaceSelector": {"matchExpressions": [{"key": NAMESPACE_NAME_LABEL, "operator": "In", "values": ["f"]}]},
-        }]});
+        let entry = |name: &str, namespace: &str| {
+            json!({
+                "name": name, "clientConfig": {}, "sideEffects": "None", "admissionReviewVersions": ["v1"],
+                "namespaceSelector": {"matchExpressions": [{"key": NAMESPACE_NAME_LABEL, "operator": "In", "values": [namespace]}]},
+            })
+        };
+        let by_policy = entry("copies-team.scopedsecrets.io", "governed");
+        let configuration =
+            json!({"metadata": {}, "webhooks": [by_policy, entry("scopedsecrets.scopedsecrets.io", "f")]});
         let configuration: ValidatingWebhookConfiguration = serde_json::from_value(configuration).unwrap();
         assert_eq!(served(None, Some(&configuration)), Served::of(&["f".into()]));
         assert_eq!(served(None, None), Served::default());
+        let all = deployment(json!([]), json!([]));
+        assert_eq!(served(Some(&all), Some(&configuration)), Served::default(), "the Deployment says that all are");
     }
 
     #[test]

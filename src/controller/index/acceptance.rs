@@ -49,8 +49,8 @@ impl Index {
     }
 
     /// Whether so many withdrawals may go ahead: few may, many only if somebody accepted that number for this change. Where
-    /// the policies may have gone with their kind, the first that comes back is no word on what the others allowed. One that
-    /// waits already goes on waiting, however few are left of its kind.
+    /// the policies may have gone with their kind, the first that comes back is no word on what the others allowed, nor is a number that
+    /// it brings along. One that waits already goes on waiting, however few are left of its kind.
     pub fn may_withdraw(&self, ask: &Withdrawal<'_>) -> bool {
         if ask.why.reason.is_an_end() {
             return true;
@@ -58,14 +58,15 @@ impl Index {
         let older = self.policies_since.is_some_and(|made| ask.since.is_none_or(|since| since < made));
         let doubtful = older && ask.why.reason.is_of_scope();
         let few = ask.count <= pause_threshold(self.world.holdings().count());
-        (few && !doubtful && !ask.waits) || self.accepts(ask.count)
+        (few && !doubtful && !ask.waits) || self.accepts(ask.count, doubtful)
     }
 
-    /// Whether somebody accepted so many withdrawals for this change.
-    fn accepts(&self, count: usize) -> bool {
+    /// Whether somebody accepted so many withdrawals for this change; in doubt, by a number that was seen to be set.
+    fn accepts(&self, count: usize, doubtful: bool) -> bool {
         let accepted = self.policies.iter().any(|(name, policy)| {
             let Some(value) = &policy.accept else { return false };
             value.parse::<usize>().is_ok_and(|n| n >= count)
+                && (policy.set || !doubtful)
                 && self.acceptance(name, policy, value) <= Acceptance::Serving
         });
         accepted || self.accepted_deletion.is_some_and(|n| n >= count)

@@ -117,6 +117,13 @@ impl SecretFacts {
         self.held_back || (!self.deleting && (self.strayed || !self.labelled))
     }
 
+    /// Whether it is nobody's, under a seal of a key that was lost, and a status, which only the operator writes, speaks of exactly this
+    /// revision.
+    pub fn is_told_by(&self, status: &Told) -> bool {
+        let lost = self.seal.as_ref().err() == Some(&BrokenSeal::UnknownGeneration);
+        lost && self.labelled && self.owner.is_none() && status.secret() == Some(self.revision())
+    }
+
     /// Which revision this is.
     pub fn revision(&self) -> Revision {
         Revision::of(&self.uid, &self.resource_version)
@@ -132,6 +139,8 @@ pub struct PolicyFacts {
     pub accept: Option<String>,
     /// Whether it came alone: no change of the spec with it, and none since. See [`Index::put_policy`].
     pub alone: bool,
+    /// Whether it was set since this process knows the policy, and did not come with it, as from a backup. See [`Index::put_policy`].
+    pub set: bool,
     /// The acceptance that was recorded.
     pub accepted: Option<AcceptedViolations>,
     /// metadata.resourceVersion.

@@ -439,7 +439,8 @@ impl Index {
         }
         let owner = self.claims_for(name).find_map(|claim| {
             let record = self.claims.get(claim)?;
-            (facts.owner.as_deref() == Some(&*record.uid)).then_some((claim.clone(), record))
+            let owns = facts.owner.as_deref() == Some(&*record.uid) || facts.is_told_by(&record.status);
+            owns.then_some((claim.clone(), record))
         });
         let Some((claim, record)) = owner else { return self.world.remove_holding(name) };
         let known = self.world.holding(name).filter(|known| known.claim == claim.name);
@@ -466,7 +467,8 @@ impl Index {
             .policies
             .get(name)
             .is_some_and(|known| known.generation == facts.generation && (known.alone || known.accept != facts.accept));
-        let facts = PolicyFacts { alone, ..facts };
+        let set = self.policies.get(name).is_some_and(|known| known.set || known.accept != facts.accept);
+        let facts = PolicyFacts { alone, set, ..facts };
         if let Some(accept) = facts.accept.clone().filter(|_| serves) {
             self.acceptances.insert(name.to_owned(), (accept, Acceptance::Serving));
         }
@@ -506,8 +508,10 @@ impl Index {
         labels: BTreeMap<String, String>,
         terminating: bool,
         revision: &str,
+        now: Timestamp,
     ) -> bool {
         let key: Arc<str> = name.into();
+        let is_known = self.world.namespaces.contains_key(name);
         self.namespace_revisions.insert(key.clone(), revision.into());
         let relabelled = self.world.namespaces.get(name) != Some(&labels);
         let segment = |world: &World| segment_of(name, world).ok().map(|segment| segment.name().to_owned());
@@ -515,6 +519,7 @@ impl Index {
         self.world.namespaces.insert(key.clone(), labels);
         if before.is_some_and(|before| before != segment(&self.world)) {
             *self.namespace_moves.entry(key.clone()).or_default() += 1;
+            self.world.entered.extend(is_known.then(|| (key.clone(), now)));
         }
         let turned = if terminating { self.world.terminating.insert(key) } else { self.world.terminating.remove(&key) };
         self.causes += u64::from(relabelled);
@@ -533,6 +538,7 @@ impl Index {
         self.namespace_revisions.remove(name);
         self.namespace_uids.remove(name);
         self.namespace_moves.remove(name);
+        self.world.entered.remove(name);
         self.world.terminating.remove(name);
     }
 

@@ -226,3 +226,43 @@ fn an_answer_does_not_undo_what_a_watch_has_seen_since() {
     index.learn_secret(name.clone(), at_revision("15"), now());
     assert_eq!(known(&index).as_deref(), Some("15"));
 }
+
+#[test]
+fn a_namespace_has_come_into_its_segment_when_it_was_seen_to() {
+    let mut index = Index { world: World::with_tenants(), ..Index::default() };
+    let labels = |environment: &str| {
+        let all = [("tenant", "payments"), ("environment", environment)];
+        all.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
+    };
+    let mut put = |name: &str, environment: &str| {
+        index.put_namespace(name, labels(environment), false, "7", at(9));
+        index.world.entered.contains_key(name)
+    };
+    assert!(!put("new", "prod"), "it was there before anybody looked");
+    assert!(!put("new", "prod") && put("new", "staging"));
+}
+
+/// Policies that went with their kind come back, one after the other, with whatever they once accepted.
+#[test]
+fn a_number_that_comes_back_with_its_policy_accepts_nothing_in_doubt() {
+    let why = Refusal::new(Reason::NoPolicy, "no policy governs it");
+    for (before, made, expected) in [
+        (&[][..], Some(at(50)), false),
+        (&[None], Some(at(50)), true),
+        (&[Some("7")], Some(at(50)), true),
+        (&[Some("40")], Some(at(50)), false),
+        (&[], Some(at(5)), true),
+        (&[], None, true),
+    ] {
+        let mut index = Index { world: World::with_tenants(), policies_since: made, ..Index::default() };
+        index.policies.clear();
+        for accept in before.iter().chain([&Some("40")]) {
+            let facts = PolicyFacts { accept: accept.map(str::to_owned), generation: 1, ..PolicyFacts::default() };
+            let policy = crate::segmentation::fixtures::policy("tenants", crate::segmentation::fixtures::TENANTS).1;
+            let PolicyState::Known(policy) = policy else { panic!("it is right") };
+            index.put_policy("tenants", Ok((*policy).clone()), facts, false);
+        }
+        let ask = Withdrawal { count: 40, why: &why, since: Some(at(10)), waits: true };
+        assert_eq!(index.may_withdraw(&ask), expected, "{before:?} {made:?}");
+    }
+}

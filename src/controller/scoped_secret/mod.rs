@@ -224,7 +224,7 @@ impl Work<'_> {
                     self.memory.last_good = match (&secret, owner) {
                         (Some(secret), _) if is_its(secret) => Some(self.created()),
                         // It was there before: restored, or retained. Nobody knows how old that is.
-                        (Some(_), Owner::UsOrNobody | Owner::Stranger) => Some(Timestamp::MIN),
+                        (Some(_), Owner::UsOrNobody | Owner::UsAsTold | Owner::Stranger) => Some(Timestamp::MIN),
                         _ => None,
                     };
                     self.memory.due_at = self.memory.last_good.map(|_| now);
@@ -381,7 +381,10 @@ impl Work<'_> {
             index.claims_for(&secret_name).any(|c| index.claims.get(c).is_some_and(|record| &*record.uid == uid))
         };
         let owner = match secret.as_ref().and_then(|s| s.owner.as_deref()) {
-            None => Owner::UsOrNobody,
+            None => match &secret {
+                Some(facts) if facts.is_told_by(&self.record.status) => Owner::UsAsTold,
+                _ => Owner::UsOrNobody,
+            },
             Some(uid) if uid == &*self.record.uid => Owner::UsOrNobody,
             Some(uid) if index.gone.has(uid) => Owner::JustGone,
             Some(uid) if alive(uid) => Owner::OtherAlive,

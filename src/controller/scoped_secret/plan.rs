@@ -95,6 +95,9 @@ pub enum Guarding {
 pub enum Owner {
     /// This ScopedSecret, or nobody.
     UsOrNobody,
+    /// Nobody, and its seal is of a key that was lost; this ScopedSecret's status speaks of exactly this revision. So it is with one
+    /// that is retained.
+    UsAsTold,
     /// A ScopedSecret that was seen to go: the garbage collector is about to take the Secret.
     JustGone,
     /// Another ScopedSecret that lives.
@@ -229,7 +232,8 @@ pub enum Ownership {
     Foreign,
 }
 
-/// A Secret is ours if its controller ownerReference has the live claim's uid, or its seal is valid and for this claim.
+/// A Secret is ours if its controller ownerReference has the live claim's uid, or its seal is valid and for this claim, or was lost with
+/// its key and the claim's status says so.
 pub fn ownership(name: &str, uid: &str, secret: &SecretFacts, owner: Owner) -> Ownership {
     if secret.owner.as_deref() == Some(uid) {
         return if secret.deleting { Ownership::Releasing } else { Ownership::Ours };
@@ -237,6 +241,8 @@ pub fn ownership(name: &str, uid: &str, secret: &SecretFacts, owner: Owner) -> O
     let sealed_for_us = secret.seal.as_ref().is_ok_and(|seal| *seal.holding.claim == *name);
     match owner {
         Owner::OtherAlive => Ownership::Foreign,
+        Owner::UsAsTold if secret.deleting => Ownership::Releasing,
+        Owner::UsAsTold => Ownership::Ours,
         _ if !sealed_for_us => Ownership::Foreign,
         Owner::JustGone => Ownership::Releasing,
         _ if secret.deleting => Ownership::Releasing,

@@ -355,10 +355,26 @@ fn an_allowed_claim() {
 #[test]
 fn whose_the_secret_is() {
     let foreign = |s: &mut SecretFacts| (s.owner, s.seal) = (None, Err(BrokenSeal::Invalid));
+    let lost = |s: &mut SecretFacts| (s.owner, s.seal) = (None, Err(BrokenSeal::UnknownGeneration));
     let owned_by = |s: &mut SecretFacts| s.owner = Some("another".into());
     let of_another_claim = |h: &mut Holding| h.claim = "another".into();
     let table: Vec<(&str, &str, Situation)> = vec![
         ("somebody's own", "TargetConflict", Situation { secret: sealed(foreign), ..at_rest() }),
+        (
+            "retained, and the seal key was lost",
+            "fetch",
+            Situation { secret: sealed(lost), owner: Owner::UsAsTold, ..at_rest() },
+        ),
+        ("no status speaks of it", "TargetConflict", Situation { secret: sealed(lost), ..at_rest() }),
+        (
+            "it is on its way out",
+            "TargetReleasing",
+            Situation {
+                secret: sealed(lost).map(|s| SecretFacts { deleting: true, ..s }),
+                owner: Owner::UsAsTold,
+                ..at_rest()
+            },
+        ),
         (
             "it was in the way when last looked",
             "read",

@@ -6,10 +6,11 @@ use super::plan::{Content, Failure, Mend, Ownership, ownership, value_shared};
 use super::rotation::carry::{Before, Carried};
 use super::withdraw::{delete_secret, observed};
 use super::{Work, not_leading, write_failed};
+use crate::api::condition::ConditionType;
 use crate::api::{FIELD_MANAGER, Reason, SEAL_ANNOTATION};
 use crate::client::errors::{brief, is_denial};
 use crate::controller::context::Context;
-use crate::controller::index::{SecretFacts, object_name, secret_facts};
+use crate::controller::index::{Index, SecretFacts, object_name, secret_facts};
 use crate::controller::observed::replace_observed;
 use crate::controller::providers::{Tenant, fetch_reason};
 use crate::controller::revocation;
@@ -20,8 +21,9 @@ use crate::segmentation::key::CanonicalKey;
 use crate::segmentation::restart::{Due, Restart, token};
 use crate::segmentation::seal::{Digests, Print, SealRecord};
 use crate::segmentation::verdict::{AuthorisedKey, Grant, Verdict};
-use crate::segmentation::world::{Holding, KeyVersion, VersionAsked};
+use crate::segmentation::world::{Holding, KeyVersion, ObjectName, VersionAsked};
 use futures::future::join_all;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, PostParams};
 use kube::runtime::events::EventType;
@@ -480,6 +482,9 @@ impl Work<'_> {
     ) -> Result<Option<Arc<Holding>>, Failure> {
         let secret_name = self.secret_name();
         let mut index = self.cx.index_mut();
+        if self.waits_for_unread(&index) {
+            return Err(value_shared());
+        }
         if shared_value(
             &secret_name,
             &grant.keys,
@@ -494,6 +499,16 @@ impl Work<'_> {
             return Err(embedded.refusal(print, &self.spec));
         }
         Ok(index.reserve(&secret_name, record.holding.clone()))
+    }
+
+    /// Whether it was refused a value that another segment has, and may not be told of by what stands there: its seal went with a seal key
+    /// that was lost, and says nothing until it is sealed anew.
+    fn waits_for_unread(&self, index: &Index) -> bool {
+        let was_refused = self.record.status.denied(ConditionType::Unique) == Some(Reason::ValueShared);
+        let is_unread = |(other, held): (&ObjectName, &Holding)| {
+            held.held_since == Timestamp::MAX && other.namespace != self.name.namespace
+        };
+        was_refused && index.secret(&self.secret_name()).is_none() && index.world.holdings().any(is_unread)
     }
 
     /// Creates the Secret, or replaces exactly the revision that was observed. None: the cluster is not as observed.

@@ -105,7 +105,7 @@ impl<'w> Standing<'w> {
         let excludes = |rival: &str| scope.excludes(key, key.as_str(), &secret.namespace, rival, self.world, self.now);
         self.world.holdings_on_in(key, excludes).any(|(rival, theirs)| {
             rival != secret
-                && (theirs.held_since, rival) < (holding.held_since, secret)
+                && (self.world.held_since(rival, theirs), rival) < (self.world.held_since(secret, holding), secret)
                 && rival_is_permitted(rival, key, self.world)
         })
     }
