@@ -158,3 +158,45 @@ fn the_seal_key_is_rotated() {
     assert!(asked.iter().all(|request| request.verb == "update"), "no Secret is read, none made: {asked:?}");
     all_is_well(&cluster, &operator);
 }
+
+/// What is retained has no owner, and no seal that says whose it is any more: status does.
+#[test]
+fn a_retained_secret_outlives_the_seal_key() {
+    let (cluster, stub) = (Cluster::start(), StubManager::start());
+    install(&cluster);
+    let operator = Operator::start(&cluster);
+    set_up(&cluster, &stub.endpoint);
+    apply(&cluster, &format!("{POLICY}  rules: {{allowRetain: true}}\n"));
+    stub.put("payments/prod/kept", Says::Text("canary-kept-kX9mQ2vL8nR5wT3z1pQ".into()));
+    let spec = "data: [{secretKey: value, remoteRef: {key: payments/prod/kept}}]\ndeletionPolicy: Retain";
+    eventually("it may be retained", SOON, || cluster.apply(&scoped_secret("payments-prod", "kept", spec)));
+    let is_ready =
+        || eventually("it is ready", SOON, || ready(&cluster, "scopedsecret", Some("payments-prod"), "kept"));
+    is_ready();
+    let (before, first) = (secret(&cluster, "kept"), generations(&cluster));
+    operator.terminate();
+    assert!(cluster.kubectl(&["delete", "secret", "scoped-secrets-keys", "-n", NAMESPACE]).status.success());
+
+    let operator = Operator::start(&cluster);
+    eventually("it is sealed anew", SOON, || match sealed_by(&secret(&cluster, "kept")) {
+        by if by != first[0] => Ok(()),
+        other => Err(other),
+    });
+    is_ready();
+    let after = secret(&cluster, "kept");
+    assert_eq!((&after["data"], &after["metadata"]["uid"]), (&before["data"], &before["metadata"]["uid"]));
+    assert!(after["metadata"]["ownerReferences"].is_null(), "{}", after["metadata"]);
+    all_is_well(&cluster, &operator);
+
+    // And a leak of its key takes it, also where its seal is lost once more.
+    operator.terminate();
+    assert!(cluster.kubectl(&["delete", "secret", "scoped-secrets-keys", "-n", NAMESPACE]).status.success());
+    let leak = "apiVersion: scopedsecrets.io/v1alpha1\nkind: KeyRevocation\nmetadata: {name: kept}\nspec: {storeRef: {name: aws}, key: payments/prod/kept, reason: seen in a build log}\n";
+    apply(&cluster, leak);
+    let operator = Operator::start(&cluster);
+    eventually("it goes", SOON, || match cluster.get_json("secret", "payments-prod", "kept") {
+        None => Ok(()),
+        Some(there) => Err(there["metadata"].to_string()),
+    });
+    all_is_well(&cluster, &operator);
+}

@@ -287,7 +287,8 @@ impl Work<'_> {
                 Step::EndOverlap => self.end_overlap().await.err(),
                 Step::Withdraw(refusal) => match self.withdraw(&refusal).await {
                     Ok(()) => {
-                        let asks = self.memory.withdrawn && matches!(self.next_step(), Step::Fetch(_));
+                        let asks = matches!(self.next_step(), Step::Fetch(_) | Step::AwaitGuard);
+                        let asks = self.memory.withdrawn && asks;
                         if asks && refusal.reason == Reason::KeyRevoked {
                             self.tell_revoked(&refusal).await;
                         }

@@ -51,7 +51,10 @@ impl Work<'_> {
 
     pub(super) async fn tell_unpaid(&mut self) {
         let over = Verdict::Over(Reason::GrantEnded, String::new());
-        let Some(text) = self.unpaid(&over).filter(|_| !self.lent.told.unpaid) else { return };
+        // What a process before this one has told, status says.
+        let says = |grant: &Grant| grant.status.conditions.iter().any(|c| c.reason == Reason::RotationOwed.as_str());
+        let is_told = self.lent.told.unpaid || self.lent.grant.as_ref().is_some_and(says);
+        let Some(text) = self.unpaid(&over).filter(|_| !is_told) else { return };
         self.note_told(|told| told.unpaid = true);
         if let Some(owed) = self.owed() {
             self.record_unpaid(&owed);

@@ -228,7 +228,9 @@ impl Work<'_> {
                 (Wanted::no(ConditionType::Rotated, Reason::Stored, text), Outcome::Failed(failure))
             }
             Err(failure) => {
-                let news = memory.told.as_ref().is_none_or(|told| told.reason != failure.reason);
+                // What a process before this one has told, status says.
+                let told = memory.told.as_ref().map(|told| told.reason);
+                let news = told.or(self.record.status.denied(ConditionType::Rotated)) != Some(failure.reason);
                 if news && failure.reason != Reason::RotationWaits {
                     self.record_failed(failure.reason);
                 }
