@@ -25,20 +25,23 @@ pub struct InstallationArgs {
 impl InstallationArgs {
     /// The installation that is meant. Who may not read the binding is taken to mean the usual one.
     pub async fn find(&self, cluster: &Cluster) -> Result<Installation, Failure> {
-        let bindings: Api<ClusterRoleBinding> = Api::all(cluster.client.clone());
-        let guards: Api<ValidatingAdmissionPolicy> = Api::all(cluster.client.clone());
-        let found = match cluster.peek(&bindings, NAME).await?.and_then(|binding| bound(&binding)) {
-            Some(found) => found,
-            None => {
-                let guard = operator::guard(&Installation::default()).name();
-                cluster.peek(&guards, &guard).await?.and_then(|guard| pinned(&guard)).unwrap_or_default()
-            }
-        };
+        let found = installed(cluster).await?.unwrap_or_default();
         Ok(Installation {
             namespace: self.operator_namespace.clone().unwrap_or(found.namespace),
             service_account: self.operator_service_account.clone().unwrap_or(found.service_account),
         })
     }
+}
+
+/// The one that the cluster has: None where it has none, or the reader may look at neither.
+pub async fn installed(cluster: &Cluster) -> Result<Option<Installation>, Failure> {
+    let bindings: Api<ClusterRoleBinding> = Api::all(cluster.client.clone());
+    if let Some(found) = cluster.peek(&bindings, NAME).await?.and_then(|binding| bound(&binding)) {
+        return Ok(Some(found));
+    }
+    let guards: Api<ValidatingAdmissionPolicy> = Api::all(cluster.client.clone());
+    let guard = operator::guard(&Installation::default()).name();
+    Ok(cluster.peek(&guards, &guard).await?.and_then(|guard| pinned(&guard)))
 }
 
 /// The one ServiceAccount that a binding is for.

@@ -6,6 +6,7 @@ use crate::admission::rules::guards;
 use crate::admission::webhook_configuration::CONFIGURATION;
 use crate::api::{self, GROUP, MANAGED_BY, MANAGED_BY_LABEL, Reason};
 use crate::cli::cluster::{Cluster, Failure, Seen};
+use crate::cli::installation::installed;
 use crate::cli::report::text::count;
 use crate::cli::report::{Finding, Outcome, Rule, Severity, Subject};
 use crate::leader::LEASE;
@@ -23,6 +24,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Ground {
     /// Where it would be.
     pub installation: Installation,
+    /// The one that the cluster has, as far as the reader may tell.
+    pub installed: Option<Installation>,
     /// Such as v1.36.3.
     pub version: String,
     /// Served API resources that are needed: `group/version resource`, whether it is.
@@ -137,6 +140,7 @@ pub async fn look(cluster: &Cluster, installation: &Installation) -> Result<Grou
     let managed = all().labels(&format!("{MANAGED_BY_LABEL}={MANAGED_BY}"));
     Ok(Ground {
         installation: installation.clone(),
+        installed: installed(cluster).await?,
         version: version.git_version,
         apis,
         permissions,
@@ -208,10 +212,22 @@ fn in_the_way(ground: &Ground, outcome: &mut Outcome) {
     let there =
         ground.kinds.get().into_iter().flatten().filter(|(name, deleting)| !**deleting && wanted.contains(*name));
     let there = there.count();
+    let place = &ground.installation.namespace;
+    let elsewhere = ground.installed.as_ref().map(|found| &found.namespace).filter(|namespace| *namespace != place);
     let judge = |outcome: &mut Outcome| {
         let left = |outcome: &mut Outcome, severity, subject, message: &str| {
             outcome.find(severity, Rule::Installation, Reason::Leftover, subject, message);
         };
+        if let Some(namespace) = elsewhere {
+            let message = format!(
+                "Scoped Secrets is installed in namespace {namespace}, and a cluster has one installation: this would be a second one, in {place}"
+            );
+            let subject = Subject::cluster("Namespace", namespace);
+            let found = Finding::live(Severity::Error, Rule::Installation, Reason::Leftover, subject, message);
+            outcome.findings.push(found.mend(format!(
+                "upgrade it where it is (check --pre --operator-namespace {namespace}), or take it away first, as docs/operations.md says"
+            )));
+        }
         for (name, deleting) in ground.kinds.get().into_iter().flatten() {
             let subject = Subject::cluster("CustomResourceDefinition", name);
             match (deleting, wanted.contains(name)) {
@@ -250,7 +266,7 @@ fn in_the_way(ground: &Ground, outcome: &mut Outcome) {
             );
         }
         if ground.namespace == Seen::There(true) {
-            let subject = Subject::cluster("Namespace", &ground.installation.namespace);
+            let subject = Subject::cluster("Namespace", place);
             left(outcome, Severity::Error, subject, "it is being deleted: nothing can be created in it");
         }
         if let Some(managed) = ground.managed.get().filter(|n| **n > 0 && there == 0) {
@@ -267,12 +283,12 @@ fn in_the_way(ground: &Ground, outcome: &mut Outcome) {
     } else {
         judge(outcome);
     }
-    if there > 0 {
+    if there > 0 && elsewhere.is_none() {
         let message = format!(
             "Scoped Secrets is installed already ({}): this would be an upgrade",
             count(there, "kind", "kinds")
         );
-        let subject = Subject::namespaced("Lease", &ground.installation.namespace, LEASE);
+        let subject = Subject::namespaced("Lease", place, LEASE);
         let note = Finding::live(Severity::Note, Rule::Installation, Reason::Leftover, subject, message);
         outcome.findings.push(note.mend("kubectl scoped-secrets check says how it is"));
     }
@@ -285,6 +301,7 @@ mod tests {
     fn bare() -> Ground {
         Ground {
             installation: Installation::default(),
+            installed: None,
             version: "v1.36.3".into(),
             apis: vec![("leases in coordination.k8s.io/v1".into(), true)],
             permissions: vec![("create", "namespaces".into(), true)],
@@ -318,6 +335,20 @@ mod tests {
         assert_eq!(found(|g| g.kinds = kind("scopedsecrets", true)), [(error, Reason::Leftover)]);
         assert_eq!(found(|g| g.kinds = kind("olds", false)), [(warning, Reason::Leftover)]);
         assert_eq!(found(|g| g.kinds = kind("scopedsecrets", false)), [(Severity::Note, Reason::Leftover)]);
+        let installed = |namespace: &str| {
+            let found = Installation { namespace: namespace.into(), ..Installation::default() };
+            move |g: &mut Ground| {
+                g.installed = Some(found);
+                g.kinds = Seen::There([(format!("scopedsecrets.{GROUP}"), false)].into());
+            }
+        };
+        assert_eq!(found(installed("scoped-secrets")), [(Severity::Note, Reason::Leftover)], "an upgrade");
+        assert_eq!(found(installed("elsewhere")), [(error, Reason::Leftover)], "a cluster has one");
+        let mut ground = bare();
+        installed("elsewhere")(&mut ground);
+        let outcome = judge(&ground);
+        assert!(outcome.findings[0].message.contains("installed in namespace elsewhere"), "{:?}", outcome.findings);
+        assert!(!outcome.passed.contains(&"nothing is in the way".to_owned()), "{:?}", outcome.passed);
         let rule = |name: &str, ours| Seen::There(vec![("ValidatingAdmissionPolicy", name.to_owned(), ours)]);
         assert_eq!(found(|g| g.rules = rule("consumers.scopedsecrets.io", false)), [(error, Reason::Leftover)]);
         assert_eq!(found(|g| g.rules = rule("consumers.scopedsecrets.io", true)), []);
