@@ -188,7 +188,22 @@ fn a_retained_secret_outlives_the_seal_key() {
     assert!(after["metadata"]["ownerReferences"].is_null(), "{}", after["metadata"]);
     all_is_well(&cluster, &operator);
 
-    // And a leak of its key takes it, also where its seal is lost once more.
+    // Once more, and the manager is away meanwhile.
+    let second = generations(&cluster);
+    operator.terminate();
+    assert!(cluster.kubectl(&["delete", "secret", "scoped-secrets-keys", "-n", NAMESPACE]).status.success());
+    stub.put("payments/prod/kept", Says::Error("InternalServiceError"));
+    let operator = Operator::start(&cluster);
+    let told = becomes(&cluster, "payments-prod", "kept", "Synced", "False", "ProviderUnavailable");
+    assert_eq!(told["status"]["secretRef"]["uid"], after["metadata"]["uid"], "{}", told["status"]);
+    stub.put("payments/prod/kept", Says::Text("canary-kept-kX9mQ2vL8nR5wT3z1pQ".into()));
+    eventually("it is sealed anew", SOON, || match sealed_by(&secret(&cluster, "kept")) {
+        by if by != first[0] && by != second[0] => Ok(()),
+        other => Err(other),
+    });
+    is_ready();
+
+    // And a leak of its key takes it, also where its seal is lost.
     operator.terminate();
     assert!(cluster.kubectl(&["delete", "secret", "scoped-secrets-keys", "-n", NAMESPACE]).status.success());
     let leak = "apiVersion: scopedsecrets.io/v1alpha1\nkind: KeyRevocation\nmetadata: {name: kept}\nspec: {storeRef: {name: aws}, key: payments/prod/kept, reason: seen in a build log}\n";

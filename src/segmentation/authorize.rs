@@ -170,9 +170,7 @@ pub fn shared_value<'p, 'w>(
                 return false;
             }
             let mine = world.holding(secret).filter(|mine| mine.fingerprints.contains(print));
-            if mine
-                .is_some_and(|mine| (world.held_since(secret, mine), secret) < (world.held_since(other, held), other))
-            {
+            if mine.is_some_and(|mine| (mine.held_since, secret) < (held.held_since, other)) {
                 return false;
             }
             let spaces = [&*secret.namespace, &*other.namespace];

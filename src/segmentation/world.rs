@@ -271,7 +271,7 @@ pub struct World {
     pub policies: BTreeMap<String, PolicyState>,
     /// Labels of namespaces by name.
     pub namespaces: HashMap<Arc<str>, BTreeMap<String, String>>,
-    /// When a namespace was seen to come into its segment from elsewhere: what it holds counts from then on.
+    /// When a namespace was seen to come into its segment from elsewhere: the keys that it holds count from then on.
     pub entered: HashMap<Arc<str>, Timestamp>,
     /// Namespaces that are being deleted.
     pub terminating: BTreeSet<Arc<str>>,
@@ -664,7 +664,7 @@ impl World {
         self.by_key.get(key).into_iter().flat_map(|on_key| on_key.holdings.iter())
     }
 
-    /// Since when a Secret has held what it holds, in the segment where it is.
+    /// Since when a Secret has held its keys, in the segment where it is.
     pub fn held_since(&self, secret: &ObjectName, held: &Holding) -> Timestamp {
         self.entered.get(&secret.namespace).map_or(held.held_since, |entered| held.held_since.max(*entered))
     }

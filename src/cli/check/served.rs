@@ -1,7 +1,7 @@
 //! Which namespaces the operator serves, and what that leaves unseen.
 
 use super::installed::{Installed, NAME};
-use crate::api::{GROUP, NAMESPACE_NAME_LABEL, Reason};
+use crate::api::{NAMESPACE_NAME_LABEL, Reason};
 use crate::cli::report::{Finding, Outcome, Rule, Severity, Subject};
 use crate::controller::served::Served;
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
@@ -11,35 +11,43 @@ use kube::ResourceExt;
 const VARIABLE: &str = "SCOPED_SECRETS_NAMESPACES";
 const FLAG: &str = "--namespaces";
 
-/// As the Deployment says; where there is none, as the webhook's entry for ScopedSecrets does.
+/// As the Deployment says; where it does not, as the webhook's entry for ScopedSecrets does.
 pub fn served(deployment: Option<&Deployment>, configuration: Option<&ValidatingWebhookConfiguration>) -> Served {
     let registered = || configuration.map(registered).unwrap_or_default();
-    Served::of(&deployment.map(told).unwrap_or_else(registered))
+    Served::of(&deployment.and_then(told).unwrap_or_else(registered))
 }
 
-/// The flag decides over the variable, as in the operator.
-fn told(deployment: &Deployment) -> Vec<String> {
+/// The flag decides over the variable, as in the operator. None: what it says stands elsewhere.
+fn told(deployment: &Deployment) -> Option<Vec<String>> {
     let pod = deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
-    let container = pod.and_then(|pod| pod.containers.iter().find(|container| container.name == NAME));
-    let arguments = container.and_then(|container| container.args.as_deref()).unwrap_or_default();
+    let container = pod?.containers.iter().find(|container| container.name == NAME)?;
+    let arguments = container.args.as_deref().unwrap_or_default();
     let mut flags = arguments.iter().enumerate().filter_map(|(at, argument)| match argument.strip_prefix(FLAG)? {
         "" => arguments.get(at + 1).cloned(),
         rest => rest.strip_prefix('=').map(str::to_owned),
     });
-    let variables = container.and_then(|container| container.env.as_deref()).unwrap_or_default();
-    let variable = || variables.iter().find(|variable| variable.name == VARIABLE)?.value.clone();
-    let list = flags.next_back().or_else(variable).unwrap_or_default();
-    list.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
+    let variables = container.env.as_deref().unwrap_or_default();
+    let variable = variables.iter().find(|variable| variable.name == VARIABLE);
+    let is_elsewhere = container.env_from.as_ref().is_some_and(|from| !from.is_empty())
+        || variable.is_some_and(|variable| variable.value_from.is_some());
+    let list = match flags.next_back() {
+        Some(list) if list.contains("$(") => return None,
+        Some(list) => list,
+        None if is_elsewhere => return None,
+        None => variable.and_then(|variable| variable.value.clone()).unwrap_or_default(),
+    };
+    let list = list.split(',').filter(|name| !name.is_empty());
+    Some(list.map(str::to_owned).collect())
 }
 
-/// Other entries select by name as well what a policy governs.
+/// A policy's own selection by name stands before the namespaces that the operator leaves out, its list after them.
 fn registered(configuration: &ValidatingWebhookConfiguration) -> Vec<String> {
-    let own = format!("scopedsecrets.{GROUP}");
-    let entries = configuration.webhooks.iter().flatten().filter(|entry| entry.name == own);
-    let selectors = entries.filter_map(|entry| entry.namespace_selector.as_ref());
-    let mut expressions = selectors.flat_map(|selector| selector.match_expressions.iter().flatten());
-    let by_name = expressions.find(|expression| expression.key == NAMESPACE_NAME_LABEL && expression.operator == "In");
-    by_name.and_then(|expression| expression.values.clone()).unwrap_or_default()
+    let selectors = configuration.webhooks.iter().flatten().filter_map(|entry| entry.namespace_selector.as_ref());
+    let listed = selectors.filter_map(|selector| {
+        let by_name = selector.match_expressions.iter().flatten().filter(|it| it.key == NAMESPACE_NAME_LABEL);
+        by_name.skip_while(|it| it.operator != "NotIn").find(|it| it.operator == "In")?.values.clone()
+    });
+    listed.into_iter().next().unwrap_or_default()
 }
 
 /// What is served, ScopedSecrets that nobody looks at, and namespaces that are not there.
@@ -98,17 +106,22 @@ mod tests {
             (json!(["--namespaces=c"]), variable, vec!["c"]),
             (json!(["--namespaces", "d,e"]), json!([]), vec!["d", "e"]),
         ] {
-            assert_eq!(told(&deployment(args, env)), expected);
+            assert_eq!(told(&deployment(args, env)), Some(expected.into_iter().map(str::to_owned).collect()));
         }
-        let entry = |name: &str, namespace: &str| {
+        let from = json!([{"name": VARIABLE, "valueFrom": {"configMapKeyRef": {"name": "x", "key": "y"}}}]);
+        assert_eq!(told(&deployment(json!([]), from)), None);
+        assert_eq!(told(&deployment(json!(["--namespaces=$(LIST)"]), json!([]))), None);
+        let by_name =
+            |operator: &str, name: &str| json!({"key": NAMESPACE_NAME_LABEL, "operator": operator, "values": [name]});
+        let entry = |expressions: &[Value]| {
             json!({
-                "name": name, "clientConfig": {}, "sideEffects": "None", "admissionReviewVersions": ["v1"],
-                "namespaceSelector": {"matchExpressions": [{"key": NAMESPACE_NAME_LABEL, "operator": "In", "values": [namespace]}]},
+                "name": "a", "clientConfig": {}, "sideEffects": "None", "admissionReviewVersions": ["v1"],
+                "namespaceSelector": {"matchExpressions": expressions},
             })
         };
-        let by_policy = entry("copies-team.scopedsecrets.io", "governed");
-        let configuration =
-            json!({"metadata": {}, "webhooks": [by_policy, entry("scopedsecrets.scopedsecrets.io", "f")]});
+        let (picked, left_out) = (by_name("In", "governed"), by_name("NotIn", "kube-system"));
+        let listed = entry(&[picked.clone(), left_out.clone(), by_name("In", "f")]);
+        let configuration = json!({"metadata": {}, "webhooks": [entry(&[picked, left_out]), listed]});
         let configuration: ValidatingWebhookConfiguration = serde_json::from_value(configuration).unwrap();
         assert_eq!(served(None, Some(&configuration)), Served::of(&["f".into()]));
         assert_eq!(served(None, None), Served::default());

@@ -252,7 +252,8 @@ fn observe_claim(index: &Index, name: &ObjectName, now: Timestamp) -> Option<Cla
     let facts = index.secret(&secret).filter(|facts| !facts.deleting);
     let ours = facts.filter(|facts| {
         let sealed = facts.seal.as_ref().is_ok_and(|seal| seal.holding.claim == name.name);
-        facts.owner.as_deref().map_or(sealed, |owner| owner == &*record.uid)
+        let is_its = sealed || facts.is_told_by(&record.status);
+        facts.owner.as_deref().map_or(is_its, |owner| owner == &*record.uid)
     });
     let held = index.world.holding(&secret);
     let claimed = index.world.canonical_keys(claim);

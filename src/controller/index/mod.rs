@@ -75,6 +75,8 @@ pub struct Index {
     pub namespace_uids: HashMap<Arc<str>, Box<str>>,
     /// How often each was seen to change its segment, if it ever did.
     pub namespace_moves: HashMap<Arc<str>, u32>,
+    /// The segment that each was last seen to leave.
+    namespace_left: HashMap<Arc<str>, Box<str>>,
     /// How far acceptances are, by policy, with the value.
     acceptances: BTreeMap<String, (String, Acceptance)>,
     /// Counts what may cause withdrawals: changes of policies, namespaces and stores.
@@ -517,9 +519,15 @@ impl Index {
         let segment = |world: &World| segment_of(name, world).ok().map(|segment| segment.name().to_owned());
         let before = relabelled.then(|| segment(&self.world));
         self.world.namespaces.insert(key.clone(), labels);
-        if before.is_some_and(|before| before != segment(&self.world)) {
+        let after = segment(&self.world);
+        if let Some(before) = before.filter(|before| *before != after) {
             *self.namespace_moves.entry(key.clone()).or_default() += 1;
-            self.world.entered.extend(is_known.then(|| (key.clone(), now)));
+            self.namespace_left.extend(before.map(|left| (key.clone(), left.into())));
+            // Who comes back to where he was has not moved.
+            let is_back = self.namespace_left.get(&key).map(|left| &**left) == after.as_deref();
+            if is_known && after.is_some() && !is_back {
+                self.world.entered.insert(key.clone(), now);
+            }
         }
         let turned = if terminating { self.world.terminating.insert(key) } else { self.world.terminating.remove(&key) };
         self.causes += u64::from(relabelled);
@@ -539,6 +547,7 @@ impl Index {
         self.namespace_uids.remove(name);
         self.namespace_moves.remove(name);
         self.world.entered.remove(name);
+        self.namespace_left.remove(name);
         self.world.terminating.remove(name);
     }
 

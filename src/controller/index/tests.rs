@@ -234,12 +234,14 @@ fn a_namespace_has_come_into_its_segment_when_it_was_seen_to() {
         let all = [("tenant", "payments"), ("environment", environment)];
         all.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
     };
-    let mut put = |name: &str, environment: &str| {
-        index.put_namespace(name, labels(environment), false, "7", at(9));
-        index.world.entered.contains_key(name)
+    let mut put = |environment: &str, when: i64| {
+        index.put_namespace("new", labels(environment), false, "7", at(when));
+        index.world.entered.get("new").copied()
     };
-    assert!(!put("new", "prod"), "it was there before anybody looked");
-    assert!(!put("new", "prod") && put("new", "staging"));
+    assert_eq!(put("prod", 1), None, "it was there before anybody looked");
+    assert_eq!((put("prod", 2), put("", 3), put("prod", 4)), (None, None, None), "and comes back to where it was");
+    assert_eq!((put("staging", 5), put("prod", 6), put("", 7)), (Some(at(5)), Some(at(6)), Some(at(6))));
+    assert_eq!(put("staging", 8), Some(at(8)));
 }
 
 /// Policies that went with their kind come back, one after the other, with whatever they once accepted.

@@ -172,7 +172,7 @@ impl Work<'_> {
                 // Without a readable seal, what status has spoken of before still stands.
                 let told = self.record.status.secret() == Some(s.revision());
                 let owned = s.owner.as_deref() == Some(&*self.record.uid);
-                !s.deleting && (sealed || (owned && told))
+                !s.deleting && (sealed || (owned && told) || s.is_told_by(&self.record.status))
             });
             (segment, facts.cloned())
         };

@@ -32,6 +32,8 @@ use std::sync::Arc;
 /// The guesses that so many values need are estimated without leaving others waiting.
 const AT_A_GLANCE: usize = 64;
 
+/// So many attempts of a claim that was refused another segment's value wait for seals that cannot be read: about a minute.
+const UNREAD_ATTEMPTS: u32 = 6;
 /// So often the version before a rotation is asked for, where it is refused, before the new one is written without it.
 const ASKS_FOR_PREVIOUS: u32 = 6;
 
@@ -502,13 +504,14 @@ impl Work<'_> {
     }
 
     /// Whether it was refused a value that another segment has, and may not be told of by what stands there: its seal went with a seal key
-    /// that was lost, and says nothing until it is sealed anew.
+    /// that was lost, and says nothing until it is sealed anew. It waits for that for a few attempts.
     fn waits_for_unread(&self, index: &Index) -> bool {
         let was_refused = self.record.status.denied(ConditionType::Unique) == Some(Reason::ValueShared);
         let is_unread = |(other, held): (&ObjectName, &Holding)| {
             held.held_since == Timestamp::MAX && other.namespace != self.name.namespace
         };
-        was_refused && index.secret(&self.secret_name()).is_none() && index.world.holdings().any(is_unread)
+        let waits = was_refused && self.memory.failures < UNREAD_ATTEMPTS;
+        waits && index.secret(&self.secret_name()).is_none() && index.world.holdings().any(is_unread)
     }
 
     /// Creates the Secret, or replaces exactly the revision that was observed. None: the cluster is not as observed.

@@ -294,6 +294,13 @@ impl Work<'_> {
             };
             memory.due_since = Some(self.due_since(&trigger).or(memory.due_since).unwrap_or(now));
             if let Some(refusal) = refusal {
+                // What a process before this one has told, status says.
+                let is_told = memory.refused.is_none()
+                    && memory.told.is_none()
+                    && self.record.status.denied(ConditionType::Rotated) == Some(refusal.reason);
+                if is_told {
+                    memory.refused = Some(trigger.clone());
+                }
                 if memory.refused.as_ref() != Some(&trigger) {
                     self.cx.metrics.rotated(self.strategy(), trigger.kind(), refusal.reason.as_str());
                     self.record_failed(refusal.reason);
