@@ -62,8 +62,8 @@ const RULES: [(&str, Keeper, &[Door]); 14] = [
 /// Rules whose breach stands once it got past admission, and is reported.
 const REPORTED: [&str; 5] = ["Copies", "Rbac", "OtherOperators", "Consumers", "Replication"];
 
-/// Where exceptions lift rules, and those of which no report then lists a breach.
-const LIFTED: (&str, [&str; 2]) = ("harbour-prod", ["Consumers", "Replication"]);
+/// Where exceptions lift rules: what is only recorded there no report lists as a breach.
+const LIFTED: (&str, [&str; 3]) = ("harbour-prod", ["Consumers", "Replication", "OtherOperators"]);
 
 /// Reasons that simulate cannot find: those about a change, since it is given a state, an account that only AWS tells, and who asks.
 const NOT_IN_FILES: [&str; 3] = ["ViolationsNotAccepted", "AccountUnknown", "GrantNotAllowed"];
@@ -141,7 +141,8 @@ impl Door {
         let plain = case.first.is_empty() && case.step.from.is_none() && !case.step.name.is_empty();
         let stays = stays && plain && REPORTED.contains(&&*case.rule) && !super::bed::scene().has_claim(&case.step);
         let (place, rules) = LIFTED;
-        let lifted = case.step.namespace.as_deref() == Some(place) && rules.contains(&&*case.rule);
+        let recorded = matches!(case.expect, Verdict::Recorded(_));
+        let lifted = recorded && case.step.namespace.as_deref() == Some(place) && rules.contains(&&*case.rule);
         case.reason().filter(|_| self == Self::Bare && stays && !lifted)
     }
 
