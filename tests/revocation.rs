@@ -4,7 +4,6 @@
 
 mod support;
 
-use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
@@ -13,7 +12,7 @@ use support::operator::{Operator, install_unguarded};
 use support::oracle::all_is_well;
 use support::stub_manager::{Mood, Says, StubManager};
 use support::tenants::*;
-use support::wait::eventually;
+use support::wait::{eventually, second_is_over};
 
 /// Everybody may share `shared/`; files are below the segment.
 const SHARING: &str = r#"
@@ -169,10 +168,7 @@ impl Scene {
     /// The value is another from the next second on: a version of the same second as a revocation counts as revoked.
     fn put_newer(&self, key: &str, revocation: &str, value: &str) {
         let made = self.cluster.get_json("keyrevocation", None, revocation).unwrap();
-        let made: Timestamp = made["metadata"]["creationTimestamp"].as_str().unwrap().parse().unwrap();
-        eventually("its second is over", SOON, || {
-            if Timestamp::now() >= made + SignedDuration::from_secs(1) { Ok(()) } else { Err("not yet") }
-        });
+        second_is_over(&made);
         self.stub.put(key, Says::Text(value.to_owned()));
     }
 }

@@ -16,7 +16,7 @@ use support::operator::{self, Operator, all_recorded, count_recorded, install};
 use support::oracle::guarantees_hold_at;
 use support::stub_manager::{Lambda, Says, StubManager, Version};
 use support::tenants::*;
-use support::wait::eventually;
+use support::wait::{eventually, second_is_over};
 
 const NAMESPACE: &str = "payments-prod";
 /// Of each flow so many at once, so that each replica comes first with some.
@@ -209,8 +209,7 @@ fn each_flow_ends_as_with_one() {
     }
     assert_eq!(scene.revocations(), MANY);
     let (lifted, renewed) = leaked.split_at(MANY / 2);
-    // Kubernetes' times are of seconds: what is stored within that of a revocation is as old as what leaked.
-    std::thread::sleep(Duration::from_millis(1100));
+    scene.cluster.list_json("keyrevocations", "").iter().for_each(second_is_over);
     for name in renewed {
         scene.stub.put(&key(name), Says::Text(format!("canary-renewed-{name}-hG7fD4sA9pL2")));
         scene.annotate(name, "refresh-at=now");

@@ -5,7 +5,7 @@ use crate::support::inside::{Moment, settles};
 use crate::support::operator::lift;
 use crate::support::stub_manager::Says;
 use crate::support::tenants::*;
-use crate::support::wait::eventually;
+use crate::support::wait::{eventually, second_is_over};
 use crate::{Flow, NAMESPACE, Scene, key};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -115,12 +115,7 @@ pub fn made_anew(scene: &mut Scene) {
     (FLOW.begin)(scene, name);
     (FLOW.trigger)(scene, name);
     eventually("annotated: it ends", SOON, || (FLOW.ended)(scene, name));
-    let made = revocations(scene, name)[0]["metadata"]["creationTimestamp"].clone();
-    let made: Timestamp = made.as_str().unwrap().parse().unwrap();
-    eventually("its second is over", SOON, || {
-        let over = Timestamp::now() >= made + SignedDuration::from_secs(1);
-        over.then_some(()).ok_or("not yet")
-    });
+    second_is_over(&revocations(scene, name)[0]);
     scene.stub.put(&key(name), Says::Text(format!("canary-{name}-newer-kX9mQ2vL8nR5wT3z")));
     kubectl(scene, &["delete", "scopedsecret", name, "-n", NAMESPACE]).unwrap();
     let spec = format!("data: [{{secretKey: value, remoteRef: {{key: {}}}}}]\n", key(name));

@@ -7,9 +7,8 @@ use crate::support::inside::{Moment, NthWrite, settles};
 use crate::support::oracle::guarantees_hold_at;
 use crate::support::stub_manager::Says;
 use crate::support::tenants::*;
-use crate::support::wait::eventually;
+use crate::support::wait::{eventually, second_is_over};
 use crate::{NAMESPACE, Scene, key};
-use jiff::{SignedDuration, Timestamp};
 
 #[test]
 fn what_was_revoked_comes_back_once_wherever_the_operator_dies() {
@@ -81,11 +80,7 @@ impl Scene {
     fn renew(&self, names: &[String]) {
         for name in names {
             let revocation = self.cluster.get_json("keyrevocation", None, name).expect("it is there");
-            let made: Timestamp = revocation["metadata"]["creationTimestamp"].as_str().unwrap().parse().unwrap();
-            eventually("its second is over", SOON, || {
-                let over = Timestamp::now() >= made + SignedDuration::from_secs(1);
-                over.then_some(()).ok_or("not yet")
-            });
+            second_is_over(&revocation);
             self.stub.put(&key(name), Says::Text(newer(name)));
         }
         let words = ["annotate", "-n", NAMESPACE, "scopedsecret"].into_iter().chain(names.iter().map(|name| &**name));

@@ -30,3 +30,14 @@ pub fn await_within<T, E>(within: Duration, mut look: impl FnMut() -> Result<T, 
         }
     }
 }
+
+/// Waits until what is stored in the manager is younger than a KeyRevocation: times are of seconds, and a version of its second counts as
+/// revoked. By the real clock, which is the manager's.
+pub fn second_is_over(revocation: &serde_json::Value) {
+    let made = revocation["metadata"]["creationTimestamp"].as_str().expect("a KeyRevocation");
+    let made: jiff::Timestamp = made.parse().expect("a time");
+    eventually("its second is over", Duration::from_secs(10), || {
+        let over = jiff::Timestamp::now() >= made + jiff::SignedDuration::from_secs(1);
+        over.then_some(()).ok_or("not yet")
+    });
+}
