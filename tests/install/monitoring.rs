@@ -309,3 +309,30 @@ fn what_was_refused_first_is_on_the_dashboard() {
     told(&[], 0);
     told(&[series("rule=\"Claims\",pod=\"a\"", "_x10 1x600"), series("rule=\"Copies\",pod=\"b\"", "_x10 40x600")], 41);
 }
+
+/// Likewise what a replica has counted that was replaced since, within the hour.
+#[test]
+fn what_is_counted_over_an_hour_outlives_the_replica() {
+    let all = panels();
+    let over_an_hour: Vec<&String> =
+        all.iter().map(|(_, query, _)| query).filter(|query| query.contains("last_over_time(")).collect();
+    assert_eq!(over_an_hour.len(), 3, "{over_an_hour:?}");
+    let cases = over_an_hour.into_iter().map(|query| {
+        let metric = query.split(['(', '{']).find(|part| part.starts_with("scoped_secrets_")).unwrap();
+        // Thirty came in half an hour, then its replica went; another one's begins with two.
+        let series =
+            |pod: &str, values: &str| json!({"series": format!("{metric}{{pod=\"{pod}\"}}"), "values": values});
+        let sample = |value: u32| json!([{"labels": "{}", "value": value}]);
+        json!({
+            "interval": "1m",
+            "input_series": [series("a", "0x60 1+1x29 _ stale"), series("b", "_x110 2x100")],
+            "promql_expr_test": [
+                {"expr": query, "eval_time": "95m", "exp_samples": sample(30)},
+                {"expr": query, "eval_time": "115m", "exp_samples": sample(32)},
+            ],
+        })
+    });
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("over-an-hour.yaml");
+    fs::write(&path, json!({"tests": cases.collect::<Vec<_>>()}).to_string()).unwrap();
+    promtool(&["test", "rules", path.to_str().unwrap()]).unwrap_or_else(|said| panic!("{said}"));
+}

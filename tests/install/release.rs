@@ -363,6 +363,12 @@ fn a_release_comes_changes_and_goes() {
     let (code, said) = check(&cluster, &["--doors"]);
     assert!(code == Some(1) && said.contains("consumers-enforce.scopedsecrets.io"), "it is not bound: {said}");
     helm(&cluster, &["upgrade", "scoped-secrets", CHART, "--set", "crds.keep=false"]);
+    // Kinds that would be deleted by an upgrade are not left out of it: Helm asks what stands there, and not the values.
+    for sets in ["crds.enabled=false", "crds.enabled=false,crds.keep=true"] {
+        let upgrade = ["upgrade", "scoped-secrets", CHART, "-n", NAMESPACE, "--set", sets];
+        let refusal = online(Version::Three, &cluster, &upgrade).unwrap_err();
+        assert!(refusal.contains("Upgrade once with crds.enabled=true and crds.keep=true"), "{sets}: {refusal}");
+    }
     operator.terminate();
     helm(&cluster, &["uninstall", "scoped-secrets"]);
     nothing_blocks(&cluster);

@@ -30,6 +30,7 @@ fn a_misspelt_or_impossible_value_is_refused() {
         ("webhook.url=https://a/path", "url"),
         ("webhook.port=8080", "port"),
         ("serviceAccount.name=It's", "name"),
+        ("serviceAccount.name=scoped-secrets-test", "name"),
         ("rbac.create=perhaps", "create"),
         ("podDisruptionBudget.maxUnavailable=half", "maxUnavailable"),
         ("extraEnv[0].nam=A", "extraEnv"),
@@ -96,6 +97,21 @@ fn every_value_may_be_left_empty_or_says_that_it_may_not() {
                 let name = key.rsplit('.').next().unwrap_or_default();
                 assert!(refusal.contains("schema") && refusal.contains(name), "{key}: {refusal}");
             }
+        }
+    }
+}
+
+/// What an auditor reads first: why each rule is given.
+#[test]
+fn every_rule_of_a_role_says_why() {
+    for sets in ["restart.enabled=true", "restart.enabled=true,namespaces={payments-prod}"] {
+        let text = template("scoped-secrets", &["--set", sets]).unwrap();
+        let documents: Vec<&str> = text.split("\n---").filter(|document| document.contains("Role\n")).collect();
+        assert!(documents.len() > 5, "{}", documents.len());
+        for document in documents.iter().filter(|document| document.contains("\nrules:")) {
+            let (_, rules) = document.split_once("\nrules:").unwrap();
+            let first = rules.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+            assert!(first.trim_start().starts_with("# "), "{sets}: {document}");
         }
     }
 }
@@ -280,9 +296,57 @@ fn each_value_is_where_it_belongs() {
     let by_digest = format!("image.digest={digest}");
     let at = |path: &str| format!("{container}{path}");
     let (image, args, requests) = (at("/image"), at("/args"), at("/resources/requests/cpu"));
-    let table: [Row; 15] = [
+    let table: [Row; 25] = [
         (&["replicaCount=3"], deployment, "/spec/replicas", json!(3)),
         (&["image.tag=v9"], deployment, &image, json!("ghcr.io/scoped-secrets/scoped-secrets:v9")),
+        (&["image.repository=local/own", "image.tag=v9"], deployment, &image, json!("local/own:v9")),
+        (&["image.pullPolicy=Always"], deployment, &at("/imagePullPolicy"), json!("Always")),
+        (
+            &["serviceAccount.annotations.eks\\.amazonaws\\.com/role-arn=arn"],
+            "ServiceAccount scoped-secrets/scoped-secrets",
+            "/metadata/annotations/eks.amazonaws.com~1role-arn",
+            json!("arn"),
+        ),
+        (
+            &["serviceAccount.create=false", "serviceAccount.name=own"],
+            deployment,
+            "/spec/template/spec/serviceAccountName",
+            json!("own"),
+        ),
+        (
+            &["networkPolicy.metricsFrom[0].podSelector.matchLabels.app=prometheus"],
+            "NetworkPolicy scoped-secrets/scoped-secrets",
+            "/spec/ingress/1/from",
+            json!([{"podSelector": {"matchLabels": {"app": "prometheus"}}}]),
+        ),
+        (
+            &["networkPolicy.egress[0].ports[0].port=443"],
+            "NetworkPolicy scoped-secrets/scoped-secrets",
+            "/spec/egress",
+            json!([{"ports": [{"port": 443}]}]),
+        ),
+        (
+            &["extraVolumeMounts[0].name=a", "extraVolumeMounts[0].mountPath=/a"],
+            deployment,
+            &at("/volumeMounts"),
+            json!([{"name": "a", "mountPath": "/a"}]),
+        ),
+        (&["podAnnotations.a=b"], deployment, "/spec/template/metadata/annotations/a", json!("b")),
+        (
+            &["terminationGracePeriodSeconds=40"],
+            deployment,
+            "/spec/template/spec/terminationGracePeriodSeconds",
+            json!(40),
+        ),
+        (
+            &[
+                "topologySpreadConstraints[0].topologyKey=zone",
+                "topologySpreadConstraints[0].labelSelector.matchLabels.a=b",
+            ],
+            deployment,
+            "/spec/template/spec/topologySpreadConstraints/0/labelSelector",
+            json!({"matchLabels": {"a": "b"}}),
+        ),
         (
             &[&by_digest, "image.tag=v9"],
             deployment,
@@ -348,6 +412,9 @@ fn each_value_is_where_it_belongs() {
         let object = all.get(object).unwrap_or_else(|| panic!("{sets:?}: no {object}"));
         assert_eq!(object.pointer(path), Some(&expected), "{sets:?}: {path}");
     }
+    let without = rendered("scoped-secrets", &["--set", "serviceAccount.create=false,networkPolicy.enabled=false"]);
+    let left = ["ServiceAccount scoped-secrets/scoped-secrets", "NetworkPolicy scoped-secrets/scoped-secrets"];
+    assert!(left.iter().all(|name| !without.contains_key(*name)));
     let all = rendered(
         "scoped-secrets",
         &["--set", "webhook.url=https://10.0.0.1:9443,webhook.port=9444,webhook.timeoutSeconds=7"],

@@ -9,14 +9,14 @@
 # What may be claimed is the policies' to say, and a breach is refused; so is a grant by who has not the verb `grant`.
 - apiGroups: [scopedsecrets.io]
   resources: [scopedsecrets, secretgrants]
-  verbs: [create, update, patch, delete, deletecollection]
+  verbs: [get, list, watch, create, update, patch, delete, deletecollection]
 {{- end -}}
 {{- define "scoped-secrets.rules.ClusterRole.scoped-secrets-admin" -}}
 # As edit: an admin of a namespace decides no more about secrets than who works in it. The verbs join, leave, grant, approve
 # and revoke are the platform team's to give.
 - apiGroups: [scopedsecrets.io]
   resources: [scopedsecrets, secretgrants]
-  verbs: [create, update, patch, delete, deletecollection]
+  verbs: [get, list, watch, create, update, patch, delete, deletecollection]
 {{- end -}}
 {{- define "scoped-secrets.rules.ClusterRole.scoped-secrets" -}}
 # Its own kinds are its input: watched, and read afresh before anything destructive. It never changes a spec.
@@ -48,13 +48,17 @@
 # The scan (once a day): copies of managed values, and who references a managed Secret without being its consumer. Pods
 # besides once before the first Secret of a burst, for those that are older than their claim.
 - apiGroups: [""]
-  resources: [configmaps, pods, podtemplates, replicationcontrollers, serviceaccounts, persistentvolumes]
+  resources: [configmaps, pods, podtemplates, replicationcontrollers, serviceaccounts]
   verbs: [list]
 - apiGroups: [apps]
   resources: [deployments, statefulsets, daemonsets, replicasets]
   verbs: [list]
 - apiGroups: [batch]
   resources: [jobs, cronjobs]
+  verbs: [list]
+# Likewise what names a Secret of any namespace: volumes and their classes, exports and imports of Secrets.
+- apiGroups: [""]
+  resources: [persistentvolumes]
   verbs: [list]
 - apiGroups: [storage.k8s.io]
   resources: [storageclasses]
@@ -135,8 +139,7 @@
 - apiGroups: [admissionregistration.k8s.io]
   resources: [validatingadmissionpolicies, validatingadmissionpolicybindings]
   verbs: [get, list]
-# The scan (once a day): copies of managed values, and who references a managed Secret without being its consumer. Pods
-# besides once before the first Secret of a burst, for those that are older than their claim.
+# Likewise what names a Secret of any namespace: volumes and their classes, exports and imports of Secrets.
 - apiGroups: [""]
   resources: [persistentvolumes]
   verbs: [list]
@@ -197,6 +200,7 @@
 - apiGroups: [batch]
   resources: [jobs, cronjobs]
   verbs: [list]
+# Likewise what names a Secret of any namespace: volumes and their classes, exports and imports of Secrets.
 - apiGroups: [secretgen.carvel.dev]
   resources: [secretexports, secretimports]
   verbs: [list]
@@ -258,6 +262,8 @@
   verbs: [update]
 {{- end -}}
 {{- define "scoped-secrets.rules.ClusterRole.scoped-secrets-restart" -}}
+# Restarts the consumers of a Secret with a new value, where a ScopedSecret says `restart: Consumers`. RBAC cannot say "only one
+# annotation of the pod template"; the ValidatingAdmissionPolicy Operator (guards/operator.yaml) does.
 - apiGroups: [apps]
   resources: [deployments, statefulsets, daemonsets]
   verbs: [list, patch]

@@ -45,7 +45,7 @@ pub async fn run(asked: &Approve, around: &Surroundings<'_>, talk: &mut Talk<'_>
     let claim = cluster.get(&claims, about).await?.map(|claim| serde_json::to_value(&claim).unwrap_or_default());
     let plan = plan(&grant, &claim, &who_am_i(&cluster).await?, (around.clock)())?;
     let name = asked.name.clone();
-    let wait = |_: &[Value]| Wait { kind: "SecretGrant", namespaced: true, name, judge: Box::new(progress) };
+    let wait = |_: &[Value]| vec![Wait { kind: "SecretGrant", namespaced: true, name, judge: Box::new(progress) }];
     carry_out(&asked.change, &cluster, around, plan, wait, talk).await
 }
 

@@ -3,7 +3,9 @@
 use crate::api::ScopedSecret;
 use crate::cli::observed::Observed;
 use crate::cli::remote::{self, Remote};
-use crate::segmentation::world::ObjectName;
+use crate::segmentation::authorize::authorize;
+use crate::segmentation::verdict::Verdict;
+use crate::segmentation::world::{ObjectName, World};
 use jiff::Timestamp;
 use kube::ResourceExt;
 use serde_json::Value;
@@ -33,7 +35,7 @@ pub struct Effects {
     pub consumers: Vec<String>,
     /// The pods that use the Secret; None: the reader may not list pods.
     pub pods: Option<Vec<PodSeen>>,
-    /// Other ScopedSecrets that claim one of the keys.
+    /// Other ScopedSecrets that have one of the keys, or may.
     pub sharers: Vec<ObjectName>,
     /// Whether others than those could be seen at all.
     pub every_claim: bool,
@@ -41,7 +43,7 @@ pub struct Effects {
     pub ends: Option<Timestamp>,
     /// Why it is not ready, if it is not.
     pub unready: Option<String>,
-    /// Whether workloads are rolled when the value changes.
+    /// Whether workloads are to be rolled when the value changes.
     pub restarts: bool,
 }
 
@@ -49,20 +51,28 @@ pub struct Effects {
 const NAMES: usize = 10;
 
 /// From what was seen; `spec` is what was written, with what this version of the plugin does not know.
-pub fn of(claim: &ScopedSecret, spec: &Value, observed: &Observed, pods: Option<Vec<PodSeen>>) -> Effects {
+pub fn of(
+    claim: &ScopedSecret,
+    spec: &Value,
+    observed: &Observed,
+    pods: Option<Vec<PodSeen>>,
+    now: Timestamp,
+) -> Effects {
     let namespace = claim.namespace().unwrap_or_default();
     let name = claim.name_any();
     let secret = claim.spec.target_name(&name).to_owned();
     let own = ObjectName::new(&namespace, &name);
     let status = claim.status.clone().unwrap_or_default();
-    let keys = observed.world.claim(&own).map(|claim| observed.world.canonical_keys(claim)).unwrap_or_default();
+    let remotes = remote::of(claim, observed);
+    let keys: Vec<_> = remotes.iter().filter_map(|remote| observed.canonical(&remote.store, &remote.key)).collect();
     let claimed = keys.iter().flat_map(|key| observed.world.claims_on(key)).map(|claim| claim.object.clone());
-    let sharers: BTreeSet<ObjectName> = claimed.filter(|object| *object != own).collect();
+    let sharers: BTreeSet<ObjectName> =
+        claimed.filter(|object| *object != own && has_access(object, &observed.world, now)).collect();
     let made = claim.metadata.creation_timestamp.as_ref().map(|made| made.0);
     let ready = status.conditions.iter().find(|c| c.type_ == "Ready" && c.status != "True");
     Effects {
         stands: status.secret_ref.is_some(),
-        keys: remote::of(claim, observed),
+        keys: remotes,
         consumers: claim.spec.consumers.iter().map(|consumer| consumer.service_account_name.clone()).collect(),
         pods: pods.map(|pods| pods.into_iter().filter(|pod| pod.secrets.contains(&secret)).collect()),
         sharers: sharers.into_iter().collect(),
@@ -72,6 +82,12 @@ pub fn of(claim: &ScopedSecret, spec: &Value, observed: &Observed, pods: Option<
         restarts: spec.get("restart").and_then(Value::as_str) == Some("Consumers"),
         secret,
     }
+}
+
+/// Whether a ScopedSecret has what it claims, or is not refused it.
+fn has_access(name: &ObjectName, world: &World, now: Timestamp) -> bool {
+    let is_let = |claim| !matches!(authorize(claim, world, now), Verdict::Refused(_));
+    world.claim(name).is_some_and(|claim| world.holding_of(claim).is_some() || is_let(claim))
 }
 
 impl Effects {
@@ -113,7 +129,7 @@ impl Effects {
     /// When pods have a new value.
     pub fn pods_take_it(&self) -> String {
         match self.restarts {
-            true => "the consumers' workloads that use it are rolled, so that they take the new value".to_owned(),
+            true => "the consumers' workloads that use it are rolled, so that they take the new value, if the platform lets the operator restart them".to_owned(),
             false => "pods that mount it as files see the new value within a minute or so; those that take it as environment variables keep the old one until they are restarted (kubectl rollout restart)".to_owned(),
         }
     }
@@ -150,7 +166,7 @@ fn workloads(pods: &[PodSeen]) -> Vec<String> {
 pub(in crate::cli) mod tests {
     use super::*;
     use crate::cli::observed::build;
-    use crate::cli::observed::tests::{claim, facts};
+    use crate::cli::observed::tests::{claim, facts, now};
     use serde_json::json;
 
     pub(in crate::cli) fn effects(change: impl FnOnce(&mut serde_json::Value)) -> Effects {
@@ -171,7 +187,7 @@ pub(in crate::cli) mod tests {
             pod("job", None, "orders"),
             pod("other", None, "something-else"),
         ];
-        of(&observed.claims[0], &spec, &observed, Some(pods))
+        of(&observed.claims[0], &spec, &observed, Some(pods), now())
     }
 
     #[test]
@@ -190,6 +206,22 @@ pub(in crate::cli) mod tests {
         }
         assert!(!told.contains("other"), "{told}");
         assert_eq!(effects.shared(), ["ScopedSecret payments-prod/reports"]);
+    }
+
+    #[test]
+    fn who_shares_a_key_that_is_still_held_is_told_and_who_is_refused_is_not() {
+        let shared = |key: &str, held: &str, other: Value| {
+            let mut own = claim("payments-prod", "orders", key, 1, true);
+            own["status"]["remoteVersions"] = json!([{"key": held, "versionId": "v1"}]);
+            let spec = own["spec"].clone();
+            let observed = build(facts(&[own, other]));
+            of(&observed.claims[0], &spec, &observed, None, now()).shared()
+        };
+        let (new, old) = ("payments/prod/new", "payments/prod/old");
+        let reports = claim("payments-prod", "reports", old, 2, true);
+        assert_eq!(shared(new, old, reports), ["ScopedSecret payments-prod/reports"]);
+        let thief = claim("billing-prod", "thief", old, 2, false);
+        assert_eq!(shared(old, old, thief), [] as [&str; 0]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::cli::cluster::{Cluster, Failure, Seen};
 use crate::cli::observed::{Observed, observe};
 use crate::cli::simulate::schema::nearest;
 use crate::segmentation::references::{names, of_pods};
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::core::v1::Pod;
@@ -78,7 +79,7 @@ pub async fn get(cluster: &Cluster, of: &ApiResource, name: &str) -> Result<Dyna
 }
 
 /// Looks at one.
-pub async fn look(cluster: &Cluster, name: &str) -> Result<Sight, Failure> {
+pub async fn look(cluster: &Cluster, name: &str, now: Timestamp) -> Result<Sight, Failure> {
     let object = get(cluster, &kind("ScopedSecret"), name).await?;
     let claim = object.clone().try_parse::<ScopedSecret>();
     let claim = claim.map_err(|_| {
@@ -87,7 +88,7 @@ pub async fn look(cluster: &Cluster, name: &str) -> Result<Sight, Failure> {
     let observed = observe(cluster, &cluster.namespace).await?;
     let pods = pods(cluster).await?;
     let spec = object.data.get("spec").cloned().unwrap_or_default();
-    let effects = effects::of(&claim, &spec, &observed, pods);
+    let effects = effects::of(&claim, &spec, &observed, pods, now);
     Ok(Sight { object, claim, observed, effects })
 }
 

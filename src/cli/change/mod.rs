@@ -126,7 +126,7 @@ pub async fn carry_out(
     cluster: &Cluster,
     around: &Surroundings<'_>,
     mut plan: Plan,
-    look_for: impl FnOnce(&[Value]) -> Wait,
+    look_for: impl FnOnce(&[Value]) -> Vec<Wait>,
     talk: &mut Talk<'_>,
 ) -> Result<u8, Failure> {
     plan.notes
@@ -164,7 +164,7 @@ pub async fn carry_out(
             if !json {
                 tell(talk.out, format!("{told}; waiting\n"))?;
             }
-            match wait::until(cluster, &look_for(&written), asked.timeout, around.clock).await? {
+            match wait::until(cluster, &look_for(&written), asked.timeout).await? {
                 Progress::Done(text) => (End::Done, text),
                 Progress::Bad(text) | Progress::Refused(text) => (End::Unfinished, text),
                 Progress::Open(text) => {

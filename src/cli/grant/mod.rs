@@ -91,18 +91,16 @@ fn ttl(text: &str) -> Result<String, String> {
 /// Shows, asks, writes, waits.
 pub async fn run(asked: &Grant, around: &Surroundings<'_>, talk: &mut Talk<'_>) -> Result<u8, Failure> {
     let cluster = asked.change.connect().await?;
-    let sight = look::look(&cluster, &asked.name).await?;
+    let sight = look::look(&cluster, &asked.name, (around.clock)()).await?;
     let terms = terms::look(&cluster).await?;
     let asks = match asked.needs_approval || terms.approval == Some(true) {
         true => Some(look::who_am_i(&cluster).await?),
         false => None,
     };
     let plan = plan(asked, &sight, &terms, asks.as_deref(), (around.clock)())?;
-    let wait = |written: &[Value]| Wait {
-        kind: "SecretGrant",
-        namespaced: true,
-        name: written[0].pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned(),
-        judge: Box::new(progress),
+    let wait = |written: &[Value]| {
+        let name = written[0].pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
+        vec![Wait { kind: "SecretGrant", namespaced: true, name, judge: Box::new(progress) }]
     };
     carry_out(&asked.change, &cluster, around, plan, wait, talk).await
 }

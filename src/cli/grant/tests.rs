@@ -10,7 +10,7 @@ fn sight(rotates: bool) -> Sight {
         object["spec"]["rotation"] = json!({"strategy": "Provider"});
     }
     let observed = build(facts(std::slice::from_ref(&object)));
-    let effects = effects::of(&observed.claims[0], &object["spec"], &observed, None);
+    let effects = effects::of(&observed.claims[0], &object["spec"], &observed, None, now());
     let object: DynamicObject = serde_json::from_value(object).unwrap();
     Sight { object, claim: observed.claims[0].clone(), observed, effects }
 }

@@ -8,9 +8,7 @@ use crate::cli::change::write::Write;
 use crate::cli::cluster::Failure;
 use crate::cli::remote::Remote;
 use crate::controller::guard::revocable;
-use crate::segmentation::authorize::authorize;
 use crate::segmentation::consumers::Standing;
-use crate::segmentation::verdict::Verdict;
 use crate::segmentation::world::ObjectName;
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -87,14 +85,8 @@ fn stands(sight: &Sight) -> bool {
 
 /// Whether it is known that the annotation, which is there already, is set anew only by who has the verb `revoke`, since others have
 /// a key, too. The dry runs do not say so: taking it off is free, and over itself it is nothing new.
-pub fn takes_the_verb(sight: &Sight, now: Timestamp) -> bool {
-    let world = &sight.observed.world;
-    let has = |other: &ObjectName| {
-        world.claim(other).is_some_and(|other| {
-            world.holding_of(other).is_some() || !matches!(authorize(other, world, now), Verdict::Refused(_))
-        })
-    };
-    stands(sight) && sight.effects.sharers.iter().any(has)
+pub fn takes_the_verb(sight: &Sight) -> bool {
+    stands(sight) && !sight.effects.sharers.is_empty()
 }
 
 /// That verb is missing.

@@ -60,31 +60,30 @@ pub async fn run(asked: &Revoke, around: &Surroundings<'_>, talk: &mut Talk<'_>)
     let cluster = asked.change.connect().await?;
     let Some(name) = &asked.name else {
         let plan = key::plan(&key::look(&cluster, asked).await?)?;
-        let wait = |written: &[Value]| Wait {
-            kind: "KeyRevocation",
-            namespaced: false,
-            name: written[0].pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned(),
-            judge: Box::new(key::progress),
-        };
-        return carry_out(&asked.change, &cluster, around, plan, wait, talk).await;
+        return carry_out(&asked.change, &cluster, around, plan, made, talk).await;
     };
-    let sight = look::look(&cluster, name).await?;
-    let mut plan = plan(&sight, &key::standing(&cluster).await?, asked)?;
-    let mut made = true;
-    if !cluster.may("create", GROUP, "keyrevocations", None, None).await? {
-        let now = (around.clock)();
-        if annotation::takes_the_verb(&sight, now)
-            && !cluster.may("revoke", GROUP, "scopedsecrets", Some(&cluster.namespace), Some(name)).await?
-        {
-            return Err(annotation::not_allowed(&sight));
-        }
-        plan = annotation::instead(plan, &sight, now)?;
-        made = false;
+    let now = (around.clock)();
+    let sight = look::look(&cluster, name, now).await?;
+    let plan = plan(&sight, &key::standing(&cluster).await?, asked)?;
+    if cluster.may("create", GROUP, "keyrevocations", None, None).await? {
+        return carry_out(&asked.change, &cluster, around, plan, made, talk).await;
     }
+    if annotation::takes_the_verb(&sight)
+        && !cluster.may("revoke", GROUP, "scopedsecrets", Some(&cluster.namespace), Some(name)).await?
+    {
+        return Err(annotation::not_allowed(&sight));
+    }
+    let plan = annotation::instead(plan, &sight, now)?;
     let name = name.clone();
-    let judge = Box::new(move |now: Option<&Value>| progress(made, now));
-    let wait = |_: &[Value]| Wait { kind: "ScopedSecret", namespaced: true, name, judge };
+    let wait = |_: &[Value]| vec![Wait { kind: "ScopedSecret", namespaced: true, name, judge: Box::new(progress) }];
     carry_out(&asked.change, &cluster, around, plan, wait, talk).await
+}
+
+/// The KeyRevocations that were created.
+fn made(written: &[Value]) -> Vec<Wait> {
+    let name = |one: &Value| one.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let wait = |one| Wait { kind: "KeyRevocation", namespaced: false, name: name(one), judge: Box::new(key::progress) };
+    written.iter().map(wait).collect()
 }
 
 /// What will happen. Pure.
@@ -153,17 +152,16 @@ fn kept(staying: &[&Remote]) -> Option<String> {
     })
 }
 
-/// Whether its Secret is gone for that. `made`: the KeyRevocations were made by this command, so that whatever else the ScopedSecret
-/// says, such as that the manager is away, what it had was revoked. Pure.
-fn progress(made: bool, now: Option<&Value>) -> Progress {
+/// Whether its Secret is gone for the annotation. Pure.
+fn progress(now: Option<&Value>) -> Progress {
     let Some(now) = now else { return Progress::Done("the ScopedSecret was deleted".to_owned()) };
     let gone = now.pointer("/status/secretRef").is_none();
-    let revoked = made || matches!(condition(now, "Authorized"), Some(("False", "KeyRevoked", _)));
+    let revoked = matches!(condition(now, "Authorized"), Some(("False", "KeyRevoked", _)));
     if !(gone && revoked) {
         return Progress::Open(told(now, "Authorized"));
     }
     Progress::Done(
-        "no Secret has it any more; kubectl get keyrevocations says which pods still hold the value".to_owned(),
+        "its Secret is gone; the KeyRevocations say which others and which pods still have the value".to_owned(),
     )
 }
 
@@ -192,7 +190,7 @@ mod tests {
             object["metadata"]["annotations"] = note;
             let all: Vec<_> = std::iter::once(&object).chain(others).cloned().collect();
             let observed = build(facts(&all));
-            let effects = effects::of(&observed.claims[0], &object["spec"], &observed, None);
+            let effects = effects::of(&observed.claims[0], &object["spec"], &observed, None, now());
             let object = serde_json::from_value(object).unwrap();
             Sight { object, claim: observed.claims[0].clone(), observed, effects }
         };
@@ -222,7 +220,7 @@ mod tests {
             (json!({}), vec![other.clone()], false),
         ] {
             let sight = sight(note, &others);
-            assert_eq!(annotation::takes_the_verb(&sight, now()), takes, "{others:?}");
+            assert_eq!(annotation::takes_the_verb(&sight), takes, "{others:?}");
         }
         let told = annotation::not_allowed(&sight(stands(), &[other])).to_string();
         assert!(told.contains("the verb revoke on scopedsecrets.scopedsecrets.io \"orders\""), "{told}");
@@ -234,7 +232,7 @@ mod tests {
         let api = json!({"secretKey": "api", "remoteRef": {"key": "payments/prod/api"}});
         object["spec"]["data"].as_array_mut().unwrap().push(api);
         let observed = build(facts(std::slice::from_ref(&object)));
-        let effects = effects::of(&observed.claims[0], &object["spec"], &observed, None);
+        let effects = effects::of(&observed.claims[0], &object["spec"], &observed, None, now());
         let object = serde_json::from_value(object).unwrap();
         let sight = Sight { object, claim: observed.claims[0].clone(), observed, effects };
         let standing =
@@ -268,7 +266,7 @@ mod tests {
             let mut object = claim("payments-prod", "orders", key, 1, true);
             object["status"]["remoteVersions"] = json!([{"key": held, "versionId": "v1"}]);
             let observed = build(facts(std::slice::from_ref(&object)));
-            let effects = effects::of(&observed.claims[0], &object["spec"], &observed, None);
+            let effects = effects::of(&observed.claims[0], &object["spec"], &observed, None, now());
             let object = serde_json::from_value(object).unwrap();
             Sight { object, claim: observed.claims[0].clone(), observed, effects }
         };
@@ -311,18 +309,14 @@ mod tests {
             }
             object
         };
-        for (made, now, done) in [
-            (false, object("True", "Allowed", true), false),
-            (false, object("False", "KeyRevoked", true), false),
-            (false, object("True", "Allowed", false), false),
-            (false, object("False", "KeyNotAllowed", false), false),
-            (false, object("False", "KeyRevoked", false), true),
-            (true, object("True", "Allowed", true), false),
-            (true, object("False", "KeyRevoked", true), false),
-            (true, object("True", "Allowed", false), true),
-            (true, object("False", "KeyRevoked", false), true),
+        for (now, done) in [
+            (object("True", "Allowed", true), false),
+            (object("False", "KeyRevoked", true), false),
+            (object("True", "Allowed", false), false),
+            (object("False", "KeyNotAllowed", false), false),
+            (object("False", "KeyRevoked", false), true),
         ] {
-            assert_eq!(matches!(progress(made, Some(&now)), Progress::Done(_)), done, "{made} {now}");
+            assert_eq!(matches!(progress(Some(&now)), Progress::Done(_)), done, "{now}");
         }
     }
 }

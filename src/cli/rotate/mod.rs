@@ -39,15 +39,14 @@ pub struct Rotate {
 /// Shows, asks, writes, waits.
 pub async fn run(asked: &Rotate, around: &Surroundings<'_>, talk: &mut Talk<'_>) -> Result<u8, Failure> {
     let cluster = asked.change.connect().await?;
-    let sight = look::look(&cluster, &asked.name).await?;
+    let sight = look::look(&cluster, &asked.name, (around.clock)()).await?;
     let plan = plan(&sight, (around.clock)())?;
-    let before = serde_json::to_value(&sight.object).unwrap_or_default();
     let name = asked.name.clone();
-    let wait = |_: &[Value]| Wait {
-        kind: "ScopedSecret",
-        namespaced: true,
-        name,
-        judge: Box::new(move |now| progress(&before, now)),
+    // As it stood when it was asked: it may have changed while it was shown.
+    let wait = |written: &[Value]| {
+        let before = written[0].clone();
+        let judge = Box::new(move |now: Option<&Value>| progress(&before, now));
+        vec![Wait { kind: "ScopedSecret", namespaced: true, name, judge }]
     };
     carry_out(&asked.change, &cluster, around, plan, wait, talk).await
 }

@@ -17,6 +17,7 @@ use crate::api::policy::AcceptedViolations;
 use crate::api::segmentation_report::{
     EXCEPTIONS, ExceptionInForce, FoundBy, NAMESPACES, ReportedViolation, SegmentationReportStatus, ViolationCount,
 };
+use crate::controller::scan::due;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use std::collections::{BTreeSet, HashMap};
@@ -65,9 +66,12 @@ pub fn status(
     now: Timestamp,
 ) -> SegmentationReportStatus {
     let last = live.last_scan_time.as_ref().map(|t| t.0).filter(|_| !observed.unscanned);
-    let scanned_at = observed.scanned_at.map(whole_second).filter(|_| !observed.unscanned).max(last);
+    let own = observed.scanned_at.map(whole_second).filter(|_| !observed.unscanned);
+    // What a clock that was ahead has noted stands until a scan ends by one that is right.
+    let sound = |time: Option<Timestamp>| time.filter(|time| !due::is_ahead(*time, now));
+    let scanned_at = sound(own).max(sound(last)).or(last);
     let unchanged = draft(observed, live, last, generation, now);
-    let overdue = match (last, scanned_at) {
+    let overdue = match (sound(last), scanned_at) {
         (None, scanned) => scanned.is_some(),
         (Some(last), Some(scanned)) => scanned.duration_since(last) >= NOTED,
         (Some(_), None) => false,

@@ -51,6 +51,11 @@ fn nothing_is_written_for_a_scan_that_changes_nothing_but_once_a_day() {
     assert_eq!(changed.last_scan_time, Some(Time(at(3_600))));
     // A scan of an earlier day moves nothing back.
     assert_eq!(status(&scan(&[], 0), &noted, 1, at(DAY + 9)), noted);
+    // What a clock that was ahead has noted stands until a scan ends by one that is right, and not by its own.
+    let ahead = SegmentationReportStatus { last_scan_time: Some(Time(at(9 * DAY))), ..first.clone() };
+    assert_eq!(status(&Observed { scanned_at: None, ..scan(&[], 0) }, &ahead, 1, at(5)), ahead);
+    assert_eq!(status(&scan(&[], 9 * DAY), &ahead, 1, at(5)), ahead);
+    assert_eq!(status(&scan(&[], 60), &ahead, 1, at(65)).last_scan_time, Some(Time(at(60))));
 }
 
 #[test]

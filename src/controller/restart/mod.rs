@@ -122,6 +122,11 @@ fn ended(verb: &'static str) -> impl Fn(kube::Error) -> Ended {
     }
 }
 
+/// Whether a write was refused for what it says, rather than not answered.
+fn is_refusal(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 429)
+}
+
 /// Looks at the workloads of a namespace and restarts those whose turn it is.
 pub async fn reconcile(cx: &Context, namespace: &Arc<str>) {
     let all = restarting(&cx.index(), namespace);
@@ -136,10 +141,16 @@ pub async fn reconcile(cx: &Context, namespace: &Arc<str>) {
     let by_hand = all.iter().any(is_by_hand);
     let again = |wait| cx.queue.add_at(Job::Restart(namespace.clone()), Instant::now() + wait);
     let (hows, wait) = match act(cx, namespace, consumed, by_hand).await {
-        Ok(mut progress) => {
+        Ok((mut progress, denied)) => {
             let soon = progress.values().any(|progress| !progress.is_over() && !progress.is_held());
-            let how = |r: &Restarting| progress.remove(&r.consumed.secret).map(How::Seen);
-            (all.iter().map(how).collect::<Vec<_>>(), if soon { SOON } else { LATER })
+            let how = |r: &Restarting| {
+                let progress = progress.remove(&r.consumed.secret)?;
+                Some(match denied {
+                    Some(verb) if !progress.is_over() => How::NotAllowed(verb),
+                    _ => How::Seen(progress),
+                })
+            };
+            (all.iter().map(how).collect::<Vec<_>>(), if soon && denied.is_none() { SOON } else { LATER })
         }
         Err(Ended::NotAllowed(verb)) => (all.iter().map(|_| Some(How::NotAllowed(verb))).collect(), LATER),
         Err(Ended::Failed(error)) => {
@@ -168,12 +179,13 @@ fn tell_stuck(cx: &Context) {
     }
 }
 
+/// How far each Secret's consumers are, and the verb that the operator lacks for what is still to be restarted.
 async fn act(
     cx: &Context,
     namespace: &Arc<str>,
     consumed: Vec<Consumed>,
     by_hand: bool,
-) -> Result<BTreeMap<String, progress::Progress>, Ended> {
+) -> Result<(BTreeMap<String, progress::Progress>, Option<&'static str>), Ended> {
     let (workloads, limited) = workloads(cx, namespace, &consumed).await?;
     let (reverted, overdue) = cx.restarts.judge(namespace, &workloads, &consumed, &limited, Instant::now());
     let mut observed =
@@ -202,13 +214,15 @@ async fn act(
             Err(error) => match ended("patch")(error) {
                 Ended::Failed(error) => {
                     tracing::warn!(%namespace, workload = %workload.named, error = %brief(&error), "a consumer of a new value was not restarted; it is tried again");
-                    planned.progress.values_mut().for_each(|progress| progress.refuse(&workload.named));
+                    if is_refusal(&error) {
+                        planned.progress.values_mut().for_each(|progress| progress.refuse(&workload.named));
+                    }
                 }
-                not_allowed => return Err(not_allowed),
+                Ended::NotAllowed(verb) => return Ok((planned.progress, Some(verb))),
             },
         }
     }
-    Ok(planned.progress)
+    Ok((planned.progress, None))
 }
 
 /// One event of a workload that is restarted.

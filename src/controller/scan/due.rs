@@ -31,18 +31,23 @@ const LEAST: [Duration; 2] = [Duration::from_secs(30), Duration::from_secs(300)]
 const FIRST: Duration = Duration::from_secs(30);
 const LONGEST: Duration = Duration::from_secs(3600);
 
+/// Whether a time was noted by a clock that was ahead then: it says nothing, and must not put scans off until it has come.
+pub fn is_ahead(then: Timestamp, now: Timestamp) -> bool {
+    then.duration_since(now) > SignedDuration::from_secs(60)
+}
+
 /// Whether one is due.
 pub fn is_due(known: &Known, interval: Duration, now: Timestamp) -> bool {
     let ago = |then: Timestamp| Duration::try_from(now.duration_since(then)).unwrap_or_default();
-    let rested = |pause: Duration| known.began.is_none_or(|began| ago(began) >= pause.min(interval));
+    let began = known.began.filter(|then| !is_ahead(*then, now));
+    let last = known.last.filter(|then| !is_ahead(*then, now)).or(began);
+    let rested = |pause: Duration| began.is_none_or(|began| ago(began) >= pause.min(interval));
     if known.failures > 0 {
         return rested(FIRST.saturating_mul(1 << (known.failures - 1).min(16)).min(LONGEST));
     }
-    // A clock that was put back must not put scans off.
-    let ahead = known.last.is_some_and(|last| last.duration_since(now) > SignedDuration::from_secs(60));
-    let since = known.began.max(known.last);
-    let tried = || since.is_none_or(|then| ago(then) >= TRIED.max(known.took.saturating_mul(30)).min(interval));
-    let over = known.last.is_none_or(|last| ahead || ago(last) >= interval);
+    let tried =
+        || began.max(last).is_none_or(|then| ago(then) >= TRIED.max(known.took.saturating_mul(30)).min(interval));
+    let over = last.is_none_or(|last| ago(last) >= interval);
     let [quick, slow] = LEAST;
     let pause = known.took.saturating_mul(30).clamp(quick, slow).max(known.took.saturating_mul(10));
     over || known.wanted && rested(pause) || known.tried && tried()
@@ -89,6 +94,10 @@ mod tests {
             ("failed often", failed(40), 3_599, false),
             ("failed often, long ago", failed(40), 3_600, true),
             ("the clock was put back", Known { last: Some(at(9_999)), ..none }, 0, true),
+            ("the clock was put back, after another", Known { last: Some(at(9_999)), ..own }, 5, false),
+            ("the clock was put back, a day after another", Known { last: Some(at(99_999)), ..own }, 86_400, true),
+            ("the clock was put back after one that failed", Known { began: Some(at(9_999)), ..failed(1) }, 0, true),
+            ("the clock was put back, and there is a reason", Known { began: Some(at(9_999)), ..wanted }, 0, true),
         ];
         for (what, known, seconds, due) in table {
             assert_eq!(is_due(&known, day, at(seconds)), due, "{what}");

@@ -421,6 +421,8 @@ fn is_up_to_date(o: &Observed<'_>, secret: &SecretFacts, grant: &Grant) -> bool 
             && form_is_right(o, &seal.holding)
             && o.ignore_digests.contains(&seal.ignore)
             && held == grant.keys.iter().map(|k| &k.canonical).collect()
+            // What pods run with now is noted before it changes.
+            && (seal.restart.is_some() || !o.spec.restarts() || o.spec.immutable())
             // What is written once is not refreshed, whoever asks.
             && (o.refresh_at.is_none() || o.spec.immutable() || seal.refresh_at.as_deref() == o.refresh_at)
     });

@@ -62,6 +62,11 @@ impl Told {
         self.versions.is_some_and(|told| told != digest(than))
     }
 
+    /// Whether it tells of versions at all.
+    pub fn tells_versions(&self) -> bool {
+        self.versions.is_some()
+    }
+
     /// Whether this status is, to the letter, the one that stands.
     pub fn is(&self, status: &ScopedSecretStatus) -> bool {
         self.digest == digest(status)

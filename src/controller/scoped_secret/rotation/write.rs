@@ -1,6 +1,7 @@
 //! The effects of a rotation: what is asked of the manager, and written there.
 
 use super::{Hand, News, settled, told_trigger};
+use crate::api::condition::ConditionType;
 use crate::api::rotation::Strategy;
 use crate::api::{Reason, ScopedSecret};
 use crate::controller::index::annotation;
@@ -255,7 +256,11 @@ impl Work<'_> {
         let is_new = |current: &&KeyVersion| {
             held.is_none_or(|held| held.id != current.id) && self.memory.rotated.as_deref() != Some(&*current.id)
         };
-        let Some(current) = current.filter(is_new).filter(|_| stood || self.rotating.projecting) else { return };
+        // What this process began, whichever write has it first, is no value of before either.
+        let begun = self.memory.rotation.as_ref().map(|rotation| &rotation.begun);
+        let made = |current: &&KeyVersion| begun.is_some_and(|begun| begun.contains(&*current.id));
+        let is_news = |current: &&KeyVersion| stood || self.rotating.projecting || made(current);
+        let Some(current) = current.filter(is_new).filter(is_news) else { return };
         if self.memory.news.as_ref().is_some_and(|news| news.version.id == current.id) {
             // It may have it since the first attempt, of which no answer came.
             return;
@@ -289,9 +294,13 @@ impl Work<'_> {
     }
 
     /// Into the record: a process before this one rotated the key, and may have been killed before it said so, since status tells of
-    /// other versions than the Secret has.
+    /// other versions than the Secret has; or of none, as after a revocation, and of a rotation that goes on.
     pub(super) fn record_untold(&mut self) {
-        let seal = self.own_seal().filter(|seal| self.memory.news.is_none() && self.is_not_as_told(seal));
+        let status = &self.record.status;
+        let goes_on = matches!(status.denied(ConditionType::Rotated), Some(Reason::Requested | Reason::Stored));
+        let from_none = goes_on && !status.tells_versions();
+        let seal =
+            self.own_seal().filter(|seal| self.memory.news.is_none() && (from_none || self.is_not_as_told(seal)));
         let Some(held) = seal.as_ref().and_then(|seal| seal.holding.versions.first()) else { return };
         let known = self.asking(seal.as_deref(), |asked| asked.earlier(self.cx.now())).unwrap_or_default();
         if let Some(trigger) = known.iter().find(|trigger| trigger.made(&held.key, &held.id)) {
