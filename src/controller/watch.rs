@@ -535,7 +535,7 @@ fn observe_claim(cx: &Context, object: SeenClaim, view: View) {
         && before.as_ref().is_some_and(|b| !asks(&b.2))
         && let Some(came) = after.as_ref().filter(|a| asks(&a.2))
     {
-        let anew = guard::asked::Anew { uid: came.0.clone(), absent: absent.unwrap_or_default() };
+        let anew = guard::asked::Anew { uid: came.0.clone(), absent: absent.unwrap_or_default(), seen: Instant::now() };
         cx.guards.asks_anew(&name, anew);
     }
     if before != after {
@@ -624,6 +624,11 @@ fn observe_secret(cx: &Context, metadata: &ObjectMeta, view: View) {
     });
     if known_already || older {
         return;
+    }
+    let known = index.secrets.get(&name);
+    let is_earlier = known.is_none_or(|known| is_older(&facts.resource_version, &known.resource_version));
+    if view == View::Listed && index.secrets_synced && is_earlier && index.claims_for(&name).next().is_some() {
+        index.put_back.insert(name.clone());
     }
     let before = index.world.holding(&name).cloned();
     index.observe_secret(name.clone(), facts, cx.now());

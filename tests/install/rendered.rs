@@ -340,6 +340,8 @@ fn each_value_is_where_it_belongs() {
         ),
         (
             &[
+                "topologySpreadConstraints[0].maxSkew=1",
+                "topologySpreadConstraints[0].whenUnsatisfiable=ScheduleAnyway",
                 "topologySpreadConstraints[0].topologyKey=zone",
                 "topologySpreadConstraints[0].labelSelector.matchLabels.a=b",
             ],

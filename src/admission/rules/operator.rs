@@ -8,7 +8,7 @@
 //! |-|-|
 //! | Secrets | created with our label; changed and deleted if they are managed, the label never taken off; its own two in its own namespace. None that authenticates somebody: Kubernetes itself would fill a token into it |
 //! | our own kinds | every status; all of the kinds that only the operator writes; KeyRevocations are created |
-//! | Roles, RoleBindings | those of grants: with our label, a SecretGrant or ScopedSecret as controller, no ClusterRole behind them, no power but to get named Secrets, and nobody of another namespace. They are deleted whatever became of the label |
+//! | Roles, RoleBindings | those of grants: with our label, a SecretGrant or ScopedSecret as controller, no Role behind them but the one of the same name, no power but to get named Secrets, and nobody of another namespace. They are deleted whatever became of the label |
 //! | workloads | updates that change one pod-template annotation, [`RESTARTED_FOR_ANNOTATION`], and nothing else |
 //! | webhook configurations | updates of its own |
 //! | Leases, Events, access reviews | RBAC decides. A review stores nothing |
@@ -22,6 +22,7 @@ use crate::admission::guard::{Guard, Parameter, Validation, list};
 use crate::admission::identities::Installation;
 use crate::admission::webhook_configuration::CONFIGURATION;
 use crate::api::{GROUP, RESTARTED_FOR_ANNOTATION, Reason};
+use crate::controller::grant::known::HANDLE;
 use crate::controller::keys::KEY_SECRET;
 use serde_json::json;
 
@@ -94,7 +95,7 @@ fn grant() -> String {
     format!(
         "variables.what in ['rbac.authorization.k8s.io/roles', 'rbac.authorization.k8s.io/rolebindings']
 && (request.operation == 'DELETE' && ({})
-  || variables.objects.all(o, {} && {} && o.?roleRef.?kind.orValue('Role') == 'Role'
+  || variables.objects.all(o, {} && {} && o.metadata.name.startsWith('{HANDLE}') && o.?roleRef.?kind.orValue('Role') == 'Role' && o.?roleRef.?name.orValue(o.metadata.name) == o.metadata.name
     && o.?rules.orValue([]).all(r, r.verbs == ['get'] && r.?resources.orValue([]) == ['secrets'] && size(r.?resourceNames.orValue([])) > 0)
     && o.?subjects.orValue([]).all(s, s.kind == 'User' ? !s.name.startsWith('system:') : s.kind == 'ServiceAccount' && s.?namespace.orValue('') == variables.place)))",
         managed("oldObject"),

@@ -202,11 +202,14 @@ pub fn controller<'m>(metadata: &'m ObjectMeta, kind: &str) -> Option<(&'m str, 
 /// So many bytes of a grant's name are in its handle, so that the whole is no longer than a label.
 const SHOWN: usize = 46;
 
+/// What the names of a grant's Role and RoleBinding begin with.
+pub const HANDLE: &str = "grant-";
+
 /// The name of a grant's Role and RoleBinding: two grants have two, whatever their names.
 pub fn handle(namespace: &str, grant: &str, uid: &str) -> ObjectName {
     let shown = &grant[..grant.floor_char_boundary(SHOWN)];
     let shown = shown.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
-    ObjectName::new(namespace, &format!("grant-{shown}-{}", &sha256_hex(uid.as_bytes())[..10]))
+    ObjectName::new(namespace, &format!("{HANDLE}{shown}-{}", &sha256_hex(uid.as_bytes())[..10]))
 }
 
 /// What was told of a grant.

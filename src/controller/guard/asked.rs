@@ -9,7 +9,8 @@
 //! annotation lifts nothing, and whoever deletes the KeyRevocation lifts it, although the annotation still stands.
 //!
 //! Where others claim a key, too, the API server asks whoever sets the annotation for the verb `revoke`. It knows that by the list
-//! in the guard, so that an annotation counts there only if the list named its ScopedSecret *before* the annotation was seen.
+//! in the guard, so that an annotation counts there only if the list named its ScopedSecret well *before* the annotation came: an
+//! API server is given as long to learn of the list as of a rule that is new.
 //!
 //! A ScopedSecret that is made anew (`kubectl replace --force`, a restore, GitOps) brings the annotation of the one before with it,
 //! which was answered: a key with a KeyRevocation that was made for that is not revoked once more.
@@ -24,6 +25,11 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long an API server may take until it knows what a guard says: as a rule that is new, and a second in which it was seen.
+const LEARNT: Duration = Duration::from_secs(SETTLES.as_secs() as u64 + 1);
 
 /// A ScopedSecret, as far as its annotation goes.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,6 +60,8 @@ pub struct Anew {
     pub uid: Arc<str>,
     /// The last of the ScopedSecret's resourceVersions that was seen without it.
     pub absent: String,
+    /// When that was.
+    pub seen: Instant,
 }
 
 impl Anew {
@@ -64,7 +72,7 @@ impl Anew {
 }
 
 /// What is known of the annotations in one namespace.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Askers {
     /// Its ScopedSecrets.
     pub all: BTreeMap<String, Asker>,
@@ -72,6 +80,10 @@ pub struct Askers {
     pub anew: BTreeMap<String, Anew>,
     /// Whether the API server asks for the verb; None: that was not looked at.
     pub guarded: Option<Guarded>,
+    /// Since when the guard names those for which this process has seen it begin to.
+    pub named: BTreeMap<String, Instant>,
+    /// When all of that was looked at.
+    pub at: Instant,
 }
 
 impl Asker {
@@ -117,6 +129,13 @@ impl Askers {
         asker.keys.iter().filter(|key| came || !asker.answered.contains(*key)).cloned().collect()
     }
 
+    /// Whether the guard has named a ScopedSecret for so short a time when its annotation came that nobody may have been asked.
+    fn came_too_early(&self, name: &str) -> bool {
+        let anew = self.anew.get(name).filter(|anew| self.all.get(name).is_some_and(|asker| asker.uid == anew.uid));
+        let came = anew.map_or(self.at, |anew| anew.seen);
+        self.named.get(name).is_some_and(|since| came < *since + LEARNT)
+    }
+
     /// Whether the annotation of a ScopedSecret was brought along by it, and all of its keys were revoked for the one before.
     fn is_answered(&self, name: &str) -> bool {
         self.all.get(name).is_some_and(|asker| !asker.keys.is_empty() && self.left(name, asker).is_empty())
@@ -142,6 +161,7 @@ impl Askers {
             let keys = match (asker.shared, known.shared.contains(name), self.guarded) {
                 _ if left.is_empty() => Vec::new(),
                 (false, ..) => left,
+                (true, true, _) if self.came_too_early(name) => Vec::new(),
                 // It is looked at again.
                 (true, true, Some(Guarded::Unknown | Guarded::Another) | None) => continue,
                 // It came within that second.
@@ -165,8 +185,8 @@ pub fn dismissed<'a>(before: &'a Content, written: &'a Content, askers: &Askers)
         let same = |old: &RevocationAsked| old.uid == turn.uid && old.seen_time == turn.seen_time;
         turn.keys.is_empty() && !before.revocations.get(*name).is_some_and(same)
     });
-    // Where the list named it, it is the rule that did not ask.
-    let missing = |name: &str| before.shared.contains(name);
+    // Where the list named it in time, it is the rule that did not ask.
+    let missing = |name: &str| before.shared.contains(name) && !askers.came_too_early(name);
     let why = |name: &str| match (askers.is_answered(name), missing(name)) {
         (true, _) => Reason::RevokedBefore,
         (false, true) => Reason::GuardMissing,
@@ -213,11 +233,12 @@ mod tests {
     }
 
     fn absent(uid: &str, absent: &str) -> Anew {
-        Anew { uid: uid.into(), absent: absent.into() }
+        Anew { uid: uid.into(), absent: absent.into(), seen: Instant::now() }
     }
 
     fn askers(asker: Asker, guarded: Option<Guarded>) -> Askers {
-        Askers { all: [("orders".to_owned(), asker)].into(), anew: BTreeMap::new(), guarded }
+        let (all, named) = ([("orders".to_owned(), asker)].into(), BTreeMap::new());
+        Askers { all, anew: BTreeMap::new(), guarded, named, at: Instant::now() }
     }
 
     fn listing() -> Content {
@@ -256,6 +277,33 @@ mod tests {
             ("it was not looked at", asker(Allowed, true), None, listing(), None),
         ] {
             assert_eq!(keys(&askers(asker, guarded), &known), wanted, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_list_counts_once_api_servers_know_it() {
+        let start = Instant::now();
+        let later = |seconds: u64| start + Duration::from_secs(seconds);
+        for (what, named, came, wanted) in [
+            ("listed since before this process", None, Some(0), 2),
+            ("it came a moment after", Some(0), Some(0), 0),
+            ("it came when an API server may not know it yet", Some(0), Some(2), 0),
+            ("it came later", Some(0), Some(3), 2),
+            ("it came before", Some(9), Some(0), 0),
+            ("it was not seen to come, and looked at soon", Some(8), None, 0),
+            ("it was not seen to come, and looked at later", Some(0), None, 2),
+        ] {
+            let mut one = askers(asker(Standing::Allowed, true), Some(Guarded::Since(at(1))));
+            one.at = later(10);
+            one.named = named.map(|seconds| ("orders".to_owned(), later(seconds))).into_iter().collect();
+            let anew = came.map(|seconds| Anew { seen: later(seconds), ..absent("u", "6") });
+            one.anew = anew.map(|anew| ("orders".to_owned(), anew)).into_iter().collect();
+            assert_eq!(keys(&one, &listing()).map(|keys| keys.len()), Some(wanted), "{what}");
+            let before = listing();
+            let after = Content { shared: one.shared(&before), revocations: one.revocations(&before, at(9)), ..NOBODY };
+            let told = dismissed(&before, &after, &one);
+            let not_asked = [("orders", "u", Reason::RevocationNotAllowed)];
+            assert_eq!(told, if wanted == 0 { &not_asked[..] } else { &[] }, "{what}");
         }
     }
 

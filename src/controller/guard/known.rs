@@ -44,6 +44,8 @@ struct Place {
     left_out: BTreeSet<ObjectName>,
     /// The ScopedSecrets whose annotation `revoke` was seen to come.
     asked_anew: BTreeMap<String, Anew>,
+    /// Since when the guard says that others have their keys, where this process has seen it begin to.
+    named: BTreeMap<String, Instant>,
     /// The rule that asks for the verb `revoke` is in another form: who asks for it where others have the key waits, and nobody else.
     held_up: bool,
 }
@@ -110,9 +112,14 @@ impl Guards {
 
     /// The annotation `revoke` was seen to come: a turn begins, even if the one before was not seen to end.
     pub fn asks_anew(&self, claim: &ObjectName, anew: Anew) {
-        if let Some(place) = self.lock().get_mut(&*claim.namespace) {
-            place.asked_anew.insert(claim.name.to_string(), anew);
-        }
+        let mut places = self.lock();
+        let place = places.entry(claim.namespace.to_string()).or_default();
+        place.asked_anew.insert(claim.name.to_string(), anew);
+    }
+
+    /// Since when the guard names those whose annotation takes the verb `revoke`, where this process has seen it begin to.
+    pub fn named(&self, namespace: &str) -> BTreeMap<String, Instant> {
+        self.lock().get(namespace).map(|place| place.named.clone()).unwrap_or_default()
     }
 
     /// Those whose annotation was seen to come.
@@ -131,6 +138,14 @@ impl Guards {
             return false;
         }
         let changed = place.known.as_ref() != Some(&known);
+        let before = place.known.as_ref().filter(|before| before.there && before.uid == known.uid);
+        let was_named = |name: &String| before.is_some_and(|before| before.content.shared.contains(name));
+        // What a process finds as it begins was there before.
+        let is_first = place.known.is_none() && view == View::Listed;
+        let shared = &known.content.shared;
+        place.named.retain(|name, _| shared.contains(name));
+        let begun: Vec<&String> = shared.iter().filter(|name| !is_first && !was_named(name)).collect();
+        place.named.extend(begun.into_iter().map(|name| (name.clone(), Instant::now())));
         place.known = Some(known);
         changed
     }
@@ -362,6 +377,29 @@ mod tests {
         guards.put("payments-prod", known("orders"), View::Listed);
         guards.forget("payments-prod");
         assert_eq!(looked(0), None);
+    }
+
+    #[test]
+    fn since_when_a_guard_names_a_scoped_secret_is_known_where_that_was_seen() {
+        let guard = |uid: &str, revision: &str, shared: &[&str]| {
+            let shared = shared.iter().map(|&name| name.to_owned()).collect();
+            let content = Content { shared, ..Content::default() };
+            Known { uid: uid.into(), resource_version: revision.into(), content, there: true }
+        };
+        let (guards, here) = (Guards::default(), "payments-prod");
+        let named = || guards.named(here).into_keys().collect::<Vec<_>>();
+        guards.put(here, guard("1", "7", &["a"]), View::Listed);
+        assert_eq!(named(), [] as [&str; 0], "as it was found");
+        guards.put(here, guard("1", "8", &["a", "b"]), View::Answer);
+        let since = guards.named(here)["b"];
+        guards.put(here, guard("1", "9", &["a", "b", "c"]), View::Newest);
+        assert_eq!((named(), guards.named(here)["b"]), (vec!["b".to_owned(), "c".to_owned()], since));
+        guards.put(here, guard("1", "10", &["c"]), View::Newest);
+        assert_eq!(named(), ["c"]);
+        guards.put(here, guard("2", "11", &["a", "c"]), View::Newest);
+        assert_eq!(named(), ["a", "c"], "while there was none nobody was asked");
+        guards.put("payments-new", guard("3", "12", &["d"]), View::Answer);
+        assert_eq!(guards.named("payments-new").len(), 1);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::api::policy::Approval;
 use crate::segmentation::fixtures::now;
 use crate::segmentation::policy::DEFAULT_MAX_GRANT;
 use std::time::Duration;
+use tokio::time::Instant;
 
 fn list(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
@@ -105,7 +106,7 @@ fn observed<'a>(governance: Governance, known: Option<&'a Content>, targets: Vec
         known,
         there: known.is_some(),
         targets: targets.into_iter().map(|(name, target)| (name.to_owned(), target)).collect(),
-        askers: Askers::default(),
+        askers: Askers { all: [].into(), anew: [].into(), guarded: None, named: [].into(), at: Instant::now() },
         now: now(),
     }
 }

@@ -26,6 +26,7 @@ use jiff::Timestamp;
 use kube::api::{Api, PostParams};
 use kube::runtime::events::EventType;
 use std::collections::BTreeSet;
+use tokio::time::Instant;
 
 /// A ScopedSecret as far as its annotation goes; None: it is going, or cannot be understood.
 fn observe(index: &Index, name: &ObjectName, now: Timestamp) -> Option<Asker> {
@@ -68,18 +69,22 @@ fn asked_for(namespace: &str, name: &str) -> String {
 }
 
 /// The authoriser's answer, and the keys that a claim may revoke: what it may have, or, refused that, what its Secret holds all the
-/// same, by which it has as much to do with a leak.
+/// same, by which it has as much to do with a leak; and, where nothing but its time is over, what it could have: its pods may still run.
 pub fn revocable(claim: &Claim, world: &World, now: Timestamp) -> (Standing, Vec<(String, CanonicalKey)>) {
     match authorize(claim, world, now) {
         Verdict::Allowed(grant) => {
             (Standing::Allowed, grant.keys.into_iter().map(|key| (key.written, key.canonical)).collect())
         }
-        Verdict::Refused(_) => {
+        Verdict::Refused(refusal) => {
             let realm = world.stores.get(&*claim.store).and_then(StoreState::realm);
             let held = world.holding_of(claim).into_iter().flat_map(Holding::keys);
             let keys: Vec<_> =
                 held.filter_map(|key| Some((key.name_within(realm?)?.to_owned(), key.clone()))).collect();
-            (if keys.is_empty() { Standing::Refused } else { Standing::Allowed }, keys)
+            match (keys.is_empty(), refusal.reason) {
+                (true, Reason::Expired) => revocable(&Claim { ends: None, ..claim.clone() }, world, now),
+                (true, _) => (Standing::Refused, keys),
+                (false, _) => (Standing::Allowed, keys),
+            }
         }
         Verdict::Undecided(_) => (Standing::Undecided, Vec::new()),
     }
@@ -108,7 +113,8 @@ pub(super) fn askers(
         here.filter(|claim| index.claims.get(claim).is_some_and(|record| pick(record))).cloned().collect()
     };
     let seen = here.into_iter().filter_map(|claim| Some((claim.name.to_string(), observe(&cx.index(), &claim, now)?)));
-    Askers { all: seen.collect(), anew: cx.guards.asked_anew(namespace), guarded }
+    let (anew, named) = (cx.guards.asked_anew(namespace), cx.guards.named(namespace));
+    Askers { all: seen.collect(), anew, guarded, named, at: Instant::now() }
 }
 
 /// Whether the guard says of a ScopedSecret what it ought to.
@@ -287,5 +293,11 @@ mod tests {
         assert_eq!(keys(&edited, &world), (Standing::Allowed, vec!["payments/prod/db".to_owned()]));
         let thief = claim("payments-prod", "thief").of("billing/prod/db");
         assert_eq!(keys(&thief, &world), (Standing::Refused, Vec::new()));
+        // Its time is over, and its Secret is gone; what still runs may leak it.
+        let over = Claim { ends: Some(at(1_600_000).into()), ..claim("payments-prod", "task").of("payments/prod/api") };
+        world.put_claim(over.clone());
+        assert_eq!(keys(&over, &world), (Standing::Allowed, vec!["payments/prod/api".to_owned()]));
+        let thief = Claim { ends: over.ends, ..thief };
+        assert_eq!(keys(&thief, &world), (Standing::Refused, Vec::new()), "nor what it never could have");
     }
 }

@@ -59,6 +59,9 @@ pub struct Index {
     pub secrets: HashMap<ObjectName, Box<SecretFacts>>,
     /// Whether every managed Secret that exists has been seen.
     pub secrets_synced: bool,
+    /// Secrets that a later listing showed as they were before, or that were not known any more: somebody put etcd back to an earlier
+    /// state, or they came while nothing was seen. What the manager has now is asked for.
+    pub put_back: BTreeSet<ObjectName>,
     /// Whether every namespace that is served has been seen.
     pub namespaces_synced: bool,
     /// Secrets that are being written: what they hold is what will be.

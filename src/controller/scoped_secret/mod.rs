@@ -34,7 +34,7 @@ use crate::segmentation::seal::{Digests, SealKeys};
 use crate::segmentation::second::Second;
 use crate::segmentation::verdict::{Refusal, Verdict};
 use crate::segmentation::world::{Holding, KeyVersion, ObjectName};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use plan::{Content, Failure, Guarding, Observed, Outcome, Owner, Paused, Step};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -66,6 +66,9 @@ struct Work<'c> {
 
 /// So many steps a run: reading, fetching, writing and one surprise each.
 const STEPS: usize = 8;
+
+/// A restart takes no longer. Where nobody led for more, what a Secret has may be of any time.
+const RESTARTED: SignedDuration = SignedDuration::from_mins(5);
 
 /// Works on one ScopedSecret until there is nothing more to do now; how it went, for the metrics.
 pub async fn reconcile(cx: &Context, name: &ObjectName) -> &'static str {
@@ -207,6 +210,10 @@ impl Work<'_> {
                     self.memory.last_good = Some(tick).max(self.memory.last_change);
                     if !interval.is_zero() && self.tick_after(interval, led) <= now {
                         self.memory.due_at = Some(self.made_up_for(interval, now));
+                    } else if ago > RESTARTED && !(interval.is_zero() && self.spec.rotation.is_none()) {
+                        // Or etcd was put back meanwhile, to when the lease was renewed: what was made since is in the manager.
+                        let interval = if interval.is_zero() { Duration::MAX } else { interval };
+                        self.memory.due_at = Some(self.made_up_for(interval, now));
                     }
                 }
                 None => {
@@ -230,6 +237,11 @@ impl Work<'_> {
                     self.memory.due_at = self.memory.last_good.map(|_| now);
                 }
             }
+        }
+        let secret = self.secret_name();
+        if self.cx.index().put_back.contains(&secret) {
+            self.cx.index_mut().put_back.remove(&secret);
+            (self.memory.verified, self.memory.due_at) = (None, Some(now));
         }
         self.memory.looked_at = Some(seen);
     }

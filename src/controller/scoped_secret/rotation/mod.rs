@@ -339,24 +339,12 @@ impl Work<'_> {
                     self.cx.metrics.rotated(self.strategy(), trigger.kind(), reason.as_str());
                     return Err(Failure::new(reason, message));
                 }
-                Step::Project => match self.project_current(&grant, &mut hand, &trigger).await {
-                    Ok(Progress::Done) => self.rotating.revoked = None,
-                    // A value that leaked is not projected: another is made of it.
-                    Err(failure)
-                        if failure.reason == Reason::KeyRevoked
-                            && self.rotating.revoked.is_some()
-                            && hand.revoked.is_none() =>
-                    {
-                        let described = hand.described.as_ref().and_then(|seen| seen.version_at(CURRENT));
-                        hand.revoked = described.map(str::to_owned);
+                Step::Project => {
+                    let current = hand.described.as_ref().and_then(|seen| seen.version_at(CURRENT)).map(str::to_owned);
+                    if let Some(end) = self.project(&grant, &mut hand, &trigger, current).await {
+                        return Ok(end);
                     }
-                    Ok(Progress::LookAgain) => {
-                        let soon = now.checked_add(SignedDuration::from_secs(1)).ok();
-                        let text = "the new value is stored, and about to be projected";
-                        return Ok(End::Told(Wanted::no(ConditionType::Rotated, Reason::Stored, text), soon));
-                    }
-                    Err(failure) => return Ok(End::Unsynced(failure)),
-                },
+                }
                 Step::Settled => {
                     if hand.projected == 0 {
                         self.record_again(key, seal.as_deref(), &trigger);
@@ -372,7 +360,18 @@ impl Work<'_> {
                     return Ok(End::Told(wanted, self.still_revoked(now)));
                 }
                 step => {
+                    let promoted = match &step {
+                        Step::Promote { to, .. } => Some(to.clone()),
+                        _ => None,
+                    };
                     self.act(&grant, &trigger, step, &mut hand).await?;
+                    // What consumers have must not lag behind, whoever takes back meanwhile what it was asked for by.
+                    if promoted.is_some()
+                        && let Some((grant, _)) = self.in_order()
+                        && let Some(end) = self.project(&grant, &mut hand, &trigger, promoted).await
+                    {
+                        return Ok(end);
+                    }
                     asked.at = hand.asked_at;
                     if self.strategy() == Strategy::Provider && hand.used > 0 {
                         asked.taken.insert(trigger, hand.used);
@@ -385,6 +384,37 @@ impl Work<'_> {
             Reason::RotationFailed,
             "the key's versions change faster than they can be followed; it is tried again",
         ))
+    }
+
+    /// Projects what is current in the manager, as far as is known this version; why the run ends, if it does.
+    async fn project(
+        &mut self,
+        grant: &Grant,
+        hand: &mut Hand,
+        trigger: &Trigger,
+        current: Option<String>,
+    ) -> Option<End> {
+        match self.project_current(grant, hand, trigger, current.as_deref()).await {
+            Ok(Progress::Done) => {
+                self.rotating.revoked = None;
+                None
+            }
+            // A value that leaked is not projected: another is made of it.
+            Err(failure)
+                if failure.reason == Reason::KeyRevoked
+                    && self.rotating.revoked.is_some()
+                    && hand.revoked.is_none() =>
+            {
+                hand.revoked = current;
+                None
+            }
+            Ok(Progress::LookAgain) => {
+                let soon = self.cx.now().checked_add(SignedDuration::from_secs(1)).ok();
+                let text = "the new value is stored, and about to be projected";
+                Some(End::Told(Wanted::no(ConditionType::Rotated, Reason::Stored, text), soon))
+            }
+            Err(failure) => Some(End::Unsynced(failure)),
+        }
     }
 
     fn strategy(&self) -> Strategy {

@@ -223,25 +223,24 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Projects what is current in the manager.
+    /// Projects what is current in the manager, as far as is known this version.
     pub(super) async fn project_current(
         &mut self,
         grant: &Grant,
         hand: &mut Hand,
         trigger: &Trigger,
+        current: Option<&str>,
     ) -> Result<Progress, Failure> {
-        let wanted =
-            hand.described.as_ref().and_then(|d| d.version_at(crate::provider::write::CURRENT)).map(str::to_owned);
         hand.projected += 1;
         if hand.projected > PROJECTIONS {
             return Ok(Progress::LookAgain);
         }
         let key = &grant.keys[0].canonical;
-        let wanted = wanted.filter(|made| trigger.made(key, made));
-        if wanted.is_some() && self.strategy() == Strategy::Provider {
+        let is_made = current.is_some_and(|current| trigger.made(key, current));
+        if is_made && self.strategy() == Strategy::Provider {
             self.tell(Reason::Stored, STORED).await;
         }
-        self.rotating.projecting = wanted.is_some();
+        self.rotating.projecting = is_made;
         let progress = self.fetch_and_write(grant).await;
         self.rotating.projecting = false;
         self.tell_news().await;
