@@ -114,6 +114,8 @@ pub struct Memory {
     pub news: Option<Box<super::scoped_secret::rotation::News>>,
     /// The version of which the record has that the key was rotated to it.
     pub rotated: Option<Box<str>>,
+    /// What was last told of a rollout that needs somebody.
+    pub held_up: Option<Reason>,
 }
 
 impl Memory {

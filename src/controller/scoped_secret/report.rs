@@ -3,6 +3,7 @@
 use super::plan::{Failure, Outcome};
 use super::withdraw::record_withdrawal;
 use super::{Work, status};
+use crate::api::condition::Wanted;
 use crate::api::scoped_secret::{RemoteVersion, ScopedSecretStatus, SecretRef};
 use crate::api::{FIELD_MANAGER, GROUP, Reason, ScopedSecret, ScopedSecretSpec};
 use crate::client::errors::brief;
@@ -180,6 +181,7 @@ impl Work<'_> {
         let outdated = seal.is_some_and(|seal| !self.spec_digests.contains(&seal.spec));
         let versions = seal.map(|seal| self.remote_versions(seal)).unwrap_or_default();
         let rollout = seal.filter(|_| self.spec.restarts()).map(|seal| restart::condition(self.cx, &self.name, seal));
+        let held_up = rollout.clone().filter(|rollout| status::held_up(Some(rollout)).is_some());
         let rotation_seal = seal.cloned();
         let secret = standing.map(|s| {
             // A revision that was not verified is not vouched for.
@@ -226,6 +228,19 @@ impl Work<'_> {
                 let kind = if good { EventType::Normal } else { EventType::Warning };
                 publish(self.cx, &self.name, &self.record, kind, reason, message).await;
             }
+            self.tell_held_up(held_up, &new).await;
+        }
+    }
+
+    /// An event when a rollout comes to need somebody: a condition that has another reason tells that in its message alone.
+    async fn tell_held_up(&mut self, rollout: Option<Wanted>, new: &ScopedSecretStatus) {
+        let (known, reason) = (self.memory.held_up, status::held_up(rollout.as_ref()));
+        if known == reason {
+            return;
+        }
+        self.note(|memory| memory.held_up = reason);
+        if let Some(rollout) = rollout.filter(|rollout| !status::says(new, rollout.reason)) {
+            self.event(EventType::Warning, rollout.reason, &rollout.message).await;
         }
     }
 

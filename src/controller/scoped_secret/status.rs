@@ -48,7 +48,10 @@ pub fn status(outcome: &Outcome, standing: Standing, old: &ScopedSecretStatus, n
     let mut conditions = conditions(outcome, &standing, old);
     // After those that are always there, before those that are there only while true. A rotation says what its rollout does.
     let rotated = standing.rotation.as_ref().map(|rotation| rotation.condition.clone());
-    let rotated = rotated.or_else(|| standing.rollout.clone().filter(|_| has_secret));
+    let rotated = match (rotated, standing.rollout.clone().filter(|_| has_secret)) {
+        (Some(rotated), Some(rollout)) => Some(with_rollout(rotated, &rollout)),
+        (rotated, rollout) => rotated.or(rollout),
+    };
     let place = conditions.iter().position(|c| c.kind > Unique).unwrap_or(conditions.len());
     conditions.splice(place..place, rotated);
     let time = |pick: fn(&Rotation) -> Option<Timestamp>| {
@@ -73,6 +76,27 @@ pub fn status(outcome: &Outcome, standing: Standing, old: &ScopedSecretStatus, n
         next_rotation_time,
         last_rotation_time,
     }
+}
+
+/// A rotation that waits or fails says as well how far the rollout of the value before it is; one that is rolled out says nothing else.
+fn with_rollout(rotated: Wanted, rollout: &Wanted) -> Wanted {
+    use Reason::{Projected, RestartNotAllowed, RollingOut, RolloutStuck, RolloutWaits};
+    let says_it = matches!(rotated.reason, Projected | RollingOut | RolloutWaits | RolloutStuck | RestartNotAllowed);
+    if says_it || rotated.status == Some(true) || rollout.status == Some(true) {
+        return rotated;
+    }
+    Wanted { message: format!("{}; and {}", rotated.message, rollout.message), ..rotated }
+}
+
+/// Why a rollout does not go on by itself, if it does not.
+pub fn held_up(rollout: Option<&Wanted>) -> Option<Reason> {
+    let held = rollout.filter(|rollout| rollout.status == Some(false) && rollout.reason != Reason::RollingOut);
+    held.map(|rollout| rollout.reason)
+}
+
+/// Whether the condition Rotated has this reason.
+pub fn says(status: &ScopedSecretStatus, reason: Reason) -> bool {
+    status.conditions.iter().any(|c| c.type_ == Rotated.as_str() && c.reason == reason.as_str())
 }
 
 fn whole_second(time: Timestamp) -> Timestamp {
@@ -393,6 +417,43 @@ mod tests {
         let ready = now.conditions.iter().find(|c| c.type_ == "Ready").unwrap();
         assert_eq!(ready.message, "the Secret holds what an earlier spec projected: no such key");
         assert_eq!(of(&Outcome::Current, true, false).reason, None);
+    }
+
+    #[test]
+    fn a_rotation_that_waits_or_fails_hides_no_rollout() {
+        let no = |reason, text: &str| Wanted::no(Rotated, reason, text);
+        let over = Wanted::yes(Rotated, Reason::Restarted, "over");
+        let (waits, paused) = (no(Reason::RotationWaits, "later"), no(Reason::RolloutWaits, "paused"));
+        for (rotation, rollout, expected) in [
+            (Some(waits.clone()), Some(paused.clone()), Some("RotationWaits: later; and paused")),
+            (Some(waits.clone()), Some(over.clone()), Some("RotationWaits: later")),
+            (Some(waits.clone()), None, Some("RotationWaits: later")),
+            (
+                Some(Wanted::unknown(Rotated, Reason::RotationWaits, "out of sync")),
+                Some(no(Reason::RolloutStuck, "stuck")),
+                Some("RotationWaits: out of sync; and stuck"),
+            ),
+            (Some(paused.clone()), Some(paused.clone()), Some("RolloutWaits: paused")),
+            (Some(no(Reason::Projected, "new")), Some(paused.clone()), Some("Projected: new")),
+            (Some(Wanted::yes(Rotated, Reason::Verified, "done")), Some(paused.clone()), Some("Verified: done")),
+            (None, Some(paused.clone()), Some("RolloutWaits: paused")),
+            (None, None, None),
+        ] {
+            let case = format!("{rotation:?}, {rollout:?}");
+            let secret = Some(SecretRef { name: "s".into(), uid: "u".into(), resource_version: "1".into() });
+            let rotation = rotation.map(|condition| Rotation { condition, next: None, last: None });
+            let standing = Standing { secret, rollout, rotation, ..Standing::default() };
+            let now = status(&Outcome::Current, standing, &ScopedSecretStatus::default(), Timestamp::UNIX_EPOCH);
+            let rotated = now.conditions.iter().find(|c| c.type_ == "Rotated");
+            let told = rotated.map(|c| format!("{}: {}", c.reason, c.message));
+            assert_eq!(told.as_deref(), expected, "{case}");
+            assert_eq!(says(&now, Reason::RolloutWaits), expected.is_some_and(|text| text.starts_with("Rollout")));
+        }
+        assert_eq!(held_up(Some(&paused)), Some(Reason::RolloutWaits));
+        assert_eq!(
+            (held_up(Some(&no(Reason::RollingOut, "soon"))), held_up(Some(&over)), held_up(None)),
+            (None, None, None)
+        );
     }
 
     #[test]
