@@ -257,7 +257,7 @@ fn store(o: &Observed<'_>, seen: &Description) -> Step {
 }
 
 /// When ten minutes have passed since then, if that is ahead. A time that is further ahead is another clock's.
-fn soonest(last: Timestamp, now: Timestamp) -> Option<Timestamp> {
+pub fn soonest(last: Timestamp, now: Timestamp) -> Option<Timestamp> {
     let until = last.checked_add(FLOOR).ok()?;
     (until > now && last <= now.checked_add(FLOOR).unwrap_or(now)).then_some(until)
 }

@@ -10,9 +10,10 @@ use super::cluster::Failure;
 use super::command::Surroundings;
 use super::report::Subject;
 use super::why::covering;
-use crate::api::Reason;
 use crate::api::reason::Nature;
+use crate::api::{ROTATE_AT_ANNOTATION, Reason};
 use crate::controller::scoped_secret::rotation::NOT_DUE;
+use crate::rotation::machine::soonest;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use serde_json::Value;
@@ -79,11 +80,7 @@ fn plan(sight: &Sight, now: Timestamp) -> Result<Plan, Failure> {
     if let Some(unready) = &effects.unready {
         notes.push(format!("it is not ready now: {unready}"));
     }
-    if let Some((_, reason, message)) =
-        condition(&sight.object.data, "Rotated").filter(|(status, ..)| *status == "False")
-    {
-        notes.push(format!("its last rotation is held up: [{reason}] {message}"));
-    }
+    notes.extend(not_at_once(&sight.object.data, now));
     if !effects.sharers.is_empty() && needed == "Generate" {
         notes.push(format!(
             "the operator is going to refuse it, since the key is claimed by others, too, and a value is generated where nobody else reads it: {}",
@@ -132,14 +129,40 @@ fn happens(effects: &Effects, rotation: &Value, key: &str) -> Vec<String> {
     ]
 }
 
+/// Whether this reason of Rotated is a step of a rotation.
+fn is_step(reason: &str) -> bool {
+    [Reason::Requested, Reason::Stored, Reason::Projected].map(Reason::as_str).contains(&reason)
+}
+
+/// Pure. Why a rotation that is asked for now does not come at once, as status tells.
+fn not_at_once(object: &Value, now: Timestamp) -> Vec<String> {
+    let held = condition(object, "Rotated").filter(|(status, ..)| *status == "False");
+    let told = held.map(|(_, reason, message)| match is_step(reason) {
+        true => format!(
+            "a rotation is under way; this is another one, which makes a version of its own, ten minutes after that at the earliest: [{reason}] {message}"
+        ),
+        false => format!("its last rotation is held up: [{reason}] {message}"),
+    });
+    let last = text(object, "/status/lastRotationTime").parse::<Timestamp>().ok();
+    let until = last.and_then(|last| soonest(last, now)).map(|until| format!("{until:.0}"));
+    let is_said = |until: &String| held.is_some_and(|(.., message)| message.contains(&**until));
+    let floor = until.filter(|until| !is_said(until)).map(|until| {
+        format!(
+            "the key was rotated less than ten minutes ago, and is rotated at most every ten minutes: this rotation comes at {until}"
+        )
+    });
+    told.into_iter().chain(floor).collect()
+}
+
 /// Pure. What the condition said before says nothing of this rotation, unless it is a refusal that stands.
 fn progress(before: &Value, now: Option<&Value>) -> Progress {
     let Some(now) = now else { return Progress::Bad("the ScopedSecret was deleted".to_owned()) };
     let versions = |object: &Value| object.pointer("/status/remoteVersions").cloned();
     let rotated = condition(now, "Rotated");
     let open = || Progress::Open(told(now, "Rotated"));
-    let steps = [Reason::Requested, Reason::Stored, Reason::Projected].map(Reason::as_str);
-    if rotated.is_some_and(|(status, reason, _)| status == "False" && steps.contains(&reason)) {
+    let asked =
+        |object: &Value| object.pointer("/metadata/annotations").and_then(|all| all.get(ROTATE_AT_ANNOTATION)).cloned();
+    if rotated.is_some_and(|(status, reason, _)| status == "False" && is_step(reason)) {
         return open();
     }
     let is_refused = |reason: &str| Reason::from_text(reason).is_some_and(|reason| reason.nature() == Nature::Refused);
@@ -158,6 +181,17 @@ fn progress(before: &Value, now: Option<&Value>) -> Progress {
     match rotated {
         Some(("True", ..)) if versions(now) != versions(before) => {
             Progress::Done("rotated: the Secret has a new version".to_owned())
+        }
+        // What waits is what somebody has asked for since.
+        Some((_, reason, message))
+            if reason == Reason::RotationWaits.as_str()
+                && versions(now) != versions(before)
+                && asked(now) != asked(before) =>
+        {
+            let text = format!(
+                "rotated: the Secret has a new version. Another rotation was asked for meanwhile, and waits: {message}"
+            );
+            Progress::Done(text)
         }
         Some(("False", reason, _)) if is_refused(reason) => {
             let text = told(now, "Rotated");
@@ -214,6 +248,58 @@ mod tests {
         let mut stalled = object("v1", None);
         stalled["status"]["conditions"] = json!([{"type": "Stalled", "status": "True", "reason": "KeyNotAllowed"}]);
         assert!(matches!(at(&stalled), Progress::Refused(_)));
+    }
+
+    #[test]
+    fn of_two_that_ask_at_once_the_first_one_is_done_and_the_second_is_told() {
+        let object = |asked: &str, version: &str, reason: &str| {
+            json!({
+                "metadata": {"annotations": {ROTATE_AT_ANNOTATION: asked}},
+                "status": {
+                    "conditions": [{"type": "Rotated", "status": "False", "reason": reason, "message": "it comes later"}],
+                    "remoteVersions": [{"key": "k", "versionId": version}],
+                },
+            })
+        };
+        let before = object("a", "v1", "Requested");
+        for (what, now, wanted) in [
+            ("its value is made", object("b", "v1", "Stored"), "Open"),
+            ("nothing was made yet", object("b", "v1", "RotationWaits"), "Open"),
+            ("it is projected", object("b", "v2", "Projected"), "Open"),
+            ("the other one waits", object("b", "v2", "RotationWaits"), "Done"),
+            ("it waits for another's itself", object("a", "v2", "RotationWaits"), "Open"),
+        ] {
+            let found = format!("{:?}", progress(&before, Some(&now)));
+            assert!(found.starts_with(wanted), "{what}: {found}");
+        }
+        let done = progress(&before, Some(&object("b", "v2", "RotationWaits")));
+        assert!(matches!(&done, Progress::Done(text) if text.ends_with("it comes later")), "{done:?}");
+    }
+
+    #[test]
+    fn why_a_rotation_does_not_come_at_once_is_shown_first() {
+        let now: Timestamp = "2026-11-28T14:00:00Z".parse().unwrap();
+        let waits = "the key was rotated less than ten minutes ago; this rotation comes at 2026-11-28T14:06:45Z";
+        let object = |rotated: (&str, &str, &str), last: &str| {
+            let (status, reason, message) = rotated;
+            let condition = json!({"type": "Rotated", "status": status, "reason": reason, "message": message});
+            json!({"status": {"conditions": [condition], "lastRotationTime": last}})
+        };
+        let (recent, old) = ("2026-11-28T13:56:45Z", "2026-11-28T13:50:00Z");
+        for (rotated, last, expected) in [
+            (("True", "Verified", "done"), old, vec![]),
+            (("True", "Verified", "done"), "", vec![]),
+            (("True", "Verified", "done"), recent, vec!["comes at 2026-11-28T14:06:45Z"]),
+            (("False", "Requested", "made"), old, vec!["under way; this is another one"]),
+            (("False", "Projected", "new"), recent, vec!["under way", "comes at 2026-11-28T14:06:45Z"]),
+            (("False", "RotationWaits", waits), recent, vec!["held up: [RotationWaits]"]),
+            (("False", "WriteDenied", "no"), old, vec!["held up: [WriteDenied] no"]),
+        ] {
+            let notes = not_at_once(&object(rotated, last), now);
+            let all =
+                notes.len() == expected.len() && notes.iter().zip(expected).all(|(note, part)| note.contains(part));
+            assert!(all, "{rotated:?} {last}: {notes:?}");
+        }
     }
 
     #[test]

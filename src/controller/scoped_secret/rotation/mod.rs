@@ -30,7 +30,7 @@ use crate::segmentation::seal::SealRecord;
 use crate::segmentation::verdict::{Grant, Refusal, Verdict};
 use crate::segmentation::world::{KeyVersion, ObjectName};
 use jiff::{SignedDuration, Timestamp};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What this process remembers of a claim's rotation. Losing it costs at most one call.
@@ -44,8 +44,8 @@ pub struct Memory {
     retry_at: Option<Timestamp>,
     /// What was last said of it.
     told: Option<Wanted>,
-    /// The tokens of the attempts that were begun, as long as anything is due.
-    begun: BTreeSet<String>,
+    /// What the attempts were for that were begun, by their tokens, as long as anything is due.
+    begun: BTreeMap<String, Trigger>,
     /// When to look at it again.
     pub wake: Option<Timestamp>,
     /// Since when what is to be rotated for is due; None: nothing is.
@@ -91,8 +91,8 @@ pub(super) struct Rotating {
     projecting: bool,
     /// Why the value before is left out: told once the Secret is written without it.
     pub(super) left_out: Option<Failure>,
-    /// The attempts of which the record has the beginning: it is told once.
-    begun: BTreeSet<String>,
+    /// The attempts of which the record has the beginning, by their tokens: it is told once.
+    begun: BTreeMap<String, Trigger>,
 }
 
 impl Rotating {

@@ -94,7 +94,7 @@ impl Work<'_> {
             Step::Put(token) | Step::Rotate(token) => Some(token.clone()),
             _ => None,
         };
-        let begun = begun.filter(|token| !self.rotating.begun.contains(token));
+        let begun = begun.filter(|token| !self.rotating.begun.contains_key(token));
         self.look_afresh_once(grant, trigger).await?;
         if begun.is_some() {
             self.tell(Reason::Requested, &format!("the key is rotated {}", told_trigger(trigger))).await;
@@ -105,7 +105,7 @@ impl Work<'_> {
         if let Some(token) = begun {
             let begun = KeyVersion::undated(key.canonical.clone(), token.as_str());
             self.record_of(What::RotationBegun, trigger, &begun);
-            self.rotating.begun.insert(token);
+            self.rotating.begun.insert(token, trigger.clone());
         }
         let failed = |error: WriteError| Failure::new(write_reason(&error), self.named(grant, &error));
         match step {
@@ -256,8 +256,7 @@ impl Work<'_> {
             held.is_none_or(|held| held.id != current.id) && self.memory.rotated.as_deref() != Some(&*current.id)
         };
         // What this process began, whichever write has it first, is no value of before either.
-        let begun = self.memory.rotation.as_ref().map(|rotation| &rotation.begun);
-        let made = |current: &&KeyVersion| begun.is_some_and(|begun| begun.contains(&*current.id));
+        let made = |current: &&KeyVersion| self.begun_for(&current.id).is_some();
         let is_news = |current: &&KeyVersion| stood || self.rotating.projecting || made(current);
         let Some(current) = current.filter(is_new).filter(is_news) else { return };
         if self.memory.news.as_ref().is_some_and(|news| news.version.id == current.id) {
@@ -266,11 +265,21 @@ impl Work<'_> {
         }
         let sealed = seal.and_then(|seal| seal.rotation.as_deref());
         let mut triggers = self.made_for(grant, seal, &current.id);
+        if triggers.is_empty() {
+            // A value of rotate-at that was replaced since, say, is known by that alone.
+            triggers.extend(self.begun_for(&current.id).cloned());
+        }
         triggers.retain(|trigger| !sealed.is_some_and(|sealed| sealed.has_handled(trigger)));
         let ended = |other: &Trigger| matches!(other, Trigger::Grant(_)) && !triggers.contains(other);
         let along = self.pending().into_iter().filter(ended).collect();
         let is_alone = grant.keys.len() == 1 && !triggers.is_empty();
         self.memory.news = is_alone.then(|| News { version: current.clone(), triggers, along }.into());
+    }
+
+    /// What this process has begun to make a version of this id for.
+    fn begun_for(&self, version: &str) -> Option<&Trigger> {
+        let kept = self.memory.rotation.as_ref().and_then(|rotation| rotation.begun.get(version));
+        self.rotating.begun.get(version).or(kept)
     }
 
     /// Once the Secret has what a rotation made: into the record, then status; and who asked as well has no other coming.
