@@ -152,7 +152,7 @@ fn a_value_that_somebody_has_seen_is_rotated_once() {
         scene.cluster.submit(&["delete", "scopedsecret", "later", "-n", NAMESPACE, "--cascade=orphan"], "").unwrap();
     };
     parts(&scene);
-    scene.is_closed("orphan", "SecretNotProjected");
+    scene.is_closed("orphan", "GrantOutdated");
     eventually("it is claimed anew", SOON, || scene.cluster.apply(&keyed("later")));
     scene.is_closed("orphan", "GrantOutdated");
     scene.clock.advance(SignedDuration::from_hours(1));
@@ -161,7 +161,7 @@ fn a_value_that_somebody_has_seen_is_rotated_once() {
     scene.clock.advance(SignedDuration::from_hours(1));
     scene.lends("left", &lent.replace("4h", "40h"));
     parts(&scene);
-    scene.is_closed("left", "SecretNotProjected");
+    scene.is_closed("left", "GrantOutdated");
     scene.as_user(LEAD, "delete secretgrant left -n payments-prod", "").unwrap();
     scene.is_gone("left");
 
@@ -173,7 +173,7 @@ fn a_value_that_somebody_has_seen_is_rotated_once() {
     scene.lends("replaced", &lent.replace("4h", "60h"));
     scene.can_read(ADA, "later");
     scene.cluster.submit(&["delete", "scopedsecret", "later", "-n", NAMESPACE], "").unwrap();
-    scene.is_closed("replaced", "SecretNotProjected");
+    scene.is_closed("replaced", "GrantOutdated");
     // While the manager refuses it names another key: that one is not rotated instead.
     scene.stub.on_write(|_| Then::Refuse("AccessDeniedException"));
     eventually("it is claimed anew", SOON, || scene.cluster.apply(&keyed("later")));

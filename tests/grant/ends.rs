@@ -168,7 +168,7 @@ fn whatever_was_lent_is_taken_back() {
     // Its ScopedSecret is gone.
     scene.can_read(ADA, "orders");
     scene.cluster.submit(&["delete", "scopedsecret", "orders", "-n", NAMESPACE], "").unwrap();
-    scene.is_closed("again", "SecretNotProjected");
+    scene.is_closed("again", "GrantOutdated");
     scene.is_gone("again");
     scene.cannot_read(ADA, "orders");
     // Another one of its name, with a key that nobody gave.
@@ -199,7 +199,7 @@ fn whatever_was_lent_is_taken_back() {
     scene.kill();
     scene.cluster.submit(&["delete", "scopedsecret", "orders", "-n", NAMESPACE], "").unwrap();
     scene.start();
-    scene.is_closed("unsaid", "SecretNotProjected");
+    scene.is_closed("unsaid", "GrantOutdated");
     eventually("it is claimed anew", SOON, || scene.cluster.apply(&root));
     scene.is_closed("unsaid", "GrantOutdated");
     scene.is_gone("unsaid");

@@ -44,6 +44,7 @@ pub fn judge(
         handle: "",
         approved: None,
         claim,
+        is_deleted: false,
         guarded: Guarded::Since(Timestamp::MIN),
         limits,
         now,

@@ -236,7 +236,8 @@ fn observed<'a>(
     limits: Limits,
     now: Timestamp,
 ) -> Observed<'a> {
-    Observed { lent, namespace: &handle.namespace, handle: &handle.name, approved: None, claim, guarded, limits, now }
+    let (namespace, handle) = (&*handle.namespace, &*handle.name);
+    Observed { lent, namespace, handle, approved: None, claim, is_deleted: false, guarded, limits, now }
 }
 
 fn limits(index: &Index, namespace: &str, now: Timestamp) -> Limits {

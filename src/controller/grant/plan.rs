@@ -116,6 +116,8 @@ pub struct Observed<'a> {
     pub approved: Option<Timestamp>,
     /// The ScopedSecret.
     pub claim: Option<&'a Claim>,
+    /// Whether there is none of that name, nor one that cannot be understood.
+    pub is_deleted: bool,
     /// Rule Grants.
     pub guarded: Guarded,
     /// What policy says.
@@ -334,6 +336,11 @@ pub fn judge(o: &Observed<'_>) -> Verdict {
         return why;
     }
     let Some(claim) = o.claim.filter(|claim| claim.stands) else {
+        // The next one of that name is another.
+        if o.is_deleted && given(o).is_some() {
+            let text = "the ScopedSecret was deleted: create another grant once it is there again, so that who may give it is asked again";
+            return closed(Reason::GrantOutdated, text);
+        }
         let text = format!("ScopedSecret {:?} has no Secret now, or is not there", spec.scoped_secret_ref.name);
         return closed(Reason::SecretNotProjected, &text);
     };

@@ -82,6 +82,7 @@ fn open(grant: Grant) -> Lent {
 /// What is around a grant; each case changes one thing of it.
 struct Around {
     claim: Option<Claim>,
+    is_deleted: bool,
     guarded: Guarded,
     limits: Limits,
     now: i64,
@@ -104,6 +105,7 @@ fn around() -> Around {
             has_ended: false,
             value_since: Some(at(MADE - HOUR)),
         }),
+        is_deleted: false,
         guarded: Guarded::Since(at(0)),
         limits: Limits::Governed { max: Duration::from_secs(8 * 3600), approval: Approval::None },
         now: MADE + 60,
@@ -144,6 +146,7 @@ impl Around {
             handle: "grant-ada",
             approved: self.approved.map(at),
             claim: self.claim.as_ref(),
+            is_deleted: self.is_deleted,
             guarded: self.guarded,
             limits: self.limits,
             now: at(self.now),
@@ -210,7 +213,12 @@ fn who_gets_access() {
             around(),
             "Closed GrantInvalid",
         ),
-        ("no ScopedSecret", plain(), Around::with(|a| a.claim = None), "Closed SecretNotProjected"),
+        (
+            "no ScopedSecret",
+            plain(),
+            Around::with(|a| (a.claim, a.is_deleted) = (None, true)),
+            "Closed SecretNotProjected",
+        ),
         ("no Secret", plain(), Around::claim(|c| c.stands = false), "Closed SecretNotProjected"),
         (
             "refused",
@@ -457,7 +465,8 @@ fn what_was_given_does_not_become_something_else() {
                 }),
                 "Closed KeyNotAllowed",
             ),
-            ("deleted", Around::with(|a| a.claim = None), "Closed SecretNotProjected"),
+            ("deleted", Around::with(|a| (a.claim, a.is_deleted) = (None, true)), "Closed GrantOutdated"),
+            ("it cannot be understood", Around::with(|a| a.claim = None), "Closed SecretNotProjected"),
         ] {
             assert_eq!(around.told(&noted_in(part)), expected, "{what}, by its {part}");
         }

@@ -170,10 +170,13 @@ impl Work<'_> {
 
     fn with_observed<T>(&self, f: impl FnOnce(&Observed<'_>) -> T) -> T {
         let now = self.cx.now();
-        let (claim, limits) = {
+        let (claim, is_deleted, limits) = {
             let index = self.cx.index();
             let named = self.lent.claim().map(|name| ObjectName::new(&self.handle.namespace, name));
-            (named.and_then(|name| observe_claim(&index, &name, now)), limits(&index, &self.handle.namespace, now))
+            let stands = |name: &ObjectName| index.claims.get(name).is_some_and(|record| !record.deleting);
+            let is_deleted = named.as_ref().is_some_and(|name| !stands(name));
+            let claim = named.and_then(|name| observe_claim(&index, &name, now));
+            (claim, is_deleted, limits(&index, &self.handle.namespace, now))
         };
         f(&Observed {
             lent: &self.lent,
@@ -181,6 +184,7 @@ impl Work<'_> {
             handle: &self.handle.name,
             approved: self.approved,
             claim: claim.as_ref(),
+            is_deleted,
             guarded: self.guarded,
             limits,
             now,
