@@ -98,6 +98,16 @@ impl Cluster {
         self.fault("kill kube-apiserver");
     }
 
+    /// Ends etcd, while the API server is stopped; its data stays in the folder `etcd` of [`Self::dir`].
+    pub fn stop_etcd(&self) {
+        self.fault("stop etcd");
+    }
+
+    /// Starts etcd again.
+    pub fn start_etcd(&self) {
+        self.fault("start etcd");
+    }
+
     /// Starts it again, on the same port, and waits until it is ready.
     pub fn start_apiserver(&self) {
         // Until it is ready it has not read all roles.
