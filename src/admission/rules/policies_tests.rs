@@ -179,6 +179,38 @@ fn objects_of_other_operators_that_a_change_strands() {
     assert_eq!(said(&held, TENANTS, None), "", "nobody is held to anything");
 }
 
+/// What stood refused since its store cannot be told is refused by a later change as well, and by none from then on.
+#[test]
+fn objects_of_other_operators_that_were_refused_before_are_no_news() {
+    use crate::segmentation::foreign::{ForeignKind, ForeignName, Record, store};
+    let mut index = index();
+    let named = |kind, name| ForeignName::new(kind, Some("payments-prod"), name);
+    let aws = json!({"provider": {"aws": {"service": "SecretsManager", "region": "eu-west-1"}}});
+    let foreign = &mut index.world.foreign;
+    foreign.set_read(ForeignKind::SecretStore, true);
+    foreign.put_store(named(ForeignKind::SecretStore, "aws"), store(&aws));
+    foreign.put_store(named(ForeignKind::SecretStore, "vault"), store(&json!({"provider": {"vault": {}}})));
+    for (name, from, key) in
+        [("unresolved", "vault", "payments/prod/api"), ("missing", "gone", "payments/prod/api"), ("other", "aws", "x")]
+    {
+        let spec = json!({"secretStoreRef": {"name": from}, "data": [{"secretKey": "p", "remoteRef": {"key": key}}]});
+        let record = Record::of(ForeignKind::ExternalSecret, &spec, name, now());
+        foreign.put(named(ForeignKind::ExternalSecret, name), record);
+    }
+    let held = format!("{TENANTS}rules: {{governs: [ExternalSecrets]}}\n");
+    index.world.policies = [policy("tenants", &held)].into();
+    let exception = "exceptions: [{rule: Copies, namespaces: [payments-prod], reason: r, expirationTime: \"2026-02-01T00:00:00Z\"}]\n";
+    for (what, changed) in [
+        ("a key more", held.replace("/**\"]", "/**\", \"zzz/**\"]")),
+        ("a key less that nobody asks for", held.replace("/**", "/*")),
+        ("an exception", format!("{held}{exception}")),
+    ] {
+        assert_ne!(changed, held, "{what}");
+        let answer = judge(&update(object(&held, None), object(&changed, None)), &index, now());
+        assert!(answer.allowed, "{what}: {}", answer.result.message);
+    }
+}
+
 /// What stands there counts for nothing any more: the refusal says that setting it again is no change.
 #[test]
 fn a_number_that_stands_already_is_taken_off_first() {

@@ -51,7 +51,7 @@ pub struct Refused {
 /// By what one refusal is the same as another.
 type Sameness<'r> = (&'r str, usize, Option<&'r CanonicalKey>, Reason);
 
-/// What was refused before a change.
+/// What was refused before the change of a store.
 pub struct Stood<'r>(HashSet<Sameness<'r>>);
 
 impl<'r> Stood<'r> {
@@ -60,8 +60,8 @@ impl<'r> Stood<'r> {
         Self(refused.iter().map(Refused::sameness).collect())
     }
 
-    /// Whether it is a refusal that stood before, so that a change brings nothing new. What could not be told before (no
-    /// store yet, an account or a policy unknown) fetched nothing, and is no licence for what can be told now.
+    /// Whether it is a refusal that stood before, so that the change of a store brings nothing new. What could not be told
+    /// before (no store yet, an account or a policy unknown) fetched nothing, and is no licence for what can be told now.
     pub fn has(&self, refused: &'r Refused) -> bool {
         let told =
             !matches!(refused.refusal.reason, Reason::StoreUnresolved | Reason::AccountUnknown | Reason::PolicyUnknown);
@@ -206,9 +206,12 @@ impl<'w> Foreigners<'w> {
             return false;
         }
         let stood = before.refusals_of(name, record);
-        let stood = Stood::of(&stood);
+        // The stores are those of before: what could not be told then is told no more by other policies.
+        let stood: HashSet<Sameness<'_>> = stood.iter().map(Refused::sameness).collect();
         let was_held = |namespace: &str| matches!(before.held(name.kind.governs(), namespace), Held::By(_));
-        refused.iter().any(|it| it.refusal.mode == Mode::Enforce && !stood.has(it) && was_held(&it.namespace))
+        refused
+            .iter()
+            .any(|it| it.refusal.mode == Mode::Enforce && !stood.contains(&it.sameness()) && was_held(&it.namespace))
     }
 
     /// What breaks the rule now, of all that was observed.
