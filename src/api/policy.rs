@@ -387,7 +387,8 @@ pub struct UniqueValues {
     /// Segment: a value may repeat inside a segment, never across two. None: not looked at. Default: Segment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub within: Option<Within>,
-    /// Properties and secretKeys that may be alike everywhere. Default: [username, host, port, dbname, engine].
+    /// Properties that may be alike everywhere, as the manager names them; of one that is JSON also what is inside.
+    /// Default: [username, host, port, dbname, engine].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "ignore_schema")]
     pub ignore: Option<Vec<String>>,

@@ -52,9 +52,8 @@ pub struct Projection {
 /// A value to be compared between segments (guarantee 3).
 #[derive(Debug)]
 pub struct Compared {
-    /// The names that a policy's `ignore` is matched against: where the value is a property, the manager's own name for
-    /// it, so that no choice of secretKey hides it; the secretKey only where a whole text has no other name; none for a
-    /// whole JSON document.
+    /// The names that a policy's `ignore` is matched against: where the value is a property, or stands inside of one, the
+    /// manager's own names for it, so that no choice of secretKey hides it; none for a whole text or document.
     pub names: Vec<String>,
     /// The value.
     pub value: SecretBytes,

@@ -133,16 +133,21 @@ pub(super) fn compared_whole(value: &RemoteValue) -> Vec<Compared> {
 }
 
 /// A value is compared as it is; of a JSON document also the strings inside it, so that a password is found whether it is
-/// projected alone or with its document.
+/// projected alone or with its document. They have the document's names beside their own: who ignores a property ignores what is
+/// in it.
 fn compared(names: Vec<String>, value: &[u8]) -> Vec<Compared> {
     let text =
         std::str::from_utf8(value).unwrap_or_default().trim_start_matches(|c: char| c.is_whitespace() || c == BOM);
     let leaves =
         if text.starts_with(['{', '[', '"']) { json::string_leaves(text, LEAF_DEPTH, MAX_LEAVES) } else { Vec::new() };
     let leaves = leaves.into_iter().filter(|(_, leaf)| !leaf.is_empty());
-    std::iter::once(Compared { names, value: copy(value) })
-        .chain(leaves.map(|(name, leaf)| Compared { names: vec![name], value: copy(leaf.as_bytes()) }))
-        .collect()
+    let leaves = leaves.map(|(name, leaf)| Compared {
+        names: names.iter().cloned().chain([name]).collect(),
+        value: copy(leaf.as_bytes()),
+    });
+    let mut compared: Vec<Compared> = leaves.collect();
+    compared.insert(0, Compared { names, value: copy(value) });
+    compared
 }
 
 /// What the manager calls a property: as it is written, and of a pointer also the name that it ends in.

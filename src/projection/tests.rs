@@ -236,8 +236,12 @@ fn a_value_is_compared_alone_and_inside_its_document() {
     assert_eq!(compared(&["username=db"]), ["password", "pw"]);
     assert_eq!(compared(&["username=jsontext"]), [""]);
     assert_eq!(compared(&["*=api"]), ["token"]);
-    for entry in ["a=inner#key.json", "*=inner"] {
-        assert_eq!(compared(&[entry]), ["private"], "a document in a property: {entry}");
+    for (entry, names) in [
+        ("a=inner#key.json", "key.json,private"),
+        ("private=inner#/key.json", "/key.json,key.json,private"),
+        ("*=inner", "key.json,private"),
+    ] {
+        assert_eq!(compared(&[entry]), [names], "a document in a property: {entry}");
     }
     let whole = try_project(sources(&["username=db"])).unwrap();
     assert!(whole.compared.iter().any(|c| c.names.is_empty() && c.value.expose().starts_with(b"{")));

@@ -50,7 +50,7 @@ pub struct Policy {
     pub exclusive_keys: Exclusivity,
     /// The scope inside which a value may repeat.
     pub unique_within: Within,
-    /// Properties and secretKeys that are not compared.
+    /// Properties that are not compared.
     pub ignore: BTreeSet<String>,
     /// Whether consumers must be named.
     pub require_consumers: bool,

@@ -25,7 +25,7 @@ pub struct Grant {
     pub segment: Segment,
     /// One for each distinct (key, version) of the claim.
     pub keys: Vec<AuthorisedKey>,
-    /// Properties and secretKeys that are not compared.
+    /// Properties that are not compared.
     pub ignore: BTreeSet<String>,
 }
 

@@ -173,33 +173,33 @@ pub struct Ignored<'o> {
     observed: &'o Observed,
     none: BTreeSet<String>,
     known: BTreeMap<String, BTreeSet<String>>,
-    /// Of each projected Secret, the manager's own name for what is under a key.
-    properties: BTreeMap<ObjectName, BTreeMap<&'o str, &'o str>>,
+    /// Of each projected Secret, the manager's own name for what is under a key; None: it is taken whole.
+    properties: BTreeMap<ObjectName, BTreeMap<&'o str, Option<&'o str>>>,
 }
 
 impl<'o> Ignored<'o> {
     /// By the policies that are understood.
     pub fn by(observed: &'o Observed) -> Self {
-        let mut properties: BTreeMap<ObjectName, BTreeMap<&str, &str>> = BTreeMap::new();
+        let mut properties: BTreeMap<ObjectName, BTreeMap<&str, Option<&str>>> = BTreeMap::new();
         for claim in &observed.claims {
             let target = ObjectName::new(
                 &claim.namespace().unwrap_or_default(),
                 claim.spec.target_name(claim.metadata.name.as_deref().unwrap_or_default()),
             );
-            let named = claim
-                .spec
-                .data
-                .iter()
-                .filter_map(|data| Some((data.secret_key.as_str(), data.remote_ref.property.as_deref()?)));
+            let named =
+                claim.spec.data.iter().map(|data| (data.secret_key.as_str(), data.remote_ref.property.as_deref()));
             properties.entry(target).or_default().extend(named);
         }
         Self { observed, none: DEFAULT_IGNORE.map(str::to_owned).into(), known: BTreeMap::new(), properties }
     }
 
-    /// The names of what is under a key of a Secret: what the manager calls it, else the key, as the operator compares.
+    /// The names of what is under a key of a Secret: what the manager calls it, as the operator compares, and none of what is taken
+    /// whole; else the key.
     fn names(&self, secret: &ObjectName, key: &str) -> Vec<String> {
-        let property = self.properties.get(secret).and_then(|of| of.get(key));
-        property.map_or_else(|| vec![key.to_owned()], |property| names_of(property))
+        match self.properties.get(secret).and_then(|of| of.get(key)) {
+            Some(property) => property.map(names_of).unwrap_or_default(),
+            None => vec![key.to_owned()],
+        }
     }
 
     /// In a namespace.
@@ -317,10 +317,12 @@ pub(super) mod tests {
         own["spec"]["data"] = json!([
             {"secretKey": "DB_USER", "remoteRef": {"key": "payments/prod/a", "property": "/db/username"}},
             {"secretKey": "username", "remoteRef": {"key": "payments/prod/a", "property": "password"}},
+            {"secretKey": "host", "remoteRef": {"key": "payments/prod/a"}},
         ]);
         let observed = build(facts(&[own]));
         let compared = |key: &str| values(&[secret("payments-prod/a", key, HARD)], &[], &observed).compared;
-        assert_eq!([compared("DB_USER"), compared("username")], [0, 1]);
+        assert_eq!([compared("DB_USER"), compared("username"), compared("host")], [0, 1, 1]);
+        assert_eq!(compared("port"), 0, "of dataFrom, whose properties are the keys");
     }
 
     #[test]
