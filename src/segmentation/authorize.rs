@@ -13,7 +13,7 @@ use super::fingerprint::Fingerprint;
 use super::key::{CanonicalKey, InvalidKey, Realm, RemoteKey};
 use super::namesakes::{Namesakes, namesakes};
 use super::pattern::{Binding, Place};
-use super::policy::{AllowEntry, BUILT_IN_TYPES, DEFAULT_MAX_GRANT, Policy};
+use super::policy::{AllowEntry, BUILT_IN_TYPES, DEFAULT_MAX_GRANT, Policy, ignored_by};
 use super::second::Second;
 use super::segment::Segment;
 use super::verdict::{AuthorisedKey, Grant, Refusal, Verdict};
@@ -508,11 +508,9 @@ impl Scope<'_> {
         self.policies.iter().map(|p| p.mode).max().unwrap_or_default()
     }
 
-    /// What every policy ignores: the strictest.
+    /// What every policy that compares values ignores: the strictest.
     fn ignore(&self) -> BTreeSet<String> {
-        let mut sets = self.policies.iter().map(|p| &p.ignore);
-        let first = sets.next().cloned().unwrap_or_default();
-        sets.fold(first, |all, next| all.intersection(next).cloned().collect())
+        ignored_by(self.policies.iter().map(|p| &***p)).unwrap_or_default()
     }
 
     fn policy_names(&self) -> String {

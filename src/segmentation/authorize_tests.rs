@@ -123,6 +123,27 @@ fn policies_over_one_namespace_add_up_in_keys_and_tighten_in_rules() {
 }
 
 #[test]
+fn what_several_policies_do_not_compare() {
+    let ignored = |rules: [&str; 2]| {
+        let [one, other] = rules.map(|rules| format!("{TENANTS}rules: {{uniqueValues: {{{rules}}}}}\n"));
+        let world = World::with_tenants().under([policy("one", &one), policy("other", &other)]);
+        match authorize(&claim("payments-prod", "x").of("payments/prod/db"), &world, now()) {
+            Verdict::Allowed(grant) => grant.ignore.into_iter().collect::<Vec<_>>().join(","),
+            Verdict::Refused(refusal) | Verdict::Undecided(refusal) => refusal.message,
+        }
+    };
+    for (one, other, expected) in [
+        ("ignore: [tls.key, host]", "ignore: [host, port]", "host"),
+        ("ignore: [tls.key]", "within: None", "tls.key"),
+        ("within: None", "ignore: []", ""),
+        ("within: None, ignore: [a, b]", "within: None, ignore: [b, c]", "b"),
+    ] {
+        assert_eq!(ignored([one, other]), expected, "{one} and {other}");
+        assert_eq!(ignored([other, one]), expected, "{other} and {one}");
+    }
+}
+
+#[test]
 fn rules_of_form() {
     let world = World::with_tenants();
     let base = || claim("payments-prod", "x").of("payments/prod/db");

@@ -394,6 +394,15 @@ impl Policy {
     }
 }
 
+/// The properties that several policies over one namespace do not compare together: those that each ignores of those that compare
+/// values at all, or, where none does, of all. None: there is no policy.
+pub fn ignored_by<'p>(policies: impl IntoIterator<Item = &'p Policy>) -> Option<BTreeSet<String>> {
+    let (comparing, others): (Vec<&Policy>, Vec<&Policy>) =
+        policies.into_iter().partition(|policy| policy.unique_within == Within::Segment);
+    let asked = if comparing.is_empty() { others } else { comparing };
+    asked.into_iter().map(|policy| policy.ignore.clone()).reduce(|all, next| &all & &next)
+}
+
 /// Why an exception would lift nothing, and of which field that is ("" of several).
 pub fn fault_of(exception: &Exception, now: Timestamp) -> Option<(&'static str, &'static str)> {
     let left = exception.expiration_time.0.duration_since(now);

@@ -14,7 +14,7 @@ use crate::controller::index::object_name;
 use crate::projection::names_of;
 use crate::segmentation::copies::{Content, MarkIndex, Search, dedented};
 use crate::segmentation::fingerprint::{Fingerprint, is_confidential, is_hard_to_guess};
-use crate::segmentation::policy::{DEFAULT_IGNORE, Policy};
+use crate::segmentation::policy::{DEFAULT_IGNORE, Policy, ignored_by};
 use crate::segmentation::seal::{Generation, SealKeys};
 use crate::segmentation::world::ObjectName;
 use jiff::Timestamp;
@@ -168,7 +168,7 @@ impl Values {
     }
 }
 
-/// The names that are not compared, by namespace: those that every policy over it ignores.
+/// The names that are not compared, by namespace: those that every policy over it ignores that compares values.
 pub struct Ignored<'o> {
     observed: &'o Observed,
     none: BTreeSet<String>,
@@ -207,9 +207,8 @@ impl<'o> Ignored<'o> {
         if !self.known.contains_key(namespace) {
             let labels = self.observed.world.namespaces.get(namespace);
             let governs = |policy: &&Arc<Policy>| labels.is_some_and(|labels| policy.segment(labels).is_ok());
-            let mut sets = self.observed.policies_over(namespace).filter(governs).map(|policy| &policy.ignore);
-            let first = sets.next().unwrap_or(&self.none).clone();
-            let all = sets.fold(first, |all, next| all.intersection(next).cloned().collect());
+            let over = self.observed.policies_over(namespace).filter(governs).map(|policy| &**policy);
+            let all = ignored_by(over).unwrap_or_else(|| self.none.clone());
             self.known.insert(namespace.to_owned(), all);
         }
         self.known.get(namespace).unwrap_or(&self.none)
