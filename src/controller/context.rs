@@ -116,6 +116,8 @@ pub struct Memory {
     pub rotated: Option<Box<str>>,
     /// What was last told of a rollout that needs somebody.
     pub held_up: Option<Reason>,
+    /// What decided about values of several segments when it was last looked at: [`Index::comparisons`].
+    pub comparisons: u64,
 }
 
 impl Memory {
@@ -124,6 +126,16 @@ impl Memory {
         if self.failure.is_some() {
             (self.failures, self.due_at) = (0, Some(now));
         }
+    }
+
+    /// Who was refused for a value of another segment asks once more where what decides about that has changed; if it is refused
+    /// again, it goes on to wait as long as before.
+    pub fn compare_anew(&mut self, comparisons: u64, now: Timestamp) {
+        let refused = self.failure.as_ref().is_some_and(|failure| failure.reason == Reason::ValueShared);
+        if refused && self.comparisons != comparisons {
+            self.due_at = Some(now);
+        }
+        self.comparisons = comparisons;
     }
 }
 
@@ -444,5 +456,31 @@ impl Context {
     pub fn requeue_claims(&self, pick: impl Fn(&ObjectName) -> bool, lane: Lane) {
         let names: Vec<ObjectName> = self.index().claims.keys().filter(|name| pick(name)).cloned().collect();
         names.into_iter().for_each(|name| self.queue.add(Job::Claim(name), lane));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scoped_secret::plan::{Failure, value_shared};
+    use super::*;
+
+    #[test]
+    fn a_value_that_is_shared_is_asked_for_once_after_each_change() {
+        let at = |seconds| Timestamp::from_second(seconds).unwrap();
+        let denied = Failure::new(Reason::AccessDenied, "");
+        for (failure, expected) in
+            [(Some(value_shared()), [900, 20, 900, 40]), (Some(denied), [900; 4]), (None, [900; 4])]
+        {
+            let failure = failure.map(Into::into);
+            let mut memory = Memory { comparisons: 1, failures: 7, failure, ..Memory::default() };
+            let mut look = |comparisons, now| {
+                memory.due_at = Some(at(900));
+                memory.compare_anew(comparisons, at(now));
+                memory.due_at.map(Timestamp::as_second)
+            };
+            let looks = [look(1, 10), look(2, 20), look(2, 30), look(4, 40)];
+            assert_eq!(looks, expected.map(Some));
+            assert_eq!(memory.failures, 7);
+        }
     }
 }

@@ -42,6 +42,7 @@ mod watch_rbac;
 
 use crate::leader::Leadership;
 use crate::rotation::triggers::Triggers;
+use crate::segmentation::policy::OF_VALUES;
 use crate::segmentation::second::Second;
 use crate::segmentation::world::ObjectName;
 use crate::telemetry::traces::spans;
@@ -89,7 +90,11 @@ pub async fn lead(cx: &Context, mut leadership: Leadership, synced: Receiver<Syn
             let now = cx.now();
             // What was reckoned by a clock that was ahead is reckoned anew.
             let went_back = judged.duration_since(now) > SignedDuration::from_mins(1);
-            if went_back || cx.index().world.exceptions_end_between(judged, now) {
+            let turning = cx.index().world.exceptions_turning_between(judged, now);
+            if went_back || OF_VALUES.iter().any(|rule| turning.contains(rule)) {
+                cx.index_mut().comparisons += 1;
+            }
+            if went_back || !turning.is_empty() {
                 watch::judge_all(cx);
             }
             judged = now;

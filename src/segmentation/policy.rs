@@ -29,6 +29,9 @@ pub const DEFAULT_IGNORE: [&str; 5] = ["username", "host", "port", "dbname", "en
 /// The longest that a grant may last unless the policy says otherwise.
 pub const DEFAULT_MAX_GRANT: Duration = Duration::from_secs(8 * 3600);
 
+/// The rules whose exceptions let a value be in several segments: one inside another Secret is a copy, too.
+pub const OF_VALUES: [ExceptedRule; 2] = [ExceptedRule::UniqueValues, ExceptedRule::Copies];
+
 /// The longest that an exception may last from when it is looked at.
 pub const EXCEPTION_LIMIT: SignedDuration = SignedDuration::from_hours(90 * 24);
 
@@ -270,11 +273,24 @@ impl Policy {
 
     /// Whether as many may share one key, and one value.
     fn shares_as(&self, other: &Self) -> bool {
-        // A value inside another Secret is a copy, too.
-        let rules = [ExceptedRule::ExclusiveKeys, ExceptedRule::UniqueValues, ExceptedRule::Copies];
-        let lift = |e: &&Exception| rules.contains(&e.rule);
+        let lift = |e: &&Exception| e.rule == ExceptedRule::ExclusiveKeys;
         self.exclusive_keys == other.exclusive_keys
             && self.exceptions.iter().filter(lift).eq(other.exceptions.iter().filter(lift))
+            && self.lets_values_as(other)
+    }
+
+    /// Whether the same values may be in several segments.
+    fn lets_values_as(&self, other: &Self) -> bool {
+        let lift = |e: &&Exception| OF_VALUES.contains(&e.rule);
+        self.exceptions.iter().filter(lift).eq(other.exceptions.iter().filter(lift))
+    }
+
+    /// Whether values are compared alike under another policy in its place: in which namespaces, which, and what is let pass.
+    pub fn compares_as(&self, other: &Self) -> bool {
+        self.selects_as(other)
+            && self.unique_within == other.unique_within
+            && self.ignore == other.ignore
+            && self.lets_values_as(other)
     }
 
     /// The allow entries that another policy has not: what may be lost where that one stands in its place.
@@ -489,6 +505,31 @@ mod tests {
             values.iter().map(each).collect::<Vec<_>>().join(" ")
         };
         Some(format!("{} but {}", text(&one_of), text(&none_of)))
+    }
+
+    #[test]
+    fn what_is_compared_as_before() {
+        let compile = |more: &str| {
+            let yaml = format!("{{segment: {{labels: [tenant]}}, {more}}}");
+            Policy::compile("p", &serde_saphyr::from_str(&yaml).unwrap()).unwrap()
+        };
+        let exception = |rule: &str| {
+            let end = "2026-02-01T00:00:00Z";
+            format!("exceptions: [{{rule: {rule}, namespaces: [a], reason: r, expirationTime: \"{end}\"}}]")
+        };
+        for (more, alike) in [
+            ("mode: Audit", true),
+            ("rules: {exclusiveKeys: Unlimited}", true),
+            ("rules: {uniqueValues: {within: Segment}}", true),
+            (&*exception("ExclusiveKeys"), true),
+            (&*exception("UniqueValues"), false),
+            (&*exception("Copies"), false),
+            ("rules: {uniqueValues: {within: None}}", false),
+            ("rules: {uniqueValues: {ignore: [a]}}", false),
+            ("namespaceSelector: {matchLabels: {tenant: a}}", false),
+        ] {
+            assert_eq!(compile("allow: []").compares_as(&compile(more)), alike, "{more}");
+        }
     }
 
     #[test]

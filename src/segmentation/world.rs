@@ -18,10 +18,11 @@ use super::fingerprint::Fingerprint;
 use super::foreign::Foreign;
 use super::governed::{Governed, LabelSet};
 use super::key::{CanonicalKey, Realm, RemoteKey};
-use super::policy::Policy;
+use super::policy::{EXCEPTION_LIMIT, Policy};
 use super::revoked::{Revocation, Revocations};
 use super::second::Second;
 use crate::api::ScopedSecretSpec;
+use crate::api::policy::{ExceptedRule, Exception};
 use crate::api::rotation::Strategy;
 use jiff::Timestamp;
 use std::collections::hash_map::Entry;
@@ -535,14 +536,19 @@ impl World {
         self.policies_synced.then_some(governed)
     }
 
-    /// Whether an exception of a policy ended in this time: what it lifted counts again.
-    pub fn exceptions_end_between(&self, after: Timestamp, until: Timestamp) -> bool {
-        self.policies.values().any(|policy| match policy {
-            PolicyState::Known(policy) => {
-                policy.exceptions.iter().map(|e| e.expiration_time.0).any(|end| after < end && end <= until)
-            }
-            PolicyState::Unknown(_) => false,
-        })
+    /// The rules of which an exception of a policy ended in this time, or began, since it ends in no more than 90 days by now: what
+    /// it lifts is judged anew.
+    pub fn exceptions_turning_between(&self, after: Timestamp, until: Timestamp) -> BTreeSet<ExceptedRule> {
+        let turns = |exception: &&Exception| {
+            let end = exception.expiration_time.0;
+            let begin = end.checked_sub(EXCEPTION_LIMIT).unwrap_or(Timestamp::MIN);
+            [begin, end].into_iter().any(|at| after < at && at <= until)
+        };
+        let known = self.policies.values().filter_map(|state| match state {
+            PolicyState::Known(policy) => Some(policy),
+            PolicyState::Unknown(_) => None,
+        });
+        known.flat_map(|policy| &policy.exceptions).filter(turns).map(|exception| exception.rule).collect()
     }
 
     /// The same key, in a text that is in memory already where it is.
@@ -721,7 +727,7 @@ impl World {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixtures::{at, claim};
+    use super::super::fixtures::{TENANTS, at, claim, now, policy};
     use super::*;
 
     #[test]
@@ -748,6 +754,29 @@ mod tests {
             world.remove_claim(&ObjectName::new("payments-prod", name));
         }
         assert!(world.renamed.is_empty());
+    }
+
+    #[test]
+    fn exceptions_begin_and_end() {
+        let end = jiff::SignedDuration::from_hours(100 * 24);
+        let (end, begin) = (now() + end, now() + (end - EXCEPTION_LIMIT));
+        let yaml = format!(
+            "{TENANTS}exceptions: [{{rule: UniqueValues, namespaces: [a], reason: r, expirationTime: \"{end}\"}}]\n"
+        );
+        let world = World::with_tenants().under([policy("tenants", &yaml)]);
+        let second = jiff::SignedDuration::from_secs(1);
+        for (after, until, turns) in [
+            (now(), begin - second, false),
+            (begin - second, begin, true),
+            (begin, end - second, false),
+            (end - second, end, true),
+            (end, end + second, false),
+            (now(), end, true),
+        ] {
+            let turning = world.exceptions_turning_between(after, until);
+            assert_eq!(turning.contains(&ExceptedRule::UniqueValues), turns, "{after} {until}");
+            assert_eq!(turning.len(), usize::from(turns));
+        }
     }
 
     #[test]

@@ -84,6 +84,8 @@ pub struct Index {
     acceptances: BTreeMap<String, (String, Acceptance)>,
     /// Counts what may cause withdrawals: changes of policies, namespaces and stores.
     causes: u64,
+    /// Counts what decides about values of several segments: changes of policies, and exceptions that begin or end.
+    pub comparisons: u64,
     per_store: HashMap<Arc<str>, usize>,
     /// Which policies speak for which namespaces, for a state of the causes.
     jurisdictions: Mutex<Option<KnownJurisdictions>>,
@@ -477,13 +479,20 @@ impl Index {
         if let Some(accept) = facts.accept.clone().filter(|_| serves) {
             self.acceptances.insert(name.to_owned(), (accept, Acceptance::Serving));
         }
-        self.world.policies.insert(name.to_owned(), state_of(policy));
+        let state = state_of(policy);
+        let compares_as_before = match (self.world.policies.get(name), &state) {
+            (Some(PolicyState::Known(before)), PolicyState::Known(now)) => before.compares_as(now),
+            (before, now) => before == Some(now),
+        };
+        self.comparisons += u64::from(!compares_as_before);
+        self.world.policies.insert(name.to_owned(), state);
         self.policies.insert(name.to_owned(), facts);
     }
 
     /// Forgets a policy. Its accept-violations speaks for its deletion.
     pub fn remove_policy(&mut self, name: &str) {
         self.causes += 1;
+        self.comparisons += 1;
         self.world.policies.remove(name);
         let known = self.policies.get(name);
         let accept = known.and_then(|policy| Some((policy.accept.clone()?, policy.generation)));

@@ -268,3 +268,24 @@ fn a_number_that_comes_back_with_its_policy_accepts_nothing_in_doubt() {
         assert_eq!(index.may_withdraw(&ask), expected, "{before:?} {made:?}");
     }
 }
+
+/// Whoever was refused for a value of another segment asks once more for each of them, and for nothing else.
+#[test]
+fn changes_of_what_decides_about_values_of_several_segments_are_counted() {
+    use crate::segmentation::fixtures::{TENANTS, policy};
+    let mut index = Index::default();
+    let mut put = |yaml: Result<&str, &str>| {
+        let compiled = yaml.map_err(str::to_owned).map(|yaml| match policy("tenants", yaml).1 {
+            PolicyState::Known(policy) => (*policy).clone(),
+            PolicyState::Unknown(why) => panic!("{why}"),
+        });
+        index.put_policy("tenants", compiled, PolicyFacts::default(), false);
+        index.comparisons
+    };
+    let lax = format!("{TENANTS}rules: {{uniqueValues: {{within: None}}}}\n");
+    let warning = format!("{TENANTS}mode: Warn\n");
+    let steps = [Ok(TENANTS), Ok(TENANTS), Ok(&*warning), Ok(&*lax), Err("?"), Err("?"), Ok(&*lax)];
+    assert_eq!(steps.map(&mut put), [1, 1, 1, 2, 3, 3, 4]);
+    index.remove_policy("tenants");
+    assert_eq!(index.comparisons, 5);
+}

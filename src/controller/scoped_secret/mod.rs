@@ -244,6 +244,7 @@ impl Work<'_> {
             (self.memory.verified, self.memory.due_at) = (None, Some(now));
         }
         self.memory.looked_at = Some(seen);
+        self.memory.compare_anew(self.cx.index().comparisons, now);
     }
 
     /// Whether a key of it was revoked, and it has had no newer version since: its status says so, or one that is not over is younger
