@@ -12,7 +12,7 @@ pub use retention::{Retention, Standing, retention};
 use super::fingerprint::Fingerprint;
 use super::key::{CanonicalKey, InvalidKey, Realm, RemoteKey};
 use super::namesakes::{Namesakes, namesakes};
-use super::pattern::{Binding, Place};
+use super::pattern::{Binding, KeyPattern, Place};
 use super::policy::{AllowEntry, BUILT_IN_TYPES, DEFAULT_MAX_GRANT, Policy, ignored_by};
 use super::second::Second;
 use super::segment::Segment;
@@ -518,9 +518,19 @@ impl Scope<'_> {
         format!("{} {}", if names.len() == 1 { "policy" } else { "policies" }, names.join(", "))
     }
 
+    /// The policies as the subject of a verb: of one, and of several.
+    fn policies_that(&self, one: &str, several: &str) -> String {
+        format!("{} {}", self.policy_names(), if self.policies.len() == 1 { one } else { several })
+    }
+
     /// The policies as the subject of "does not".
     fn policies_do_not(&self) -> String {
-        format!("{} {} not", self.policy_names(), if self.policies.len() == 1 { "does" } else { "do" })
+        self.policies_that("does not", "do not")
+    }
+
+    /// The policies as the subject of "allows".
+    fn policies_allow(&self) -> String {
+        self.policies_that("allows", "allow")
     }
 
     fn binding(&self) -> Binding<'_> {
@@ -531,22 +541,21 @@ impl Scope<'_> {
     fn breach_of_form(&self, form: &Form<'_>) -> Option<(Reason, String)> {
         if !form.has_consumers && self.policies.iter().any(|p| p.require_consumers) {
             let text = format!(
-                "{} requires consumers: list in spec.consumers the ServiceAccounts whose pods use this Secret",
-                self.policy_names()
+                "{} consumers: list in spec.consumers the ServiceAccounts whose pods use this Secret",
+                self.policies_that("requires", "require")
             );
             return Some((Reason::ConsumersRequired, text));
         }
         if form.retain && self.policies.iter().any(|p| !p.allow_retain) {
-            let text =
-                format!("{} does not allow deletionPolicy Retain (rules.allowRetain): remove it", self.policy_names());
+            let text = format!("{} allow deletionPolicy Retain (rules.allowRetain): remove it", self.policies_do_not());
             return Some((Reason::RetainNotAllowed, text));
         }
         let kind = form.target_type?;
         let allowed = BUILT_IN_TYPES.contains(&kind) || self.policies.iter().all(|p| p.target_types.contains(kind));
         (!allowed).then(|| {
             let text = format!(
-                "{} does not allow Secrets of type {kind:?}: use one of {}, or ask for it in rules.targetTypes",
-                self.policy_names(),
+                "{} allow Secrets of type {kind:?}: use one of {}, or ask for it in rules.targetTypes",
+                self.policies_do_not(),
                 BUILT_IN_TYPES.join(", ")
             );
             (Reason::TargetTypeNotAllowed, text)
@@ -579,7 +588,7 @@ impl Scope<'_> {
                 "not to be given a value of the operator's making (action Generate): remove spec.rotation, or ask for that action"
             }
         };
-        Err((Reason::ActionNotAllowed, format!("{} allows this key, but {what}", self.policy_names())))
+        Err((Reason::ActionNotAllowed, format!("{} this key, but {what}", self.policies_allow())))
     }
 
     /// None: no entry covers the key; else whether one that does allows the way.
@@ -626,16 +635,14 @@ impl Scope<'_> {
             );
         }
         let decides = self.decides(store, key);
-        let allowed = self.allowed_here(|entry| entry.store == store);
+        let allowed = self.allowed_here(|entry, _| entry.store == store);
         if allowed.is_empty() { head } else { format!("{head}{decides}; allowed here: {allowed}") }
     }
 
     /// Which of the namespace's labels keep a key of the store's own account from it, by the pattern that needs the fewest others.
     fn decides(&self, store: &str, key: &RemoteKey) -> String {
-        let shown = self.policies.iter().flat_map(|policy| {
-            let patterns = policy.allow.iter().filter(|entry| entry.store == store).flat_map(|entry| &entry.patterns);
-            patterns.filter(|pattern| pattern.separates(&policy.segment_labels))
-        });
+        let patterns = self.entries().filter(|entry| entry.store == store).flat_map(|entry| &entry.patterns);
+        let shown = patterns.filter(|pattern| pattern.has_placeholder());
         let decided = shown.filter_map(|pattern| pattern.decided_by(key.name(), Place::OWN, self.binding()));
         let Some(labels) = decided.min_by_key(BTreeMap::len) else { return String::new() };
         let asked = labels.iter().map(|(label, value)| format!("{label}={value}")).collect::<Vec<_>>().join(", ");
@@ -651,13 +658,12 @@ impl Scope<'_> {
         shown.collect::<Vec<_>>().join(", ")
     }
 
-    /// What this namespace may claim by some of the entries. Patterns that could name another tenant are not shown.
-    fn allowed_here(&self, pick: impl Fn(&AllowEntry) -> bool) -> String {
-        let patterns = self.policies.iter().flat_map(|p| {
-            let patterns = p.allow.iter().filter(|e| pick(e)).flat_map(|e| &e.patterns);
-            patterns.filter(|k| k.separates(&p.segment_labels))
-        });
-        let filled: BTreeSet<String> = patterns.map(|p| p.filled(self.binding())).collect();
+    /// What this namespace may claim by some of the patterns. Those that could name another tenant are not shown.
+    fn allowed_here(&self, pick: impl Fn(&AllowEntry, &KeyPattern) -> bool) -> String {
+        let pick = &pick;
+        let picked = self.entries().flat_map(|e| e.patterns.iter().filter(move |&p| pick(e, p)));
+        let shown = picked.filter(|p| p.has_placeholder());
+        let filled: BTreeSet<String> = shown.map(|p| p.filled(self.binding())).collect();
         filled.into_iter().collect::<Vec<_>>().join(", ")
     }
 
@@ -747,7 +753,7 @@ fn aws_place(realm: &Realm) -> Option<(&str, &str)> {
 }
 
 /// Whether a pattern of a store that is not known now may have covered the key.
-fn may_cover(pattern: &super::pattern::KeyPattern, key: &CanonicalKey, binding: Binding<'_>) -> bool {
+fn may_cover(pattern: &KeyPattern, key: &CanonicalKey, binding: Binding<'_>) -> bool {
     match key.aws_parts() {
         Some((account, region, name)) => {
             pattern.covers(name, Place { own: true, at: Some((region, account)) }, binding)

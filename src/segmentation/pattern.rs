@@ -114,6 +114,14 @@ impl KeyPattern {
         (fits && !asked.is_empty()).then_some(asked)
     }
 
+    /// Whether it speaks of keys that live at `place`.
+    pub fn speaks_of(&self, place: Place<'_>) -> bool {
+        match &self.scope {
+            None => place.own,
+            Some((region, account)) => place.at == Some((region, account)),
+        }
+    }
+
     /// Whether it covers the name where each label's part is as `label` wants it.
     fn fits<'a>(
         &'a self,
@@ -122,11 +130,7 @@ impl KeyPattern {
         binding: Binding<'_>,
         mut label: impl FnMut(&'a str, &'a str) -> bool,
     ) -> bool {
-        let in_scope = match &self.scope {
-            None => place.own,
-            Some((region, account)) => place.at == Some((region, account)),
-        };
-        if !in_scope {
+        if !self.speaks_of(place) {
             return false;
         }
         let name = match (self.leading_slash, name.strip_prefix('/')) {
@@ -157,6 +161,11 @@ impl KeyPattern {
             || segment_labels
                 .iter()
                 .all(|label| self.parts.iter().any(|p| matches!(p, Part::Label(key) if key == label)))
+    }
+
+    /// Whether something of the namespace that claims is in it.
+    pub fn has_placeholder(&self) -> bool {
+        self.parts.iter().any(|p| matches!(p, Part::Namespace | Part::Label(_)))
     }
 
     /// The labels that its placeholders name.
@@ -362,6 +371,8 @@ mod tests {
             ("shared/**", false),
         ] {
             assert_eq!(KeyPattern::parse(pattern).unwrap().separates(&segment), expected, "{pattern}");
+            let own = pattern.contains("${");
+            assert_eq!(KeyPattern::parse(pattern).unwrap().has_placeholder(), own, "{pattern}");
         }
     }
 

@@ -207,6 +207,25 @@ fn a_refusal_names_the_key_and_what_would_be_allowed_and_no_other_tenant() {
 }
 
 #[test]
+fn a_refusal_says_that_nothing_is_allowed_there_only_where_it_is_so() {
+    let refused = |keys: &str| {
+        let yaml = format!(
+            "segment: {{labels: [tenant, environment]}}\nallow: [{{storeRef: {{name: aws}}, keys: [{keys}]}}]\n{GOVERNS}"
+        );
+        message(&index(&yaml), &create("payments-prod", &external("aws", "none/db")))
+    };
+    let elsewhere = "\"arn:aws:secretsmanager:eu-west-1:999999999999:secret:${label:tenant}/**\"";
+    for (keys, said) in [
+        ("\"${label:tenant}/live/**\"", "in eu-west-1; allowed here: payments/live/**"),
+        ("shared/**", "in eu-west-1"),
+        (elsewhere, "in eu-west-1, nor any other there"),
+    ] {
+        let refused = refused(keys);
+        assert!(refused.ends_with(said), "{said} in {refused}");
+    }
+}
+
+#[test]
 fn only_where_a_policy_asks_and_as_it_says() {
     let bad = external("aws", "billing/prod/db");
     let end = "2026-01-02T00:00:00Z";
@@ -559,7 +578,7 @@ fn what_cannot_be_told_now() {
         "segment: {labels: [tenant, environment]}\nallow: [{storeRef: {name: other}, keys: [\"${namespace}/**\"]}]\n";
     two.world.policies.extend([policy("second", second)]);
     let said = message(&two, &create("payments-prod", &good));
-    assert!(said.contains("StoreUnresolved") && said.contains("several accounts"), "{said}");
+    assert!(said.contains("StoreUnresolved") && said.contains("\"tenants\" allow keys of several accounts"), "{said}");
     assert_eq!(told(&two, &create("payments-prod", &external("own-role", "payments/prod/db"))), "passes");
 }
 

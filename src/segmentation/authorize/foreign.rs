@@ -16,6 +16,7 @@ use crate::segmentation::foreign::{
     Ask, ForeignKind, ForeignName, ForeignStore, RULE, Record, Source, Spread, What, asked,
 };
 use crate::segmentation::key::{CanonicalKey, Realm, RemoteKey};
+use crate::segmentation::pattern::{KeyPattern, Place};
 use crate::segmentation::verdict::Refusal;
 use crate::segmentation::violation::{ObjectRef, Violation};
 use crate::segmentation::world::{ObjectName, PolicyState, StoreState};
@@ -324,9 +325,9 @@ impl<'w> Foreigners<'w> {
             What::Outside(reason, why) => return fault(*reason, format!("key {:?}: {why}", ask.key)),
             What::Write { .. } => {
                 let text = format!(
-                    "it would write the key {:?}, and {} lets nobody write by another operator: reading never implies writing; remove it, or ask the platform team for an exception to {RULE}",
+                    "it would write the key {:?}, and {} nobody write by another operator: reading never implies writing; remove it, or ask the platform team for an exception to {RULE}",
                     ask.key,
-                    scope.policy_names()
+                    scope.policies_that("lets", "let")
                 );
                 return fault(Reason::WriteNotAllowed, text);
             }
@@ -480,15 +481,15 @@ impl<'w> Foreigners<'w> {
             (Some(_), Some(_)) => Err((
                 Reason::StoreUnresolved,
                 format!(
-                    "key {key:?}: {} allows keys of several accounts in {region}, so that the store's cannot be told: give the store a role, or write the full ARN",
-                    scope.policy_names()
+                    "key {key:?}: {} keys of several accounts in {region}, so that the store's cannot be told: give the store a role, or write the full ARN",
+                    scope.policies_allow()
                 ),
             )),
             (None, _) => Err((
                 Reason::KeyNotAllowed,
                 format!(
-                    "{} allows namespace {:?} no key in {region}, and so not {key:?}",
-                    scope.policy_names(),
+                    "{} namespace {:?} no key in {region}, and so not {key:?}",
+                    scope.policies_allow(),
                     scope.namespace
                 ),
             )),
@@ -508,18 +509,23 @@ impl<'w> Foreigners<'w> {
             Coverage::Not if any_version && matches!(covered(Action::Read), Coverage::Covered) => Some((
                 Reason::ActionNotAllowed,
                 format!(
-                    "{} allows the key {written:?}, but not by version (action ReadAnyVersion): leave the version out to read the current one",
-                    scope.policy_names()
+                    "{} the key {written:?}, but not by version (action ReadAnyVersion): leave the version out to read the current one",
+                    scope.policies_allow()
                 ),
             )),
             Coverage::Not => {
                 let place = key.aws_parts();
-                let reaches = |entry: &AllowEntry| match self.world.stores.get(&entry.store) {
-                    Some(StoreState::Known(Realm::Aws { account, region })) => {
-                        place.is_some_and(|(a, r, _)| a == account && r == region)
+                let reaches = |entry: &AllowEntry, pattern: &KeyPattern| {
+                    let store = self.world.stores.get(&entry.store);
+                    match (store.and_then(StoreState::realm), place) {
+                        (Some(Realm::Aws { account: own, region: reached }), Some((account, region, _))) => {
+                            let at = Place { own: account == own, at: Some((region, account)) };
+                            region == reached && pattern.speaks_of(at)
+                        }
+                        _ => false,
                     }
-                    _ => false,
                 };
+                let any = scope.entries().any(|entry| entry.patterns.iter().any(|pattern| reaches(entry, pattern)));
                 let allowed = scope.allowed_here(reaches);
                 let whereabouts = place.map(|(account, region, _)| format!(" of account {account} in {region}"));
                 Some((
@@ -530,10 +536,10 @@ impl<'w> Foreigners<'w> {
                         scope.namespace,
                         scope.labels_shown(),
                         whereabouts.unwrap_or_default(),
-                        if allowed.is_empty() {
-                            ", nor any other there".into()
-                        } else {
-                            format!("; allowed here: {allowed}")
+                        match (any, allowed.is_empty()) {
+                            (false, _) => ", nor any other there".into(),
+                            (true, true) => String::new(),
+                            (true, false) => format!("; allowed here: {allowed}"),
                         }
                     ),
                 ))

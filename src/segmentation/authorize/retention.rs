@@ -77,8 +77,8 @@ impl<'w> Standing<'w> {
                 Coverage::Unknown => return Retention::Unknown(Refusal::new(Reason::AccountUnknown, STORE_UNKNOWN)),
                 Coverage::Not => {
                     let text = format!(
-                        "{} no longer allows this namespace the key that its Secret holds, or not in this way; ask for another key, or for an allow entry",
-                        scope.policy_names()
+                        "{} this namespace the key that its Secret holds, or not in this way; ask for another key, or for an allow entry",
+                        scope.policies_that("no longer allows", "no longer allow")
                     );
                     return Retention::Withdraw(Refusal::new(Reason::KeyNotAllowed, text));
                 }
