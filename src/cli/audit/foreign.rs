@@ -25,6 +25,11 @@ pub async fn look(cluster: &Cluster, world: &mut World) -> Result<Option<Reach>,
     let every: BTreeSet<Governs> = ForeignKind::ALL.iter().map(|kind| kind.governs()).collect();
     let kinds = cluster.see(discover(&cluster.client, &every).await, "get", "/apis", None)?;
     let mut reached = if kinds == Seen::Barred { Some(Reach::Nowhere) } else { None };
+    // Of a kind that is not served there is nothing that the reader may not look at.
+    if let Some(served) = kinds.get() {
+        let others = ForeignKind::ALL.iter().filter(|kind| !served.contains_key(*kind));
+        others.for_each(|kind| world.foreign.set_read(*kind, true));
+    }
     for (kind, version) in kinds.found().unwrap_or_default() {
         let resource = resource_of(kind, version);
         let all = Api::<DynamicObject>::all_with(cluster.client.clone(), &resource);
@@ -75,8 +80,10 @@ pub fn judge(sighted: &Sighted, scopes: &Scopes, here: Option<&str>, now: Timest
 
 /// What the rule OtherOperators would refuse.
 fn governed(world: &World, scopes: &Scopes, now: Timestamp, outcome: &mut Outcome) {
-    let found = Foreigners::new(world, now).findings();
-    let (really, would): (Vec<_>, Vec<_>) = found.into_iter().partition(|violation| {
+    let judge = Foreigners::new(world, now);
+    let objects = world.foreign.objects();
+    let found = objects.flat_map(|(name, record)| judge.findings_of(name, &as_far_as_seen(world, name, record)));
+    let (really, would): (Vec<_>, Vec<_>) = found.partition(|violation| {
         let (group, _) = violation.object.api_version.split_once('/').unwrap_or_default();
         let kind = ForeignKind::of(group, &violation.object.kind);
         violation.reason == Reason::KeyClaimed || kind.is_some_and(|kind| scopes.holds(kind.governs()))
@@ -95,6 +102,23 @@ fn governed(world: &World, scopes: &Scopes, now: Timestamp, outcome: &mut Outcom
         finding.severity = Severity::Warning;
         finding.message.push_str("; no policy holds such objects to its rules yet (rules.governs)");
     }
+}
+
+/// An object without what it reads from stores that the reader may not look at: that is told for itself, and waiting shows no more
+/// of them.
+fn as_far_as_seen(world: &World, name: &ForeignName, record: &Record) -> Record {
+    let is_seen = |ask: &&Ask| match &ask.what {
+        What::Read { from: Source::Store { cluster, name: store }, .. } => {
+            let (kind, namespace) = match *cluster {
+                true => (ForeignKind::ClusterSecretStore, None),
+                false => (ForeignKind::SecretStore, name.namespace.clone()),
+            };
+            let store = ForeignName { kind, namespace, name: store.clone() };
+            world.foreign.is_read(kind) || world.foreign.store(&store).is_some()
+        }
+        _ => true,
+    };
+    Record { asks: record.asks.iter().filter(is_seen).cloned().collect(), ..record.clone() }
 }
 
 /// What takes more than it names, where no policy says so.
@@ -553,6 +577,24 @@ mod tests {
         );
         let missing = [takes("billing-prod", "x", "nowhere", "billing/prod/db")];
         assert_eq!(found(&missing, &[], &[], None)[0].1, Reason::StoreUnresolved);
+    }
+
+    #[test]
+    fn what_is_asked_of_stores_that_nobody_could_look_at_is_no_finding() {
+        let push = json!({"secretStoreRefs": [{"name": "b", "kind": "ClusterSecretStore"}],
+            "data": [{"match": {"remoteRef": {"remoteKey": "billing/prod/db"}}}]});
+        let mut sighted = sighted(&[], &[]);
+        sighted.foreign = Some(Reach::Here);
+        for (kind, object) in [
+            takes("billing-prod", "x", "b", "billing/prod/db"),
+            object(ForeignKind::PushSecret, Some("billing-prod"), "p", &push),
+        ] {
+            put(&mut sighted.observed.world, kind, &serde_json::from_value(object).unwrap());
+        }
+        sighted.observed.world.foreign.set_read(ForeignKind::SecretStore, true);
+        let all = judged(sighted, &[], |sighted, scopes, now, outcome| judge(sighted, scopes, None, now, outcome));
+        let found: Vec<_> = all.findings.iter().map(|f| (f.reason, f.subject.to_string())).collect();
+        assert_eq!(found, [(Reason::WriteNotAllowed, "PushSecret billing-prod/p".to_owned())]);
     }
 
     #[test]
