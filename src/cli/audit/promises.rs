@@ -2,8 +2,10 @@
 
 use super::look::Sighted;
 use crate::api::Reason;
+use crate::cli::observed::Observed;
 use crate::cli::report::text::count;
 use crate::cli::report::{Outcome, Rule, Severity, Subject};
+use crate::controller::index::object_name;
 use crate::segmentation::guarantees::{Breach, Managed, breaches};
 use crate::segmentation::managed::{FORGED, Mark};
 use crate::segmentation::world::{ObjectName, World};
@@ -34,6 +36,7 @@ pub fn judge(sighted: &Sighted, now: Timestamp, outcome: &mut Outcome) {
         for breach in breaches(world, &managed, &told, now) {
             find(&breach, world, outcome);
         }
+        shared(observed, outcome);
     };
     // Of what could not be looked at nothing is well.
     if sighted.every_secret && observed.every_claim && observed.policies_seen {
@@ -43,6 +46,18 @@ pub fn judge(sighted: &Sighted, now: Timestamp, outcome: &mut Outcome) {
     }
     if observed.every_claim {
         forged(sighted, outcome);
+    }
+}
+
+/// ScopedSecrets that say themselves that another segment has one of their values, which breaks no promise, and waits for somebody.
+fn shared(observed: &Observed, outcome: &mut Outcome) {
+    for claim in &observed.claims {
+        let Some(name) = object_name(&claim.metadata) else { continue };
+        let mut conditions = claim.status.iter().flat_map(|status| &status.conditions);
+        if let Some(unique) = conditions.find(|c| c.type_ == "Unique" && c.status == "False") {
+            let subject = Subject::namespaced("ScopedSecret", &name.namespace, &name.name);
+            outcome.find(Severity::Warning, Rule::UniqueValues, Reason::ValueShared, subject, unique.message.as_str());
+        }
     }
 }
 
@@ -112,6 +127,32 @@ mod tests {
         let other = claim("billing-prod", "b", "billing/prod/b", 2, true);
         assert_eq!(found(&[own], &both, true), [Reason::SecretManaged], "its owner is gone");
         assert_eq!(found(&[other], &both[1..], true), []);
+    }
+
+    #[test]
+    fn a_value_that_is_shared_and_was_found_is_told() {
+        let claims = |unique: &str| {
+            let mut other = claim("billing-prod", "b", "billing/prod/b", 2, true);
+            let condition = serde_json::json!({"type": "Unique", "status": unique, "reason": "ValueShared",
+                "message": "one of the values is also held in another segment", "lastTransitionTime": "2026-01-01T00:00:00Z"});
+            other["status"]["conditions"].as_array_mut().unwrap().push(condition);
+            [claim("payments-prod", "a", "payments/prod/a", 1, true), other]
+        };
+        for (unique, kind) in [("False", "ScopedSecret billing-prod/b"), ("True", "Secret billing-prod/b")] {
+            let secrets = [secret("payments-prod/a", "p", HARD), secret("billing-prod/b", "p", HARD)];
+            let mut sighted = sighted(&claims(unique), &secrets);
+            sighted.compare(&secrets, &[]);
+            for (name, secret) in &mut sighted.secrets {
+                let owner = Some(format!("uid-{}-{}", name.namespace, name.name));
+                *secret =
+                    SecretSeen { managed: true, sealed: true, owner, mark: Some(Mark::Label), ..SecretSeen::default() };
+            }
+            let mut outcome = Outcome::default();
+            judge(&sighted, now(), &mut outcome);
+            let told: Vec<_> = outcome.findings.iter().map(|f| (f.reason, f.subject.to_string())).collect();
+            assert_eq!(told, [(Reason::ValueShared, kind.to_owned())], "{unique}");
+            assert_eq!(outcome.passed, [""; 0], "not all is well");
+        }
     }
 
     #[test]
