@@ -23,6 +23,7 @@ pub use tally::Tally;
 use super::context::Context;
 use super::events::{self, Told};
 use super::queue::Lane;
+use super::scan::Place;
 use super::scoped_secret::is_paused;
 use super::synced::Synced;
 use super::watch::{self, View};
@@ -242,12 +243,13 @@ fn observe_all(cx: &Context, reign: &Reign, now: Timestamp) -> BTreeMap<Arc<str>
             sighted.add_of(FoundBy::Scan, seen.violation.clone(), seen.uid.as_deref());
         }
         observed.sighted = sighted.without(lifted);
-        observed.unscanned = observed.namespaces.iter().any(|namespace| !reign.seen.contains_key(namespace.as_str()));
+        // One that has just moved is among them where it was.
+        let were_seen = |places| Place::were_seen(&index, &observed.namespaces, segment, places);
+        observed.unscanned = !were_seen(&reign.seen);
         if let Some(scan) = &reign.scan {
             observed.scanned = Some(scan.found.get(segment).map(|tally| tally.without(lifted)).unwrap_or_default());
             // A segment that is newer than the scan was not scanned.
-            let scanned = observed.namespaces.iter().all(|namespace| scan.namespaces.contains_key(namespace.as_str()));
-            observed.scanned_at = scanned.then_some(scan.ended);
+            observed.scanned_at = were_seen(&scan.namespaces).then_some(scan.ended);
         }
     }
     drop(sightings);

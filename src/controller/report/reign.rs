@@ -213,8 +213,7 @@ mod tests {
         let (before, mut index) =
             (Reign::after(&index("payments/prod"), Some(Duration::ZERO), now()), index("payments/prod"));
         let seen = |index: &Index, segment: &str| {
-            let members = Place::all(index, &[("mover".into(), segment.into())].into());
-            before.seen.get("mover") == members.get("mover")
+            Place::were_seen(index, &["mover".to_owned()].into(), &segment.into(), &before.seen)
         };
         assert!(seen(&index, "payments/prod") && !seen(&index, "billing/prod"));
         index.namespace_moves.insert("mover".into(), 2);

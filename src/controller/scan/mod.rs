@@ -23,7 +23,7 @@ use crate::api::segmentation_report::FoundBy;
 use crate::segmentation::violation::Violation;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -90,11 +90,23 @@ pub struct Place {
 impl Place {
     /// Those of all members.
     pub fn all(index: &Index, members: &BTreeMap<Arc<str>, Arc<str>>) -> BTreeMap<Arc<str>, Self> {
-        let place = |(name, segment): (&Arc<str>, &Arc<str>)| {
-            let moves = index.namespace_moves.get(name).copied().unwrap_or_default();
-            (name.clone(), Self { uid: index.namespace_uid(name), segment: segment.clone(), moves })
-        };
-        members.iter().map(place).collect()
+        members.iter().map(|(name, segment)| (name.clone(), Self::of(index, name, segment))).collect()
+    }
+
+    /// That of a member of a segment.
+    fn of(index: &Index, name: &str, segment: &Arc<str>) -> Self {
+        let moves = index.namespace_moves.get(name).copied().unwrap_or_default();
+        Self { uid: index.namespace_uid(name), segment: segment.clone(), moves }
+    }
+
+    /// Whether each of these members of a segment was seen where it is now.
+    pub fn were_seen(
+        index: &Index,
+        names: &BTreeSet<String>,
+        segment: &Arc<str>,
+        seen: &BTreeMap<Arc<str>, Self>,
+    ) -> bool {
+        names.iter().all(|name| seen.get(name.as_str()) == Some(&Self::of(index, name, segment)))
     }
 }
 
