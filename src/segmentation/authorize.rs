@@ -641,8 +641,10 @@ impl Scope<'_> {
 
     /// Which of the namespace's labels keep a key of the store's own account from it, by the pattern that needs the fewest others.
     fn decides(&self, store: &str, key: &RemoteKey) -> String {
-        let patterns = self.entries().filter(|entry| entry.store == store).flat_map(|entry| &entry.patterns);
-        let shown = patterns.filter(|pattern| pattern.has_placeholder());
+        let shown = self.policies.iter().flat_map(|policy| {
+            let patterns = policy.allow.iter().filter(|entry| entry.store == store).flat_map(|entry| &entry.patterns);
+            patterns.filter(|pattern| pattern.separates(&policy.segment_labels))
+        });
         let decided = shown.filter_map(|pattern| pattern.decided_by(key.name(), Place::OWN, self.binding()));
         let Some(labels) = decided.min_by_key(BTreeMap::len) else { return String::new() };
         let asked = labels.iter().map(|(label, value)| format!("{label}={value}")).collect::<Vec<_>>().join(", ");
@@ -661,8 +663,10 @@ impl Scope<'_> {
     /// What this namespace may claim by some of the patterns. Those that could name another tenant are not shown.
     fn allowed_here(&self, pick: impl Fn(&AllowEntry, &KeyPattern) -> bool) -> String {
         let pick = &pick;
-        let picked = self.entries().flat_map(|e| e.patterns.iter().filter(move |&p| pick(e, p)));
-        let shown = picked.filter(|p| p.has_placeholder());
+        let shown = self.policies.iter().flat_map(|policy| {
+            let picked = policy.allow.iter().flat_map(move |e| e.patterns.iter().filter(move |&p| pick(e, p)));
+            picked.filter(|pattern| pattern.separates(&policy.segment_labels))
+        });
         let filled: BTreeSet<String> = shown.map(|p| p.filled(self.binding())).collect();
         filled.into_iter().collect::<Vec<_>>().join(", ")
     }

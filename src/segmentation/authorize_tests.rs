@@ -74,17 +74,6 @@ fn a_refusal_says_which_label_and_policy_decide_and_no_other_tenant() {
 }
 
 #[test]
-fn a_pattern_with_some_of_the_labels_is_shown_as_well() {
-    let world = World::with_tenants().under([policy(
-        "merged",
-        r#"{segment: {labels: [tenant, environment]}, allow: [{storeRef: {name: aws}, keys: ["${label:tenant}/live/**", "acme/**"]}]}"#,
-    )]);
-    let text = message(&claim("billing-prod", "x").of("payments/live/db"), &world);
-    let part = ": the label tenant decides, since the key is for tenant=payments; allowed here: billing/live/**";
-    assert!(text.ends_with(part), "{text}");
-}
-
-#[test]
 fn literal_patterns_of_others_are_not_shown() {
     let world = World::with_tenants().under([policy(
         "mixed",

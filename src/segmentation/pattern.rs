@@ -163,11 +163,6 @@ impl KeyPattern {
                 .all(|label| self.parts.iter().any(|p| matches!(p, Part::Label(key) if key == label)))
     }
 
-    /// Whether something of the namespace that claims is in it.
-    pub fn has_placeholder(&self) -> bool {
-        self.parts.iter().any(|p| matches!(p, Part::Namespace | Part::Label(_)))
-    }
-
     /// The labels that its placeholders name.
     pub fn labels(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().filter_map(|p| if let Part::Label(key) = p { Some(key.as_str()) } else { None })
@@ -371,8 +366,6 @@ mod tests {
             ("shared/**", false),
         ] {
             assert_eq!(KeyPattern::parse(pattern).unwrap().separates(&segment), expected, "{pattern}");
-            let own = pattern.contains("${");
-            assert_eq!(KeyPattern::parse(pattern).unwrap().has_placeholder(), own, "{pattern}");
         }
     }
 
