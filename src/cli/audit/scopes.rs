@@ -6,6 +6,7 @@
 use crate::api::NAMESPACE_NAME_LABEL;
 use crate::api::policy::Governs;
 use crate::cli::observed::Observed;
+use crate::segmentation::access::subject::Subject;
 use crate::segmentation::authorize::segment_of;
 use crate::segmentation::foreign::{ForeignKind, ForeignStore, Source, What};
 use crate::segmentation::key::Realm;
@@ -84,11 +85,12 @@ impl Scopes {
             }
         }
         let stores = assumed_stores(world);
+        let readers = readers_of_all(world);
         let name_label = [NAMESPACE_NAME_LABEL.to_owned()];
         for (policy, by, members) in
             [("(assumed by labels)", labels, &labelled), ("(assumed)", &name_label[..], &alone)]
         {
-            world.policies.extend(assumed(policy, by, members, &stores));
+            world.policies.extend(assumed(policy, by, members, &stores, &readers));
         }
         let alone: BTreeSet<&str> = alone.iter().map(String::as_str).collect();
         for name in world.namespaces.keys() {
@@ -166,15 +168,32 @@ fn assumed_stores(world: &mut World) -> Vec<String> {
     names
 }
 
+/// The readers that every policy names: who may read across the cluster may read what no policy governs.
+fn readers_of_all(world: &World) -> Vec<Subject> {
+    let mut policies = world.policies.values().filter_map(|state| match state {
+        PolicyState::Known(policy) => Some(policy),
+        PolicyState::Unknown(_) => None,
+    });
+    let first = policies.next().map(|policy| policy.readers.clone()).unwrap_or_default();
+    policies.fold(first, |all, next| all.into_iter().filter(|reader| next.readers.contains(reader)).collect())
+}
+
 /// A policy over these namespaces; none, where there is nothing to govern.
-fn assumed(name: &str, labels: &[String], members: &[String], stores: &[String]) -> Option<(String, PolicyState)> {
+fn assumed(
+    name: &str,
+    labels: &[String],
+    members: &[String],
+    stores: &[String],
+    readers: &[Subject],
+) -> Option<(String, PolicyState)> {
     let allow: Vec<_> = stores.iter().map(|store| json!({"storeRef": {"name": store}, "keys": ["**"]})).collect();
     let spec = json!({
         "segment": {"labels": labels},
         "namespaceSelector": {"matchExpressions": [{"key": NAMESPACE_NAME_LABEL, "operator": "In", "values": members}]},
         "allow": allow,
     });
-    let policy = Policy::compile(name, &serde_json::from_value(spec).ok()?).ok()?;
+    let mut policy = Policy::compile(name, &serde_json::from_value(spec).ok()?).ok()?;
+    policy.readers = readers.to_vec();
     (!members.is_empty()).then(|| (name.to_owned(), PolicyState::Known(Arc::new(policy))))
 }
 
@@ -213,6 +232,23 @@ mod tests {
         assert_eq!(by_tenant.of("payments-prod"), segment("payments"));
         assert_eq!(by_tenant.of("payments-staging"), segment("payments"));
         assert_eq!((by_tenant.of("plain"), by_tenant.of("nowhere")), (namespace("plain"), namespace("nowhere")));
+    }
+
+    #[test]
+    fn whom_every_policy_names_reads_what_none_governs() {
+        use crate::segmentation::fixtures::{TENANTS, policy};
+        let named = |all: &[&str]| {
+            let policies = all.iter().enumerate().map(|(number, readers)| {
+                let readers: Vec<String> =
+                    readers.chars().map(|name| format!("{{kind: User, name: {name}}}")).collect();
+                let yaml = format!("{TENANTS}rules: {{readers: [{}]}}\n", readers.join(", "));
+                policy(&format!("p{number}"), &yaml)
+            });
+            let readers = readers_of_all(&World::with_tenants().under(policies.collect::<Vec<_>>()));
+            readers.iter().map(|reader| format!("{reader:?}")).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(named(&["ab", "bc"]), "User(\"b\")");
+        assert_eq!((named(&["ab", ""]), named(&[])), (String::new(), String::new()));
     }
 
     #[test]

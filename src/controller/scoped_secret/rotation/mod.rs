@@ -130,6 +130,8 @@ struct Hand {
     /// The manager was asked for a rotation of its own.
     asked_at: Option<Timestamp>,
     cleared: bool,
+    /// What it was brought into use for, and which version that is, until that is projected.
+    promoted: Option<(Trigger, String)>,
     /// The current version, if it was revoked.
     revoked: Option<String>,
     /// How often it was projected: a manager may be a moment behind itself.
@@ -268,6 +270,14 @@ impl Work<'_> {
                 memory.refused = None;
             }
             let due = self.due(seal.as_deref(), now);
+            // What consumers have must not lag behind, whoever takes back meanwhile what it was brought into use for.
+            let left = |(asked, _): &(Trigger, String)| refusal.is_some() || !due.contains(asked);
+            if let Some((asked, made)) = hand.promoted.take_if(|promoted| left(promoted)) {
+                if let Some(end) = self.project(&grant, &mut hand, &asked, Some(made)).await {
+                    return Ok(end);
+                }
+                continue;
+            }
             // What a run has begun with it goes on with, and does not wait for what failed before it.
             let begun_with = begun.take().filter(|trigger| due.contains(trigger));
             let goes_on = begun_with.is_some();
@@ -340,6 +350,7 @@ impl Work<'_> {
                     return Err(Failure::new(reason, message));
                 }
                 Step::Project => {
+                    hand.promoted = None;
                     let current = hand.described.as_ref().and_then(|seen| seen.version_at(CURRENT)).map(str::to_owned);
                     if let Some(end) = self.project(&grant, &mut hand, &trigger, current).await {
                         return Ok(end);
@@ -361,17 +372,11 @@ impl Work<'_> {
                 }
                 step => {
                     let promoted = match &step {
-                        Step::Promote { to, .. } => Some(to.clone()),
+                        Step::Promote { to, .. } => Some((trigger.clone(), to.clone())),
                         _ => None,
                     };
                     self.act(&grant, &trigger, step, &mut hand).await?;
-                    // What consumers have must not lag behind, whoever takes back meanwhile what it was asked for by.
-                    if promoted.is_some()
-                        && let Some((grant, _)) = self.in_order()
-                        && let Some(end) = self.project(&grant, &mut hand, &trigger, promoted).await
-                    {
-                        return Ok(end);
-                    }
+                    hand.promoted = promoted.or(hand.promoted.take());
                     asked.at = hand.asked_at;
                     if self.strategy() == Strategy::Provider && hand.used > 0 {
                         asked.taken.insert(trigger, hand.used);
