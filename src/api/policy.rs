@@ -428,7 +428,8 @@ pub struct Exception {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "exact_keys_schema")]
     pub keys: Vec<String>,
-    /// Namespaces.
+    /// Namespaces of what breaks the rule: of the pod, the binding, the claim; for the rule Copies those that a copy is in, whose
+    /// own policies have no say in it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "namespaces_schema")]
     pub namespaces: Vec<String>,

@@ -627,7 +627,10 @@ fn observe_secret(cx: &Context, metadata: &ObjectMeta, view: View) {
     }
     let known = index.secrets.get(&name);
     let is_earlier = known.is_none_or(|known| is_older(&facts.resource_version, &known.resource_version));
-    if view == View::Listed && index.secrets_synced && is_earlier && index.claims_for(&name).next().is_some() {
+    if view == View::Newest {
+        // Somebody has written it since.
+        index.put_back.remove(&name);
+    } else if view == View::Listed && index.secrets_synced && is_earlier && index.claims_for(&name).next().is_some() {
         index.put_back.insert(name.clone());
     }
     let before = index.world.holding(&name).cloned();

@@ -9,7 +9,7 @@ use crate::support::wait::{eventually, second_is_over};
 use crate::{Flow, NAMESPACE, Scene, key};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The whole of it, undisturbed: one KeyRevocation of the key, and its Secret gone.
 pub const FLOW: Flow = Flow {
@@ -181,6 +181,7 @@ pub fn others_lose_it(scene: &mut Scene) {
         listed if *listed == serde_json::json!([one, two]) => Ok(()),
         other => Err(other.to_string()),
     });
+    let listed = Instant::now();
     let as_user = |user: &str, name: &str, value: &str| {
         let note = format!("scopedsecrets.io/revoke={value}");
         kubectl(scene, &["annotate", "scopedsecret", name, "-n", NAMESPACE, &note, "--as", user])
@@ -196,6 +197,10 @@ pub fn others_lose_it(scene: &mut Scene) {
     let refused = as_user("lead", one, "yes");
     assert!(refused.as_ref().is_err_and(|text| text.contains("write scopedsecrets.io/revoke")), "{refused:?}");
 
+    // Nor does what comes in the first seconds of the list count, whoever set it.
+    eventually("the list has settled", SOON, || {
+        (listed.elapsed() > Duration::from_secs(4)).then_some(()).ok_or("not yet")
+    });
     // With the rule lifted nobody is asked, and nothing is revoked.
     let binding = ["get", "validatingadmissionpolicybinding", "revocations.scopedsecrets.io", "-o", "json"];
     let binding: Value = serde_json::from_str(&scene.cluster.submit(&binding, "").unwrap()).unwrap();

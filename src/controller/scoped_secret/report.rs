@@ -127,7 +127,8 @@ impl Work<'_> {
                 // What failed without the manager, such as a withdrawal, does not wait for its next refresh.
                 ahead.into_iter().chain(now.checked_add(retry).ok()).min()
             }
-            Outcome::Current if interval.is_zero() => None,
+            // Nobody asks for it but its rotation.
+            Outcome::Current if interval.is_zero() => ahead.filter(|_| self.spec.rotation.is_some()),
             Outcome::Current => Some(ahead.unwrap_or_else(|| self.next_refresh(interval, now))),
             // What comes due meanwhile is done once it may be.
             Outcome::Refused(_) | Outcome::Undecided(_) | Outcome::Paused { .. } => self.memory.due_at,
