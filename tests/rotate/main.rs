@@ -7,11 +7,12 @@ mod support;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+use std::process::Command;
 use support::cluster::Cluster;
 use support::inside::{Clock, Gate, Moment, settles};
 use support::operator::{Operator, install, lift};
 use support::oracle::guarantees_hold_at;
-use support::stub_manager::{Mood, Says, StubManager};
+use support::stub_manager::{Mood, Says, StubManager, Then};
 use support::tenants::*;
 use support::wait::eventually;
 
@@ -251,6 +252,34 @@ fn what_was_stored_and_not_brought_into_use() {
         scene.says(name, "True", "Verified");
         guarantees_hold_at(&scene.cluster, || scene.clock.now());
     }
+}
+
+/// Who asked takes that back while the new value is brought into use: consumers have it all the same, and no other is made.
+#[test]
+fn what_was_brought_into_use_is_projected() {
+    let scene = Scene::set_up();
+    let name = "taken-back";
+    scene.claims(name, "{strategy: Generate, generate: {property: password}}\nrefreshInterval: 0s");
+    let kubeconfig = scene.cluster.kubeconfig.clone();
+    scene.stub.on_write(move |write| {
+        if write.operation.ends_with("UpdateSecretVersionStage") && write.moment == Moment::Before {
+            let mut kubectl = Command::new("kubectl");
+            kubectl.arg("--kubeconfig").arg(&kubeconfig).args(["annotate", "scopedsecret", name, "-n", NAMESPACE]);
+            assert!(kubectl.arg("scopedsecrets.io/rotate-at-").output().unwrap().status.success());
+        }
+        Then::GoOn
+    });
+    scene.asks(name, "now");
+    eventually("it has the new value", SOON, || {
+        let versions = scene.stub.versions(&key(name));
+        let current = versions.iter().find(|v| v.stages.iter().any(|s| s == "AWSCURRENT")).ok_or("none")?;
+        let has_it = versions.len() == 2 && scene.value(name, "password") == password(current);
+        if has_it { Ok(()) } else { Err(format!("{versions:?} {}", scene.object(name)["status"])) }
+    });
+    settles(&scene.gate);
+    assert_eq!(scene.stub.versions(&key(name)).len(), 2);
+    scene.says(name, "True", "RotationIdle");
+    guarantees_hold_at(&scene.cluster, || scene.clock.now());
 }
 
 /// Two segments have one value. Who stores a value of their own, as they are told to, gets it, though the overlap would keep the other.
