@@ -253,6 +253,28 @@ fn what_was_passed_over_is_said_only_on_demand() {
 }
 
 #[test]
+fn what_kustomize_makes_of_files_is_a_warning() {
+    let patch = "apiVersion: scopedsecrets.io/v1alpha1\nkind: ScopedSecret\nmetadata: {name: a, namespace: payments-prod}\nspec: {refreshInterval: 1h}\n";
+    let plain = Repository::with_platform()
+        .file("apps/base/a.yaml", &secret("payments-prod", "a", "payments/prod/db"))
+        .file("apps/base/kustomization.yaml", "resources: [a.yaml]\n")
+        .file("apps/prod/kustomization.yaml", "resources: [../base]\n");
+    let run = plain.simulate(&["--strict", "."]);
+    assert_eq!((run.code, &*run.out), (Some(0), "no findings: 1 ScopedSecret allowed\n"));
+    let patched = plain
+        .file("apps/prod/kustomization.yaml", "resources: [../base]\npatches: [{path: patch.yaml}]\n")
+        .file("apps/prod/patch.yaml", patch);
+    let run = patched.simulate(&["."]);
+    assert_eq!(run.code, Some(0), "{}{}", run.out, run.err);
+    let first = run.out.lines().next().unwrap();
+    assert!(first.starts_with("./apps/prod/kustomization.yaml:1:1: warning: [Inputs/NotJudged] "), "{first}");
+    assert!(first.ends_with("kubectl kustomize ./apps/prod | kubectl scoped-secrets simulate PLATFORM -"), "{first}");
+    assert!(run.out.ends_with("\n1 finding in 1 object (a warning); 1 ScopedSecret allowed\n"), "{}", run.out);
+    assert_eq!(patched.simulate(&["--strict", "."]).code, Some(1));
+    assert!(patched.simulate(&[".", "-v"]).err.contains("apps/prod/patch.yaml: a patch"));
+}
+
+#[test]
 fn pods_secrets_and_bindings_are_judged_beside_the_claims() {
     let app = secret("payments-prod", "a", "payments/prod/db")
         + "---
@@ -296,8 +318,9 @@ subjects: [{kind: ServiceAccount, name: x, namespace: billing-prod}]
     assert_eq!((run.code, run.out.matches("warning: [").count()), (Some(1), 2), "{}", run.out);
     // What the operator itself is installed with breaks none of the rules.
     let deploy = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/base");
+    let crds = concat!(env!("CARGO_MANIFEST_DIR"), "/crds");
     let clean = Repository::with_platform();
-    assert_eq!(clean.simulate(&["platform", deploy]).out, "no findings: 0 ScopedSecrets allowed\n");
+    assert_eq!(clean.simulate(&["platform", deploy, crds]).out, "no findings: 0 ScopedSecrets allowed\n");
 }
 
 #[test]

@@ -232,6 +232,9 @@ reasons! {
     KeyShared Refused: "Several segments take the same key from the secrets manager.", "Their ExternalSecrets, or objects of another operator, name one key.", "Store a credential of its own for each under another key.";
     SecretInDefault Refused: "A Secret is in the namespace default.", "That namespace has no owner, and belongs to no segment.", "Move it to the namespace of the workload that uses it.";
 
+    // ---- what the plugin finds: files
+    NotJudged Refused: "Something of a folder of files is not judged, or not as it will be applied.", "A kustomization makes something else of the files than they say, or takes what is not among them; or a link leads to another folder, which is not entered.", "Instead of the folder, name what is built of it: kubectl kustomize FOLDER | kubectl scoped-secrets simulate PLATFORM -, where PLATFORM is the folder of policies, stores and namespaces. Name the folder that a link leads to as well.";
+
     // ---- what init finds
     NotCarriedOver Refused: "Something that the External Secrets Operator was told has no match here, or only one that does not do quite the same.", "A find, a rewrite, a generator, a template function, another provider, a way to authenticate.", "Do what the message says, in the file that init wrote; the same stands there as a comment.";
 

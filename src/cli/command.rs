@@ -169,7 +169,8 @@ pub fn run(
             if !inputs.errors.is_empty() {
                 return fail(err, &std::mem::take(&mut inputs.errors));
             }
-            let report = cluster::run(audit::run(&asked, &inputs.sources, (around.clock)()));
+            let unjudged = inputs.unjudged("audit -f -");
+            let report = cluster::run(audit::run(&asked, &inputs.sources, unjudged, (around.clock)()));
             report.map(|report| rendered(&report, output, colours))
         }
         Verb::Why(asked) => input(asked.file.as_deref(), stdin).and_then(|input| {
@@ -266,7 +267,10 @@ fn run_simulate(asked: Simulate, now: Timestamp, stdin: &mut dyn Read, out: &mut
     if !inputs.errors.is_empty() {
         return fail(err, &inputs.errors);
     }
-    let report = simulate(&inputs.sources, now, &Options { namespace: asked.namespace, accounts });
+    let mut report = simulate(&inputs.sources, now, &Options { namespace: asked.namespace, accounts });
+    if report.input_errors.is_empty() {
+        report.findings.splice(0..0, inputs.unjudged("simulate PLATFORM -"));
+    }
     if asked.verbose {
         let _ = write!(err, "{}", text::ignored(&report));
     }

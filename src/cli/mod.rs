@@ -25,6 +25,7 @@ mod files;
 pub mod grant;
 pub mod init;
 pub mod installation;
+mod kustomization;
 pub mod lent;
 mod names;
 pub mod observed;

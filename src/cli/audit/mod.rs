@@ -75,8 +75,8 @@ pub struct Audit {
     pub cluster: ClusterArgs,
 }
 
-/// Looks, and judges. With `-n`, what concerns that namespace. `sources` are what `--file` names.
-pub async fn run(asked: &Audit, sources: &[Source], now: Timestamp) -> Result<Report, Failure> {
+/// Looks, and judges. With `-n`, what concerns that namespace. `sources` are what `--file` names, `unjudged` what is not tried of it.
+pub async fn run(asked: &Audit, sources: &[Source], unjudged: Vec<Finding>, now: Timestamp) -> Result<Report, Failure> {
     let tried = tried::read(sources)?;
     let cluster = Cluster::connect(&asked.cluster).await?;
     let installation = asked.installation.find(&cluster).await?;
@@ -90,6 +90,7 @@ pub async fn run(asked: &Audit, sources: &[Source], now: Timestamp) -> Result<Re
         outcome.findings.retain(|finding| finding.subject.namespace.as_deref().is_none_or(|n| n == here));
     }
     outcome.findings.extend(cluster.gaps());
+    outcome.findings.extend(unjudged);
     Ok(Report::live(outcome.findings, outcome.passed))
 }
 

@@ -112,8 +112,8 @@ fn migrated(asked: &Init, now: Timestamp, stdin: &mut dyn Read) -> Result<Made, 
     let accounts = Accounts::read(&asked.account_id).map_err(|why| Failure::Usage(format!("--account-id {why}")))?;
     let labels = asked.labels.iter().map(|label| label.trim().to_owned()).filter(|label| !label.is_empty()).collect();
     let wishes = Wishes { labels, accounts, suffix: asked.target_suffix.clone() };
-    let (found, gaps) = if asked.files.is_empty() { of_cluster(asked)? } else { (of_files(asked, stdin)?, Vec::new()) };
-    if found.objects.is_empty() && gaps.is_empty() {
+    let (found, gaps) = if asked.files.is_empty() { of_cluster(asked)? } else { of_files(asked, stdin)? };
+    if found.objects.is_empty() && (gaps.is_empty() || !asked.files.is_empty()) {
         let place = if asked.files.is_empty() { "the cluster" } else { "the files" };
         return Err(Failure::Usage(format!(
             "there is no object of external-secrets.io in {place}: nothing to carry over"
@@ -124,7 +124,7 @@ fn migrated(asked: &Init, now: Timestamp, stdin: &mut dyn Read) -> Result<Made, 
     Ok(made)
 }
 
-fn of_files(asked: &Init, stdin: &mut dyn Read) -> Result<Found, Failure> {
+fn of_files(asked: &Init, stdin: &mut dyn Read) -> Result<(Found, Vec<Finding>), Failure> {
     let mut inputs = files::read(&asked.files, stdin);
     if let Some(error) = inputs.errors.pop() {
         return Err(Failure::Usage(error));
@@ -136,7 +136,7 @@ fn of_files(asked: &Init, stdin: &mut dyn Read) -> Result<Found, Failure> {
         let place = &error.location;
         return Err(Failure::Usage(format!("{}:{}:{}: {}", place.file, place.at.line, place.at.column, error.message)));
     }
-    Ok(Found::of_files(&gathered.objects))
+    Ok((Found::of_files(&gathered.objects), inputs.unjudged("init --from-external-secrets -f -")))
 }
 
 fn of_cluster(asked: &Init) -> Result<(Found, Vec<Finding>), Failure> {

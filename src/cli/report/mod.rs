@@ -99,6 +99,8 @@ rules! {
     Installation,
     /// What the reader may look at.
     Permissions,
+    /// What is judged must be what is applied.
+    Inputs,
     /// The record of what happened must be whole.
     Record,
     /// Another rule, as a denial names it.
@@ -267,7 +269,7 @@ pub struct Tally {
 /// The outcome.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
-    /// In the order of the input. Empty where an input could not be read: half an input gives wrong verdicts.
+    /// In the order of the input, behind what is not judged of it. Empty where an input could not be read: half an input gives wrong verdicts.
     pub findings: Vec<Finding>,
     /// What could not be read.
     pub input_errors: Vec<InputError>,
