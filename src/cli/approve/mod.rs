@@ -7,7 +7,7 @@ use super::change::write::Write;
 use super::change::{ChangeArgs, Talk, carry_out};
 use super::cluster::{Failure, Seen};
 use super::command::Surroundings;
-use super::grant::progress;
+use super::grant::{can_rotate, progress};
 use super::report::Subject;
 use crate::api::duration;
 use jiff::Timestamp;
@@ -81,13 +81,18 @@ fn plan(grant: &Value, claim: &Seen<Value>, user: &str, now: Timestamp) -> Resul
             "is for ScopedSecret {secret:?}, and there is none in namespace {namespace}: whoever made one of that name later would decide what it gives"
         ));
     }
+    let rotates = grant.pointer("/spec/rotateAfter") == Some(&Value::Bool(true));
+    if rotates && claim.get().is_some_and(|claim| !can_rotate(&claim["spec"])) {
+        return refuse(format!(
+            "has rotateAfter, and ScopedSecret {secret} has no spec.rotation, so that nothing can rotate it and no access is given: write one there first, or have another created without rotateAfter"
+        ));
+    }
     let mut notes = vec!["an approval cannot be taken back; deleting the SecretGrant takes the access back".to_owned()];
     if let Some((_, reason, message)) =
         claim.get().and_then(|claim| condition(claim, "Ready")).filter(|(status, ..)| *status != "True")
     {
         notes.push(format!("ScopedSecret {secret} has no Secret to be read now, and the time runs from the approval: [{reason}] {message}"));
     }
-    let rotates = grant.pointer("/spec/rotateAfter") == Some(&Value::Bool(true));
     let end = duration::parse(ttl).ok().and_then(|length| now.checked_add(length).ok());
     let until = end.map_or(String::new(), |end| format!(", until {end:.0}"));
     let mut happens = vec![
@@ -157,7 +162,7 @@ mod tests {
     }
 
     fn ready(status: &str) -> Value {
-        json!({"status": {"conditions": [{"type": "Ready", "status": status, "reason": "KeyClaimed", "message": "m"}]}})
+        json!({"spec": {"rotation": {"strategy": "Provider"}}, "status": {"conditions": [{"type": "Ready", "status": status, "reason": "KeyClaimed", "message": "m"}]}})
     }
 
     #[test]
@@ -171,6 +176,16 @@ mod tests {
         let notes = |claim: &Seen<Value>| made(claim).unwrap().notes;
         assert!(notes(&Seen::There(ready("False")))[1].contains("no Secret to be read now"));
         assert_eq!((notes(&Seen::There(ready("True"))).len(), notes(&Seen::Barred).len()), (1, 1));
+    }
+
+    #[test]
+    fn nothing_is_approved_that_could_not_be_rotated() {
+        let mut claim = ready("True");
+        claim["spec"] = json!({"data": []});
+        let made = |grant: &Value| plan(grant, &Seen::There(claim.clone()), "bob@example.com", now());
+        let refusal = made(&grant(|_| ())).unwrap_err().to_string();
+        assert!(refusal.contains("has rotateAfter, and ScopedSecret orders has no spec.rotation"), "{refusal}");
+        assert!(made(&grant(|g| g["spec"]["rotateAfter"] = false.into())).is_ok());
     }
 
     #[test]

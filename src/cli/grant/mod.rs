@@ -117,7 +117,7 @@ fn plan(asked: &Grant, sight: &Sight, terms: &Terms, asks: Option<&str>, now: Ti
         let text = format!("--ttl {}: the policy allows {} at most here", asked.ttl, duration::humanize(most));
         return Err(Failure::Usage(text));
     }
-    if asked.rotate_after && sight.spec().get("rotation").is_none() {
+    if asked.rotate_after && !can_rotate(sight.spec()) {
         let text = format!(
             "--rotate-after: {about} has no spec.rotation, so that nothing can rotate it: write one, or leave the flag out"
         );
@@ -178,6 +178,11 @@ fn plan(asked: &Grant, sight: &Sight, terms: &Terms, asks: Option<&str>, now: Ti
     };
     let writes = vec![Write::Create { kind: "SecretGrant", namespaced: true, object }];
     Ok(Plan { verb: "grant", about, facts, happens, notes, writes, done })
+}
+
+/// Whether a ScopedSecret of this spec says how its key is rotated: a grant with rotateAfter is not honoured without.
+pub(super) fn can_rotate(spec: &Value) -> bool {
+    spec.get("rotation").is_some()
 }
 
 /// Pure.
