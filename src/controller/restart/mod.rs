@@ -122,11 +122,11 @@ fn ended(verb: &'static str) -> impl Fn(kube::Error) -> Ended {
     }
 }
 
-/// Whether a write was refused, by the API server or since a webhook of somebody's is away, rather than not answered.
+/// Whether a write was refused, by the API server or for a webhook of somebody's that denies it or is away, rather than not answered.
 fn is_refusal(error: &kube::Error) -> bool {
     let kube::Error::Api(status) = error else { return false };
     let refused = (400..500).contains(&status.code) && status.code != 429;
-    refused || status.message.contains("failed calling webhook")
+    refused || status.message.contains("webhook \"")
 }
 
 /// Looks at the workloads of a namespace and restarts those whose turn it is.

@@ -46,6 +46,8 @@ pub struct Memory {
     told: Option<Wanted>,
     /// What the attempts were for that were begun, by their tokens, as long as anything is due.
     begun: BTreeMap<String, Trigger>,
+    /// What was brought into use, or is about to be, and what for, until that is projected.
+    promoted: Option<(Trigger, String)>,
     /// When to look at it again.
     pub wake: Option<Timestamp>,
     /// Since when what is to be rotated for is due; None: nothing is.
@@ -130,8 +132,6 @@ struct Hand {
     /// The manager was asked for a rotation of its own.
     asked_at: Option<Timestamp>,
     cleared: bool,
-    /// What it was brought into use for, and which version that is, until that is projected.
-    promoted: Option<(Trigger, String)>,
     /// The current version, if it was revoked.
     revoked: Option<String>,
     /// How often it was projected: a manager may be a moment behind itself.
@@ -179,12 +179,10 @@ impl Work<'_> {
     pub(super) async fn rotate(&mut self, outcome: Outcome) -> Outcome {
         if let Some(invalid) = self.rotating.invalid.clone() {
             self.rotating.condition = Some(Wanted::no(ConditionType::Rotated, invalid.reason, &invalid.message));
-            self.memory.rotation = None;
-            return outcome;
+            return self.rotate_no_more(outcome).await;
         }
         if self.rotating.plan.is_none() {
-            self.memory.rotation = None;
-            return outcome;
+            return self.rotate_no_more(outcome).await;
         }
         if self.memory.rotation.is_none() {
             self.record_untold();
@@ -249,6 +247,17 @@ impl Work<'_> {
         outcome
     }
 
+    /// How a claim stands that rotates nothing now: with what was brought into use until then.
+    async fn rotate_no_more(&mut self, outcome: Outcome) -> Outcome {
+        let promoted = self.memory.rotation.take().and_then(|memory| memory.promoted);
+        let grant = self.in_order().filter(|_| promoted.is_some() && outcome == Outcome::Current);
+        let Some((grant, _)) = grant else { return outcome };
+        match self.fetch_and_write(&grant).await {
+            Ok(_) => outcome,
+            Err(failure) => Outcome::Failed(failure),
+        }
+    }
+
     fn standing_outcome(&self, before: Outcome) -> Outcome {
         match (&self.rotating.revoked, before) {
             (None, Outcome::Failed(failure)) if failure.reason == Reason::KeyRevoked => Outcome::Current,
@@ -272,7 +281,7 @@ impl Work<'_> {
             let due = self.due(seal.as_deref(), now);
             // What consumers have must not lag behind, whoever takes back meanwhile what it was brought into use for.
             let left = |(asked, _): &(Trigger, String)| refusal.is_some() || !due.contains(asked);
-            if let Some((asked, made)) = hand.promoted.take_if(|promoted| left(promoted)) {
+            if let Some((asked, made)) = memory.promoted.take_if(|promoted| left(promoted)) {
                 if let Some(end) = self.project(&grant, &mut hand, &asked, Some(made)).await {
                     return Ok(end);
                 }
@@ -350,7 +359,7 @@ impl Work<'_> {
                     return Err(Failure::new(reason, message));
                 }
                 Step::Project => {
-                    hand.promoted = None;
+                    memory.promoted = None;
                     let current = hand.described.as_ref().and_then(|seen| seen.version_at(CURRENT)).map(str::to_owned);
                     if let Some(end) = self.project(&grant, &mut hand, &trigger, current).await {
                         return Ok(end);
@@ -371,12 +380,10 @@ impl Work<'_> {
                     return Ok(End::Told(wanted, self.still_revoked(now)));
                 }
                 step => {
-                    let promoted = match &step {
-                        Step::Promote { to, .. } => Some((trigger.clone(), to.clone())),
-                        _ => None,
-                    };
+                    if let Step::Promote { to, .. } = &step {
+                        memory.promoted = Some((trigger.clone(), to.clone()));
+                    }
                     self.act(&grant, &trigger, step, &mut hand).await?;
-                    hand.promoted = promoted.or(hand.promoted.take());
                     asked.at = hand.asked_at;
                     if self.strategy() == Strategy::Provider && hand.used > 0 {
                         asked.taken.insert(trigger, hand.used);
