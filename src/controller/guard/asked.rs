@@ -31,6 +31,19 @@ use tokio::time::Instant;
 /// How long an API server may take until it knows what a guard says: as a rule that is new, and a second in which it was seen.
 const LEARNT: Duration = Duration::from_secs(SETTLES.as_secs() as u64 + 1);
 
+/// Whether a guard that gained a name then may have been news when an operator that led until then last looked: what was asked for
+/// before API servers knew it would have been seen and dismissed within that time. What is further ahead is another clock's.
+pub fn is_recent(named: Option<&str>, led: Timestamp) -> bool {
+    let since = named.and_then(|text| text.parse().ok()).and_then(|second| Timestamp::from_second(second).ok());
+    since.is_some_and(|since| {
+        let seen = led.duration_since(since);
+        seen < SEEN && seen > -SignedDuration::from_hours(1)
+    })
+}
+
+/// How long an operator may take until it has seen an annotation and acted on it: writes of a guard are paced.
+const SEEN: SignedDuration = SignedDuration::from_secs(20);
+
 /// A ScopedSecret, as far as its annotation goes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Asker {
@@ -82,6 +95,9 @@ pub struct Askers {
     pub guarded: Option<Guarded>,
     /// Since when the guard names those for which this process has seen it begin to.
     pub named: BTreeMap<String, Instant>,
+    /// Whether the guard, as this process found it, may have begun to name the others so shortly before that nobody has seen what came
+    /// then.
+    pub recent: bool,
     /// When all of that was looked at.
     pub at: Instant,
 }
@@ -133,7 +149,10 @@ impl Askers {
     fn came_too_early(&self, name: &str) -> bool {
         let anew = self.anew.get(name).filter(|anew| self.all.get(name).is_some_and(|asker| asker.uid == anew.uid));
         let came = anew.map_or(self.at, |anew| anew.seen);
-        self.named.get(name).is_some_and(|since| came < *since + LEARNT)
+        match self.named.get(name) {
+            Some(since) => came < *since + LEARNT,
+            None => self.recent && anew.is_none(),
+        }
     }
 
     /// Whether the annotation of a ScopedSecret was brought along by it, and all of its keys were revoked for the one before.
@@ -238,7 +257,7 @@ mod tests {
 
     fn askers(asker: Asker, guarded: Option<Guarded>) -> Askers {
         let (all, named) = ([("orders".to_owned(), asker)].into(), BTreeMap::new());
-        Askers { all, anew: BTreeMap::new(), guarded, named, at: Instant::now() }
+        Askers { all, anew: BTreeMap::new(), guarded, named, recent: false, at: Instant::now() }
     }
 
     fn listing() -> Content {
@@ -284,6 +303,15 @@ mod tests {
     fn a_list_counts_once_api_servers_know_it() {
         let start = Instant::now();
         let later = |seconds: u64| start + Duration::from_secs(seconds);
+        assert!(is_recent(Some("100"), at(110)) && is_recent(Some("100"), at(95)));
+        assert!(!is_recent(Some("100"), at(120)) && !is_recent(None, at(110)) && !is_recent(Some("?"), at(110)));
+        assert!(!is_recent(Some("9000"), at(110)), "another clock's");
+        for (what, asks, wanted) in [("found so", None, 0), ("seen to come", Some(absent("u", "6")), 2)] {
+            let mut one = askers(asker(Standing::Allowed, true), Some(Guarded::Since(at(1))));
+            one.recent = true;
+            one.anew = asks.map(|anew| ("orders".to_owned(), anew)).into_iter().collect();
+            assert_eq!(keys(&one, &listing()).map(|keys| keys.len()), Some(wanted), "{what}");
+        }
         for (what, named, came, wanted) in [
             ("listed since before this process", None, Some(0), 2),
             ("it came a moment after", Some(0), Some(0), 0),

@@ -2,6 +2,7 @@
 
 use super::asked::Anew;
 use super::plan::Content;
+use crate::api::SHARED_SINCE_LABEL;
 use crate::controller::scoped_secret::plan::Failure;
 use crate::controller::watch::View;
 use crate::segmentation::world::ObjectName;
@@ -46,6 +47,8 @@ struct Place {
     asked_anew: BTreeMap<String, Anew>,
     /// Since when the guard says that others have their keys, where this process has seen it begin to.
     named: BTreeMap<String, Instant>,
+    /// Its label [`SHARED_SINCE_LABEL`], as this process found it.
+    found: Option<String>,
     /// The rule that asks for the verb `revoke` is in another form: who asks for it where others have the key waits, and nobody else.
     held_up: bool,
 }
@@ -127,6 +130,11 @@ impl Guards {
         self.lock().get(namespace).map(|place| place.asked_anew.clone()).unwrap_or_default()
     }
 
+    /// Since when the guard had named others, by its label, when this process found it.
+    pub fn found(&self, namespace: &str) -> Option<String> {
+        self.lock().get(namespace)?.found.clone()
+    }
+
     /// Takes in a guard that was seen or written; true if it is another than was known.
     pub fn put(&self, namespace: &str, known: Known, view: View) -> bool {
         let mut places = self.lock();
@@ -140,8 +148,11 @@ impl Guards {
         let changed = place.known.as_ref() != Some(&known);
         let before = place.known.as_ref().filter(|before| before.there && before.uid == known.uid);
         let was_named = |name: &String| before.is_some_and(|before| before.content.shared.contains(name));
-        // What a process finds as it begins was there before.
+        // What a process finds as it begins was there before: `Askers::recent` says whether that was long enough.
         let is_first = place.known.is_none() && view == View::Listed;
+        if is_first {
+            place.found = known.content.labels.get(SHARED_SINCE_LABEL).cloned();
+        }
         let shared = &known.content.shared;
         place.named.retain(|name, _| shared.contains(name));
         let begun: Vec<&String> = shared.iter().filter(|name| !is_first && !was_named(name)).collect();
@@ -389,7 +400,7 @@ mod tests {
         let (guards, here) = (Guards::default(), "payments-prod");
         let named = || guards.named(here).into_keys().collect::<Vec<_>>();
         guards.put(here, guard("1", "7", &["a"]), View::Listed);
-        assert_eq!(named(), [] as [&str; 0], "as it was found");
+        assert_eq!((named(), guards.found(here)), (vec![], None), "as it was found");
         guards.put(here, guard("1", "8", &["a", "b"]), View::Answer);
         let since = guards.named(here)["b"];
         guards.put(here, guard("1", "9", &["a", "b", "c"]), View::Newest);
@@ -398,6 +409,15 @@ mod tests {
         assert_eq!(named(), ["c"]);
         guards.put(here, guard("2", "11", &["a", "c"]), View::Newest);
         assert_eq!(named(), ["a", "c"], "while there was none nobody was asked");
+        let mut other = guard("4", "12", &["d"]);
+        other.content.labels = [(SHARED_SINCE_LABEL.to_owned(), "7".to_owned())].into();
+        guards.put("payments-old", other.clone(), View::Listed);
+        guards.put(
+            "payments-old",
+            Known { resource_version: "13".into(), content: Content::default(), ..other },
+            View::Newest,
+        );
+        assert_eq!(guards.found("payments-old").as_deref(), Some("7"));
         guards.put("payments-new", guard("3", "12", &["d"]), View::Answer);
         assert_eq!(guards.named("payments-new").len(), 1);
     }

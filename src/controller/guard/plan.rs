@@ -11,10 +11,10 @@
 
 use super::asked::Askers;
 use super::room;
-use crate::api::MODE_LABEL;
 use crate::api::duration::humanize;
 use crate::api::policy::{GrantLimits, Mode};
 use crate::api::segment_guard::{RevocationAsked, lowered_label};
+use crate::api::{MODE_LABEL, SHARED_SINCE_LABEL};
 use crate::segmentation::authorize::Governance;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -87,10 +87,17 @@ pub fn plan(o: &Observed<'_>) -> Plan {
     if o.governance == Governance::Ungoverned && !held && targets.is_empty() && free.is_empty() {
         return Plan::Remove;
     }
-    let labels = labels(o.governance).unwrap_or_else(|| {
+    let mut labels = labels(o.governance).unwrap_or_else(|| {
         // What policy no longer says, or does not say now, is as it was.
         o.known.map(|known| &known.labels).filter(|l| l.contains_key(MODE_LABEL)).cloned().unwrap_or_else(strictest)
     });
+    labels.remove(SHARED_SINCE_LABEL);
+    // While there was no guard nobody was asked by it.
+    let since = match o.there && shared.is_subset(&said.shared) {
+        true => said.labels.get(SHARED_SINCE_LABEL).cloned(),
+        false => Some(o.now.as_second().to_string()),
+    };
+    labels.extend(since.filter(|_| !shared.is_empty()).map(|since| (SHARED_SINCE_LABEL.to_owned(), since)));
     let wanted = Content { labels, targets, free, grants: grants(o), shared, revocations };
     let wanted = room::fit(wanted, said, |name| o.targets.get(name).is_some_and(|target| target.held));
     if o.there && o.known == Some(&wanted) { Plan::Leave } else { Plan::Write(wanted) }

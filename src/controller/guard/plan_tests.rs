@@ -106,7 +106,14 @@ fn observed<'a>(governance: Governance, known: Option<&'a Content>, targets: Vec
         known,
         there: known.is_some(),
         targets: targets.into_iter().map(|(name, target)| (name.to_owned(), target)).collect(),
-        askers: Askers { all: [].into(), anew: [].into(), guarded: None, named: [].into(), at: Instant::now() },
+        askers: Askers {
+            all: [].into(),
+            anew: [].into(),
+            guarded: None,
+            named: [].into(),
+            recent: false,
+            at: Instant::now(),
+        },
         now: now(),
     }
 }
