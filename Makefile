@@ -67,7 +67,7 @@ audit:
 
 ## generate: write crds/, schemas/, deploy/base/guards/, docs/reasons/, docs/api.md, docs/metrics.md and of charts/ and deploy/ what follows from them
 generate:
-	@echo "generate: crds/, schemas/, deploy/base/guards/, deploy/argocd/, docs/reasons/, docs/api.md, charts/scoped-secrets/ and deploy/install.yaml"
+	@echo "generate: crds/, schemas/, deploy/base/guards/, deploy/argocd/, docs/reasons/, docs/api.md, docs/metrics.md, charts/scoped-secrets/ and deploy/install.yaml"
 	@cargo run --quiet --locked --example generate
 
 help:

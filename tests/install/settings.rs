@@ -174,6 +174,7 @@ fn each_value_arrives_at_the_operator() {
     let plain = settings(SETS[0]);
     assert!(plain.operator.namespaces.is_empty() && plain.operator.serving.webhook_url.is_none());
     assert_eq!(plain.logs.log_format, LogFormat::Json);
+    assert!(plain.traces.otlp_endpoint.is_none(), "nothing is traced unless somebody asks");
 
     let serving = settings(SETS[1]).operator.serving;
     assert_eq!(serving.webhook_url, Some(WebhookUrl::parse("https://10.0.0.1:9443").unwrap()));
