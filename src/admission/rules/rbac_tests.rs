@@ -286,6 +286,50 @@ fn a_cluster_role_that_gains_powers_is_judged_by_its_bindings() {
     assert!(said(&index, "", &part, None).contains("ClusterWideAccess"));
 }
 
+/// Who may bind a role by its name is held against what that gains later, whether it was there or not.
+#[test]
+fn a_role_that_a_stranger_may_bind_gains_nothing() {
+    let here = Some("payments-prod");
+    let binds = |resource: &str, name: &str| json!({"apiGroups": [GROUP], "resources": [resource], "verbs": ["bind"], "resourceNames": [name]});
+    let mut all = index("");
+    put_role(&mut all, here, "binder", &[binds("roles", "later"), binds("clusterroles", "wide")]);
+    put_role(&mut all, here, "binders-binder", &[binds("roles", "binder")]);
+    put_role(&mut all, None, "reads", &[rule("get", "secrets")]);
+    bind(&mut all, here, "b", &binding("RoleBinding", ".binder", &[STRANGER, "ServiceAccount payments-prod:own"]));
+    let harmless = [rule("get", "configmaps")];
+    for (kind, namespace, name, refused) in [
+        ("Role", "payments-prod", "later", true),
+        ("Role", "payments-prod", "other", false),
+        ("Role", "payments-staging", "later", false),
+        ("ClusterRole", "", "wide", true),
+        ("ClusterRole", "", "later", false),
+    ] {
+        let reads = role_object(kind, name, &[rule("get", "secrets")]);
+        for old in [None, Some(role_object(kind, name, &harmless))] {
+            let answer = said(&all, namespace, &reads, old.as_ref());
+            assert_eq!(answer.contains("CrossSegmentAccess"), refused, "{kind} {name} {old:?}: {answer}");
+            assert_eq!(answer.contains("bind "), refused, "{answer}");
+        }
+        assert_eq!(said(&all, namespace, &role_object(kind, name, &harmless), None), "");
+    }
+    // Through one that lets that one be bound; and who is of this segment may have all of it.
+    for (whom, refused) in [(STRANGER, true), ("ServiceAccount payments-prod:own", false)] {
+        bind(&mut all, here, "b", &binding("RoleBinding", ".binders-binder", &[whom]));
+        let answer = said(&all, "payments-prod", &role_object("Role", "later", &[rule("get", "secrets")]), None);
+        assert_eq!(answer.contains("CrossSegmentAccess"), refused, "{whom}: {answer}");
+    }
+    // What gave something before was judged by that.
+    bind(&mut all, here, "b", &binding("RoleBinding", ".binder", &[STRANGER]));
+    put_role(&mut all, here, "later", &[rule("list", "secrets")]);
+    let old = role_object("Role", "later", &[rule("list", "secrets")]);
+    let more = role_object("Role", "later", &[rule("list", "secrets"), rule("get", "secrets")]);
+    assert_eq!(said(&all, "payments-prod", &more, Some(&old)), "");
+    // And is forgotten with its role.
+    all.access.remove_role(&RbacName::new(here, "later"));
+    all.access.remove_role(&RbacName::new(here, "binder"));
+    assert_eq!(said(&all, "payments-prod", &more, None), "");
+}
+
 #[test]
 fn the_answer_follows_the_mode_of_the_policies() {
     for (more, answer) in [

@@ -69,6 +69,10 @@ impl Asking<'_> {
                 all.extend(breaches);
             }
         }
+        for (name, breaches) in self.by_binders(&RbacName::new(Some(namespace), name))? {
+            by.push(format!("{:?}", &*name.name));
+            all.extend(breaches);
+        }
         Ok(refuse(&all, |breaches| {
             let text = format!(
                 "this would give {}{} to somebody of another segment, by the RoleBinding {}: take them out of that binding first, or leave these powers out",
@@ -109,6 +113,9 @@ impl Asking<'_> {
                     }
                 }
             }
+            if !gained.is_powerless() {
+                crossing.extend(self.by_binders(role)?.into_iter().flat_map(|(_, breaches)| breaches));
+            }
         }
         let (reason, who) = match (wide.is_empty(), crossing.is_empty()) {
             (false, _) => (Reason::ClusterWideAccess, "across the cluster"),
@@ -125,6 +132,30 @@ impl Asking<'_> {
             );
             (reason, text)
         }))
+    }
+
+    /// Those of another segment who may bind a role, by the RoleBindings of those that let them, where it has given nothing until now: who
+    /// was let bind what gives something was judged by that.
+    fn by_binders(&self, role: &RbacName) -> Result<Vec<(&RbacName, Vec<Breach<'_>>)>, Refusal> {
+        let gave = self.access.role(role).is_some_and(|role| !role.powers.is_empty() || !role.secrets.is_empty());
+        let mut all = Vec::new();
+        let binders = if gave { Vec::new() } else { self.access.binders_of(role) };
+        for (binder, power) in binders {
+            let lets_bind = Role { powers: power, ..Role::default() };
+            for (name, binding) in self.access.bindings_of(binder) {
+                let Some(namespace) = name.namespace.as_ref().filter(|namespace| match &role.namespace {
+                    Some(own) => own == *namespace,
+                    None => true,
+                }) else {
+                    continue;
+                };
+                let breaches = self.access.crossings(namespace, &binding.subjects, &lets_bind, self.world, self.now)?;
+                if !breaches.is_empty() {
+                    all.push((name, breaches));
+                }
+            }
+        }
+        Ok(all)
     }
 
     /// Those who are no readers somewhere, each once with the strictest answer: of what returns Secrets.

@@ -39,10 +39,11 @@ use super::few::Few;
 use super::world::ObjectName;
 use crate::digest;
 use aggregation::Aggregation;
+use powers::Powers;
 use reviewed::Reviewed;
-use role::Role;
+use role::{Bindable, Role};
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::hash::Hash;
 use std::sync::{Arc, LazyLock};
@@ -92,6 +93,8 @@ pub struct Access {
     roles: HashMap<RbacName, Option<Box<Role>>>,
     /// Of namespaces, those that have powers.
     by_name: HashMap<Arc<str>, Few<RbacName>>,
+    /// The roles that let one of a name be bound.
+    binders: HashMap<Bindable, Few<RbacName>>,
     bindings: HashMap<RbacName, Box<Binding>>,
     by_role: HashMap<RbacName, Few<RbacName>>,
     by_subject: HashMap<Subject, Few<RbacName>>,
@@ -107,6 +110,7 @@ impl Default for Access {
             has_roles_there: false,
             roles: HashMap::default(),
             by_name: HashMap::default(),
+            binders: HashMap::default(),
             bindings: HashMap::default(),
             by_role: HashMap::default(),
             by_subject: HashMap::default(),
@@ -134,6 +138,10 @@ impl Access {
             return;
         }
         self.changes += 1;
+        self.forget_bindable(&name);
+        for bindable in role.iter().flat_map(|role| &role.bindable) {
+            self.binders.entry(bindable.clone()).or_default().insert(name.clone());
+        }
         if name.namespace.is_some() {
             match role {
                 Some(_) => self.by_name.entry(name.name.clone()).or_default().insert(name.clone()),
@@ -143,9 +151,16 @@ impl Access {
         self.roles.insert(name, role);
     }
 
+    fn forget_bindable(&mut self, name: &RbacName) {
+        for bindable in self.roles.get(name).into_iter().flatten().flat_map(|role| &role.bindable) {
+            forget(&mut self.binders, bindable.clone(), name);
+        }
+    }
+
     /// Forgets a role.
     pub fn remove_role(&mut self, name: &RbacName) {
         self.changes += 1;
+        self.forget_bindable(name);
         self.roles.remove(name);
         match name.namespace {
             Some(_) => forget(&mut self.by_name, name.name.clone(), name),
@@ -202,6 +217,26 @@ impl Access {
     /// The Roles of this name that have powers, of whatever namespace.
     pub fn namesakes(&self, name: &str) -> impl Iterator<Item = &RbacName> {
         self.by_name.get(name).into_iter().flat_map(Few::iter)
+    }
+
+    /// The roles that let one be bound by its name, or let one be bound that does, whether or not it is there; with the power that is.
+    pub fn binders_of(&self, role: &RbacName) -> Vec<(&RbacName, Powers)> {
+        let mut found: Vec<(&RbacName, Powers)> = Vec::new();
+        let (mut seen, mut next) = (BTreeSet::new(), vec![role]);
+        while let Some(wanted) = next.pop() {
+            let bindable = Bindable { cluster: wanted.namespace.is_none(), name: wanted.name.clone() };
+            // A role of a namespace is bound there.
+            let may = |name: &&RbacName| {
+                name.namespace.is_none() || wanted.namespace.is_none() || name.namespace == wanted.namespace
+            };
+            for name in self.binders.get(&bindable).into_iter().flat_map(Few::iter).filter(may) {
+                if seen.insert(name) {
+                    found.push((name, bindable.power()));
+                    next.push(name);
+                }
+            }
+        }
+        found
     }
 
     /// The bindings that are kept, of namespaces or of the cluster.

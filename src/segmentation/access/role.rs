@@ -27,7 +27,7 @@ pub struct Role {
 }
 
 /// A role that may be bound, by its name.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bindable {
     /// Whether it is a ClusterRole.
     pub cluster: bool,
