@@ -9,6 +9,7 @@ use super::offline::{is_of_projection, is_of_rotation, once_there};
 use super::scene::resource;
 use super::words;
 use crate::support::wait::{await_within, eventually};
+use scoped_secrets::api::SHARED_SINCE_LABEL;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -300,7 +301,9 @@ fn guard_is_put_back(bed: &Bed, case: &Case) -> Result<(), String> {
     let namespace = case.step.namespace.as_deref();
     let shape = |guard: &Value| {
         let mut labels = guard["metadata"]["labels"].clone();
-        labels.as_object_mut().into_iter().for_each(|l| l.retain(|key, _| key.starts_with("scopedsecrets.io/")));
+        // One that is made anew begins anew to name who shares a key.
+        let stays = |key: &str| key.starts_with("scopedsecrets.io/") && key != SHARED_SINCE_LABEL;
+        labels.as_object_mut().into_iter().for_each(|l| l.retain(|key, _| stays(key)));
         // Targets of other cases come and go meanwhile.
         json!({"labels": labels, "orders": guard["spec"]["targets"]["orders"]})
     };

@@ -95,9 +95,9 @@ pub struct Askers {
     pub guarded: Option<Guarded>,
     /// Since when the guard names those for which this process has seen it begin to.
     pub named: BTreeMap<String, Instant>,
-    /// Whether the guard, as this process found it, may have begun to name the others so shortly before that nobody has seen what came
-    /// then.
-    pub recent: bool,
+    /// Where the guard, as this process found it, may have begun to name the others so shortly before that nobody has seen what came
+    /// then: when it was found.
+    pub recent: Option<Instant>,
     /// When all of that was looked at.
     pub at: Instant,
 }
@@ -151,7 +151,7 @@ impl Askers {
         let came = anew.map_or(self.at, |anew| anew.seen);
         match self.named.get(name) {
             Some(since) => came < *since + LEARNT,
-            None => self.recent && anew.is_none(),
+            None => self.recent.is_some_and(|found| anew.is_none() || came < found + LEARNT),
         }
     }
 
@@ -257,7 +257,7 @@ mod tests {
 
     fn askers(asker: Asker, guarded: Option<Guarded>) -> Askers {
         let (all, named) = ([("orders".to_owned(), asker)].into(), BTreeMap::new());
-        Askers { all, anew: BTreeMap::new(), guarded, named, recent: false, at: Instant::now() }
+        Askers { all, anew: BTreeMap::new(), guarded, named, recent: None, at: Instant::now() }
     }
 
     fn listing() -> Content {
@@ -306,10 +306,12 @@ mod tests {
         assert!(is_recent(Some("100"), at(110)) && is_recent(Some("100"), at(95)));
         assert!(!is_recent(Some("100"), at(120)) && !is_recent(None, at(110)) && !is_recent(Some("?"), at(110)));
         assert!(!is_recent(Some("9000"), at(110)), "another clock's");
-        for (what, asks, wanted) in [("found so", None, 0), ("seen to come", Some(absent("u", "6")), 2)] {
+        for (what, came, wanted) in [("found so", None, 0), ("seen to come at once", Some(2), 0), ("later", Some(3), 2)]
+        {
             let mut one = askers(asker(Standing::Allowed, true), Some(Guarded::Since(at(1))));
-            one.recent = true;
-            one.anew = asks.map(|anew| ("orders".to_owned(), anew)).into_iter().collect();
+            one.recent = Some(start);
+            let anew = came.map(|seconds| Anew { seen: later(seconds), ..absent("u", "6") });
+            one.anew = anew.map(|anew| ("orders".to_owned(), anew)).into_iter().collect();
             assert_eq!(keys(&one, &listing()).map(|keys| keys.len()), Some(wanted), "{what}");
         }
         for (what, named, came, wanted) in [

@@ -47,8 +47,8 @@ struct Place {
     asked_anew: BTreeMap<String, Anew>,
     /// Since when the guard says that others have their keys, where this process has seen it begin to.
     named: BTreeMap<String, Instant>,
-    /// Its label [`SHARED_SINCE_LABEL`], as this process found it.
-    found: Option<String>,
+    /// Its label [`SHARED_SINCE_LABEL`], as this process found it, and when that was.
+    found: Option<(String, Instant)>,
     /// The rule that asks for the verb `revoke` is in another form: who asks for it where others have the key waits, and nobody else.
     held_up: bool,
 }
@@ -130,8 +130,8 @@ impl Guards {
         self.lock().get(namespace).map(|place| place.asked_anew.clone()).unwrap_or_default()
     }
 
-    /// Since when the guard had named others, by its label, when this process found it.
-    pub fn found(&self, namespace: &str) -> Option<String> {
+    /// Since when the guard had named others, by its label, when this process found it, and when that was.
+    pub fn found(&self, namespace: &str) -> Option<(String, Instant)> {
         self.lock().get(namespace)?.found.clone()
     }
 
@@ -151,7 +151,8 @@ impl Guards {
         // What a process finds as it begins was there before: `Askers::recent` says whether that was long enough.
         let is_first = place.known.is_none() && view == View::Listed;
         if is_first {
-            place.found = known.content.labels.get(SHARED_SINCE_LABEL).cloned();
+            let since = known.content.labels.get(SHARED_SINCE_LABEL).cloned();
+            place.found = since.map(|since| (since, Instant::now()));
         }
         let shared = &known.content.shared;
         place.named.retain(|name, _| shared.contains(name));
@@ -400,7 +401,7 @@ mod tests {
         let (guards, here) = (Guards::default(), "payments-prod");
         let named = || guards.named(here).into_keys().collect::<Vec<_>>();
         guards.put(here, guard("1", "7", &["a"]), View::Listed);
-        assert_eq!((named(), guards.found(here)), (vec![], None), "as it was found");
+        assert!(named().is_empty() && guards.found(here).is_none(), "as it was found");
         guards.put(here, guard("1", "8", &["a", "b"]), View::Answer);
         let since = guards.named(here)["b"];
         guards.put(here, guard("1", "9", &["a", "b", "c"]), View::Newest);
@@ -417,7 +418,7 @@ mod tests {
             Known { resource_version: "13".into(), content: Content::default(), ..other },
             View::Newest,
         );
-        assert_eq!(guards.found("payments-old").as_deref(), Some("7"));
+        assert_eq!(guards.found("payments-old").map(|(since, _)| since).as_deref(), Some("7"));
         guards.put("payments-new", guard("3", "12", &["d"]), View::Answer);
         assert_eq!(guards.named("payments-new").len(), 1);
     }

@@ -92,14 +92,15 @@ pub fn plan(o: &Observed<'_>) -> Plan {
         o.known.map(|known| &known.labels).filter(|l| l.contains_key(MODE_LABEL)).cloned().unwrap_or_else(strictest)
     });
     labels.remove(SHARED_SINCE_LABEL);
+    let wanted = Content { labels, targets, free, grants: grants(o), shared, revocations };
+    let mut wanted = room::fit(wanted, said, |name| o.targets.get(name).is_some_and(|target| target.held));
     // While there was no guard nobody was asked by it.
-    let since = match o.there && shared.is_subset(&said.shared) {
+    let since = match o.there && wanted.shared.is_subset(&said.shared) {
         true => said.labels.get(SHARED_SINCE_LABEL).cloned(),
         false => Some(o.now.as_second().to_string()),
     };
-    labels.extend(since.filter(|_| !shared.is_empty()).map(|since| (SHARED_SINCE_LABEL.to_owned(), since)));
-    let wanted = Content { labels, targets, free, grants: grants(o), shared, revocations };
-    let wanted = room::fit(wanted, said, |name| o.targets.get(name).is_some_and(|target| target.held));
+    let since = since.filter(|_| !wanted.shared.is_empty()).map(|since| (SHARED_SINCE_LABEL.to_owned(), since));
+    wanted.labels.extend(since);
     if o.there && o.known == Some(&wanted) { Plan::Leave } else { Plan::Write(wanted) }
 }
 

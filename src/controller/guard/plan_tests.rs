@@ -1,5 +1,6 @@
 //! What a namespace's guard ought to be, situation by situation.
 
+use super::super::asked::Asker;
 use super::*;
 use crate::api::policy::Approval;
 use crate::segmentation::fixtures::now;
@@ -111,11 +112,54 @@ fn observed<'a>(governance: Governance, known: Option<&'a Content>, targets: Vec
             anew: [].into(),
             guarded: None,
             named: [].into(),
-            recent: false,
+            recent: None,
             at: Instant::now(),
         },
         now: now(),
     }
+}
+
+#[test]
+fn since_when_a_guard_names_who_shares_a_key() {
+    let asker = || Asker {
+        uid: "u".into(),
+        revision: "7".into(),
+        asks: false,
+        standing: Standing::Allowed,
+        shared: true,
+        store: "aws".into(),
+        keys: vec!["a/b".into()],
+        answered: BTreeSet::new(),
+    };
+    let planned = |names: &[&str], known: Option<&Content>, there: bool, seconds: i64| {
+        let mut all = observed(GOVERNED, known, Vec::new());
+        all.askers.all = names.iter().map(|name| ((*name).to_owned(), asker())).collect();
+        (all.there, all.now) = (there, now() + jiff::SignedDuration::from_secs(seconds));
+        match plan(&all) {
+            Plan::Write(content) => content,
+            other => panic!("{other:?}"),
+        }
+    };
+    let since = |content: &Content| content.labels.get(SHARED_SINCE_LABEL).cloned();
+    let at = |seconds: i64| Some((now().as_second() + seconds).to_string());
+    let one = planned(&["a"], None, false, 0);
+    assert_eq!(since(&one), at(0));
+    let mut same = observed(GOVERNED, Some(&one), Vec::new());
+    same.askers.all = [("a".to_owned(), asker())].into();
+    same.now = now() + jiff::SignedDuration::from_secs(9);
+    assert_eq!(plan(&same), Plan::Leave);
+    assert_eq!(since(&planned(&["a", "b"], Some(&one), true, 9)), at(9));
+    let two = planned(&["a", "b"], Some(&one), true, 9);
+    assert_eq!(since(&planned(&["b"], Some(&two), true, 20)), at(9), "one less is no news");
+    assert_eq!(since(&planned(&["a", "b"], Some(&two), false, 20)), at(20), "it is put back");
+    assert_eq!(since(&planned(&[], Some(&two), true, 20)), None);
+    // What there is no room for is not named, and no reason to write.
+    let names: BTreeSet<String> = (0..=room::MOST).map(|number| format!("{number:0>8}")).collect();
+    let full = Content { shared: names.iter().take(room::MOST).cloned().collect(), ..one.clone() };
+    let mut more = observed(GOVERNED, Some(&full), Vec::new());
+    more.askers.all = names.into_iter().map(|name| (name, asker())).collect();
+    more.now = now() + jiff::SignedDuration::from_secs(9);
+    assert_eq!(plan(&more), Plan::Leave);
 }
 
 #[test]

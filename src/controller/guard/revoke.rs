@@ -115,7 +115,8 @@ pub(super) fn askers(
     let seen = here.into_iter().filter_map(|claim| Some((claim.name.to_string(), observe(&cx.index(), &claim, now)?)));
     let (anew, named) = (cx.guards.asked_anew(namespace), cx.guards.named(namespace));
     let led = Timestamp::now() - cx.leadership.led_ago().unwrap_or_default();
-    let recent = is_recent(cx.guards.found(namespace).as_deref(), led);
+    let found = cx.guards.found(namespace).filter(|(since, _)| is_recent(Some(since), led));
+    let recent = found.map(|(_, at)| at);
     Askers { all: seen.collect(), anew, guarded, named, recent, at: Instant::now() }
 }
 
@@ -196,7 +197,7 @@ pub(super) async fn tell_dismissed(cx: &Context, namespace: &str, before: &Conte
                 "{REVOKE_ANNOTATION} revoked nothing: it came with the ScopedSecret as that was made anew, and the one before was answered by a KeyRevocation of each key, so that what was stored since stays. Take it off; if what is there now has leaked, too, set it again then"
             ),
             _ => format!(
-                "{REVOKE_ANNOTATION} revoked nothing: others claim a key of it, too, and it was set before the API server could ask for the verb revoke on scopedsecrets.{GROUP} {name:?}. Take it off, and have it set anew by who has that verb; or ask the platform team for a KeyRevocation"
+                "{REVOKE_ANNOTATION} revoked nothing: others claim a key of it, too, and it was set before the API server could ask for the verb revoke on scopedsecrets.{GROUP} {name:?}, or that cannot be told, since the operator has just begun. Take it off, and have it set anew by who has that verb; or ask the platform team for a KeyRevocation"
             ),
         };
         let (action, type_) = ("Revoke", EventType::Warning);

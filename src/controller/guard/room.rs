@@ -11,7 +11,7 @@ const ROOM: usize = 1_250_000;
 /// With what the annotation `revoke` asks for, which finds room where targets do not.
 const ROOM_WITH_TURNS: usize = 1_450_000;
 /// How many of each the kind takes.
-const MOST: usize = 10_000;
+pub(super) const MOST: usize = 10_000;
 /// What the largest target takes: 32 consumers, all names of 253 characters.
 const LARGEST: usize = 33 * of_name(253);
 

@@ -282,7 +282,10 @@ impl Work<'_> {
             // What consumers have must not lag behind, whoever takes back meanwhile what it was brought into use for.
             let left = |(asked, _): &(Trigger, String)| refusal.is_some() || !due.contains(asked);
             if let Some((asked, made)) = memory.promoted.take_if(|promoted| left(promoted)) {
-                if let Some(end) = self.project(&grant, &mut hand, &asked, Some(made)).await {
+                if let Some(end) = self.project(&grant, &mut hand, &asked, Some(made.clone())).await {
+                    if matches!(end, End::Told(..)) {
+                        memory.promoted = Some((asked, made));
+                    }
                     return Ok(end);
                 }
                 continue;
