@@ -110,8 +110,12 @@ fn every_rule_of_a_role_says_why() {
         assert!(documents.len() > 5, "{}", documents.len());
         for document in documents.iter().filter(|document| document.contains("\nrules:")) {
             let (_, rules) = document.split_once("\nrules:").unwrap();
-            let first = rules.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
-            assert!(first.trim_start().starts_with("# "), "{sets}: {document}");
+            let lines: Vec<&str> = rules.lines().filter(|line| !line.trim().is_empty()).collect();
+            let starts = |line: &str| line.trim_start().starts_with("- apiGroups:");
+            for at in (0..lines.len()).filter(|at| starts(lines[*at])) {
+                let said = at.checked_sub(1).is_some_and(|above| lines[above].trim_start().starts_with("# "));
+                assert!(said, "{sets}: {} in {document}", lines[at]);
+            }
         }
     }
 }

@@ -50,22 +50,27 @@
 - apiGroups: [""]
   resources: [configmaps, pods, podtemplates, replicationcontrollers, serviceaccounts]
   verbs: [list]
+# The scan: their pod templates reference Secrets.
 - apiGroups: [apps]
   resources: [deployments, statefulsets, daemonsets, replicasets]
   verbs: [list]
+# The scan: so do theirs.
 - apiGroups: [batch]
   resources: [jobs, cronjobs]
   verbs: [list]
-# Likewise what names a Secret of any namespace: volumes and their classes, exports and imports of Secrets.
+# The scan: volumes that name a Secret of any namespace.
 - apiGroups: [""]
   resources: [persistentvolumes]
   verbs: [list]
+# The scan: classes of volumes that do.
 - apiGroups: [storage.k8s.io]
   resources: [storageclasses]
   verbs: [list]
+# The scan: and of their snapshots.
 - apiGroups: [snapshot.storage.k8s.io]
   resources: [volumesnapshotclasses]
   verbs: [list]
+# The scan: carvel's offers of a Secret to other namespaces, and their takers.
 - apiGroups: [secretgen.carvel.dev]
   resources: [secretexports, secretimports]
   verbs: [list]
@@ -100,9 +105,11 @@
 - apiGroups: [external-secrets.io]
   resources: [externalsecrets, clusterexternalsecrets, pushsecrets, secretstores, clustersecretstores]
   verbs: [list, watch]
+# Likewise HashiCorp's.
 - apiGroups: [secrets.hashicorp.com]
   resources: [vaultstaticsecrets]
   verbs: [list, watch]
+# Likewise those of the Secrets Store CSI driver.
 - apiGroups: [secrets-store.csi.x-k8s.io]
   resources: [secretproviderclasses]
   verbs: [list, watch]
@@ -139,13 +146,15 @@
 - apiGroups: [admissionregistration.k8s.io]
   resources: [validatingadmissionpolicies, validatingadmissionpolicybindings]
   verbs: [get, list]
-# Likewise what names a Secret of any namespace: volumes and their classes, exports and imports of Secrets.
+# The scan: volumes that name a Secret of any namespace.
 - apiGroups: [""]
   resources: [persistentvolumes]
   verbs: [list]
+# The scan: classes of volumes that do.
 - apiGroups: [storage.k8s.io]
   resources: [storageclasses]
   verbs: [list]
+# The scan: and of their snapshots.
 - apiGroups: [snapshot.storage.k8s.io]
   resources: [volumesnapshotclasses]
   verbs: [list]
@@ -194,13 +203,15 @@
 - apiGroups: [""]
   resources: [configmaps, pods, podtemplates, replicationcontrollers, serviceaccounts]
   verbs: [list]
+# The scan: their pod templates reference Secrets.
 - apiGroups: [apps]
   resources: [deployments, statefulsets, daemonsets, replicasets]
   verbs: [list]
+# The scan: so do theirs.
 - apiGroups: [batch]
   resources: [jobs, cronjobs]
   verbs: [list]
-# Likewise what names a Secret of any namespace: volumes and their classes, exports and imports of Secrets.
+# The scan: carvel's offers of a Secret to other namespaces, and their takers.
 - apiGroups: [secretgen.carvel.dev]
   resources: [secretexports, secretimports]
   verbs: [list]
@@ -225,9 +236,11 @@
 - apiGroups: [external-secrets.io]
   resources: [externalsecrets, pushsecrets, secretstores]
   verbs: [list, watch]
+# Likewise HashiCorp's.
 - apiGroups: [secrets.hashicorp.com]
   resources: [vaultstaticsecrets]
   verbs: [list, watch]
+# Likewise those of the Secrets Store CSI driver.
 - apiGroups: [secrets-store.csi.x-k8s.io]
   resources: [secretproviderclasses]
   verbs: [list, watch]
@@ -247,6 +260,7 @@
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
   verbs: [create]
+# The Lease, once it is there.
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
   resourceNames: [scoped-secrets]
