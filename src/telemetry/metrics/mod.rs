@@ -137,7 +137,7 @@ impl Metrics {
         r.register("provider_batch_keys", "Keys asked for in one call", self.provider_batch_keys.clone());
         r.register(
             "claims",
-            "ScopedSecrets, by the reason of their condition Ready; set by the leader",
+            "ScopedSecrets, by the reason of their condition Ready (those that break a rule are among the violations, by rule and mode); set by the leader",
             self.claims.clone(),
         );
         r.register(
