@@ -103,7 +103,7 @@ fn the_operators_account_writes_what_the_operator_writes() {
         ("create clusterrolebinding new --clusterrole=cluster-admin --user=thief", "", pinned),
         ("create role new -n plain --verb=get --resource=secrets", "", pinned),
         ("create -f -", &grant("scopedsecrets.io/v1alpha1", "Role"), PASSES),
-        ("delete rolebinding grant -n plain", "", PASSES),
+        ("delete rolebinding grant-ada-0123456789 -n plain", "", PASSES),
         ("create -f -", &grant("scopedsecrets.io/v1alpha1", "ClusterRole"), pinned),
         ("create -f -", &grant("example.com/v1", "Role"), pinned),
         ("create namespace new", "", pinned),
@@ -150,10 +150,10 @@ fn grant(owner: &str, role: &str) -> String {
     json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
         "metadata": {
-            "name": "grant", "namespace": "plain", "labels": {"app.kubernetes.io/managed-by": "scoped-secrets"},
+            "name": "grant-ada-0123456789", "namespace": "plain", "labels": {"app.kubernetes.io/managed-by": "scoped-secrets"},
             "ownerReferences": [{"apiVersion": owner, "kind": "SecretGrant", "name": "ada", "uid": "00000000-0000-4000-8000-000000000000", "controller": true}],
         },
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": role, "name": "grant"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": role, "name": "grant-ada-0123456789"},
         "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "ada"}],
     })
     .to_string()
