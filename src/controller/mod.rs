@@ -47,7 +47,6 @@ use crate::segmentation::second::Second;
 use crate::segmentation::world::ObjectName;
 use crate::telemetry::traces::spans;
 use context::{Context, Job, Memory};
-use jiff::SignedDuration;
 use queue::Lane;
 use shares::Shares;
 use std::collections::{HashMap, VecDeque};
@@ -89,7 +88,7 @@ pub async fn lead(cx: &Context, mut leadership: Leadership, synced: Receiver<Syn
             }
             let now = cx.now();
             // What was reckoned by a clock that was ahead is reckoned anew.
-            let went_back = judged.duration_since(now) > SignedDuration::from_mins(1);
+            let went_back = schedule::is_ahead(judged, now);
             let turning = cx.index().world.exceptions_turning_between(judged, now);
             if went_back || OF_VALUES.iter().any(|rule| turning.contains(rule)) {
                 cx.index_mut().comparisons += 1;

@@ -31,6 +31,11 @@ pub fn backoff(uid: &str, failures: u32, interval: Duration, has_secret: bool) -
     full - full.mul_f64(share as f64 / 1024.0)
 }
 
+/// Whether a time was noted by a clock that was ahead then: it says nothing.
+pub fn is_ahead(then: Timestamp, now: Timestamp) -> bool {
+    then.duration_since(now) > SignedDuration::from_mins(1)
+}
+
 /// A time that was reckoned to look again; one that is further off than any that is reckoned was by a clock that was ahead: now.
 pub fn by_this_clock(at: Timestamp, interval: Duration, now: Timestamp) -> Timestamp {
     // Both a refresh and a retry come within that.

@@ -49,10 +49,7 @@ impl<'w> View<'w> {
 
     /// The policies that can be understood.
     pub fn known_policies(self) -> impl Iterator<Item = &'w Arc<Policy>> + Clone {
-        self.policies.values().filter_map(|state| match state {
-            PolicyState::Known(policy) => Some(policy),
-            PolicyState::Unknown(_) => None,
-        })
+        self.policies.values().filter_map(PolicyState::known)
     }
 }
 

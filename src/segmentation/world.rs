@@ -61,6 +61,13 @@ pub enum PolicyState {
     Unknown(String),
 }
 
+impl PolicyState {
+    /// The policy, if it is understood.
+    pub fn known(&self) -> Option<&Arc<Policy>> {
+        if let Self::Known(policy) = self { Some(policy) } else { None }
+    }
+}
+
 /// A store as far as it is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreState {
@@ -544,10 +551,7 @@ impl World {
             let begin = end.checked_sub(EXCEPTION_LIMIT).unwrap_or(Timestamp::MIN);
             [begin, end].into_iter().any(|at| after < at && at <= until)
         };
-        let known = self.policies.values().filter_map(|state| match state {
-            PolicyState::Known(policy) => Some(policy),
-            PolicyState::Unknown(_) => None,
-        });
+        let known = self.policies.values().filter_map(PolicyState::known);
         known.flat_map(|policy| &policy.exceptions).filter(turns).map(|exception| exception.rule).collect()
     }
 

@@ -170,10 +170,7 @@ fn assumed_stores(world: &mut World) -> Vec<String> {
 
 /// The readers that every policy names: who may read across the cluster may read what no policy governs.
 fn readers_of_all(world: &World) -> Vec<Subject> {
-    let mut policies = world.policies.values().filter_map(|state| match state {
-        PolicyState::Known(policy) => Some(policy),
-        PolicyState::Unknown(_) => None,
-    });
+    let mut policies = world.policies.values().filter_map(PolicyState::known);
     let first = policies.next().map(|policy| policy.readers.clone()).unwrap_or_default();
     policies.fold(first, |all, next| all.into_iter().filter(|reader| next.readers.contains(reader)).collect())
 }

@@ -306,12 +306,15 @@ mod tests {
         assert!(is_recent(Some("100"), at(110)) && is_recent(Some("100"), at(95)));
         assert!(!is_recent(Some("100"), at(120)) && !is_recent(None, at(110)) && !is_recent(Some("?"), at(110)));
         assert!(!is_recent(Some("9000"), at(110)), "another clock's");
-        for (what, came, wanted) in [("found so", None, 0), ("seen to come at once", Some(2), 0), ("later", Some(3), 2)]
-        {
+        let seen = |came: Option<u64>| {
             let mut one = askers(asker(Standing::Allowed, true), Some(Guarded::Since(at(1))));
-            one.recent = Some(start);
             let anew = came.map(|seconds| Anew { seen: later(seconds), ..absent("u", "6") });
             one.anew = anew.map(|anew| ("orders".to_owned(), anew)).into_iter().collect();
+            one
+        };
+        for (what, came, wanted) in [("found so", None, 0), ("seen to come at once", Some(2), 0), ("later", Some(3), 2)]
+        {
+            let one = Askers { recent: Some(start), ..seen(came) };
             assert_eq!(keys(&one, &listing()).map(|keys| keys.len()), Some(wanted), "{what}");
         }
         for (what, named, came, wanted) in [
@@ -323,11 +326,8 @@ mod tests {
             ("it was not seen to come, and looked at soon", Some(8), None, 0),
             ("it was not seen to come, and looked at later", Some(0), None, 2),
         ] {
-            let mut one = askers(asker(Standing::Allowed, true), Some(Guarded::Since(at(1))));
-            one.at = later(10);
-            one.named = named.map(|seconds| ("orders".to_owned(), later(seconds))).into_iter().collect();
-            let anew = came.map(|seconds| Anew { seen: later(seconds), ..absent("u", "6") });
-            one.anew = anew.map(|anew| ("orders".to_owned(), anew)).into_iter().collect();
+            let named = named.map(|seconds| ("orders".to_owned(), later(seconds))).into_iter().collect();
+            let one = Askers { at: later(10), named, ..seen(came) };
             assert_eq!(keys(&one, &listing()).map(|keys| keys.len()), Some(wanted), "{what}");
             let before = listing();
             let after = Content { shared: one.shared(&before), revocations: one.revocations(&before, at(9)), ..NOBODY };

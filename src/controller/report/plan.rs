@@ -17,7 +17,7 @@ use crate::api::policy::AcceptedViolations;
 use crate::api::segmentation_report::{
     EXCEPTIONS, ExceptionInForce, FoundBy, NAMESPACES, ReportedViolation, SegmentationReportStatus, ViolationCount,
 };
-use crate::controller::scan::due;
+use crate::controller::schedule;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use std::collections::{BTreeSet, HashMap};
@@ -68,7 +68,7 @@ pub fn status(
     let last = live.last_scan_time.as_ref().map(|t| t.0).filter(|_| !observed.unscanned);
     let own = observed.scanned_at.map(whole_second).filter(|_| !observed.unscanned);
     // What a clock that was ahead has noted stands until a scan ends by one that is right.
-    let sound = |time: Option<Timestamp>| time.filter(|time| !due::is_ahead(*time, now));
+    let sound = |time: Option<Timestamp>| time.filter(|time| !schedule::is_ahead(*time, now));
     let scanned_at = sound(own).max(sound(last)).or(last);
     let unchanged = draft(observed, live, last, generation, now);
     let overdue = match (sound(last), scanned_at) {

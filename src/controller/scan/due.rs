@@ -1,6 +1,7 @@
 //! When the cluster is scanned. Pure.
 
-use jiff::{SignedDuration, Timestamp};
+use crate::controller::schedule::is_ahead;
+use jiff::Timestamp;
 use std::time::Duration;
 
 /// What is known of the scans so far.
@@ -31,14 +32,10 @@ const LEAST: [Duration; 2] = [Duration::from_secs(30), Duration::from_secs(300)]
 const FIRST: Duration = Duration::from_secs(30);
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// Whether a time was noted by a clock that was ahead then: it says nothing, and must not put scans off until it has come.
-pub fn is_ahead(then: Timestamp, now: Timestamp) -> bool {
-    then.duration_since(now) > SignedDuration::from_secs(60)
-}
-
 /// Whether one is due.
 pub fn is_due(known: &Known, interval: Duration, now: Timestamp) -> bool {
     let ago = |then: Timestamp| Duration::try_from(now.duration_since(then)).unwrap_or_default();
+    // A clock that was put back must not put scans off.
     let began = known.began.filter(|then| !is_ahead(*then, now));
     let last = known.last.filter(|then| !is_ahead(*then, now)).or(began);
     let rested = |pause: Duration| began.is_none_or(|began| ago(began) >= pause.min(interval));
