@@ -69,8 +69,8 @@ pub const ENTRIES_ANNOTATION: &str = "scopedsecrets.io/entries";
 /// On a SegmentGuard: how a breach is answered in its namespace.
 pub const MODE_LABEL: &str = "scopedsecrets.io/mode";
 
-/// On a SegmentGuard: when `spec.shared` last gained a name, in seconds since 1970. Who begins to lead sees by it whether API servers
-/// knew the list for as long as the operator before it was there.
+/// On a SegmentGuard: when `spec.shared` last gained a name, in seconds since 1970. It goes once one operator has watched for long
+/// enough what comes: who begins sees by it whether somebody may have set an annotation `revoke` that nobody was asked for.
 pub const SHARED_SINCE_LABEL: &str = "scopedsecrets.io/shared-since";
 /// The label that Kubernetes itself puts on every namespace.
 pub const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";

@@ -31,18 +31,9 @@ use tokio::time::Instant;
 /// How long an API server may take until it knows what a guard says: as a rule that is new, and a second in which it was seen.
 const LEARNT: Duration = Duration::from_secs(SETTLES.as_secs() as u64 + 1);
 
-/// Whether a guard that gained a name then may have been news when an operator that led until then last looked: what was asked for
-/// before API servers knew it would have been seen and dismissed within that time. What is further ahead is another clock's.
-pub fn is_recent(named: Option<&str>, led: Timestamp) -> bool {
-    let since = named.and_then(|text| text.parse().ok()).and_then(|second| Timestamp::from_second(second).ok());
-    since.is_some_and(|since| {
-        let seen = led.duration_since(since);
-        seen < SEEN && seen > -SignedDuration::from_hours(1)
-    })
-}
-
-/// How long an operator may take until it has seen an annotation and acted on it: writes of a guard are paced.
-const SEEN: SignedDuration = SignedDuration::from_secs(20);
+/// How long one process watches what a guard has begun to list until it says that this is no news any more: what was asked for before
+/// API servers knew it has been seen by then, and acted on.
+pub const WATCHED: Duration = Duration::from_secs(20);
 
 /// A ScopedSecret, as far as its annotation goes.
 #[derive(Debug, Clone, PartialEq)]
@@ -95,8 +86,8 @@ pub struct Askers {
     pub guarded: Option<Guarded>,
     /// Since when the guard names those for which this process has seen it begin to.
     pub named: BTreeMap<String, Instant>,
-    /// Where the guard, as this process found it, may have begun to name the others so shortly before that nobody has seen what came
-    /// then: when it was found.
+    /// Where the list was news when this process found it, so that nobody may have seen yet what came before API servers knew it: when
+    /// it was found.
     pub recent: Option<Instant>,
     /// When all of that was looked at.
     pub at: Instant,
@@ -129,13 +120,25 @@ impl Asker {
 impl Askers {
     /// Whether somebody's turn begins, so that what it depends on has to be looked at first.
     pub fn begins<'a>(&'a self, known: &'a Content) -> impl Iterator<Item = (&'a String, &'a Asker)> {
-        self.all.iter().filter(|(name, asker)| {
-            let turn = known.revocations.get(*name);
-            let again = |turn: &RevocationAsked| {
-                *turn.uid != *asker.uid || self.anew.get(*name).is_some_and(|anew| anew.is_after(turn))
-            };
-            let new = turn.is_none_or(|turn| turn.keys.is_empty() && again(turn));
-            asker.asks && asker.standing == Standing::Allowed && new
+        let open = |name: &String, asker: &Asker| self.is_open(name, asker, &known.revocations);
+        self.all.iter().filter(move |(name, asker)| asker.standing == Standing::Allowed && open(name, asker))
+    }
+
+    /// Whether an annotation is there that none of these turns was taken for.
+    fn is_open(&self, name: &str, asker: &Asker, turns: &BTreeMap<String, RevocationAsked>) -> bool {
+        let again = |turn: &RevocationAsked| {
+            *turn.uid != *asker.uid || self.anew.get(name).is_some_and(|anew| anew.is_after(turn))
+        };
+        asker.asks && turns.get(name).is_none_or(|turn| turn.keys.is_empty() && again(turn))
+    }
+
+    /// Whether a list that was news still is, once these turns are taken: this process has not watched it for long enough, or what came
+    /// meanwhile waits.
+    pub fn is_news(&self, listed: &BTreeSet<String>, turns: &BTreeMap<String, RevocationAsked>) -> bool {
+        let seen_since = |name: &String| self.named.get(name).or(self.recent.as_ref());
+        listed.iter().any(|name| {
+            let open = self.all.get(name).is_some_and(|asker| self.is_open(name, asker, turns));
+            open || seen_since(name).is_some_and(|since| self.at < *since + WATCHED)
         })
     }
 
@@ -303,9 +306,6 @@ mod tests {
     fn a_list_counts_once_api_servers_know_it() {
         let start = Instant::now();
         let later = |seconds: u64| start + Duration::from_secs(seconds);
-        assert!(is_recent(Some("100"), at(110)) && is_recent(Some("100"), at(95)));
-        assert!(!is_recent(Some("100"), at(120)) && !is_recent(None, at(110)) && !is_recent(Some("?"), at(110)));
-        assert!(!is_recent(Some("9000"), at(110)), "another clock's");
         let seen = |came: Option<u64>| {
             let mut one = askers(asker(Standing::Allowed, true), Some(Guarded::Since(at(1))));
             let anew = came.map(|seconds| Anew { seen: later(seconds), ..absent("u", "6") });
@@ -334,6 +334,35 @@ mod tests {
             let told = dismissed(&before, &after, &one);
             let not_asked = [("orders", "u", Reason::RevocationNotAllowed)];
             assert_eq!(told, if wanted == 0 { &not_asked[..] } else { &[] }, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_list_is_news_until_one_process_has_watched_it_and_answered_what_came() {
+        let start = Instant::now();
+        let listed = BTreeSet::from(["orders".to_owned()]);
+        let quiet = || askers(Asker { asks: false, ..asker(Standing::Allowed, true) }, None);
+        let after = |one: Askers, seconds: u64| {
+            let one = Askers { at: start + Duration::from_secs(seconds), ..one };
+            one.is_news(&listed, &one.revocations(&listing(), at(9)))
+        };
+        assert!(!after(quiet(), 0), "it was none when it was found");
+        for seen in
+            [Askers { recent: Some(start), ..quiet() }, Askers { named: [("orders".into(), start)].into(), ..quiet() }]
+        {
+            let again = Askers { anew: BTreeMap::new(), all: seen.all.clone(), named: seen.named.clone(), ..seen };
+            assert!(after(again, 19));
+        }
+        assert!(!after(Askers { recent: Some(start), ..quiet() }, 20));
+        let later = [("orders".into(), start + Duration::from_secs(5))].into();
+        assert!(after(Askers { named: later, recent: Some(start), ..quiet() }, 21), "its own time counts");
+        for (what, standing, guarded, news) in [
+            ("it waits for the rule", Standing::Allowed, Some(Guarded::Another), true),
+            ("it waits for a policy", Standing::Undecided, Some(Guarded::Since(at(1))), true),
+            ("it is dismissed", Standing::Allowed, Some(Guarded::Missing), false),
+            ("it is honoured", Standing::Allowed, Some(Guarded::Since(at(1))), false),
+        ] {
+            assert_eq!(after(askers(asker(standing, true), guarded), 60), news, "{what}");
         }
     }
 

@@ -47,8 +47,8 @@ struct Place {
     asked_anew: BTreeMap<String, Anew>,
     /// Since when the guard says that others have their keys, where this process has seen it begin to.
     named: BTreeMap<String, Instant>,
-    /// Its label [`SHARED_SINCE_LABEL`], as this process found it, and when that was.
-    found: Option<(String, Instant)>,
+    /// When this process found its list to be news, by its label [`SHARED_SINCE_LABEL`]; None: it was not, or is not any more.
+    found_news: Option<Instant>,
     /// The rule that asks for the verb `revoke` is in another form: who asks for it where others have the key waits, and nobody else.
     held_up: bool,
 }
@@ -130,9 +130,9 @@ impl Guards {
         self.lock().get(namespace).map(|place| place.asked_anew.clone()).unwrap_or_default()
     }
 
-    /// Since when the guard had named others, by its label, when this process found it, and when that was.
-    pub fn found(&self, namespace: &str) -> Option<(String, Instant)> {
-        self.lock().get(namespace)?.found.clone()
+    /// When this process found what the guard lists to be news, which it still is.
+    pub fn found_news(&self, namespace: &str) -> Option<Instant> {
+        self.lock().get(namespace)?.found_news
     }
 
     /// Takes in a guard that was seen or written; true if it is another than was known.
@@ -148,12 +148,10 @@ impl Guards {
         let changed = place.known.as_ref() != Some(&known);
         let before = place.known.as_ref().filter(|before| before.there && before.uid == known.uid);
         let was_named = |name: &String| before.is_some_and(|before| before.content.shared.contains(name));
-        // What a process finds as it begins was there before: `Askers::recent` says whether that was long enough.
+        // What a process finds as it begins was there before: its label says whether that was for long enough.
         let is_first = place.known.is_none() && view == View::Listed;
-        if is_first {
-            let since = known.content.labels.get(SHARED_SINCE_LABEL).cloned();
-            place.found = since.map(|since| (since, Instant::now()));
-        }
+        let is_news = known.content.labels.contains_key(SHARED_SINCE_LABEL);
+        place.found_news = place.found_news.or(is_first.then(Instant::now)).filter(|_| is_news);
         let shared = &known.content.shared;
         place.named.retain(|name, _| shared.contains(name));
         let begun: Vec<&String> = shared.iter().filter(|name| !is_first && !was_named(name)).collect();
@@ -401,7 +399,7 @@ mod tests {
         let (guards, here) = (Guards::default(), "payments-prod");
         let named = || guards.named(here).into_keys().collect::<Vec<_>>();
         guards.put(here, guard("1", "7", &["a"]), View::Listed);
-        assert!(named().is_empty() && guards.found(here).is_none(), "as it was found");
+        assert!(named().is_empty() && guards.found_news(here).is_none(), "as it was found");
         guards.put(here, guard("1", "8", &["a", "b"]), View::Answer);
         let since = guards.named(here)["b"];
         guards.put(here, guard("1", "9", &["a", "b", "c"]), View::Newest);
@@ -413,12 +411,17 @@ mod tests {
         let mut other = guard("4", "12", &["d"]);
         other.content.labels = [(SHARED_SINCE_LABEL.to_owned(), "7".to_owned())].into();
         guards.put("payments-old", other.clone(), View::Listed);
+        let found = guards.found_news("payments-old").expect("news");
+        let more = Content { shared: ["d", "e"].map(str::to_owned).into(), ..other.content.clone() };
         guards.put(
             "payments-old",
-            Known { resource_version: "13".into(), content: Content::default(), ..other },
+            Known { resource_version: "13".into(), content: more, ..other.clone() },
             View::Newest,
         );
-        assert_eq!(guards.found("payments-old").map(|(since, _)| since).as_deref(), Some("7"));
+        assert_eq!(guards.found_news("payments-old"), Some(found), "what was there before is so old at least");
+        let no_news = Content { labels: BTreeMap::new(), ..other.content.clone() };
+        guards.put("payments-old", Known { resource_version: "14".into(), content: no_news, ..other }, View::Newest);
+        assert_eq!(guards.found_news("payments-old"), None);
         guards.put("payments-new", guard("3", "12", &["d"]), View::Answer);
         assert_eq!(guards.named("payments-new").len(), 1);
     }

@@ -96,11 +96,14 @@ pub fn plan(o: &Observed<'_>) -> Plan {
     let mut wanted = room::fit(wanted, said, |name| o.targets.get(name).is_some_and(|target| target.held));
     // While there was no guard nobody was asked by it.
     let since = match o.there && wanted.shared.is_subset(&said.shared) {
-        true => said.labels.get(SHARED_SINCE_LABEL).cloned(),
-        false => Some(o.now.as_second().to_string()),
+        true => said
+            .labels
+            .get(SHARED_SINCE_LABEL)
+            .cloned()
+            .filter(|_| o.askers.is_news(&wanted.shared, &wanted.revocations)),
+        false => Some(o.now.as_second().to_string()).filter(|_| !wanted.shared.is_empty()),
     };
-    let since = since.filter(|_| !wanted.shared.is_empty()).map(|since| (SHARED_SINCE_LABEL.to_owned(), since));
-    wanted.labels.extend(since);
+    wanted.labels.extend(since.map(|since| (SHARED_SINCE_LABEL.to_owned(), since)));
     if o.there && o.known == Some(&wanted) { Plan::Leave } else { Plan::Write(wanted) }
 }
 

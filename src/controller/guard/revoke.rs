@@ -1,6 +1,6 @@
 //! The annotation `revoke`: what is looked at for it, and the KeyRevocations that are created.
 
-use super::asked::{Asker, Askers, dismissed, is_recent, name_of};
+use super::asked::{Asker, Askers, dismissed, name_of};
 use super::plan::{Content, Standing};
 use super::{Plan, act};
 use crate::admission::rules::revocations as rule;
@@ -114,9 +114,7 @@ pub(super) fn askers(
     };
     let seen = here.into_iter().filter_map(|claim| Some((claim.name.to_string(), observe(&cx.index(), &claim, now)?)));
     let (anew, named) = (cx.guards.asked_anew(namespace), cx.guards.named(namespace));
-    let led = Timestamp::now() - cx.leadership.led_ago().unwrap_or_default();
-    let found = cx.guards.found(namespace).filter(|(since, _)| is_recent(Some(since), led));
-    let recent = found.map(|(_, at)| at);
+    let recent = cx.guards.found_news(namespace);
     Askers { all: seen.collect(), anew, guarded, named, recent, at: Instant::now() }
 }
 
