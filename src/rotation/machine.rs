@@ -38,6 +38,8 @@ pub struct Observed<'a> {
     pub slot: Option<Timestamp>,
     /// Whether a version was made for an earlier slot, whose rotation may not have ended.
     pub is_earlier: &'a dyn Fn(&str) -> bool,
+    /// By which strategy this process began to make a version; None: that is not known.
+    pub begun_by: &'a dyn Fn(&str) -> Option<Strategy>,
     /// The version that the Secret holds.
     pub held: &'a str,
     /// The current version, if it was revoked: it is not projected, and another is made of it.
@@ -152,12 +154,19 @@ pub fn next(o: &Observed<'_>) -> Step {
         let is_over = seen.version_at(PREVIOUS) == Some(pending) || (o.made(pending) && in_use && !leaked);
         o.strategy == Strategy::Generate && is_ours(pending) && is_over
     };
+    // Under the slot's token the manager makes a version, too, if strategy Provider asked it to: none of this is the operator's to move.
+    if o.strategy == Strategy::Generate && seen.rotates_by_itself() && (leaked || !in_use) {
+        return owned_elsewhere(seen);
+    }
     let unfinished = match seen.unfinished() {
         Some(pending) if spent(pending) && !o.cleared => return Step::ClearPending(pending.to_owned()),
         found => found.filter(|pending| !spent(pending)),
     };
     if let Some(ours) = unfinished.filter(|pending| is_ours(pending)) {
         return match (o.strategy, o.renews) {
+            // The claim said otherwise when that was begun.
+            (Strategy::Provider, _) if o.is_left_by_another(ours) && !o.cleared => Step::ClearPending(ours.to_owned()),
+            _ if o.is_left_by_another(ours) => stuck(seen, ours),
             (Strategy::Provider, _) => under_way(o, seen, ours, true),
             (Strategy::Generate, None) => Step::Compare(ours.to_owned()),
             (Strategy::Generate, Some(true)) => Step::Promote { from: current.map(str::to_owned), to: ours.to_owned() },
@@ -168,10 +177,6 @@ pub fn next(o: &Observed<'_>) -> Step {
     match unfinished {
         // It was in use, and another after it.
         _ if in_use && !leaked => Step::Settled,
-        _ if o.strategy == Strategy::Generate && seen.rotates_by_itself() => Step::Fail {
-            reason: Reason::RotationOwnedElsewhere,
-            message: "the secrets manager rotates this key by itself, so that a value of the operator's making would be overwritten: use strategy Provider, or switch that rotation off".into(),
-        },
         // Of a slot that nobody names any more, such as a rotate-at that was changed before it was rotated: what was made for it
         // is left, and one for this slot takes its label.
         Some(pending) if o.strategy == Strategy::Generate && is_token(pending) => match o.renews {
@@ -197,10 +202,16 @@ impl Observed<'_> {
         self.strategy == Strategy::Generate && labelled && !self.cleared
     }
 
+    /// Whether this process began to make a version while the claim had the other strategy.
+    fn is_left_by_another(&self, version: &str) -> bool {
+        (self.begun_by)(version).is_some_and(|strategy| strategy != self.strategy)
+    }
+
     /// The token of the next attempt, by what is labelled and what is known.
     fn unused(&self, seen: &Description) -> Result<String, Step> {
-        let labelled = |token: &String| seen.versions.iter().any(|version| version.id == *token);
-        let labelled = self.tokens.iter().rposition(labelled).map_or(0, |at| at + 1);
+        let is_taken =
+            |token: &String| seen.versions.iter().any(|version| version.id == *token) || self.is_left_by_another(token);
+        let labelled = self.tokens.iter().rposition(is_taken).map_or(0, |at| at + 1);
         // Of one that the manager has no version of it makes one yet.
         let again =
             self.tokens.last().filter(|_| self.strategy == Strategy::Provider && self.fate == Some(Fate::Unknown));
@@ -273,11 +284,27 @@ fn floor(last: Timestamp, now: Timestamp) -> Option<Step> {
     })
 }
 
+/// The manager rotates the key by itself.
+fn owned_elsewhere(seen: &Description) -> Step {
+    let begun = seen.unfinished().map(|pending| {
+        format!(
+            ", and then end what it has begun, which would be taken for the operator's: {}",
+            mend_command(seen, pending)
+        )
+    });
+    Step::Fail {
+        reason: Reason::RotationOwnedElsewhere,
+        message: format!(
+            "the secrets manager rotates this key by itself, so that a value of the operator's making would be overwritten: use strategy Provider, or switch that rotation off{}",
+            begun.unwrap_or_default()
+        ),
+    }
+}
+
 /// Another version than the current one is AWSPENDING, and is not ours to move.
 fn under_way(o: &Observed<'_>, seen: &Description, pending: &str, ours: bool) -> Step {
     let since = seen.last_changed.unwrap_or(o.now);
     let passed = o.now.duration_since(since).max(SignedDuration::ZERO);
-    let command = mend_command(seen, pending);
     match (ours, o.strategy) {
         (_, Strategy::Provider) if passed < PATIENCE => {
             let foreign = match ours {
@@ -292,16 +319,23 @@ fn under_way(o: &Observed<'_>, seen: &Description, pending: &str, ours: bool) ->
         (true, _) => Step::Fail {
             reason: Reason::RotationTimedOut,
             message: format!(
-                "the secrets manager has not finished the rotation for {} minutes: see the log of its rotation function, which fails or never ends; the current value stays. To end this attempt: {command}",
-                passed.as_mins()
+                "the secrets manager has not finished the rotation for {} minutes: see the log of its rotation function, which fails or never ends; the current value stays. To end this attempt: {}",
+                passed.as_mins(),
+                mend_command(seen, pending)
             ),
         },
-        (false, _) => Step::Fail {
-            reason: Reason::PendingStuck,
-            message: format!(
-                "version {pending} is AWSPENDING and not of this rotation: another one, somebody's or one that was asked for before, was not finished, and none begins before it is. Finish it, or end it: {command}"
-            ),
-        },
+        (false, _) => stuck(seen, pending),
+    }
+}
+
+/// What is AWSPENDING is nothing that the operator may move.
+fn stuck(seen: &Description, pending: &str) -> Step {
+    let command = mend_command(seen, pending);
+    Step::Fail {
+        reason: Reason::PendingStuck,
+        message: format!(
+            "version {pending} is AWSPENDING and not of this rotation: another one, somebody's or one that was asked for before, was not finished, and none begins before it is. Finish it, or end it: {command}"
+        ),
     }
 }
 

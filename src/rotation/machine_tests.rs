@@ -45,6 +45,7 @@ fn observed<'a>(strategy: Strategy, seen: Option<&'a Description>) -> Observed<'
         tokens: &*TOKENS,
         slot: None,
         is_earlier: &|version| version == "before",
+        begun_by: &|_| None,
         held: "old",
         revoked: None,
         again: false,
@@ -93,6 +94,12 @@ fn each_state_of_the_manager_has_one_next_step() {
     const FURTHER_DONE: Versions = &[("token-2", &[CURRENT]), ("old", &[PREVIOUS])];
     const NOTHING: Versions = &[];
     type Change = fn(&mut Observed<'_>, &mut Description);
+    fn by_generate(version: &str) -> Option<Strategy> {
+        (version == "token").then_some(Generate)
+    }
+    fn by_provider(version: &str) -> Option<Strategy> {
+        (version == "token").then_some(Provider)
+    }
     let as_is: Change = |_, _| {};
     let fetched: Change = |o, _| o.fetched = Some(Some(at(0)));
     let cases: &[(&str, Strategy, Versions, Change, &str)] = &[
@@ -218,6 +225,48 @@ fn each_state_of_the_manager_has_one_next_step() {
             "Rotate token-2",
         ),
         ("the manager rotates it", Generate, ONE, |_, d| d.rotation_enabled = true, "Fail RotationOwnedElsewhere"),
+        (
+            "the manager makes it, as strategy Provider asked",
+            Generate,
+            PENDING_OURS,
+            |o, d| (o.renews, d.rotation_enabled) = (Some(true), true),
+            "Fail RotationOwnedElsewhere",
+        ),
+        (
+            "so where it has changed meanwhile",
+            Generate,
+            PENDING_OURS,
+            |o, d| (o.renews, d.rotation_enabled) = (Some(false), true),
+            "Fail RotationOwnedElsewhere",
+        ),
+        (
+            "strategy Provider began it, and the manager rotates no more",
+            Generate,
+            PENDING_OURS,
+            |o, _| (o.renews, o.begun_by) = (Some(true), &by_provider),
+            "Fail PendingStuck",
+        ),
+        (
+            "strategy Generate stored it",
+            Provider,
+            PENDING_OURS,
+            |o, d| (o.begun_by, d.rotation_enabled) = (&by_generate, true),
+            "ClearPending",
+        ),
+        (
+            "its label cannot be taken off",
+            Provider,
+            PENDING_OURS,
+            |o, d| (o.begun_by, o.cleared, d.rotation_enabled) = (&by_generate, true, true),
+            "Fail PendingStuck",
+        ),
+        (
+            "its label was taken off",
+            Provider,
+            ONE,
+            |o, d| (o.begun_by, d.rotation_enabled) = (&by_generate, true),
+            "Rotate token-1",
+        ),
         ("a service's", Generate, ONE, |_, d| d.owning_service = Some("rds".into()), "Fail RotationOwnedElsewhere"),
         ("changed by somebody", Generate, &[("other", &[CURRENT]), ("old", &[PREVIOUS])], as_is, "Project"),
         ("no rotation there", Provider, ONE, as_is, "Fail RotationNotConfigured"),
@@ -468,6 +517,7 @@ impl Operator {
             tokens: &tokens,
             slot,
             is_earlier: &|version| earlier.iter().any(|trigger| trigger.made(&key(), version)),
+            begun_by: &|_| None,
             held: &self.held,
             revoked: None,
             again: false,

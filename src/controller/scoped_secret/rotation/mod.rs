@@ -44,8 +44,8 @@ pub struct Memory {
     retry_at: Option<Timestamp>,
     /// What was last said of it.
     told: Option<Wanted>,
-    /// What the attempts were for that were begun, by their tokens, as long as anything is due.
-    begun: BTreeMap<String, Trigger>,
+    /// The attempts that were begun, by their tokens, as long as anything is due.
+    begun: BTreeMap<String, Begun>,
     /// What was brought into use, or is about to be, and what for, until that is projected.
     promoted: Option<(Trigger, String)>,
     /// When to look at it again.
@@ -61,6 +61,15 @@ impl Memory {
     pub fn edited(&mut self) {
         (self.failures, self.retry_at) = (0, None);
     }
+}
+
+/// An attempt that this process began.
+#[derive(Debug, Clone)]
+struct Begun {
+    /// What for.
+    trigger: Trigger,
+    /// As the claim said then.
+    strategy: Strategy,
 }
 
 /// A value that a rotation has made, and that its Secret is about to have. It stays until the Secret has it, whoever wrote that and
@@ -94,7 +103,7 @@ pub(super) struct Rotating {
     /// Why the value before is left out: told once the Secret is written without it.
     pub(super) left_out: Option<Failure>,
     /// The attempts of which the record has the beginning, by their tokens: it is told once.
-    begun: BTreeMap<String, Trigger>,
+    begun: BTreeMap<String, Begun>,
 }
 
 impl Rotating {
@@ -555,6 +564,7 @@ impl Work<'_> {
             tokens: &tokens,
             slot: if let Trigger::Schedule(slot) = trigger { Some((*slot).into()) } else { None },
             is_earlier: &|version| !self.made_for(grant, seal, version).is_empty(),
+            begun_by: &|version| self.begun(version).map(|begun| begun.strategy),
             held: seal.and_then(|seal| seal.holding.versions.first()).map_or("", |version| &version.id),
             last: seal.and_then(|seal| seal.rotation.as_ref()?.at).map(Into::into),
             revoked: hand.revoked.as_deref(),

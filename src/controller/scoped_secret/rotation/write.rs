@@ -1,6 +1,6 @@
 //! The effects of a rotation: what is asked of the manager, and written there.
 
-use super::{Hand, News, settled, told_trigger};
+use super::{Begun, Hand, News, settled, told_trigger};
 use crate::api::condition::ConditionType;
 use crate::api::rotation::Strategy;
 use crate::api::{Reason, ScopedSecret};
@@ -29,6 +29,11 @@ const STORED: &str = "the new value is current in the manager, and about to be p
 /// So often a current version that the manager is behind with is asked for in one run.
 const PROJECTIONS: usize = 3;
 
+/// The claim has come to its end meanwhile, which is looked at next.
+fn over() -> Failure {
+    Failure::new(Reason::RotationWaits, "the ScopedSecret may have nothing now; it is looked at again")
+}
+
 impl Work<'_> {
     fn named(&self, grant: &Grant, text: &dyn std::fmt::Display) -> String {
         let key = grant.keys.first().map_or("", |key| &key.written);
@@ -48,7 +53,8 @@ impl Work<'_> {
         let refused = |reason: Reason, text: &dyn std::fmt::Display| Failure::new(reason, self.named(grant, text));
         match step {
             Step::Describe => {
-                let described = manager.describe(key.ask.clone()).await.map_err(|e| refused(fetch_reason(&e), &e))?;
+                let described = self.unless_over(manager.describe(key.ask.clone())).await.ok_or_else(over)?;
+                let described = described.map_err(|e| refused(fetch_reason(&e), &e))?;
                 if CanonicalKey::of_answer(&described.id, &described.name).as_ref() != Some(&key.canonical) {
                     let text = "the answer is another secret than the one that was authorised (another name, account or region); nothing is rotated";
                     return Err(refused(Reason::RemoteIdentityMismatch, &text));
@@ -105,7 +111,7 @@ impl Work<'_> {
         if let Some(token) = begun {
             let begun = KeyVersion::undated(key.canonical.clone(), token.as_str());
             self.record_of(What::RotationBegun, trigger, &begun);
-            self.rotating.begun.insert(token, trigger.clone());
+            self.rotating.begun.insert(token, Begun { trigger: trigger.clone(), strategy: self.strategy() });
         }
         let failed = |error: WriteError| Failure::new(write_reason(&error), self.named(grant, &error));
         match step {
@@ -157,7 +163,8 @@ impl Work<'_> {
 
     async fn fetch_one(&self, manager: &Arc<dyn Provider>, grant: &Grant, ask: Ask) -> Result<Arc<Answer>, Failure> {
         let refused = |reason: Reason, text: &dyn std::fmt::Display| Failure::new(reason, self.named(grant, text));
-        let answer = manager.fetch(ask).await.map_err(|e| refused(fetch_reason(&e), &e))?;
+        let answer = self.unless_over(manager.fetch(ask)).await.ok_or_else(over)?;
+        let answer = answer.map_err(|e| refused(fetch_reason(&e), &e))?;
         if CanonicalKey::of_answer(&answer.id, &answer.name).as_ref() != Some(&grant.keys[0].canonical) {
             let text = "the answer is another secret than the one that was authorised and was thrown away";
             return Err(refused(Reason::RemoteIdentityMismatch, &text));
@@ -256,7 +263,7 @@ impl Work<'_> {
             held.is_none_or(|held| held.id != current.id) && self.memory.rotated.as_deref() != Some(&*current.id)
         };
         // What this process began, whichever write has it first, is no value of before either.
-        let made = |current: &&KeyVersion| self.begun_for(&current.id).is_some();
+        let made = |current: &&KeyVersion| self.begun(&current.id).is_some();
         let is_news = |current: &&KeyVersion| stood || self.rotating.projecting || made(current);
         let Some(current) = current.filter(is_new).filter(is_news) else { return };
         if self.memory.news.as_ref().is_some_and(|news| news.version.id == current.id) {
@@ -267,7 +274,7 @@ impl Work<'_> {
         let mut triggers = self.made_for(grant, seal, &current.id);
         if triggers.is_empty() {
             // A value of rotate-at that was replaced since, say, is known by that alone.
-            triggers.extend(self.begun_for(&current.id).cloned());
+            triggers.extend(self.begun(&current.id).map(|begun| begun.trigger.clone()));
         }
         triggers.retain(|trigger| !sealed.is_some_and(|sealed| sealed.has_handled(trigger)));
         let ended = |other: &Trigger| matches!(other, Trigger::Grant(_)) && !triggers.contains(other);
@@ -276,8 +283,8 @@ impl Work<'_> {
         self.memory.news = is_alone.then(|| News { version: current.clone(), triggers, along }.into());
     }
 
-    /// What this process has begun to make a version of this id for.
-    fn begun_for(&self, version: &str) -> Option<&Trigger> {
+    /// How this process has begun to make a version of this id.
+    pub(super) fn begun(&self, version: &str) -> Option<&Begun> {
         let kept = self.memory.rotation.as_ref().and_then(|rotation| rotation.begun.get(version));
         self.rotating.begun.get(version).or(kept)
     }
