@@ -75,6 +75,31 @@ fn a_value_of_another_segment_inside_a_projection_is_not_written() {
 }
 
 #[test]
+fn who_tries_values_out_in_a_template_hears_of_ten_a_minute() {
+    let scene = scene();
+    let text = |text: &str| format!("target: {{template: {{data: {{conf: '{text}'}}}}}}");
+    for n in 0..10 {
+        scene.billing("probe", OWN, &text(&format!("{n} {VALUE}")));
+        eventually("it is judged", SOON, || {
+            let probe = scene.cluster.get_json("scopedsecret", "billing-prod", "probe").unwrap();
+            let seen = condition(&probe, "Unique")
+                .filter(|told| told["observedGeneration"] == probe["metadata"]["generation"]);
+            seen.filter(|told| told["reason"] == "ValueShared").map(drop).ok_or_else(|| probe["status"].to_string())
+        });
+    }
+    for (name, said) in [("probe", format!("another {VALUE}")), ("harmless", "the quick brown fox".to_owned())] {
+        scene.billing(name, OWN, &text(&said));
+        becomes(&scene.cluster, "billing-prod", name, "Unique", "Unknown", "TooManyCopies");
+    }
+    // Whoever brings no text of his own is not held up.
+    scene.billing("other", OWN, "");
+    scene.holds("other", OWN);
+    // What was written into it is no leak of ours.
+    assert!(scene.cluster.kubectl(&["delete", "scopedsecret", "probe", "-n", "billing-prod"]).status.success());
+    all_is_well(&scene.cluster, scene.operator());
+}
+
+#[test]
 fn what_policy_lifted_is_judged_again_and_who_had_it_first_goes_on() {
     let scene = scene();
     let end = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24);

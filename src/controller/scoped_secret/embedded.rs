@@ -7,13 +7,15 @@
 
 use super::plan::Failure;
 use super::{Work, write_failed};
+use crate::admission::rules::copies::PER_MINUTE;
+use crate::api::policy::Mode;
 use crate::api::{Reason, ScopedSecretSpec};
 use crate::controller::index::SecretFacts;
 use crate::projection::Projection;
 use crate::segmentation::authorize::foreign_within;
 use crate::segmentation::copies::{Content, MarkIndex, Place, Search, values_in};
 use crate::segmentation::fingerprint::Fingerprint;
-use crate::segmentation::seal::{Print, SealKeys};
+use crate::segmentation::seal::{Print, SealKeys, SealRecord};
 use crate::segmentation::world::{Holding, KeyVersion};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::Api;
@@ -140,6 +142,30 @@ impl Work<'_> {
             embedded.leave_out(&foreign, &|_| true, known);
         }
         Ok(embedded)
+    }
+
+    /// Whether the spec itself has text for the Secret that is not there yet: a guess, it may be.
+    pub(super) fn brings_text(&self, seal: Option<&SealRecord>) -> bool {
+        let template = self.spec.target.as_ref().and_then(|target| target.template.as_ref());
+        let writes = template.is_some_and(|t| !t.data.is_empty() || !t.labels.is_empty() || !t.annotations.is_empty());
+        writes && !seal.is_some_and(|seal| self.spec_digests.contains(&seal.spec))
+    }
+
+    /// Whether the ScopedSecrets of this namespace have heard so often within a minute what is in such texts that no other is looked at,
+    /// as rule Copies has it for whoever writes a Secret.
+    pub(super) fn has_heard_enough(&self) -> Option<Failure> {
+        self.cx.heard.reached(&self.name.namespace, "", self.cx.now())?;
+        let text = format!(
+            "ScopedSecrets of this namespace brought text with values of another segment {PER_MINUTE} times within a minute: other text is not looked at for the rest of it; leave such values out, it is tried again"
+        );
+        Some(Failure::new(Reason::TooManyCopies, text))
+    }
+
+    /// A refusal is told that one of them has brought; its next attempts tell nothing more.
+    pub(super) fn hears(&self) {
+        if self.memory.failures == 0 {
+            self.cx.heard.count(&self.name.namespace, "", Mode::Enforce, self.cx.now());
+        }
     }
 
     /// Those that another segment keeps for itself.

@@ -37,8 +37,10 @@ use crate::segmentation::world::{Holding, KeyVersion, ObjectName};
 use jiff::{SignedDuration, Timestamp};
 use plan::{Content, Failure, Guarding, Observed, Outcome, Owner, Paused, Step};
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::sleep;
 
 /// One ScopedSecret while it is worked on.
 struct Work<'c> {
@@ -66,6 +68,9 @@ struct Work<'c> {
 
 /// So many steps a run: reading, fetching, writing and one surprise each.
 const STEPS: usize = 8;
+
+/// How often whoever waits for the manager looks whether it is over for the claim meanwhile.
+const GLANCE: Duration = Duration::from_millis(500);
 
 /// A restart takes no longer. Where nobody led for more, what a Secret has may be of any time.
 const RESTARTED: SignedDuration = SignedDuration::from_mins(5);
@@ -153,6 +158,26 @@ impl Work<'_> {
         let verdict = index.world.claim(&self.name).map(|claim| authorize(claim, &index.world, now));
         matches!(held, Some(Retention::Withdraw(why)) if why.reason.is_an_end())
             || matches!(verdict, Some(Verdict::Refused(why)) if why.reason.is_an_end())
+    }
+
+    /// Whether it may have nothing from now on, whatever the manager says.
+    fn is_over(&self) -> bool {
+        let verdict =
+            |index: &Index| index.world.claim(&self.name).map(|claim| authorize(claim, &index.world, self.cx.now()));
+        self.has_ended() || matches!(verdict(&self.cx.index()), None | Some(Verdict::Refused(_)))
+    }
+
+    /// The answer of who only reads, unless it is over for the claim meanwhile: what is withdrawn does not wait for a manager.
+    async fn unless_over<T>(&self, asking: impl Future<Output = T>) -> Option<T> {
+        let was_over = self.is_over();
+        let mut asking = pin!(asking);
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut asking => return Some(answer),
+                () = sleep(GLANCE) => if !was_over && self.is_over() { return None },
+            }
+        }
     }
 
     /// When the claim ends.

@@ -150,7 +150,8 @@ impl Work<'_> {
 
     pub(super) async fn fetch_and_write(&mut self, grant: &Grant) -> Result<Progress, Failure> {
         self.memory.due_at = Some(self.cx.now());
-        let answers = self.fetch(grant).await?;
+        let Some(answers) = self.unless_over(self.fetch(grant)).await else { return Ok(Progress::LookAgain) };
+        let answers = answers?;
         let mut versions = versions(&answers);
         let secret_name = self.secret_name();
         // Policy, and the Secret, may have changed while the manager was asked.
@@ -198,6 +199,10 @@ impl Work<'_> {
             );
             Failure::new(Reason::SecretTooLarge, text)
         })?;
+        let brings_text = self.brings_text(old_seal.as_deref());
+        if let Some(enough) = self.has_heard_enough().filter(|_| brings_text) {
+            return Err(enough);
+        }
         let embedded = self.embedded(&projection, &prints.hard, standing.as_ref(), &versions).await;
         let embedded = match embedded {
             Err(shared) if before.is_some() => return self.without_previous(shared),
@@ -233,6 +238,9 @@ impl Work<'_> {
         let same_content = old_seal.as_deref().is_some_and(|old| contents.contains(&old.content));
         let drifted = content == Content::Drifted || self.set_back;
         let reserved = self.reserve(grant, &prints.hard, &embedded, &record);
+        if brings_text && reserved.as_ref().is_err_and(|refused| refused.reason == Reason::ValueShared) {
+            self.hears();
+        }
         let before = match reserved {
             Err(shared) if before.is_some() => {
                 drop(embedded);
