@@ -223,6 +223,10 @@ pub struct Told {
     pub ended: bool,
     /// That a rotation is owed which nobody makes.
     pub unpaid: bool,
+    /// Not told, but known to this process: it deletes the Role, since it is paid what that says, or told that nobody pays.
+    pub role_deleted: bool,
+    /// Likewise: the Role went by itself, while it said that a rotation is owed.
+    pub role_lost: bool,
     /// The refusal that is on the record, until status says it.
     pub refused: Option<Reason>,
 }

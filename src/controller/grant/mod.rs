@@ -101,33 +101,51 @@ pub fn handle_of(metadata: &ObjectMeta) -> Option<ObjectName> {
     Some(handle(metadata.namespace.as_deref()?, metadata.name.as_deref()?, metadata.uid.as_deref()?))
 }
 
-/// A SecretGrant is gone. What it owed, where its ScopedSecret went before it, is put on the record: whoever makes that anew owes nothing.
+/// A SecretGrant is gone.
 pub fn gone(cx: &Context, handle: &ObjectName) {
-    let lost = if cx.leads() { lost_with(&cx.index(), handle) } else { None };
-    put(cx, handle, |lent, _| lent.grant = None);
-    if let Some((claim, subject, keys)) = lost {
-        write::record_unpaid(cx, &claim, &subject, &keys);
-    }
-}
-
-/// What nobody pays once a grant is gone: the ScopedSecret, who may know the value, and of which keys.
-fn lost_with(index: &Index, handle: &ObjectName) -> Option<(ObjectName, String, Vec<String>)> {
-    let lent = index.grants.get(handle)?;
-    let claim = ObjectName::new(&handle.namespace, lent.claim()?);
-    let (grant, given) = plan::lost_with(lent).filter(|_| !index.claims.contains_key(&claim))?;
-    Some((claim, grant.spec.as_ref()?.subject.to_string(), given.keys.clone()))
+    part(cx, handle, |lent| lent.grant = None);
 }
 
 /// A Role is gone: this one, or whichever was known.
 pub fn role_gone(cx: &Context, handle: &ObjectName, uid: Option<&str>) {
-    put(cx, handle, |lent, _| lent.role = lent.role.take().filter(|known| uid.is_some_and(|uid| *known.uid != *uid)));
+    part(cx, handle, |lent| {
+        let (gone, stays) = lent.role.take().into_iter().partition(|known| uid.is_none_or(|uid| *known.uid == *uid));
+        let (gone, mut stays): (Vec<_>, Vec<_>) = (gone, stays);
+        lent.told.role_lost |= gone.iter().any(|role| role.rotate_after) && !lent.told.role_deleted;
+        lent.role = stays.pop();
+    });
 }
 
 /// A RoleBinding is gone: this one, or whichever was known.
 pub fn binding_gone(cx: &Context, handle: &ObjectName, uid: Option<&str>) {
-    put(cx, handle, |lent, _| {
+    part(cx, handle, |lent| {
         lent.binding = lent.binding.take().filter(|known| uid.is_some_and(|uid| *known.uid != *uid));
     });
+}
+
+/// Takes away a part of what is known under a handle. What nobody can look at any more, once the last of it went with a ScopedSecret
+/// or a namespace, is put on the record: that access ended, and what is owed, which whoever makes all of it anew does not owe.
+fn part(cx: &Context, handle: &ObjectName, take: impl FnOnce(&mut Lent)) {
+    let before = cx.index().grants.get(handle).cloned();
+    put(cx, handle, |lent, _| take(lent));
+    let Some(before) = before.filter(|_| cx.leads()) else { return };
+    let (ended, lost) = {
+        let index = cx.index();
+        let left = index.grants.get(handle).cloned().unwrap_or_default();
+        let is_paid = |owed: &plan::Owed| {
+            let claim = ObjectName { namespace: handle.namespace.clone(), name: owed.claim.clone() };
+            let stands = index.claims.get(&claim).is_some_and(|record| !record.deleting);
+            let asked = index.triggers.state(&claim, &Trigger::Grant(owed.uid.clone())).is_some();
+            stands && asked && !index.world.terminating.contains(&*handle.namespace)
+        };
+        (plan::cut_off(&before, &left), plan::lost(&before, &left).filter(|owed| !is_paid(owed)))
+    };
+    if let Some(subject) = ended {
+        write::record_cut_off(cx, handle, &before, &subject);
+    }
+    if let Some(owed) = lost {
+        write::record_unpaid(cx, &handle.namespace, &owed);
+    }
 }
 
 /// Changes what is known under a handle; it is looked at if that makes a difference.

@@ -19,6 +19,7 @@ use crate::api::secret_grant::{GrantSubject, GrantSubjectKind};
 use crate::api::{Lendable, Reason};
 use crate::segmentation::authorize::Governance;
 use jiff::{SignedDuration, Timestamp};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What the API server takes at most to keep a new rule. A grant that is not younger than that was perhaps asked by nobody.
@@ -234,12 +235,49 @@ pub fn owed_by_another<'a>(o: &Observed<'a>) -> Option<(&'a Grant, &'a Lendable)
     (owes && was_seen).then_some((grant, given))
 }
 
-/// What is owed by a grant that is gone now, and by nothing else any more: its ScopedSecret went before it, while it was open, and the
-/// Role with that. Nobody pays it.
-pub fn lost_with(lent: &Lent) -> Option<(&Grant, &Lendable)> {
-    let grant = lent.grant.as_ref().filter(|_| lent.role.is_none())?;
-    let given = grant.status.scoped_secret.as_ref().filter(|_| grant.status.end_time.is_none())?;
-    (grant.spec.as_ref()?.rotate_after == Some(true)).then_some((grant, given))
+/// A rotation that is owed, since somebody may have seen the value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owed {
+    /// The name of the ScopedSecret.
+    pub claim: Arc<str>,
+    /// The grant's uid.
+    pub uid: Box<str>,
+    /// Who may have seen it.
+    pub subject: String,
+    /// The keys that the value is of.
+    pub keys: Vec<String>,
+}
+
+/// What says that a rotation is owed: the Role; where that went by itself, with its ScopedSecret or its namespace, the grant.
+fn owed_by(lent: &Lent) -> Option<Owed> {
+    let claim: Arc<str> = lent.claim()?.into();
+    if let Some(role) = &lent.role {
+        let keys = role.of.as_ref().map(|of| of.keys.clone()).unwrap_or_default();
+        let owed = Owed { claim, uid: role.grant_uid.clone(), subject: role.subject.to_string(), keys };
+        return role.rotate_after.then_some(owed);
+    }
+    let grant = lent.grant.as_ref()?;
+    let (spec, given) = (grant.spec.as_ref()?, grant.status.scoped_secret.as_ref()?);
+    let owes = spec.rotate_after == Some(true) && (grant.status.end_time.is_none() || lent.told.role_lost);
+    owes.then(|| Owed { claim, uid: grant.uid.clone(), subject: spec.subject.to_string(), keys: given.keys.clone() })
+}
+
+/// What is owed, and by nothing any more that is left of a grant, without a word so far. It went with its ScopedSecret, or its namespace.
+pub fn lost(before: &Lent, left: &Lent) -> Option<Owed> {
+    let says = |grant: &Grant| grant.status.conditions.iter().any(|c| c.reason == Reason::RotationOwed.as_str());
+    let is_told = before.told.unpaid || before.told.role_deleted || before.grant.as_ref().is_some_and(says);
+    owed_by(before).filter(|_| !is_told && owed_by(left).is_none())
+}
+
+/// Who had access by a grant of which nothing is left, where nobody has told that it ended.
+pub fn cut_off(before: &Lent, left: &Lent) -> Option<String> {
+    let is_gone = left.grant.is_none() && left.role.is_none() && left.binding.is_none();
+    let closed = |grant: &Grant| grant.status.role.is_none();
+    let is_told = before.told.ended || before.grant.as_ref().is_some_and(closed);
+    let bound = before.binding.as_ref().and_then(|binding| binding.subject.as_ref()).map(ToString::to_string);
+    let noted = || before.role.as_ref().map(|role| role.subject.to_string());
+    let named = || before.grant.as_ref()?.spec.as_ref().map(|spec| spec.subject.to_string());
+    bound.or_else(noted).or_else(named).filter(|_| is_gone && !is_told)
 }
 
 /// How what is owed can be paid.

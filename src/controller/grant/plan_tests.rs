@@ -564,19 +564,52 @@ fn a_debt_outlives_the_scoped_secret_if_another_has_its_key() {
 }
 
 #[test]
-fn what_nobody_pays_is_known_when_the_grant_goes() {
-    let is_lost = |change: &dyn Fn(&mut Lent)| {
+fn what_nobody_pays_is_known_when_the_last_of_it_goes() {
+    let owing = || {
         let mut grant = grant(|spec| spec.rotate_after = Some(true));
         grant.status.scoped_secret = Some(given());
-        let mut lent = lent(grant);
-        change(&mut lent);
-        lost_with(&lent).is_some()
+        lent(grant)
     };
-    assert!(is_lost(&|_| ()));
+    let grant_goes = |change: &dyn Fn(&mut Lent)| {
+        let mut before = owing();
+        change(&mut before);
+        lost(&before, &Lent { grant: None, ..before.clone() }).is_some()
+    };
+    assert!(grant_goes(&|_| ()));
     let grant_of = |lent: &mut Lent, change: fn(&mut Grant)| change(lent.grant.as_mut().unwrap());
-    assert!(!is_lost(&|lent| lent.role = Some(Role { rotate_after: true, ..role(MADE) })), "the Role says so");
-    assert!(!is_lost(&|lent| lent.grant = None), "it was told");
-    assert!(!is_lost(&|lent| grant_of(lent, |grant| grant.status.scoped_secret = None)), "it gave nothing");
-    assert!(!is_lost(&|lent| grant_of(lent, |grant| grant.status.end_time = Some(Time(at(MADE + 9))))), "it was paid");
-    assert!(!is_lost(&|lent| grant_of(lent, |grant| grant.spec.as_mut().unwrap().rotate_after = None)));
+    let over = |lent: &mut Lent| grant_of(lent, |grant| grant.status.end_time = Some(Time(at(MADE + 9))));
+    let owes = || Some(Role { rotate_after: true, ..role(MADE) });
+    assert!(!grant_goes(&|lent| lent.role = owes()), "the Role says so");
+    assert!(!grant_goes(&|lent| lent.grant = None), "there was none");
+    assert!(!grant_goes(&|lent| grant_of(lent, |grant| grant.status.scoped_secret = None)), "it gave nothing");
+    assert!(!grant_goes(&over), "it was paid");
+    assert!(!grant_goes(&|lent| grant_of(lent, |grant| grant.spec.as_mut().unwrap().rotate_after = None)));
+    let lost_its_role = |lent: &mut Lent| lent.told.role_lost = true;
+    assert!(grant_goes(&|lent| (over(lent), lost_its_role(lent)).0), "its Role went with the ScopedSecret");
+    assert!(!grant_goes(&|lent| (over(lent), lost_its_role(lent), lent.told.unpaid = true).0), "and that was told");
+
+    let role_goes = |change: &dyn Fn(&mut Lent)| {
+        let mut before = Lent { role: owes(), grant: None, ..owing() };
+        change(&mut before);
+        let left = Lent { role: None, ..before.clone() };
+        lost(&before, &left).map(|owed| (owed.claim.to_string(), owed.keys))
+    };
+    assert_eq!(role_goes(&|_| ()), Some((role(MADE).claim.unwrap().to_string(), given().keys)));
+    assert_eq!(role_goes(&|lent| lent.grant = owing().grant), None, "the grant still says so");
+    assert_eq!(role_goes(&|lent| lent.told.role_deleted = true), None, "it was paid");
+    assert_eq!(role_goes(&|lent| lent.role = Some(role(MADE))), None, "nothing is owed");
+}
+
+#[test]
+fn whose_access_went_all_at_once_is_known() {
+    let lent = |change: &dyn Fn(&mut Lent)| {
+        let mut before = Lent { role: Some(role(MADE)), ..Lent::default() };
+        change(&mut before);
+        cut_off(&before, &Lent::default()).is_some()
+    };
+    assert!(lent(&|_| ()));
+    assert!(!lent(&|lent| lent.told.ended = true));
+    let before = Lent { role: Some(role(MADE)), grant: Some(grant(|_| ())), ..Lent::default() };
+    assert_eq!(cut_off(&before, &Lent { role: None, ..before.clone() }), None, "it is looked at by what is left");
+    assert_eq!(cut_off(&Lent { role: None, ..before }, &Lent::default()), None, "it gave nothing");
 }

@@ -2,10 +2,10 @@
 
 mod tell;
 
-pub(super) use tell::record_unpaid;
+pub(super) use tell::{record_cut_off, record_unpaid};
 
 use super::known::{Binding, Grant, Lent, Note, Role, Told, controller};
-use super::plan::{self, Debt, Guarded, Observed, Step, Verdict};
+use super::plan::{self, Debt, Guarded, Observed, Owed, Step, Verdict};
 use super::status::{self, Done};
 use super::{gone, guarded, is_labelled, limits, observe, observe_binding, observe_claim, observe_role, others_over};
 use crate::api::reason::Nature;
@@ -57,15 +57,6 @@ pub(super) struct Work<'c> {
     pub given: bool,
     /// What access was given to, as it was noted when this run began: it may take away what notes it.
     pub of: Option<Lendable>,
-}
-
-/// A rotation that is owed, since somebody may have seen the value.
-struct Owed {
-    claim: ObjectName,
-    /// The grant's.
-    uid: Box<str>,
-    subject: String,
-    keys: Vec<String>,
 }
 
 /// Something did not go as it ought to.
@@ -283,6 +274,9 @@ impl Work<'_> {
                 delete(&self.api::<v1::RoleBinding>(), &self.handle.name, &binding.uid, &binding.resource_version)
                     .await?;
                 self.lent.binding = None;
+                if *verdict != Verdict::Open {
+                    self.note_told(|told| told.ended = true);
+                }
                 super::binding_gone(self.cx, self.handle, Some(&binding.uid));
                 if *verdict != Verdict::Open {
                     let subject = binding.subject.map(|subject| subject.to_string());
@@ -292,6 +286,7 @@ impl Work<'_> {
             }
             Step::DeleteRole => {
                 let Some(role) = self.lent.role.take() else { return Ok(()) };
+                self.note_told(|told| told.role_deleted = true);
                 delete(&self.api::<v1::Role>(), &self.handle.name, &role.uid, &role.resource_version).await?;
                 super::role_gone(self.cx, self.handle, Some(&role.uid));
             }
@@ -325,6 +320,7 @@ impl Work<'_> {
     /// the grant's uid, so that whoever comes after a crash asks for the same.
     async fn rotate(&mut self) -> Result<(), Trouble> {
         let Some(Owed { claim, uid, .. }) = self.owed() else { return Ok(()) };
+        let claim = ObjectName { namespace: self.handle.namespace.clone(), name: claim };
         let trigger = Trigger::Grant(uid);
         match self.with_observed(plan::debt) {
             Debt::Due => {}
@@ -341,6 +337,7 @@ impl Work<'_> {
             Some(State::Done) => {
                 // What only the grant says is done with as soon as the Secret has the new value.
                 let Some(role) = self.lent.role.take() else { return Ok(()) };
+                self.note_told(|told| told.role_deleted = true);
                 delete(&self.api::<v1::Role>(), &self.handle.name, &role.uid, &role.resource_version).await?;
                 super::role_gone(self.cx, self.handle, Some(&role.uid));
                 self.cx.index_mut().triggers.remove(&claim, &trigger);
@@ -381,10 +378,11 @@ impl Work<'_> {
         if api.get_metadata_opt(&claim.name).await?.is_some() {
             return Ok(());
         }
-        if let Some(owed) = self.owed() {
+        if let Some(owed) = self.owed().filter(|_| !self.lent.told.unpaid) {
             self.record_unpaid(&owed);
         }
         let Some(role) = self.lent.role.take() else { return Ok(()) };
+        self.note_told(|told| (told.unpaid, told.role_deleted) = (true, true));
         delete(&self.api::<v1::Role>(), &self.handle.name, &role.uid, &role.resource_version).await?;
         super::role_gone(self.cx, self.handle, Some(&role.uid));
         Ok(())

@@ -1,16 +1,17 @@
 //! What is told of a grant, in events and on the record: each thing once, by whichever process comes to it.
 
-use super::{Owed, Work};
+use super::Work;
 use crate::admission::rules::grants::RULE;
 use crate::api::{GROUP, Reason};
 use crate::controller::context::Context;
 use crate::controller::events::{self, Told};
-use crate::controller::grant::known::{Grant, Told as Known};
-use crate::controller::grant::plan::{self, Verdict};
+use crate::controller::grant::known::{Grant, Lent, Told as Known};
+use crate::controller::grant::plan::{self, Owed, Verdict};
 use crate::segmentation::violation::ObjectRef;
 use crate::segmentation::world::ObjectName;
 use crate::telemetry::record::{Happening, What};
 use kube::runtime::events::EventType;
+use std::sync::Arc;
 
 impl Work<'_> {
     pub(super) fn note_told(&mut self, note: impl Fn(&mut Known)) {
@@ -26,7 +27,7 @@ impl Work<'_> {
 
     /// The rotation that is owed once access has ended, if one is.
     pub(super) fn owed(&self) -> Option<Owed> {
-        let claim = ObjectName::new(&self.handle.namespace, self.lent.claim()?);
+        let claim: Arc<str> = self.lent.claim()?.into();
         if let Some(role) = self.lent.role.as_ref().filter(|role| role.rotate_after) {
             let (uid, subject) = (role.grant_uid.clone(), role.subject.to_string());
             return Some(Owed { claim, uid, subject, keys: role.of.clone().map(|of| of.keys).unwrap_or_default() });
@@ -63,7 +64,7 @@ impl Work<'_> {
     }
 
     pub(super) fn record_unpaid(&self, owed: &Owed) {
-        record_unpaid(self.cx, &owed.claim, &owed.subject, &owed.keys);
+        record_unpaid(self.cx, &self.handle.namespace, owed);
     }
 
     pub(super) async fn tell_granted(&self) {
@@ -146,8 +147,20 @@ impl Work<'_> {
 }
 
 /// Into the record: that a rotation is owed which nobody makes.
-pub(in crate::controller::grant) fn record_unpaid(cx: &Context, claim: &ObjectName, subject: &str, keys: &[String]) {
-    let happening = Happening::of(What::RotationFailed).on("ScopedSecret", claim).to(subject).rule(RULE);
+pub(in crate::controller::grant) fn record_unpaid(cx: &Context, namespace: &Arc<str>, owed: &Owed) {
+    let claim = ObjectName { namespace: namespace.clone(), name: owed.claim.clone() };
+    let happening = Happening::of(What::RotationFailed).on("ScopedSecret", &claim).to(&owed.subject).rule(RULE);
     let happening = happening.reason(Reason::RotationOwed);
-    cx.record(keys.first().map_or(happening.clone(), |key| happening.key(key)));
+    cx.record(owed.keys.first().map_or(happening.clone(), |key| happening.key(key)));
+}
+
+/// Into the record: that access ended, since all that gave it went at once.
+pub(in crate::controller::grant) fn record_cut_off(cx: &Context, handle: &ObjectName, before: &Lent, subject: &str) {
+    let name = before.grant.as_ref().map(|grant| &*grant.name);
+    let name = name.or(before.role.as_ref().map(|role| &*role.grant)).unwrap_or_default();
+    let grant = ObjectName::new(&handle.namespace, name);
+    let happening = Happening::of(What::GrantEnded).on("SecretGrant", &grant).to(subject).rule(RULE);
+    let secret = before.role.as_ref().and_then(|role| role.secret.as_deref());
+    let happening = secret.into_iter().fold(happening, Happening::secret);
+    cx.record(happening.reason(Reason::GrantEnded));
 }
