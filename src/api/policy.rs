@@ -177,10 +177,12 @@ pub enum ModalRule {
 }
 
 impl ModalRule {
+    /// Each of them.
+    pub const ALL: [Self; 5] = [Self::Consumers, Self::Replication, Self::OtherOperators, Self::Copies, Self::Rbac];
+
     /// The rule of this name, if it follows the mode.
     pub fn from_text(text: &str) -> Option<Self> {
-        let all = [Self::Consumers, Self::Replication, Self::OtherOperators, Self::Copies, Self::Rbac];
-        all.into_iter().find(|rule| rule.as_str() == text)
+        Self::ALL.into_iter().find(|rule| rule.as_str() == text)
     }
 
     /// As it is written.

@@ -8,14 +8,17 @@ use super::queue::{Lane, Queue};
 use super::restart::Restarts;
 use super::scoped_secret::rotation::asked::AskedOf;
 use super::served::Served;
+use crate::admission::rules::copies::Limit;
 use crate::api::Reason;
+use crate::api::policy::{ModalRule, Mode};
 use crate::leader::Leadership;
 use crate::rotation::schedule::FLOOR;
+use crate::segmentation::authorize::{Governance, answer, governance};
 use crate::segmentation::governed::Governed;
 use crate::segmentation::max_age::current_versions;
 use crate::segmentation::seal::SealKeys;
 use crate::segmentation::violation::Violation;
-use crate::segmentation::world::{Claim, ObjectName};
+use crate::segmentation::world::{Claim, ObjectName, World};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::record::{Happening, Record};
 use jiff::Timestamp;
@@ -222,6 +225,8 @@ pub struct Context {
     pub after: Afters,
     /// What was seen beside the scan: it stays until the next one.
     pub sightings: Mutex<Vec<Sighting>>,
+    /// How many values of other segments the ScopedSecrets of a namespace have heard to be in texts that they were written with.
+    pub heard: Limit,
     /// What happened, for the log.
     pub record: Record,
     /// The seal key.
@@ -272,6 +277,7 @@ impl Context {
             restarts: Restarts::default(),
             after: Afters::default(),
             sightings: Mutex::default(),
+            heard: Limit::default(),
             keys: RwLock::default(),
         }
     }
@@ -325,8 +331,11 @@ impl Context {
     /// Counts the claims by their conditions, for the metrics.
     pub fn count_claims(&self) {
         let (mut counts, mut conditions) = (BTreeMap::new(), BTreeMap::new());
+        let mut residents: BTreeMap<&str, i64> = BTreeMap::new();
+        let now = self.now();
         let index = self.index();
-        for record in index.claims.values() {
+        for (name, record) in &index.claims {
+            *residents.entry(&name.namespace).or_default() += 1;
             let ready = record.status.ready_reason().unwrap_or(Reason::Pending);
             *counts.entry(ready).or_default() += 1;
             for stated in record.status.stated() {
@@ -338,8 +347,8 @@ impl Context {
         let used: BTreeSet<&str> = index.world.claims().filter(asks).map(|claim| &*claim.store).collect();
         self.metrics.set_stores(&self.providers.count(|name| used.contains(name)));
         self.metrics.set_claims(&counts);
+        self.metrics.set_governed_claims(&by_rule_and_mode(&residents, &index.world, now));
         self.metrics.set_conditions(&conditions);
-        let now = self.now();
         let current = index.world.holdings().flat_map(|(_, held)| current_versions(held));
         self.metrics.set_oldest_version(current.filter_map(|version| version.created).min().map(Timestamp::from));
         self.metrics.set_next_expiry(
@@ -459,10 +468,48 @@ impl Context {
     }
 }
 
+/// How many claims there are under each rule that follows the mode, by how its breaches are answered where they are, of so
+/// many claims in each namespace.
+fn by_rule_and_mode(
+    residents: &BTreeMap<&str, i64>,
+    world: &World,
+    now: Timestamp,
+) -> BTreeMap<(ModalRule, &'static str), i64> {
+    let mut counts = BTreeMap::new();
+    for (namespace, claims) in residents {
+        let governance = governance(namespace, world, now);
+        for rule in ModalRule::ALL.into_iter().filter(|_| governance != Governance::Ungoverned) {
+            let mode = answer(rule, namespace, world, now).map_or("Unknown", Mode::as_str);
+            *counts.entry((rule, mode)).or_default() += claims;
+        }
+    }
+    counts
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::scoped_secret::plan::{Failure, value_shared};
     use super::*;
+    use crate::segmentation::fixtures::{TENANTS, now, policy};
+    use crate::segmentation::world::PolicyState;
+
+    #[test]
+    fn each_rule_counts_the_claims_by_how_it_is_answered_where_they_are() {
+        let residents = BTreeMap::from([("payments-prod", 3), ("payments-staging", 2), ("plain", 9)]);
+        let counts = |world: &World| {
+            let counts = by_rule_and_mode(&residents, world, now());
+            ModalRule::ALL.map(|rule| {
+                let of_it = counts.iter().filter(|((counted, _), _)| *counted == rule);
+                of_it.map(|((_, mode), claims)| (*mode, *claims)).collect::<Vec<_>>()
+            })
+        };
+        let only_reported = format!("{TENANTS}\nreportOnly: [Copies]\n");
+        let world = World::with_tenants().under([policy("tenants", &only_reported)]);
+        let [consumers, _, _, copies, _] = counts(&world);
+        assert_eq!((consumers, copies), (vec![("Enforce", 5)], vec![("Audit", 5)]));
+        let unread = World::with_tenants().under([("tenants".to_owned(), PolicyState::Unknown(String::new()))]);
+        assert_eq!(counts(&unread)[0], [("Unknown", 14)]);
+    }
 
     #[test]
     fn a_value_that_is_shared_is_asked_for_once_after_each_change() {

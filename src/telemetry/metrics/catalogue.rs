@@ -26,7 +26,7 @@ pub const LABELS: &[(&str, &str)] = &[
     ),
     (
         "mode",
-        "how the policies over the segment answer the rule now: `Enforce`, `Warn`, `Audit`; the strictest of its namespaces; `Unknown` while a policy cannot be read",
+        "how the policies answer the rule now: `Enforce`, `Warn`, `Audit`; of a violation, the strictest of its segment's namespaces; `Unknown` while a policy cannot be read",
     ),
     ("operation", "the manager's own name for the call, such as `BatchGetSecretValue`"),
     ("outcome", "`Ok`, `Rotated`, `Skipped`, or the [reason](reasons/README.md) why not"),

@@ -45,6 +45,12 @@ pub(super) struct Because {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct Governed {
+    pub rule: &'static str,
+    pub mode: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct Stated {
     pub condition: &'static str,
     pub status: &'static str,

@@ -10,6 +10,7 @@ pub use formats::Format;
 
 use crate::api::Reason;
 use crate::api::condition::ConditionType;
+use crate::api::policy::ModalRule;
 use crate::api::rotation::Strategy;
 use crate::provider::{Call, CallObserver};
 use prometheus_client::encoding::text::encode;
@@ -37,6 +38,7 @@ pub struct Metrics {
     provider_calls_took: Family<labels::Operation, Histogram, fn() -> Histogram>,
     provider_batch_keys: Histogram,
     claims: Family<labels::Because, Gauge>,
+    governed_claims: Family<labels::Governed, Gauge>,
     conditions: Family<labels::Stated, Gauge>,
     stores: Family<labels::Because, Gauge>,
     events: Family<labels::Because, Counter>,
@@ -85,6 +87,7 @@ impl Metrics {
             // AWS takes at most 20 keys in a BatchGetSecretValue.
             provider_batch_keys: Histogram::new([1.0, 2.0, 5.0, 10.0, 15.0, 20.0]),
             claims: Family::default(),
+            governed_claims: Family::default(),
             conditions: Family::default(),
             stores: Family::default(),
             events: Family::default(),
@@ -137,8 +140,13 @@ impl Metrics {
         r.register("provider_batch_keys", "Keys asked for in one call", self.provider_batch_keys.clone());
         r.register(
             "claims",
-            "ScopedSecrets, by the reason of their condition Ready (those that break a rule are among the violations, by rule and mode); set by the leader",
+            "ScopedSecrets, by the reason of their condition Ready; set by the leader",
             self.claims.clone(),
+        );
+        r.register(
+            "governed_claims",
+            "ScopedSecrets of governed namespaces, each under every rule that follows the mode, by the mode by which that rule's breaches are answered there; set by the leader",
+            self.governed_claims.clone(),
         );
         r.register(
             "conditions",
@@ -266,6 +274,15 @@ impl Metrics {
         }
     }
 
+    /// How many claims there are under each rule that follows the mode, by how its breaches are answered; what is left out
+    /// is gone.
+    pub fn set_governed_claims(&self, counts: &BTreeMap<(ModalRule, &'static str), i64>) {
+        self.governed_claims.clear();
+        for ((rule, mode), count) in counts {
+            self.governed_claims.get_or_create(&labels::Governed { rule: rule.as_str(), mode }).set(*count);
+        }
+    }
+
     /// How many claims there are for each condition, status and reason; what is left out is gone.
     pub fn set_conditions(&self, counts: &BTreeMap<Stated, i64>) {
         self.conditions.clear();
@@ -372,6 +389,7 @@ impl Metrics {
     /// Likewise of the claims.
     pub fn forget_claims(&self) {
         self.claims.clear();
+        self.governed_claims.clear();
         self.conditions.clear();
         self.stores.clear();
         self.set_next_expiry(None);
@@ -414,6 +432,7 @@ impl Metrics {
         metrics.provider_called("BatchGetSecretValue", "Ok", Duration::from_millis(30));
         metrics.provider_batched(20);
         metrics.set_claims(&BTreeMap::from([(Reason::Ready, 7), (Reason::KeyNotAllowed, 1)]));
+        metrics.set_governed_claims(&BTreeMap::from([((ModalRule::Copies, "Audit"), 8)]));
         metrics.set_conditions(&BTreeMap::from([((ConditionType::Synced, Some(false), Some(Reason::Throttled)), 2)]));
         metrics.set_stores(&BTreeMap::from([(Reason::Reachable, 2), (Reason::CredentialsInvalid, 1)]));
         metrics.event(Reason::Withdrawn);
@@ -471,6 +490,7 @@ mod tests {
             "scoped_secrets_rotation_due_since_timestamp_seconds 11",
             r#"scoped_secrets_provider_batch_keys_sum 20.0"#,
             r#"scoped_secrets_claims{reason="Ready"} 7"#,
+            r#"scoped_secrets_governed_claims{rule="Copies",mode="Audit"} 8"#,
             r#"scoped_secrets_stores{reason="CredentialsInvalid"} 1"#,
             r#"scoped_secrets_events_total{reason="Withdrawn"} 1"#,
             "scoped_secrets_leader 1",
@@ -501,8 +521,11 @@ mod tests {
         metrics.set_claims(&BTreeMap::from([(Reason::Ready, 2)]));
         assert!(!metrics.encode().contains("Stale"));
         metrics.set_conditions(&BTreeMap::from([((ConditionType::Ready, None, None), 2)]));
+        metrics.set_governed_claims(&BTreeMap::from([((ModalRule::Rbac, "Warn"), 2)]));
         metrics.forget_claims();
         let text = metrics.encode();
-        assert!(!text.contains("\nscoped_secrets_claims") && !text.contains("\nscoped_secrets_conditions"), "{text}");
+        for left in ["claims", "governed_claims", "conditions"] {
+            assert!(!text.contains(&format!("\nscoped_secrets_{left}")), "{text}");
+        }
     }
 }
