@@ -318,6 +318,16 @@ fn a_role_that_a_stranger_may_bind_gains_nothing() {
         let answer = said(&all, "payments-prod", &role_object("Role", "later", &[rule("get", "secrets")]), None);
         assert_eq!(answer.contains("CrossSegmentAccess"), refused, "{whom}: {answer}");
     }
+    // What counts in the whole cluster alone is nothing by a RoleBinding.
+    bind(&mut all, here, "b", &binding("RoleBinding", ".binder", &[STRANGER]));
+    let reads = rule("get", "secrets");
+    let everywhere = [rule("get", "nodes/proxy"), rule("impersonate", "users")];
+    for (kind, own, namespace, name) in [("Role", here, "payments-prod", "later"), ("ClusterRole", None, "", "wide")] {
+        put_role(&mut all, own, name, &everywhere);
+        let more = role_object(kind, name, &[&everywhere[..], std::slice::from_ref(&reads)].concat());
+        let answer = said(&all, namespace, &more, Some(&role_object(kind, name, &everywhere)));
+        assert!(answer.contains("CrossSegmentAccess"), "{name}: {answer}");
+    }
     // What gave something before was judged by that.
     bind(&mut all, here, "b", &binding("RoleBinding", ".binder", &[STRANGER]));
     put_role(&mut all, here, "later", &[rule("list", "secrets")]);

@@ -134,10 +134,11 @@ impl Asking<'_> {
         }))
     }
 
-    /// Those of another segment who may bind a role, by the RoleBindings of those that let them, where it has given nothing until now: who
-    /// was let bind what gives something was judged by that.
+    /// Those of another segment who may bind a role, by the RoleBindings of those that let them, where it has given nothing in a
+    /// namespace until now: who was let bind what gives something there was judged by that.
     fn by_binders(&self, role: &RbacName) -> Result<Vec<(&RbacName, Vec<Breach<'_>>)>, Refusal> {
-        let gave = self.access.role(role).is_some_and(|role| !role.powers.is_empty() || !role.secrets.is_empty());
+        let gives = |role: &Role| !role.powers.in_a_namespace().is_empty() || !role.secrets.is_empty();
+        let gave = self.access.role(role).is_some_and(gives);
         let mut all = Vec::new();
         let binders = if gave { Vec::new() } else { self.access.binders_of(role) };
         for (binder, power) in binders {
