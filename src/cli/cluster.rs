@@ -3,6 +3,7 @@
 //! What the reader may not see is a [`Gap`], which the caller need not handle: it becomes a finding of its own, so that nothing
 //! that was not looked at passes for well. What else goes wrong is a [`Failure`], and ends the verb.
 
+use super::names::read_name;
 use super::report::{Finding, Rule, Severity, Subject};
 use crate::api::Reason;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
@@ -24,7 +25,7 @@ use std::time::Duration;
 #[command(next_help_heading = "Cluster")]
 pub struct ClusterArgs {
     /// The namespace [default: that of the kubeconfig's context; of audit, check and init: every one].
-    #[arg(short, long, value_name = "NAMESPACE")]
+    #[arg(short, long, value_name = "NAMESPACE", value_parser = read_name)]
     pub namespace: Option<String>,
     /// Every namespace.
     #[arg(short = 'A', long, conflicts_with = "namespace")]

@@ -364,6 +364,12 @@ mod tests {
             (&["revoke", "--key", "b", "--store", "s"], 2, "--reason"),
             (&["revoke", "--key", "b", "--reason", "r"], 2, "--store"),
             (&["verify-log"], 2, "FILE"),
+            (&["why", ""], 2, "the name is missing"),
+            (&["why", "secretgrant/"], 2, "write secretgrant/NAME"),
+            (&["trace", "pod/"], 2, "write pod/NAME"),
+            (&["refresh", "db "], 2, "write db"),
+            (&["revoke", "", "--reason", "r"], 2, "the name is missing"),
+            (&["check", "-n", ""], 2, "the name is missing"),
         ] {
             let (found, out, err) = ask(arguments, "");
             assert_eq!(found, code, "{arguments:?}: {out}{err}");

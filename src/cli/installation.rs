@@ -2,6 +2,7 @@
 //! the rule Operator pins.
 
 use super::cluster::{Cluster, Failure};
+use super::names::read_name;
 use crate::admission::identities::Installation;
 use crate::admission::rules::operator;
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
@@ -15,10 +16,10 @@ const NAME: &str = "scoped-secrets";
 #[derive(Debug, Default, clap::Args)]
 pub struct InstallationArgs {
     /// The operator's namespace [default: as its ClusterRoleBinding or the rule Operator says, else scoped-secrets].
-    #[arg(long, value_name = "NAMESPACE")]
+    #[arg(long, value_name = "NAMESPACE", value_parser = read_name)]
     pub operator_namespace: Option<String>,
     /// The operator's ServiceAccount in it [default: likewise].
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = read_name)]
     pub operator_service_account: Option<String>,
 }
 

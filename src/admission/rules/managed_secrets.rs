@@ -98,13 +98,15 @@ const CHANGE: &str = "\
 'only the operator writes a Secret that a ScopedSecret projects, and it would put this back: change '
 + (size(variables.owner) > 0 ? 'ScopedSecret \"' + variables.owner[0] + '\"' : 'its ScopedSecret') + ' instead'
 ";
-/// One that nobody could take away otherwise (restored without the key of its seal, say) goes in the name of the operator: that
-/// is for whoever may impersonate it, and on the audit log.
+/// One that nobody could take away otherwise (restored without the key of its seal, say, or forged with an owner that projects
+/// another) goes in the name of the operator: that is for whoever may impersonate it, and on the audit log. What a ScopedSecret's
+/// target is cannot be seen here.
 fn delete(installation: &Installation) -> String {
     format!(
         "'only the operator takes away a Secret that a ScopedSecret projects: delete '
 + (size(variables.owner) > 0 ? 'ScopedSecret \"' + variables.owner[0] + '\"' : 'its ScopedSecret') + ' instead, and it goes with it'
-+ (size(variables.owner) > 0 ? '' : '; where there is none, a cluster-admin deletes it in the name of the operator (--as={})')",
++ (size(variables.owner) > 0 ? '; where the target of that is another Secret' : '; where there is none')
++ ', a cluster-admin deletes this one in the name of the operator (--as={})'",
         installation.user()
     )
 }

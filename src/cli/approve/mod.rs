@@ -8,6 +8,7 @@ use super::change::{ChangeArgs, Talk, carry_out};
 use super::cluster::{Failure, Seen};
 use super::command::Surroundings;
 use super::grant::{can_rotate, progress};
+use super::names::read_name;
 use super::report::Subject;
 use crate::api::duration;
 use jiff::Timestamp;
@@ -27,7 +28,7 @@ Examples:
   kubectl scoped-secrets approve orders-x7k2p -n payments-prod --yes --wait")]
 pub struct Approve {
     /// The SecretGrant.
-    #[arg(value_name = "GRANT")]
+    #[arg(value_name = "GRANT", value_parser = read_name)]
     pub name: String,
     #[command(flatten)]
     #[allow(missing_docs)]

@@ -1,6 +1,6 @@
 //! The guarantees themselves: the same oracle that the tests ask ([`crate::segmentation::guarantees`]), over what stands.
 
-use super::look::Sighted;
+use super::look::{SecretSeen, Sighted};
 use crate::api::Reason;
 use crate::cli::observed::Observed;
 use crate::cli::report::text::count;
@@ -10,7 +10,7 @@ use crate::segmentation::guarantees::{Breach, Managed, breaches};
 use crate::segmentation::managed::{FORGED, Mark};
 use crate::segmentation::world::{ObjectName, World};
 use jiff::Timestamp;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Each guarantee that does not hold, where Scoped Secrets is installed.
 pub fn judge(sighted: &Sighted, now: Timestamp, outcome: &mut Outcome) {
@@ -20,13 +20,19 @@ pub fn judge(sighted: &Sighted, now: Timestamp, outcome: &mut Outcome) {
             .pass("Scoped Secrets is not installed: its guarantees were not looked at, all else was (a namespace that no policy governs is in no segment but by --labels)");
     }
     let world = &observed.world;
+    // What outlives its ScopedSecret, as the guard says, is retained.
+    let outlives = |name: &ObjectName, secret: &SecretSeen| {
+        secret.sealed && secret.owner.is_none() && sighted.kept.contains_key(name)
+    };
     // A seal opens for the operator alone: that it is there is what can be seen of it.
-    let managed = sighted.secrets.iter().filter(|(_, secret)| secret.managed).map(|(name, secret)| Managed {
-        name: name.clone(),
-        owner: secret.owner.clone(),
-        sealed: secret.sealed,
-        intact: true,
-    });
+    let managed = sighted.secrets.iter().filter(|(name, secret)| secret.managed && !outlives(name, secret)).map(
+        |(name, secret)| Managed {
+            name: name.clone(),
+            owner: secret.owner.clone(),
+            sealed: secret.sealed,
+            intact: true,
+        },
+    );
     let managed: Vec<Managed> = managed.collect();
     // Who may not list Secrets cannot tell that one is missing.
     let told = if sighted.every_secret && observed.every_claim { observed.told() } else { Vec::new() };
@@ -36,6 +42,9 @@ pub fn judge(sighted: &Sighted, now: Timestamp, outcome: &mut Outcome) {
         for breach in breaches(world, &managed, &told, now) {
             find(&breach, world, outcome);
         }
+        if observed.every_claim {
+            forged(sighted, outcome);
+        }
         shared(observed, outcome);
     };
     // Of what could not be looked at nothing is well.
@@ -43,9 +52,6 @@ pub fn judge(sighted: &Sighted, now: Timestamp, outcome: &mut Outcome) {
         outcome.part(|| well, judge);
     } else {
         judge(outcome);
-    }
-    if observed.every_claim {
-        forged(sighted, outcome);
     }
 }
 
@@ -61,13 +67,27 @@ fn shared(observed: &Observed, outcome: &mut Outcome) {
     }
 }
 
-/// Secrets that pass for the operator's by a seal or an owner alone. What has the label was asked about above.
+/// Secrets that pass for the operator's by a seal or an owner alone, or by the label and an owner that projects another Secret (a
+/// target never changes). What else has the label was asked about above.
 fn forged(sighted: &Sighted, outcome: &mut Outcome) {
-    let claimed: BTreeSet<ObjectName> = sighted.observed.world.claims().map(|claim| claim.secret()).collect();
-    let marked = sighted.secrets.iter().filter(|(_, secret)| secret.mark.is_some_and(|mark| mark != Mark::Label));
-    for (name, _) in marked.filter(|(name, _)| !claimed.contains(*name)) {
+    let world = &sighted.observed.world;
+    let claimed: BTreeSet<ObjectName> = world.claims().map(|claim| claim.secret()).collect();
+    let by_owner: BTreeMap<&str, ObjectName> = world.claims().map(|claim| (&*claim.uid, claim.secret())).collect();
+    for (name, secret) in &sighted.secrets {
+        let Some(mark) = secret.mark else { continue };
         let subject = Subject::namespaced("Secret", &name.namespace, &name.name);
-        outcome.find(Severity::Error, Rule::ManagedSecrets, Reason::ReservedMetadata, subject, FORGED);
+        let is_forged = match mark {
+            Mark::Label => {
+                let owned = secret.owner.as_deref().and_then(|uid| by_owner.get(uid));
+                let is_told =
+                    outcome.findings.iter().any(|f| f.reason == Reason::ReservedMetadata && f.subject == subject);
+                owned.is_some_and(|target| target != name) && !is_told
+            }
+            Mark::Seal | Mark::Controller => !claimed.contains(name),
+        };
+        if is_forged {
+            outcome.find(Severity::Error, Rule::ManagedSecrets, Reason::ReservedMetadata, subject, FORGED);
+        }
     }
 }
 
@@ -92,7 +112,6 @@ fn find(breach: &Breach, world: &World, outcome: &mut Outcome) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::look::SecretSeen;
     use super::super::look::tests::sighted;
     use super::super::values::tests::{HARD, secret};
     use super::*;
@@ -171,6 +190,42 @@ mod tests {
             judge(&sighted, now(), &mut outcome);
             let told = outcome.findings.iter().filter(|f| f.reason == Reason::ReservedMetadata).count();
             assert_eq!(told, expected, "{name} {mark:?}");
+        }
+    }
+
+    #[test]
+    fn what_has_the_label_and_the_owner_of_another_secret() {
+        let own = claim("payments-prod", "a", "payments/prod/a", 1, false);
+        for (namespace, name, sealed, expected) in [
+            ("payments-prod", "a", true, 0),
+            ("payments-prod", "other", true, 1),
+            ("billing-prod", "a", true, 1),
+            ("payments-prod", "other", false, 1),
+        ] {
+            let mut sighted = sighted(from_ref(&own), &[]);
+            let owner = Some("uid-payments-prod-a".to_owned());
+            let seen = SecretSeen { managed: true, sealed, owner, mark: Some(Mark::Label), carried: None };
+            sighted.secrets.insert(ObjectName::new(namespace, name), seen);
+            let mut outcome = Outcome::default();
+            judge(&sighted, now(), &mut outcome);
+            let reasons: Vec<Reason> = outcome.findings.iter().map(|f| f.reason).collect();
+            assert_eq!(reasons, vec![Reason::ReservedMetadata; expected], "{namespace}/{name} {sealed}");
+            assert_eq!(outcome.passed.is_empty(), expected > 0, "{namespace}/{name} {sealed}");
+        }
+    }
+
+    #[test]
+    fn what_outlives_its_scoped_secret_breaks_nothing() {
+        let own = claim("payments-prod", "a", "payments/prod/a", 1, false);
+        let left = ObjectName::new("payments-prod", "left");
+        for (kept, sealed, expected) in [(true, true, 0), (false, true, 1), (true, false, 1)] {
+            let mut sighted = sighted(from_ref(&own), &[]);
+            let seen = SecretSeen { managed: true, sealed, mark: Some(Mark::Label), ..SecretSeen::default() };
+            sighted.secrets.insert(left.clone(), seen);
+            sighted.kept.extend(kept.then(|| (left.clone(), None)));
+            let mut outcome = Outcome::default();
+            judge(&sighted, now(), &mut outcome);
+            assert_eq!(outcome.findings.len(), expected, "{kept} {sealed}");
         }
     }
 

@@ -9,6 +9,7 @@ use super::change::write::Write;
 use super::change::{ChangeArgs, Talk, carry_out};
 use super::cluster::Failure;
 use super::command::Surroundings;
+use super::names::read_name;
 use super::report::Subject;
 use crate::api::{GROUP, duration};
 use jiff::Timestamp;
@@ -30,7 +31,7 @@ Examples:
   kubectl scoped-secrets grant orders -n payments-prod --to sa/debug --ttl 1h --reason INC-123 --rotate-after --yes --wait")]
 pub struct Grant {
     /// The ScopedSecret whose Secret may be read.
-    #[arg(value_name = "SCOPEDSECRET")]
+    #[arg(value_name = "SCOPEDSECRET", value_parser = read_name)]
     pub name: String,
     /// Who may read it: user/NAME, as the API server knows it, or sa/NAME, a ServiceAccount of the same namespace.
     #[arg(long, value_name = "user/NAME|sa/NAME", value_parser = subject)]

@@ -7,6 +7,7 @@ use super::change::write::Write;
 use super::change::{ChangeArgs, Talk, carry_out};
 use super::cluster::Failure;
 use super::command::Surroundings;
+use super::names::read_name;
 use super::report::Subject;
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -24,7 +25,7 @@ Examples:
   kubectl scoped-secrets refresh orders -n payments-prod --yes --wait")]
 pub struct Refresh {
     /// The ScopedSecret.
-    #[arg(value_name = "SCOPEDSECRET")]
+    #[arg(value_name = "SCOPEDSECRET", value_parser = read_name)]
     pub name: String,
     #[command(flatten)]
     #[allow(missing_docs)]

@@ -10,6 +10,7 @@ use super::change::wait::{Progress, Wait, condition, told};
 use super::change::{ChangeArgs, Talk, carry_out};
 use super::cluster::Failure;
 use super::command::Surroundings;
+use super::names::read_name;
 use super::remote::Remote;
 use super::report::Subject;
 use crate::api::GROUP;
@@ -36,13 +37,13 @@ Examples:
 )]
 pub struct Revoke {
     /// A ScopedSecret: every key that it names.
-    #[arg(value_name = "SCOPEDSECRET", required_unless_present = "key", conflicts_with_all = ["key", "store"])]
+    #[arg(value_name = "SCOPEDSECRET", value_parser = read_name, required_unless_present = "key", conflicts_with_all = ["key", "store"])]
     pub name: Option<String>,
     /// A key of a secrets manager.
     #[arg(long, value_name = "KEY", requires = "store")]
     pub key: Option<String>,
     /// The ScopedSecretStore of --key.
-    #[arg(long, value_name = "STORE", requires = "key")]
+    #[arg(long, value_name = "STORE", value_parser = read_name, requires = "key")]
     pub store: Option<String>,
     /// Why, such as an incident; it stands in the KeyRevocation.
     #[arg(long, value_name = "TEXT")]

@@ -8,6 +8,7 @@ use super::change::write::Write;
 use super::change::{ChangeArgs, Talk, carry_out};
 use super::cluster::Failure;
 use super::command::Surroundings;
+use super::names::read_name;
 use super::report::Subject;
 use super::why::covering;
 use crate::api::reason::Nature;
@@ -30,7 +31,7 @@ Examples:
   kubectl scoped-secrets rotate orders -n payments-prod --yes --wait --timeout 10m")]
 pub struct Rotate {
     /// The ScopedSecret.
-    #[arg(value_name = "SCOPEDSECRET")]
+    #[arg(value_name = "SCOPEDSECRET", value_parser = read_name)]
     pub name: String,
     #[command(flatten)]
     #[allow(missing_docs)]

@@ -136,6 +136,9 @@ fn told_segment(sight: &Sight<'_>, observed: &Observed) -> Option<String> {
     here.filter_map(|claim| claim.status.as_ref()?.segment.clone()).find(|segment| !segment.is_empty())
 }
 
+/// What to do about a Secret that is not there, and that no ScopedSecret has as its target.
+const NOBODYS: &str = "Create it, or write a ScopedSecret with that target.";
+
 fn follow_one(sight: &Sight<'_>, observed: &Observed, name: &str, findings: &mut Vec<Finding>) -> Traced {
     let references: Vec<&Reference<'_>> = sight.named.iter().filter(|r| r.secret == name).collect();
     let seen = sight.metadata.get(name).unwrap_or(&Seen::Barred);
@@ -145,8 +148,8 @@ fn follow_one(sight: &Sight<'_>, observed: &Observed, name: &str, findings: &mut
         ..Traced::default()
     };
     let subject = || Subject::namespaced("Secret", &sight.namespace, name);
-    let mut find = |severity, rule, reason: Reason, message: String| {
-        findings.push(Finding::live(severity, rule, reason, subject(), message).mend(reason.fix()));
+    let mut find = |rule, reason: Reason, message: String, fix: &str| {
+        findings.push(Finding::live(Severity::Error, rule, reason, subject(), message).mend(fix));
     };
     let owner = seen.get().and_then(scoped_secret_behind);
     let claim = observed.claims.iter().find(|claim| {
@@ -166,7 +169,12 @@ fn follow_one(sight: &Sight<'_>, observed: &Observed, name: &str, findings: &mut
     };
     if traced.origin == Origin::Missing && !references.iter().all(|r| r.optional) {
         let message = format!("it is not there, and {} needs it: pods do not start without", sight.about);
-        find(Severity::Error, Rule::Consumers, Reason::Pending, message);
+        match claim.map(ready) {
+            None => find(Rule::Consumers, Reason::SecretNotProjected, message, NOBODYS),
+            // Told below, with its reason.
+            Some(Some((status, ..))) if status != "True" => {}
+            Some(_) => find(Rule::Consumers, Reason::Pending, message, Reason::Pending.fix()),
+        }
     }
     traced.scoped_secret = claim.map(ResourceExt::name_any).or(owner);
     let Some(claim) = claim.filter(|_| traced.origin != Origin::Unmanaged) else { return traced };
@@ -176,12 +184,12 @@ fn follow_one(sight: &Sight<'_>, observed: &Observed, name: &str, findings: &mut
     if !consumer {
         let message =
             format!("ServiceAccount {:?} is no consumer of ScopedSecret {:?}", sight.account, claim.name_any());
-        find(Severity::Error, Rule::Consumers, Reason::ForeignConsumer, message);
+        find(Rule::Consumers, Reason::ForeignConsumer, message, Reason::ForeignConsumer.fix());
     }
     traced.ready = ready(claim).map(|(status, reason, message)| {
         if status != "True" {
             let reason = Reason::from_text(&reason).unwrap_or(Reason::Pending);
-            find(Severity::Error, Rule::Claims, reason, format!("its ScopedSecret is not ready: {message}"));
+            find(Rule::Claims, reason, format!("its ScopedSecret is not ready: {message}"), reason.fix());
         }
         format!("{status} ({reason})")
     });
@@ -315,9 +323,23 @@ mod tests {
         ];
         let (origins, reasons, _) = trace("orders", &secrets);
         assert_eq!(origins, [Origin::Missing, Origin::Missing, Origin::Unmanaged, Origin::Unknown]);
-        assert_eq!(reasons, [Reason::Pending], "an optional one is not missed");
+        assert_eq!(reasons, [Reason::SecretNotProjected], "an optional one is not missed");
         let (origins, ..) = trace("orders", &[("orders", Seen::Barred)]);
         assert_eq!(origins, [Origin::Managed], "its ScopedSecret says so");
+    }
+
+    #[test]
+    fn what_is_not_there_is_told_with_what_can_be_done() {
+        for (named, ready, reason, fix) in [
+            ("nope", true, Reason::SecretNotProjected, NOBODYS),
+            ("orders", true, Reason::Pending, Reason::Pending.fix()),
+            ("orders", false, Reason::KeyNotAllowed, Reason::KeyNotAllowed.fix()),
+        ] {
+            let observed = build(facts(&[claim("payments-prod", "orders", "payments/prod/db", 1, ready)]));
+            let trace = follow(&sight("orders", &[(named, Seen::Absent)]), &observed);
+            let told: Vec<_> = trace.report.findings.iter().map(|f| (f.reason, f.fix.as_deref())).collect();
+            assert_eq!(told, [(reason, Some(fix))], "{named} {ready}");
+        }
     }
 
     #[test]

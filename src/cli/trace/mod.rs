@@ -13,6 +13,7 @@ pub use text::render;
 
 use super::cluster::{Cluster, ClusterArgs, Failure};
 use super::lent;
+use super::names::read_kind_and_name;
 use super::observed::observe;
 use super::report::Output;
 use crate::segmentation::references::{account_of, names, of_account, of_pods};
@@ -34,7 +35,7 @@ Examples:
 )]
 pub struct TraceArgs {
     /// A pod, or KIND/NAME: pod, deployment, statefulset, daemonset, replicaset, job, cronjob, replicationcontroller or podtemplate.
-    #[arg(value_name = "POD")]
+    #[arg(value_name = "POD", value_parser = read_kind_and_name)]
     pub target: String,
     /// How to print.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]

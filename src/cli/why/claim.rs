@@ -9,6 +9,7 @@ use crate::cli::report::{Rule, Severity, Subject};
 use crate::segmentation::world::ObjectName;
 use jiff::Timestamp;
 use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 /// The answer, if the ScopedSecret is there.
 pub fn answer(observed: &Observed, name: &ObjectName, events: &[Event], now: Timestamp) -> Option<Answer> {
@@ -18,6 +19,15 @@ pub fn answer(observed: &Observed, name: &ObjectName, events: &[Event], now: Tim
     let status = object.status.clone().unwrap_or_default();
     if let Some(governed) = answer.governed.as_mut().filter(|governed| !governed.policies_seen) {
         governed.segment = governed.segment.take().or(status.segment);
+    }
+    // Policies know nothing of revocations: of those the status alone tells.
+    let revoked = |c: &&Condition| {
+        (c.type_.as_str(), c.status.as_str(), c.reason.as_str()) == ("Authorized", "False", Reason::KeyRevoked.as_str())
+    };
+    if let Some(condition) = status.conditions.iter().find(revoked).filter(|_| answer.verdict.answer == "allowed") {
+        let told = Told::new("refused", Reason::KeyRevoked, &condition.message);
+        answer.blame(&about, Rule::Claims, Severity::Error, &told);
+        answer.verdict = told;
     }
     for condition in &status.conditions {
         answer.conditions.push(ConditionTold::of(condition, now));
@@ -147,6 +157,23 @@ mod tests {
         assert_eq!((answer.verdict.answer, answer.verdict.reason.as_str()), ("refused", "NamespaceNotServed"));
         assert_eq!(answer.next, [Reason::NamespaceNotServed.fix()]);
         assert_eq!(answer.report.exit_code(true), EXIT_FINDINGS);
+    }
+
+    #[test]
+    fn what_is_revoked_is_refused_whatever_policies_say() {
+        let told = |reason: &str| -> serde_json::Value {
+            let claim = claim("payments-prod", "a", "payments/prod/a", 1, false);
+            serde_json::from_str(&claim.to_string().replace("KeyNotAllowed", reason)).unwrap()
+        };
+        let answer = ask(&[told("KeyRevoked")], "payments-prod", "a").unwrap();
+        assert_eq!((answer.verdict.answer, answer.verdict.reason.as_str()), ("refused", "KeyRevoked"));
+        assert_eq!(answer.verdict.page, "docs/reasons/KeyRevoked.md");
+        assert_eq!(answer.verdict.message, "Authorized is False");
+        assert_eq!(answer.next, [Reason::KeyRevoked.fix()], "the operator runs");
+        assert_eq!(answer.report.exit_code(true), EXIT_FINDINGS);
+        let late = ask(&[told("Expired")], "payments-prod", "a").unwrap();
+        assert_eq!(late.verdict.answer, "allowed", "what policies know is asked of them");
+        assert!(late.next.iter().any(|n| n.contains("otherwise")), "{:?}", late.next);
     }
 
     #[test]

@@ -70,19 +70,32 @@ pub fn answer(observed: &Observed, namespace: &str, store: &str, key: &str, now:
     claimants.sort();
     answer.claimed_by = claimants;
     if answer.verdict.answer == "allowed" {
-        answer.next(match there {
-            Some(claim) if refused(claim) => format!(
+        let unready = there.and_then(|claim| unready(observed, claim));
+        answer.next(match (there, unready) {
+            (Some(claim), _) if refused(claim) => format!(
                 "nothing for this key; ScopedSecret {} claims it, and is refused for something else: kubectl scoped-secrets why {} -n {namespace}",
                 claim.object, claim.object.name
             ),
-            Some(claim) => format!("nothing: ScopedSecret {} claims it", claim.object),
-            None => format!("claim it: a ScopedSecret in {namespace} with storeRef {store} and remoteRef key {key}"),
+            // Of a revocation, for one, policies know nothing.
+            (Some(claim), Some(reason)) => format!(
+                "ScopedSecret {} claims it, and is not ready [{reason}]: kubectl scoped-secrets why {} -n {namespace}",
+                claim.object, claim.object.name
+            ),
+            (Some(claim), None) => format!("nothing: ScopedSecret {} claims it", claim.object),
+            (None, _) => format!("claim it: a ScopedSecret in {namespace} with storeRef {store} and remoteRef key {key}"),
         });
         if !observed.every_claim {
             answer.next("you may not see ScopedSecrets of other namespaces: one of them may own the key");
         }
     }
     answer
+}
+
+/// Why a ScopedSecret is not ready, as its status says.
+fn unready<'o>(observed: &'o Observed, claim: &Claim) -> Option<&'o str> {
+    let conditions = &observed.claim(&claim.object)?.status.as_ref()?.conditions;
+    let ready = conditions.iter().find(|condition| condition.type_ == "Ready" && condition.status == "False")?;
+    Some(ready.reason.as_str())
 }
 
 fn names(claim: &Claim, store: &str, key: &str) -> bool {
@@ -159,6 +172,19 @@ mod tests {
         let refused = asked("billing/prod/b");
         assert_eq!((refused.verdict.answer, refused.verdict.reason.as_str()), ("refused", "KeyNotAllowed"));
         assert!(refused.verdict.message.contains("billing/prod/b"), "{}", refused.verdict.message);
+    }
+
+    #[test]
+    fn that_its_claim_is_not_ready_is_told() {
+        let of = |ready: bool| {
+            let claim = claim("payments-prod", "a", "payments/prod/a", 1, ready);
+            let revoked: serde_json::Value =
+                serde_json::from_str(&claim.to_string().replace("KeyNotAllowed", "KeyRevoked")).unwrap();
+            answer(&build(facts(&[revoked])), "payments-prod", "aws", "payments/prod/a", now()).next
+        };
+        assert_eq!(of(true), ["nothing: ScopedSecret payments-prod/a claims it"]);
+        let why = "ScopedSecret payments-prod/a claims it, and is not ready [KeyRevoked]: kubectl scoped-secrets why a -n payments-prod";
+        assert_eq!(of(false), [why]);
     }
 
     #[test]

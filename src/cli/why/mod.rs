@@ -23,6 +23,7 @@ use super::change::look;
 use super::check::served::served;
 use super::cluster::{Cluster, ClusterArgs, Failure};
 use super::lent;
+use super::names::{read_kind_and_name, read_name};
 use super::observed::{Observed, observe};
 use super::report::Output;
 use crate::admission::webhook_configuration::CONFIGURATION;
@@ -49,13 +50,13 @@ Examples:
   kubectl scoped-secrets why -f app.yaml")]
 pub struct Why {
     /// A ScopedSecret, or secretgrant/NAME.
-    #[arg(value_name = "SCOPEDSECRET", required_unless_present_any = ["key", "denied", "file"], conflicts_with_all = ["key", "file"])]
+    #[arg(value_name = "SCOPEDSECRET", value_parser = read_kind_and_name, required_unless_present_any = ["key", "denied", "file"], conflicts_with_all = ["key", "file"])]
     pub name: Option<String>,
     /// A key of a secrets manager: may this namespace claim it?
     #[arg(long, value_name = "KEY", conflicts_with = "denied")]
     pub key: Option<String>,
     /// The ScopedSecretStore of --key [default: the only one there is].
-    #[arg(long, value_name = "STORE", requires = "key", conflicts_with_all = ["name", "denied"])]
+    #[arg(long, value_name = "STORE", value_parser = read_name, requires = "key", conflicts_with_all = ["name", "denied"])]
     pub store: Option<String>,
     /// A request that was denied: the text of the denial, or the object, from --file; understood with --file.
     #[arg(long)]
