@@ -2,7 +2,8 @@
 //! that they say.
 //!
 //! Further settings are those of OpenTelemetry's specification: `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`,
-//! `OTEL_TRACES_SAMPLER`, `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_BSP_*`.
+//! `OTEL_TRACES_SAMPLER`, `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_BSP_*`. The libraries read those;
+//! `OTEL_SDK_DISABLED`, `OTEL_TRACES_EXPORTER` and `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` are read here.
 
 mod send;
 pub mod spans;
@@ -23,12 +24,12 @@ use tracing_subscriber::layer::Layer;
 #[derive(Debug, Clone, clap::Args)]
 pub struct TraceArgs {
     /// Where OpenTelemetry traces go: a collector's base URL for OTLP over HTTP, such as http://collector.monitoring:4318. Without
-    /// it there are none. They hold no key's name and no value.
+    /// it there are none, unless OTEL_EXPORTER_OTLP_TRACES_ENDPOINT says where. They hold no key's name and no value.
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_parser = endpoint)]
     pub otlp_endpoint: Option<Endpoint>,
 }
 
-/// A collector's base URL; None in it: an empty text, which stands for none.
+/// Where a collector takes traces, by its base URL; None in it: an empty text, which stands for none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint(Option<http::Uri>);
 
@@ -36,12 +37,32 @@ fn endpoint(text: &str) -> Result<Endpoint, String> {
     if text.is_empty() {
         return Ok(Endpoint(None));
     }
-    let wrong =
-        || "write http://HOST:PORT or https://HOST:PORT, with the path before /v1/traces if there is one".to_owned();
-    let uri: http::Uri = text.parse().map_err(|_| wrong())?;
+    let base = url(text).filter(|base| base.query().is_none());
+    let whole: Option<http::Uri> =
+        base.and_then(|base| format!("{}/v1/traces", base.to_string().trim_end_matches('/')).parse().ok());
+    let wrong = "write http://HOST:PORT or https://HOST:PORT, with the path before /v1/traces if there is one";
+    whole.map(|whole| Endpoint(Some(whole))).ok_or_else(|| wrong.to_owned())
+}
+
+/// One that can be sent to, without credentials in it.
+fn url(text: &str) -> Option<http::Uri> {
+    let uri: http::Uri = text.parse().ok()?;
     let known = matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty());
-    let bare = uri.query().is_none() && !uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
-    if known && bare { Ok(Endpoint(Some(uri))) } else { Err(wrong()) }
+    let bare = !uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
+    (known && bare).then_some(uri)
+}
+
+/// Where spans are sent, as OpenTelemetry's specification says it of its variables: two of them switch traces off, and an address
+/// of the traces' own decides over the base URL, and is used as it is.
+fn destination(args: &TraceArgs, variable: impl Fn(&str) -> Option<String>) -> Result<Option<http::Uri>, TraceError> {
+    let is = |name: &str, word: &str| variable(name).is_some_and(|text| text.trim().eq_ignore_ascii_case(word));
+    if is("OTEL_SDK_DISABLED", "true") || is("OTEL_TRACES_EXPORTER", "none") {
+        return Ok(None);
+    }
+    match variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") {
+        Some(own) if !own.is_empty() => url(&own).map(Some).ok_or(TraceError::Endpoint),
+        _ => Ok(args.otlp_endpoint.as_ref().and_then(|endpoint| endpoint.0.clone())),
+    }
 }
 
 /// What the spans go through to the collector, as a part of what is subscribed.
@@ -54,13 +75,18 @@ pub struct Traces(SdkTracerProvider);
 /// Why traces cannot be sent.
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
+    /// The address of the traces' own is none. It is not repeated: it may have credentials.
+    #[error(
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: write http://HOST:PORT/PATH or https://HOST:PORT/PATH, the whole address that takes traces"
+    )]
+    Endpoint,
     /// The roots of TLS cannot be read.
     #[error(
-        "--otlp-endpoint: the certificates that this machine trusts cannot be read: {0}; write an http:// endpoint, or install them"
+        "traces: the certificates that this machine trusts cannot be read: {0}; write an http:// endpoint, or install them"
     )]
     Roots(std::io::Error),
     /// One of OpenTelemetry's variables is wrong.
-    #[error("--otlp-endpoint: {0}; see the variables OTEL_EXPORTER_OTLP_*")]
+    #[error("traces: {0}; see the variables OTEL_EXPORTER_OTLP_*")]
     Exporter(#[from] opentelemetry_otlp::ExporterBuildError),
 }
 
@@ -76,11 +102,11 @@ impl Traces {
         instance: Option<String>,
         runtime: &Handle,
     ) -> Result<Option<(Self, Spans)>, TraceError> {
-        let Some(base) = args.otlp_endpoint.as_ref().and_then(|endpoint| endpoint.0.as_ref()) else { return Ok(None) };
+        let Some(url) = destination(args, |name| std::env::var(name).ok())? else { return Ok(None) };
         let exporter = SpanExporter::builder()
             .with_http()
-            .with_http_client(send::Sender::new(base, TIMEOUT, runtime.clone()).map_err(TraceError::Roots)?)
-            .with_endpoint(format!("{}/v1/traces", base.to_string().trim_end_matches('/')))
+            .with_http_client(send::Sender::new(&url, TIMEOUT, runtime.clone()).map_err(TraceError::Roots)?)
+            .with_endpoint(url.to_string())
             .with_timeout(TIMEOUT)
             .build()?;
         let instance = instance.map(|name| KeyValue::new("service.instance.id", name));
@@ -131,6 +157,45 @@ mod tests {
         for bad in ["collector:4318", "grpc://collector:4317", "http://", "http://a:b@c", "http://a/?token=b", "a b"] {
             let refusal = endpoint(bad).unwrap_err();
             assert!(refusal.contains("http://HOST:PORT") && !refusal.contains("token"), "{bad}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn the_variables_of_the_specification_decide_where_traces_go() {
+        const OWN: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
+        let to = |general: &str, variables: &[(&str, &str)]| {
+            let args = TraceArgs { otlp_endpoint: endpoint(general).ok() };
+            let variable =
+                |asked: &str| variables.iter().find(|(name, _)| *name == asked).map(|(_, value)| (*value).to_owned());
+            destination(&args, variable).map(|to| to.map(|to| to.to_string())).map_err(|error| error.to_string())
+        };
+        let general = "http://general:4318";
+        let whole = Some("http://general:4318/v1/traces");
+        for (base, name, value, expected) in [
+            (general, "", "", whole),
+            ("http://general:4318/", "", "", whole),
+            ("https://general/otlp/", "", "", Some("https://general/otlp/v1/traces")),
+            ("", "", "", None),
+            (general, "OTEL_SDK_DISABLED", "true", None),
+            (general, "OTEL_SDK_DISABLED", "True", None),
+            (general, "OTEL_SDK_DISABLED", "false", whole),
+            (general, "OTEL_SDK_DISABLED", "1", whole),
+            (general, "OTEL_SDK_DISABLED", "", whole),
+            (general, "OTEL_TRACES_EXPORTER", "none", None),
+            (general, "OTEL_TRACES_EXPORTER", "otlp", whole),
+            (general, "OTEL_TRACES_EXPORTER", "", whole),
+            (general, OWN, "http://[::1]:4318/custom/path", Some("http://[::1]:4318/custom/path")),
+            ("", OWN, "http://own:4318/custom/path", Some("http://own:4318/custom/path")),
+            ("", OWN, "https://own/traces/?of=us", Some("https://own/traces/?of=us")),
+            (general, OWN, "http://own:4318", Some("http://own:4318/")),
+            (general, OWN, "", whole),
+        ] {
+            assert_eq!(to(base, &[(name, value)]), Ok(expected.map(str::to_owned)), "{base:?} {name}={value}");
+        }
+        for bad in ["own:4318", "grpc://own:4317", "http://", "http://a:b@own", "o wn"] {
+            let refusal = to(general, &[(OWN, bad)]).unwrap_err();
+            assert!(refusal.starts_with(OWN) && !refusal.contains("own"), "{bad}: {refusal}");
+            assert_eq!(to(general, &[(OWN, bad), ("OTEL_SDK_DISABLED", "true")]), Ok(None), "{bad}");
         }
     }
 

@@ -67,10 +67,10 @@ impl HttpClient for Sender {
                 Err(_) => Some("it cannot be reached".to_owned()),
             };
             match (&fault, failed.swap(fault.is_some(), Ordering::Relaxed)) {
-                (Some(fault), false) => tracing::warn!(
-                    "traces are not taken by the collector of --otlp-endpoint: {fault}; those of meanwhile are lost"
-                ),
-                (None, true) => tracing::info!("the collector of --otlp-endpoint takes traces again"),
+                (Some(fault), false) => {
+                    tracing::warn!("traces are not taken by the collector: {fault}; those of meanwhile are lost")
+                }
+                (None, true) => tracing::info!("the collector takes traces again"),
                 _ => {}
             }
             answer

@@ -241,7 +241,17 @@ impl<'a> Draft<'a> {
         }
         let written = self.theirs.spec["refreshInterval"].as_str()?;
         match duration::parse(written) {
-            Ok(interval) => Some(duration::humanize(interval)),
+            Ok(interval) => {
+                let ours = duration::humanize(interval);
+                if duration::parse(&ours) != Ok(interval) {
+                    self.say(
+                        Severity::Warning,
+                        Reason::NotCarriedOver,
+                        format!("refreshInterval {written:?}: it is written as {ours} here"),
+                    );
+                }
+                Some(ours)
+            }
             Err(_) => {
                 self.lost(format!("refreshInterval {written:?} cannot be read"));
                 None

@@ -186,6 +186,10 @@ fn what_has_no_match_is_told_and_never_left_out_silently() {
 fn what_is_otherwise_here_is_told() {
     for (asked, word) in [
         (
+            json!({"refreshInterval": "15s500ms", "data": [{"secretKey": "value", "remoteRef": {"key": "payments/prod/db"}}]}),
+            "\"15s500ms\": it is written as 15s",
+        ),
+        (
             json!({"target": {"deletionPolicy": "Delete"}, "data": [{"secretKey": "value", "remoteRef": {"key": "payments/prod/db"}}]}),
             "RemoteMissing",
         ),
