@@ -32,6 +32,8 @@ static HEAP: Cap<System> = Cap::new(System, usize::MAX);
 static COUNTING: Mutex<()> = Mutex::new(());
 
 const COUNT: u32 = 10_000;
+/// So many ScopedSecrets one kubectl creates, which has to end in time.
+const AT_A_TIME: usize = 250;
 /// For each ScopedSecret with its Secret, synced and at rest: of ten thousand, half of what the design allows the whole operator.
 const BUDGET: usize = 2_050;
 
@@ -137,7 +139,7 @@ fn an_operator_stays_small() {
     let files = tempfile::tempdir().expect("a folder");
     let (count, per_namespace) = (scale(), 100);
     let mut tenants = String::new();
-    let mut claims = vec![String::new(); 4];
+    let mut claims = vec![String::new(); count.div_ceil(AT_A_TIME)];
     for i in 0..count {
         let tenant = format!("tenant-{}", i / per_namespace);
         let key = format!("{tenant}/prod/orders-database-{i}");
@@ -151,7 +153,7 @@ fn an_operator_stays_small() {
         std::fs::write(files.path().join(format!("{key}.json")), value).expect("a file");
         let spec = format!("data: [{{secretKey: password, remoteRef: {{key: {key}, property: password}}}}]");
         let yaml = scoped_secret(&format!("{tenant}-prod"), &format!("orders-database-{i}"), &spec);
-        claims[i % 4].push_str(&format!("---\n{yaml}"));
+        claims[i / AT_A_TIME].push_str(&format!("---\n{yaml}"));
     }
     apply(&cluster, &tenants);
     apply(&cluster, POLICY);
@@ -174,11 +176,13 @@ fn an_operator_stays_small() {
         })
         .collect();
     std::thread::scope(|scope| {
-        for path in &paths {
+        for paths in paths.chunks(paths.len().div_ceil(4)) {
             let cluster = &cluster;
             scope.spawn(move || {
-                let out = cluster.kubectl(&["create".as_ref(), "-f".as_ref(), path.as_os_str()]);
-                assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+                for path in paths {
+                    let out = cluster.kubectl(&["create".as_ref(), "-f".as_ref(), path.as_os_str()]);
+                    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+                }
             });
         }
     });

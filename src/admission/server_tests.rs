@@ -202,8 +202,9 @@ async fn bad_requests_are_refused() {
         let answer = served.exchange(request.as_bytes()).await;
         assert!(answer.starts_with(expected), "{what}: {answer}");
     }
+    // Neither sends what the server does not read any more: that would reset the connection, and the answer might go with it.
     let announced = head(&format!("Content-Length: {}\r\n\r\n{}", BODY_LIMIT + 1, " ".repeat(BODY_LIMIT + 1)));
-    let chunk = format!("100000\r\n{}\r\n", "x".repeat(1 << 20)).repeat((BODY_LIMIT >> 20) + 1);
+    let chunk = format!("{:x}\r\n{}", BODY_LIMIT + 1, "x".repeat(BODY_LIMIT + 1));
     for large in [announced, head(&format!("Transfer-Encoding: chunked\r\n\r\n{chunk}"))] {
         let answer = served.exchange(large.as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.1 413"), "a body that is too large: {answer}");
