@@ -75,6 +75,7 @@ tell() {
   ask_for_foreign_key
   step "The policy is narrowed to prod, and staging's Secrets are withdrawn"
   narrow_policy
+  look_for_denials
 
   finished=yes
   printf '\n%sAll of it came true%s, in %s s.\n' "$bold" "$plain" "$SECONDS"
@@ -114,9 +115,9 @@ start_cluster() {
   say "A cluster of its own: no container engine, only this machine's loopback address."
   local cluster=$dir/cluster
   if [[ -n $KEEP ]]; then
-    "$testcluster" up --dir "$cluster" --bin "$control_plane" ${played[@]+"${played[@]}"} >/dev/null
+    "$testcluster" up --audit-log --dir "$cluster" --bin "$control_plane" ${played[@]+"${played[@]}"} >/dev/null
   else
-    start cluster "$testcluster" run --until-stdin-closes --remove-dir --dir "$cluster" --bin "$control_plane" ${played[@]+"${played[@]}"}
+    start cluster "$testcluster" run --until-stdin-closes --audit-log --remove-dir --dir "$cluster" --bin "$control_plane" ${played[@]+"${played[@]}"}
     eventually "cluster" is_said cluster kubeconfig
   fi
   cp "$cluster/kubeconfig" "$dir/kubeconfig"
@@ -580,6 +581,15 @@ remove_from_existing_cluster() {
   ensure helm3 && helm=$built/helm
   helm uninstall scoped-secrets --namespace "$operator_namespace" --ignore-not-found --timeout 60s >/dev/null || return
   kubectl delete namespace "$operator_namespace" --ignore-not-found --timeout=60s >/dev/null
+}
+
+# What the chart's roles give the operator was enough for all of it.
+look_for_denials() {
+  local log=$dir/cluster/audit.log account=system:serviceaccount:$operator_namespace:scoped-secrets denied
+  [[ ! -f $dir/existing ]] || return 0
+  grep -qF "\"username\":\"$account\"" "$log" || fail "the cluster's audit log has nothing of the operator's"
+  denied=$(grep -F "\"username\":\"$account\"" "$log" | grep -F '"authorization.k8s.io/decision":"forbid"' | head -n 3) || true
+  [[ -z $denied ]] || fail "the operator was denied what it asked for: $denied"
 }
 
 # --- processes ---

@@ -194,3 +194,47 @@ fn a_value_that_somebody_has_seen_is_rotated_once() {
     scene.is_paid("replaced", made + 6);
     guarantees_hold_at(&scene.cluster, || scene.clock.now());
 }
+
+/// All that knows of it goes at once, in whatever order.
+#[test]
+fn what_is_owed_and_that_access_ended_is_on_the_record_once() {
+    let scene = Scene::set_up();
+    apply(&scene.cluster, &format!("{POLICY}    actions: [Read, Generate]\n  rules: {{grants: {{maxTTL: 99h}}}}\n"));
+    let told = |subject: &str| {
+        let lines = scene.operator.as_ref().expect("it runs").recorded();
+        let of = |pick: &dyn Fn(&Value) -> bool| {
+            let about = |line: &&Value| line["to"].as_str().is_some_and(|to| to.contains(subject));
+            lines.iter().filter(about).filter(|line| pick(line)).count()
+        };
+        (of(&|line| line["what"] == "GrantEnded"), of(&|line| line["reason"] == "RotationOwed"))
+    };
+    let mut subjects = Vec::new();
+    for (round, how) in [
+        &["delete", "secretgrant,scopedsecret", "--all", "-n", NAMESPACE][..],
+        &["delete", "scopedsecret,secretgrant", "--all", "-n", NAMESPACE],
+        &["delete", "namespace", NAMESPACE],
+    ]
+    .iter()
+    .enumerate()
+    {
+        scene.claim("later", "rotation: {strategy: Generate}\n");
+        for number in 0..3 {
+            let subject = format!("user-{round}-{number}@example.com");
+            let more = format!(
+                "scopedSecretRef: {{name: later}}\nrotateAfter: true\nttl: 9h\nsubject: {{kind: User, name: {subject}}}"
+            );
+            scene.lends(&format!("lent-{round}-{number}"), &more);
+            subjects.push(subject);
+        }
+        scene.cluster.submit(how, "").unwrap();
+        for subject in &subjects {
+            eventually(&format!("it is on the record of {subject}, {how:?}"), SOON, || match told(subject) {
+                (1, 1) => Ok(()),
+                other => Err(format!("{other:?}")),
+            });
+        }
+    }
+    settles(&scene.gate);
+    let all: Vec<_> = subjects.iter().map(|subject| told(subject)).collect();
+    assert!(all.iter().all(|told| *told == (1, 1)), "{all:?}");
+}
