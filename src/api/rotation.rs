@@ -55,6 +55,16 @@ pub enum Strategy {
     Generate,
 }
 
+impl Strategy {
+    /// The one that this is not.
+    pub fn other(self) -> Self {
+        match self {
+            Self::Provider => Self::Generate,
+            Self::Generate => Self::Provider,
+        }
+    }
+}
+
 /// How the operator makes a value.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -313,7 +313,7 @@ pub fn take_over(cx: &Context, term: u64) {
     // Whoever asked in another reign asks again, if it is still so.
     cx.index_mut().triggers = Triggers::default();
     cx.index_mut().unreserve_all();
-    cx.index_mut().grants.forget_failures();
+    cx.index_mut().grants.forget_reign();
     cx.begin_reign(term);
     // What ended while nobody led, before anything else.
     end_what_is_over(cx);

@@ -34,12 +34,12 @@ pub struct Observed<'a> {
     pub strategy: Strategy,
     /// The tokens of the slot that is due, an attempt each.
     pub tokens: &'a [String],
+    /// Those that the slot has by the other strategy.
+    pub others: &'a [String],
     /// The slot's time, if it is the schedule's.
     pub slot: Option<Timestamp>,
-    /// Whether a version was made for an earlier slot, whose rotation may not have ended.
-    pub is_earlier: &'a dyn Fn(&str) -> bool,
-    /// By which strategy this process began to make a version; None: that is not known.
-    pub begun_by: &'a dyn Fn(&str) -> Option<Strategy>,
+    /// By which strategy a version was made for an earlier slot, whose rotation may not have ended; None: for none.
+    pub made_earlier_by: &'a dyn Fn(&str) -> Option<Strategy>,
     /// The version that the Secret holds.
     pub held: &'a str,
     /// The current version, if it was revoked: it is not projected, and another is made of it.
@@ -148,13 +148,13 @@ pub fn next(o: &Observed<'_>) -> Step {
             _ => Step::Project,
         };
     }
-    let is_ours = |version: &str| o.made(version) || (o.is_earlier)(version);
+    let is_ours = |version: &str| o.made_by(version) == Some(o.strategy);
     // One that was in use, or whose slot was rotated by another, is not brought back: what came after would be lost.
     let spent = |pending: &str| {
         let is_over = seen.version_at(PREVIOUS) == Some(pending) || (o.made(pending) && in_use && !leaked);
         o.strategy == Strategy::Generate && is_ours(pending) && is_over
     };
-    // Under the slot's token the manager makes a version, too, if strategy Provider asked it to: none of this is the operator's to move.
+    // None of this is the operator's to move.
     if o.strategy == Strategy::Generate && seen.rotates_by_itself() && (leaked || !in_use) {
         return owned_elsewhere(seen);
     }
@@ -164,9 +164,6 @@ pub fn next(o: &Observed<'_>) -> Step {
     };
     if let Some(ours) = unfinished.filter(|pending| is_ours(pending)) {
         return match (o.strategy, o.renews) {
-            // The claim said otherwise when that was begun.
-            (Strategy::Provider, _) if o.is_left_by_another(ours) && !o.cleared => Step::ClearPending(ours.to_owned()),
-            _ if o.is_left_by_another(ours) => stuck(seen, ours),
             (Strategy::Provider, _) => under_way(o, seen, ours, true),
             (Strategy::Generate, None) => Step::Compare(ours.to_owned()),
             (Strategy::Generate, Some(true)) => Step::Promote { from: current.map(str::to_owned), to: ours.to_owned() },
@@ -177,22 +174,37 @@ pub fn next(o: &Observed<'_>) -> Step {
     match unfinished {
         // It was in use, and another after it.
         _ if in_use && !leaked => Step::Settled,
+        // The claim said otherwise when that was begun.
+        Some(pending) if o.made_by(pending) == Some(Strategy::Generate) && !o.cleared => {
+            Step::ClearPending(pending.to_owned())
+        }
+        Some(pending) if o.made_by(pending).is_some() => stuck(seen, pending),
         // Of a slot that nobody names any more, such as a rotate-at that was changed before it was rotated: what was made for it
-        // is left, and one for this slot takes its label.
-        Some(pending) if o.strategy == Strategy::Generate && is_token(pending) => match o.renews {
-            None => Step::Compare(pending.to_owned()),
-            Some(true) => store(o, seen),
-            Some(false) => under_way(o, seen, pending, false),
-        },
+        // is left, and one for this slot takes its label. Where the manager has a function, that may have made it.
+        Some(pending) if o.strategy == Strategy::Generate && is_token(pending) && !seen.rotation_function => {
+            match o.renews {
+                None => Step::Compare(pending.to_owned()),
+                Some(true) => store(o, seen),
+                Some(false) => under_way(o, seen, pending, false),
+            }
+        }
         Some(pending) => under_way(o, seen, pending, false),
         None => begin(o, seen),
     }
 }
 
 impl Observed<'_> {
-    /// Whether a version was made for this slot.
+    /// Whether a version was made for this slot, by whom ever.
     fn made(&self, version: &str) -> bool {
-        self.tokens.iter().any(|token| token == version)
+        self.tokens.iter().chain(self.others).any(|token| token == version)
+    }
+
+    /// By which strategy a version was made for this slot or an earlier one; None: for neither.
+    fn made_by(&self, version: &str) -> Option<Strategy> {
+        let is_in = |tokens: &[String]| tokens.iter().any(|token| token == version);
+        let own = is_in(self.tokens).then_some(self.strategy);
+        let other = || is_in(self.others).then(|| self.strategy.other());
+        own.or_else(other).or_else(|| (self.made_earlier_by)(version))
     }
 
     /// Whether the label of the version that was just made current is still to be taken off.
@@ -202,16 +214,10 @@ impl Observed<'_> {
         self.strategy == Strategy::Generate && labelled && !self.cleared
     }
 
-    /// Whether this process began to make a version while the claim had the other strategy.
-    fn is_left_by_another(&self, version: &str) -> bool {
-        (self.begun_by)(version).is_some_and(|strategy| strategy != self.strategy)
-    }
-
     /// The token of the next attempt, by what is labelled and what is known.
     fn unused(&self, seen: &Description) -> Result<String, Step> {
-        let is_taken =
-            |token: &String| seen.versions.iter().any(|version| version.id == *token) || self.is_left_by_another(token);
-        let labelled = self.tokens.iter().rposition(is_taken).map_or(0, |at| at + 1);
+        let labelled = |token: &String| seen.versions.iter().any(|version| version.id == *token);
+        let labelled = self.tokens.iter().rposition(labelled).map_or(0, |at| at + 1);
         // Of one that the manager has no version of it makes one yet.
         let again =
             self.tokens.last().filter(|_| self.strategy == Strategy::Provider && self.fate == Some(Fate::Unknown));
@@ -286,12 +292,8 @@ fn floor(last: Timestamp, now: Timestamp) -> Option<Step> {
 
 /// The manager rotates the key by itself.
 fn owned_elsewhere(seen: &Description) -> Step {
-    let begun = seen.unfinished().map(|pending| {
-        format!(
-            ", and then end what it has begun, which would be taken for the operator's: {}",
-            mend_command(seen, pending)
-        )
-    });
+    let begun =
+        seen.unfinished().map(|pending| format!(", and then end what it has begun: {}", mend_command(seen, pending)));
     Step::Fail {
         reason: Reason::RotationOwnedElsewhere,
         message: format!(

@@ -37,6 +37,7 @@ fn described(versions: &[(&str, &[&str])]) -> Description {
 }
 
 static TOKENS: LazyLock<[String; 3]> = LazyLock::new(|| ["token", "token-1", "token-2"].map(str::to_owned));
+static OTHERS_OF_SLOT: LazyLock<[String; 2]> = LazyLock::new(|| ["theirs", "theirs-1"].map(str::to_owned));
 
 fn observed<'a>(strategy: Strategy, seen: Option<&'a Description>) -> Observed<'a> {
     Observed {
@@ -44,8 +45,11 @@ fn observed<'a>(strategy: Strategy, seen: Option<&'a Description>) -> Observed<'
         strategy,
         tokens: &*TOKENS,
         slot: None,
-        is_earlier: &|version| version == "before",
-        begun_by: &|_| None,
+        others: &*OTHERS_OF_SLOT,
+        made_earlier_by: match strategy {
+            Strategy::Generate => &|version| (version == "before").then_some(Strategy::Generate),
+            Strategy::Provider => &|version| (version == "before").then_some(Strategy::Provider),
+        },
         held: "old",
         revoked: None,
         again: false,
@@ -92,14 +96,10 @@ fn each_state_of_the_manager_has_one_next_step() {
     const TWICE: Versions = &[("newer", &[CURRENT]), ("token", &[PREVIOUS]), ("token-1", &[PENDING])];
     const FURTHER: Versions = &[("old", &[CURRENT]), ("token-2", &[PENDING])];
     const FURTHER_DONE: Versions = &[("token-2", &[CURRENT]), ("old", &[PREVIOUS])];
+    const THEIRS: Versions = &[("old", &[CURRENT]), ("theirs", &[PENDING])];
+    const DONE_BY_OTHER: Versions = &[("theirs", &[CURRENT]), ("old", &[PREVIOUS])];
     const NOTHING: Versions = &[];
     type Change = fn(&mut Observed<'_>, &mut Description);
-    fn by_generate(version: &str) -> Option<Strategy> {
-        (version == "token").then_some(Generate)
-    }
-    fn by_provider(version: &str) -> Option<Strategy> {
-        (version == "token").then_some(Provider)
-    }
     let as_is: Change = |_, _| {};
     let fetched: Change = |o, _| o.fetched = Some(Some(at(0)));
     let cases: &[(&str, Strategy, Versions, Change, &str)] = &[
@@ -228,45 +228,34 @@ fn each_state_of_the_manager_has_one_next_step() {
         (
             "the manager makes it, as strategy Provider asked",
             Generate,
+            THEIRS,
+            |o, d| (o.renews, d.rotation_enabled) = (Some(true), true),
+            "Fail RotationOwnedElsewhere",
+        ),
+        (
+            "its rotation was switched on since",
+            Generate,
             PENDING_OURS,
             |o, d| (o.renews, d.rotation_enabled) = (Some(true), true),
             "Fail RotationOwnedElsewhere",
         ),
         (
-            "so where it has changed meanwhile",
-            Generate,
-            PENDING_OURS,
-            |o, d| (o.renews, d.rotation_enabled) = (Some(false), true),
-            "Fail RotationOwnedElsewhere",
-        ),
-        (
             "strategy Provider began it, and the manager rotates no more",
             Generate,
-            PENDING_OURS,
-            |o, _| (o.renews, o.begun_by) = (Some(true), &by_provider),
+            THEIRS,
+            |o, _| o.renews = Some(true),
             "Fail PendingStuck",
         ),
-        (
-            "strategy Generate stored it",
-            Provider,
-            PENDING_OURS,
-            |o, d| (o.begun_by, d.rotation_enabled) = (&by_generate, true),
-            "ClearPending",
-        ),
+        ("strategy Generate stored it", Provider, THEIRS, |_, d| d.rotation_enabled = true, "ClearPending"),
         (
             "its label cannot be taken off",
             Provider,
-            PENDING_OURS,
-            |o, d| (o.begun_by, o.cleared, d.rotation_enabled) = (&by_generate, true, true),
+            THEIRS,
+            |o, d| (o.cleared, d.rotation_enabled) = (true, true),
             "Fail PendingStuck",
         ),
-        (
-            "its label was taken off",
-            Provider,
-            ONE,
-            |o, d| (o.begun_by, d.rotation_enabled) = (&by_generate, true),
-            "Rotate token-1",
-        ),
+        ("the other strategy made it", Generate, DONE_BY_OTHER, |o, _| o.held = "theirs", "Settled"),
+        ("so it did", Provider, DONE_BY_OTHER, |o, _| o.held = "theirs", "Settled"),
         ("a service's", Generate, ONE, |_, d| d.owning_service = Some("rds".into()), "Fail RotationOwnedElsewhere"),
         ("changed by somebody", Generate, &[("other", &[CURRENT]), ("old", &[PREVIOUS])], as_is, "Project"),
         ("no rotation there", Provider, ONE, as_is, "Fail RotationNotConfigured"),
@@ -501,7 +490,7 @@ impl Operator {
     fn step(&mut self, manager: &mut Manager, now: Timestamp, killed: Option<bool>) -> bool {
         self.failed = None;
         let Some(trigger) = self.asked().due(now).into_iter().next() else { return false };
-        let tokens: Vec<String> = trigger.attempts(&key()).map(|token| token.to_string()).collect();
+        let tokens = |strategy| trigger.attempts(&key(), strategy).map(|token| token.to_string()).collect::<Vec<_>>();
         let earlier = self.asked().earlier(now);
         let slot = match &trigger {
             Trigger::Schedule(slot) => Some(Timestamp::from(*slot)),
@@ -514,10 +503,10 @@ impl Operator {
         let step = next(&Observed {
             now,
             strategy: self.strategy,
-            tokens: &tokens,
+            tokens: &tokens(self.strategy),
+            others: &tokens(self.strategy.other()),
             slot,
-            is_earlier: &|version| earlier.iter().any(|trigger| trigger.made(&key(), version)),
-            begun_by: &|_| None,
+            made_earlier_by: &|version| earlier.iter().find_map(|trigger| trigger.made_by(&key(), version)),
             held: &self.held,
             revoked: None,
             again: false,
@@ -554,7 +543,7 @@ impl Operator {
                 let of = self.described.take().and_then(|seen| seen.version_at(CURRENT).map(str::to_owned));
                 match manager.put(&token, rest, now) {
                     true => self.compared = of.map(|of| (token, of, true)),
-                    false => (self.used, self.fate) = (trigger.attempt_of(&key(), &token) + 1, None),
+                    false => (self.used, self.fate) = (trigger.attempt_of(&key(), self.strategy, &token) + 1, None),
                 }
             }
             Step::Promote { from, to } => {
@@ -570,7 +559,7 @@ impl Operator {
             Step::Rotate(token) => {
                 let rest = manager.rest[&manager.labels[CURRENT]];
                 manager.put(&token, rest, now);
-                (self.used, self.fate) = (trigger.attempt_of(&key(), &token) + 1, None);
+                (self.used, self.fate) = (trigger.attempt_of(&key(), self.strategy, &token) + 1, None);
                 self.described = None;
             }
             Step::Project | Step::Settled => {
@@ -739,16 +728,21 @@ static IDS: LazyLock<Vec<String>> = LazyLock::new(|| {
     let scheduled = [0, 120, 240].map(|minute| Trigger::Schedule(at(minute).into()));
     let asked = ["a", "b"].map(|value| Trigger::OnDemand(value.into()));
     let key = key();
-    let tokens = |trigger: &Trigger| trigger.attempts(&key).map(|token| token.to_string()).collect::<Vec<_>>();
-    others.map(str::to_owned).into_iter().chain(scheduled.iter().chain(&asked).flat_map(tokens)).collect()
+    let tokens = |strategy| {
+        let triggers = scheduled.iter().chain(&asked);
+        let tokens = triggers.flat_map(|trigger| trigger.attempts(&key, strategy).collect::<Vec<_>>());
+        tokens.map(|token| token.to_string()).collect::<Vec<_>>()
+    };
+    let slots = [Strategy::Generate, Strategy::Provider].map(tokens).concat();
+    others.map(str::to_owned).into_iter().chain(slots).collect()
 });
 
 /// Versions in any order of age, with any labels and contents, whatever the seal says, and whatever is asked for.
 fn starts() -> impl Arbitrary<Value = Start> {
     let how = (any::<bool>(), any::<bool>(), 250_i64..400);
-    let versions = prop::sample::subsequence((0..IDS.len()).collect::<Vec<_>>(), 1..=16).prop_shuffle();
+    let versions = prop::sample::subsequence((0..IDS.len()).collect::<Vec<_>>(), 1..=24).prop_shuffle();
     // All attempts of one slot.
-    let used_up = prop::option::weighted(0.2, 0_usize..5);
+    let used_up = prop::option::weighted(0.2, 0_usize..10);
     let one = || prop::option::of(any::<usize>());
     let labels = (any::<usize>(), one(), one(), one());
     let contents = prop::collection::vec(0_usize..2, IDS.len());
@@ -872,7 +866,8 @@ proptest! {
 /// The tokens of what is due.
 fn tokens_due(operator: &Operator, now: Timestamp) -> Vec<String> {
     let (due, key) = (operator.asked().due(now), key());
-    due.iter().flat_map(|trigger| trigger.attempts(&key)).map(|token| token.to_string()).collect()
+    let strategy = operator.strategy;
+    due.iter().flat_map(|trigger| trigger.attempts(&key, strategy)).map(|token| token.to_string()).collect()
 }
 
 /// The function gives up, and takes its label off: it is not run again at once, for whatever it is.

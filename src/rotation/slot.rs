@@ -4,6 +4,7 @@
 //! `ClientRequestToken`, which the manager takes for the id of the version that it makes. So whether a slot was rotated is
 //! asked of the manager, and asking twice makes one version.
 
+use crate::api::rotation::Strategy;
 use crate::segmentation::key::CanonicalKey;
 use crate::segmentation::second::Second;
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
@@ -49,26 +50,33 @@ impl Trigger {
         }
     }
 
-    /// The token of this slot of a key, and the id of the version that it makes.
-    pub fn token(&self, key: &CanonicalKey) -> Token {
-        Token::new(&format!("{}\n{self}", key.as_str()))
+    /// The token of this slot of a key, and the id of the version that it makes; and those of further attempts: where what one made
+    /// cannot be brought into use any more, since the key was changed meanwhile, or the version has lost its label. By its token is
+    /// known who makes a version: what the manager's function is at work on is not the operator's to move.
+    pub fn attempts(&self, key: &CanonicalKey, strategy: Strategy) -> impl Iterator<Item = Token> {
+        let by = match strategy {
+            Strategy::Generate => "",
+            Strategy::Provider => "\nby the manager",
+        };
+        let further = (1..ATTEMPTS).map(|n| format!("\n{n}"));
+        let attempts = [String::new()].into_iter().chain(further);
+        attempts.map(move |attempt| Token::new(&format!("{}\n{self}{by}{attempt}", key.as_str())))
     }
 
-    /// That token, and those of further attempts: where what one made cannot be brought into use any more, since the key was
-    /// changed meanwhile, or the version has lost its label.
-    pub fn attempts(&self, key: &CanonicalKey) -> impl Iterator<Item = Token> {
-        let further = (1..ATTEMPTS).map(move |n| Token::new(&format!("{}\n{self}\n{n}", key.as_str())));
-        [self.token(key)].into_iter().chain(further)
+    /// By which strategy a version of a key was made for this, if it was.
+    pub fn made_by(&self, key: &CanonicalKey, version: &str) -> Option<Strategy> {
+        let made = |strategy: &Strategy| self.attempts(key, *strategy).any(|token| token.as_str() == version);
+        [Strategy::Generate, Strategy::Provider].into_iter().filter(|_| is_token(version)).find(made)
     }
 
     /// Whether a version of a key was made for this.
     pub fn made(&self, key: &CanonicalKey, version: &str) -> bool {
-        is_token(version) && self.attempts(key).any(|token| token.as_str() == version)
+        self.made_by(key, version).is_some()
     }
 
     /// Which attempt a token is, from 0 on.
-    pub fn attempt_of(&self, key: &CanonicalKey, token: &str) -> usize {
-        self.attempts(key).position(|attempt| attempt.as_str() == token).unwrap_or_default()
+    pub fn attempt_of(&self, key: &CanonicalKey, strategy: Strategy, token: &str) -> usize {
+        self.attempts(key, strategy).position(|attempt| attempt.as_str() == token).unwrap_or_default()
     }
 }
 
@@ -143,19 +151,25 @@ mod tests {
         let other = CanonicalKey::from_sealed("aws:123456789012:eu-west-1:payments/prod/dc");
         let at = |second| Trigger::Schedule(Second::from_unix(second).unwrap());
         assert_eq!(at(1_767_225_600).to_string(), "schedule 2026-01-01T00:00:00Z");
-        let attempts: Vec<Token> = at(1_767_225_600).attempts(&key).collect();
-        assert_eq!((attempts.len(), &attempts[0]), (ATTEMPTS, &at(1_767_225_600).token(&key)));
-        assert!(attempts.iter().all(|token| at(1_767_225_600).made(&key, token.as_str())));
-        assert!(attempts.iter().all(|token| !at(1_767_225_601).made(&key, token.as_str())));
-        assert_eq!(at(1_767_225_600).attempt_of(&key, attempts[3].as_str()), 3);
+        for strategy in [Strategy::Generate, Strategy::Provider] {
+            let attempts: Vec<Token> = at(1_767_225_600).attempts(&key, strategy).collect();
+            assert_eq!(attempts.len(), ATTEMPTS);
+            let made_by = |second, token: &Token| at(second).made_by(&key, token.as_str());
+            assert!(attempts.iter().all(|token| made_by(1_767_225_600, token) == Some(strategy)));
+            assert!(attempts.iter().all(|token| made_by(1_767_225_601, token).is_none()));
+            assert_eq!(at(1_767_225_600).attempt_of(&key, strategy, attempts[3].as_str()), 3);
+        }
+        let token = |trigger: Trigger, key, strategy| trigger.attempts(key, strategy).next().unwrap();
+        let [generated, rotated] = [Strategy::Generate, Strategy::Provider];
         let all = [
-            at(1_767_225_600).token(&key),
-            at(1_767_225_601).token(&key),
-            at(1_767_225_600).token(&other),
-            Trigger::OnDemand("a".into()).token(&key),
-            Trigger::Grant("a".into()).token(&key),
-            Trigger::Rollout("a".into()).token(&key),
-            Trigger::RoleChange("a".into()).token(&key),
+            token(at(1_767_225_600), &key, generated),
+            token(at(1_767_225_600), &key, rotated),
+            token(at(1_767_225_601), &key, generated),
+            token(at(1_767_225_600), &other, generated),
+            token(Trigger::OnDemand("a".into()), &key, generated),
+            token(Trigger::Grant("a".into()), &key, generated),
+            token(Trigger::Rollout("a".into()), &key, generated),
+            token(Trigger::RoleChange("a".into()), &key, generated),
         ];
         assert_eq!(all[0].as_str(), "f447a21c-7fbb-579f-8b1e-9a5aa2bf85c3", "else an update rotates everything anew");
         for (i, token) in all.iter().enumerate() {

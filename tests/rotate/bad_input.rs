@@ -288,3 +288,54 @@ fn a_function_that_fails_and_cleans_up_is_not_run_again_at_once() {
     }
     guarantees_hold_at(&scene.cluster, || scene.clock.now());
 }
+
+/// The strategy changes while a rotation is half done, and another operator leads by then.
+#[test]
+fn what_the_other_strategy_began_is_left_alone() {
+    let mut scene = Scene::set_up();
+    let (provider, generate) = ("{strategy: Provider}", "{strategy: Generate, generate: {property: password}}");
+    let change = |scene: &Scene, name: &str, rotation: &str| {
+        eventually("it may be changed", SOON, || scene.cluster.apply(&scene.yaml(name, rotation)));
+    };
+    let pending = |scene: &Scene, name: &str| {
+        let versions = scene.stub.versions(&key(name)).into_iter();
+        versions.filter(|v| v.stages.iter().any(|stage| stage == "AWSPENDING")).map(|v| v.id).collect::<Vec<_>>()
+    };
+
+    // The function is at work on a value that its database has not heard of.
+    scene.claims("made", provider);
+    let half_done = json!({"username": "made", "password": "canary-half-done-kX9mQ2vL8nR5"}).to_string();
+    scene.stub.rotates(&key("made"), Lambda::Halts(half_done));
+    scene.asks("made", "now");
+    scene.says("made", "False", "Requested");
+    let begun = pending(&scene, "made");
+    scene.restart();
+    change(&scene, "made", generate);
+    let text = scene.says("made", "False", "RotationOwnedElsewhere");
+    assert!(text.contains("--remove-from-version-id"), "{text}");
+    // Whether its rotation is switched off first, or what it began ended first.
+    scene.stub.rotates_no_more(&key("made"));
+    scene.clock.advance(minutes(16));
+    scene.says("made", "False", "PendingStuck");
+    scene.keeps("made");
+    assert_eq!((pending(&scene, "made"), scene.stub.versions(&key("made")).len()), (begun, 2));
+    scene.stub.end_pending(&key("made"));
+    scene.clock.advance(minutes(16));
+    scene.has_versions("made", 3);
+
+    // The operator has stored a value that it may not bring into use.
+    scene.claims("stored", generate);
+    scene.stub.on_write(|write| match &*write.operation {
+        "UpdateSecretVersionStage" => Then::Refuse("AccessDeniedException"),
+        _ => Then::GoOn,
+    });
+    scene.asks("stored", "now");
+    scene.says("stored", "False", "WriteDenied");
+    scene.restart();
+    scene.stub.unwatch();
+    scene.stub.rotates(&key("stored"), Lambda::Succeeds(Duration::ZERO, document("canary-of-the-function-kX9mQ2vL8n")));
+    change(&scene, "stored", provider);
+    scene.clock.advance(minutes(16));
+    scene.has_versions("stored", 3);
+    guarantees_hold_at(&scene.cluster, || scene.clock.now());
+}

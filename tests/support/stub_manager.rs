@@ -146,6 +146,11 @@ impl StubManager {
         self.state().keys.get_mut(key).expect("a key that was put").lambda = Some(lambda);
     }
 
+    /// Somebody cancels the rotation of a key: what its function has begun stays as it is.
+    pub fn rotates_no_more(&self, key: &str) {
+        self.state().keys.get_mut(key).expect("a key that was put").lambda = None;
+    }
+
     /// The function that rotates a key makes this value, and is done.
     ///
     /// # Panics

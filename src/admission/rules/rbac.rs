@@ -20,6 +20,7 @@ use crate::controller::context::Context;
 use crate::controller::index::Index;
 use crate::segmentation::access::aggregation::Aggregation;
 use crate::segmentation::access::answers::Asking;
+use crate::segmentation::access::reviewed::Coming;
 use crate::segmentation::access::role::Role;
 use crate::segmentation::access::subject::Subject;
 use crate::segmentation::access::written::{Bound, Rules};
@@ -56,8 +57,8 @@ impl Review for Rbac {
         let asked = Asked::of(request);
         let coming = coming(request, &asked);
         let answer = asked.answer(request, &self.0.index(), now);
-        if let Some((name, role)) = coming.filter(|_| answer.allowed) {
-            self.0.index_mut().access.reviewed(name, role, now);
+        if let Some((name, coming)) = coming.filter(|_| answer.allowed) {
+            self.0.index_mut().access.reviewed(name, coming, now);
         }
         answer
     }
@@ -163,14 +164,19 @@ fn role_of(rules: Option<Rules>) -> Role {
 }
 
 /// The role that may be written now.
-fn coming(request: &Request, asked: &Asked) -> Option<(RbacName, Role)> {
-    let (namespace, role) = match asked {
-        Asked::Role { whole, .. } => (request.namespace.as_deref(), whole),
-        Asked::ClusterRole { whole, .. } => (None, whole),
+fn coming(request: &Request, asked: &Asked) -> Option<(RbacName, Coming)> {
+    let here = request.namespace.as_deref();
+    let (namespace, coming) = match asked {
+        Asked::Role { whole, .. } => (here, Coming::Role(whole.clone())),
+        Asked::ClusterRole { whole, .. } => (None, Coming::Role(whole.clone())),
+        Asked::RoleBinding(binding, _) if !binding.subjects.is_empty() => (here, Coming::Binding(binding.clone())),
+        Asked::ClusterRoleBinding(binding, _) if !binding.subjects.is_empty() => {
+            (None, Coming::Binding(binding.clone()))
+        }
         _ => return None,
     };
     let written = !request.dry_run && matches!(request.operation, Operation::Create | Operation::Update);
-    written.then(|| (RbacName::new(namespace, name_of(request)), role.clone()))
+    written.then(|| (RbacName::new(namespace, name_of(request)), coming))
 }
 
 /// A binding with the subjects that it did not have before, and those that it has no more. Those that are not looked at count as new,

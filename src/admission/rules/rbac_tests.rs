@@ -365,6 +365,29 @@ fn the_answer_follows_the_mode_of_the_policies() {
     }
 }
 
+/// Each is asked for after the answer to the one before, and none was seen by a watch.
+#[test]
+fn what_was_let_through_a_moment_ago_counts() {
+    let bind = json!({"apiGroups": [GROUP], "resources": ["roles"], "verbs": ["bind"], "resourceNames": ["later"]});
+    let bound = |role: &str| ("payments-prod", binding("RoleBinding", role, &[STRANGER]));
+    let harmless = || role_object("Role", "later", &[rule("get", "configmaps")]);
+    for steps in [
+        vec![("payments-prod", harmless()), bound(".later")],
+        vec![("payments-prod", role_object("Role", "binder", &[bind])), bound(".binder")],
+    ] {
+        let mut index = index("");
+        for (namespace, object) in &steps {
+            let asked = request(namespace, object, None);
+            assert!(judge(&asked, &index, now()).allowed, "{object:?}");
+            let (name, coming) = coming(&asked, &Asked::of(&asked)).unwrap();
+            index.access.reviewed(name, coming, now());
+        }
+        let reads = role_object("Role", "later", &[rule("get", "secrets")]);
+        let answer = said(&index, "payments-prod", &reads, Some(&harmless()));
+        assert!(answer.contains("CrossSegmentAccess"), "{answer}");
+    }
+}
+
 #[test]
 fn a_role_that_was_let_through_is_known_at_once() {
     let mut index = index("");

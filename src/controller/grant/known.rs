@@ -3,6 +3,7 @@
 //! A grant's Role and RoleBinding have one name, which follows from the grant's name and uid: the *handle*. All that belongs to one
 //! grant is found by it, whichever of the three is left.
 
+use super::plan::Owed;
 use crate::api::secret_grant::{GrantSubject, GrantSubjectKind};
 use crate::api::{
     GRANT_ANNOTATION, GRANT_UID_ANNOTATION, GRANTED_ANNOTATION, GRANTED_OF_ANNOTATION, GRANTED_TO_ANNOTATION, Lendable,
@@ -16,7 +17,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// A SecretGrant as it was last seen.
@@ -225,7 +226,7 @@ pub struct Told {
     pub unpaid: bool,
     /// Not told, but known to this process: it deletes the Role, since it is paid what that says, or told that nobody pays.
     pub role_deleted: bool,
-    /// Likewise: the Role went by itself, while it said that a rotation is owed.
+    /// Likewise: the Role went by itself, while it said that a rotation is owed, as a leader saw.
     pub role_lost: bool,
     /// The refusal that is on the record, until status says it.
     pub refused: Option<Reason>,
@@ -240,6 +241,8 @@ pub struct Lent {
     pub role: Option<Role>,
     /// Its RoleBinding.
     pub binding: Option<Binding>,
+    /// The grant's name, as long as anything is left.
+    pub named: Option<Arc<str>>,
     /// Whether what no watch shows was looked for: somebody may have taken our label off.
     pub searched: bool,
     /// What this process has told of it.
@@ -256,47 +259,88 @@ impl Lent {
 
 /// All of them.
 #[derive(Debug, Default)]
-pub struct Grants(BTreeMap<ObjectName, Box<Lent>>);
+pub struct Grants {
+    known: BTreeMap<ObjectName, Box<Lent>>,
+    /// Those of which nothing is left: who still works on one tells nothing twice.
+    gone: VecDeque<Parted>,
+}
+
+/// What is remembered of a grant of which nothing is left.
+#[derive(Debug)]
+struct Parted {
+    handle: ObjectName,
+    /// What was told of it.
+    told: Told,
+    /// What is owed all the same, and about to be paid.
+    owed: Option<Owed>,
+}
+
+/// So many are remembered of which nothing is left.
+const GONE: usize = 1_024;
 
 impl Grants {
     /// What is known under a handle.
     pub fn get(&self, handle: &ObjectName) -> Option<&Lent> {
-        self.0.get(handle).map(|lent| &**lent)
+        self.known.get(handle).map(|lent| &**lent)
     }
 
     /// Changes what is known under a handle; true if it is otherwise now.
     pub fn change(&mut self, handle: &ObjectName, change: impl FnOnce(&mut Lent)) -> bool {
-        let before = self.0.get(handle).cloned().unwrap_or_default();
+        let before = self.known.get(handle).cloned().unwrap_or_default();
         let mut after = before.clone();
         change(&mut after);
         let changed = *before != *after;
         if after.grant.is_none() && after.role.is_none() && after.binding.is_none() {
-            self.0.remove(handle);
+            if self.known.remove(handle).is_some() {
+                self.gone.truncate(GONE - 1);
+                self.gone.push_front(Parted { handle: handle.clone(), told: after.told, owed: None });
+            }
         } else if changed {
-            self.0.insert(handle.clone(), after);
+            self.known.insert(handle.clone(), after);
         }
         changed
     }
 
-    /// What failed in an earlier reign says nothing of this one.
-    pub fn forget_failures(&mut self) {
-        self.0.values_mut().for_each(|lent| lent.told.failures = 0);
+    /// What this process has told under a handle, whether or not anything is left of it.
+    pub fn told(&mut self, handle: &ObjectName) -> Option<&mut Told> {
+        let gone = self.gone.iter_mut().find(|gone| gone.handle == *handle);
+        self.known.get_mut(handle).map(|lent| &mut lent.told).or(gone.map(|gone| &mut gone.told))
+    }
+
+    /// What failed in an earlier reign, or was owed then, says nothing of this one.
+    pub fn forget_reign(&mut self) {
+        self.known.values_mut().for_each(|lent| (lent.told.failures, lent.told.role_lost) = (0, false));
+        self.gone.clear();
+    }
+
+    /// What is owed for a ScopedSecret by grants of which nothing is left, if nobody has told so.
+    pub fn owed_by_gone(&mut self, claim: &ObjectName) -> Vec<Owed> {
+        let here = self.gone.iter_mut().filter(|gone| gone.handle.namespace == claim.namespace);
+        let of_claim = here.filter(|gone| gone.owed.as_ref().is_some_and(|owed| owed.claim == claim.name));
+        of_claim.filter_map(|gone| gone.owed.take()).collect()
+    }
+
+    /// Of what is gone something is still owed: whoever pays it may go, too.
+    pub fn still_owed(&mut self, handle: &ObjectName, owed: Owed) {
+        if let Some(gone) = self.gone.iter_mut().find(|gone| gone.handle == *handle) {
+            gone.owed = Some(owed);
+        }
     }
 
     /// All.
     pub fn iter(&self) -> impl Iterator<Item = (&ObjectName, &Lent)> {
-        self.0.iter().map(|(handle, lent)| (handle, &**lent))
+        self.known.iter().map(|(handle, lent)| (handle, &**lent))
     }
 
     /// Those about a ScopedSecret.
     pub fn about(&self, claim: &ObjectName) -> impl Iterator<Item = &ObjectName> {
         let first = ObjectName { namespace: claim.namespace.clone(), name: "".into() };
-        let here = self.0.range(first..).take_while(|(handle, _)| handle.namespace == claim.namespace);
+        let here = self.known.range(first..).take_while(|(handle, _)| handle.namespace == claim.namespace);
         here.filter(|(_, lent)| lent.claim() == Some(&*claim.name)).map(|(handle, _)| handle)
     }
 
     /// How many give access now.
     pub fn open(&self) -> usize {
-        self.0.values().filter(|lent| lent.binding.is_some()).count()
+        self.known.values().filter(|lent| lent.binding.is_some()).count()
     }
 }

@@ -38,6 +38,7 @@ use crate::api::reason::Nature;
 use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, Reason, ScopedSecretSpec};
 use crate::client::errors::brief;
 use crate::rotation::slot::Trigger;
+use crate::rotation::triggers::State;
 use crate::segmentation::authorize::{authorize, governance, rotation::rotation as may_rotate};
 use crate::segmentation::key::CanonicalKey;
 use crate::segmentation::verdict::Verdict as Authorised;
@@ -50,7 +51,7 @@ use kube::ResourceExt;
 use kube::api::DynamicObject;
 use plan::{Claim, Guarded, Limits, Observed, Standing};
 use std::collections::BTreeSet;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -67,6 +68,7 @@ pub fn observe(cx: &Context, object: &DynamicObject, view: View) {
     put(cx, &handle, |lent, gone| {
         let known = lent.grant.as_ref().map(|known| &*known.resource_version);
         if !view.says_nothing(&object.metadata, known, gone) {
+            lent.named = Some(seen.name.clone());
             lent.grant = Some(seen);
         }
     });
@@ -79,6 +81,8 @@ pub fn observe_role(cx: &Context, object: &v1::Role, view: View) {
     put(cx, &handle, |lent, gone| {
         let known = lent.role.as_ref().map(|known| &*known.resource_version);
         if !view.says_nothing(&object.metadata, known, gone) {
+            lent.named =
+                lent.named.take().or_else(|| Some(&*seen.grant).filter(|name| !name.is_empty()).map(Arc::from));
             lent.role = Some(seen);
         }
     });
@@ -108,10 +112,11 @@ pub fn gone(cx: &Context, handle: &ObjectName) {
 
 /// A Role is gone: this one, or whichever was known.
 pub fn role_gone(cx: &Context, handle: &ObjectName, uid: Option<&str>) {
+    let leads = cx.leads();
     part(cx, handle, |lent| {
         let (gone, stays) = lent.role.take().into_iter().partition(|known| uid.is_none_or(|uid| *known.uid == *uid));
         let (gone, mut stays): (Vec<_>, Vec<_>) = (gone, stays);
-        lent.told.role_lost |= gone.iter().any(|role| role.rotate_after) && !lent.told.role_deleted;
+        lent.told.role_lost |= leads && gone.iter().any(|role| role.rotate_after) && !lent.told.role_deleted;
         lent.role = stays.pop();
     });
 }
@@ -126,11 +131,11 @@ pub fn binding_gone(cx: &Context, handle: &ObjectName, uid: Option<&str>) {
 /// Takes away a part of what is known under a handle. What nobody can look at any more, once the last of it went with a ScopedSecret
 /// or a namespace, is put on the record: that access ended, and what is owed, which whoever makes all of it anew does not owe.
 fn part(cx: &Context, handle: &ObjectName, take: impl FnOnce(&mut Lent)) {
-    let before = cx.index().grants.get(handle).cloned();
-    put(cx, handle, |lent, _| take(lent));
-    let Some(before) = before.filter(|_| cx.leads()) else { return };
-    let (ended, lost) = {
-        let index = cx.index();
+    let leads = cx.leads();
+    let (changed, last_words) = {
+        let index = &mut *cx.index_mut();
+        let before = index.grants.get(handle).cloned().unwrap_or_default();
+        let changed = index.grants.change(handle, take);
         let left = index.grants.get(handle).cloned().unwrap_or_default();
         let is_paid = |owed: &plan::Owed| {
             let claim = ObjectName { namespace: handle.namespace.clone(), name: owed.claim.clone() };
@@ -138,8 +143,21 @@ fn part(cx: &Context, handle: &ObjectName, take: impl FnOnce(&mut Lent)) {
             let asked = index.triggers.state(&claim, &Trigger::Grant(owed.uid.clone())).is_some();
             stands && asked && !index.world.terminating.contains(&*handle.namespace)
         };
-        (plan::cut_off(&before, &left), plan::lost(&before, &left).filter(|owed| !is_paid(owed)))
+        let ended = plan::cut_off(&before, &left).filter(|_| leads);
+        let mut lost = plan::lost(&before, &left).filter(|_| leads);
+        if let Some(asked) = lost.take_if(|owed| is_paid(owed)) {
+            index.grants.still_owed(handle, asked);
+        }
+        // Whoever works on it now tells neither.
+        if let Some(told) = index.grants.told(handle) {
+            (told.ended, told.unpaid) = (told.ended || ended.is_some(), told.unpaid || lost.is_some());
+        }
+        (changed, (before, ended, lost))
     };
+    if changed {
+        queue(cx, handle);
+    }
+    let (before, ended, lost) = last_words;
     if let Some(subject) = ended {
         write::record_cut_off(cx, handle, &before, &subject);
     }
@@ -161,6 +179,17 @@ fn put(cx: &Context, handle: &ObjectName, change: impl FnOnce(&mut Lent, &Gone))
 
 fn queue(cx: &Context, handle: &ObjectName) {
     cx.queue.add(Job::Grant(handle.clone()), Lane::Urgent);
+}
+
+/// A ScopedSecret is gone, and with it what it was still to be rotated for.
+pub fn claim_gone(cx: &Context, claim: &ObjectName) {
+    let owed = {
+        let index = &mut *cx.index_mut();
+        let mut owed = index.grants.owed_by_gone(claim);
+        owed.retain(|owed| index.triggers.state(claim, &Trigger::Grant(owed.uid.clone())) == Some(State::Pending));
+        owed
+    };
+    owed.iter().for_each(|owed| write::record_unpaid(cx, &claim.namespace, owed));
 }
 
 /// The grants about a ScopedSecret are looked at: something about it changed.

@@ -89,6 +89,8 @@ pub struct Askers {
     /// Where the list was news when this process found it, so that nobody may have seen yet what came before API servers knew it: when
     /// it was found.
     pub recent: Option<Instant>,
+    /// Whether the list is still news: who was not seen to come may have come before API servers knew it.
+    pub news: bool,
     /// When all of that was looked at.
     pub at: Instant,
 }
@@ -152,10 +154,9 @@ impl Askers {
     fn came_too_early(&self, name: &str) -> bool {
         let anew = self.anew.get(name).filter(|anew| self.all.get(name).is_some_and(|asker| asker.uid == anew.uid));
         let came = anew.map_or(self.at, |anew| anew.seen);
-        match self.named.get(name) {
-            Some(since) => came < *since + LEARNT,
-            None => self.recent.is_some_and(|found| anew.is_none() || came < found + LEARNT),
-        }
+        let since = self.named.get(name).or(self.recent.as_ref());
+        // A watch that was cut off shows list and annotation together, however long they were there.
+        (anew.is_none() && self.news) || since.is_some_and(|since| came < *since + LEARNT)
     }
 
     /// Whether the annotation of a ScopedSecret was brought along by it, and all of its keys were revoked for the one before.
@@ -260,7 +261,7 @@ mod tests {
 
     fn askers(asker: Asker, guarded: Option<Guarded>) -> Askers {
         let (all, named) = ([("orders".to_owned(), asker)].into(), BTreeMap::new());
-        Askers { all, anew: BTreeMap::new(), guarded, named, recent: None, at: Instant::now() }
+        Askers { all, anew: BTreeMap::new(), guarded, named, recent: None, news: false, at: Instant::now() }
     }
 
     fn listing() -> Content {
@@ -314,7 +315,7 @@ mod tests {
         };
         for (what, came, wanted) in [("found so", None, 0), ("seen to come at once", Some(2), 0), ("later", Some(3), 2)]
         {
-            let one = Askers { recent: Some(start), ..seen(came) };
+            let one = Askers { recent: Some(start), news: true, ..seen(came) };
             assert_eq!(keys(&one, &listing()).map(|keys| keys.len()), Some(wanted), "{what}");
         }
         for (what, named, came, wanted) in [
@@ -324,10 +325,12 @@ mod tests {
             ("it came later", Some(0), Some(3), 2),
             ("it came before", Some(9), Some(0), 0),
             ("it was not seen to come, and looked at soon", Some(8), None, 0),
-            ("it was not seen to come, and looked at later", Some(0), None, 2),
+            ("it was not seen to come, and looked at later", Some(0), None, 0),
+            ("it was found with a list that is no news", None, None, 2),
         ] {
+            let news = named.is_some();
             let named = named.map(|seconds| ("orders".to_owned(), later(seconds))).into_iter().collect();
-            let one = Askers { at: later(10), named, ..seen(came) };
+            let one = Askers { at: later(10), named, news, ..seen(came) };
             assert_eq!(keys(&one, &listing()).map(|keys| keys.len()), Some(wanted), "{what}");
             let before = listing();
             let after = Content { shared: one.shared(&before), revocations: one.revocations(&before, at(9)), ..NOBODY };

@@ -2,7 +2,6 @@
 
 use super::asked::Anew;
 use super::plan::Content;
-use crate::api::SHARED_SINCE_LABEL;
 use crate::controller::scoped_secret::plan::Failure;
 use crate::controller::watch::View;
 use crate::segmentation::world::ObjectName;
@@ -47,7 +46,7 @@ struct Place {
     asked_anew: BTreeMap<String, Anew>,
     /// Since when the guard says that others have their keys, where this process has seen it begin to.
     named: BTreeMap<String, Instant>,
-    /// When this process found its list to be news, by its label [`SHARED_SINCE_LABEL`]; None: it was not, or is not any more.
+    /// When this process found its list to be news, by its label; None: it was not, or is not any more.
     found_news: Option<Instant>,
     /// The rule that asks for the verb `revoke` is in another form: who asks for it where others have the key waits, and nobody else.
     held_up: bool,
@@ -150,7 +149,7 @@ impl Guards {
         let was_named = |name: &String| before.is_some_and(|before| before.content.shared.contains(name));
         // What a process finds as it begins was there before: its label says whether that was for long enough.
         let is_first = place.known.is_none() && view == View::Listed;
-        let is_news = known.content.labels.contains_key(SHARED_SINCE_LABEL);
+        let is_news = known.content.is_news();
         place.found_news = place.found_news.or(is_first.then(Instant::now)).filter(|_| is_news);
         let shared = &known.content.shared;
         place.named.retain(|name, _| shared.contains(name));
@@ -299,6 +298,7 @@ impl Guards {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::SHARED_SINCE_LABEL;
 
     #[test]
     fn a_burst_costs_few_writes_and_a_lone_claim_does_not_wait() {

@@ -28,7 +28,7 @@ use super::queue::Lane;
 use super::scoped_secret::plan::{Failure, Guarding};
 use super::watch::View;
 use crate::api::segment_guard::SEGMENT_GUARD;
-use crate::api::{FIELD_MANAGER, Reason, SHARED_SINCE_LABEL, ScopedSecretSpec, SegmentGuard, SegmentGuardSpec};
+use crate::api::{FIELD_MANAGER, Reason, ScopedSecretSpec, SegmentGuard, SegmentGuardSpec};
 use crate::client::errors::brief;
 use crate::segmentation::authorize::{Governance, authorize, governance};
 use crate::segmentation::verdict::Verdict;
@@ -203,11 +203,14 @@ pub async fn reconcile(cx: &Context, namespace: &Arc<str>) {
             revoke::tell_dismissed(cx, namespace, &before, &written).await;
         }
     }
-    if guarded == Some(Guarded::Another) {
-        cx.queue.add_at(Job::Guard(namespace.clone()), now + AGAIN);
-    }
-    if cx.guards.content(namespace, |said| said.labels.contains_key(SHARED_SINCE_LABEL)) == Some(true) {
-        cx.queue.add_at(Job::Guard(namespace.clone()), now + asked::WATCHED);
+    let is_news = cx.guards.content(namespace, Content::is_news) == Some(true);
+    let again = match guarded {
+        Some(Guarded::Another) => Some(AGAIN),
+        _ => is_news.then_some(asked::WATCHED),
+    };
+    if let Some(again) = again {
+        // It is watched since the answer to the write.
+        cx.queue.add_at(Job::Guard(namespace.clone()), Instant::now() + again);
     }
     if let Err(error) = revoke::carry_out(cx, namespace).await {
         tracing::warn!(%namespace, error = %brief(&error), "a KeyRevocation that was asked for by annotation was not created, or not noted; it is tried again");

@@ -38,6 +38,13 @@ pub struct Content {
     pub revocations: BTreeMap<String, RevocationAsked>,
 }
 
+impl Content {
+    /// Whether `shared` has gained a name that no operator has watched for long enough.
+    pub fn is_news(&self) -> bool {
+        self.labels.contains_key(SHARED_SINCE_LABEL)
+    }
+}
+
 /// What is observed of a namespace.
 #[derive(Debug)]
 pub struct Observed<'a> {

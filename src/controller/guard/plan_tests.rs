@@ -113,6 +113,7 @@ fn observed<'a>(governance: Governance, known: Option<&'a Content>, targets: Vec
             guarded: None,
             named: [].into(),
             recent: None,
+            news: false,
             at: Instant::now(),
         },
         now: now(),

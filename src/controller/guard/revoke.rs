@@ -115,7 +115,8 @@ pub(super) fn askers(
     let seen = here.into_iter().filter_map(|claim| Some((claim.name.to_string(), observe(&cx.index(), &claim, now)?)));
     let (anew, named) = (cx.guards.asked_anew(namespace), cx.guards.named(namespace));
     let recent = cx.guards.found_news(namespace);
-    Askers { all: seen.collect(), anew, guarded, named, recent, at: Instant::now() }
+    let news = cx.guards.content(namespace, Content::is_news) == Some(true);
+    Askers { all: seen.collect(), anew, guarded, named, recent, news, at: Instant::now() }
 }
 
 /// Whether the guard says of a ScopedSecret what it ought to.

@@ -158,12 +158,13 @@ impl Work<'_> {
         let text = format!(
             "ScopedSecrets of this namespace brought text with values of another segment {PER_MINUTE} times within a minute: other text is not looked at for the rest of it; leave such values out, it is tried again"
         );
-        Some(Failure::new(Reason::TooManyCopies, text))
+        Some(Failure::new(Reason::ComparisonPaused, text))
     }
 
     /// A refusal is told that one of them has brought; its next attempts tell nothing more.
     pub(super) fn hears(&self) {
-        if self.memory.failures == 0 {
+        let knows = self.memory.failure.as_ref().is_some_and(|failure| failure.reason == Reason::ValueShared);
+        if self.memory.failures == 0 || !knows {
             self.cx.heard.count(&self.name.namespace, "", Mode::Enforce, self.cx.now());
         }
     }

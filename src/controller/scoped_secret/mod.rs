@@ -81,6 +81,7 @@ pub async fn reconcile(cx: &Context, name: &ObjectName) -> &'static str {
     let Some(keys) = cx.keys() else { return SKIPPED };
     let Some(record) = cx.index().claims.get(name).cloned() else {
         cx.memory().remove(name);
+        grant::claim_gone(cx, name);
         cx.index_mut().triggers.forget(name);
         cx.queue.forget(&Job::Claim(name.clone()));
         guard::queue(cx, &name.namespace);
@@ -139,6 +140,11 @@ pub async fn reconcile(cx: &Context, name: &ObjectName) -> &'static str {
     work.report(&outcome).await;
     restart::look(cx, name, &work.secret_name(), &work.spec);
     outcome.reason().as_str()
+}
+
+/// The claim has come to its end meanwhile, which is looked at next.
+fn over() -> Failure {
+    Failure::new(Reason::RotationWaits, "the ScopedSecret may have nothing now; it is looked at again")
 }
 
 impl Work<'_> {

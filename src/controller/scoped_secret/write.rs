@@ -5,7 +5,7 @@ use super::embedded::Embedded;
 use super::plan::{Content, Failure, Mend, Ownership, ownership, value_shared};
 use super::rotation::carry::{Before, Carried};
 use super::withdraw::{delete_secret, observed};
-use super::{Work, not_leading, write_failed};
+use super::{Work, not_leading, over, write_failed};
 use crate::api::condition::ConditionType;
 use crate::api::{FIELD_MANAGER, Reason, SEAL_ANNOTATION};
 use crate::client::errors::{brief, is_denial};
@@ -440,7 +440,7 @@ impl Work<'_> {
         let (Some(previous), Some(key)) = (previous, grant.keys.first()) else { return Ok(None) };
         let provider = self.manager(grant).await?;
         let ask = Ask { id: key.ask.clone(), version: VersionRef::Id(previous.id.to_string()) };
-        match provider.fetch(ask).await {
+        match self.unless_over(provider.fetch(ask)).await.ok_or_else(over)? {
             Ok(answer) if CanonicalKey::of_answer(&answer.id, &answer.name).as_ref() == Some(&key.canonical) => {
                 Ok(Some(answer))
             }

@@ -62,7 +62,7 @@ impl Asking<'_> {
         }
         let mut all = Vec::new();
         let mut by = Vec::new();
-        for (name, binding) in self.access.bindings_of(&RbacName::new(Some(namespace), name)) {
+        for (name, binding) in self.access.bindings_by_now(&RbacName::new(Some(namespace), name), self.now) {
             let breaches = self.access.crossings(namespace, &binding.subjects, gained, self.world, self.now)?;
             if !breaches.is_empty() {
                 by.push(format!("{:?}", &*name.name));
@@ -102,7 +102,7 @@ impl Asking<'_> {
     pub fn cluster_role(&self, gains: &[(RbacName, Role)]) -> Verdict {
         let (mut crossing, mut wide) = (Vec::new(), Vec::new());
         for (role, gained) in gains {
-            for (name, binding) in self.access.bindings_of(role) {
+            for (name, binding) in self.access.bindings_by_now(role, self.now) {
                 match &name.namespace {
                     Some(namespace) => {
                         let subjects = &binding.subjects;
@@ -140,10 +140,10 @@ impl Asking<'_> {
         let gives = |role: &Role| !role.powers.in_a_namespace().is_empty() || !role.secrets.is_empty();
         let gave = self.access.role(role).is_some_and(gives);
         let mut all = Vec::new();
-        let binders = if gave { Vec::new() } else { self.access.binders_of(role) };
+        let binders = if gave { Vec::new() } else { self.access.binders_of(role, self.now) };
         for (binder, power) in binders {
             let lets_bind = Role { powers: power, ..Role::default() };
-            for (name, binding) in self.access.bindings_of(binder) {
+            for (name, binding) in self.access.bindings_by_now(&binder, self.now) {
                 let Some(namespace) = name.namespace.as_ref().filter(|namespace| match &role.namespace {
                     Some(own) => own == *namespace,
                     None => true,

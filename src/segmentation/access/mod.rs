@@ -39,6 +39,7 @@ use super::few::Few;
 use super::world::ObjectName;
 use crate::digest;
 use aggregation::Aggregation;
+use jiff::Timestamp;
 use powers::Powers;
 use reviewed::Reviewed;
 use role::{Bindable, Role};
@@ -220,19 +221,20 @@ impl Access {
     }
 
     /// The roles that let one be bound by its name, or let one be bound that does, whether or not it is there; with the power that is.
-    pub fn binders_of(&self, role: &RbacName) -> Vec<(&RbacName, Powers)> {
-        let mut found: Vec<(&RbacName, Powers)> = Vec::new();
-        let (mut seen, mut next) = (BTreeSet::new(), vec![role]);
+    pub fn binders_of(&self, role: &RbacName, now: Timestamp) -> Vec<(RbacName, Powers)> {
+        let mut found: Vec<(RbacName, Powers)> = Vec::new();
+        let (mut seen, mut next) = (BTreeSet::new(), vec![role.clone()]);
         while let Some(wanted) = next.pop() {
             let bindable = Bindable { cluster: wanted.namespace.is_none(), name: wanted.name.clone() };
             // A role of a namespace is bound there.
             let may = |name: &&RbacName| {
                 name.namespace.is_none() || wanted.namespace.is_none() || name.namespace == wanted.namespace
             };
-            for name in self.binders.get(&bindable).into_iter().flat_map(Few::iter).filter(may) {
-                if seen.insert(name) {
-                    found.push((name, bindable.power()));
-                    next.push(name);
+            let known = self.binders.get(&bindable).into_iter().flat_map(Few::iter);
+            for name in known.chain(self.coming_binders(&bindable, now)).filter(may) {
+                if seen.insert(name.clone()) {
+                    found.push((name.clone(), bindable.power()));
+                    next.push(name.clone());
                 }
             }
         }

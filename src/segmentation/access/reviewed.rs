@@ -1,35 +1,74 @@
-//! Roles that admission has let through a moment ago: a binding often comes with its role, before the watch has shown it.
+//! Roles and bindings that admission has let through a moment ago: what is asked next often comes before the watch has shown them.
 
-use super::role::Role;
-use super::{Access, RbacName};
+use super::role::{Bindable, Role};
+use super::{Access, Binding, RbacName};
 use jiff::{SignedDuration, Timestamp};
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
-/// So long a watch may take. A role that was let through and then not written is forgotten by then.
+/// So long a watch may take. What was let through and then not written is forgotten by then.
 const WATCH_LAG: SignedDuration = SignedDuration::from_secs(10);
 /// So many are remembered.
 const LIMIT: usize = 256;
 
+/// What may be written now.
+#[derive(Debug)]
+pub enum Coming {
+    /// A role.
+    Role(Role),
+    /// A binding, with the subjects that it gains.
+    Binding(Binding),
+}
+
 /// What was let through, the newest last.
 #[derive(Debug, Default)]
-pub struct Reviewed(VecDeque<(Timestamp, RbacName, Role)>);
+pub struct Reviewed(VecDeque<(Timestamp, RbacName, Coming)>);
 
 impl Access {
-    /// Remembers a role that may be written now.
-    pub fn reviewed(&mut self, name: RbacName, role: Role, now: Timestamp) {
+    /// Remembers what may be written now.
+    pub fn reviewed(&mut self, name: RbacName, coming: Coming, now: Timestamp) {
         let all = &mut self.reviewed.0;
         if all.len() >= LIMIT {
             all.pop_front();
         }
-        all.push_back((now, name, role));
+        all.push_back((now, name, coming));
+    }
+
+    fn coming(&self, now: Timestamp) -> impl Iterator<Item = (&RbacName, &Coming)> {
+        let recent = self.reviewed.0.iter().rev();
+        let recent = recent.take_while(move |(then, ..)| now.duration_since(*then) < WATCH_LAG);
+        recent.map(|(_, name, coming)| (name, coming))
+    }
+
+    fn coming_roles(&self, now: Timestamp) -> impl Iterator<Item = (&RbacName, &Role)> {
+        self.coming(now)
+            .filter_map(|(name, coming)| if let Coming::Role(role) = coming { Some((name, role)) } else { None })
+    }
+
+    /// The bindings of a role that are there, and those that may be in a moment.
+    pub fn bindings_by_now(&self, role: &RbacName, now: Timestamp) -> Vec<(&RbacName, &Binding)> {
+        let known: Vec<_> = self.bindings_of(role).collect();
+        let is_known = |name: &RbacName, coming: &Binding| {
+            known
+                .iter()
+                .any(|(known, binding)| *known == name && coming.subjects.iter().all(|s| binding.subjects.contains(s)))
+        };
+        let coming = self.coming(now).filter_map(|(name, coming)| match coming {
+            Coming::Binding(binding) if binding.role == *role && !is_known(name, binding) => Some((name, binding)),
+            _ => None,
+        });
+        let coming: Vec<_> = coming.collect();
+        known.into_iter().chain(coming).collect()
+    }
+
+    /// The roles that may be there in a moment and let another be bound by its name.
+    pub(super) fn coming_binders(&self, bindable: &Bindable, now: Timestamp) -> impl Iterator<Item = &RbacName> {
+        self.coming_roles(now).filter(move |(_, role)| role.bindable.contains(bindable)).map(|(name, _)| name)
     }
 
     /// A role as it is known, and as it may be in a moment: None if it is not there.
     pub fn role_by_now(&self, name: &RbacName, now: Timestamp) -> Option<Cow<'_, Role>> {
-        let recent = self.reviewed.0.iter().rev();
-        let recent = recent.take_while(|(then, ..)| now.duration_since(*then) < WATCH_LAG);
-        let coming = recent.filter(|(_, reviewed, _)| reviewed == name).map(|(.., role)| role);
+        let coming = self.coming_roles(now).filter(|(reviewed, _)| *reviewed == name).map(|(_, role)| role);
         let known = self.role(name).map(Cow::Borrowed);
         coming.fold(known, |all, role| match all {
             None => Some(Cow::Borrowed(role)),
@@ -49,7 +88,7 @@ mod tests {
     fn a_role_is_known_before_the_watch_shows_it_and_not_for_ever() {
         let (name, other) = (RbacName::new(None, "r"), RbacName::new(None, "other"));
         let mut access = Access::default();
-        access.reviewed(name.clone(), Role::of(&[rule("get secrets")]), at(100));
+        access.reviewed(name.clone(), Coming::Role(Role::of(&[rule("get secrets")])), at(100));
         let powers =
             |access: &Access, second| access.role_by_now(&name, at(second)).map(|role| role.powers.to_string());
         assert_eq!(powers(&access, 101).as_deref(), Some("get secrets"));
@@ -59,7 +98,7 @@ mod tests {
         assert_eq!(powers(&access, 101).as_deref(), Some("get, list secrets"), "until it is known which is the later");
         assert_eq!(powers(&access, 110).as_deref(), Some("list secrets"));
         for i in 0..LIMIT {
-            access.reviewed(other.clone(), Role::default(), at(101 + i as i64 % 2));
+            access.reviewed(other.clone(), Coming::Role(Role::default()), at(101 + i as i64 % 2));
         }
         assert_eq!(access.reviewed.0.len(), LIMIT);
     }

@@ -33,6 +33,8 @@ pub enum Lambda {
     Waits,
     /// It stores a value as AWSPENDING and gets no further.
     Fails,
+    /// It has stored this value as AWSPENDING, and is at work.
+    Halts(String),
     /// It fails, so much later, and takes its AWSPENDING off; its version goes with that, or stays without a label.
     GivesUp {
         /// How much later.
@@ -164,7 +166,11 @@ impl Secret {
                 "A previous rotation isn't complete. That rotation will be reattempted.",
             );
         }
-        let says = if matches!(lambda, Lambda::Fails) { Says::Text("half done".to_owned()) } else { Says::Nothing };
+        let says = match &lambda {
+            Lambda::Fails => Says::Text("half done".to_owned()),
+            Lambda::Halts(value) => Says::Text(value.clone()),
+            _ => Says::Nothing,
+        };
         self.add(token, says, &["AWSPENDING"]);
         Ok(Some(lambda))
     }
@@ -185,7 +191,7 @@ impl Secret {
         match lambda {
             Some(Lambda::Succeeds(_, value)) => drop(self.finish(&value)),
             Some(Lambda::GivesUp { keeps, .. }) => self.give_up(keeps),
-            Some(Lambda::Waits | Lambda::Fails) | None => {}
+            Some(Lambda::Waits | Lambda::Fails | Lambda::Halts(_)) | None => {}
         }
     }
 

@@ -139,7 +139,7 @@ impl Work<'_> {
             self.act(*step, &verdict).await?;
         }
         // Its RoleBinding went with the grant, or whoever took it away was killed before that was told: status says so from now on.
-        if matches!(verdict, Verdict::Over(..)) && steps.iter().any(last) && !self.end_is_told() {
+        if matches!(verdict, Verdict::Over(..)) && steps.iter().any(last) && self.takes_end() {
             let subject = self.lent.role.as_ref().map(|role| role.subject.to_string());
             self.tell_end(&verdict, subject).await;
         }
@@ -271,14 +271,17 @@ impl Work<'_> {
         match step {
             Step::DeleteBinding => {
                 let Some(binding) = self.lent.binding.clone() else { return Ok(()) };
-                delete(&self.api::<v1::RoleBinding>(), &self.handle.name, &binding.uid, &binding.resource_version)
-                    .await?;
-                self.lent.binding = None;
-                if *verdict != Verdict::Open {
-                    self.note_told(|told| told.ended = true);
+                // The last of it may be seen to go before the answer comes.
+                let tells = *verdict != Verdict::Open && self.takes_end_again();
+                let api = self.api::<v1::RoleBinding>();
+                let deleted = delete(&api, &self.handle.name, &binding.uid, &binding.resource_version).await;
+                if let Err(error) = deleted {
+                    self.note_told(|told| told.ended &= !tells);
+                    return Err(error);
                 }
+                self.lent.binding = None;
                 super::binding_gone(self.cx, self.handle, Some(&binding.uid));
-                if *verdict != Verdict::Open {
+                if tells {
                     let subject = binding.subject.map(|subject| subject.to_string());
                     self.record_if_untold(subject.as_deref());
                     self.tell_end(verdict, subject).await;
@@ -306,7 +309,7 @@ impl Work<'_> {
             }
             Step::Rotate => {
                 // Its RoleBinding may have gone with the grant.
-                if !self.end_is_told() {
+                if self.takes_end() {
                     let subject = self.owed().map(|owed| owed.subject);
                     self.tell_end(verdict, subject).await;
                 }
@@ -336,8 +339,8 @@ impl Work<'_> {
         match state {
             Some(State::Done) => {
                 // What only the grant says is done with as soon as the Secret has the new value.
-                let Some(role) = self.lent.role.take() else { return Ok(()) };
                 self.note_told(|told| told.role_deleted = true);
+                let Some(role) = self.lent.role.take() else { return Ok(()) };
                 delete(&self.api::<v1::Role>(), &self.handle.name, &role.uid, &role.resource_version).await?;
                 super::role_gone(self.cx, self.handle, Some(&role.uid));
                 self.cx.index_mut().triggers.remove(&claim, &trigger);
@@ -378,11 +381,13 @@ impl Work<'_> {
         if api.get_metadata_opt(&claim.name).await?.is_some() {
             return Ok(());
         }
-        if let Some(owed) = self.owed().filter(|_| !self.lent.told.unpaid) {
+        if let Some(owed) = self.owed()
+            && self.takes_debt()
+        {
             self.record_unpaid(&owed);
         }
         let Some(role) = self.lent.role.take() else { return Ok(()) };
-        self.note_told(|told| (told.unpaid, told.role_deleted) = (true, true));
+        self.note_told(|told| told.role_deleted = true);
         delete(&self.api::<v1::Role>(), &self.handle.name, &role.uid, &role.resource_version).await?;
         super::role_gone(self.cx, self.handle, Some(&role.uid));
         Ok(())
@@ -465,7 +470,7 @@ impl Work<'_> {
         }
         // Status has said that it gives access, and whoever took that away may have been killed before it told.
         let is_ended = matches!(verdict, Verdict::Over(..) | Verdict::Closed(..)) && self.lent.binding.is_none();
-        if is_ended && grant.status.role.is_some() && !self.end_is_told() {
+        if is_ended && grant.status.role.is_some() && self.takes_end() {
             let subject = grant.spec.as_ref().map(|spec| spec.subject.to_string());
             self.tell_end(verdict, subject).await;
         }

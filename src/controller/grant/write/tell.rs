@@ -16,11 +16,36 @@ use std::sync::Arc;
 impl Work<'_> {
     pub(super) fn note_told(&mut self, note: impl Fn(&mut Known)) {
         note(&mut self.lent.told);
-        self.cx.index_mut().grants.change(self.handle, |lent| note(&mut lent.told));
+        if let Some(told) = self.cx.index_mut().grants.told(self.handle) {
+            note(told);
+        }
+    }
+
+    /// Notes that something is told; false if it was already, by whoever saw the last of it go meanwhile.
+    fn is_first_to_tell(&mut self, what: fn(&mut Known) -> &mut bool) -> bool {
+        *what(&mut self.lent.told) = true;
+        let mut index = self.cx.index_mut();
+        index.grants.told(self.handle).is_none_or(|told| !std::mem::replace(what(told), true))
+    }
+
+    /// Takes it on to tell that access ended; false if somebody has told so: this process, or one before, after which status says so.
+    pub(super) fn takes_end(&mut self) -> bool {
+        !self.end_is_told() && self.is_first_to_tell(|told| &mut told.ended)
+    }
+
+    /// Likewise where access stood: that it ended was told before, it may be, but by whoever saw the last of it go.
+    pub(super) fn takes_end_again(&mut self) -> bool {
+        let stands = self.cx.index().grants.get(self.handle).is_some();
+        self.is_first_to_tell(|told| &mut told.ended) || stands
+    }
+
+    /// Takes it on to tell that a rotation is owed which nobody makes; false if this process has told so.
+    pub(super) fn takes_debt(&mut self) -> bool {
+        !self.lent.told.unpaid && self.is_first_to_tell(|told| &mut told.unpaid)
     }
 
     /// Whether somebody has told that access ended: this process, or one before, after which status says so.
-    pub(super) fn end_is_told(&self) -> bool {
+    fn end_is_told(&self) -> bool {
         let says = |grant: &Grant| grant.status.role.is_none() && grant.status.reason.is_some();
         self.lent.told.ended || self.lent.grant.as_ref().is_some_and(says)
     }
@@ -54,9 +79,11 @@ impl Work<'_> {
         let over = Verdict::Over(Reason::GrantEnded, String::new());
         // What a process before this one has told, status says.
         let says = |grant: &Grant| grant.status.conditions.iter().any(|c| c.reason == Reason::RotationOwed.as_str());
-        let is_told = self.lent.told.unpaid || self.lent.grant.as_ref().is_some_and(says);
+        let is_told = self.lent.grant.as_ref().is_some_and(says);
         let Some(text) = self.unpaid(&over).filter(|_| !is_told) else { return };
-        self.note_told(|told| told.unpaid = true);
+        if !self.takes_debt() {
+            return;
+        }
         if let Some(owed) = self.owed() {
             self.record_unpaid(&owed);
         }
@@ -94,7 +121,9 @@ impl Work<'_> {
     }
 
     pub(super) async fn tell_end(&mut self, verdict: &Verdict, subject: Option<String>) {
-        self.note_told(|told| *told = Known { ended: true, ..Known::default() });
+        self.note_told(|told| {
+            *told = Known { ended: true, failures: 0, given: false, refused: None, ..*told };
+        });
         let (Verdict::Closed(reason, why) | Verdict::Over(reason, why)) = verdict else { return };
         let who = subject.unwrap_or_else(|| "its subject".to_owned());
         self.record(What::GrantEnded, &who, |happening| happening.reason(*reason));
@@ -156,9 +185,7 @@ pub(in crate::controller::grant) fn record_unpaid(cx: &Context, namespace: &Arc<
 
 /// Into the record: that access ended, since all that gave it went at once.
 pub(in crate::controller::grant) fn record_cut_off(cx: &Context, handle: &ObjectName, before: &Lent, subject: &str) {
-    let name = before.grant.as_ref().map(|grant| &*grant.name);
-    let name = name.or(before.role.as_ref().map(|role| &*role.grant)).unwrap_or_default();
-    let grant = ObjectName::new(&handle.namespace, name);
+    let grant = ObjectName::new(&handle.namespace, before.named.as_deref().unwrap_or_default());
     let happening = Happening::of(What::GrantEnded).on("SecretGrant", &grant).to(subject).rule(RULE);
     let secret = before.role.as_ref().and_then(|role| role.secret.as_deref());
     let happening = secret.into_iter().fold(happening, Happening::secret);

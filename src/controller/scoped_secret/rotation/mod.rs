@@ -44,8 +44,8 @@ pub struct Memory {
     retry_at: Option<Timestamp>,
     /// What was last said of it.
     told: Option<Wanted>,
-    /// The attempts that were begun, by their tokens, as long as anything is due.
-    begun: BTreeMap<String, Begun>,
+    /// What the attempts were for that were begun, by their tokens, as long as anything is due.
+    begun: BTreeMap<String, Trigger>,
     /// What was brought into use, or is about to be, and what for, until that is projected.
     promoted: Option<(Trigger, String)>,
     /// When to look at it again.
@@ -61,15 +61,6 @@ impl Memory {
     pub fn edited(&mut self) {
         (self.failures, self.retry_at) = (0, None);
     }
-}
-
-/// An attempt that this process began.
-#[derive(Debug, Clone)]
-struct Begun {
-    /// What for.
-    trigger: Trigger,
-    /// As the claim said then.
-    strategy: Strategy,
 }
 
 /// A value that a rotation has made, and that its Secret is about to have. It stays until the Secret has it, whoever wrote that and
@@ -103,7 +94,7 @@ pub(super) struct Rotating {
     /// Why the value before is left out: told once the Secret is written without it.
     pub(super) left_out: Option<Failure>,
     /// The attempts of which the record has the beginning, by their tokens: it is told once.
-    begun: BTreeMap<String, Begun>,
+    begun: BTreeMap<String, Trigger>,
 }
 
 impl Rotating {
@@ -557,14 +548,18 @@ impl Work<'_> {
         now: Timestamp,
     ) -> Step {
         let key = &grant.keys[0].canonical;
-        let tokens: Vec<String> = trigger.attempts(key).map(|token| token.to_string()).collect();
+        let made_by = |strategy| trigger.attempts(key, strategy).map(|token| token.to_string()).collect::<Vec<_>>();
+        let made_earlier_by = |version: &str| {
+            let made_for = self.made_for(grant, seal, version);
+            made_for.iter().find_map(|trigger| trigger.made_by(key, version))
+        };
         machine::next(&Observed {
             now,
             strategy: self.strategy(),
-            tokens: &tokens,
+            tokens: &made_by(self.strategy()),
+            others: &made_by(self.strategy().other()),
             slot: if let Trigger::Schedule(slot) = trigger { Some((*slot).into()) } else { None },
-            is_earlier: &|version| !self.made_for(grant, seal, version).is_empty(),
-            begun_by: &|version| self.begun(version).map(|begun| begun.strategy),
+            made_earlier_by: &made_earlier_by,
             held: seal.and_then(|seal| seal.holding.versions.first()).map_or("", |version| &version.id),
             last: seal.and_then(|seal| seal.rotation.as_ref()?.at).map(Into::into),
             revoked: hand.revoked.as_deref(),

@@ -1,6 +1,6 @@
 //! The effects of a rotation: what is asked of the manager, and written there.
 
-use super::{Begun, Hand, News, settled, told_trigger};
+use super::{Hand, News, settled, told_trigger};
 use crate::api::condition::ConditionType;
 use crate::api::rotation::Strategy;
 use crate::api::{Reason, ScopedSecret};
@@ -9,7 +9,7 @@ use crate::controller::providers::{fetch_reason, write_reason};
 use crate::controller::scoped_secret::plan::Failure;
 use crate::controller::scoped_secret::withdraw::look_afresh;
 use crate::controller::scoped_secret::write::Progress;
-use crate::controller::scoped_secret::{Work, not_leading, write_failed};
+use crate::controller::scoped_secret::{Work, not_leading, over, write_failed};
 use crate::controller::watch;
 use crate::provider::write::{Put, WriteError, stored_under};
 use crate::provider::{Answer, Ask, Provider};
@@ -28,11 +28,6 @@ const STORED: &str = "the new value is current in the manager, and about to be p
 
 /// So often a current version that the manager is behind with is asked for in one run.
 const PROJECTIONS: usize = 3;
-
-/// The claim has come to its end meanwhile, which is looked at next.
-fn over() -> Failure {
-    Failure::new(Reason::RotationWaits, "the ScopedSecret may have nothing now; it is looked at again")
-}
 
 impl Work<'_> {
     fn named(&self, grant: &Grant, text: &dyn std::fmt::Display) -> String {
@@ -111,7 +106,7 @@ impl Work<'_> {
         if let Some(token) = begun {
             let begun = KeyVersion::undated(key.canonical.clone(), token.as_str());
             self.record_of(What::RotationBegun, trigger, &begun);
-            self.rotating.begun.insert(token, Begun { trigger: trigger.clone(), strategy: self.strategy() });
+            self.rotating.begun.insert(token, trigger.clone());
         }
         let failed = |error: WriteError| Failure::new(write_reason(&error), self.named(grant, &error));
         match step {
@@ -131,7 +126,7 @@ impl Work<'_> {
                         hand.cleared = false;
                     }
                     // By a run before this one; what is labelled is looked at again.
-                    Put::AlreadyStored => hand.is_used(trigger.attempt_of(&key.canonical, &token)),
+                    Put::AlreadyStored => hand.is_used(trigger.attempt_of(&key.canonical, self.strategy(), &token)),
                 }
             }
             Step::Promote { from, to } => {
@@ -150,7 +145,7 @@ impl Work<'_> {
             }
             Step::Rotate(token) => {
                 match manager.rotate(arn, token.clone()).await {
-                    Ok(()) => hand.is_used(trigger.attempt_of(&key.canonical, &token)),
+                    Ok(()) => hand.is_used(trigger.attempt_of(&key.canonical, self.strategy(), &token)),
                     Err(WriteError::RotationInProgress) => {}
                     Err(error) => return Err(failed(error)),
                 }
@@ -263,7 +258,7 @@ impl Work<'_> {
             held.is_none_or(|held| held.id != current.id) && self.memory.rotated.as_deref() != Some(&*current.id)
         };
         // What this process began, whichever write has it first, is no value of before either.
-        let made = |current: &&KeyVersion| self.begun(&current.id).is_some();
+        let made = |current: &&KeyVersion| self.begun_for(&current.id).is_some();
         let is_news = |current: &&KeyVersion| stood || self.rotating.projecting || made(current);
         let Some(current) = current.filter(is_new).filter(is_news) else { return };
         if self.memory.news.as_ref().is_some_and(|news| news.version.id == current.id) {
@@ -274,7 +269,7 @@ impl Work<'_> {
         let mut triggers = self.made_for(grant, seal, &current.id);
         if triggers.is_empty() {
             // A value of rotate-at that was replaced since, say, is known by that alone.
-            triggers.extend(self.begun(&current.id).map(|begun| begun.trigger.clone()));
+            triggers.extend(self.begun_for(&current.id).cloned());
         }
         triggers.retain(|trigger| !sealed.is_some_and(|sealed| sealed.has_handled(trigger)));
         let ended = |other: &Trigger| matches!(other, Trigger::Grant(_)) && !triggers.contains(other);
@@ -283,8 +278,8 @@ impl Work<'_> {
         self.memory.news = is_alone.then(|| News { version: current.clone(), triggers, along }.into());
     }
 
-    /// How this process has begun to make a version of this id.
-    pub(super) fn begun(&self, version: &str) -> Option<&Begun> {
+    /// What this process has begun to make a version of this id for.
+    fn begun_for(&self, version: &str) -> Option<&Trigger> {
         let kept = self.memory.rotation.as_ref().and_then(|rotation| rotation.begun.get(version));
         self.rotating.begun.get(version).or(kept)
     }
