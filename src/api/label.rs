@@ -16,8 +16,8 @@ pub fn is_value(text: &str) -> bool {
     text.is_empty() || is_name(text)
 }
 
-/// The part of a key before its slash: a DNS subdomain.
-pub fn is_prefix(text: &str) -> bool {
+/// A DNS subdomain (RFC 1123): the part of a key before its slash, and the name of most objects.
+pub fn is_subdomain(text: &str) -> bool {
     let label_ok = |label: &str| {
         let bytes = label.as_bytes();
         bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-')

@@ -1,6 +1,7 @@
 //! Names of objects: read as they are written, and, for completion, asked of the cluster and given up soon.
 
 use super::cluster::{Cluster, ClusterArgs, Failure};
+use crate::api::label::is_subdomain;
 use crate::api::{ScopedSecret, ScopedSecretStore};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::ResourceExt;
@@ -13,11 +14,11 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// A name that is written. It becomes a part of a path, so that what no object can be named is told here.
 pub fn read_name(text: &str) -> Result<String, String> {
     let tidy = text.trim();
-    let alone = text.rsplit_once('/').map(|(_, name)| name).filter(|name| is_name(name));
+    let alone = text.rsplit_once('/').map(|(_, name)| name).filter(|name| is_subdomain(name));
     match alone {
         _ if tidy.is_empty() => Err("the name is missing: write the name of the object".to_owned()),
         Some(name) => Err(format!("write the name alone: {name}")),
-        None if !is_name(tidy) => Err(
+        None if !is_subdomain(tidy) => Err(
             "no object can have this name: write lowercase letters, digits, '-' and '.', with a letter or digit at both ends"
                 .to_owned(),
         ),
@@ -33,14 +34,6 @@ pub fn read_kind_and_name(text: &str) -> Result<String, String> {
         return Err(format!("the name is missing: write {kind}/NAME"));
     }
     read_name(name).map(|_| text.to_owned())
-}
-
-/// Whether it is a DNS subdomain (RFC 1123).
-fn is_name(text: &str) -> bool {
-    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let is_part =
-        |part: &str| part.starts_with(fits) && part.ends_with(fits) && part.chars().all(|c| fits(c) || c == '-');
-    text.len() <= 253 && text.split('.').all(is_part)
 }
 
 /// The names of a resource that begin so; none where they cannot be told.

@@ -70,7 +70,7 @@ fn check_key(what: &str, key: &str) -> Result<(), ProjectionError> {
             "target.template.{what}s: {key:?} belongs to {domain}, whose controllers act on it: remove it"
         )));
     }
-    if !label::is_name(name) || prefix.is_some_and(|prefix| !label::is_prefix(prefix)) {
+    if !label::is_name(name) || prefix.is_some_and(|prefix| !label::is_subdomain(prefix)) {
         return Err(refused(format!(
             "target.template.{what}s: {key:?} is not a {what}'s key: write a name of at most 63 letters, digits, '-', '_' \
              and '.', with an optional domain and '/' before it"

@@ -42,6 +42,11 @@ pub struct Grant {
 }
 
 impl Grant {
+    /// Whether its status says that a rotation is owed which nobody makes.
+    pub fn says_owed(&self) -> bool {
+        self.status.conditions.iter().any(|condition| condition.reason == Reason::RotationOwed.as_str())
+    }
+
     /// What is kept of an object.
     pub fn of(object: &DynamicObject) -> Self {
         let metadata = &object.metadata;
@@ -250,6 +255,11 @@ pub struct Lent {
 }
 
 impl Lent {
+    /// Whether nothing is left of it.
+    pub fn is_gone(&self) -> bool {
+        self.grant.is_none() && self.role.is_none() && self.binding.is_none()
+    }
+
     /// The ScopedSecret that it is about.
     pub fn claim(&self) -> Option<&str> {
         let named = self.grant.as_ref().and_then(|grant| grant.spec.as_ref()).map(|spec| &*spec.scoped_secret_ref.name);
@@ -290,7 +300,7 @@ impl Grants {
         let mut after = before.clone();
         change(&mut after);
         let changed = *before != *after;
-        if after.grant.is_none() && after.role.is_none() && after.binding.is_none() {
+        if after.is_gone() {
             if self.known.remove(handle).is_some() {
                 self.gone.truncate(GONE - 1);
                 self.gone.push_front(Parted { handle: handle.clone(), told: after.told, owed: None });

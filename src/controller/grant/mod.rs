@@ -114,10 +114,8 @@ pub fn gone(cx: &Context, handle: &ObjectName) {
 pub fn role_gone(cx: &Context, handle: &ObjectName, uid: Option<&str>) {
     let leads = cx.leads();
     part(cx, handle, |lent| {
-        let (gone, stays) = lent.role.take().into_iter().partition(|known| uid.is_none_or(|uid| *known.uid == *uid));
-        let (gone, mut stays): (Vec<_>, Vec<_>) = (gone, stays);
-        lent.told.role_lost |= leads && gone.iter().any(|role| role.rotate_after) && !lent.told.role_deleted;
-        lent.role = stays.pop();
+        let gone = lent.role.take_if(|known| uid.is_none_or(|uid| *known.uid == *uid));
+        lent.told.role_lost |= leads && gone.is_some_and(|role| role.rotate_after) && !lent.told.role_deleted;
     });
 }
 

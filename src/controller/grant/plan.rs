@@ -264,20 +264,19 @@ fn owed_by(lent: &Lent) -> Option<Owed> {
 
 /// What is owed, and by nothing any more that is left of a grant, without a word so far. It went with its ScopedSecret, or its namespace.
 pub fn lost(before: &Lent, left: &Lent) -> Option<Owed> {
-    let says = |grant: &Grant| grant.status.conditions.iter().any(|c| c.reason == Reason::RotationOwed.as_str());
-    let is_told = before.told.unpaid || before.told.role_deleted || before.grant.as_ref().is_some_and(says);
+    let says = before.grant.as_ref().is_some_and(Grant::says_owed);
+    let is_told = before.told.unpaid || before.told.role_deleted || says;
     owed_by(before).filter(|_| !is_told && owed_by(left).is_none())
 }
 
 /// Who had access by a grant of which nothing is left, where nobody has told that it ended.
 pub fn cut_off(before: &Lent, left: &Lent) -> Option<String> {
-    let is_gone = left.grant.is_none() && left.role.is_none() && left.binding.is_none();
     let closed = |grant: &Grant| grant.status.role.is_none();
     let is_told = before.told.ended || before.grant.as_ref().is_some_and(closed);
     let bound = before.binding.as_ref().and_then(|binding| binding.subject.as_ref()).map(ToString::to_string);
     let noted = || before.role.as_ref().map(|role| role.subject.to_string());
     let named = || before.grant.as_ref()?.spec.as_ref().map(|spec| spec.subject.to_string());
-    bound.or_else(noted).or_else(named).filter(|_| is_gone && !is_told)
+    bound.or_else(noted).or_else(named).filter(|_| left.is_gone() && !is_told)
 }
 
 /// How what is owed can be paid.

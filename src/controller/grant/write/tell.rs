@@ -78,8 +78,7 @@ impl Work<'_> {
     pub(super) async fn tell_unpaid(&mut self) {
         let over = Verdict::Over(Reason::GrantEnded, String::new());
         // What a process before this one has told, status says.
-        let says = |grant: &Grant| grant.status.conditions.iter().any(|c| c.reason == Reason::RotationOwed.as_str());
-        let is_told = self.lent.grant.as_ref().is_some_and(says);
+        let is_told = self.lent.grant.as_ref().is_some_and(Grant::says_owed);
         let Some(text) = self.unpaid(&over).filter(|_| !is_told) else { return };
         if !self.takes_debt() {
             return;
