@@ -3,17 +3,19 @@
 //! Whoever may write an object may write what Kubernetes keeps and nothing here can decode: into managedFields, bytes that are no text
 //! and thousands of levels; for a time, moments outside of the years that there are, there or in the template of a Deployment. One such
 //! object would make every list that it is in unreadable, for everybody: so that is put right as it comes ([`readable`]). And no request
-//! waits for ever ([`patience`]), and no error quotes an object ([`errors`]).
+//! waits for ever ([`patience`]), nor do all begin at once ([`turns`]), and no error quotes an object ([`errors`]).
 
 pub mod errors;
 pub mod patience;
 pub mod readable;
+pub mod turns;
 
 use http_body_util::BodyExt;
 use kube::client::ClientBuilder;
 use kube::{Client, Config};
 use patience::Patience;
 use readable::Readable;
+use std::sync::Arc;
 use std::time::Duration;
 use tower::util::MapResponseLayer;
 
@@ -26,11 +28,12 @@ pub fn connect(config: Config) -> Result<Client, kube::Error> {
 }
 
 fn connect_within(config: Config, limit: Duration) -> Result<Client, kube::Error> {
+    let patience = Patience { limit, turns: Arc::default() };
     let readable = MapResponseLayer::new(|response: http::Response<_>| {
         response.map(|body: Box<kube::client::DynBody>| {
             let mut readable = Readable::default();
             body.map_frame(move |frame| frame.map_data(|data| readable.feed(data)))
         })
     });
-    Ok(ClientBuilder::try_from(config)?.with_layer(&readable).with_layer(&Patience(limit)).build())
+    Ok(ClientBuilder::try_from(config)?.with_layer(&readable).with_layer(&patience).build())
 }

@@ -33,6 +33,10 @@ enum Task {
 
 const MAX_THREADS: usize = 4;
 
+/// It keeps little of what a burst took (`.cargo/config.toml`).
+#[global_allocator]
+static HEAP: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let args = Args::parse();
     if let Some(Task::VerifyLog(asked)) = &args.task {

@@ -222,11 +222,7 @@ async fn the_managers_own_rotation_ends_well_badly_or_not_at_all() {
     let mut begun = Vec::new();
     for key in keys {
         let described = describe(&aws, key).await;
-        assert_eq!(
-            (described.rotation_enabled, described.rotation_function),
-            (key != "fixed", key != "fixed"),
-            "{key}"
-        );
+        assert_eq!(described.rotation_enabled, key != "fixed", "{key}");
         begun.push(aws.rotate(described.id, TOKEN.to_owned()).await);
     }
     assert_eq!(begun, [Ok(()), Ok(()), Ok(()), Err(WriteError::RotationNotConfigured)]);

@@ -247,7 +247,7 @@ impl Observed {
         let mut holding = Holding::of_claim(asked, Vec::new());
         holding.versions = versions.into();
         holding.held_since = asked.created;
-        Some((ObjectName { namespace: asked.object.namespace.clone(), name: secret.name.as_str().into() }, holding))
+        Some((ObjectName::of(asked.object.namespace.clone(), secret.name.as_str().into()), holding))
     }
 
     /// A key of a store as a status tells it: as the spec names it, or written whole.

@@ -1,18 +1,26 @@
 //! No request waits for ever: what answers nothing, because a load balancer or a connection has died without a word, is given up, and
-//! tried again by whoever asked. A watch may be silent for minutes, and has a limit of its own in the library.
+//! tried again by whoever asked. A watch may be silent for minutes, and has a limit of its own in the library. What waits for its
+//! [turn](Turns) does so within the same time: what a leader asks for is done by then, or never.
 
+use super::turns::{Turns, namespace_of};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use kube::client::Body;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tower::{BoxError, Layer, Service};
 
 /// How long an answer may take, with its body.
-#[derive(Debug, Clone, Copy)]
-pub struct Patience(pub Duration);
+#[derive(Debug, Clone)]
+pub struct Patience {
+    /// So long.
+    pub limit: Duration,
+    /// Who is asked.
+    pub turns: Arc<Turns>,
+}
 
 /// Nothing was answered for so long.
 #[derive(Debug, thiserror::Error)]
@@ -23,14 +31,14 @@ struct Silent(Duration);
 #[derive(Debug, Clone)]
 pub struct Limited<S> {
     inner: S,
-    limit: Duration,
+    patience: Patience,
 }
 
 impl<S> Layer<S> for Patience {
     type Service = Limited<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Limited { inner, limit: self.0 }
+        Limited { inner, patience: self.clone() }
     }
 }
 
@@ -57,7 +65,13 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let (streams, limit) = (streams(&request), self.limit);
+        let Patience { limit, turns } = self.patience.clone();
+        let streams = streams(&request);
+        let path = request.uri().path();
+        // Whoever leads says so before all else.
+        let waits = path.split('/').all(|part| part != "leases");
+        let namespace = namespace_of(path).map(str::to_owned);
+        // It begins when it is first asked for.
         let answer = self.inner.call(request);
         Box::pin(async move {
             if streams {
@@ -65,6 +79,7 @@ where
                 return Ok(head.map_err(Into::into)?.map(|body| Box::new(body.map_err(Into::into)) as _));
             }
             let whole = async {
+                let _turn = if waits { Some(turns.take(namespace.as_deref()).await?) } else { None };
                 let (head, body) = answer.await.map_err(Into::into)?.into_parts();
                 let body = Full::new(body.collect().await.map_err(Into::into)?.to_bytes());
                 Ok(Response::from_parts(head, Box::new(body.map_err(Into::into)) as _))

@@ -157,7 +157,7 @@ fn end_what_is_over(cx: &Context) {
     let (now, index) = (cx.now(), cx.index());
     let over = |end: Option<Second>| end.is_some_and(|end| end <= now.into());
     let standing = index.world.holdings().filter_map(|(secret, held)| {
-        let name = ObjectName { namespace: secret.namespace.clone(), name: held.claim.clone() };
+        let name = ObjectName::of(secret.namespace.clone(), held.claim.clone());
         match index.world.claim(&name) {
             Some(claim) => over(claim.ends).then_some(Job::Claim(name)),
             None => over(held.ends).then(|| Job::Orphan(secret.clone())),
@@ -167,7 +167,7 @@ fn end_what_is_over(cx: &Context) {
     let overlapping = index.secrets.iter().filter_map(|(secret, facts)| {
         let seal = facts.seal.as_ref().ok()?;
         let until = seal.rotation.as_ref()?.overlaps_until;
-        let name = ObjectName { namespace: secret.namespace.clone(), name: seal.holding.claim.clone() };
+        let name = ObjectName::of(secret.namespace.clone(), seal.holding.claim.clone());
         (over(until) && index.claims.contains_key(&name)).then_some(Job::Claim(name))
     });
     let mut jobs: Vec<Job> = standing.chain(overlapping).chain(grant::over(&index, now)).collect();

@@ -522,6 +522,8 @@ fn observe_claim(cx: &Context, object: SeenClaim, view: View) {
         Some(spec) => index.put_claim(&ScopedSecret { metadata, spec, status }),
         None => index.put_broken_claim(&metadata, status.as_ref().map(Told::of).unwrap_or_default()),
     }
+    // As the index has it, for the queue and what is remembered.
+    let name = index.shared(name);
     let after =
         index.claims.get(&name).map(|r| (r.uid.clone(), r.generation, r.asks.clone(), r.deleting, r.status.clone()));
     let edited = before.as_ref().map(|b| b.1) != after.as_ref().map(|a| a.1);

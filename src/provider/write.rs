@@ -28,8 +28,6 @@ pub struct Description {
     pub name: String,
     /// Whether the manager rotates it on a schedule of its own.
     pub rotation_enabled: bool,
-    /// Whether a function of the owner's (a Lambda) makes the new value. It may be there with rotation switched off.
-    pub rotation_function: bool,
     /// The AWS service that made the secret and keeps it (`rds`), if one does.
     pub owning_service: Option<String>,
     /// When the manager last rotated it, by its own clock and its own rotation.
@@ -192,7 +190,6 @@ mod tests {
             id: "arn".to_owned(),
             name: "pay/db".to_owned(),
             rotation_enabled: false,
-            rotation_function: false,
             owning_service: None,
             last_rotated: None,
             last_changed: None,
@@ -224,7 +221,6 @@ mod tests {
     fn who_changes_a_value_by_himself_is_known() {
         let nobody = described(&[]);
         assert!(!nobody.rotates_by_itself());
-        assert!(!Description { rotation_function: true, ..nobody.clone() }.rotates_by_itself(), "it was switched off");
         assert!(Description { rotation_enabled: true, ..nobody.clone() }.rotates_by_itself());
         assert!(Description { owning_service: Some("rds".to_owned()), ..nobody }.rotates_by_itself());
     }

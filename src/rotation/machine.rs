@@ -14,7 +14,7 @@
 //! By the same comparison one is known that waits for a slot of which nothing is known any more.
 
 use super::schedule::FLOOR;
-use super::slot::is_token;
+use super::slot::maker;
 use crate::api::Reason;
 use crate::api::rotation::Strategy;
 use crate::provider::write::{CURRENT, Description, PENDING, PREVIOUS};
@@ -180,14 +180,12 @@ pub fn next(o: &Observed<'_>) -> Step {
         }
         Some(pending) if o.made_by(pending).is_some() => stuck(seen, pending),
         // Of a slot that nobody names any more, such as a rotate-at that was changed before it was rotated: what was made for it
-        // is left, and one for this slot takes its label. Where the manager has a function, that may have made it.
-        Some(pending) if o.strategy == Strategy::Generate && is_token(pending) && !seen.rotation_function => {
-            match o.renews {
-                None => Step::Compare(pending.to_owned()),
-                Some(true) => store(o, seen),
-                Some(false) => under_way(o, seen, pending, false),
-            }
-        }
+        // is left, and one for this slot takes its label.
+        Some(pending) if maker(pending) == Some(Strategy::Generate) => match (o.strategy, o.renews) {
+            (Strategy::Generate, None) => Step::Compare(pending.to_owned()),
+            (Strategy::Generate, Some(true)) => store(o, seen),
+            _ => stuck(seen, pending),
+        },
         Some(pending) => under_way(o, seen, pending, false),
         None => begin(o, seen),
     }
@@ -311,7 +309,7 @@ fn under_way(o: &Observed<'_>, seen: &Description, pending: &str, ours: bool) ->
         (_, Strategy::Provider) if passed < PATIENCE => {
             let foreign = match ours {
                 true => return made_by_manager(o, passed),
-                false if is_token(pending) => {
+                false if maker(pending).is_some() => {
                     "the secrets manager rotates the key already, as it was asked for before; that rotation is waited for"
                 }
                 false => "the secrets manager rotates the key already, for somebody else; its rotation is waited for",

@@ -20,7 +20,6 @@ fn described(versions: &[(&str, &[&str])]) -> Description {
         id: "arn:aws:secretsmanager:eu-west-1:123456789012:secret:pay/db-AbCdEf".into(),
         name: "pay/db".into(),
         rotation_enabled: false,
-        rotation_function: false,
         owning_service: None,
         last_rotated: None,
         last_changed: Some(at(0)),
@@ -87,6 +86,7 @@ fn each_state_of_the_manager_has_one_next_step() {
     const PENDING_EARLIER: Versions = &[("old", &[CURRENT]), ("before", &[PENDING])];
     const FOREIGN: Versions = &[("old", &[CURRENT]), ("alien", &[PENDING])];
     const UNNAMED: Versions = &[("old", &[CURRENT]), ("2ed6657d-e927-568b-95e1-2665a8aea6a2", &[PENDING])];
+    const UNNAMED_BY_MANAGER: Versions = &[("old", &[CURRENT]), ("2ed6657d-e927-868b-95e1-2665a8aea6a2", &[PENDING])];
     const LEFTOVER: Versions = &[("old", &[CURRENT, PENDING])];
     const MOVED: Versions = &[("token", &[CURRENT, PENDING]), ("old", &[PREVIOUS])];
     const DONE: Versions = &[("token", &[CURRENT]), ("old", &[PREVIOUS])];
@@ -156,6 +156,21 @@ fn each_state_of_the_manager_has_one_next_step() {
             "Put token",
         ),
         ("that one, of another value", Generate, UNNAMED, |o, _| o.renews = Some(false), "Fail PendingStuck"),
+        (
+            "that one, where the manager rotates",
+            Provider,
+            UNNAMED,
+            |_, d| d.last_changed = Some(at(90)),
+            "Fail PendingStuck",
+        ),
+        (
+            "which it makes itself",
+            Provider,
+            UNNAMED_BY_MANAGER,
+            |_, d| d.last_changed = Some(at(90)),
+            "Wait RotationWaits",
+        ),
+        ("which is not the operator's", Generate, UNNAMED_BY_MANAGER, as_is, "Fail PendingStuck"),
         ("what a manager leaves behind", Generate, LEFTOVER, as_is, "FetchCurrent"),
         ("promoted", Generate, MOVED, as_is, "ClearPending"),
         ("cleared", Generate, DONE, as_is, "Project"),

@@ -52,21 +52,16 @@ impl Trigger {
 
     /// The token of this slot of a key, and the id of the version that it makes; and those of further attempts: where what one made
     /// cannot be brought into use any more, since the key was changed meanwhile, or the version has lost its label. By its token is
-    /// known who makes a version: what the manager's function is at work on is not the operator's to move.
+    /// known [who makes](maker) a version: what the manager's function is at work on is not the operator's to move.
     pub fn attempts(&self, key: &CanonicalKey, strategy: Strategy) -> impl Iterator<Item = Token> {
-        let by = match strategy {
-            Strategy::Generate => "",
-            Strategy::Provider => "\nby the manager",
-        };
         let further = (1..ATTEMPTS).map(|n| format!("\n{n}"));
         let attempts = [String::new()].into_iter().chain(further);
-        attempts.map(move |attempt| Token::new(&format!("{}\n{self}{by}{attempt}", key.as_str())))
+        attempts.map(move |attempt| Token::new(&format!("{}\n{self}{attempt}", key.as_str()), strategy))
     }
 
     /// By which strategy a version of a key was made for this, if it was.
     pub fn made_by(&self, key: &CanonicalKey, version: &str) -> Option<Strategy> {
-        let made = |strategy: &Strategy| self.attempts(key, *strategy).any(|token| token.as_str() == version);
-        [Strategy::Generate, Strategy::Provider].into_iter().filter(|_| is_token(version)).find(made)
+        maker(version).filter(|strategy| self.attempts(key, *strategy).any(|token| token.as_str() == version))
     }
 
     /// Whether a version of a key was made for this.
@@ -80,15 +75,20 @@ impl Trigger {
     }
 }
 
-/// Whether a version's id may be a token of ours: a UUID of version 5. Most that others make are random, of version 4.
-pub fn is_token(version: &str) -> bool {
-    version.len() == 36 && version.as_bytes().get(14) == Some(&b'5')
+/// Who makes a version, if its id may be a token of ours, of whatever slot: one of version 5 the operator, one of version 8 the manager.
+/// Most that others make are random, of version 4.
+pub fn maker(version: &str) -> Option<Strategy> {
+    match version.as_bytes().get(14).filter(|_| version.len() == 36)? {
+        b'5' => Some(Strategy::Generate),
+        b'8' => Some(Strategy::Provider),
+        _ => None,
+    }
 }
 
 /// So many versions may be made for one slot, until one of them is brought into use.
 pub const ATTEMPTS: usize = 8;
 
-/// A `ClientRequestToken`: a UUID of version 5, and the id of the version that is made with it.
+/// A `ClientRequestToken`: a UUID, of version 5 or 8 by who makes the value, and the id of the version that is made with it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(Box<str>);
 
@@ -97,9 +97,13 @@ const NAMESPACE: [u8; 16] =
     [0x9c, 0x0a, 0xdb, 0xae, 0xf9, 0xe6, 0x59, 0xa9, 0x9b, 0xfa, 0x8e, 0x80, 0x7d, 0x61, 0x9c, 0xd5];
 
 impl Token {
-    /// A UUID of version 5 (RFC 9562, 5.5), which is by SHA-1: names, not secrets.
-    fn new(name: &str) -> Self {
-        Self(uuid_v5(&NAMESPACE, name).into())
+    /// A UUID of version 5 (RFC 9562, 5.5), which is by SHA-1: names, not secrets. Or the same as one of version 8 (5.8).
+    fn new(name: &str, strategy: Strategy) -> Self {
+        let version = match strategy {
+            Strategy::Generate => 5,
+            Strategy::Provider => 8,
+        };
+        Self(uuid(&NAMESPACE, name, version).into())
     }
 
     /// As the manager takes it.
@@ -114,11 +118,11 @@ impl fmt::Display for Token {
     }
 }
 
-fn uuid_v5(namespace: &[u8; 16], name: &str) -> String {
+fn uuid(namespace: &[u8; 16], name: &str, version: u8) -> String {
     let hashed = digest(&SHA1_FOR_LEGACY_USE_ONLY, &[namespace, name.as_bytes()].concat());
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&hashed.as_ref()[..16]);
-    bytes[6] = (bytes[6] & 0x0f) | 0x50;
+    bytes[6] = (bytes[6] & 0x0f) | (version << 4);
     bytes[8] = (bytes[8] & 0x3f) | 0x80;
     let hex = |range: std::ops::Range<usize>| bytes[range].iter().map(|b| format!("{b:02x}")).collect::<String>();
     [hex(0..4), hex(4..6), hex(6..8), hex(8..10), hex(10..16)].join("-")
@@ -140,9 +144,9 @@ mod tests {
             dns[3] = 0x10;
             dns
         };
-        assert_eq!(uuid_v5(&dns, "www.example.com"), "2ed6657d-e927-568b-95e1-2665a8aea6a2");
+        assert_eq!(uuid(&dns, "www.example.com", 5), "2ed6657d-e927-568b-95e1-2665a8aea6a2");
         let own: String = NAMESPACE.iter().map(|b| format!("{b:02x}")).collect();
-        assert_eq!(uuid_v5(&URL, "https://scopedsecrets.io/rotation").replace('-', ""), own);
+        assert_eq!(uuid(&URL, "https://scopedsecrets.io/rotation", 5).replace('-', ""), own);
     }
 
     #[test]
@@ -154,6 +158,7 @@ mod tests {
         for strategy in [Strategy::Generate, Strategy::Provider] {
             let attempts: Vec<Token> = at(1_767_225_600).attempts(&key, strategy).collect();
             assert_eq!(attempts.len(), ATTEMPTS);
+            assert!(attempts.iter().all(|token| maker(token.as_str()) == Some(strategy)));
             let made_by = |second, token: &Token| at(second).made_by(&key, token.as_str());
             assert!(attempts.iter().all(|token| made_by(1_767_225_600, token) == Some(strategy)));
             assert!(attempts.iter().all(|token| made_by(1_767_225_601, token).is_none()));
@@ -172,6 +177,7 @@ mod tests {
             token(Trigger::RoleChange("a".into()), &key, generated),
         ];
         assert_eq!(all[0].as_str(), "f447a21c-7fbb-579f-8b1e-9a5aa2bf85c3", "else an update rotates everything anew");
+        assert_eq!(all[1].as_str(), "f447a21c-7fbb-879f-8b1e-9a5aa2bf85c3", "likewise");
         for (i, token) in all.iter().enumerate() {
             assert_eq!(token.as_str().len(), 36);
             assert!(all[..i].iter().all(|earlier| earlier != token), "{i}");

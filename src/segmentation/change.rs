@@ -51,7 +51,7 @@ struct LostGroup<'w> {
 impl LostGroup<'_> {
     fn iter(&self) -> impl Iterator<Item = ObjectName> {
         let lost = self.names.iter().filter(|name| !self.but.contains(name));
-        lost.map(|name| ObjectName { namespace: self.namespace.clone(), name: name.clone() })
+        lost.map(|name| ObjectName::of(self.namespace.clone(), name.clone()))
     }
 }
 
@@ -235,7 +235,7 @@ impl<'w> Change<'w, '_> {
         lost: &mut Lost<'w>,
     ) {
         let world = self.world;
-        let named = |name: &Arc<str>| ObjectName { namespace: namespace.clone(), name: name.clone() };
+        let named = |name: &Arc<str>| ObjectName::of(namespace.clone(), name.clone());
         let is_lost = |name: &Arc<str>| world.holding(&named(name)).is_some_and(|held| loses(&named(name), held));
         for Group { alike, names } in world.groups_in(namespace) {
             let first = names.iter().next().and_then(|name| world.holding(&named(name))?.keys().next());
@@ -271,7 +271,7 @@ impl<'w> Change<'w, '_> {
         let holders: BTreeMap<&ObjectName, &Holding> =
             shared.flat_map(|print| world.holdings_with(print)).chain(around).collect();
         let begins = |(secret, held): &(&ObjectName, &Holding)| {
-            let name = ObjectName { namespace: secret.namespace.clone(), name: held.claim.clone() };
+            let name = ObjectName::of(secret.namespace.clone(), held.claim.clone());
             let shares = |view: View<'_>| match world.claim(&name).map(|claim| authorize(claim, view, self.now)) {
                 Some(Verdict::Allowed(grant)) => {
                     shared_value(secret, &grant.keys, &held.fingerprints, view, self.now)

@@ -54,7 +54,7 @@ pub fn too_old(world: &World, now: Timestamp) -> Vec<TooOld<'_>> {
         let Some(limit) = limit else { continue };
         let oldest = current_versions(held).filter_map(|v| Some((v.created?, v))).min_by_key(|(created, _)| *created);
         if let Some((created, version)) = oldest.filter(|(created, _)| limit.is_over(*created, now)) {
-            let claim = ObjectName { namespace: secret.namespace.clone(), name: held.claim.clone() };
+            let claim = ObjectName::of(secret.namespace.clone(), held.claim.clone());
             found.push(TooOld { secret, claim, version, created, limit });
         }
     }

@@ -28,11 +28,16 @@ use jiff::Timestamp;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
+use std::ops::Deref;
 use std::sync::Arc;
 
-/// A namespaced object.
+/// A namespaced object. One word: each table of the index, and every queue, has the names of all.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ObjectName {
+pub struct ObjectName(Arc<NameParts>);
+
+/// What an [`ObjectName`] consists of.
+#[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NameParts {
     /// Its namespace.
     pub namespace: Arc<str>,
     /// Its name.
@@ -42,7 +47,20 @@ pub struct ObjectName {
 impl ObjectName {
     /// From two texts.
     pub fn new(namespace: &str, name: &str) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
+        Self::of(namespace.into(), name.into())
+    }
+
+    /// Of texts that are in memory already.
+    pub fn of(namespace: Arc<str>, name: Arc<str>) -> Self {
+        Self(Arc::new(NameParts { namespace, name }))
+    }
+}
+
+impl Deref for ObjectName {
+    type Target = NameParts;
+
+    fn deref(&self) -> &NameParts {
+        &self.0
     }
 }
 
@@ -166,7 +184,7 @@ impl Claim {
 
     /// Its Secret.
     pub fn secret(&self) -> ObjectName {
-        ObjectName { namespace: self.object.namespace.clone(), name: self.target.clone() }
+        ObjectName::of(self.object.namespace.clone(), self.target.clone())
     }
 }
 
@@ -317,12 +335,12 @@ fn in_namespaces(all: &Few<ObjectName>, mut asks: impl FnMut(&str) -> bool) -> i
     let mut first = all.iter().next();
     let namespaces = std::iter::from_fn(move || {
         let namespace = &first?.namespace;
-        let beyond = ObjectName { namespace: format!("{namespace}\0").into(), name: "".into() };
+        let beyond = ObjectName::of(format!("{namespace}\0").into(), "".into());
         first = all.from(&beyond).next();
         Some(namespace)
     });
     namespaces.filter(move |namespace| asks(namespace)).flat_map(move |namespace| {
-        let begins = ObjectName { namespace: namespace.clone(), name: "".into() };
+        let begins = ObjectName::of(namespace.clone(), "".into());
         all.from(&begins).take_while(move |object| object.namespace == *namespace)
     })
 }
@@ -473,7 +491,7 @@ impl World {
     fn regroup(&mut self, secret: &ObjectName, change: impl FnOnce(&mut Self)) {
         let group = |world: &Self| {
             let holding = world.holdings.get(secret)?;
-            let claim = ObjectName { namespace: secret.namespace.clone(), name: holding.claim.clone() };
+            let claim = ObjectName::of(secret.namespace.clone(), holding.claim.clone());
             let claim = world.claim(&claim).filter(|claim| claim.target == secret.name);
             let asked = claim.map(|claim| world.canonical_keys(claim)).unwrap_or_default();
             Some(Likeness::of(secret, holding, claim.map(|claim| (claim, &*asked))))

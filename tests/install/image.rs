@@ -81,7 +81,7 @@ fn the_context_has_what_the_sources_include() {
     let paths = manifest.lines().filter_map(|line| line.strip_prefix("path = \"")?.strip_suffix('"'));
     let included = included(Path::new(ROOT).join("src").as_path());
     assert!(included.iter().any(|path| path.starts_with("deploy/base/")), "{included:?}");
-    let needed = ["Cargo.toml", "Cargo.lock", "src", "image/build", "benches"];
+    let needed = ["Cargo.toml", "Cargo.lock", ".cargo", "src", "image/build", "benches"];
     for path in paths.chain(needed).chain(included.iter().map(String::as_str)) {
         assert!(kept.iter().any(|kept| path == *kept || path.starts_with(&format!("{kept}/"))), "{path} is left out");
     }

@@ -388,6 +388,37 @@ fn what_was_let_through_a_moment_ago_counts() {
     }
 }
 
+/// Likewise where what was let through is a role that somebody may bind, or the other half of what two bindings give.
+#[test]
+fn what_was_let_through_a_moment_ago_counts_for_a_binding() {
+    let let_through = |index: &mut Index, namespace: &str, object: &Value| {
+        let asked = request(namespace, object, None);
+        assert!(judge(&asked, index, now()).allowed, "{object:?}");
+        let (name, coming) = coming(&asked, &Asked::of(&asked)).unwrap();
+        index.access.reviewed(name, coming, now());
+    };
+    for (kind, namespace) in [("ClusterRole", ""), ("Role", "payments-prod")] {
+        let mut index = index("");
+        let resource = format!("{}s", kind.to_lowercase());
+        let bind =
+            json!({"apiGroups": [GROUP], "resources": [resource], "verbs": ["bind"], "resourceNames": ["later"]});
+        put_role(&mut index, None, "binder", &[bind]);
+        let binding = binding("RoleBinding", "binder", &[STRANGER]);
+        assert_eq!(said(&index, "payments-prod", &binding, None), "", "there is nothing to bind");
+        let_through(&mut index, namespace, &role_object(kind, "later", &[rule("get", "secrets")]));
+        let answer = said(&index, "payments-prod", &binding, None);
+        assert!(answer.contains("CrossSegmentAccess: ") && answer.contains("bind"), "{kind}: {answer}");
+    }
+    let mut index = index("");
+    let_through(&mut index, "", &role_object("ClusterRole", "maker", &[rule("create", "secrets")]));
+    let mut names = rule("get", "secrets");
+    names["resourceNames"] = json!(["token"]);
+    put_role(&mut index, None, "names", &[names]);
+    let_through(&mut index, "", &binding("ClusterRoleBinding", "names", &[STRANGER]));
+    let answer = said(&index, "payments-prod", &binding("RoleBinding", "maker", &[STRANGER]), None);
+    assert!(answer.contains("CrossSegmentAccess") && answer.contains("together with"), "{answer}");
+}
+
 #[test]
 fn a_role_that_was_let_through_is_known_at_once() {
     let mut index = index("");

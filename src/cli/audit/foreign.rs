@@ -225,7 +225,7 @@ fn shared(world: &World, scopes: &Scopes, here: Option<&str>, now: Timestamp, ou
                 // What it has made there is told for itself.
                 let made = all.iter().any(|other| other.kind != "ScopedSecret" && other.object.namespace == *namespace);
                 if !name.kind.is_cluster_scoped() || !made {
-                    taker.object.namespace = namespace.clone();
+                    taker.object = ObjectName::of(namespace.clone(), taker.object.name.clone());
                     all.push(taker);
                 }
             }
@@ -311,7 +311,7 @@ fn takers<'w>(
     located: Option<&CanonicalKey>,
     scope: Scope,
 ) -> Vec<(Id, Taker<'w>)> {
-    let object = ObjectName { namespace: name.namespace.clone().unwrap_or_default(), name: name.name.clone() };
+    let object = ObjectName::of(name.namespace.clone().unwrap_or_default(), name.name.clone());
     let kind = name.kind.kind();
     let taker = |store: &str, region: Option<&str>, account: Account| Taker {
         scope: scope.clone(),

@@ -93,7 +93,7 @@ fn following(cx: &Context) -> BTreeMap<Arc<str>, Vec<Following>> {
         if after.is_empty() {
             continue;
         }
-        let secret = ObjectName { namespace: name.namespace.clone(), name: claim.target.clone() };
+        let secret = ObjectName::of(name.namespace.clone(), claim.target.clone());
         let Some(seal) = index.secret(&secret).and_then(|facts| facts.seal.as_ref().ok()) else { continue };
         if seal.holding.claim != name.name {
             continue;

@@ -344,7 +344,7 @@ impl Grants {
 
     /// Those about a ScopedSecret.
     pub fn about(&self, claim: &ObjectName) -> impl Iterator<Item = &ObjectName> {
-        let first = ObjectName { namespace: claim.namespace.clone(), name: "".into() };
+        let first = ObjectName::of(claim.namespace.clone(), "".into());
         let here = self.known.range(first..).take_while(|(handle, _)| handle.namespace == claim.namespace);
         here.filter(|(_, lent)| lent.claim() == Some(&*claim.name)).map(|(handle, _)| handle)
     }

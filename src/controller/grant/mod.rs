@@ -136,7 +136,7 @@ fn part(cx: &Context, handle: &ObjectName, take: impl FnOnce(&mut Lent)) {
         let changed = index.grants.change(handle, take);
         let left = index.grants.get(handle).cloned().unwrap_or_default();
         let is_paid = |owed: &plan::Owed| {
-            let claim = ObjectName { namespace: handle.namespace.clone(), name: owed.claim.clone() };
+            let claim = ObjectName::of(handle.namespace.clone(), owed.claim.clone());
             let stands = index.claims.get(&claim).is_some_and(|record| !record.deleting);
             let asked = index.triggers.state(&claim, &Trigger::Grant(owed.uid.clone())).is_some();
             stands && asked && !index.world.terminating.contains(&*handle.namespace)
@@ -294,7 +294,7 @@ fn observe_claim(index: &Index, name: &ObjectName, now: Timestamp) -> Option<Cla
     let record = index.claims.get(name).filter(|record| !record.deleting)?;
     let claim = index.world.claim(name)?;
     let spec = record.spec.as_deref().and_then(|bytes| serde_json::from_slice::<ScopedSecretSpec>(bytes).ok())?;
-    let secret = ObjectName { namespace: name.namespace.clone(), name: claim.target.clone() };
+    let secret = ObjectName::of(name.namespace.clone(), claim.target.clone());
     let facts = index.secret(&secret).filter(|facts| !facts.deleting);
     let ours = facts.filter(|facts| {
         let sealed = facts.seal.as_ref().is_ok_and(|seal| seal.holding.claim == name.name);

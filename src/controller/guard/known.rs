@@ -239,6 +239,14 @@ impl Guards {
         (look.foreign.is_none() || now.duration_since(look.at) < STALE).then(|| look.foreign.clone())
     }
 
+    /// Forgets the looks for all but these Secrets, which are still to come.
+    pub fn looks_only_for(&self, namespace: &str, to_come: impl Fn(&str) -> bool) {
+        if let Some(place) = self.lock().get_mut(namespace) {
+            place.looks.retain(|target, _| to_come(target));
+            place.looks.shrink_to_fit();
+        }
+    }
+
     /// The pods were looked through for these Secrets, and for no others that are still to come.
     pub fn looked_through(
         &self,

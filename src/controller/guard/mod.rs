@@ -153,7 +153,7 @@ fn plan_for(cx: &Context, namespace: &str, known: Option<&Known>, guarded: Optio
     let shared: Arc<str> = namespace.into();
     // Each by itself: who waits for the index waits for one. What changes meanwhile queues the guard again.
     let targets = names.into_iter().map(|name| {
-        let target = ObjectName { namespace: shared.clone(), name };
+        let target = ObjectName::of(shared.clone(), name);
         (target.name.to_string(), observe_target(&cx.index(), &target, now))
     });
     plan::plan(&Observed {
@@ -303,7 +303,9 @@ fn object(content: Content, resource_version: Option<String>) -> SegmentGuard {
 }
 
 /// What is kept of a guard.
-pub fn seen(metadata: &ObjectMeta, spec: SegmentGuardSpec) -> Known {
+pub fn seen(metadata: &ObjectMeta, mut spec: SegmentGuardSpec) -> Known {
+    // A list that was read has room for more than the one consumer that most have.
+    spec.targets.values_mut().for_each(Vec::shrink_to_fit);
     let labels: BTreeMap<String, String> = metadata.labels.clone().unwrap_or_default();
     Known {
         uid: metadata.uid.clone().unwrap_or_default(),

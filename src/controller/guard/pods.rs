@@ -51,12 +51,13 @@ pub(super) async fn look(cx: &Context, namespace: &Arc<str>) -> Result<(), kube:
     let mut targets = known.content.targets;
     {
         let index = cx.index();
-        let target = |name: &str| ObjectName { namespace: namespace.clone(), name: name.into() };
+        let target = |name: &str| ObjectName::of(namespace.clone(), name.into());
         targets.retain(|name, _| !stands(&index, &target(name)));
         let waiting = cx.guards.waiting(namespace);
         let awaited = waiting.iter().filter_map(|claim| index.world.claim(claim)).map(|claim| &*claim.target);
         let awaited: BTreeSet<&str> = awaited.filter(|name| targets.contains_key(*name)).collect();
         if awaited.iter().all(|name| cx.guards.looked(namespace, name, Instant::now()).is_some()) {
+            cx.guards.looks_only_for(namespace, |name| targets.contains_key(name));
             return Ok(());
         }
     }

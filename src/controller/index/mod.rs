@@ -175,12 +175,12 @@ impl Index {
     }
 
     /// The same name, in texts that are in memory already where they are: names are most of the index.
-    fn shared(&self, name: ObjectName) -> ObjectName {
+    pub fn shared(&self, name: ObjectName) -> ObjectName {
         let known = self.claims.get_key_value(&name).map(|(known, _)| known);
         let known = known.or_else(|| self.secrets.get_key_value(&name).map(|(known, _)| known)).cloned();
-        known.unwrap_or_else(|| {
-            let namespace = self.namespace_revisions.get_key_value(&name.namespace).map(|(known, _)| known.clone());
-            ObjectName { namespace: namespace.unwrap_or(name.namespace), name: name.name }
+        known.unwrap_or_else(|| match self.namespace_revisions.get_key_value(&name.namespace) {
+            Some((namespace, _)) => ObjectName::of(namespace.clone(), name.name.clone()),
+            None => name,
         })
     }
 
@@ -233,7 +233,7 @@ impl Index {
     }
 
     fn count(&mut self, name: &ObjectName, mut claim: Claim) {
-        let target = ObjectName { namespace: name.namespace.clone(), name: claim.target.clone() };
+        let target = ObjectName::of(name.namespace.clone(), claim.target.clone());
         if let Some((known, _)) = self.per_store.get_key_value(&claim.store) {
             claim.store = known.clone();
         }

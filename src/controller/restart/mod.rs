@@ -84,7 +84,7 @@ fn restarting(index: &Index, namespace: &str) -> Vec<Restarting> {
     held.filter_map(|(secret, held)| {
         let seal = index.secret(secret)?.seal.as_ref().ok()?;
         seal.restart.as_ref()?;
-        let claim = ObjectName { namespace: secret.namespace.clone(), name: held.claim.clone() };
+        let claim = ObjectName::of(secret.namespace.clone(), held.claim.clone());
         let record = index.claims.get(&claim).filter(|record| !record.deleting)?;
         let spec: ScopedSecretSpec = serde_json::from_slice(record.spec.as_deref()?).ok()?;
         if !spec.restarts() || spec.target_name(&claim.name) != &*secret.name {

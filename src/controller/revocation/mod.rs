@@ -311,7 +311,7 @@ fn look(index: &Index, name: &str) -> Option<(Known, Observed)> {
 fn moved(index: &Index, revocation: &Revocation, key: &CanonicalKey) -> BTreeSet<InNamespace> {
     let world = &index.world;
     let by_this_store = |secret: &ObjectName, held: &Holding| {
-        let claim = ObjectName { namespace: secret.namespace.clone(), name: held.claim.clone() };
+        let claim = ObjectName::of(secret.namespace.clone(), held.claim.clone());
         world.claim(&claim).is_some_and(|claim| *claim.store == *revocation.store)
     };
     let mut moved = BTreeSet::new();

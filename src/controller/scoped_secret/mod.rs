@@ -149,7 +149,7 @@ fn over() -> Failure {
 
 impl Work<'_> {
     fn secret_name(&self) -> ObjectName {
-        ObjectName { namespace: self.name.namespace.clone(), name: self.spec.target_name(&self.name.name).into() }
+        ObjectName::of(self.name.namespace.clone(), self.spec.target_name(&self.name.name).into())
     }
 
     fn interval(&self) -> Duration {

@@ -242,7 +242,7 @@ async fn part_with_orphan(cx: &Context, secret: &ObjectName) -> Result<(), Failu
     cx.retry(rivals);
     tell_of_orphan(cx, secret, &facts, refusal.as_ref()).await;
     if let Some(end) = refusal.filter(|refusal| refusal.reason.is_an_end()) {
-        let claim = ObjectName { namespace: secret.namespace.clone(), name: seal.holding.claim.clone() };
+        let claim = ObjectName::of(secret.namespace.clone(), seal.holding.claim.clone());
         let consumers: Vec<&str> = consumers.iter().map(String::as_str).collect();
         tell_consumers(cx, &claim, &consumers, end.reason, &end.message).await;
     }
@@ -280,7 +280,7 @@ fn orphan(cx: &Context, secret: &ObjectName) -> Option<(SecretFacts, Arc<SealRec
     let facts = index.secret(secret)?.clone();
     let seal = facts.seal.clone().ok()?;
     let claimed = index.claims_for(secret).any(|claim| claim.name == seal.holding.claim);
-    let claim = ObjectName { namespace: secret.namespace.clone(), name: seal.holding.claim.clone() };
+    let claim = ObjectName::of(secret.namespace.clone(), seal.holding.claim.clone());
     let unreadable = index.claims.get(&claim).filter(|record| record.spec.is_none());
     // With an owner it is the garbage collector's, or its living ScopedSecret's.
     let owned = |owner: &str| unreadable.is_none_or(|record| *record.uid != *owner);

@@ -31,7 +31,6 @@ impl Source {
             id: arn,
             name,
             rotation_enabled: output.rotation_enabled.unwrap_or(false),
-            rotation_function: output.rotation_lambda_arn.is_some_and(|arn| !arn.is_empty()),
             owning_service: output.owning_service.filter(|service| !service.is_empty()),
             last_rotated: timestamp(output.last_rotated_date),
             last_changed: timestamp(output.last_changed_date),

@@ -161,7 +161,7 @@ impl Asking<'_> {
 
     /// Those who are no readers somewhere, each once with the strictest answer: of what returns Secrets.
     fn strangers<'a>(&self, subjects: &'a [Subject], role: &Role) -> Result<Vec<Breach<'a>>, Refusal> {
-        let spread = self.access.spread(subjects, role, self.world);
+        let spread = self.access.spread(subjects, role, self.world, self.now);
         if spread.iter().all(|spread| !spread.returns_secrets()) {
             return Ok(Vec::new());
         }

@@ -35,7 +35,7 @@ pub fn findings_in(access: &Access, world: &World, left: &Left, now: Timestamp) 
         let (Some(namespace), Some(role)) = (&name.namespace, access.role(&binding.role)) else { continue };
         let central = access.is_central(namespace);
         let tenants = match central || homes.iter().any(|homes| homes.contains(namespace)) {
-            true => access.tenants_at(namespace, &binding.subjects, role, world),
+            true => access.tenants_at(namespace, &binding.subjects, role, world, now),
             false => Vec::new(),
         };
         for (subject, powers) in tenants {
@@ -75,7 +75,7 @@ pub fn findings_in(access: &Access, world: &World, left: &Left, now: Timestamp) 
     }
     for (name, binding) in access.bindings(true) {
         let Some(role) = access.role(&binding.role) else { continue };
-        let spread = access.spread(&binding.subjects, role, world);
+        let spread = access.spread(&binding.subjects, role, world, now);
         for jurisdiction in &jurisdictions {
             let breaches: Vec<Breach<'_>> =
                 spread.iter().filter_map(|spread| spread.breach(Powers::ALL, jurisdiction, world, now)).collect();

@@ -8,6 +8,7 @@ use super::powers::Powers;
 use super::role::Role;
 use super::subject::Subject;
 use super::{Access, Binding, RbacName};
+use jiff::Timestamp;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -24,17 +25,16 @@ pub(super) struct Joined {
 
 impl Access {
     /// What a role adds to the powers that it gives by itself, bound across the cluster.
-    pub(super) fn joined(&self, subject: &Subject, role: &Role) -> Joined {
+    pub(super) fn joined(&self, subject: &Subject, role: &Role, now: Timestamp) -> Joined {
         let mut joined = Joined { there: role.named(), ..Joined::default() };
         if role.creates {
-            joined.everywhere |= self.named_everywhere(subject);
+            joined.everywhere |= self.named_everywhere(subject, now);
         }
         if joined.there.is_empty() {
             return joined;
         }
-        for (name, _) in
-            self.bound_to(subject).filter(|(_, binding)| self.role(&binding.role).is_some_and(|r| r.creates))
-        {
+        let creates = |role: &RbacName| self.role_by_now(role, now).is_some_and(|role| role.creates);
+        for (name, _) in self.bound_to(subject, now).filter(|(_, binding)| creates(&binding.role)) {
             match &name.namespace {
                 Some(namespace) => drop(joined.namespaces.insert(namespace.clone())),
                 None => joined.everywhere |= joined.there,
@@ -44,14 +44,14 @@ impl Access {
     }
 
     /// What somebody may do across the cluster with Secrets of some names.
-    pub(super) fn named_everywhere(&self, subject: &Subject) -> Powers {
-        let everywhere = self.bound_to(subject).filter(|(name, _)| name.namespace.is_none());
-        let roles = everywhere.filter_map(|(_, binding)| self.role(&binding.role));
+    pub(super) fn named_everywhere(&self, subject: &Subject, now: Timestamp) -> Powers {
+        let everywhere = self.bound_to(subject, now).filter(|(name, _)| name.namespace.is_none());
+        let roles = everywhere.filter_map(|(_, binding)| self.role_by_now(&binding.role, now));
         roles.fold(Powers::NONE, |all, role| all | role.named())
     }
 
-    /// The kept bindings that name somebody, or somebody who may be the same.
-    fn bound_to(&self, subject: &Subject) -> impl Iterator<Item = (&RbacName, &Binding)> {
+    /// The kept bindings, and those that may be there in a moment, that name somebody, or somebody who may be the same.
+    fn bound_to(&self, subject: &Subject, now: Timestamp) -> impl Iterator<Item = (&RbacName, &Binding)> {
         let names: Vec<&RbacName> = match subject.also() {
             Some(also) => {
                 let known = [subject.clone()].into_iter().chain(also);
@@ -63,7 +63,10 @@ impl Access {
                 overlapping.flat_map(|(_, names)| names.iter()).collect()
             }
         };
-        names.into_iter().filter_map(|name| self.bindings.get_key_value(name).map(|(name, binding)| (name, &**binding)))
+        let known = names.into_iter().filter_map(|name| self.bindings.get_key_value(name));
+        let coming =
+            self.coming_bindings(now).filter(|(_, binding)| binding.subjects.iter().any(|s| subject.may_be(s)));
+        known.map(|(name, binding)| (name, &**binding)).chain(coming)
     }
 }
 

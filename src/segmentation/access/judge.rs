@@ -13,7 +13,6 @@ use crate::segmentation::segment::Segment;
 use crate::segmentation::verdict::Refusal;
 use crate::segmentation::world::World;
 use jiff::Timestamp;
-use std::borrow::Cow;
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
@@ -44,8 +43,8 @@ pub enum Place<'a> {
 
 impl Access {
     /// The ways to the Secrets of a place that a role gives there.
-    pub fn powers(&self, role: &Role, place: Place<'_>, world: &World) -> Powers {
-        let look = Look { access: self, world, place };
+    pub fn powers(&self, role: &Role, place: Place<'_>, world: &World, now: Timestamp) -> Powers {
+        let look = Look { access: self, world, place, now };
         let direct = look.direct(role, place);
         let leads = |power: Powers| !power.within(direct) && look.leads_on(role, power);
         [Powers::BIND_ROLES, Powers::BIND_CLUSTER_ROLES]
@@ -64,7 +63,7 @@ impl Access {
         world: &World,
         now: Timestamp,
     ) -> Result<Vec<Breach<'a>>, Refusal> {
-        let suspects = self.suspects(namespace, subjects, role, world);
+        let suspects = self.suspects(namespace, subjects, role, world, now);
         if suspects.is_empty() {
             return Ok(Vec::new());
         }
@@ -88,7 +87,7 @@ impl Access {
             left.get(theirs) == Some(&here.segment)
                 || segment_of(theirs, world).is_ok_and(|theirs| *theirs.name() == *here.segment)
         };
-        let suspects = self.suspects(namespace, subjects, role, world);
+        let suspects = self.suspects(namespace, subjects, role, world, now);
         let foreign = suspects.into_iter().filter(|(subject, ..)| !subject.namespace().is_some_and(is_own));
         breaches(foreign, here, now)
     }
@@ -100,14 +99,15 @@ impl Access {
         subjects: &'a [Subject],
         role: &Role,
         world: &World,
+        now: Timestamp,
     ) -> Vec<(&'a Subject, Powers, Powers)> {
-        let powers = self.powers(role, Place::Namespace(namespace), world);
+        let powers = self.powers(role, Place::Namespace(namespace), world, now);
         if powers.is_empty() && !role.creates {
             return Vec::new();
         }
         let suspects = subjects.iter().filter(|subject| subject.may_be_foreign(namespace));
         let suspects = suspects.map(|subject| {
-            let joined = if role.creates { self.named_everywhere(subject) & !powers } else { Powers::NONE };
+            let joined = if role.creates { self.named_everywhere(subject, now) & !powers } else { Powers::NONE };
             (subject, powers | joined, joined)
         });
         suspects.filter(|(subject, powers, _)| !powers.is_empty() && !self.is_trusted(subject, *powers)).collect()
@@ -126,6 +126,7 @@ impl Access {
         subjects: &'a [Subject],
         role: &Role,
         world: &World,
+        now: Timestamp,
     ) -> Vec<(&'a Subject, Powers)> {
         let here = segment_of(namespace, world).ok();
         let of_another =
@@ -135,16 +136,16 @@ impl Access {
         if tenants.peek().is_none() {
             return Vec::new();
         }
-        let powers = self.powers(role, Place::Namespace(namespace), world);
+        let powers = self.powers(role, Place::Namespace(namespace), world, now);
         tenants.filter(|_| !powers.is_empty()).map(|subject| (subject, powers)).collect()
     }
 
     /// What a role gives each of the subjects of a ClusterRoleBinding, who are not trusted with it.
-    pub fn spread<'a>(&self, subjects: &'a [Subject], role: &Role, world: &World) -> Vec<Spread<'a>> {
-        let powers = self.powers(role, Place::Cluster, world);
+    pub fn spread<'a>(&self, subjects: &'a [Subject], role: &Role, world: &World, now: Timestamp) -> Vec<Spread<'a>> {
+        let powers = self.powers(role, Place::Cluster, world, now);
         let narrow = role.creates || !role.secrets.is_empty();
         let each = |subject| {
-            let joined = if narrow { self.joined(subject, role) } else { Joined::default() };
+            let joined = if narrow { self.joined(subject, role, now) } else { Joined::default() };
             Spread { subject, powers, joined }
         };
         let all = subjects.iter().map(each).filter(|spread| {
@@ -213,6 +214,7 @@ struct Look<'a> {
     access: &'a Access,
     world: &'a World,
     place: Place<'a>,
+    now: Timestamp,
 }
 
 impl<'a> Look<'a> {
@@ -232,29 +234,30 @@ impl<'a> Look<'a> {
 
     /// Whether some role that it lets be bound by this power, or that one of those lets be bound, gives something there. Each
     /// is looked at once, however they lead to each other.
-    fn leads_on(&self, role: &'a Role, power: Powers) -> bool {
+    fn leads_on(&self, role: &Role, power: Powers) -> bool {
         let first = role.bindable.iter().filter(|bindable| bindable.power() == power);
-        let mut next: VecDeque<(&Bindable, Place<'a>)> = first.map(|bindable| (bindable, self.place)).collect();
+        let mut next: VecDeque<(Bindable, Place<'a>)> = first.map(|bindable| (bindable.clone(), self.place)).collect();
         let mut seen: HashSet<RbacName> = HashSet::new();
         while let Some((bindable, place)) = next.pop_front() {
-            for name in self.bound(bindable, place) {
-                let Some(role) = self.access.role(&name).filter(|_| seen.insert(name.clone().into_owned())) else {
+            for name in self.bound(&bindable, place) {
+                let Some(role) = self.access.role_by_now(&name, self.now).filter(|_| !seen.contains(&name)) else {
                     continue;
                 };
                 // A role of a namespace is bound there.
                 let there = name.namespace.as_deref().and_then(|namespace| self.namespace(namespace));
                 let place = there.map_or(self.place, |namespace| Place::Namespace(namespace));
-                if !self.direct(role, place).is_empty() {
+                if !self.direct(&role, place).is_empty() {
                     return true;
                 }
-                next.extend(role.bindable.iter().map(|bindable| (bindable, place)));
+                next.extend(role.bindable.iter().map(|bindable| (bindable.clone(), place)));
+                seen.insert(name);
             }
         }
         false
     }
 
     /// The roles that one which may be bound means in a place: across the cluster those of its name in every governed namespace.
-    fn bound(&self, bindable: &Bindable, place: Place<'a>) -> impl Iterator<Item = Cow<'a, RbacName>> {
+    fn bound<'b>(&'b self, bindable: &'b Bindable, place: Place<'a>) -> impl Iterator<Item = RbacName> + use<'a, 'b> {
         let named = match place {
             Place::Cluster if !bindable.cluster => Some(self.access.namesakes(&bindable.name)),
             _ => None,
@@ -266,7 +269,7 @@ impl<'a> Look<'a> {
             Place::Cluster => bindable.cluster.then(|| RbacName { namespace: None, name: bindable.name.clone() }),
             Place::Namespace(namespace) => self.namespace(namespace).map(|namespace| bindable.role(namespace)),
         };
-        named.into_iter().flatten().filter(governed).map(Cow::Borrowed).chain(one.map(Cow::Owned))
+        named.into_iter().flatten().filter(governed).cloned().chain(one)
     }
 
     /// A namespace that is there.

@@ -53,12 +53,17 @@ impl Access {
                 .iter()
                 .any(|(known, binding)| *known == name && coming.subjects.iter().all(|s| binding.subjects.contains(s)))
         };
-        let coming = self.coming(now).filter_map(|(name, coming)| match coming {
-            Coming::Binding(binding) if binding.role == *role && !is_known(name, binding) => Some((name, binding)),
-            _ => None,
-        });
-        let coming: Vec<_> = coming.collect();
+        let is_new = |(name, binding): &(&RbacName, &Binding)| binding.role == *role && !is_known(name, binding);
+        let coming: Vec<_> = self.coming_bindings(now).filter(is_new).collect();
         known.into_iter().chain(coming).collect()
+    }
+
+    /// The bindings that may be there in a moment.
+    pub(super) fn coming_bindings(&self, now: Timestamp) -> impl Iterator<Item = (&RbacName, &Binding)> {
+        self.coming(now).filter_map(|(name, coming)| match coming {
+            Coming::Binding(binding) => Some((name, binding)),
+            Coming::Role(_) => None,
+        })
     }
 
     /// The roles that may be there in a moment and let another be bound by its name.

@@ -59,7 +59,7 @@ impl<'w> Standing<'w> {
             Err(Unscoped::Refused(refusal)) => return Retention::Withdraw(refusal.clone()),
             Err(Unscoped::Undecided(refusal)) => return Retention::Unknown(refusal.clone()),
         };
-        let claim = ObjectName { namespace: secret.namespace.clone(), name: holding.claim.clone() };
+        let claim = ObjectName::of(secret.namespace.clone(), holding.claim.clone());
         let claim = world.world.claim(&claim);
         let form = Form {
             has_consumers: holding.consumed,

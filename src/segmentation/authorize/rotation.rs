@@ -101,7 +101,7 @@ fn lacks_action(claim: &Claim, world: View<'_>) -> Option<Refusal> {
 }
 
 fn owner(secret: &ObjectName, held: &Holding) -> ObjectName {
-    ObjectName { namespace: secret.namespace.clone(), name: held.claim.clone() }
+    ObjectName::of(secret.namespace.clone(), held.claim.clone())
 }
 
 /// Of two that rotate a key, who has held it for longer, then the older.

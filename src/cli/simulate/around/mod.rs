@@ -49,7 +49,7 @@ impl Granted<'_> {
     }
 
     fn target(&self) -> ObjectName {
-        ObjectName { namespace: self.claim.object.namespace.clone(), name: self.claim.target.clone() }
+        ObjectName::of(self.claim.object.namespace.clone(), self.claim.target.clone())
     }
 }
 
@@ -85,7 +85,7 @@ pub fn judge(world: &mut World, granted: &[Granted<'_>], objects: &[&Object], no
     let mut guards: BTreeMap<Arc<str>, BTreeMap<String, Vec<String>>> = BTreeMap::new();
     for (secret, target) in targets {
         if let Some(consumers) = of_target(&target, None) {
-            guards.entry(secret.namespace).or_default().insert(secret.name.to_string(), consumers);
+            guards.entry(secret.namespace.clone()).or_default().insert(secret.name.to_string(), consumers);
         }
     }
     let mut findings = Vec::new();

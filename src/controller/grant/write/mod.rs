@@ -323,7 +323,7 @@ impl Work<'_> {
     /// the grant's uid, so that whoever comes after a crash asks for the same.
     async fn rotate(&mut self) -> Result<(), Trouble> {
         let Some(Owed { claim, uid, .. }) = self.owed() else { return Ok(()) };
-        let claim = ObjectName { namespace: self.handle.namespace.clone(), name: claim };
+        let claim = ObjectName::of(self.handle.namespace.clone(), claim);
         let trigger = Trigger::Grant(uid);
         match self.with_observed(plan::debt) {
             Debt::Due => {}

@@ -176,7 +176,7 @@ impl Work<'_> {
 
 /// Into the record: that a rotation is owed which nobody makes.
 pub(in crate::controller::grant) fn record_unpaid(cx: &Context, namespace: &Arc<str>, owed: &Owed) {
-    let claim = ObjectName { namespace: namespace.clone(), name: owed.claim.clone() };
+    let claim = ObjectName::of(namespace.clone(), owed.claim.clone());
     let happening = Happening::of(What::RotationFailed).on("ScopedSecret", &claim).to(&owed.subject).rule(RULE);
     let happening = happening.reason(Reason::RotationOwed);
     cx.record(owed.keys.first().map_or(happening.clone(), |key| happening.key(key)));

@@ -181,7 +181,7 @@ async fn a_description_tells_versions_and_rotation() {
     let described = server.connect().describe("pay/db".to_owned()).await.unwrap();
     let date = |text: &str| Some(text.parse().unwrap());
     assert_eq!((described.id.as_str(), described.name.as_str()), (&*arn("pay/db"), "pay/db"));
-    assert!(described.rotation_enabled && described.rotation_function && described.deleted);
+    assert!(described.rotation_enabled && described.deleted);
     assert_eq!(described.owning_service.as_deref(), Some("rds"));
     assert_eq!(described.last_rotated, date("2026-01-01T00:00:00Z"));
     assert_eq!(described.last_changed, date("2026-01-01T00:00:01.5Z"));
