@@ -128,6 +128,7 @@ fn scale() -> usize {
     std::env::var("SCALE").map_or(1_000, |text| text.parse().expect("SCALE is a number"))
 }
 
+/// What the design allows the operator.
 const LIMIT: usize = 40 << 20;
 
 #[test]
