@@ -332,7 +332,7 @@ fn killed_at_every_write_it_restarts_once() {
             }
             scene.renew("db", &format!("killed-{moment:?}-{turn}-{number}"));
             // Writes are not always as many: a status may tell two things at once.
-            let is_killed = gate.dies_within(Duration::from_secs(15));
+            let is_killed = gate.dies_within(Duration::from_secs(30));
             if !is_killed {
                 println!("{moment:?} write {number} never came: {:?}", gate.writes());
             }

@@ -2,12 +2,13 @@
 //! tried again by whoever asked. A watch may be silent for minutes, and has a limit of its own in the library. What waits for its
 //! [turn](Turns) does so within the same time: what a leader asks for is done by then, or never.
 
-use super::turns::{Turns, namespace_of};
+use super::turns::{TURN, Turns, namespace_of};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use kube::client::Body;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -69,7 +70,7 @@ where
         let streams = streams(&request);
         let path = request.uri().path();
         // Whoever leads says so before all else.
-        let waits = path.split('/').all(|part| part != "leases");
+        let waits = !path.starts_with("/apis/coordination.k8s.io/");
         let namespace = namespace_of(path).map(str::to_owned);
         // It begins when it is first asked for.
         let answer = self.inner.call(request);
@@ -79,10 +80,17 @@ where
                 return Ok(head.map_err(Into::into)?.map(|body| Box::new(body.map_err(Into::into)) as _));
             }
             let whole = async {
-                let _turn = if waits { Some(turns.take(namespace.as_deref()).await?) } else { None };
-                let (head, body) = answer.await.map_err(Into::into)?.into_parts();
-                let body = Full::new(body.collect().await.map_err(Into::into)?.to_bytes());
-                Ok(Response::from_parts(head, Box::new(body.map_err(Into::into)) as _))
+                let turn = if waits { Some(turns.take(namespace.as_deref()).await?) } else { None };
+                let mut whole = pin!(async {
+                    let (head, body) = answer.await.map_err(Into::into)?.into_parts();
+                    let body = Full::new(body.collect().await.map_err(Into::into)?.to_bytes());
+                    Ok(Response::from_parts(head, Box::new(body.map_err(Into::into)) as _))
+                });
+                if let Ok(answered) = tokio::time::timeout(TURN, whole.as_mut()).await {
+                    return answered;
+                }
+                drop(turn);
+                whole.await
             };
             tokio::time::timeout(limit, whole).await.map_err(|_| Silent(limit))?
         })
@@ -92,7 +100,7 @@ where
 #[cfg(test)]
 mod tests {
     use crate::client::connect_within;
-    use k8s_openapi::api::core::v1::Namespace;
+    use k8s_openapi::api::core::v1::{Namespace, Secret};
     use kube::api::{Api, ListParams};
     use kube::{Client, Config};
     use std::time::{Duration, Instant};
@@ -128,6 +136,40 @@ mod tests {
             assert!(told.contains("did not answer") || told.contains("Silent"), "{told}");
             assert!(start.elapsed() < Duration::from_secs(5));
         }
+    }
+
+    /// Requests of many namespaces hang, as they do where a webhook of theirs does: another's goes on.
+    #[tokio::test]
+    async fn who_hangs_holds_up_nobody() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(async move {
+                    let mut asked = vec![0; 4096];
+                    let length = stream.read(&mut asked).await.unwrap();
+                    if String::from_utf8_lossy(&asked[..length]).contains("/namespaces/quick/") {
+                        let body = r#"{"kind": "SecretList", "apiVersion": "v1", "metadata": {}, "items": []}"#;
+                        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length";
+                        stream.write_all(format!("{head}: {}\r\n\r\n{body}", body.len()).as_bytes()).await.unwrap();
+                    }
+                    std::future::pending::<()>().await;
+                });
+            }
+        });
+        let config = Config::new(format!("http://{address}").parse().unwrap());
+        let client = connect_within(config, Duration::from_secs(60)).unwrap();
+        let list = |namespace: &str| {
+            let api = Api::<Secret>::namespaced(client.clone(), namespace);
+            async move { api.list(&ListParams::default()).await }
+        };
+        let hanging: Vec<_> = (0..160).map(|i| tokio::spawn(list(&format!("slow-{}", i % 10)))).collect();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let quick = tokio::time::timeout(Duration::from_secs(20), list("quick")).await;
+        quick.expect("it has its turn").expect("it is answered");
+        assert!(hanging.iter().all(|task| !task.is_finished()));
+        hanging.iter().for_each(|task| task.abort());
     }
 
     #[tokio::test]

@@ -1,14 +1,18 @@
 //! Requests take turns: each that is under way has a connection, of some thirty kilobytes, and a burst of them leaves the API server's
-//! other clients waiting. Nor does one namespace, whose webhooks may take ten seconds for each write, have all the turns.
+//! other clients waiting. Who is not answered at once, since somebody's webhooks take ten seconds for each write, gives the turn away, so
+//! that nobody holds up the others.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 /// So many at once.
 const ALL: usize = 64;
 /// Of which so many in one namespace.
 const IN_A_NAMESPACE: usize = 16;
+/// So long a turn is at most.
+pub const TURN: Duration = Duration::from_millis(250);
 /// Of so many namespaces it is known who has a turn before those at rest are forgotten.
 const KEPT: usize = 256;
 

@@ -70,7 +70,7 @@ pub fn stripped_meanwhile(scene: &mut Scene) {
     settles(&gate);
     gate.arm(0, Moment::After);
     (FLOW.trigger)(scene, name);
-    assert!(gate.dies_within(Duration::from_secs(20)), "{:?}", gate.writes());
+    assert!(gate.dies_within(Duration::from_secs(30)), "{:?}", gate.writes());
     assert!(gate.writes()[0].contains("/segmentguards/"), "it is written down first: {:?}", gate.writes());
     assert_eq!(revocations(scene, name).len(), 0);
     strip(scene, name);

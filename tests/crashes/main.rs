@@ -165,7 +165,7 @@ impl Scene {
         }
         (flow.trigger)(self, &name);
         // Writes are not always as many: a status may tell two things at once.
-        let is_killed = gate.dies_within(Duration::from_secs(15));
+        let is_killed = gate.dies_within(Duration::from_secs(30));
         if !is_killed {
             println!("{what}: never came: {:?}", gate.writes());
         }

@@ -88,7 +88,7 @@ fn is_status(write: &str) -> bool {
 
 /// The operator is killed at the write that was named, and another one starts.
 fn dies(scene: &mut Scene) {
-    assert!(scene.gate.dies_within(Duration::from_secs(15)), "it wrote less: {:?}", scene.gate.writes());
+    assert!(scene.gate.dies_within(Duration::from_secs(30)), "it wrote less: {:?}", scene.gate.writes());
     scene.kill();
     scene.start();
 }

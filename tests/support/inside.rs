@@ -138,10 +138,10 @@ impl NthWrite {
         Self { what, nth }
     }
 
-    /// Whether an operator must die at it: what an event or a later status says may be said with another, and what was refused, as
-    /// the object had changed, is written a second time.
+    /// Whether an operator must die at it: what an event or a later status says may be said with another, what was refused, as the
+    /// object had changed, is written a second time, and a report is written whenever one is due.
     fn is_sure(&self) -> bool {
-        self.nth == 0 && !self.what.split('/').any(|part| part == "events")
+        self.nth == 0 && !self.what.split('/').any(|part| ["events", "segmentationreports"].contains(&part))
     }
 }
 

@@ -9,7 +9,8 @@
 //! | ClusterRole | if it, or one that it is aggregated into, gains such a power while such a binding is there |
 //!
 //! What is of the cluster passes while the webhook is down; it, and what else leads to Secrets across the cluster, is found by
-//! [`crate::segmentation::access::findings`]. What the control plane aggregates is not refused, but what makes it do so is.
+//! [`crate::segmentation::access::findings`]. What the control plane aggregates is not refused, but what makes it do so is, and who is
+//! bound to a role that will have it.
 
 use crate::admission::answer::{admit, answer_by, deny, deny_as, name_of};
 use crate::admission::review::Review;
@@ -137,7 +138,7 @@ impl Asked {
             Self::ClusterRoleBinding(binding, gone) => asking.cluster_role_binding(&judged(binding, gone)),
             Self::Role { gained, .. } => asking.role(namespace, name_of(request), gained),
             Self::ClusterRole { before, whole, aggregation } => {
-                let gains = index.access.consequences(name_of(request), before, whole, aggregation);
+                let gains = index.access.consequences(name_of(request), before, whole, aggregation, now);
                 asking.cluster_role(&gains)
             }
         };
@@ -167,8 +168,8 @@ fn role_of(rules: Option<Rules>) -> Role {
 fn coming(request: &Request, asked: &Asked) -> Option<(RbacName, Coming)> {
     let here = request.namespace.as_deref();
     let (namespace, coming) = match asked {
-        Asked::Role { whole, .. } => (here, Coming::Role(whole.clone())),
-        Asked::ClusterRole { whole, .. } => (None, Coming::Role(whole.clone())),
+        Asked::Role { whole, .. } => (here, Coming::Role(whole.clone(), Aggregation::default())),
+        Asked::ClusterRole { whole, aggregation, .. } => (None, Coming::Role(whole.clone(), aggregation.clone())),
         Asked::RoleBinding(binding, _) if !binding.subjects.is_empty() => (here, Coming::Binding(binding.clone())),
         Asked::ClusterRoleBinding(binding, _) if !binding.subjects.is_empty() => {
             (None, Coming::Binding(binding.clone()))

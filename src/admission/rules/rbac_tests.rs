@@ -286,6 +286,63 @@ fn a_cluster_role_that_gains_powers_is_judged_by_its_bindings() {
     assert!(said(&index, "", &part, None).contains("ClusterWideAccess"));
 }
 
+/// The control plane writes the rules of an aggregated role when it comes to it, which may be after a binding.
+#[test]
+fn an_aggregated_role_is_judged_by_what_it_will_have() {
+    let takes = |what: &str| {
+        let mut role = role_object("ClusterRole", &format!("takes-{what}"), &[]);
+        role["aggregationRule"] = json!({"clusterRoleSelectors": [{"matchLabels": {"to": what}}]});
+        role
+    };
+    let gives = |what: &str, rules: &[Value]| {
+        let mut role = role_object("ClusterRole", &format!("gives-{what}"), rules);
+        role["metadata"]["labels"] = json!({"to": what});
+        role
+    };
+    let reads = || gives("a", &[rule("get", "secrets")]);
+    // By way of another, which takes them from a third.
+    let mut middle = takes("a");
+    middle["metadata"]["labels"] = json!({"to": "b"});
+    let binds = json!({"apiGroups": [GROUP], "resources": ["clusterroles"], "verbs": ["bind"], "resourceNames": ["r"]});
+    for (roles, bound) in [
+        (vec![reads(), takes("a")], "takes-a"),
+        (vec![takes("a"), reads()], "takes-a"),
+        (vec![reads(), middle, takes("b")], "takes-b"),
+        (vec![role_object("ClusterRole", "r", &[rule("get", "secrets")]), gives("a", &[binds]), takes("a")], "takes-a"),
+    ] {
+        let bindings =
+            [("payments-prod", "RoleBinding", "CrossSegmentAccess"), ("", "ClusterRoleBinding", "ClusterWideAccess")];
+        for watched in [true, false] {
+            let mut index = index("");
+            for role in &roles {
+                let asked = request("", role, None);
+                assert!(judge(&asked, &index, now()).allowed, "{role}");
+                let (name, coming) = coming(&asked, &Asked::of(&asked)).unwrap();
+                match coming {
+                    Coming::Role(role, aggregation) if watched => {
+                        index.access.put_cluster_role(name, role, aggregation);
+                    }
+                    coming => index.access.reviewed(name, coming, now()),
+                }
+            }
+            for (namespace, kind, reason) in &bindings[..if roles[0]["metadata"]["name"] == "r" { 1 } else { 2 }] {
+                let answer = said(&index, namespace, &binding(kind, bound, &[STRANGER]), None);
+                assert!(answer.contains(reason), "{bound}, {watched}: {answer}");
+            }
+        }
+    }
+    // Or the binding comes first, and what makes it take something a moment after what it takes.
+    let mut index = index("");
+    put_role(&mut index, None, "takes-a", &[]);
+    bind(&mut index, Some("payments-prod"), "b", &binding("RoleBinding", "takes-a", &[STRANGER]));
+    let piece = request("", &reads(), None);
+    assert!(judge(&piece, &index, now()).allowed);
+    let (name, coming) = coming(&piece, &Asked::of(&piece)).unwrap();
+    index.access.reviewed(name, coming, now());
+    let refusal = said(&index, "", &takes("a"), Some(&role_object("ClusterRole", "takes-a", &[])));
+    assert!(refusal.contains("CrossSegmentAccess"), "{refusal}");
+}
+
 /// Who may bind a role by its name is held against what that gains later, whether it was there or not.
 #[test]
 fn a_role_that_a_stranger_may_bind_gains_nothing() {

@@ -1,10 +1,12 @@
 //! Aggregated ClusterRoles: whose rules become whose.
 //!
 //! The control plane writes the rules of a ClusterRole with an aggregationRule from those of all that its selectors pick. That
-//! write is never refused; what leads to it is.
+//! write is never refused; what leads to it is. It may come late, or not before somebody is bound: so whoever takes rules is judged as
+//! if it had them.
 
 use super::role::Role;
 use super::{Access, RbacName};
+use jiff::Timestamp;
 use k8s_openapi::api::rbac::v1::AggregationRule;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,11 +66,43 @@ impl Access {
             self.aggregation.iter().map(|(name, aggregation)| (name.clone(), aggregation.clone())).collect();
         for (name, aggregation) in all {
             let Some(role) = self.role(&RbacName { namespace: None, name: name.clone() }).cloned() else { continue };
-            for (taker, gained) in self.consequences(&name, &role, &role, &aggregation) {
+            for (taker, gained) in self.consequences(&name, &role, &role, &aggregation, Timestamp::MAX) {
                 let whole = self.role(&taker).map_or_else(|| gained.clone(), |known| known.with(&gained));
                 self.put_role(taker, whole);
             }
         }
+    }
+
+    /// Where rules of ClusterRoles go and come from, as it is known and as it may be in a moment.
+    fn aggregations(&self, now: Timestamp) -> impl Iterator<Item = (&Arc<str>, &Aggregation)> {
+        self.aggregation.iter().chain(self.coming_aggregations(now))
+    }
+
+    /// The ClusterRoles whose rules become those of a role, each once.
+    pub(super) fn pieces_by_now(&self, name: &RbacName, now: Timestamp) -> Vec<RbacName> {
+        if name.namespace.is_some() {
+            return Vec::new();
+        }
+        let known = self.aggregation.get(&name.name).map(|aggregation| (&name.name, aggregation));
+        let coming = self.coming_aggregations(now).filter(|(other, _)| **other == name.name);
+        if known.into_iter().chain(coming).all(|(_, aggregation)| aggregation.selectors.is_empty()) {
+            return Vec::new();
+        }
+        // One that is known, and is written anew, is there twice.
+        let all: Vec<(&Arc<str>, &Aggregation)> = self.aggregations(now).collect();
+        let mut next: Vec<usize> = (0..all.len()).filter(|at| *all[*at].0 == name.name).collect();
+        let mut taken = vec![false; all.len()];
+        while let Some(taker) = next.pop() {
+            for (at, (_, piece)) in all.iter().enumerate() {
+                if !taken[at] && all[taker].1.takes_from(piece) {
+                    taken[at] = true;
+                    next.push(at);
+                }
+            }
+        }
+        let pieces: BTreeSet<&Arc<str>> =
+            all.iter().zip(taken).filter(|(_, taken)| *taken).map(|((name, _), _)| *name).collect();
+        pieces.into_iter().map(|name| RbacName { namespace: None, name: name.clone() }).collect()
     }
 
     /// What ClusterRoles will give that they did not, once one is written like this: itself, beyond what it gave before, and
@@ -79,20 +113,23 @@ impl Access {
         before: &Role,
         role: &Role,
         aggregation: &Aggregation,
+        now: Timestamp,
     ) -> Vec<(RbacName, Role)> {
         // Its own rules are replaced by those that it takes.
         let taken =
-            self.aggregation.iter().filter(|(other, theirs)| &***other != name && aggregation.takes_from(theirs));
-        let known = |name: &Arc<str>| self.role(&RbacName { namespace: None, name: name.clone() });
-        let whole = taken.filter_map(|(other, _)| known(other)).fold(role.clone(), |all, role| all.with(role));
+            self.aggregations(now).filter(|(other, theirs)| &***other != name && aggregation.takes_from(theirs));
+        let of_cluster = |name: &Arc<str>| RbacName { namespace: None, name: name.clone() };
+        let taken = taken.filter_map(|(other, _)| self.role_by_now(&of_cluster(other), now));
+        let whole = taken.fold(role.clone(), |all, role| all.with(&role));
         let mut gains = vec![(RbacName::new(None, name), whole.beyond(before))];
         let mut seen: BTreeSet<&str> = [name].into();
         let mut next: Vec<(&Aggregation, Role)> = vec![(aggregation, whole)];
         while let Some((source, gives)) = next.pop() {
-            for (taker, theirs) in self.aggregation.iter().filter(|(_, theirs)| theirs.takes_from(source)) {
-                let gained = known(taker).map_or_else(|| gives.clone(), |known| gives.beyond(known));
+            for (taker, theirs) in self.aggregations(now).filter(|(_, theirs)| theirs.takes_from(source)) {
+                let known = self.role(&of_cluster(taker));
+                let gained = known.map_or_else(|| gives.clone(), |known| gives.beyond(known));
                 if !gained.is_powerless() && seen.insert(taker) {
-                    gains.push((RbacName { namespace: None, name: taker.clone() }, gained.clone()));
+                    gains.push((of_cluster(taker), gained.clone()));
                     next.push((theirs, gained));
                 }
             }

@@ -1,10 +1,12 @@
 //! Roles and bindings that admission has let through a moment ago: what is asked next often comes before the watch has shown them.
 
+use super::aggregation::Aggregation;
 use super::role::{Bindable, Role};
 use super::{Access, Binding, RbacName};
 use jiff::{SignedDuration, Timestamp};
 use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// So long a watch may take. What was let through and then not written is forgotten by then.
 const WATCH_LAG: SignedDuration = SignedDuration::from_secs(10);
@@ -14,8 +16,8 @@ const LIMIT: usize = 256;
 /// What may be written now.
 #[derive(Debug)]
 pub enum Coming {
-    /// A role.
-    Role(Role),
+    /// A role, and of one of the cluster where its rules go and come from.
+    Role(Role, Aggregation),
     /// A binding, with the subjects that it gains.
     Binding(Binding),
 }
@@ -42,7 +44,15 @@ impl Access {
 
     fn coming_roles(&self, now: Timestamp) -> impl Iterator<Item = (&RbacName, &Role)> {
         self.coming(now)
-            .filter_map(|(name, coming)| if let Coming::Role(role) = coming { Some((name, role)) } else { None })
+            .filter_map(|(name, coming)| if let Coming::Role(role, _) = coming { Some((name, role)) } else { None })
+    }
+
+    /// Where the rules of ClusterRoles may go in a moment, and where they come from.
+    pub(super) fn coming_aggregations(&self, now: Timestamp) -> impl Iterator<Item = (&Arc<str>, &Aggregation)> {
+        self.coming(now).filter_map(|(name, coming)| match coming {
+            Coming::Role(_, aggregation) if name.namespace.is_none() => Some((&name.name, aggregation)),
+            _ => None,
+        })
     }
 
     /// The bindings of a role that are there, and those that may be in a moment.
@@ -62,7 +72,7 @@ impl Access {
     pub(super) fn coming_bindings(&self, now: Timestamp) -> impl Iterator<Item = (&RbacName, &Binding)> {
         self.coming(now).filter_map(|(name, coming)| match coming {
             Coming::Binding(binding) => Some((name, binding)),
-            Coming::Role(_) => None,
+            Coming::Role(..) => None,
         })
     }
 
@@ -71,8 +81,20 @@ impl Access {
         self.coming_roles(now).filter(move |(_, role)| role.bindable.contains(bindable)).map(|(name, _)| name)
     }
 
-    /// A role as it is known, and as it may be in a moment: None if it is not there.
+    /// A role as it is known, and as it may be in a moment, by what was written or by what the control plane makes of that: None if it
+    /// is not there.
     pub fn role_by_now(&self, name: &RbacName, now: Timestamp) -> Option<Cow<'_, Role>> {
+        let written = self.written_by_now(name, now)?;
+        let pieces = self.pieces_by_now(name, now);
+        let pieces = pieces.into_iter().filter_map(|piece| self.written_by_now(&piece, now));
+        Some(pieces.fold(written, |all, piece| match piece.beyond(&all).is_powerless() {
+            true => all,
+            false => Cow::Owned(all.with(&piece)),
+        }))
+    }
+
+    /// Likewise, as it is written.
+    fn written_by_now(&self, name: &RbacName, now: Timestamp) -> Option<Cow<'_, Role>> {
         let coming = self.coming_roles(now).filter(|(reviewed, _)| *reviewed == name).map(|(_, role)| role);
         let known = self.role(name).map(Cow::Borrowed);
         coming.fold(known, |all, role| match all {
@@ -93,7 +115,7 @@ mod tests {
     fn a_role_is_known_before_the_watch_shows_it_and_not_for_ever() {
         let (name, other) = (RbacName::new(None, "r"), RbacName::new(None, "other"));
         let mut access = Access::default();
-        access.reviewed(name.clone(), Coming::Role(Role::of(&[rule("get secrets")])), at(100));
+        access.reviewed(name.clone(), Coming::Role(Role::of(&[rule("get secrets")]), Aggregation::default()), at(100));
         let powers =
             |access: &Access, second| access.role_by_now(&name, at(second)).map(|role| role.powers.to_string());
         assert_eq!(powers(&access, 101).as_deref(), Some("get secrets"));
@@ -103,7 +125,11 @@ mod tests {
         assert_eq!(powers(&access, 101).as_deref(), Some("get, list secrets"), "until it is known which is the later");
         assert_eq!(powers(&access, 110).as_deref(), Some("list secrets"));
         for i in 0..LIMIT {
-            access.reviewed(other.clone(), Coming::Role(Role::default()), at(101 + i as i64 % 2));
+            access.reviewed(
+                other.clone(),
+                Coming::Role(Role::default(), Aggregation::default()),
+                at(101 + i as i64 % 2),
+            );
         }
         assert_eq!(access.reviewed.0.len(), LIMIT);
     }

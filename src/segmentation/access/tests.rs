@@ -427,7 +427,7 @@ fn rules_go_on_to_aggregated_roles() {
     let editor = Aggregation { labels: [].into(), selectors: vec![takes("to-edit")] };
     access.put_cluster_role(RbacName::new(None, "edit"), Role::of(&rules("get secrets")), editor);
     let gains = |name: &str, rules_of: &str, aggregation: &Aggregation| {
-        let gains = access.consequences(name, &Role::default(), &Role::of(&rules(rules_of)), aggregation);
+        let gains = access.consequences(name, &Role::default(), &Role::of(&rules(rules_of)), aggregation, now());
         gains.iter().map(|(name, role)| format!("{}: {}", name.name, role.powers)).collect::<Vec<_>>()
     };
     let to_view = Aggregation { labels: labels("to-view"), selectors: vec![] };
@@ -441,7 +441,7 @@ fn rules_go_on_to_aggregated_roles() {
     let taker = Aggregation { labels: [].into(), selectors: vec![LabelSelector::default()] };
     assert_eq!(gains("all", "", &taker), ["all: get secrets"]);
     access.put_cluster_role(RbacName::new(None, "reader"), Role::of(&rules("list secrets")), to_view);
-    let gains = access.consequences("all", &Role::default(), &Role::default(), &taker);
+    let gains = access.consequences("all", &Role::default(), &Role::default(), &taker, now());
     assert_eq!(gains[0].1.powers.to_string(), "get, list secrets");
 }
 
