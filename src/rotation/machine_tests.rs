@@ -885,6 +885,23 @@ fn tokens_due(operator: &Operator, now: Timestamp) -> Vec<String> {
     due.iter().flat_map(|trigger| trigger.attempts(&key, strategy)).map(|token| token.to_string()).collect()
 }
 
+/// How to end what the manager has begun is said of what may be its own, and not of the operator's.
+#[test]
+fn who_is_to_end_what_is_begun_ends_only_what_is_the_managers() {
+    let says = |pending: &str| {
+        let mut seen = described(&[("old", &[CURRENT]), (pending, &[PENDING])]);
+        seen.rotation_enabled = true;
+        match next(&observed(Strategy::Generate, Some(&seen))) {
+            Step::Fail { reason: Reason::RotationOwnedElsewhere, message } => {
+                message.contains("--remove-from-version-id")
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(says("alien") && says("2ed6657d-e927-868b-95e1-2665a8aea6a2"));
+    assert!(!says("2ed6657d-e927-568b-95e1-2665a8aea6a2"));
+}
+
 /// The function gives up, and takes its label off: it is not run again at once, for whatever it is.
 #[test]
 fn a_function_that_cleans_up_is_not_run_again_at_once() {
