@@ -2,13 +2,12 @@
 //! tried again by whoever asked. A watch may be silent for minutes, and has a limit of its own in the library. What waits for its
 //! [turn](Turns) does so within the same time: what a leader asks for is done by then, or never.
 
-use super::turns::{TURN, Turns, namespace_of};
+use super::turns::{Turns, namespace_of};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use kube::client::Body;
-use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -80,19 +79,12 @@ where
                 return Ok(head.map_err(Into::into)?.map(|body| Box::new(body.map_err(Into::into)) as _));
             }
             let whole = async {
-                let turn = if waits { Some(turns.take(namespace.as_deref()).await?) } else { None };
-                let mut whole = pin!(async {
-                    let (head, body) = answer.await.map_err(Into::into)?.into_parts();
-                    let body = Full::new(body.collect().await.map_err(Into::into)?.to_bytes());
-                    Ok(Response::from_parts(head, Box::new(body.map_err(Into::into)) as _))
-                });
-                if let Ok(answered) = tokio::time::timeout(TURN, whole.as_mut()).await {
-                    return answered;
-                }
-                drop(turn);
-                whole.await
+                let (head, body) = answer.await.map_err(Into::into)?.into_parts();
+                let body = Full::new(body.collect().await.map_err(Into::into)?.to_bytes());
+                Ok(Response::from_parts(head, Box::new(body.map_err(Into::into)) as _))
             };
-            tokio::time::timeout(limit, whole).await.map_err(|_| Silent(limit))?
+            let answered = async { if waits { turns.within(namespace.as_deref(), whole).await? } else { whole.await } };
+            tokio::time::timeout(limit, answered).await.map_err(|_| Silent(limit))?
         })
     }
 }

@@ -3,6 +3,7 @@
 //! that nobody holds up the others.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
@@ -12,7 +13,7 @@ const ALL: usize = 64;
 /// Of which so many in one namespace.
 const IN_A_NAMESPACE: usize = 16;
 /// So long a turn is at most.
-pub const TURN: Duration = Duration::from_millis(250);
+const TURN: Duration = Duration::from_millis(250);
 /// Of so many namespaces it is known who has a turn before those at rest are forgotten.
 const KEPT: usize = 256;
 
@@ -25,7 +26,7 @@ pub struct Turns {
 
 /// A turn, until it is dropped.
 #[derive(Debug)]
-pub struct Turn {
+struct Turn {
     _of_namespace: Option<OwnedSemaphorePermit>,
     _of_all: OwnedSemaphorePermit,
 }
@@ -37,8 +38,23 @@ impl Default for Turns {
 }
 
 impl Turns {
-    /// Waits for a turn in a namespace, or beside all of them.
-    pub async fn take(&self, namespace: Option<&str>) -> Result<Turn, AcquireError> {
+    /// Does something of a namespace, or beside all of them, when its turn comes. Where that takes longer than the turn, others have
+    /// theirs meanwhile.
+    pub async fn within<T>(
+        &self,
+        namespace: Option<&str>,
+        something: impl Future<Output = T>,
+    ) -> Result<T, AcquireError> {
+        let turn = self.take(namespace).await?;
+        let mut something = pin!(something);
+        if let Ok(done) = tokio::time::timeout(TURN, something.as_mut()).await {
+            return Ok(done);
+        }
+        drop(turn);
+        Ok(something.await)
+    }
+
+    async fn take(&self, namespace: Option<&str>) -> Result<Turn, AcquireError> {
         let of_namespace = match namespace.map(|namespace| self.of(namespace)) {
             Some(turns) => Some(turns.acquire_owned().await?),
             None => None,

@@ -201,8 +201,9 @@ async fn work(cx: Arc<Context>, lane: Lane, failures: Failures) {
                 }
                 Some(ended) = jobs.join_next_with_id() => {
                     let id = ended.map_or_else(|panicked| panicked.id(), |(id, ())| id);
-                    let follows = stores.remove(&id).and_then(|store| Some((shares.done(&store)?, Some(store))));
-                    next.extend(follows);
+                    if let Some(store) = stores.remove(&id) {
+                        next.extend(shares.done(&store).into_iter().map(|job| (job, Some(store.clone()))));
+                    }
                 }
             }
         };
