@@ -5,7 +5,7 @@
 use super::turns::{Turns, namespace_of};
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full};
 use kube::client::Body;
 use std::sync::Arc;
@@ -68,8 +68,9 @@ where
         let Patience { limit, turns } = self.patience.clone();
         let streams = streams(&request);
         let path = request.uri().path();
-        // Whoever leads says so before all else.
-        let waits = !path.starts_with("/apis/coordination.k8s.io/");
+        // What only reads, or ends something, waits for nobody, and whoever leads says so before all else.
+        let brings = [Method::POST, Method::PUT, Method::PATCH].contains(request.method());
+        let waits = brings && !path.starts_with("/apis/coordination.k8s.io/");
         let namespace = namespace_of(path).map(str::to_owned);
         // It begins when it is first asked for.
         let answer = self.inner.call(request);
@@ -93,7 +94,7 @@ where
 mod tests {
     use crate::client::connect_within;
     use k8s_openapi::api::core::v1::{Namespace, Secret};
-    use kube::api::{Api, ListParams};
+    use kube::api::{Api, ListParams, PostParams};
     use kube::{Client, Config};
     use std::time::{Duration, Instant};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -142,7 +143,7 @@ mod tests {
                     let mut asked = vec![0; 4096];
                     let length = stream.read(&mut asked).await.unwrap();
                     if String::from_utf8_lossy(&asked[..length]).contains("/namespaces/quick/") {
-                        let body = r#"{"kind": "SecretList", "apiVersion": "v1", "metadata": {}, "items": []}"#;
+                        let body = r#"{"kind": "Secret", "apiVersion": "v1", "metadata": {"name": "db"}}"#;
                         let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length";
                         stream.write_all(format!("{head}: {}\r\n\r\n{body}", body.len()).as_bytes()).await.unwrap();
                     }
@@ -152,13 +153,13 @@ mod tests {
         });
         let config = Config::new(format!("http://{address}").parse().unwrap());
         let client = connect_within(config, Duration::from_secs(60)).unwrap();
-        let list = |namespace: &str| {
+        let write = |namespace: &str| {
             let api = Api::<Secret>::namespaced(client.clone(), namespace);
-            async move { api.list(&ListParams::default()).await }
+            async move { api.create(&PostParams::default(), &Secret::default()).await }
         };
-        let hanging: Vec<_> = (0..160).map(|i| tokio::spawn(list(&format!("slow-{}", i % 10)))).collect();
+        let hanging: Vec<_> = (0..160).map(|i| tokio::spawn(write(&format!("slow-{}", i % 10)))).collect();
         tokio::time::sleep(Duration::from_millis(100)).await;
-        let quick = tokio::time::timeout(Duration::from_secs(20), list("quick")).await;
+        let quick = tokio::time::timeout(Duration::from_secs(20), write("quick")).await;
         quick.expect("it has its turn").expect("it is answered");
         assert!(hanging.iter().all(|task| !task.is_finished()));
         hanging.iter().for_each(|task| task.abort());

@@ -1,4 +1,4 @@
-//! Requests take turns: each that is under way has a connection, of some thirty kilobytes, and a burst of them leaves the API server's
+//! Writes take turns: each that is under way has a connection, of some thirty kilobytes, and a burst of them leaves the API server's
 //! other clients waiting. Who is not answered at once, since somebody's webhooks take ten seconds for each write, gives the turn away, so
 //! that nobody holds up the others.
 
