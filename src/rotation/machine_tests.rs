@@ -86,7 +86,7 @@ fn each_state_of_the_manager_has_one_next_step() {
     const PENDING_EARLIER: Versions = &[("old", &[CURRENT]), ("before", &[PENDING])];
     const FOREIGN: Versions = &[("old", &[CURRENT]), ("alien", &[PENDING])];
     const UNNAMED: Versions = &[("old", &[CURRENT]), ("2ed6657d-e927-568b-95e1-2665a8aea6a2", &[PENDING])];
-    const UNNAMED_BY_MANAGER: Versions = &[("old", &[CURRENT]), ("2ed6657d-e927-868b-95e1-2665a8aea6a2", &[PENDING])];
+    const UNNAMED_BY_MANAGER: Versions = &[("old", &[CURRENT]), ("2ed6657d-e927-568b-95e1-26659c0adbae", &[PENDING])];
     const LEFTOVER: Versions = &[("old", &[CURRENT, PENDING])];
     const MOVED: Versions = &[("token", &[CURRENT, PENDING]), ("old", &[PREVIOUS])];
     const DONE: Versions = &[("token", &[CURRENT]), ("old", &[PREVIOUS])];
@@ -898,7 +898,7 @@ fn who_is_to_end_what_is_begun_ends_only_what_is_the_managers() {
             other => panic!("{other:?}"),
         }
     };
-    assert!(says("alien") && says("2ed6657d-e927-868b-95e1-2665a8aea6a2"));
+    assert!(says("alien") && says("2ed6657d-e927-568b-95e1-26659c0adbae"));
     assert!(!says("2ed6657d-e927-568b-95e1-2665a8aea6a2"));
 }
 

@@ -75,20 +75,17 @@ impl Trigger {
     }
 }
 
-/// Who makes a version, if its id may be a token of ours, of whatever slot: one of version 5 the operator, one of version 8 the manager.
-/// Most that others make are random, of version 4.
+/// Who makes a version, if its id may be a token of ours, of whatever slot: a UUID of version 5. Most that others make are random, of
+/// version 4.
 pub fn maker(version: &str) -> Option<Strategy> {
-    match version.as_bytes().get(14).filter(|_| version.len() == 36)? {
-        b'5' => Some(Strategy::Generate),
-        b'8' => Some(Strategy::Provider),
-        _ => None,
-    }
+    let is_token = version.len() == 36 && version.as_bytes().get(14) == Some(&b'5');
+    is_token.then_some(if version.ends_with(&hex(&BY_MANAGER)) { Strategy::Provider } else { Strategy::Generate })
 }
 
 /// So many versions may be made for one slot, until one of them is brought into use.
 pub const ATTEMPTS: usize = 8;
 
-/// A `ClientRequestToken`: a UUID, of version 5 or 8 by who makes the value, and the id of the version that is made with it.
+/// A `ClientRequestToken`: a UUID of version 5, and the id of the version that is made with it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(Box<str>);
 
@@ -97,13 +94,13 @@ const NAMESPACE: [u8; 16] =
     [0x9c, 0x0a, 0xdb, 0xae, 0xf9, 0xe6, 0x59, 0xa9, 0x9b, 0xfa, 0x8e, 0x80, 0x7d, 0x61, 0x9c, 0xd5];
 
 impl Token {
-    /// A UUID of version 5 (RFC 9562, 5.5), which is by SHA-1: names, not secrets. Or the same as one of version 8 (5.8).
+    /// A UUID of version 5 (RFC 9562, 5.5), which is by SHA-1: names, not secrets.
     fn new(name: &str, strategy: Strategy) -> Self {
-        let version = match strategy {
-            Strategy::Generate => 5,
-            Strategy::Provider => 8,
-        };
-        Self(uuid(&NAMESPACE, name, version).into())
+        let mut bytes = uuid_v5(&NAMESPACE, name);
+        if strategy == Strategy::Provider {
+            bytes[12..].copy_from_slice(&BY_MANAGER);
+        }
+        Self(written(&bytes).into())
     }
 
     /// As the manager takes it.
@@ -118,14 +115,24 @@ impl fmt::Display for Token {
     }
 }
 
-fn uuid(namespace: &[u8; 16], name: &str, version: u8) -> String {
+/// By these last bytes is known that the manager makes the value: one in four billions of the operator's own has them by chance.
+const BY_MANAGER: [u8; 4] = [NAMESPACE[0], NAMESPACE[1], NAMESPACE[2], NAMESPACE[3]];
+
+fn uuid_v5(namespace: &[u8; 16], name: &str) -> [u8; 16] {
     let hashed = digest(&SHA1_FOR_LEGACY_USE_ONLY, &[namespace, name.as_bytes()].concat());
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&hashed.as_ref()[..16]);
-    bytes[6] = (bytes[6] & 0x0f) | (version << 4);
+    bytes[6] = (bytes[6] & 0x0f) | 0x50;
     bytes[8] = (bytes[8] & 0x3f) | 0x80;
-    let hex = |range: std::ops::Range<usize>| bytes[range].iter().map(|b| format!("{b:02x}")).collect::<String>();
-    [hex(0..4), hex(4..6), hex(6..8), hex(8..10), hex(10..16)].join("-")
+    bytes
+}
+
+fn written(uuid: &[u8; 16]) -> String {
+    [0..4, 4..6, 6..8, 8..10, 10..16].map(|part| hex(&uuid[part])).join("-")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -144,9 +151,9 @@ mod tests {
             dns[3] = 0x10;
             dns
         };
-        assert_eq!(uuid(&dns, "www.example.com", 5), "2ed6657d-e927-568b-95e1-2665a8aea6a2");
+        assert_eq!(written(&uuid_v5(&dns, "www.example.com")), "2ed6657d-e927-568b-95e1-2665a8aea6a2");
         let own: String = NAMESPACE.iter().map(|b| format!("{b:02x}")).collect();
-        assert_eq!(uuid(&URL, "https://scopedsecrets.io/rotation", 5).replace('-', ""), own);
+        assert_eq!(hex(&uuid_v5(&URL, "https://scopedsecrets.io/rotation")), own);
     }
 
     #[test]
@@ -177,7 +184,7 @@ mod tests {
             token(Trigger::RoleChange("a".into()), &key, generated),
         ];
         assert_eq!(all[0].as_str(), "f447a21c-7fbb-579f-8b1e-9a5aa2bf85c3", "else an update rotates everything anew");
-        assert_eq!(all[1].as_str(), "f447a21c-7fbb-879f-8b1e-9a5aa2bf85c3", "likewise");
+        assert_eq!(all[1].as_str(), "f447a21c-7fbb-579f-8b1e-9a5a9c0adbae", "likewise");
         for (i, token) in all.iter().enumerate() {
             assert_eq!(token.as_str().len(), 36);
             assert!(all[..i].iter().all(|earlier| earlier != token), "{i}");
