@@ -6,6 +6,7 @@ mod support;
 use serde_json::json;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 use support::cluster::Cluster;
 use support::operator::{Operator, install};
 use support::oracle::guarantees_hold;
@@ -14,6 +15,9 @@ use support::tenants::*;
 use support::wait::eventually;
 
 const NAMESPACE: &str = "payments-prod";
+/// An API server that has just begun refuses writes for half a minute or a whole one, since it does not know the rules' parameters yet,
+/// and what was refused is tried again less and less often.
+const LATE: Duration = Duration::from_secs(240);
 
 fn copy(from: &Path, to: &Path) {
     let copied = Command::new("cp").arg("-R").arg(from).arg(to).status().expect("cp runs");
@@ -51,9 +55,9 @@ fn what_etcd_had_before_is_asked_for_anew() {
         (versions.len(), document["password"].as_str().map(str::to_owned))
     };
     let has_current = |name: &str| {
-        let (_, wanted) = current(name);
-        eventually(&format!("{name} has what is current"), SOON, || match value(name) {
-            has if has == wanted => Ok(()),
+        // What is current may change meanwhile: a value is stored before it comes into use.
+        eventually(&format!("{name} has what is current"), LATE, || match (value(name), current(name).1) {
+            (has, wanted) if has == wanted => Ok(()),
             other => Err(format!("{other:?}")),
         });
     };

@@ -68,7 +68,7 @@ where
         let Patience { limit, turns } = self.patience.clone();
         let streams = streams(&request);
         let path = request.uri().path();
-        // What only reads, or ends something, waits for nobody, and whoever leads says so before all else.
+        // Reads and deletions wait for nobody, so that what ends does so at once; nor does whoever says that he leads.
         let brings = [Method::POST, Method::PUT, Method::PATCH].contains(request.method());
         let waits = brings && !path.starts_with("/apis/coordination.k8s.io/");
         let namespace = namespace_of(path).map(str::to_owned);
