@@ -100,8 +100,11 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
-    /// A server that takes every request, answers so much, and is silent then.
-    async fn silent_after(answer: &'static [u8], limit: Duration) -> Client {
+    /// A server that takes every request, answers so much to what is asked, and is silent then.
+    async fn silent_after(
+        answer: impl Fn(&str) -> &'static [u8] + Copy + Send + Sync + 'static,
+        limit: Duration,
+    ) -> Client {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move {
@@ -109,8 +112,8 @@ mod tests {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 tokio::spawn(async move {
                     let mut asked = [0; 4096];
-                    let _ = stream.read(&mut asked).await;
-                    let _ = stream.write_all(answer).await;
+                    let length = stream.read(&mut asked).await.unwrap_or_default();
+                    let _ = stream.write_all(answer(&String::from_utf8_lossy(&asked[..length]))).await;
                     std::future::pending::<()>().await;
                 });
             }
@@ -123,7 +126,7 @@ mod tests {
     async fn what_hangs_before_its_answer_or_within_is_given_up() {
         let head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{";
         for answer in [&b""[..], head] {
-            let (client, start) = (silent_after(answer, Duration::from_millis(300)).await, Instant::now());
+            let (client, start) = (silent_after(move |_| answer, Duration::from_millis(300)).await, Instant::now());
             let asked = Api::<Namespace>::all(client).list(&ListParams::default()).await;
             let told = format!("{:?}", asked.expect_err("nothing came"));
             assert!(told.contains("did not answer") || told.contains("Silent"), "{told}");
@@ -134,25 +137,11 @@ mod tests {
     /// Requests of many namespaces hang, as they do where a webhook of theirs does: another's goes on.
     #[tokio::test]
     async fn who_hangs_holds_up_nobody() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(async move {
-            loop {
-                let (mut stream, _) = listener.accept().await.unwrap();
-                tokio::spawn(async move {
-                    let mut asked = vec![0; 4096];
-                    let length = stream.read(&mut asked).await.unwrap();
-                    if String::from_utf8_lossy(&asked[..length]).contains("/namespaces/quick/") {
-                        let body = r#"{"kind": "Secret", "apiVersion": "v1", "metadata": {"name": "db"}}"#;
-                        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length";
-                        stream.write_all(format!("{head}: {}\r\n\r\n{body}", body.len()).as_bytes()).await.unwrap();
-                    }
-                    std::future::pending::<()>().await;
-                });
-            }
-        });
-        let config = Config::new(format!("http://{address}").parse().unwrap());
-        let client = connect_within(config, Duration::from_secs(60)).unwrap();
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length";
+        let body = r#"{"kind": "Secret", "apiVersion": "v1", "metadata": {"name": "db"}}"#;
+        let secret: &[u8] = format!("{head}: {}\r\n\r\n{body}", body.len()).leak().as_bytes();
+        let answer = move |asked: &str| if asked.contains("/namespaces/quick/") { secret } else { b"" };
+        let client = silent_after(answer, Duration::from_secs(60)).await;
         let write = |namespace: &str| {
             let api = Api::<Secret>::namespaced(client.clone(), namespace);
             async move { api.create(&PostParams::default(), &Secret::default()).await }
@@ -168,7 +157,7 @@ mod tests {
     #[tokio::test]
     async fn a_watch_may_be_silent() {
         const LIMIT: Duration = Duration::from_secs(2);
-        let client = silent_after(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n", LIMIT).await;
+        let client = silent_after(|_| b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n", LIMIT).await;
         let api = Api::<Namespace>::all(client);
         let mut events = Box::pin(api.watch(&kube::api::WatchParams::default(), "0").await.unwrap());
         let next = tokio::time::timeout(LIMIT * 3 / 2, futures::StreamExt::next(&mut events)).await;

@@ -9,7 +9,7 @@ use super::role::Role;
 use super::subject::Subject;
 use super::{Access, Binding, RbacName};
 use jiff::Timestamp;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// What a role that is bound across the cluster gives somebody, together with what else binds them.
@@ -33,7 +33,10 @@ impl Access {
         if joined.there.is_empty() {
             return joined;
         }
-        let creates = |role: &RbacName| self.role_by_now(role, now).is_some_and(|role| role.creates);
+        // Many are bound to few roles.
+        let mut known: HashMap<&RbacName, bool> = HashMap::new();
+        let mut creates =
+            |role| *known.entry(role).or_insert_with(|| self.role_by_now(role, now).is_some_and(|role| role.creates));
         for (name, _) in self.bound_to(subject, now).filter(|(_, binding)| creates(&binding.role)) {
             match &name.namespace {
                 Some(namespace) => drop(joined.namespaces.insert(namespace.clone())),
@@ -46,7 +49,8 @@ impl Access {
     /// What somebody may do across the cluster with Secrets of some names.
     pub(super) fn named_everywhere(&self, subject: &Subject, now: Timestamp) -> Powers {
         let everywhere = self.bound_to(subject, now).filter(|(name, _)| name.namespace.is_none());
-        let roles = everywhere.filter_map(|(_, binding)| self.role_by_now(&binding.role, now));
+        let roles: HashSet<&RbacName> = everywhere.map(|(_, binding)| &binding.role).collect();
+        let roles = roles.into_iter().filter_map(|role| self.role_by_now(role, now));
         roles.fold(Powers::NONE, |all, role| all | role.named())
     }
 

@@ -240,9 +240,10 @@ impl<'a> Look<'a> {
         let mut seen: HashSet<RbacName> = HashSet::new();
         while let Some((bindable, place)) = next.pop_front() {
             for name in self.bound(&bindable, place) {
-                let Some(role) = self.access.role_by_now(&name, self.now).filter(|_| !seen.contains(&name)) else {
+                if !seen.insert(name.clone()) {
                     continue;
-                };
+                }
+                let Some(role) = self.access.role_by_now(&name, self.now) else { continue };
                 // A role of a namespace is bound there.
                 let there = name.namespace.as_deref().and_then(|namespace| self.namespace(namespace));
                 let place = there.map_or(self.place, |namespace| Place::Namespace(namespace));
@@ -250,7 +251,6 @@ impl<'a> Look<'a> {
                     return true;
                 }
                 next.extend(role.bindable.iter().map(|bindable| (bindable.clone(), place)));
-                seen.insert(name);
             }
         }
         false

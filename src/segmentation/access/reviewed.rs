@@ -87,22 +87,20 @@ impl Access {
         let written = self.written_by_now(name, now)?;
         let pieces = self.pieces_by_now(name, now);
         let pieces = pieces.into_iter().filter_map(|piece| self.written_by_now(&piece, now));
-        Some(pieces.fold(written, |all, piece| match piece.beyond(&all).is_powerless() {
-            true => all,
-            false => Cow::Owned(all.with(&piece)),
-        }))
+        Some(pieces.fold(written, |all, piece| joined(all, &piece)))
     }
 
     /// Likewise, as it is written.
     fn written_by_now(&self, name: &RbacName, now: Timestamp) -> Option<Cow<'_, Role>> {
         let coming = self.coming_roles(now).filter(|(reviewed, _)| *reviewed == name).map(|(_, role)| role);
         let known = self.role(name).map(Cow::Borrowed);
-        coming.fold(known, |all, role| match all {
-            None => Some(Cow::Borrowed(role)),
-            Some(all) if role.beyond(&all).is_powerless() => Some(all),
-            Some(all) => Some(Cow::Owned(all.with(role))),
-        })
+        coming.fold(known, |all, role| Some(all.map_or(Cow::Borrowed(role), |all| joined(all, role))))
     }
+}
+
+/// A role with what another gives; as it is where that is nothing more.
+fn joined<'r>(all: Cow<'r, Role>, more: &Role) -> Cow<'r, Role> {
+    if more.beyond(&all).is_powerless() { all } else { Cow::Owned(all.with(more)) }
 }
 
 #[cfg(test)]
