@@ -19,7 +19,7 @@ use kube::{Api, Client};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{sleep_until, timeout};
 
 /// Name of the Lease.
@@ -64,6 +64,7 @@ pub struct Leadership {
     until: Arc<RwLock<Option<Instant>>>,
     before: Arc<RwLock<Option<Before>>>,
     term: Arc<AtomicU64>,
+    set_back: Arc<Notify>,
 }
 
 /// What the lease said of who had it before this replica took it.
@@ -119,6 +120,12 @@ impl Leadership {
         }
     }
 
+    /// Waits until etcd is seen to have been put back to an earlier state, by whoever takes part in the election: what was seen before is
+    /// of no account, and a watch that goes on from there sees nothing. One waits.
+    pub async fn set_back(&self) {
+        self.set_back.notified().await;
+    }
+
     /// Waits for the next change; for ever if the elector has ended.
     pub async fn changed(&mut self) {
         if self.edge.changed().await.is_err() {
@@ -135,6 +142,7 @@ pub struct Elector {
     until: Arc<RwLock<Option<Instant>>>,
     before: Arc<RwLock<Option<Before>>>,
     term: Arc<AtomicU64>,
+    set_back: Arc<Notify>,
     metrics: Arc<Metrics>,
 }
 
@@ -150,10 +158,17 @@ impl Elector {
         let (sender, edge) = watch::channel(false);
         let (until, before) = (Arc::new(RwLock::new(None)), Arc::new(RwLock::new(None)));
         let term = Arc::new(AtomicU64::new(0));
-        let leadership = Leadership { edge, until: until.clone(), before: before.clone(), term: term.clone() };
+        let set_back = Arc::new(Notify::new());
+        let leadership = Leadership {
+            edge,
+            until: until.clone(),
+            before: before.clone(),
+            term: term.clone(),
+            set_back: set_back.clone(),
+        };
         let leases = Api::namespaced(client, namespace);
         let candidate = Candidate::new(identity, terms);
-        (Self { leases, candidate, edge: sender, until, before, term, metrics }, leadership)
+        (Self { leases, candidate, edge: sender, until, before, term, set_back, metrics }, leadership)
     }
 
     /// Runs until `stop`, then hands the lease over. Stop it only after whatever leads has stopped: the successor starts
@@ -206,6 +221,11 @@ impl Elector {
                 Err(slow) => return (candidate, complain("read", &slow)),
             },
         };
+        if let Some(lease) = &lease
+            && self.is_set_back(&mut candidate, lease)
+        {
+            return (candidate, None);
+        }
         let spec = lease.as_ref().map(|lease| lease.spec.clone().unwrap_or_default());
         candidate.observe(spec.as_ref(), Instant::now());
         let clock = jiff::Timestamp::now();
@@ -225,12 +245,22 @@ impl Elector {
             Ok(Ok(written)) => {
                 candidate.observe(written.spec.as_ref(), Instant::now());
                 candidate.wrote(sent);
+                self.is_set_back(&mut candidate, &written);
                 (candidate, Some(written))
             }
             Ok(Err(kube::Error::Api(refusal))) if refusal.code == 409 => (candidate, None),
             Ok(Err(error)) => (candidate, complain("written", &error)),
             Err(slow) => (candidate, complain("written", &slow)),
         }
+    }
+
+    fn is_set_back(&self, candidate: &mut Candidate, lease: &Lease) -> bool {
+        let is = candidate.is_set_back(lease.metadata.resource_version.as_deref());
+        if is {
+            tracing::warn!("the lease is of before what was seen of it: etcd was put back, and all is listed anew");
+            self.set_back.notify_one();
+        }
+        is
     }
 
     /// Creates, or replaces exactly the version that was seen.
@@ -311,7 +341,13 @@ mod tests {
     async fn a_term_is_over_before_another_begins() {
         let (edge, seen) = watch::channel(true);
         let term = Arc::new(AtomicU64::new(1));
-        let leadership = Leadership { edge: seen, until: Arc::default(), before: Arc::default(), term: term.clone() };
+        let leadership = Leadership {
+            edge: seen,
+            until: Arc::default(),
+            before: Arc::default(),
+            term: term.clone(),
+            set_back: Arc::default(),
+        };
         let (mut ended, mut begun) = (pin!(leadership.ended(1)), pin!(leadership.begun_after(1)));
         assert!(poll!(ended.as_mut()).is_pending() && poll!(begun.as_mut()).is_pending());
         edge.send_replace(false);

@@ -44,8 +44,10 @@ pub async fn run(cx: Arc<Context>, synced: watch::Sender<Synced>) {
     loop {
         tokio::select! {
             () = follow_all(&cx, &synced) => return,
-            () = cx.relist.notified() => synced.send_modify(|s| *s = s.begun_anew()),
+            () = cx.relist.notified() => {}
+            () = cx.leadership.set_back() => {}
         }
+        synced.send_modify(|s| *s = s.begun_anew());
     }
 }
 

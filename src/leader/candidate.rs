@@ -49,6 +49,8 @@ pub struct Candidate {
     /// The lease as last seen to change, and when that was seen.
     seen: Option<(LeaseSpec, Instant)>,
     held_until: Option<Instant>,
+    /// The newest revision of the lease that was seen.
+    newest: u64,
 }
 
 /// What is to be done with the lease.
@@ -67,7 +69,7 @@ pub enum Move {
 impl Candidate {
     /// A candidate that has seen nothing.
     pub fn new(identity: String, terms: Terms) -> Self {
-        Self { identity, terms, seen: None, held_until: None }
+        Self { identity, terms, seen: None, held_until: None, newest: 0 }
     }
 
     /// The terms it runs under.
@@ -93,6 +95,17 @@ impl Candidate {
     /// Leads no longer.
     pub fn resign(&mut self) {
         self.held_until = None;
+    }
+
+    /// Whether the lease went back to before what was seen of it, and with it all that the API server keeps: etcd was put back to an
+    /// earlier state. It is said once, and whoever led leads no longer: what it knows is of a future that is no more.
+    pub fn is_set_back(&mut self, revision: Option<&str>) -> bool {
+        let Some(revision) = revision.and_then(|text| text.parse().ok()) else { return false };
+        let newest = std::mem::replace(&mut self.newest, revision);
+        if revision < newest {
+            self.resign();
+        }
+        revision < newest
     }
 
     /// Takes note of the lease as the API server showed it at `now`.
@@ -231,6 +244,22 @@ mod tests {
         assert!(!me.leads(sent + TERMS.renew_deadline));
         me.observe(Some(&lease("other", 15)), sent);
         assert!(!me.leads(sent), "another holds it");
+    }
+
+    #[test]
+    fn a_lease_that_goes_back_ends_a_term_once() {
+        let start = Instant::now();
+        let mut me = Candidate::new("me".into(), TERMS);
+        me.observe(Some(&lease("me", 15)), start);
+        me.wrote(start);
+        for (revision, expected) in
+            [(None, false), (Some("9"), false), (Some("10"), false), (Some("10"), false), (Some("unknown"), false)]
+        {
+            assert_eq!(me.is_set_back(revision), expected, "{revision:?}");
+        }
+        assert!(me.leads(start));
+        assert!(me.is_set_back(Some("9")) && !me.leads(start), "a number, not a text");
+        assert!(!me.is_set_back(Some("9")) && !me.is_set_back(Some("11")), "it is said once");
     }
 
     #[test]

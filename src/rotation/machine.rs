@@ -290,7 +290,7 @@ fn floor(last: Timestamp, now: Timestamp) -> Option<Step> {
 
 /// The manager rotates the key by itself.
 fn owned_elsewhere(seen: &Description) -> Step {
-    // The operator's own goes on then.
+    // The operator's own is seen to then.
     let theirs = seen.unfinished().filter(|pending| maker(pending) != Some(Strategy::Generate));
     let begun = theirs.map(|pending| format!(", and then end what it has begun: {}", mend_command(seen, pending)));
     Step::Fail {

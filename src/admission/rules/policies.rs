@@ -61,12 +61,13 @@ fn judge_after(
 ) -> AdmissionResponse {
     let standing = &index.world.policies;
     let going = index.policies.iter().filter(|(_, facts)| facts.deleting).map(|(name, _)| &**name);
-    let mut answer = judge(request, index, now);
-    if answer.allowed
-        && let Some(policies) = coming.over(standing, going, now)
-    {
-        answer = judge_among(request, index, &policies, now);
-    }
+    let answer = match coming.over(standing, going, now) {
+        None => judge(request, index, now),
+        Some(soon) => {
+            let answer = judge_among(request, index, &settled(standing, &soon), now);
+            if answer.allowed { judge_among(request, index, &soon, now) } else { answer }
+        }
+    };
     if answer.allowed && !request.dry_run && !spec_is_unchanged(request) {
         let name = name_of(request);
         let spec = |object: &Option<DynamicObject>| object.clone()?.try_parse::<SegmentationPolicy>().ok();
@@ -75,6 +76,19 @@ fn judge_after(
         coming.note(name, standing.contains_key(name), becomes, now);
     }
     answer
+}
+
+/// The policies as they stand, and as they will be where one cannot be understood: it is in nobody's way once it was corrected, or taken
+/// away.
+fn settled(
+    standing: &BTreeMap<String, PolicyState>,
+    soon: &BTreeMap<String, PolicyState>,
+) -> BTreeMap<String, PolicyState> {
+    let state = |(name, state): (&String, &PolicyState)| {
+        let state = if matches!(state, PolicyState::Unknown(_)) { soon.get(name)? } else { state };
+        Some((name.clone(), state.clone()))
+    };
+    standing.iter().filter_map(state).collect()
 }
 
 /// The answer to a request. Pure.

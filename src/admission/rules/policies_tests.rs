@@ -1,6 +1,7 @@
 //! Changes of a policy, as the webhook sees them.
 
 use super::*;
+use crate::controller::index::PolicyFacts;
 use crate::segmentation::fixtures::{TENANTS, at, claim, now, policy};
 use crate::segmentation::world::World;
 use serde_json::{Value, json};
@@ -54,7 +55,6 @@ fn a_collection_of_policies_is_not_deleted_past_the_rule() {
 /// What was accepted for a change is no word on the deletion of the policy; what was set alone is.
 #[test]
 fn a_deletion_is_accepted_by_itself() {
-    use crate::controller::index::PolicyFacts;
     let deleted = |steps: &[(i64, Option<&str>)], accept: Option<&str>, generation: i64| {
         let mut index = index();
         for (generation, accept) in steps {
@@ -129,10 +129,48 @@ fn two_changes_that_leave_the_claims_to_each_other() {
     }
 }
 
+/// `kubectl delete segmentationpolicy odd same`, or `kubectl apply` of both: the second comes before the watch has shown the first.
+#[test]
+fn what_cannot_be_understood_is_in_nobodys_way_once_it_is_settled() {
+    let mut index = index();
+    index.world.policies.extend([policy("same", TENANTS)]);
+    index.world.policies.insert("odd".to_owned(), PolicyState::Unknown("its mode is unknown".to_owned()));
+    let of = |name: &str, operation: Operation| {
+        let named = |mut object: Value| {
+            object["metadata"]["name"] = json!(name);
+            object
+        };
+        let wider = TENANTS.replace("/**", "/*");
+        let mut request = update(named(object(&wider, None)), named(object(TENANTS, None)));
+        (request.operation, request.name) = (operation, name.into());
+        if request.operation == Operation::Delete {
+            request.object = None;
+        }
+        request
+    };
+    let is_allowed = |coming: &mut Coming, request: &AdmissionRequest<DynamicObject>| {
+        let answer = judge_after(request, &index, coming, now());
+        (answer.allowed, answer.result.message.contains("\"odd\""))
+    };
+    for operation in [Operation::Delete, Operation::Update] {
+        let (odd, same) = (of("odd", operation.clone()), of("same", Operation::Delete));
+        let mut coming = Coming::default();
+        assert_eq!(is_allowed(&mut coming, &same), (false, true), "{operation:?}");
+        let tried = AdmissionRequest { dry_run: true, ..odd.clone() };
+        assert_eq!(is_allowed(&mut coming, &tried), (true, false), "{operation:?}");
+        assert_eq!(is_allowed(&mut coming, &same), (false, true), "{operation:?}: it was only tried");
+        assert_eq!(is_allowed(&mut coming, &odd), (true, false), "{operation:?}");
+        assert_eq!(is_allowed(&mut coming, &same), (true, false), "{operation:?}");
+    }
+    // One that waits for a finalizer, too.
+    index.policies.insert("odd".to_owned(), PolicyFacts { deleting: true, ..PolicyFacts::default() });
+    let answer = judge_after(&of("same", Operation::Delete), &index, &mut Coming::default(), now());
+    assert!(answer.allowed, "{}", answer.result.message);
+}
+
 /// One that only waits for a finalizer keeps nothing any more.
 #[test]
 fn a_policy_that_is_being_deleted_is_no_other() {
-    use crate::controller::index::PolicyFacts;
     let mut delete = update(object(TENANTS, None), Value::Null);
     (delete.object, delete.operation, delete.name) = (None, Operation::Delete, "tenants".into());
     let mut index = index();

@@ -286,19 +286,23 @@ fn a_cluster_role_that_gains_powers_is_judged_by_its_bindings() {
     assert!(said(&index, "", &part, None).contains("ClusterWideAccess"));
 }
 
+/// A ClusterRole that takes the rules of those with this label.
+fn takes(what: &str) -> Value {
+    let mut role = role_object("ClusterRole", &format!("takes-{what}"), &[]);
+    role["aggregationRule"] = json!({"clusterRoleSelectors": [{"matchLabels": {"to": what}}]});
+    role
+}
+
+/// One with this label.
+fn gives(what: &str, rules: &[Value]) -> Value {
+    let mut role = role_object("ClusterRole", &format!("gives-{what}"), rules);
+    role["metadata"]["labels"] = json!({"to": what});
+    role
+}
+
 /// The control plane writes the rules of an aggregated role when it comes to it, which may be after a binding.
 #[test]
 fn an_aggregated_role_is_judged_by_what_it_will_have() {
-    let takes = |what: &str| {
-        let mut role = role_object("ClusterRole", &format!("takes-{what}"), &[]);
-        role["aggregationRule"] = json!({"clusterRoleSelectors": [{"matchLabels": {"to": what}}]});
-        role
-    };
-    let gives = |what: &str, rules: &[Value]| {
-        let mut role = role_object("ClusterRole", &format!("gives-{what}"), rules);
-        role["metadata"]["labels"] = json!({"to": what});
-        role
-    };
     let reads = || gives("a", &[rule("get", "secrets")]);
     // By way of another, which takes them from a third.
     let mut middle = takes("a");
@@ -308,7 +312,14 @@ fn an_aggregated_role_is_judged_by_what_it_will_have() {
         (vec![reads(), takes("a")], "takes-a"),
         (vec![takes("a"), reads()], "takes-a"),
         (vec![reads(), middle, takes("b")], "takes-b"),
-        (vec![role_object("ClusterRole", "r", &[rule("get", "secrets")]), gives("a", &[binds]), takes("a")], "takes-a"),
+        (
+            vec![
+                role_object("ClusterRole", "r", &[rule("get", "secrets")]),
+                gives("a", std::slice::from_ref(&binds)),
+                takes("a"),
+            ],
+            "takes-a",
+        ),
     ] {
         let bindings =
             [("payments-prod", "RoleBinding", "CrossSegmentAccess"), ("", "ClusterRoleBinding", "ClusterWideAccess")];
@@ -341,6 +352,43 @@ fn an_aggregated_role_is_judged_by_what_it_will_have() {
     index.access.reviewed(name, coming, now());
     let refusal = said(&index, "", &takes("a"), Some(&role_object("ClusterRole", "takes-a", &[])));
     assert!(refusal.contains("CrossSegmentAccess"), "{refusal}");
+}
+
+/// What is let through in the midst of it counts as well, and by whatever way.
+#[test]
+fn aggregation_is_judged_before_the_control_plane_has_written_it() {
+    let known = |roles: &[&Value]| {
+        let mut index = index("");
+        for role in roles {
+            let asked = request("", role, None);
+            let Some((name, Coming::Role(role, aggregation))) = coming(&asked, &Asked::of(&asked)) else {
+                panic!("{role}")
+            };
+            index.access.put_cluster_role(name, role, aggregation);
+        }
+        index
+    };
+    let refused = |index: &Index, role: &Value, before: Option<&Value>| {
+        let refusal = said(index, "", role, before);
+        assert!(refusal.contains("CrossSegmentAccess"), "{refusal}");
+    };
+    // One that takes is to give on, a moment before there is something to take.
+    let mut index = known(&[&takes("a"), &takes("b")]);
+    bind(&mut index, Some("payments-prod"), "b", &binding("RoleBinding", "takes-b", &[STRANGER]));
+    let mut middle = takes("a");
+    middle["metadata"]["labels"] = json!({"to": "b"});
+    let asked = request("", &middle, Some(&takes("a")));
+    assert!(judge(&asked, &index, now()).allowed);
+    let (name, will_be) = coming(&asked, &Asked::of(&asked)).unwrap();
+    index.access.reviewed(name, will_be, now());
+    refused(&index, &gives("a", &[rule("get", "secrets")]), Some(&gives("a", &[])));
+    // What somebody will be let bind comes after he was bound.
+    let binds = json!({"apiGroups": [GROUP], "resources": ["clusterroles"], "verbs": ["bind"], "resourceNames": ["r"]});
+    let mut index = known(&[&gives("a", &[binds]), &takes("a")]);
+    let to_stranger = binding("RoleBinding", "takes-a", &[STRANGER]);
+    assert_eq!(said(&index, "payments-prod", &to_stranger, None), "", "there is nothing to bind");
+    bind(&mut index, Some("payments-prod"), "b", &to_stranger);
+    refused(&index, &role_object("ClusterRole", "r", &[rule("get", "secrets")]), None);
 }
 
 /// Who may bind a role by its name is held against what that gains later, whether it was there or not.

@@ -65,7 +65,7 @@ impl Access {
         let all: Vec<(Arc<str>, Aggregation)> =
             self.aggregation.iter().map(|(name, aggregation)| (name.clone(), aggregation.clone())).collect();
         for (name, aggregation) in all {
-            let Some(role) = self.role(&RbacName { namespace: None, name: name.clone() }).cloned() else { continue };
+            let Some(role) = self.role(&RbacName::of_cluster(&name)).cloned() else { continue };
             for (taker, gained) in self.consequences(&name, &role, &role, &aggregation, Timestamp::MAX) {
                 let whole = self.role(&taker).map_or_else(|| gained.clone(), |known| known.with(&gained));
                 self.put_role(taker, whole);
@@ -88,21 +88,39 @@ impl Access {
         if known.into_iter().chain(coming).all(|(_, aggregation)| aggregation.selectors.is_empty()) {
             return Vec::new();
         }
+        self.reached(name, now, Aggregation::takes_from)
+    }
+
+    /// The ClusterRoles that a role's rules become part of, each once.
+    pub(super) fn takers_by_now(&self, name: &RbacName, now: Timestamp) -> Vec<RbacName> {
+        if name.namespace.is_some() {
+            return Vec::new();
+        }
+        self.reached(name, now, |piece, taker| taker.takes_from(piece))
+    }
+
+    /// The ClusterRoles that one leads to, step by step, each once.
+    fn reached(
+        &self,
+        from: &RbacName,
+        now: Timestamp,
+        leads: impl Fn(&Aggregation, &Aggregation) -> bool,
+    ) -> Vec<RbacName> {
         // One that is known, and is written anew, is there twice.
         let all: Vec<(&Arc<str>, &Aggregation)> = self.aggregations(now).collect();
-        let mut next: Vec<usize> = (0..all.len()).filter(|at| *all[*at].0 == name.name).collect();
-        let mut taken = vec![false; all.len()];
-        while let Some(taker) = next.pop() {
-            for (at, (_, piece)) in all.iter().enumerate() {
-                if !taken[at] && all[taker].1.takes_from(piece) {
-                    taken[at] = true;
+        let mut next: Vec<usize> = (0..all.len()).filter(|at| *all[*at].0 == from.name).collect();
+        let mut reached = vec![false; all.len()];
+        while let Some(here) = next.pop() {
+            for (at, (_, there)) in all.iter().enumerate() {
+                if !reached[at] && leads(all[here].1, there) {
+                    reached[at] = true;
                     next.push(at);
                 }
             }
         }
-        let pieces: BTreeSet<&Arc<str>> =
-            all.iter().zip(taken).filter(|(_, taken)| *taken).map(|((name, _), _)| *name).collect();
-        pieces.into_iter().map(|name| RbacName { namespace: None, name: name.clone() }).collect()
+        let names: BTreeSet<&Arc<str>> =
+            all.iter().zip(reached).filter(|(_, reached)| *reached).map(|((name, _), _)| *name).collect();
+        names.into_iter().map(RbacName::of_cluster).collect()
     }
 
     /// What ClusterRoles will give that they did not, once one is written like this: itself, beyond what it gave before, and
@@ -118,19 +136,29 @@ impl Access {
         // Its own rules are replaced by those that it takes.
         let taken =
             self.aggregations(now).filter(|(other, theirs)| &***other != name && aggregation.takes_from(theirs));
-        let of_cluster = |name: &Arc<str>| RbacName { namespace: None, name: name.clone() };
-        let taken = taken.filter_map(|(other, _)| self.role_by_now(&of_cluster(other), now));
+        let taken = taken.filter_map(|(other, _)| self.role_by_now(&RbacName::of_cluster(other), now));
         let whole = taken.fold(role.clone(), |all, role| all.with(&role));
         let mut gains = vec![(RbacName::new(None, name), whole.beyond(before))];
-        let mut seen: BTreeSet<&str> = [name].into();
+        // One that is known, and is written anew, is there twice: where its rules go by either.
+        let all: Vec<(&Arc<str>, &Aggregation)> =
+            self.aggregations(now).filter(|(other, _)| &***other != name).collect();
+        let mut taken = vec![false; all.len()];
         let mut next: Vec<(&Aggregation, Role)> = vec![(aggregation, whole)];
         while let Some((source, gives)) = next.pop() {
-            for (taker, theirs) in self.aggregations(now).filter(|(_, theirs)| theirs.takes_from(source)) {
-                let known = self.role(&of_cluster(taker));
+            for (at, (taker, theirs)) in all.iter().enumerate() {
+                if taken[at] || !theirs.takes_from(source) {
+                    continue;
+                }
+                let taker = RbacName::of_cluster(taker);
+                let known = self.role(&taker);
                 let gained = known.map_or_else(|| gives.clone(), |known| gives.beyond(known));
-                if !gained.is_powerless() && seen.insert(taker) {
-                    gains.push((of_cluster(taker), gained.clone()));
-                    next.push((theirs, gained));
+                if gained.is_powerless() {
+                    continue;
+                }
+                taken[at] = true;
+                next.push((theirs, gained.clone()));
+                if gains.iter().all(|(gainer, _)| *gainer != taker) {
+                    gains.push((taker, gained));
                 }
             }
         }

@@ -266,7 +266,7 @@ impl<'a> Look<'a> {
             name.namespace.as_deref().is_some_and(|namespace| segment_of(namespace, self.world).is_ok())
         };
         let one = match place {
-            Place::Cluster => bindable.cluster.then(|| RbacName { namespace: None, name: bindable.name.clone() }),
+            Place::Cluster => bindable.cluster.then(|| RbacName::of_cluster(&bindable.name)),
             Place::Namespace(namespace) => self.namespace(namespace).map(|namespace| bindable.role(namespace)),
         };
         named.into_iter().flatten().filter(governed).cloned().chain(one)

@@ -68,6 +68,11 @@ impl RbacName {
         Self { namespace: namespace.map(Into::into), name: name.into() }
     }
 
+    /// Of the whole cluster.
+    pub fn of_cluster(name: &Arc<str>) -> Self {
+        Self { namespace: None, name: name.clone() }
+    }
+
     /// As a role: its kind and name.
     pub fn role(&self) -> impl fmt::Display {
         format!("{} {:?}", if self.namespace.is_some() { "Role" } else { "ClusterRole" }, digest::shown(&self.name))
@@ -232,9 +237,12 @@ impl Access {
             };
             let known = self.binders.get(&bindable).into_iter().flat_map(Few::iter);
             for name in known.chain(self.coming_binders(&bindable, now)).filter(may) {
-                if seen.insert(name.clone()) {
-                    found.push((name.clone(), bindable.power()));
-                    next.push(name.clone());
+                // Who will have its rules lets bind as well.
+                for name in std::iter::once(name.clone()).chain(self.takers_by_now(name, now)) {
+                    if seen.insert(name.clone()) {
+                        found.push((name.clone(), bindable.power()));
+                        next.push(name);
+                    }
                 }
             }
         }
