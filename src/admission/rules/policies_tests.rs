@@ -34,6 +34,20 @@ fn update(old: Value, new: Value) -> AdmissionRequest<DynamicObject> {
     .unwrap()
 }
 
+/// Of a policy by another name.
+fn request(name: &str, operation: Operation, old: Value, new: Value) -> AdmissionRequest<DynamicObject> {
+    let named = |mut object: Value| {
+        object["metadata"]["name"] = json!(name);
+        object
+    };
+    let mut request = update(named(old), named(new));
+    (request.operation, request.name) = (operation, name.into());
+    if request.operation == Operation::Delete {
+        request.object = None;
+    }
+    request
+}
+
 /// What is said to a change of the policy; empty if it passes.
 fn said(spec: &str, accept: Option<&str>) -> String {
     let answer = judge(&update(object(TENANTS, None), object(spec, accept)), &index(), now());
@@ -90,18 +104,7 @@ fn a_deletion_is_accepted_by_itself() {
 /// Two policies that allow the same: each alone may go, both together not, before the watch has shown that one went as well.
 #[test]
 fn two_changes_that_leave_the_claims_to_each_other() {
-    let request = |name: &str, operation: Operation, spec: Value| {
-        let named = |mut object: Value| {
-            object["metadata"]["name"] = json!(name);
-            object
-        };
-        let mut request = update(named(object(TENANTS, None)), named(spec));
-        (request.operation, request.name) = (operation, name.into());
-        if request.operation == Operation::Delete {
-            request.object = None;
-        }
-        request
-    };
+    let request = |name: &str, operation: Operation, new: Value| request(name, operation, object(TENANTS, None), new);
     let delete = |name: &str| request(name, Operation::Delete, object(TENANTS, None));
     let nothing = TENANTS.replace("${label:tenant}", "nobody");
     let narrow = |name: &str| request(name, Operation::Update, object(&nothing, None));
@@ -135,19 +138,8 @@ fn what_cannot_be_understood_is_in_nobodys_way_once_it_is_settled() {
     let mut index = index();
     index.world.policies.extend([policy("same", TENANTS)]);
     index.world.policies.insert("odd".to_owned(), PolicyState::Unknown("its mode is unknown".to_owned()));
-    let of = |name: &str, operation: Operation| {
-        let named = |mut object: Value| {
-            object["metadata"]["name"] = json!(name);
-            object
-        };
-        let wider = TENANTS.replace("/**", "/*");
-        let mut request = update(named(object(&wider, None)), named(object(TENANTS, None)));
-        (request.operation, request.name) = (operation, name.into());
-        if request.operation == Operation::Delete {
-            request.object = None;
-        }
-        request
-    };
+    let before = TENANTS.replace("/**", "/*");
+    let of = |name: &str, operation| request(name, operation, object(&before, None), object(TENANTS, None));
     let is_allowed = |coming: &mut Coming, request: &AdmissionRequest<DynamicObject>| {
         let answer = judge_after(request, &index, coming, now());
         (answer.allowed, answer.result.message.contains("\"odd\""))

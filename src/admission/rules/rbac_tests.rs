@@ -286,6 +286,14 @@ fn a_cluster_role_that_gains_powers_is_judged_by_its_bindings() {
     assert!(said(&index, "", &part, None).contains("ClusterWideAccess"));
 }
 
+/// A write that passes, and that no watch has shown yet.
+fn let_through(index: &mut Index, namespace: &str, object: &Value, before: Option<&Value>) {
+    let asked = request(namespace, object, before);
+    assert!(judge(&asked, index, now()).allowed, "{object:?}");
+    let (name, coming) = coming(&asked, &Asked::of(&asked)).unwrap();
+    index.access.reviewed(name, coming, now());
+}
+
 /// A ClusterRole that takes the rules of those with this label.
 fn takes(what: &str) -> Value {
     let mut role = role_object("ClusterRole", &format!("takes-{what}"), &[]);
@@ -346,10 +354,7 @@ fn an_aggregated_role_is_judged_by_what_it_will_have() {
     let mut index = index("");
     put_role(&mut index, None, "takes-a", &[]);
     bind(&mut index, Some("payments-prod"), "b", &binding("RoleBinding", "takes-a", &[STRANGER]));
-    let piece = request("", &reads(), None);
-    assert!(judge(&piece, &index, now()).allowed);
-    let (name, coming) = coming(&piece, &Asked::of(&piece)).unwrap();
-    index.access.reviewed(name, coming, now());
+    let_through(&mut index, "", &reads(), None);
     let refusal = said(&index, "", &takes("a"), Some(&role_object("ClusterRole", "takes-a", &[])));
     assert!(refusal.contains("CrossSegmentAccess"), "{refusal}");
 }
@@ -377,10 +382,7 @@ fn aggregation_is_judged_before_the_control_plane_has_written_it() {
     bind(&mut index, Some("payments-prod"), "b", &binding("RoleBinding", "takes-b", &[STRANGER]));
     let mut middle = takes("a");
     middle["metadata"]["labels"] = json!({"to": "b"});
-    let asked = request("", &middle, Some(&takes("a")));
-    assert!(judge(&asked, &index, now()).allowed);
-    let (name, will_be) = coming(&asked, &Asked::of(&asked)).unwrap();
-    index.access.reviewed(name, will_be, now());
+    let_through(&mut index, "", &middle, Some(&takes("a")));
     refused(&index, &gives("a", &[rule("get", "secrets")]), Some(&gives("a", &[])));
     // What somebody will be let bind comes after he was bound.
     let binds = json!({"apiGroups": [GROUP], "resources": ["clusterroles"], "verbs": ["bind"], "resourceNames": ["r"]});
@@ -482,10 +484,7 @@ fn what_was_let_through_a_moment_ago_counts() {
     ] {
         let mut index = index("");
         for (namespace, object) in &steps {
-            let asked = request(namespace, object, None);
-            assert!(judge(&asked, &index, now()).allowed, "{object:?}");
-            let (name, coming) = coming(&asked, &Asked::of(&asked)).unwrap();
-            index.access.reviewed(name, coming, now());
+            let_through(&mut index, namespace, object, None);
         }
         let reads = role_object("Role", "later", &[rule("get", "secrets")]);
         let answer = said(&index, "payments-prod", &reads, Some(&harmless()));
@@ -496,12 +495,6 @@ fn what_was_let_through_a_moment_ago_counts() {
 /// Likewise where what was let through is a role that somebody may bind, or the other half of what two bindings give.
 #[test]
 fn what_was_let_through_a_moment_ago_counts_for_a_binding() {
-    let let_through = |index: &mut Index, namespace: &str, object: &Value| {
-        let asked = request(namespace, object, None);
-        assert!(judge(&asked, index, now()).allowed, "{object:?}");
-        let (name, coming) = coming(&asked, &Asked::of(&asked)).unwrap();
-        index.access.reviewed(name, coming, now());
-    };
     for (kind, namespace) in [("ClusterRole", ""), ("Role", "payments-prod")] {
         let mut index = index("");
         let resource = format!("{}s", kind.to_lowercase());
@@ -510,16 +503,16 @@ fn what_was_let_through_a_moment_ago_counts_for_a_binding() {
         put_role(&mut index, None, "binder", &[bind]);
         let binding = binding("RoleBinding", "binder", &[STRANGER]);
         assert_eq!(said(&index, "payments-prod", &binding, None), "", "there is nothing to bind");
-        let_through(&mut index, namespace, &role_object(kind, "later", &[rule("get", "secrets")]));
+        let_through(&mut index, namespace, &role_object(kind, "later", &[rule("get", "secrets")]), None);
         let answer = said(&index, "payments-prod", &binding, None);
         assert!(answer.contains("CrossSegmentAccess: ") && answer.contains("bind"), "{kind}: {answer}");
     }
     let mut index = index("");
-    let_through(&mut index, "", &role_object("ClusterRole", "maker", &[rule("create", "secrets")]));
+    let_through(&mut index, "", &role_object("ClusterRole", "maker", &[rule("create", "secrets")]), None);
     let mut names = rule("get", "secrets");
     names["resourceNames"] = json!(["token"]);
     put_role(&mut index, None, "names", &[names]);
-    let_through(&mut index, "", &binding("ClusterRoleBinding", "names", &[STRANGER]));
+    let_through(&mut index, "", &binding("ClusterRoleBinding", "names", &[STRANGER]), None);
     let answer = said(&index, "payments-prod", &binding("RoleBinding", "maker", &[STRANGER]), None);
     assert!(answer.contains("CrossSegmentAccess") && answer.contains("together with"), "{answer}");
 }

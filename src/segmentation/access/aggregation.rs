@@ -133,15 +133,14 @@ impl Access {
         aggregation: &Aggregation,
         now: Timestamp,
     ) -> Vec<(RbacName, Role)> {
+        // One that is known, and is written anew, is there twice: its rules go where either says.
+        let all: Vec<(&Arc<str>, &Aggregation)> =
+            self.aggregations(now).filter(|(other, _)| &***other != name).collect();
         // Its own rules are replaced by those that it takes.
-        let taken =
-            self.aggregations(now).filter(|(other, theirs)| &***other != name && aggregation.takes_from(theirs));
+        let taken = all.iter().filter(|(_, theirs)| aggregation.takes_from(theirs));
         let taken = taken.filter_map(|(other, _)| self.role_by_now(&RbacName::of_cluster(other), now));
         let whole = taken.fold(role.clone(), |all, role| all.with(&role));
         let mut gains = vec![(RbacName::new(None, name), whole.beyond(before))];
-        // One that is known, and is written anew, is there twice: where its rules go by either.
-        let all: Vec<(&Arc<str>, &Aggregation)> =
-            self.aggregations(now).filter(|(other, _)| &***other != name).collect();
         let mut taken = vec![false; all.len()];
         let mut next: Vec<(&Aggregation, Role)> = vec![(aggregation, whole)];
         while let Some((source, gives)) = next.pop() {

@@ -237,6 +237,10 @@ impl Access {
             };
             let known = self.binders.get(&bindable).into_iter().flat_map(Few::iter);
             for name in known.chain(self.coming_binders(&bindable, now)).filter(may) {
+                // With one, those that take its rules were seen.
+                if seen.contains(name) {
+                    continue;
+                }
                 // Who will have its rules lets bind as well.
                 for name in std::iter::once(name.clone()).chain(self.takers_by_now(name, now)) {
                     if seen.insert(name.clone()) {
