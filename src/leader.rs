@@ -193,8 +193,12 @@ impl Elector {
                 }
                 (candidate, seen) = attempt => {
                     self.candidate = candidate;
-                    lease = seen;
                     next = Instant::now() + self.candidate.terms().retry;
+                    lease = seen.unwrap_or_else(|Conflict| {
+                        // Whoever leads must know at once whether it still does.
+                        next = Instant::now();
+                        None
+                    });
                 }
             }
             self.publish();
@@ -207,9 +211,9 @@ impl Elector {
         }
     }
 
-    /// One look and, where it is due, one write. Gives the candidate as it then stands; a round that is dropped half way
+    /// One look and, where it is due, one write. Gives the candidate as it then stands, and the lease if that is known; a round that is dropped half way
     /// leaves it as it was.
-    async fn round(&self, known: Option<Lease>) -> (Candidate, Option<Lease>) {
+    async fn round(&self, known: Option<Lease>) -> (Candidate, Result<Option<Lease>, Conflict>) {
         let mut candidate = self.candidate.clone();
         let limit = candidate.terms().request_limit();
         // A leader renews over what it wrote last; only a conflict makes it look again.
@@ -217,14 +221,14 @@ impl Elector {
             Some(lease) => Some(lease),
             None => match timeout(limit, self.leases.get_opt(LEASE)).await {
                 Ok(Ok(lease)) => lease,
-                Ok(Err(error)) => return (candidate, complain("read", &error)),
-                Err(slow) => return (candidate, complain("read", &slow)),
+                Ok(Err(error)) => return (candidate, Ok(complain("read", &error))),
+                Err(slow) => return (candidate, Ok(complain("read", &slow))),
             },
         };
         if let Some(lease) = &lease
-            && self.is_set_back(&mut candidate, lease)
+            && self.went_back(&mut candidate, lease)
         {
-            return (candidate, None);
+            return (candidate, Ok(None));
         }
         let spec = lease.as_ref().map(|lease| lease.spec.clone().unwrap_or_default());
         candidate.observe(spec.as_ref(), Instant::now());
@@ -232,7 +236,7 @@ impl Elector {
         // Also from itself, after a time in which it could not renew.
         let taken = !candidate.leads(Instant::now());
         let Some(wanted) = candidate.write(spec.as_ref(), Instant::now(), clock) else {
-            return (candidate, lease);
+            return (candidate, Ok(lease));
         };
         if taken {
             let renewed = spec.as_ref().and_then(|spec| spec.renew_time.as_ref()).map(|time| time.0);
@@ -245,22 +249,24 @@ impl Elector {
             Ok(Ok(written)) => {
                 candidate.observe(written.spec.as_ref(), Instant::now());
                 candidate.wrote(sent);
-                self.is_set_back(&mut candidate, &written);
-                (candidate, Some(written))
+                self.went_back(&mut candidate, &written);
+                (candidate, Ok(Some(written)))
             }
-            Ok(Err(kube::Error::Api(refusal))) if refusal.code == 409 => (candidate, None),
-            Ok(Err(error)) => (candidate, complain("written", &error)),
-            Err(slow) => (candidate, complain("written", &slow)),
+            Ok(Err(kube::Error::Api(refusal))) if refusal.code == 409 => {
+                (candidate, if taken { Ok(None) } else { Err(Conflict) })
+            }
+            Ok(Err(error)) => (candidate, Ok(complain("written", &error))),
+            Err(slow) => (candidate, Ok(complain("written", &slow))),
         }
     }
 
-    fn is_set_back(&self, candidate: &mut Candidate, lease: &Lease) -> bool {
-        let is = candidate.is_set_back(lease.metadata.resource_version.as_deref());
-        if is {
+    fn went_back(&self, candidate: &mut Candidate, lease: &Lease) -> bool {
+        let went = candidate.went_back(lease.metadata.resource_version.as_deref(), Instant::now());
+        if went {
             tracing::warn!("the lease is of before what was seen of it: etcd was put back, and all is listed anew");
             self.set_back.notify_one();
         }
-        is
+        went
     }
 
     /// Creates, or replaces exactly the version that was seen.
@@ -311,6 +317,9 @@ impl Elector {
         }
     }
 }
+
+/// Somebody wrote the lease that this replica holds, or etcd was put back.
+struct Conflict;
 
 fn complain(what: &str, error: &dyn std::error::Error) -> Option<Lease> {
     tracing::warn!(%error, "the lease could not be {what}; it is tried again");

@@ -37,7 +37,7 @@ fn while_stopped(cluster: &Cluster, change: impl FnOnce(&Path)) {
 fn what_etcd_had_before_is_asked_for_anew() {
     let (cluster, stub) = (Cluster::start(), StubManager::start());
     install(&cluster);
-    let _operator = Operator::start(&cluster);
+    let operator = Operator::start(&cluster);
     set_up(&cluster, &stub.endpoint);
     apply(&cluster, &format!("{POLICY}    actions: [Read, Generate]\n"));
     let key = |name: &str| format!("payments/prod/{name}");
@@ -99,6 +99,7 @@ fn what_etcd_had_before_is_asked_for_anew() {
         has_current(name);
         eventually(&format!("{name} is ready"), SOON, || ready(&cluster, "scopedsecret", Some(NAMESPACE), name));
     }
+    assert!(operator.logged().contains("etcd was put back"), "the lease shows it");
     assert_eq!(current("rotated").0, 2, "it was not rotated again");
     assert_eq!(stub.asked(&key("left")), asked, "what is as it was is not asked for");
     guarantees_hold(&cluster);

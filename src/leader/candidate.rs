@@ -51,6 +51,8 @@ pub struct Candidate {
     held_until: Option<Instant>,
     /// The newest revision of the lease that was seen.
     newest: u64,
+    /// Until when it leaves the lease alone: who held it before etcd was put back may not know yet that it does no more.
+    waits_until: Option<Instant>,
 }
 
 /// What is to be done with the lease.
@@ -69,7 +71,7 @@ pub enum Move {
 impl Candidate {
     /// A candidate that has seen nothing.
     pub fn new(identity: String, terms: Terms) -> Self {
-        Self { identity, terms, seen: None, held_until: None, newest: 0 }
+        Self { identity, terms, seen: None, held_until: None, newest: 0, waits_until: None }
     }
 
     /// The terms it runs under.
@@ -97,12 +99,14 @@ impl Candidate {
         self.held_until = None;
     }
 
-    /// Whether the lease went back to before what was seen of it, and with it all that the API server keeps: etcd was put back to an
-    /// earlier state. It is said once, and whoever led leads no longer: what it knows is of a future that is no more.
-    pub fn is_set_back(&mut self, revision: Option<&str>) -> bool {
+    /// Takes note of the lease's revision as seen at `now`. Whether it went back, and with it all that the API server keeps: etcd was put
+    /// back to an earlier state. It is said once. Whoever led leads no longer: what it knows is of a future that is no more; whoever
+    /// did not waits, whatever the lease says, until whoever did knows.
+    pub fn went_back(&mut self, revision: Option<&str>, now: Instant) -> bool {
         let Some(revision) = revision.and_then(|text| text.parse().ok()) else { return false };
         let newest = std::mem::replace(&mut self.newest, revision);
         if revision < newest {
+            self.waits_until = (!self.leads(now)).then(|| now + self.terms.duration);
             self.resign();
         }
         revision < newest
@@ -124,6 +128,7 @@ impl Candidate {
     /// What to do about a lease that was observed.
     pub fn next(&self, lease: Option<&LeaseSpec>, now: Instant) -> Move {
         match lease.and_then(holder) {
+            _ if self.waits_until.is_some_and(|until| now < until) => Move::Wait,
             Some(holder) if holder == self.identity => Move::Renew,
             Some(_) if !self.outwaited(now) => Move::Wait,
             None if lease.is_none() && !self.outwaited(now) => Move::Wait,
@@ -255,11 +260,27 @@ mod tests {
         for (revision, expected) in
             [(None, false), (Some("9"), false), (Some("10"), false), (Some("10"), false), (Some("unknown"), false)]
         {
-            assert_eq!(me.is_set_back(revision), expected, "{revision:?}");
+            assert_eq!(me.went_back(revision, start), expected, "{revision:?}");
         }
         assert!(me.leads(start));
-        assert!(me.is_set_back(Some("9")) && !me.leads(start), "a number, not a text");
-        assert!(!me.is_set_back(Some("9")) && !me.is_set_back(Some("11")), "it is said once");
+        assert!(me.went_back(Some("9"), start) && !me.leads(start), "a number, not a text");
+        assert!(!me.went_back(Some("9"), start) && !me.went_back(Some("11"), start), "it is said once");
+        assert_eq!(me.next(Some(&lease("me", 15)), start), Move::Renew, "nobody else led");
+    }
+
+    #[test]
+    fn who_did_not_lead_when_the_store_went_back_waits_for_who_did() {
+        let start = Instant::now();
+        let after = |second| start + Duration::from_secs(second);
+        for (what, restored) in [("of before its time", lease("me", 15)), ("nobody's", LeaseSpec::default())] {
+            let mut me = Candidate::new("me".into(), TERMS);
+            me.went_back(Some("10"), start);
+            me.observe(Some(&lease("other", 15)), start);
+            assert!(me.went_back(Some("9"), after(1)));
+            me.observe(Some(&restored), after(1));
+            assert_eq!(me.next(Some(&restored), after(15)), Move::Wait, "{what}");
+            assert_ne!(me.next(Some(&restored), after(16)), Move::Wait, "{what}");
+        }
     }
 
     #[test]
@@ -281,18 +302,31 @@ mod tests {
     }
 
     /// The API server: one lease with optimistic concurrency.
-    #[derive(Default)]
+    #[derive(Clone, Default)]
     struct Store {
         lease: Option<LeaseSpec>,
         version: u64,
     }
 
+    impl Store {
+        /// A replica looks at the lease: what it may write upon. None: it sees that the store went back.
+        fn shown_to(&self, replica: &mut Candidate, now: Instant) -> Option<(u64, Option<LeaseSpec>)> {
+            if self.lease.is_some() && replica.went_back(Some(&self.version.to_string()), now) {
+                return None;
+            }
+            replica.observe(self.lease.as_ref(), now);
+            Some((self.version, self.lease.clone()))
+        }
+    }
+
     proptest! {
-        /// Whatever is lost, delayed or asked in whatever order, two never lead at once.
+        /// Whatever is lost, delayed or asked in whatever order, two never lead at once; nor where the store goes back to an earlier
+        /// state, of which everybody had seen what came later.
         #[test]
-        fn never_two_leaders(steps in proptest::collection::vec((0usize..3, 0u64..6_000, 0u8..8), 1..400)) {
+        fn never_two_leaders(steps in proptest::collection::vec((0usize..3, 0u64..6_000, 0u8..33), 1..400)) {
             let start = Instant::now();
             let mut store = Store::default();
+            let mut backups = vec![store.clone()];
             let mut replicas: Vec<Candidate> = ["a", "b", "c"].map(|i| Candidate::new(i.into(), TERMS)).into();
             // What each read before, to be written upon only now: a request may be slow.
             let mut read: Vec<Option<(u64, Option<LeaseSpec>)>> = vec![None; 3];
@@ -300,13 +334,18 @@ mod tests {
             for (who, pause, fate) in steps {
                 now += Duration::from_millis(pause);
                 let clock = jiff::Timestamp::UNIX_EPOCH + now.duration_since(start);
+                if fate == 32 {
+                    replicas.iter_mut().for_each(|replica| drop(store.shown_to(replica, now)));
+                    store = backups.swap_remove(who % backups.len());
+                    // Of what was on the way nothing arrives.
+                    read = vec![None; 3];
+                    backups = vec![store.clone()];
+                    continue;
+                }
                 let me = &mut replicas[who];
-                match fate {
+                match fate % 8 {
                     0 => {} // partitioned
-                    1 => { // reads, and is slow to write
-                        me.observe(store.lease.as_ref(), now);
-                        read[who] = Some((store.version, store.lease.clone()));
-                    }
+                    1 => read[who] = store.shown_to(me, now), // and is slow to write
                     2 if me.leads(now) => { // hands over
                         let held = store.lease.as_ref().and_then(holder) == Some(me.identity.as_str());
                         me.resign();
@@ -315,19 +354,23 @@ mod tests {
                             store.version += 1;
                         }
                     }
-                    3 => me.observe(store.lease.as_ref(), now),
+                    3 => drop(store.shown_to(me, now)),
                     _ => {
-                        let (version, seen) = read[who].take().unwrap_or((store.version, store.lease.clone()));
+                        let Some((version, seen)) = read[who].take().or_else(|| store.shown_to(me, now)) else { continue };
                         me.observe(seen.as_ref(), now);
                         if let Some(wanted) = me.write(seen.as_ref(), now, clock) && version == store.version {
                             store.lease = Some(wanted.clone());
                             store.version += 1;
-                            if fate != 4 { // 4: the answer is lost
+                            if fate % 8 != 4 { // 4: the answer is lost
                                 me.observe(Some(&wanted), now);
                                 me.wrote(now);
+                                me.went_back(Some(&store.version.to_string()), now);
                             }
                         }
                     }
+                }
+                if fate == 31 {
+                    backups.push(store.clone());
                 }
                 let leaders = replicas.iter().filter(|r| r.leads(now)).count();
                 prop_assert!(leaders <= 1, "{leaders} lead after {:?}", now.duration_since(start));

@@ -2,7 +2,7 @@
 //! before and after can touch: most changes touch nothing, a lost allow entry what it covered.
 
 use super::alike::Group;
-use super::authorize::foreign::Foreigners;
+use super::authorize::foreign::Compared;
 use super::authorize::{Retention, Standing, View, authorize, holds_foreign, retention, segment_of, shared_value};
 use super::few::Few;
 use super::foreign::ForeignName;
@@ -286,13 +286,10 @@ impl<'w> Change<'w, '_> {
 
     /// Of what both hold to the rules. One that spreads to namespaces may reach any.
     fn foreign(&self, touched: &HashSet<&'w Arc<str>>) -> BTreeSet<ForeignName> {
-        let [before, after] = [self.before, self.after].map(|view| Foreigners::new(view, self.now));
+        let mut judge = Compared::new(self.before, self.after, self.now);
         let is_touched = |name: &ForeignName| name.namespace.as_ref().is_none_or(|n| touched.contains(n));
         let objects = self.world.foreign.objects().filter(|(name, _)| is_touched(name));
-        objects
-            .filter(|(name, record)| after.refuses_more(&before, name, record))
-            .map(|(name, _)| name.clone())
-            .collect()
+        objects.filter(|(name, record)| judge.refuses_more(name, record)).map(|(name, _)| name.clone()).collect()
     }
 
     fn merged(&self, touched: &HashSet<&'w Arc<str>>) -> BTreeMap<Segment, BTreeSet<Segment>> {

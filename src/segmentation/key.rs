@@ -182,7 +182,8 @@ impl Realm {
 pub struct CanonicalKey(Arc<str>);
 
 impl CanonicalKey {
-    fn aws(account: &str, region: &str, name: &str) -> Self {
+    /// Of a key's name in an account and a region.
+    pub(super) fn aws(account: &str, region: &str, name: &str) -> Self {
         Self(format!("aws:{account}:{region}:{name}").into())
     }
 

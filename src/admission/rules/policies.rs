@@ -64,7 +64,7 @@ fn judge_after(
     let answer = match coming.over(standing, going, now) {
         None => judge(request, index, now),
         Some(soon) => {
-            let answer = judge_among(request, index, &settled(standing, &soon), now);
+            let answer = judge_among(request, index, &settled(standing, &soon, name_of(request)), now);
             if answer.allowed { judge_among(request, index, &soon, now) } else { answer }
         }
     };
@@ -78,14 +78,16 @@ fn judge_after(
     answer
 }
 
-/// The policies as they stand, and as they will be where one cannot be understood: it is in nobody's way once it was corrected, or taken
-/// away.
+/// The policies as they stand, and as they will be where another than the one in question cannot be understood: it is in nobody's way
+/// once it was corrected, or taken away.
 fn settled(
     standing: &BTreeMap<String, PolicyState>,
     soon: &BTreeMap<String, PolicyState>,
+    in_question: &str,
 ) -> BTreeMap<String, PolicyState> {
     let state = |(name, state): (&String, &PolicyState)| {
-        let state = if matches!(state, PolicyState::Unknown(_)) { soon.get(name)? } else { state };
+        let is_settled = matches!(state, PolicyState::Unknown(_)) && name != in_question;
+        let state = if is_settled { soon.get(name)? } else { state };
         Some((name.clone(), state.clone()))
     };
     standing.iter().filter_map(state).collect()

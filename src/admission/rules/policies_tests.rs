@@ -160,6 +160,20 @@ fn what_cannot_be_understood_is_in_nobodys_way_once_it_is_settled() {
     assert!(answer.allowed, "{}", answer.result.message);
 }
 
+/// What was let through may not have been written: its own number counts for it alone.
+#[test]
+fn a_second_correction_is_held_against_what_stands() {
+    let mut index = index();
+    index.world.policies = [("odd".to_owned(), PolicyState::Unknown("its mode is unknown".to_owned()))].into();
+    let mut coming = Coming::default();
+    for (keys, accept, is_allowed) in [("nobody/*", Some("2"), true), ("nobody/else/*", None, false)] {
+        let spec = TENANTS.replace("${label:tenant}/${label:environment}/**", keys);
+        let change = request("odd", Operation::Update, object(TENANTS, None), object(&spec, accept));
+        let answer = judge_after(&change, &index, &mut coming, now());
+        assert_eq!(answer.allowed, is_allowed, "{keys}: {}", answer.result.message);
+    }
+}
+
 /// One that only waits for a finalizer keeps nothing any more.
 #[test]
 fn a_policy_that_is_being_deleted_is_no_other() {

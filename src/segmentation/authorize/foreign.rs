@@ -21,8 +21,9 @@ use crate::segmentation::verdict::Refusal;
 use crate::segmentation::violation::{ObjectRef, Violation};
 use crate::segmentation::world::{ObjectName, PolicyState, StoreState};
 use jiff::Timestamp;
+use std::borrow::Cow;
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 /// Who asks.
@@ -85,6 +86,16 @@ pub struct Foreigners<'w> {
     tried: Option<(&'w ForeignName, &'w ForeignStore)>,
     /// The one namespace that is judged; None: each.
     within: Option<&'w Arc<str>>,
+    /// Whether refusals come without a text: only whether there are any is asked.
+    is_mute: bool,
+}
+
+/// Judges objects under two sets of policies, one object after the other: of many in one namespace it is looked up once.
+pub struct Compared<'w> {
+    before: Foreigners<'w>,
+    after: Foreigners<'w>,
+    /// How both hold the objects of the last namespace.
+    last: Option<(Governs, &'w Arc<str>, [Held<'w>; 2])>,
 }
 
 /// So many keys are judged for one change at most, each once in every namespace that it comes to: less than a tenth of a second.
@@ -103,7 +114,7 @@ enum Held<'w> {
 impl<'w> Foreigners<'w> {
     /// Over a world.
     pub fn new(world: impl Into<View<'w>>, now: Timestamp) -> Self {
-        Self { world: world.into(), now, tried: None, within: None }
+        Self { world: world.into(), now, tried: None, within: None, is_mute: false }
     }
 
     /// Of what goes to many namespaces, only what comes to this one.
@@ -200,21 +211,6 @@ impl<'w> Foreigners<'w> {
         each.filter_map(|(at, ask, from)| Some((at, self.locate(object, from, &ask.key, &scope).ok()?))).collect()
     }
 
-    /// Whether something of an object is refused in mode Enforce, and was not under other policies, which held it to the rules as well.
-    pub fn refuses_more(&self, before: &Self, name: &ForeignName, record: &Record) -> bool {
-        let refused = self.refusals_of(name, record);
-        if refused.is_empty() {
-            return false;
-        }
-        let stood = before.refusals_of(name, record);
-        // The stores are those of before: what could not be told then is told no more by other policies.
-        let stood: HashSet<Sameness<'_>> = stood.iter().map(Refused::sameness).collect();
-        let was_held = |namespace: &str| matches!(before.held(name.kind.governs(), namespace), Held::By(_));
-        refused
-            .iter()
-            .any(|it| it.refusal.mode == Mode::Enforce && !stood.contains(&it.sameness()) && was_held(&it.namespace))
-    }
-
     /// What breaks the rule now, of all that was observed.
     pub fn findings(&self) -> Vec<Violation> {
         let world = self.world.world;
@@ -257,7 +253,7 @@ impl<'w> Foreigners<'w> {
             }
             Held::By(scope) => scope,
         };
-        let contest = Contest { world: self.world, now: self.now, asked: RefCell::default() };
+        let contest = self.contest();
         let judged = asks.iter().enumerate().filter_map(|(at, ask)| {
             let (canonical, (reason, message)) = self.fault(asker, ask, &scope, &contest)?;
             let mode = self.answer(&scope, &ask.key, canonical.as_ref());
@@ -265,6 +261,15 @@ impl<'w> Foreigners<'w> {
             Some(Refused { namespace: namespace.clone(), ask: at, key: canonical, refusal })
         });
         judged.collect()
+    }
+
+    fn contest(&self) -> Contest<'w> {
+        Contest { world: self.world, now: self.now, asked: RefCell::default() }
+    }
+
+    /// A text, if there is somebody to read it.
+    fn say(&self, text: impl FnOnce() -> String) -> String {
+        if self.is_mute { String::new() } else { text() }
     }
 
     /// Whether the policies over a namespace hold a kind of objects to their rules.
@@ -318,22 +323,24 @@ impl<'w> Foreigners<'w> {
         scope: &Scope<'_>,
         contest: &Contest<'_>,
     ) -> Option<(Option<CanonicalKey>, Fault)> {
-        let fault = |reason, text: String| Some((None, (reason, text)));
+        let fault = |reason, text: &dyn Fn() -> String| Some((None, (reason, self.say(text))));
         let (from, any_version) = match &ask.what {
             What::Read { from, any_version } => (from, *any_version),
-            What::Outside(reason, why) if ask.key.is_empty() => return fault(*reason, why.to_string()),
-            What::Outside(reason, why) => return fault(*reason, format!("key {:?}: {why}", ask.key)),
+            What::Outside(reason, why) if ask.key.is_empty() => return fault(*reason, &|| why.to_string()),
+            What::Outside(reason, why) => return fault(*reason, &|| format!("key {:?}: {why}", ask.key)),
             What::Write { .. } => {
-                let text = format!(
-                    "it would write the key {:?}, and {} nobody write by another operator: reading never implies writing; remove it, or ask the platform team for an exception to {RULE}",
-                    ask.key,
-                    scope.policies_that("lets", "let")
-                );
-                return fault(Reason::WriteNotAllowed, text);
+                let text = || {
+                    format!(
+                        "it would write the key {:?}, and {} nobody write by another operator: reading never implies writing; remove it, or ask the platform team for an exception to {RULE}",
+                        ask.key,
+                        scope.policies_that("lets", "let")
+                    )
+                };
+                return fault(Reason::WriteNotAllowed, &text);
             }
             What::Push(secret) => {
                 let which = self.carries_away(scope.namespace, secret.as_deref())?;
-                let text = match asker.object.kind {
+                let text = || match asker.object.kind {
                     ForeignKind::PushSecret => format!(
                         "it would send {which} out of this namespace: leave that Secret out; who else needs the credential claims a key of their own"
                     ),
@@ -341,7 +348,7 @@ impl<'w> Foreigners<'w> {
                         "its target.template would copy {which} into a Secret that any pod may use: leave that Secret out of templateFrom; spec.target.template of the ScopedSecret makes what a workload needs of its values"
                     ),
                 };
-                return fault(Reason::ReplicatedOut, text);
+                return fault(Reason::ReplicatedOut, &text);
             }
         };
         let key = match self.locate(asker.object, from, &ask.key, scope) {
@@ -373,38 +380,35 @@ impl<'w> Foreigners<'w> {
             Source::Store { .. } => match self.store(object, from, scope.namespace)? {
                 ForeignStore::Aws { region, account, prefix, .. } => (Some(&**region), account.as_deref(), &**prefix),
                 ForeignStore::Unclear(why) => {
-                    return Err((Reason::StoreUnresolved, format!("key {key:?}: of the store, {why}")));
+                    return Err((Reason::StoreUnresolved, self.say(|| format!("key {key:?}: of the store, {why}"))));
                 }
             },
         };
-        let written = format!("{prefix}{key}");
+        let written = if prefix.is_empty() { Cow::Borrowed(key) } else { Cow::Owned(format!("{prefix}{key}")) };
         let parsed = RemoteKey::parse(&written)
-            .map_err(|why| (Reason::InvalidKey, format!("key {written:?} cannot be judged: {why}")))?;
+            .map_err(|why| (Reason::InvalidKey, self.say(|| format!("key {written:?} cannot be judged: {why}"))))?;
         match (&parsed, region) {
             (RemoteKey::Arn(arn), Some(region)) if arn.region != region => {
-                let text = format!(
-                    "key {written:?} is of region {}, and its store of {region}: use a store of its region",
-                    arn.region
-                );
-                Err((Reason::WrongRegion, text))
+                let text = || {
+                    format!(
+                        "key {written:?} is of region {}, and its store of {region}: use a store of its region",
+                        arn.region
+                    )
+                };
+                Err((Reason::WrongRegion, self.say(text)))
             }
             (RemoteKey::Arn(arn), _) => Ok(CanonicalKey::of_arn(arn)),
             (RemoteKey::Name(_), None) => {
-                let text = format!(
-                    "key {written:?}: the region is the node's, which cannot be told: write parameters.region, or the full ARN"
-                );
-                Err((Reason::StoreUnresolved, text))
-            }
-            (RemoteKey::Name(_), Some(region)) => {
-                let account = match account {
-                    Some(account) => account.to_owned(),
-                    None => self.one_account(&written, region, scope)?,
+                let text = || {
+                    format!(
+                        "key {written:?}: the region is the node's, which cannot be told: write parameters.region, or the full ARN"
+                    )
                 };
-                let realm = Realm::Aws { account, region: region.to_owned() };
-                let resolved = realm.resolve(&parsed);
-                resolved
-                    .map(|(canonical, _)| canonical)
-                    .map_err(|why| (Reason::InvalidKey, format!("key {written:?}: {why}")))
+                Err((Reason::StoreUnresolved, self.say(text)))
+            }
+            (RemoteKey::Name(name), Some(region)) => {
+                let account = account.map_or_else(|| self.one_account(&written, region, scope), Ok)?;
+                Ok(CanonicalKey::aws(account, region, name))
             }
         }
     }
@@ -438,82 +442,81 @@ impl<'w> Foreigners<'w> {
 
     fn store(&self, object: &ForeignName, from: &Source, namespace: &str) -> Result<&'w ForeignStore, Fault> {
         // A ClusterExternalSecret asks a SecretStore of each namespace that it spreads to.
-        let here = ForeignName { namespace: Some(namespace.into()), ..object.clone() };
+        let here = match &object.namespace {
+            Some(own) if **own == *namespace => Cow::Borrowed(object),
+            _ => Cow::Owned(ForeignName { namespace: Some(namespace.into()), ..object.clone() }),
+        };
         let Some(name) = asked(from, &here) else { return Err((Reason::StoreUnresolved, "no store is named".into())) };
         let tried = self.tried.filter(|(tried, _)| **tried == name).map(|(_, store)| store);
         let foreign = &self.world.world.foreign;
         tried.or_else(|| foreign.store(&name)).ok_or_else(|| {
-            let text = if foreign.is_read(name.kind) {
-                format!(
-                    "the {} {:?} does not exist: create it first, or correct the reference",
-                    name.kind.kind(),
-                    name.name
-                )
-            } else {
-                format!("the {} {:?} has not been read yet: try again in a moment", name.kind.kind(), name.name)
+            let text = || {
+                let what = format!("the {} {:?}", name.kind.kind(), name.name);
+                if foreign.is_read(name.kind) {
+                    format!("{what} does not exist: create it first, or correct the reference")
+                } else {
+                    format!("{what} has not been read yet: try again in a moment")
+                }
             };
-            (Reason::StoreUnresolved, text)
+            (Reason::StoreUnresolved, self.say(text))
         })
     }
 
     /// The one account of the allowed ScopedSecretStores in a region.
-    fn one_account(&self, key: &str, region: &str, scope: &Scope<'_>) -> Result<String, Fault> {
-        let mut accounts = BTreeSet::new();
-        let mut unknown = false;
+    fn one_account(&self, key: &str, region: &str, scope: &Scope<'_>) -> Result<&'w str, Fault> {
+        let (mut first, mut several, mut unknown) = (None, false, false);
         for entry in scope.entries() {
-            match self.world.stores.get(&entry.store) {
+            match self.world.world.stores.get(&entry.store) {
                 Some(StoreState::Known(Realm::Aws { account, region: reached })) if reached == region => {
-                    accounts.insert(account);
+                    several |= account != *first.get_or_insert(account);
                 }
                 Some(StoreState::AccountUnknown { region: reached }) => unknown |= reached == region,
                 _ => {}
             }
         }
-        let mut accounts = accounts.into_iter();
-        match (accounts.next(), accounts.next()) {
-            _ if unknown => Err((
-                Reason::AccountUnknown,
+        let fault = |reason, text: &dyn Fn() -> String| Err((reason, self.say(text)));
+        match first {
+            _ if unknown => fault(Reason::AccountUnknown, &|| {
                 format!(
                     "key {key:?}: the account of a ScopedSecretStore in {region} is not known yet: try again when it is (see the stores' status)"
-                ),
-            )),
-            (Some(account), None) => Ok(account.clone()),
-            (Some(_), Some(_)) => Err((
-                Reason::StoreUnresolved,
+                )
+            }),
+            Some(account) if !several => Ok(account),
+            Some(_) => fault(Reason::StoreUnresolved, &|| {
                 format!(
                     "key {key:?}: {} keys of several accounts in {region}, so that the store's cannot be told: give the store a role, or write the full ARN",
                     scope.policies_allow()
-                ),
-            )),
-            (None, _) => Err((
-                Reason::KeyNotAllowed,
+                )
+            }),
+            None => fault(Reason::KeyNotAllowed, &|| {
                 format!(
                     "{} namespace {:?} no key in {region}, and so not {key:?}",
                     scope.policies_allow(),
                     scope.namespace
-                ),
-            )),
+                )
+            }),
         }
     }
 
     fn not_allowed(&self, key: &CanonicalKey, written: &str, any_version: bool, scope: &Scope<'_>) -> Option<Fault> {
         let covered = |action| scope.permits_canonical(key, action, self.world);
+        let fault = |reason, text: &dyn Fn() -> String| Some((reason, self.say(text)));
         match covered(if any_version { Action::ReadAnyVersion } else { Action::Read }) {
             Coverage::Covered => None,
-            Coverage::Unknown => Some((
-                Reason::AccountUnknown,
+            Coverage::Unknown => fault(Reason::AccountUnknown, &|| {
                 format!(
                     "key {written:?}: a ScopedSecretStore that may reach it is gone, or its account is not known: nothing is granted until it is"
-                ),
-            )),
-            Coverage::Not if any_version && matches!(covered(Action::Read), Coverage::Covered) => Some((
-                Reason::ActionNotAllowed,
-                format!(
-                    "{} the key {written:?}, but not by version (action ReadAnyVersion): leave the version out to read the current one",
-                    scope.policies_allow()
-                ),
-            )),
-            Coverage::Not => {
+                )
+            }),
+            Coverage::Not if any_version && matches!(covered(Action::Read), Coverage::Covered) => {
+                fault(Reason::ActionNotAllowed, &|| {
+                    format!(
+                        "{} the key {written:?}, but not by version (action ReadAnyVersion): leave the version out to read the current one",
+                        scope.policies_allow()
+                    )
+                })
+            }
+            Coverage::Not => fault(Reason::KeyNotAllowed, &|| {
                 let place = key.aws_parts();
                 let reaches = |entry: &AllowEntry, pattern: &KeyPattern| {
                     let store = self.world.stores.get(&entry.store);
@@ -528,22 +531,19 @@ impl<'w> Foreigners<'w> {
                 let any = scope.entries().any(|entry| entry.patterns.iter().any(|pattern| reaches(entry, pattern)));
                 let allowed = scope.allowed_here(reaches);
                 let whereabouts = place.map(|(account, region, _)| format!(" of account {account} in {region}"));
-                Some((
-                    Reason::KeyNotAllowed,
-                    format!(
-                        "{} allow namespace {:?} ({}) the key {written:?}{}{}",
-                        scope.policies_do_not(),
-                        scope.namespace,
-                        scope.labels_shown(),
-                        whereabouts.unwrap_or_default(),
-                        match (any, allowed.is_empty()) {
-                            (false, _) => ", nor any other there".into(),
-                            (true, true) => String::new(),
-                            (true, false) => format!("; allowed here: {allowed}"),
-                        }
-                    ),
-                ))
-            }
+                format!(
+                    "{} allow namespace {:?} ({}) the key {written:?}{}{}",
+                    scope.policies_do_not(),
+                    scope.namespace,
+                    scope.labels_shown(),
+                    whereabouts.unwrap_or_default(),
+                    match (any, allowed.is_empty()) {
+                        (false, _) => ", nor any other there".into(),
+                        (true, true) => String::new(),
+                        (true, false) => format!("; allowed here: {allowed}"),
+                    }
+                )
+            }),
         }
     }
 
@@ -559,27 +559,27 @@ impl<'w> Foreigners<'w> {
         let excludes = |rival: &str| scope.excludes(key, key.as_str(), own, rival, self.world, self.now);
         let held = self.world.holdings_on_in(key, excludes).next();
         let claimed = || self.world.claims_on_in(key, excludes).find(|claim| contest.is_allowed(claim));
-        let owner = held
-            .map(|(secret, held)| (&*secret.namespace, format!("ScopedSecret {:?}", held.claim)))
-            .or_else(|| {
-                claimed().map(|claim| (&*claim.object.namespace, format!("ScopedSecret {:?}", claim.object.name)))
-            })
+        let (namespace, kind, name) = held
+            .map(|(secret, held)| (&*secret.namespace, "ScopedSecret", &held.claim))
+            .or_else(|| claimed().map(|claim| (&*claim.object.namespace, "ScopedSecret", &claim.object.name)))
             .or_else(|| {
                 // Where a ClusterExternalSecret spreads to, its ExternalSecrets are asked for themselves.
                 let rival =
                     self.foreign_owner(asker, key, &excludes).filter(|_| !asker.object.kind.is_cluster_scoped())?;
-                Some((rival.namespace.as_deref()?, format!("{} {:?}", rival.kind.kind(), rival.name)))
-            });
-        let (namespace, owner) = owner?;
-        let whose =
-            if namespace == own { format!("{owner} of this namespace") } else { "another namespace".to_owned() };
-        Some((
-            Reason::KeyClaimed,
+                Some((rival.namespace.as_deref()?, rival.kind.kind(), &rival.name))
+            })?;
+        let text = || {
+            let whose = if namespace == own {
+                format!("{kind} {name:?} of this namespace")
+            } else {
+                "another namespace".to_owned()
+            };
             format!(
                 "key {:?} is already owned by {whose}, and the policy lets one scope own a key (rules.exclusiveKeys): store a credential of its own for this workload under another key",
                 ask.key
-            ),
-        ))
+            )
+        };
+        Some((Reason::KeyClaimed, self.say(text)))
     }
 
     /// An object of another operator that had the key before: it is older, or this one asks for the key only now.
@@ -679,6 +679,49 @@ impl<'w> Foreigners<'w> {
             }
         }
         refused
+    }
+}
+
+impl<'w> Compared<'w> {
+    /// Under the policies of one world after those of another.
+    pub fn new(before: impl Into<View<'w>>, after: impl Into<View<'w>>, now: Timestamp) -> Self {
+        let [before, after] =
+            [before.into(), after.into()].map(|world| Foreigners { is_mute: true, ..Foreigners::new(world, now) });
+        Self { before, after, last: None }
+    }
+
+    /// Whether something of an object is refused in mode Enforce, and was not before, by policies that held it to the rules as well.
+    /// The stores are the same: what could not be told before is told no more by other policies.
+    pub fn refuses_more(&mut self, name: &'w ForeignName, record: &Record) -> bool {
+        let asker = Asker { object: name, uid: &record.uid, created: record.created };
+        let by = name.kind.governs();
+        let (Some(namespace), None) = (&name.namespace, &record.spread) else {
+            return self.refuses_more_of_spread(name, record);
+        };
+        let [before, after] = [self.before, self.after];
+        let known = self.last.take().filter(|(governs, last, _)| *governs == by && *last == namespace);
+        let held = || (by, namespace, [before, after].map(|judge| judge.held(by, namespace)));
+        let [then, now] = &self.last.insert(known.unwrap_or_else(held)).2;
+        let Held::By(then) = then else { return false };
+        let [was_contested, is_contested] = [before.contest(), after.contest()];
+        match now {
+            Held::Free => false,
+            Held::InDoubt(refusal) => refusal.mode == Mode::Enforce,
+            Held::By(now) => record.asks.iter().any(|ask| {
+                let Some((key, (reason, _))) = after.fault(asker, ask, now, &is_contested) else { return false };
+                let stood = || before.fault(asker, ask, then, &was_contested);
+                after.answer(now, &ask.key, key.as_ref()) == Mode::Enforce
+                    && stood().is_none_or(|(was, (why, _))| (was, why) != (key, reason))
+            }),
+        }
+    }
+
+    fn refuses_more_of_spread(&self, name: &ForeignName, record: &Record) -> bool {
+        let [then, now] = [self.before, self.after].map(|judge| judge.refusals_of(name, record));
+        let stood: HashSet<Sameness<'_>> = then.iter().map(Refused::sameness).collect();
+        let was_held = |namespace: &str| matches!(self.before.held(name.kind.governs(), namespace), Held::By(_));
+        now.iter()
+            .any(|it| it.refusal.mode == Mode::Enforce && !stood.contains(&it.sameness()) && was_held(&it.namespace))
     }
 }
 

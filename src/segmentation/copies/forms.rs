@@ -38,13 +38,78 @@ const IN_RUN: [bool; 256] = {
     can
 };
 
+/// Bytes of which a part of what a form sends consists.
+const IS_SENT: [bool; 256] = {
+    let mut sent = [false; 256];
+    let mut byte = b'!';
+    while byte <= b'~' {
+        sent[byte as usize] = !matches!(byte, b'&' | b'=' | b';' | b'"' | b'<' | b'>' | b'\\');
+        byte += 1;
+    }
+    sent
+};
+
 fn is_digit(byte: &u8) -> bool {
     DIGITS[usize::from(*byte)] != NO_DIGIT
 }
 
+/// Bytes that can be in text: none that UTF-8 never has, and no control character but those that terminals and editors write.
+const IN_TEXT: [bool; 256] = {
+    let mut can = [true; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let control = byte < b' ' as usize && !matches!(byte as u8, b'\t' | b'\n' | b'\r' | b'\x0c' | b'\x1b');
+        can[byte] = !control && !matches!(byte, 0xc0 | 0xc1 | 0xf5..);
+        byte += 1;
+    }
+    can
+};
+
+/// What a text has where it may be indented, escaped or quoted.
+const MARKS: &[u8] = b"\n\\%'\"&+";
+
+fn is_mark(byte: u8) -> bool {
+    matches!(byte, b'\n' | b'\\' | b'%' | b'\'' | b'"' | b'&' | b'+')
+}
+
+/// Whether a text may have other forms.
+pub(super) fn has_marks(text: &[u8]) -> bool {
+    MARKS.iter().any(|mark| memchr(*mark, text).is_some())
+}
+
+/// The parts of what may be anything that are text, long enough to hold a value, and may have other forms.
+pub(super) fn texts(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut at = 0;
+    let parts = std::iter::from_fn(move || {
+        while let Some(other) = bytes.get(at..at + WINDOW)?.iter().rposition(|byte| !IN_TEXT[usize::from(*byte)]) {
+            at += other + 1;
+        }
+        let start = at;
+        at += bytes[at..].iter().position(|byte| !IN_TEXT[usize::from(*byte)]).unwrap_or(bytes.len() - at);
+        Some(&bytes[start..at])
+    });
+    let is_marked = |part: &&[u8]| part.iter().any(|byte| is_mark(*byte));
+    parts.filter(is_marked).flat_map(<[u8]>::utf8_chunks).map(|chunk| chunk.valid().as_bytes())
+}
+
+/// With how many digits a text begins.
+fn leading_digits(text: &[u8]) -> usize {
+    let are_digits = |eight: &&[u8; 8]| eight.iter().fold(0, |all, byte| all | DIGITS[usize::from(*byte)]) != NO_DIGIT;
+    let eights = 8 * text.as_chunks().0.iter().take_while(are_digits).count();
+    eights + text[eights..].iter().take_while(|byte| is_digit(byte)).count()
+}
+
+/// A part of a text that may be base64.
+#[derive(Debug, PartialEq)]
+pub(super) struct Run {
+    at: Range<usize>,
+    /// How many there are in it.
+    digits: usize,
+}
+
 /// The parts of a text that may be base64: digits, with line breaks and the blanks around them among them. A shell makes blanks of
 /// line breaks: what is as long as a line, and no word, may be followed by those alone.
-pub(super) fn runs(text: &[u8]) -> impl Iterator<Item = Range<usize>> {
+fn runs(text: &[u8]) -> impl Iterator<Item = Run> {
     let mut at = 0;
     std::iter::from_fn(move || {
         loop {
@@ -56,7 +121,7 @@ pub(super) fn runs(text: &[u8]) -> impl Iterator<Item = Range<usize>> {
             let (start, mut digits) = (at, 0);
             let mut end = at;
             loop {
-                let more = text[at..].iter().take_while(|byte| is_digit(byte)).count();
+                let more = leading_digits(&text[at..]);
                 digits += more;
                 at += more;
                 if more > 0 {
@@ -73,7 +138,7 @@ pub(super) fn runs(text: &[u8]) -> impl Iterator<Item = Range<usize>> {
                 }
             }
             if digits >= SHORTEST_RUN {
-                return Some(start..end);
+                return Some(Run { at: start..end, digits });
             }
         }
     })
@@ -86,7 +151,7 @@ pub(super) struct Runs {
     packed: Vec<u8>,
     /// Where each begins in it, and how many digits it has.
     each: Vec<(usize, usize)>,
-    /// Of the run at hand.
+    /// Of a run with more than digits in it.
     digits: Vec<u8>,
 }
 
@@ -98,32 +163,41 @@ impl Runs {
     pub(super) fn take(&mut self, text: &[u8], of_interest: &dyn Fn(&Range<usize>) -> bool) {
         self.packed.clear();
         self.each.clear();
-        runs(text).filter(|run| of_interest(run)).for_each(|run| self.add(&text[run]));
+        runs(text).filter(|run| of_interest(&run.at)).for_each(|run| self.add(&text[run.at], run.digits));
     }
 
-    /// Whether there are none.
-    pub(super) fn is_empty(&self) -> bool {
-        self.each.is_empty()
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.each.len()
     }
 
-    fn add(&mut self, run: &[u8]) {
+    /// How many digits there are in them.
+    pub(super) fn digits(&self) -> usize {
+        self.packed.len() / 3 * 4
+    }
+
+    fn add(&mut self, run: &[u8], digits: usize) {
         // One digit over and over is nothing that is hard to guess.
-        if run.iter().all(|digit| *digit == run[0]) {
+        if run[1..] == run[..run.len() - 1] {
             return;
         }
-        self.digits.clear();
-        self.digits.extend(run.iter().map(|byte| DIGITS[usize::from(*byte)]));
-        if self.digits.contains(&NO_DIGIT) {
-            self.digits.retain(|digit| *digit != NO_DIGIT);
+        let mut run = run;
+        if run.len() > digits {
+            self.digits.clear();
+            self.digits.extend(run.iter().filter(|byte| is_digit(byte)));
+            run = &self.digits;
         }
-        let (whole, rest) = self.digits.as_chunks::<4>();
-        let mut last = [0; 4];
-        last[..rest.len()].copy_from_slice(rest);
         let start = self.packed.len();
-        self.each.push((start, self.digits.len()));
+        self.each.push((start, digits));
+        let (whole, rest) = run.as_chunks::<4>();
+        // Zeros, to fill up with.
+        let mut last = [b'A'; 4];
+        last[..rest.len()].copy_from_slice(rest);
         self.packed.resize(start + 3 * (whole.len() + 1), 0);
         let room = self.packed[start..].as_chunks_mut::<3>().0;
+        let value = |digit: u8| DIGITS[usize::from(digit)];
         for (bytes, [a, b, c, d]) in room.iter_mut().zip(whole.iter().chain([&last])) {
+            let [a, b, c, d] = [value(*a), value(*b), value(*c), value(*d)];
             *bytes = [a << 2 | b >> 4, b << 4 | c >> 2, c << 6 | d];
         }
     }
@@ -185,7 +259,7 @@ impl Unescaped {
     /// them. Encoders differ in what else they leave as it is. Long base64 is none.
     pub(super) fn form(text: &[u8]) -> Option<Self> {
         const LONGEST: usize = 1024;
-        let is_sent = |byte: &u8| byte.is_ascii_graphic() && !b"&=;\"<>\\".contains(byte);
+        let is_sent = |byte: &u8| IS_SENT[usize::from(*byte)];
         let (mut parts, mut at) = (Vec::new(), 0);
         while let Some(plus) = memchr(b'+', &text[at..]) {
             let (before, after) = text[at..].split_at(plus);
@@ -364,7 +438,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn found(text: &str) -> Vec<&str> {
-        runs(text.as_bytes()).map(|run| &text[run]).collect()
+        runs(text.as_bytes()).map(|run| &text[run.at]).collect()
     }
 
     #[test]
@@ -380,6 +454,17 @@ mod tests {
         assert_eq!(found("the quick brown fox, and short\nones"), [] as [&str; 0]);
         assert_eq!(found(""), [] as [&str; 0]);
         assert_eq!(found(&format!("{digits}\n \n")), [digits]);
+    }
+
+    #[test]
+    fn text_in_what_may_be_anything() {
+        let found =
+            |bytes: &[u8]| texts(bytes).map(|part| String::from_utf8_lossy(part).into_owned()).collect::<Vec<_>>();
+        let text = "name: 'it''s \u{e9}t\u{e9}'\n";
+        assert_eq!(found(text.as_bytes()), [text]);
+        assert_eq!(found(&[b"\xfe\0", text.as_bytes(), b"\x01\xc0"].concat()), [text], "glued to what is none");
+        assert_eq!(found(b"no quote is in this text, nor an end"), [] as [&str; 0]);
+        assert_eq!(found(b"'short'\0'short'\0'short'\0"), [] as [&str; 0]);
     }
 
     #[test]
@@ -444,7 +529,7 @@ mod tests {
             runs.take(format!("{text}; {text}").as_bytes(), &|_| true);
             runs.read(0, &mut read);
             prop_assert_eq!(&read, &[&value[..], &[0]].concat().repeat(2));
-            let each: Vec<u8> = text.as_bytes()[run].iter().flat_map(|d| (0..6).rev().map(|n| DIGITS[usize::from(*d)] >> n & 1)).collect();
+            let each: Vec<u8> = text.as_bytes()[run.at].iter().flat_map(|d| (0..6).rev().map(|n| DIGITS[usize::from(*d)] >> n & 1)).collect();
             for without in 1..4 {
                 let bytes = each[6 * without..].as_chunks::<8>().0.iter();
                 let expected: Vec<u8> = bytes.map(|bits| bits.iter().fold(0, |byte, bit| byte << 1 | bit)).collect();

@@ -3,6 +3,7 @@
 use super::WINDOW;
 use super::mark::{Mark, Marker};
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 /// Marks by generation and window. Cloned only where a search still reads while it changes (see `World::marks`).
 #[derive(Debug, Clone, Default)]
@@ -19,21 +20,24 @@ pub struct Table {
     filter: Filter,
 }
 
-/// Two bits for each window, in the word that others of its hash name: nearly every position of a text ends here, after
+/// Two bits for each window, each in a byte that others of its hash name: nearly every position of a text ends here, after
 /// one look at memory. Bits of what is gone stay until it is made anew.
 #[derive(Debug, Clone)]
 struct Filter {
-    /// A power of two of words.
-    bits: Box<[u64]>,
+    /// A power of two of bytes.
+    bits: Box<[u8]>,
     set: usize,
 }
 
-/// So many bits for each mark, at least.
-const BITS_PER_MARK: usize = 32;
-/// Words of the smallest filter.
-const LEAST: usize = 1 << 6;
-/// Words of the largest, for a million marks and more: so many bits of a hash are of the whole window.
-const MOST: usize = 1 << 20;
+/// So many bytes for each mark, at least.
+const BYTES_PER_MARK: usize = 16;
+/// Bytes of the smallest filter.
+const LEAST: usize = 1 << 9;
+/// Bytes of the largest, for a million marks and more.
+const MOST: usize = 1 << 23;
+
+/// A bit for each three of a hash. To look it up costs a third of shifting it there.
+const BIT: [u8; 8] = [1, 2, 4, 8, 16, 32, 64, 128];
 
 impl MarkIndex {
     /// Adds the mark of a value.
@@ -80,46 +84,54 @@ impl MarkIndex {
     }
 }
 
-/// How far a text has been rolled over.
-pub(super) struct Rolling<'m> {
-    marker: &'m Marker,
-    hash: u64,
-    at: usize,
-}
-
-impl<'m> Rolling<'m> {
-    /// Up to where the first window ends, but for its last byte.
-    pub(super) fn over(text: &[u8], marker: &'m Marker) -> Self {
-        let at = text.len().min(WINDOW - 1);
-        Self { marker, hash: text[..at].iter().fold(0, |hash, byte| marker.roll(hash, *byte)), at }
-    }
-}
+/// Bytes of each half of a text that are looked at before anything is done about one of them.
+const BLOCK: usize = 8;
 
 impl Table {
-    /// Goes on with a text until a window ends that may be of a value: its hash, and where it ends.
-    pub(super) fn next_of(&self, text: &[u8], rolling: &mut Rolling<'_>) -> Option<(u64, usize)> {
-        let Rolling { marker, mut hash, mut at } = *rolling;
-        // Eight positions at a time while there is nothing in them: this loop is most of what a search costs.
-        while let Some(chunk) = text.get(at..)?.first_chunk::<8>() {
-            let (mut ahead, mut any) = (hash, 0);
-            for byte in chunk {
-                ahead = marker.roll(ahead, *byte);
-                any |= self.filter.bit(ahead);
+    /// Tells every window of a text that may be of a value: its hash, and where it ends. In no order: the halves of the text are
+    /// rolled over side by side, since each step waits for the one before it. This loop is most of what a search costs.
+    pub(super) fn each_of<B>(
+        &self,
+        text: &[u8],
+        marker: &Marker,
+        found: &mut dyn FnMut(u64, usize) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        let Some(windows) = text.len().checked_sub(WINDOW - 1) else { return ControlFlow::Continue(()) };
+        let half = windows / (2 * BLOCK) * BLOCK;
+        let starts = [WINDOW - 1, WINDOW - 1 + half];
+        let [mut one, mut two] =
+            starts.map(|start| text[start + 1 - WINDOW..start].iter().fold(0, |hash, byte| marker.roll(hash, *byte)));
+        let (first, second) = (&text[starts[0]..starts[1]], &text[starts[1]..]);
+        for (i, (a, b)) in first.as_chunks::<BLOCK>().0.iter().zip(second.as_chunks::<BLOCK>().0).enumerate() {
+            let (before, mut any) = ([one, two], 0);
+            for (a, b) in a.iter().zip(b) {
+                (one, two) = (marker.roll(one, *a), marker.roll(two, *b));
+                any |= self.filter.first(one) | self.filter.first(two);
             }
-            if any & 1 == 1 {
-                break;
+            if any != 0 {
+                self.in_part(a, before[0], starts[0] + i * BLOCK, marker, found)?;
+                self.in_part(b, before[1], starts[1] + i * BLOCK, marker, found)?;
             }
-            (hash, at) = (ahead, at + 8);
         }
-        for byte in &text[at..] {
-            (hash, at) = (marker.roll(hash, *byte), at + 1);
+        self.in_part(&second[half..], two, starts[1] + half, marker, found)
+    }
+
+    /// Likewise those that end in a part, which begins at `start`, after what has this hash.
+    fn in_part<B>(
+        &self,
+        part: &[u8],
+        mut hash: u64,
+        start: usize,
+        marker: &Marker,
+        found: &mut dyn FnMut(u64, usize) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        for (i, byte) in part.iter().enumerate() {
+            hash = marker.roll(hash, *byte);
             if self.filter.has(hash) {
-                *rolling = Rolling { marker, hash, at };
-                return Some((hash, at));
+                found(hash, start + i + 1)?;
             }
         }
-        rolling.at = text.len();
-        None
+        ControlFlow::Continue(())
     }
 
     /// Whether a window with this hash may be of a value.
@@ -140,43 +152,41 @@ impl Table {
 
 impl Filter {
     fn of(windows: impl Iterator<Item = u64>, count: usize) -> Self {
-        let words = (2 * BITS_PER_MARK * count / 64).next_power_of_two().clamp(LEAST, MOST);
-        let mut filter = Self { bits: vec![0; words].into(), set: 0 };
+        let bytes = (2 * BYTES_PER_MARK * count).next_power_of_two().clamp(LEAST, MOST);
+        let mut filter = Self { bits: vec![0; bytes].into(), set: 0 };
         windows.for_each(|window| filter.set(window));
         filter
     }
 
     fn set(&mut self, window: u64) {
-        let word = self.word(window);
-        self.bits[word] |= 1 << Self::first(window) | 1 << Self::second(window);
+        for (byte, bit) in [self.first_place(window), self.second_place(window)] {
+            self.bits[byte] |= bit;
+        }
         self.set += 1;
     }
 
     fn has(&self, window: u64) -> bool {
-        self.bit(window) & 1 == 1
+        let (byte, bit) = self.second_place(window);
+        self.first(window) != 0 && self.bits[byte] & bit != 0
     }
 
-    /// The last bit says whether both are set; the others say nothing.
-    fn bit(&self, window: u64) -> u64 {
-        let word = self.bits[self.word(window)];
-        word >> Self::first(window) & word >> Self::second(window)
+    /// The first bit of a window, where it is set.
+    fn first(&self, window: u64) -> u8 {
+        let (byte, bit) = self.first_place(window);
+        self.bits[byte] & bit
     }
 
     /// By bits that are of the whole window: the last of a hash are only of its last bytes.
-    fn word(&self, window: u64) -> usize {
-        (window >> 44) as usize & (self.bits.len() - 1)
+    fn first_place(&self, window: u64) -> (usize, u8) {
+        ((window >> 41) as usize & (self.bits.len() - 1), BIT[(window & 7) as usize])
     }
 
-    fn first(window: u64) -> u64 {
-        window >> 38 & 63
-    }
-
-    fn second(window: u64) -> u64 {
-        window >> 32 & 63
+    fn second_place(&self, window: u64) -> (usize, u8) {
+        ((window >> 21) as usize & (self.bits.len() - 1), BIT[(window >> 3 & 7) as usize])
     }
 
     fn is_full(&self) -> bool {
-        self.bits.len() < MOST && self.set * BITS_PER_MARK > self.bits.len() * 64
+        self.bits.len() < MOST && self.set * BYTES_PER_MARK > self.bits.len()
     }
 }
 
@@ -184,6 +194,28 @@ impl Filter {
 mod tests {
     use super::super::tests::marker;
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn each_window_of_a_value_is_told_where_it_ends(text in prop::collection::vec(any::<u8>(), 0..300), chosen in prop::collection::vec(any::<u16>(), 0..9)) {
+            let (mut index, marker) = (MarkIndex::default(), marker(1));
+            let windows: Vec<u64> = text.windows(WINDOW).map(|window| marker.mark(window).unwrap().window).collect();
+            for chosen in chosen.iter().map(|at| usize::from(*at)).filter(|at| at + WINDOW <= text.len()) {
+                index.insert(7, marker.mark(&text[chosen..chosen + WINDOW]).unwrap());
+            }
+            let table = index.tables().first();
+            let mut told = Vec::new();
+            let _ = table.map(|table| table.each_of(&text, &marker, &mut |window, end| {
+                told.push((end, window));
+                ControlFlow::<()>::Continue(())
+            }));
+            told.sort_unstable();
+            let ends = windows.iter().enumerate().map(|(at, window)| (at + WINDOW, *window));
+            let expected: Vec<_> = ends.filter(|(_, window)| table.is_some_and(|table| table.may_have(*window))).collect();
+            prop_assert_eq!(told, expected);
+        }
+    }
 
     #[test]
     fn what_was_put_in_is_there_until_it_is_taken_out() {

@@ -1,8 +1,8 @@
 //! The search: every form of a text, every window of it, within a bounded amount of work.
 
 use super::WINDOW;
-use super::forms::{Runs, Unescaped, dedented};
-use super::index::{MarkIndex, Rolling, Table};
+use super::forms::{Runs, Unescaped, dedented, has_marks, texts};
+use super::index::{MarkIndex, Table};
 use super::mark::{Mark, Marker, Prefixes};
 use crate::segmentation::fingerprint::Fingerprint;
 use crate::segmentation::seal::SealKeys;
@@ -15,17 +15,29 @@ const DEPTH: u8 = 2;
 const ESCAPES: u8 = 3;
 /// So many places of what was base64 may be no text.
 const BROKEN: usize = 64;
-/// What a text has where it may be indented, escaped or quoted.
-const MARKS: &[u8] = b"\n\\%'\"&+";
 
-/// Steps for each byte of what is searched. A text of short runs of base64 of base64, at every alignment, takes 17.
-const STEPS_PER_BYTE: usize = 32;
+/// Steps, of a third of a nanosecond or so, for each byte of what is searched and each generation of the seal key: a MiB is done
+/// within 25 ms, whatever is in it. What is commonly carried takes up to 60, most of it half of that.
+const STEPS_PER_BYTE: usize = 62;
 /// Steps for what is short.
-const STEPS_AT_LEAST: usize = 1 << 20;
-/// What it costs to look a window up, compared with going on by a byte.
-const LOOK_UP: usize = 8;
-/// What it costs to compare one value's whole length.
-const COMPARE: usize = 16;
+const STEPS_AT_LEAST: usize = 1 << 21;
+/// What each byte costs of which a window ends at it,
+const ROLL: usize = 3;
+/// is looked at for base64,
+const LOOK: usize = 2;
+/// is base64, and read at each alignment (and each run of it),
+const READ: usize = 3;
+const RUN: usize = 120;
+/// or may be written in other forms.
+const FORMS: usize = 2;
+/// What it costs to undo one escape,
+const ESCAPE: usize = 24;
+/// to look a window up,
+const LOOK_UP: usize = 100;
+/// to compare one value,
+const COMPARE: usize = 320;
+/// and each byte of what is hashed for that.
+const HASH: usize = 2;
 
 /// The text was made so that comparing it takes too long; what is in it cannot be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -56,7 +68,8 @@ pub struct Search<'k> {
 impl<'k> Search<'k> {
     /// A search over so many bytes; `patience` times the work that a request may take.
     pub fn new(marks: &'k MarkIndex, keys: &'k SealKeys, bytes: usize, patience: usize) -> Self {
-        let limit = bytes.saturating_mul(STEPS_PER_BYTE).saturating_add(STEPS_AT_LEAST).saturating_mul(patience);
+        let limit = bytes.saturating_mul(STEPS_PER_BYTE).saturating_add(STEPS_AT_LEAST);
+        let limit = limit.saturating_mul(marks.tables().len()).saturating_mul(patience);
         Self { marks, keys, seen: HashSet::new(), steps: 0, limit, spare: Vec::new() }
     }
 
@@ -99,9 +112,9 @@ impl<'k> Search<'k> {
     /// What of a text is text, in its other forms. Of what was base64 only what is text but for a few places, such as letters that it
     /// was glued to: of wrongly aligned base64 nearly nothing is.
     fn written(&mut self, text: &[u8], depth: u8, found: Found<'_>) -> ControlFlow<End> {
+        self.spend(FORMS * text.len())?;
         let most = if depth < DEPTH { BROKEN + 1 } else { usize::MAX };
-        let parts = text.utf8_chunks().take(most).map(|chunk| chunk.valid().as_bytes());
-        for part in parts.filter(|part| part.len() >= WINDOW) {
+        for part in texts(text).take(most).filter(|part| part.len() >= WINDOW) {
             self.lines_and_escapes(part, depth, found)?;
         }
         ControlFlow::Continue(())
@@ -115,6 +128,7 @@ impl<'k> Search<'k> {
         self.quotes(text, depth, found)?;
         // What a form sends has no escapes of JSON in it: it is looked for once.
         if let Some(sent) = Unescaped::form(text) {
+            self.spend(ESCAPE * sent.changed.len())?;
             self.windows(&sent.text, found)?;
         }
         let mut escaped = Unescaped::of(text);
@@ -142,6 +156,7 @@ impl<'k> Search<'k> {
 
     /// A text of which something was undone.
     fn undone(&mut self, undone: &Unescaped, depth: u8, found: Found<'_>) -> ControlFlow<End> {
+        self.spend(ESCAPE * undone.changed.len())?;
         self.windows(&undone.text, found)?;
         if let Some(plain) = dedented(&undone.text) {
             self.windows(&plain, found)?;
@@ -159,15 +174,16 @@ impl<'k> Search<'k> {
         found: Found<'_>,
     ) -> ControlFlow<End> {
         let Some(depth) = depth.checked_sub(1) else { return ControlFlow::Continue(()) };
-        self.spend(text.len())?;
+        self.spend(LOOK * text.len())?;
         let (mut runs, mut decoded) = self.spare.pop().unwrap_or_default();
         runs.take(text, of_interest);
-        let alignments = if runs.is_empty() { 0 } else { Runs::ALIGNMENTS };
+        self.spend(READ * runs.digits() + RUN * runs.len())?;
+        let alignments = if runs.len() == 0 { 0 } else { Runs::ALIGNMENTS };
         for without in 0..alignments {
             runs.read(without, &mut decoded);
             self.windows(&decoded, found)?;
             self.base64(&decoded, depth, &|_| true, found)?;
-            if MARKS.iter().any(|mark| decoded.contains(mark)) {
+            if has_marks(&decoded) {
                 for part in runs.parts(without) {
                     self.written(&decoded[part], depth, found)?;
                 }
@@ -183,12 +199,9 @@ impl<'k> Search<'k> {
         for table in marks.tables() {
             // What was sealed under a key that is gone cannot be found.
             let Some(marker) = keys.marker(table.generation) else { continue };
-            self.spend(text.len())?;
+            self.spend(ROLL * text.len())?;
             let mut hashes = Hashes { text, marker, alone: 0, prefixes: None };
-            let mut rolling = Rolling::over(text, marker);
-            while let Some((window, end)) = table.next_of(text, &mut rolling) {
-                self.at_window(end, window, table, &mut hashes, found)?;
-            }
+            table.each_of(text, marker, &mut |window, end| self.at_window(end, window, table, &mut hashes, found))?;
         }
         ControlFlow::Continue(())
     }
@@ -214,7 +227,7 @@ impl<'k> Search<'k> {
             if hashes.hash(start, end) != mark.whole {
                 continue;
             }
-            self.spend(4 * (end - start))?;
+            self.spend(4 * HASH * (end - start))?;
             self.seen.insert((table.generation, *mark));
             let Some(print) = self.keys.fingerprint_under(table.generation, &text[start..end]) else { continue };
             if found(&print).is_break() {
@@ -239,8 +252,8 @@ impl Hashes<'_> {
     fn cost(&self, length: usize) -> usize {
         match (&self.prefixes, self.is_few(length)) {
             (Some(_), _) => 0,
-            (None, true) => length,
-            (None, false) => 2 * self.text.len(),
+            (None, true) => HASH * length,
+            (None, false) => 2 * HASH * self.text.len(),
         }
     }
 

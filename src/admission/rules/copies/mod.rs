@@ -118,7 +118,7 @@ fn whosever(index: &Index, namespace: &str, now: Timestamp) -> Mode {
 }
 
 const STARTING: &str = "it cannot be compared with the values of other segments yet, since the operator has just started: try again in a moment";
-const REPETITIVE: &str = "it cannot be compared with the values of other segments: parts of one value are repeated in it so often that this takes too long; write less into one object, or leave the repetitions out";
+const REPETITIVE: &str = "it cannot be compared with the values of other segments: it has so many repetitions of one value's parts, or layers of escapes and base64, that this takes too long; write less into one object, or leave them out";
 
 fn too_many() -> String {
     format!(
