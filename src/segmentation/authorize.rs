@@ -256,6 +256,9 @@ fn each_key(held: &Holding, is: impl Fn(&str) -> bool) -> bool {
     keys.peek().is_some() && keys.all(named)
 }
 
+/// What may be claimed instead cannot be shown: it might name another tenant.
+const ASK_THE_PLATFORM: &str = "ask the platform team which keys this namespace may claim";
+
 /// The policies over one namespace, taken together: allow is their union, rules and mode the strictest.
 pub(super) struct Scope<'w> {
     pub(super) segment: Segment,
@@ -624,7 +627,13 @@ impl Scope<'_> {
             key.as_written()
         );
         if entries_for_store == 0 {
-            return format!("{head}: it allows this namespace nothing in that store");
+            let stores = self.stores_here();
+            let instead = if stores.is_empty() {
+                ASK_THE_PLATFORM.to_owned()
+            } else {
+                format!("name a store in which it does, {stores}")
+            };
+            return format!("{head}: it allows this namespace nothing in that store; {instead}");
         }
         if !own {
             return format!(
@@ -633,7 +642,18 @@ impl Scope<'_> {
         }
         let decides = self.decides(store, key);
         let allowed = self.allowed_here(|entry, _| entry.store == store);
-        if allowed.is_empty() { head } else { format!("{head}{decides}; allowed here: {allowed}") }
+        let instead = if allowed.is_empty() { ASK_THE_PLATFORM.to_owned() } else { format!("allowed here: {allowed}") };
+        format!("{head}{decides}; {instead}")
+    }
+
+    /// The stores in which this namespace may claim something by patterns that can be shown.
+    fn stores_here(&self) -> String {
+        let shown = self.policies.iter().flat_map(|policy| {
+            let separates = |entry: &&AllowEntry| entry.patterns.iter().any(|p| p.separates(&policy.segment_labels));
+            policy.allow.iter().filter(separates)
+        });
+        let names: BTreeSet<String> = shown.map(|entry| format!("{:?}", entry.store)).collect();
+        names.into_iter().collect::<Vec<_>>().join(" or ")
     }
 
     /// Which of the namespace's labels keep a key of the store's own account from it, by the pattern that needs the fewest others.
@@ -681,18 +701,22 @@ impl Scope<'_> {
         world: View<'_>,
     ) -> Coverage {
         let mut answer = Coverage::Not;
+        let parts = key.aws_parts();
         for entry in entries {
             match world.stores.get(&entry.store).map(|s| s.realm()) {
                 Some(Some(realm)) => {
-                    let own_name = key.name_within(realm);
-                    let (name, at) = match (own_name, key.aws_parts(), realm) {
-                        (_, Some((account, region, name)), Realm::Aws { region: reached, .. }) if region == reached => {
-                            (name, Some((region, account)))
+                    let (name, place) = match (realm, parts) {
+                        (Realm::Aws { account: own, region: reached }, Some((account, region, name)))
+                            if region == reached =>
+                        {
+                            (name, Place { own: account == own, at: Some((region, account)) })
                         }
-                        (Some(name), None, Realm::File { .. }) => (name, None),
+                        (Realm::File { .. }, None) => match key.name_within(realm) {
+                            Some(name) => (name, Place { own: true, at: None }),
+                            None => continue,
+                        },
                         _ => continue,
                     };
-                    let place = Place { own: own_name.is_some(), at };
                     if entry.patterns.iter().any(|p| p.covers(name, place, self.binding())) {
                         return Coverage::Covered;
                     }

@@ -447,3 +447,32 @@ fn what_a_policy_takes_back_goes_though_another_store_reaches_it() {
     world.put_claim(claim("payments-prod", "a").of("billing/prod/db"));
     assert_eq!(kept(&world), Retention::Keep);
 }
+
+#[test]
+fn a_refusal_says_what_to_ask_instead_and_names_nobody() {
+    let said = |keys: &str, store: &str| {
+        let spec = format!(
+            "segment: {{labels: [tenant, environment]}}\nallow: [{{storeRef: {{name: aws}}, keys: [{keys:?}]}}, {{storeRef: {{name: billing}}, keys: [\"billing/**\"]}}]"
+        );
+        let world = World::with_tenants().under([policy("tenants", &spec)]);
+        let asked = Claim { store: store.into(), ..claim("payments-prod", "orders").of("payments/else/db") };
+        match authorize(&asked, &world, now()) {
+            Verdict::Refused(refusal) => refusal.message,
+            other => panic!("{other:?}"),
+        }
+    };
+    let own = "${label:tenant}/${label:environment}/**";
+    for (keys, store, end) in [
+        (own, "nowhere", "nothing in that store; name a store in which it does, \"aws\""),
+        (own, "aws", "; allowed here: payments/prod/**"),
+        (
+            "${label:tenant}/live/**",
+            "nowhere",
+            "nothing in that store; ask the platform team which keys this namespace may claim",
+        ),
+        ("${label:tenant}/live/**", "aws", "; ask the platform team which keys this namespace may claim"),
+    ] {
+        let said = said(keys, store);
+        assert!(said.ends_with(end) && !said.contains("billing"), "{said}");
+    }
+}

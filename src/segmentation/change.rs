@@ -25,7 +25,7 @@ pub struct Broken<'w> {
     /// Secrets that would share a value with another segment, and would not be refreshed any more.
     pub sharing: BTreeSet<ObjectName>,
     /// Objects of other operators that would be refused, in mode Enforce, for what they may ask for now.
-    pub foreign: BTreeSet<ForeignName>,
+    pub foreign: Vec<ForeignName>,
     /// Segments whose namespaces hold Secrets and would become one, each group with the segment that it would become.
     pub merged: BTreeMap<Segment, BTreeSet<Segment>>,
     /// Namespaces whose policies would disagree on their segment.
@@ -285,10 +285,16 @@ impl<'w> Change<'w, '_> {
     }
 
     /// Of what both hold to the rules. One that spreads to namespaces may reach any.
-    fn foreign(&self, touched: &HashSet<&'w Arc<str>>) -> BTreeSet<ForeignName> {
+    fn foreign(&self, touched: &HashSet<&'w Arc<str>>) -> Vec<ForeignName> {
         let mut judge = Compared::new(self.before, self.after, self.now);
-        let is_touched = |name: &ForeignName| name.namespace.as_ref().is_none_or(|n| touched.contains(n));
-        let objects = self.world.foreign.objects().filter(|(name, _)| is_touched(name));
+        // Of many in one namespace it is asked once.
+        let mut last: Option<(&Arc<str>, bool)> = None;
+        let mut is_touched = |namespace: &'w Arc<str>| {
+            let known = last.filter(|(known, _)| *known == namespace);
+            last.insert(known.unwrap_or_else(|| (namespace, touched.contains(namespace)))).1
+        };
+        let objects =
+            self.world.foreign.objects().filter(|(name, _)| name.namespace.as_ref().is_none_or(&mut is_touched));
         objects.filter(|(name, record)| judge.refuses_more(name, record)).map(|(name, _)| name.clone()).collect()
     }
 

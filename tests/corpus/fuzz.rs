@@ -9,6 +9,7 @@ use proptest::sample::Index as Pick;
 use scoped_secrets::admission::review::decode;
 use scoped_secrets::admission::rules::copies::Limit;
 use scoped_secrets::admission::rules::{claims, copies, other_operators, policies, rbac};
+use scoped_secrets::admission::unread::Unread;
 use serde_json::{Value, json};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -119,6 +120,8 @@ fn reviews(scene: &Scene, cases: &[Case]) -> Vec<Mutex<Reviewed>> {
 /// What a replica does with a body, whichever rule it came to. Panics are not caught.
 fn answered(review: &Mutex<Reviewed>, bytes: &[u8]) -> Result<(), TestCaseError> {
     let started = Instant::now();
+    // What cannot be read is read as far as it says which request it is.
+    let _ = Unread::begin(bytes);
     if let Ok(request) = decode(bytes) {
         let review = review.lock().unwrap_or_else(PoisonError::into_inner);
         let (index, now) = (&review.index, jiff::Timestamp::now());
@@ -149,7 +152,7 @@ fn rounds(cases: u32) -> ProptestConfig {
 pub fn bytes(scene: &Scene, cases: &[Case]) {
     let all = reviews(scene, cases);
     proptest!(rounds(2000), |(noise in prop::collection::vec(any::<u8>(), 0..200))| {
-        let _ = decode(&noise);
+        let _ = (decode(&noise), Unread::begin(&noise));
     });
     proptest!(rounds(1500), |(which in any::<Pick>(), damages in prop::collection::vec(damage(), 1..4))| {
         let which = which.index(all.len());

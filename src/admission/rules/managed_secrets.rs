@@ -122,7 +122,7 @@ const OWN: &str = "\
 'only the operator writes its seal key and its certificate: delete it if it must be made anew, or, to put back a backup, create it as a cluster-admin where there is none'
 ";
 const STATUS: &str = "\
-'only the operator writes the status of ' + request.resource.resource + ': change the spec'
+'only the operator writes the status of ' + request.resource.resource + ': change the spec, or make another object where that is fixed'
 ";
 const KIND: &str = "\
 'only the operator writes ' + request.resource.resource + ', from the SegmentationPolicies and ScopedSecrets: change those'

@@ -217,8 +217,8 @@ fn a_refusal_says_that_nothing_is_allowed_there_only_where_it_is_so() {
     let elsewhere = "\"arn:aws:secretsmanager:eu-west-1:999999999999:secret:${label:tenant}/**\"";
     for (keys, said) in [
         ("\"${label:tenant}/${label:environment}/**\"", "in eu-west-1; allowed here: payments/prod/**"),
-        ("\"${label:tenant}/live/**\"", "in eu-west-1"),
-        ("shared/**", "in eu-west-1"),
+        ("\"${label:tenant}/live/**\"", "in eu-west-1; ask the platform team which keys this namespace may claim"),
+        ("shared/**", "in eu-west-1; ask the platform team which keys this namespace may claim"),
         (elsewhere, "in eu-west-1, nor any other there"),
     ] {
         let refused = refused(keys);

@@ -8,7 +8,8 @@
 //! the older one goes first.
 
 use super::{
-    AllowEntry, CONTEST_LIMIT, Contest, Coverage, ModalRule, Mode, Scope, Unscoped, View, rival_is_permitted, scope_of,
+    ASK_THE_PLATFORM, AllowEntry, CONTEST_LIMIT, Contest, Coverage, ModalRule, Mode, Scope, Unscoped, View,
+    rival_is_permitted, scope_of,
 };
 use crate::api::Reason;
 use crate::api::policy::{Action, ExceptedRule, Governs};
@@ -94,8 +95,28 @@ pub struct Foreigners<'w> {
 pub struct Compared<'w> {
     before: Foreigners<'w>,
     after: Foreigners<'w>,
-    /// How both hold the objects of the last namespace.
-    last: Option<(Governs, &'w Arc<str>, [Held<'w>; 2])>,
+    last: Option<Here<'w>>,
+}
+
+/// A namespace, as both judge the objects of one operator in it.
+struct Here<'w> {
+    by: Governs,
+    namespace: &'w Arc<str>,
+    held: [Held<'w>; 2],
+    /// Whether both would look for a key in the same account.
+    is_alike: bool,
+    /// What was asked last.
+    asked: Option<(&'w Source, Whereabouts<'w>)>,
+}
+
+/// Where a source has its keys.
+#[derive(Clone, Copy)]
+struct Whereabouts<'s> {
+    /// None: the node's.
+    region: Option<&'s str>,
+    /// None: that of the namespace's stores.
+    account: Option<&'s str>,
+    prefix: &'s str,
 }
 
 /// So many keys are judged for one change at most, each once in every namespace that it comes to: less than a tenth of a second.
@@ -302,7 +323,8 @@ impl<'w> Foreigners<'w> {
 
     /// The strictest answer of the policies over the namespace.
     fn answer(&self, scope: &Scope<'_>, written: &str, canonical: Option<&CanonicalKey>) -> Mode {
-        let forms = forms(written, canonical);
+        let has_exceptions = scope.policies.iter().any(|policy| !policy.exceptions.is_empty());
+        let forms = if has_exceptions { forms(written, canonical) } else { Vec::new() };
         let answers =
             scope.policies.iter().map(|p| p.answers_for(ModalRule::OtherOperators, &forms, scope.namespace, self.now));
         answers.max().unwrap_or_default()
@@ -355,10 +377,22 @@ impl<'w> Foreigners<'w> {
             Ok(key) => key,
             Err(why) => return Some((None, why)),
         };
-        let found = self
-            .not_allowed(&key, &ask.key, any_version, scope)
-            .or_else(|| self.owned_elsewhere(asker, ask, &key, scope, contest));
+        let found = self.fault_of(&key, any_version, asker, ask, scope, contest);
         found.map(|why| (Some(key), why))
+    }
+
+    /// What is wrong with reading a key.
+    fn fault_of(
+        &self,
+        key: &CanonicalKey,
+        any_version: bool,
+        asker: Asker<'_>,
+        ask: &Ask,
+        scope: &Scope<'_>,
+        contest: &Contest<'_>,
+    ) -> Option<Fault> {
+        self.not_allowed(key, &ask.key, any_version, scope)
+            .or_else(|| self.owned_elsewhere(asker, ask, key, scope, contest))
     }
 
     /// The projected Secret that is sent or copied elsewhere.
@@ -374,16 +408,35 @@ impl<'w> Foreigners<'w> {
 
     /// The key in canonical form.
     fn locate(&self, object: &ForeignName, from: &Source, key: &str, scope: &Scope<'_>) -> Result<CanonicalKey, Fault> {
-        let (region, account, prefix) = match from {
-            Source::Region(region) => (Some(&**region), None, ""),
-            Source::NodeRegion => (None, None, ""),
-            Source::Store { .. } => match self.store(object, from, scope.namespace)? {
-                ForeignStore::Aws { region, account, prefix, .. } => (Some(&**region), account.as_deref(), &**prefix),
+        self.locate_at(self.whereabouts(object, from, key, scope.namespace)?, key, scope)
+    }
+
+    fn whereabouts<'s>(
+        &self,
+        object: &ForeignName,
+        from: &'s Source,
+        key: &str,
+        namespace: &str,
+    ) -> Result<Whereabouts<'s>, Fault>
+    where
+        'w: 's,
+    {
+        match from {
+            Source::Region(region) => Ok(Whereabouts { region: Some(region), account: None, prefix: "" }),
+            Source::NodeRegion => Ok(Whereabouts { region: None, account: None, prefix: "" }),
+            Source::Store { .. } => match self.store(object, from, namespace)? {
+                ForeignStore::Aws { region, account, prefix, .. } => {
+                    Ok(Whereabouts { region: Some(region), account: account.as_deref(), prefix })
+                }
                 ForeignStore::Unclear(why) => {
-                    return Err((Reason::StoreUnresolved, self.say(|| format!("key {key:?}: of the store, {why}"))));
+                    Err((Reason::StoreUnresolved, self.say(|| format!("key {key:?}: of the store, {why}"))))
                 }
             },
-        };
+        }
+    }
+
+    fn locate_at(&self, there: Whereabouts<'_>, key: &str, scope: &Scope<'_>) -> Result<CanonicalKey, Fault> {
+        let Whereabouts { region, account, prefix } = there;
         let written = if prefix.is_empty() { Cow::Borrowed(key) } else { Cow::Owned(format!("{prefix}{key}")) };
         let parsed = RemoteKey::parse(&written)
             .map_err(|why| (Reason::InvalidKey, self.say(|| format!("key {written:?} cannot be judged: {why}"))))?;
@@ -539,7 +592,7 @@ impl<'w> Foreigners<'w> {
                     whereabouts.unwrap_or_default(),
                     match (any, allowed.is_empty()) {
                         (false, _) => ", nor any other there".into(),
-                        (true, true) => String::new(),
+                        (true, true) => format!("; {ASK_THE_PLATFORM}"),
                         (true, false) => format!("; allowed here: {allowed}"),
                     }
                 )
@@ -692,28 +745,46 @@ impl<'w> Compared<'w> {
 
     /// Whether something of an object is refused in mode Enforce, and was not before, by policies that held it to the rules as well.
     /// The stores are the same: what could not be told before is told no more by other policies.
-    pub fn refuses_more(&mut self, name: &'w ForeignName, record: &Record) -> bool {
+    pub fn refuses_more(&mut self, name: &'w ForeignName, record: &'w Record) -> bool {
         let asker = Asker { object: name, uid: &record.uid, created: record.created };
         let by = name.kind.governs();
         let (Some(namespace), None) = (&name.namespace, &record.spread) else {
             return self.refuses_more_of_spread(name, record);
         };
         let [before, after] = [self.before, self.after];
-        let known = self.last.take().filter(|(governs, last, _)| *governs == by && *last == namespace);
-        let held = || (by, namespace, [before, after].map(|judge| judge.held(by, namespace)));
-        let [then, now] = &self.last.insert(known.unwrap_or_else(held)).2;
-        let Held::By(then) = then else { return false };
+        let known = self.last.take().filter(|here| here.by == by && here.namespace == namespace);
+        let here = self.last.insert(known.unwrap_or_else(|| Here::new(by, namespace, [before, after])));
+        let [Held::By(then), now] = &here.held else { return false };
+        let now = match now {
+            Held::Free => return false,
+            Held::InDoubt(refusal) => return refusal.mode == Mode::Enforce,
+            Held::By(now) => now,
+        };
         let [was_contested, is_contested] = [before.contest(), after.contest()];
-        match now {
-            Held::Free => false,
-            Held::InDoubt(refusal) => refusal.mode == Mode::Enforce,
-            Held::By(now) => record.asks.iter().any(|ask| {
-                let Some((key, (reason, _))) = after.fault(asker, ask, now, &is_contested) else { return false };
-                let stood = || before.fault(asker, ask, then, &was_contested);
-                after.answer(now, &ask.key, key.as_ref()) == Mode::Enforce
-                    && stood().is_none_or(|(was, (why, _))| (was, why) != (key, reason))
-            }),
-        }
+        record.asks.iter().any(|ask| {
+            // Nearly every ask: a key that both find in the same place.
+            if let (What::Read { from, any_version }, true) = (&ask.what, here.is_alike)
+                && let Some(key) = here
+                    .asked
+                    .take()
+                    .filter(|(asked, _)| *asked == from)
+                    .map(|(_, there)| there)
+                    .or_else(|| after.whereabouts(name, from, &ask.key, namespace).ok())
+                    .and_then(|there| after.locate_at(here.asked.insert((from, there)).1, &ask.key, now).ok())
+            {
+                let fault = |judge: Foreigners<'w>, scope, contest| {
+                    judge.fault_of(&key, *any_version, asker, ask, scope, contest).map(|(reason, _)| reason)
+                };
+                let reason = fault(after, now, &is_contested);
+                return reason.is_some()
+                    && after.answer(now, &ask.key, Some(&key)) == Mode::Enforce
+                    && fault(before, then, &was_contested) != reason;
+            }
+            let Some((key, (reason, _))) = after.fault(asker, ask, now, &is_contested) else { return false };
+            let stood = || before.fault(asker, ask, then, &was_contested);
+            after.answer(now, &ask.key, key.as_ref()) == Mode::Enforce
+                && stood().is_none_or(|(was, (why, _))| (was, why) != (key, reason))
+        })
     }
 
     fn refuses_more_of_spread(&self, name: &ForeignName, record: &Record) -> bool {
@@ -722,6 +793,19 @@ impl<'w> Compared<'w> {
         let was_held = |namespace: &str| matches!(self.before.held(name.kind.governs(), namespace), Held::By(_));
         now.iter()
             .any(|it| it.refusal.mode == Mode::Enforce && !stood.contains(&it.sameness()) && was_held(&it.namespace))
+    }
+}
+
+impl<'w> Here<'w> {
+    fn new(by: Governs, namespace: &'w Arc<str>, judges: [Foreigners<'w>; 2]) -> Self {
+        let held = judges.map(|judge| judge.held(by, namespace));
+        let is_alike = match &held {
+            [Held::By(then), Held::By(now)] => {
+                then.entries().map(|entry| &entry.store).eq(now.entries().map(|entry| &entry.store))
+            }
+            _ => false,
+        };
+        Self { by, namespace, held, is_alike, asked: None }
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::WINDOW;
 use memchr::{memchr, memchr_iter, memchr2, memchr3};
+use std::cell::Cell;
 use std::ops::Range;
 
 /// Digits of the shortest base64 that can hold a value.
@@ -12,6 +13,21 @@ const SHORTEST_RUN: usize = WINDOW * 4 / 3 + 1;
 const LINE: usize = 20;
 
 const NO_DIGIT: u8 = 0xff;
+
+/// Counts what is done beside going over a text: lines, escapes that are tried, words that may be base64.
+#[derive(Debug, Default)]
+pub(super) struct Effort(Cell<usize>);
+
+impl Effort {
+    fn add(&self, times: usize) {
+        self.0.set(self.0.get() + times);
+    }
+
+    /// What was done since it was last asked.
+    pub(super) fn take(&self) -> usize {
+        self.0.take()
+    }
+}
 
 /// The value of each base64 digit, of both alphabets.
 const DIGITS: [u8; 256] = {
@@ -53,17 +69,21 @@ fn is_digit(byte: &u8) -> bool {
     DIGITS[usize::from(*byte)] != NO_DIGIT
 }
 
-/// Bytes that can be in text: none that UTF-8 never has, and no control character but those that terminals and editors write.
-const IN_TEXT: [bool; 256] = {
+/// Bytes that can be in text: none that UTF-8 never has; and in what was base64, no control character but those that terminals and
+/// editors write, since of wrongly aligned base64 nearly nothing is text then.
+const IN_TEXT: [bool; 256] = in_text(true);
+const IN_BASE64_TEXT: [bool; 256] = in_text(false);
+
+const fn in_text(controls: bool) -> [bool; 256] {
     let mut can = [true; 256];
     let mut byte = 0;
     while byte < 256 {
         let control = byte < b' ' as usize && !matches!(byte as u8, b'\t' | b'\n' | b'\r' | b'\x0c' | b'\x1b');
-        can[byte] = !control && !matches!(byte, 0xc0 | 0xc1 | 0xf5..);
+        can[byte] = (controls || !control) && !matches!(byte, 0xc0 | 0xc1 | 0xf5..);
         byte += 1;
     }
     can
-};
+}
 
 /// What a text has where it may be indented, escaped or quoted.
 const MARKS: &[u8] = b"\n\\%'\"&+";
@@ -77,19 +97,34 @@ pub(super) fn has_marks(text: &[u8]) -> bool {
     MARKS.iter().any(|mark| memchr(*mark, text).is_some())
 }
 
+/// So many places of what was base64 may have what no text has, such as letters that it was glued to. Lists that are divided by
+/// control characters are no such places.
+const BROKEN: usize = 64;
+
 /// The parts of what may be anything that are text, long enough to hold a value, and may have other forms.
-pub(super) fn texts(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut at = 0;
+pub(super) fn texts(bytes: &[u8], was_base64: bool) -> impl Iterator<Item = &[u8]> {
+    let can = if was_base64 { &IN_BASE64_TEXT } else { &IN_TEXT };
+    let is_other = move |byte: &u8| !can[usize::from(*byte)];
+    let (mut at, mut broken) = (0, 0);
     let parts = std::iter::from_fn(move || {
-        while let Some(other) = bytes.get(at..at + WINDOW)?.iter().rposition(|byte| !IN_TEXT[usize::from(*byte)]) {
+        while let Some(other) = bytes.get(at..at + WINDOW)?.iter().rposition(is_other) {
             at += other + 1;
+            broken += usize::from(was_base64 && !bytes[at - 1].is_ascii());
+            if broken > BROKEN {
+                return None;
+            }
         }
         let start = at;
-        at += bytes[at..].iter().position(|byte| !IN_TEXT[usize::from(*byte)]).unwrap_or(bytes.len() - at);
+        at += bytes[at..].iter().position(is_other).unwrap_or(bytes.len() - at);
         Some(&bytes[start..at])
     });
     let is_marked = |part: &&[u8]| part.iter().any(|byte| is_mark(*byte));
-    parts.filter(is_marked).flat_map(<[u8]>::utf8_chunks).map(|chunk| chunk.valid().as_bytes())
+    let mut broken = 0;
+    let chunks = parts.filter(is_marked).flat_map(<[u8]>::utf8_chunks).take_while(move |chunk| {
+        broken += usize::from(was_base64 && !chunk.invalid().is_empty());
+        broken <= BROKEN
+    });
+    chunks.map(|chunk| chunk.valid().as_bytes()).filter(|part| part.len() >= WINDOW)
 }
 
 /// With how many digits a text begins.
@@ -109,14 +144,19 @@ pub(super) struct Run {
 
 /// The parts of a text that may be base64: digits, with line breaks and the blanks around them among them. A shell makes blanks of
 /// line breaks: what is as long as a line, and no word, may be followed by those alone.
-fn runs(text: &[u8]) -> impl Iterator<Item = Run> {
-    let mut at = 0;
+fn runs<'t>(text: &'t [u8], effort: &'t Effort) -> impl Iterator<Item = Run> {
+    let (mut at, mut clear) = (0, 0);
     std::iter::from_fn(move || {
         loop {
             // The shortest covers as many bytes at least: of what is no text, nearly all is passed over so.
-            while let Some(other) = text.get(at..at + SHORTEST_RUN)?.iter().rposition(|b| !IN_RUN[usize::from(*b)]) {
-                at += other + 1;
+            loop {
+                let known = usize::min(clear.max(at) - at, SHORTEST_RUN);
+                let window = &text.get(at..at + SHORTEST_RUN)?[known..];
+                let Some(other) = window.iter().rposition(|byte| !IN_RUN[usize::from(*byte)]) else { break };
+                at += known + other + 1;
             }
+            clear = at + SHORTEST_RUN;
+            effort.add(1);
             at += text.get(at..)?.iter().position(is_digit)?;
             let (start, mut digits) = (at, 0);
             let mut end = at;
@@ -160,10 +200,10 @@ impl Runs {
     pub(super) const ALIGNMENTS: usize = 4;
 
     /// Takes those of a text that are of interest, in place of what there was.
-    pub(super) fn take(&mut self, text: &[u8], of_interest: &dyn Fn(&Range<usize>) -> bool) {
+    pub(super) fn take(&mut self, text: &[u8], of_interest: &dyn Fn(&Range<usize>) -> bool, effort: &Effort) {
         self.packed.clear();
         self.each.clear();
-        runs(text).filter(|run| of_interest(&run.at)).for_each(|run| self.add(&text[run.at], run.digits));
+        runs(text, effort).filter(|run| of_interest(&run.at)).for_each(|run| self.add(&text[run.at], run.digits));
     }
 
     /// How many there are.
@@ -245,19 +285,20 @@ pub(super) struct Unescaped {
 
 impl Unescaped {
     /// JSON's escapes undone, or else percent escapes; None: there are none of either.
-    pub(super) fn of(text: &[u8]) -> Option<Self> {
-        Self::undo(text, |at| memchr(b'\\', at), |at| json_escape(&at[1..]).map(|(what, length)| (what, 1 + length)))
-            .or_else(|| Self::undo(text, |at| memchr(b'%', at), percent_escape))
+    pub(super) fn of(text: &[u8], effort: &Effort) -> Option<Self> {
+        let json = |at: &[u8]| json_escape(&at[1..]).map(|(what, length)| (what, 1 + length));
+        Self::undo(text, |at| memchr(b'\\', at), json, effort)
+            .or_else(|| Self::undo(text, |at| memchr(b'%', at), percent_escape, effort))
     }
 
     /// Quotes inside quotes undone, as YAML, SQL, CSV and the shell write them, and the entities of XML and HTML.
-    pub(super) fn quoted(text: &[u8]) -> Option<Self> {
-        Self::undo(text, next_quote, |at| quote(at).or_else(|| entity(at)))
+    pub(super) fn quoted(text: &[u8], effort: &Effort) -> Option<Self> {
+        Self::undo(text, next_quote, |at| quote(at).or_else(|| entity(at)), effort)
     }
 
     /// What a form sends, percent escapes and a plus for each blank, where there is a plus: those parts alone, with a zero between
     /// them. Encoders differ in what else they leave as it is. Long base64 is none.
-    pub(super) fn form(text: &[u8]) -> Option<Self> {
+    pub(super) fn form(text: &[u8], effort: &Effort) -> Option<Self> {
         const LONGEST: usize = 1024;
         let is_sent = |byte: &u8| IS_SENT[usize::from(*byte)];
         let (mut parts, mut at) = (Vec::new(), 0);
@@ -266,6 +307,7 @@ impl Unescaped {
             let start = at + before.iter().rposition(|byte| !is_sent(byte)).map_or(0, |other| other + 1);
             let end = at + plus + after.iter().position(|byte| !is_sent(byte)).unwrap_or(after.len());
             let part = &text[start..end];
+            effort.add(1);
             if part.len() >= WINDOW && !(part.len() > LONGEST && part.iter().all(is_digit)) {
                 if !parts.is_empty() {
                     parts.push(0);
@@ -275,7 +317,7 @@ impl Unescaped {
             at = end;
         }
         let blank = |at: &[u8]| (at[0] == b'+').then_some((' ', 1));
-        Self::undo(&parts, |at| memchr2(b'+', b'%', at), |at| blank(at).or_else(|| percent_escape(at)))
+        Self::undo(&parts, |at| memchr2(b'+', b'%', at), |at| blank(at).or_else(|| percent_escape(at)), effort)
     }
 
     /// Whether an escape was in this range.
@@ -288,11 +330,13 @@ impl Unescaped {
         text: &[u8],
         next: impl Fn(&[u8]) -> Option<usize>,
         escape: impl Fn(&[u8]) -> Option<(char, usize)>,
+        effort: &Effort,
     ) -> Option<Self> {
         let mut undone = Self { text: Vec::new(), changed: Vec::new() };
         let (mut at, mut copied) = (0, 0);
         while let Some(plain) = next(&text[at..]) {
             at += plain;
+            effort.add(1);
             let Some((what, length)) = escape(&text[at..]) else {
                 at += 1;
                 continue;
@@ -438,7 +482,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn found(text: &str) -> Vec<&str> {
-        runs(text.as_bytes()).map(|run| &text[run.at]).collect()
+        runs(text.as_bytes(), &Effort::default()).map(|run| &text[run.at]).collect()
     }
 
     #[test]
@@ -458,8 +502,9 @@ mod tests {
 
     #[test]
     fn text_in_what_may_be_anything() {
-        let found =
-            |bytes: &[u8]| texts(bytes).map(|part| String::from_utf8_lossy(part).into_owned()).collect::<Vec<_>>();
+        let found = |bytes: &[u8]| {
+            texts(bytes, true).map(|part| String::from_utf8_lossy(part).into_owned()).collect::<Vec<_>>()
+        };
         let text = "name: 'it''s \u{e9}t\u{e9}'\n";
         assert_eq!(found(text.as_bytes()), [text]);
         assert_eq!(found(&[b"\xfe\0", text.as_bytes(), b"\x01\xc0"].concat()), [text], "glued to what is none");
@@ -469,8 +514,10 @@ mod tests {
 
     #[test]
     fn escapes_are_undone() {
-        let undone =
-            |text: &str| Unescaped::of(text.as_bytes()).map(|all| String::from_utf8_lossy(&all.text).into_owned());
+        let undone = |text: &str| {
+            Unescaped::of(text.as_bytes(), &Effort::default())
+                .map(|all| String::from_utf8_lossy(&all.text).into_owned())
+        };
         for (text, expected) in [
             (r#"a\nb\"c\\d\/e\u0041\ud83d\ude00"#, Some("a\nb\"c\\d/eA😀")),
             (r"a\x \ud83d \u12", None),
@@ -482,14 +529,16 @@ mod tests {
         ] {
             assert_eq!(undone(text).as_deref(), expected, "{text}");
         }
-        let undone = Unescaped::of(br"ab\ncd").unwrap();
+        let undone = Unescaped::of(br"ab\ncd", &Effort::default()).unwrap();
         assert!(undone.changed_in(&(0..3)) && !undone.changed_in(&(0..2)) && !undone.changed_in(&(3..5)));
     }
 
     #[test]
     fn quotes_and_entities_are_undone() {
-        let undone =
-            |text: &str| Unescaped::quoted(text.as_bytes()).map(|all| String::from_utf8_lossy(&all.text).into_owned());
+        let undone = |text: &str| {
+            Unescaped::quoted(text.as_bytes(), &Effort::default())
+                .map(|all| String::from_utf8_lossy(&all.text).into_owned())
+        };
         for (text, expected) in [
             ("'it''s'", Some("'it's'")),
             (r#""a ""b"" c""#, Some(r#""a "b" c""#)),
@@ -503,8 +552,10 @@ mod tests {
         ] {
             assert_eq!(undone(text).as_deref(), expected, "{text}");
         }
-        let form =
-            |text: &str| Unescaped::form(text.as_bytes()).map(|all| String::from_utf8_lossy(&all.text).into_owned());
+        let form = |text: &str| {
+            Unescaped::form(text.as_bytes(), &Effort::default())
+                .map(|all| String::from_utf8_lossy(&all.text).into_owned())
+        };
         assert_eq!(
             form("p=a+phrase/of%26c%2Bd&q=5%25; x+y and: 'one+that+is~long:enough'").as_deref(),
             Some("a phrase/of&c+d\0'one that is~long:enough'")
@@ -524,9 +575,9 @@ mod tests {
         #[test]
         fn base64_is_read_at_its_alignment(value in prop::collection::vec(any::<u8>(), 17..80), url in any::<bool>()) {
             let text = if url { URL_SAFE_NO_PAD.encode(&value) } else { STANDARD.encode(&value) };
-            let run = runs(text.as_bytes()).next().unwrap();
+            let run = runs(text.as_bytes(), &Effort::default()).next().unwrap();
             let (mut runs, mut read) = (Runs::default(), Vec::new());
-            runs.take(format!("{text}; {text}").as_bytes(), &|_| true);
+            runs.take(format!("{text}; {text}").as_bytes(), &|_| true, &Effort::default());
             runs.read(0, &mut read);
             prop_assert_eq!(&read, &[&value[..], &[0]].concat().repeat(2));
             let each: Vec<u8> = text.as_bytes()[run.at].iter().flat_map(|d| (0..6).rev().map(|n| DIGITS[usize::from(*d)] >> n & 1)).collect();
@@ -543,14 +594,14 @@ mod tests {
         fn nothing_panics_or_grows(bytes in prop::collection::vec(any::<u8>(), 0..400), text in r"[\\%u0-9a-fA-F\n\r ]{0,80}", quotes in r#"['"\\&#x;+%0-9ampltgquos]{0,80}"#) {
             for input in [&bytes[..], text.as_bytes(), quotes.as_bytes()] {
                 let (mut runs, mut read) = (Runs::default(), Vec::new());
-                runs.take(input, &|_| true);
+                runs.take(input, &|_| true, &Effort::default());
                 for without in 0..4 {
                     runs.read(without, &mut read);
                     assert!(read.len() <= input.len());
                 }
-                prop_assert!(Unescaped::of(input).is_none_or(|undone| undone.text.len() < input.len()));
-                prop_assert!(Unescaped::quoted(input).is_none_or(|undone| undone.text.len() < input.len()));
-                prop_assert!(Unescaped::form(input).is_none_or(|undone| undone.text.len() <= input.len()));
+                prop_assert!(Unescaped::of(input, &Effort::default()).is_none_or(|undone| undone.text.len() < input.len()));
+                prop_assert!(Unescaped::quoted(input, &Effort::default()).is_none_or(|undone| undone.text.len() < input.len()));
+                prop_assert!(Unescaped::form(input, &Effort::default()).is_none_or(|undone| undone.text.len() <= input.len()));
                 prop_assert!(dedented(input).is_none_or(|plain| plain.len() < input.len()));
             }
         }

@@ -15,7 +15,7 @@
 //! Looked at: the bytes as they are, without line indentation, with JSON and percent escapes undone, and what is base64 in
 //! them (either alphabet, padded or not, wrapped, at any alignment), to a depth of two. A value that is itself indented is marked
 //! without its indentation, too, so that it is found however it is indented. Not found: a value that was cut, encrypted,
-//! compressed or encoded otherwise.
+//! compressed or encoded otherwise; nor, in base64 and quoted or indented there, one that has control characters in it.
 
 mod content;
 mod forms;

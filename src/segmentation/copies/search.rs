@@ -1,11 +1,12 @@
 //! The search: every form of a text, every window of it, within a bounded amount of work.
 
 use super::WINDOW;
-use super::forms::{Runs, Unescaped, dedented, has_marks, texts};
+use super::forms::{Effort, Runs, Unescaped, dedented, has_marks, texts};
 use super::index::{MarkIndex, Table};
 use super::mark::{Mark, Marker, Prefixes};
 use crate::segmentation::fingerprint::Fingerprint;
 use crate::segmentation::seal::SealKeys;
+use memchr::memchr_iter;
 use std::collections::HashSet;
 use std::ops::{ControlFlow, Range};
 
@@ -13,13 +14,13 @@ use std::ops::{ControlFlow, Range};
 const DEPTH: u8 = 2;
 /// How often escapes are undone, one after the other: JSON in JSON, and a URL in it.
 const ESCAPES: u8 = 3;
-/// So many places of what was base64 may be no text.
-const BROKEN: usize = 64;
 
-/// Steps, of a third of a nanosecond or so, for each byte of what is searched and each generation of the seal key: a MiB is done
-/// within 25 ms, whatever is in it. What is commonly carried takes up to 60, most of it half of that.
-const STEPS_PER_BYTE: usize = 62;
-/// Steps for what is short.
+/// Steps, of a third of a nanosecond or so, for a MiB and each generation of the seal key: some 20 ms, whatever is in it. What is
+/// commonly carried takes a third to two thirds.
+const STEPS: usize = 62 << 20;
+/// Steps for each byte of what is shorter, up to as many as that.
+const STEPS_PER_BYTE: usize = 150;
+/// Steps for what is very short.
 const STEPS_AT_LEAST: usize = 1 << 21;
 /// What each byte costs of which a window ends at it,
 const ROLL: usize = 3;
@@ -30,14 +31,20 @@ const READ: usize = 3;
 const RUN: usize = 120;
 /// or may be written in other forms.
 const FORMS: usize = 2;
-/// What it costs to undo one escape,
-const ESCAPE: usize = 24;
+/// What it costs to try one escape, or look at one word that may be base64,
+const TRY: usize = 24;
+/// to go over one line by itself,
+const LINE: usize = 16;
+/// to look at a part of a text by itself,
+const PART: usize = 400;
 /// to look a window up,
 const LOOK_UP: usize = 100;
 /// to compare one value,
 const COMPARE: usize = 320;
-/// and each byte of what is hashed for that.
+/// each byte of what is hashed for that,
 const HASH: usize = 2;
+/// and to say that it was found.
+const FOUND: usize = 3_000;
 
 /// The text was made so that comparing it takes too long; what is in it cannot be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -61,6 +68,7 @@ pub struct Search<'k> {
     seen: HashSet<(u32, Mark)>,
     steps: usize,
     limit: usize,
+    effort: Effort,
     /// Room for what is base64 in a text, and for what that stands for.
     spare: Vec<(Runs, Vec<u8>)>,
 }
@@ -68,9 +76,10 @@ pub struct Search<'k> {
 impl<'k> Search<'k> {
     /// A search over so many bytes; `patience` times the work that a request may take.
     pub fn new(marks: &'k MarkIndex, keys: &'k SealKeys, bytes: usize, patience: usize) -> Self {
-        let limit = bytes.saturating_mul(STEPS_PER_BYTE).saturating_add(STEPS_AT_LEAST);
-        let limit = limit.saturating_mul(marks.tables().len()).saturating_mul(patience);
-        Self { marks, keys, seen: HashSet::new(), steps: 0, limit, spare: Vec::new() }
+        let keyed = marks.tables().iter().filter(|table| keys.marker(table.generation).is_some()).count();
+        let short = bytes.saturating_mul(STEPS_PER_BYTE).clamp(STEPS_AT_LEAST, STEPS);
+        let limit = short.max(bytes.saturating_mul(STEPS >> 20)).saturating_mul(keyed.max(1) * patience);
+        Self { marks, keys, seen: HashSet::new(), steps: 0, limit, effort: Effort::default(), spare: Vec::new() }
     }
 
     /// Tells every value that is in a text, in any form. Whether it went to the end: Break means that `found` had enough.
@@ -99,6 +108,12 @@ impl<'k> Search<'k> {
         if self.steps > self.limit { ControlFlow::Break(End::Exhausted) } else { ControlFlow::Continue(()) }
     }
 
+    /// Pays for what the forms counted.
+    fn pay(&mut self) -> ControlFlow<End> {
+        let times = self.effort.take();
+        self.spend(TRY * times)
+    }
+
     /// A text in every form, with base64 undone so many times more.
     fn forms(&mut self, text: &[u8], depth: u8, found: Found<'_>) -> ControlFlow<End> {
         if text.len() < WINDOW {
@@ -109,12 +124,11 @@ impl<'k> Search<'k> {
         self.written(text, depth, found)
     }
 
-    /// What of a text is text, in its other forms. Of what was base64 only what is text but for a few places, such as letters that it
-    /// was glued to: of wrongly aligned base64 nearly nothing is.
+    /// What of a text is text, in its other forms: of wrongly aligned base64 nearly nothing is.
     fn written(&mut self, text: &[u8], depth: u8, found: Found<'_>) -> ControlFlow<End> {
         self.spend(FORMS * text.len())?;
-        let most = if depth < DEPTH { BROKEN + 1 } else { usize::MAX };
-        for part in texts(text).take(most).filter(|part| part.len() >= WINDOW) {
+        for part in texts(text, depth < DEPTH) {
+            self.spend(PART)?;
             self.lines_and_escapes(part, depth, found)?;
         }
         ControlFlow::Continue(())
@@ -122,45 +136,51 @@ impl<'k> Search<'k> {
 
     /// A text without its indentation, without its escapes, and without the quotes inside quotes.
     fn lines_and_escapes(&mut self, text: &[u8], depth: u8, found: Found<'_>) -> ControlFlow<End> {
-        if let Some(plain) = dedented(text) {
-            self.windows(&plain, found)?;
-        }
+        self.dedented(text, found)?;
         self.quotes(text, depth, found)?;
         // What a form sends has no escapes of JSON in it: it is looked for once.
-        if let Some(sent) = Unescaped::form(text) {
-            self.spend(ESCAPE * sent.changed.len())?;
+        let sent = Unescaped::form(text, &self.effort);
+        self.pay()?;
+        if let Some(sent) = sent {
             self.windows(&sent.text, found)?;
         }
-        let mut escaped = Unescaped::of(text);
+        let mut escaped = Unescaped::of(text, &self.effort);
         for times in 1..=ESCAPES {
+            self.pay()?;
             let Some(undone) = escaped else { break };
             self.undone(&undone, depth, found)?;
             // A document in a document: what is quoted deeper is rare, and each look costs a pass.
             if times == 1 {
                 self.quotes(&undone.text, depth, found)?;
             }
-            escaped = Unescaped::of(&undone.text);
+            escaped = if times < ESCAPES { Unescaped::of(&undone.text, &self.effort) } else { None };
         }
         ControlFlow::Continue(())
     }
 
-    /// A text without the quotes inside quotes and without entities, and its escapes then undone as well.
-    fn quotes(&mut self, text: &[u8], depth: u8, found: Found<'_>) -> ControlFlow<End> {
-        let Some(plain) = Unescaped::quoted(text) else { return ControlFlow::Continue(()) };
-        self.undone(&plain, depth, found)?;
-        match Unescaped::of(&plain.text) {
-            Some(inner) => self.windows(&inner.text, found),
+    fn dedented(&mut self, text: &[u8], found: Found<'_>) -> ControlFlow<End> {
+        self.spend(LINE * memchr_iter(b'\n', text).count())?;
+        match dedented(text) {
+            Some(plain) => self.windows(&plain, found),
             None => ControlFlow::Continue(()),
         }
     }
 
+    /// A text without the quotes inside quotes and without entities, and its escapes then undone as well.
+    fn quotes(&mut self, text: &[u8], depth: u8, found: Found<'_>) -> ControlFlow<End> {
+        let quoted = Unescaped::quoted(text, &self.effort);
+        self.pay()?;
+        let Some(plain) = quoted else { return ControlFlow::Continue(()) };
+        self.undone(&plain, depth, found)?;
+        let inner = Unescaped::of(&plain.text, &self.effort);
+        self.pay()?;
+        inner.map_or(ControlFlow::Continue(()), |inner| self.windows(&inner.text, found))
+    }
+
     /// A text of which something was undone.
     fn undone(&mut self, undone: &Unescaped, depth: u8, found: Found<'_>) -> ControlFlow<End> {
-        self.spend(ESCAPE * undone.changed.len())?;
         self.windows(&undone.text, found)?;
-        if let Some(plain) = dedented(&undone.text) {
-            self.windows(&plain, found)?;
-        }
+        self.dedented(&undone.text, found)?;
         // The other runs are those of the text before.
         self.base64(&undone.text, depth, &|run| undone.changed_in(run), found)
     }
@@ -176,7 +196,8 @@ impl<'k> Search<'k> {
         let Some(depth) = depth.checked_sub(1) else { return ControlFlow::Continue(()) };
         self.spend(LOOK * text.len())?;
         let (mut runs, mut decoded) = self.spare.pop().unwrap_or_default();
-        runs.take(text, of_interest);
+        runs.take(text, of_interest, &self.effort);
+        self.pay()?;
         self.spend(READ * runs.digits() + RUN * runs.len())?;
         let alignments = if runs.len() == 0 { 0 } else { Runs::ALIGNMENTS };
         for without in 0..alignments {
@@ -227,7 +248,7 @@ impl<'k> Search<'k> {
             if hashes.hash(start, end) != mark.whole {
                 continue;
             }
-            self.spend(4 * HASH * (end - start))?;
+            self.spend(FOUND + 4 * HASH * (end - start))?;
             self.seen.insert((table.generation, *mark));
             let Some(print) = self.keys.fingerprint_under(table.generation, &text[start..end]) else { continue };
             if found(&print).is_break() {

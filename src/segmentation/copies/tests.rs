@@ -242,9 +242,9 @@ fn decoys_cost_no_more_than_their_length() {
         ("a value", filled(&value), 20.0),
         ("one byte", filled(&[7]), 10.0),
         ("base64 of base64 of base64", filled(b"V"), 10.0),
-        ("escapes", filled(br"\n%41"), 32.0),
+        ("escapes", filled(br"\n%41"), 40.0),
         ("quotes", filled(br#"''""&amp;"#), 24.0),
-        ("quotes and escapes of every kind", filled(br#"''""&amp;+\n%41\\"#), 48.0),
+        ("quotes and escapes of every kind", filled(br#"''""&amp;+\n%41\\"#), 60.0),
         ("PEM", filled(KEY.as_bytes()), 32.0),
         ("PEM in JSON in JSON", filled(quoted_twice(KEY).as_bytes()), 64.0),
         (
@@ -272,7 +272,7 @@ fn values_made_alike_end_the_search_and_not_the_operator() {
     let index = index(&keys, values);
     let (found, each) = cost(&filled(&long[..64]), &index, &keys);
     assert_eq!(found, Err(Exhausted));
-    assert!(each < 65.0, "{each}");
+    assert!(each < 63.0, "{each}");
     // Who has nothing of it in his text feels nothing.
     assert!(cost(&filled(b"the quick brown fox jumps over the lazy dog, "), &index, &keys).0.is_ok());
 }
@@ -414,6 +414,6 @@ proptest! {
         let index = index(&keys, values.iter().map(Vec::as_slice));
         let (found, steps) = search(&text, &index, &keys);
         prop_assert_eq!(found.unwrap().len(), 0);
-        prop_assert!(steps <= 65 * text.len() + (1 << 21));
+        prop_assert!(steps <= (150 * text.len()).max(1 << 21));
     }
 }
