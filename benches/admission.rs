@@ -478,6 +478,9 @@ fn main() -> ExitCode {
             ("made slow: base64 at three alignments", BASE64_STANDARD.encode(threefold).into_bytes()),
             ("made slow: short runs at each", filled(&[&[b'V'; 33][..], b"W"].concat(), size)),
             ("made slow: short runs, escaped", filled(&[b"%56", &[b'V'; 42][..], b"W "].concat(), size)),
+            ("made slow: lines", [&b"'' \\\\\\\\n \n \n"[..], &filled(b"\n", size - 20)].concat()),
+            ("made slow: words", [&b"'' \\\\\\\\n "[..], &filled(b"a ", size - 20)].concat()),
+            ("made slow: percents", [&b"''%25252541+x"[..], &filled(b"%", size - 20)].concat()),
             ("of PEM in base64 in JSON", filled(kubernetes.as_bytes(), size)),
             ("of checksums", sums.clone().into_bytes()),
         ] {

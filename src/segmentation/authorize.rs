@@ -627,12 +627,10 @@ impl Scope<'_> {
             key.as_written()
         );
         if entries_for_store == 0 {
-            let stores = self.stores_here();
-            let instead = if stores.is_empty() {
-                ASK_THE_PLATFORM.to_owned()
-            } else {
-                format!("name a store in which it does, {stores}")
-            };
+            // Not in which: a store may be named after another tenant.
+            let elsewhere = self.allowed_here(|_, _| true);
+            let instead =
+                if elsewhere.is_empty() { ASK_THE_PLATFORM.to_owned() } else { format!("in another: {elsewhere}") };
             return format!("{head}: it allows this namespace nothing in that store; {instead}");
         }
         if !own {
@@ -644,16 +642,6 @@ impl Scope<'_> {
         let allowed = self.allowed_here(|entry, _| entry.store == store);
         let instead = if allowed.is_empty() { ASK_THE_PLATFORM.to_owned() } else { format!("allowed here: {allowed}") };
         format!("{head}{decides}; {instead}")
-    }
-
-    /// The stores in which this namespace may claim something by patterns that can be shown.
-    fn stores_here(&self) -> String {
-        let shown = self.policies.iter().flat_map(|policy| {
-            let separates = |entry: &&AllowEntry| entry.patterns.iter().any(|p| p.separates(&policy.segment_labels));
-            policy.allow.iter().filter(separates)
-        });
-        let names: BTreeSet<String> = shown.map(|entry| format!("{:?}", entry.store)).collect();
-        names.into_iter().collect::<Vec<_>>().join(" or ")
     }
 
     /// Which of the namespace's labels keep a key of the store's own account from it, by the pattern that needs the fewest others.

@@ -452,7 +452,7 @@ fn what_a_policy_takes_back_goes_though_another_store_reaches_it() {
 fn a_refusal_says_what_to_ask_instead_and_names_nobody() {
     let said = |keys: &str, store: &str| {
         let spec = format!(
-            "segment: {{labels: [tenant, environment]}}\nallow: [{{storeRef: {{name: aws}}, keys: [{keys:?}]}}, {{storeRef: {{name: billing}}, keys: [\"billing/**\"]}}]"
+            "segment: {{labels: [tenant, environment]}}\nallow: [{{storeRef: {{name: aws}}, keys: [{keys:?}]}}, {{storeRef: {{name: billing}}, keys: [\"billing/**\", {keys:?}]}}]"
         );
         let world = World::with_tenants().under([policy("tenants", &spec)]);
         let asked = Claim { store: store.into(), ..claim("payments-prod", "orders").of("payments/else/db") };
@@ -463,7 +463,7 @@ fn a_refusal_says_what_to_ask_instead_and_names_nobody() {
     };
     let own = "${label:tenant}/${label:environment}/**";
     for (keys, store, end) in [
-        (own, "nowhere", "nothing in that store; name a store in which it does, \"aws\""),
+        (own, "nowhere", "nothing in that store; in another: payments/prod/**"),
         (own, "aws", "; allowed here: payments/prod/**"),
         (
             "${label:tenant}/live/**",

@@ -121,8 +121,9 @@ pub(super) fn texts(bytes: &[u8], was_base64: bool) -> impl Iterator<Item = &[u8
     let is_marked = |part: &&[u8]| part.iter().any(|byte| is_mark(*byte));
     let mut broken = 0;
     let chunks = parts.filter(is_marked).flat_map(<[u8]>::utf8_chunks).take_while(move |chunk| {
+        let goes_on = broken <= BROKEN;
         broken += usize::from(was_base64 && !chunk.invalid().is_empty());
-        broken <= BROKEN
+        goes_on
     });
     chunks.map(|chunk| chunk.valid().as_bytes()).filter(|part| part.len() >= WINDOW)
 }

@@ -15,8 +15,8 @@ const DEPTH: u8 = 2;
 /// How often escapes are undone, one after the other: JSON in JSON, and a URL in it.
 const ESCAPES: u8 = 3;
 
-/// Steps, of a third of a nanosecond or so, for a MiB and each generation of the seal key: some 20 ms, whatever is in it. What is
-/// commonly carried takes a third to two thirds.
+/// Steps, of a third of a nanosecond or so, for a MiB and each generation of the seal key: some 20 ms, whatever is in it. Most of what
+/// is carried takes a sixth to all of it.
 const STEPS: usize = 62 << 20;
 /// Steps for each byte of what is shorter, up to as many as that.
 const STEPS_PER_BYTE: usize = 150;
@@ -44,7 +44,7 @@ const COMPARE: usize = 320;
 /// each byte of what is hashed for that,
 const HASH: usize = 2;
 /// and to say that it was found.
-const FOUND: usize = 3_000;
+const FOUND: usize = 1_000;
 
 /// The text was made so that comparing it takes too long; what is in it cannot be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -261,6 +261,32 @@ fn decoys_cost_no_more_than_their_length() {
     }
 }
 
+/// Lines, words and escapes that go over the text again and again are paid for; what has many layers may have so many steps.
+#[test]
+fn what_is_done_for_a_text_is_paid_for_and_layers_are_no_fault() {
+    let keys = keys();
+    let index = index(&keys, [VALUE.as_bytes()]);
+    let layers = r#"'' \\\\n "#;
+    for (what, head, with) in
+        [("lines", "\n \n", "\n"), ("words", " ", "a "), ("escapes that are none", "%25252541+x", "%")]
+    {
+        let text = [layers.as_bytes(), head.as_bytes(), &filled(with.as_bytes())].concat();
+        assert_eq!(cost(&text, &index, &keys).0, Err(Exhausted), "{what}");
+    }
+    let certificate = KEY.replace('\n', "\\n").repeat(8);
+    let envoy = format!(
+        "{{\"note\": \"\", \"inline\": \"{{\\\"a\\\":\\\"b\\\\n\\\"}}\\n\", \"tls.crt\": \"{certificate}\"}}\n"
+    );
+    let text = envoy.repeat(200_000 / envoy.len());
+    assert!(cost(text.as_bytes(), &index, &keys).0.is_ok(), "{:?}", cost(text.as_bytes(), &index, &keys).1);
+    // As in /proc/PID/environ: control characters divide what is text.
+    let variables = (0..70).map(|n| format!("VARIABLE_{n}=a%20b c\0")).collect::<String>();
+    let escaped: String = VALUE.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    assert!(is_found(VALUE.as_bytes(), STANDARD.encode(format!("{variables}PASSWORD={escaped}\0")).as_bytes()));
+    let latin = [b"caf\xe9 ".repeat(64), b"secret: ".to_vec(), escaped.into_bytes(), b" caf\xe9".to_vec()].concat();
+    assert!(is_found(VALUE.as_bytes(), STANDARD.encode(latin).as_bytes()));
+}
+
 #[test]
 fn values_made_alike_end_the_search_and_not_the_operator() {
     let keys = keys();
