@@ -293,7 +293,8 @@ impl Index {
         self.put_secret(name, facts);
     }
 
-    /// Likewise what the answer to a request of ours shows, unless its watch was faster.
+    /// Likewise what the answer to a request of ours shows, unless its watch was faster: of the same revision it may have read the seal
+    /// with a newer key.
     pub fn learn_secret(&mut self, name: ObjectName, facts: SecretFacts, now: Timestamp) {
         if self.is_news(&name, &facts) {
             self.observe_secret(name, facts, now);
@@ -302,7 +303,10 @@ impl Index {
 
     fn is_news(&self, name: &ObjectName, facts: &SecretFacts) -> bool {
         match self.secrets.get(name) {
-            Some(known) => !is_older(&facts.resource_version, &known.resource_version),
+            Some(known) => {
+                facts.resource_version != known.resource_version
+                    && !is_older(&facts.resource_version, &known.resource_version)
+            }
             None => !self.gone.is_after(&facts.uid, &facts.resource_version),
         }
     }

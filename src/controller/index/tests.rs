@@ -216,6 +216,13 @@ fn an_answer_does_not_undo_what_a_watch_has_seen_since() {
     assert_eq!(known(&index).as_deref(), Some("12"));
     index.learn_secret(name.clone(), at_revision("13"), now());
     assert_eq!(known(&index).as_deref(), Some("13"));
+    // The key was rotated meanwhile: the watch has read the seal of this revision with the newer one.
+    let rotated = SecretFacts { seal_is_current: false, ..at_revision("13") };
+    index.observe_secret(name.clone(), rotated, now());
+    for answer in [Index::wrote, |index: &mut Index, name, facts| index.learn_secret(name, facts, now())] {
+        answer(&mut index, name.clone(), at_revision("13"));
+        assert_eq!(index.secret(&name).map(|known| known.seal_is_current), Some(false));
+    }
     // It goes, before the answer to our own write is here.
     index.gone.note(&ObjectMeta { resource_version: Some("15".into()), ..sealed(&name, "db", 10, 10) });
     index.lose_secret(&name);
