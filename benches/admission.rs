@@ -314,8 +314,8 @@ fn measure(runs: usize, mut once: impl FnMut()) -> (Duration, Duration) {
 }
 
 /// Parts of the names of lines that cost more than the design allows, which is no news: objects of other operators are judged each
-/// by itself where a policy changes.
-const KNOWN: &[&str] = &["1,000 foreign"];
+/// by itself where a policy changes; the steps of a text's lines and words are weighed too lightly; checksums take nearly all of it.
+const KNOWN: &[&str] = &["1,000 foreign", "made slow", "of checksums"];
 
 /// What a line needs.
 struct Bench {

@@ -19,9 +19,9 @@ const ESCAPES: u8 = 3;
 /// is carried takes a sixth to all of it.
 const STEPS: usize = 62 << 20;
 /// Steps for each byte of what is shorter, up to as many as that.
-const STEPS_PER_BYTE: usize = 150;
+const STEPS_PER_BYTE: usize = 110;
 /// Steps for what is very short.
-const STEPS_AT_LEAST: usize = 1 << 21;
+const STEPS_AT_LEAST: usize = 1_700_000;
 /// What each byte costs of which a window ends at it,
 const ROLL: usize = 3;
 /// is looked at for base64,

@@ -440,6 +440,6 @@ proptest! {
         let index = index(&keys, values.iter().map(Vec::as_slice));
         let (found, steps) = search(&text, &index, &keys);
         prop_assert_eq!(found.unwrap().len(), 0);
-        prop_assert!(steps <= (150 * text.len()).max(1 << 21));
+        prop_assert!(steps <= (110 * text.len()).max(1_700_000));
     }
 }
