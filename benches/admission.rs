@@ -482,7 +482,7 @@ fn main() -> ExitCode {
             ("made slow: words", [&b"'' \\\\\\\\n "[..], &filled(b"a ", size - 20)].concat()),
             ("made slow: percents", [&b"''%25252541+x"[..], &filled(b"%", size - 20)].concat()),
             ("of PEM in base64 in JSON", filled(kubernetes.as_bytes(), size)),
-            ("of checksums", sums.clone().into_bytes()),
+            ("of checksums", sums.into_bytes()),
         ] {
             bench.line(copies::RULE, &format!("{what} {kind}"), allowed, runs, &rule, &config_map(&text));
         }

@@ -14,7 +14,7 @@ const LINE: usize = 20;
 
 const NO_DIGIT: u8 = 0xff;
 
-/// Counts what is done beside going over a text: lines, escapes that are tried, words that may be base64.
+/// Counts what is done beside going over a text: escapes that are tried, words that may be base64.
 #[derive(Debug, Default)]
 pub(super) struct Effort(Cell<usize>);
 
@@ -88,9 +88,15 @@ const fn in_text(controls: bool) -> [bool; 256] {
 /// What a text has where it may be indented, escaped or quoted.
 const MARKS: &[u8] = b"\n\\%'\"&+";
 
-fn is_mark(byte: u8) -> bool {
-    matches!(byte, b'\n' | b'\\' | b'%' | b'\'' | b'"' | b'&' | b'+')
-}
+const IS_MARK: [bool; 256] = {
+    let mut is = [false; 256];
+    let mut i = 0;
+    while i < MARKS.len() {
+        is[MARKS[i] as usize] = true;
+        i += 1;
+    }
+    is
+};
 
 /// Whether a text may have other forms.
 pub(super) fn has_marks(text: &[u8]) -> bool {
@@ -118,7 +124,7 @@ pub(super) fn texts(bytes: &[u8], was_base64: bool) -> impl Iterator<Item = &[u8
         at += bytes[at..].iter().position(is_other).unwrap_or(bytes.len() - at);
         Some(&bytes[start..at])
     });
-    let is_marked = |part: &&[u8]| part.iter().any(|byte| is_mark(*byte));
+    let is_marked = |part: &&[u8]| part.iter().any(|byte| IS_MARK[usize::from(*byte)]);
     let mut broken = 0;
     let chunks = parts.filter(is_marked).flat_map(<[u8]>::utf8_chunks).take_while(move |chunk| {
         let goes_on = broken <= BROKEN;
@@ -136,8 +142,7 @@ fn leading_digits(text: &[u8]) -> usize {
 }
 
 /// A part of a text that may be base64.
-#[derive(Debug, PartialEq)]
-pub(super) struct Run {
+struct Run {
     at: Range<usize>,
     /// How many there are in it.
     digits: usize,

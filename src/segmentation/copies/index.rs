@@ -176,7 +176,7 @@ impl Filter {
         self.bits[byte] & bit
     }
 
-    /// By bits that are of the whole window: the last of a hash are only of its last bytes.
+    /// The byte by bits that are of the whole window: the last of a hash are only of its last bytes.
     fn first_place(&self, window: u64) -> (usize, u8) {
         ((window >> 41) as usize & (self.bits.len() - 1), BIT[(window & 7) as usize])
     }

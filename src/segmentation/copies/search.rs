@@ -114,6 +114,17 @@ impl<'k> Search<'k> {
         self.spend(TRY * times)
     }
 
+    /// A text in another form, if it has one.
+    fn undo(
+        &mut self,
+        form: fn(&[u8], &Effort) -> Option<Unescaped>,
+        text: &[u8],
+    ) -> ControlFlow<End, Option<Unescaped>> {
+        let undone = form(text, &self.effort);
+        self.pay()?;
+        ControlFlow::Continue(undone)
+    }
+
     /// A text in every form, with base64 undone so many times more.
     fn forms(&mut self, text: &[u8], depth: u8, found: Found<'_>) -> ControlFlow<End> {
         if text.len() < WINDOW {
@@ -139,21 +150,18 @@ impl<'k> Search<'k> {
         self.dedented(text, found)?;
         self.quotes(text, depth, found)?;
         // What a form sends has no escapes of JSON in it: it is looked for once.
-        let sent = Unescaped::form(text, &self.effort);
-        self.pay()?;
-        if let Some(sent) = sent {
+        if let Some(sent) = self.undo(Unescaped::form, text)? {
             self.windows(&sent.text, found)?;
         }
-        let mut escaped = Unescaped::of(text, &self.effort);
+        let mut escaped = self.undo(Unescaped::of, text)?;
         for times in 1..=ESCAPES {
-            self.pay()?;
             let Some(undone) = escaped else { break };
             self.undone(&undone, depth, found)?;
             // A document in a document: what is quoted deeper is rare, and each look costs a pass.
             if times == 1 {
                 self.quotes(&undone.text, depth, found)?;
             }
-            escaped = if times < ESCAPES { Unescaped::of(&undone.text, &self.effort) } else { None };
+            escaped = if times < ESCAPES { self.undo(Unescaped::of, &undone.text)? } else { None };
         }
         ControlFlow::Continue(())
     }
@@ -168,13 +176,12 @@ impl<'k> Search<'k> {
 
     /// A text without the quotes inside quotes and without entities, and its escapes then undone as well.
     fn quotes(&mut self, text: &[u8], depth: u8, found: Found<'_>) -> ControlFlow<End> {
-        let quoted = Unescaped::quoted(text, &self.effort);
-        self.pay()?;
-        let Some(plain) = quoted else { return ControlFlow::Continue(()) };
+        let Some(plain) = self.undo(Unescaped::quoted, text)? else { return ControlFlow::Continue(()) };
         self.undone(&plain, depth, found)?;
-        let inner = Unescaped::of(&plain.text, &self.effort);
-        self.pay()?;
-        inner.map_or(ControlFlow::Continue(()), |inner| self.windows(&inner.text, found))
+        match self.undo(Unescaped::of, &plain.text)? {
+            Some(inner) => self.windows(&inner.text, found),
+            None => ControlFlow::Continue(()),
+        }
     }
 
     /// A text of which something was undone.
