@@ -6,6 +6,7 @@ use crate::projection::{Projection, carries_away, content_bytes};
 use crate::segmentation::copies::{SHORTEST, dedented};
 use crate::segmentation::fingerprint::{Fingerprint, Strength, is_hard_to_guess, is_secret, strength};
 use crate::segmentation::seal::{BrokenKeys, Digests, Print, SealKeys, SealRecord};
+use crate::segmentation::second::Second;
 use crate::segmentation::world::{Holding, KeyVersion, ObjectName};
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
@@ -127,10 +128,11 @@ fn pairs(map: &BTreeMap<String, String>) -> impl Iterator<Item = (&str, &str)> {
     map.iter().map(|(k, v)| (k.as_str(), v.as_str()))
 }
 
-/// Since when the claim has held these keys: as its seal says, if that covers them all.
+/// Since when the claim has held these keys: as its seal says, if that covers them all. In whole seconds, as a seal says it, so that of
+/// two within one second the same is the earlier however each came to be known.
 pub fn held_since(old: Option<&Holding>, versions: &[KeyVersion], now: Timestamp) -> Timestamp {
     let covered = |old: &Holding| versions.iter().all(|version| old.keys().any(|held| *held == version.key));
-    old.filter(|old| covered(old)).map_or(now, |old| old.held_since)
+    old.filter(|old| covered(old)).map_or(Second::from(now).into(), |old| old.held_since)
 }
 
 /// Who owns the Secret of a claim: the claim, unless it is to outlive it.
@@ -187,6 +189,7 @@ mod tests {
     use super::*;
     use crate::projection::Compared;
     use crate::provider::SecretBytes;
+    use crate::segmentation::fixtures::claim;
     use crate::segmentation::seal::Generation;
 
     fn projection(values: impl IntoIterator<Item = String>) -> Projection {
@@ -195,6 +198,16 @@ mod tests {
             .map(|value| Compared { names: vec!["token".into()], value: SecretBytes::from(value) })
             .collect();
         Projection { data: BTreeMap::new(), labels: BTreeMap::new(), annotations: BTreeMap::new(), compared }
+    }
+
+    #[test]
+    fn since_when_is_what_a_seal_can_say() {
+        let [begun, later]: [Timestamp; 2] =
+            ["2026-01-01T00:00:00.9Z", "2026-01-02T00:00:00.1Z"].map(|t| t.parse().unwrap());
+        let since = held_since(None, &[], begun);
+        assert_eq!(since, Timestamp::from_second(begun.as_second()).unwrap());
+        let held = Holding { held_since: since, ..Holding::of_claim(&claim("payments-prod", "orders"), vec![]) };
+        assert_eq!(held_since(Some(&held), &[], later), since);
     }
 
     #[test]

@@ -85,6 +85,21 @@ const fn in_text(controls: bool) -> [bool; 256] {
     can
 }
 
+/// The last place of a window at which UTF-8 is broken: what goes on with a character that none began, or what does not go on with one
+/// that began. 0: there is none. In all bytes at a time, since what was read as base64 at a wrong alignment has several in each window.
+fn last_break(window: &[u8; WINDOW]) -> usize {
+    const HIGH: u128 = u128::from_le_bytes([0x80; WINDOW]);
+    let bytes = u128::from_le_bytes(*window);
+    let (high, second) = (bytes & HIGH, bytes << 1 & HIGH);
+    let (goes_on, begins) = (high & !second, high & second);
+    let broken = (goes_on & !(high << 8)) | (begins << 8 & !goes_on);
+    // What stands before the first byte is not known.
+    match broken & !0xff {
+        0 => 0,
+        broken => WINDOW - 1 - broken.leading_zeros() as usize / 8,
+    }
+}
+
 /// What a text has where it may be indented, escaped or quoted.
 const MARKS: &[u8] = b"\n\\%'\"&+";
 
@@ -111,27 +126,38 @@ const BROKEN: usize = 64;
 pub(super) fn texts(bytes: &[u8], was_base64: bool) -> impl Iterator<Item = &[u8]> {
     let can = if was_base64 { &IN_BASE64_TEXT } else { &IN_TEXT };
     let is_other = move |byte: &u8| !can[usize::from(*byte)];
-    let (mut at, mut broken) = (0, 0);
-    let parts = std::iter::from_fn(move || {
-        while let Some(other) = bytes.get(at..at + WINDOW)?.iter().rposition(is_other) {
-            at += other + 1;
-            broken += usize::from(was_base64 && !bytes[at - 1].is_ascii());
-            if broken > BROKEN {
-                return None;
+    let (mut at, mut end, mut broken) = (0, 0, 0);
+    std::iter::from_fn(move || {
+        while !was_base64 || broken <= BROKEN {
+            let window = bytes.get(at..)?.first_chunk()?;
+            let next = last_break(window);
+            if next > 0 {
+                (at, broken) = (at + next, broken + 1);
+                continue;
+            }
+            if let Some(other) = window.iter().rposition(is_other) {
+                (at, broken) = (at + other + 1, broken + usize::from(!window[other].is_ascii()));
+                continue;
+            }
+            if at >= end {
+                end = at + bytes[at..].iter().position(is_other).unwrap_or(bytes.len() - at);
+            }
+            let part = &bytes[at..end];
+            let valid = match std::str::from_utf8(part) {
+                Ok(_) => part.len(),
+                Err(error) => {
+                    broken += 1;
+                    at += error.error_len().unwrap_or(part.len() - error.valid_up_to());
+                    error.valid_up_to()
+                }
+            };
+            at += valid;
+            if valid >= WINDOW && part[..valid].iter().any(|byte| IS_MARK[usize::from(*byte)]) {
+                return Some(&part[..valid]);
             }
         }
-        let start = at;
-        at += bytes[at..].iter().position(is_other).unwrap_or(bytes.len() - at);
-        Some(&bytes[start..at])
-    });
-    let is_marked = |part: &&[u8]| part.iter().any(|byte| IS_MARK[usize::from(*byte)]);
-    let mut broken = 0;
-    let chunks = parts.filter(is_marked).flat_map(<[u8]>::utf8_chunks).take_while(move |chunk| {
-        let goes_on = broken <= BROKEN;
-        broken += usize::from(was_base64 && !chunk.invalid().is_empty());
-        goes_on
-    });
-    chunks.map(|chunk| chunk.valid().as_bytes()).filter(|part| part.len() >= WINDOW)
+        None
+    })
 }
 
 /// With how many digits a text begins.
@@ -403,10 +429,12 @@ fn percent_escape(at: &[u8]) -> Option<(char, usize)> {
     Some((char::from(u8::try_from(digit(1)? << 4 | digit(2)?).ok()?), 3))
 }
 
-/// Where the next may be. Where there is one quote more come soon, which are looked for byte by byte: to begin a search anew for each
-/// costs more than all else.
+/// Where there is one mark more come soon, so that so many bytes are looked at one by one: to begin a search anew for each costs more
+/// than all else.
+const NEAR: usize = 32;
+
+/// Where the next quote may be.
 fn next_quote(text: &[u8]) -> Option<usize> {
-    const NEAR: usize = 32;
     let mut at = 0;
     loop {
         let near = &text[at..text.len().min(at + NEAR)];
@@ -458,26 +486,36 @@ fn entity(at: &[u8]) -> Option<(char, usize)> {
 
 /// Without the blanks that lines begin with and carriage returns: a key as YAML indents it. None: there are none.
 pub fn dedented(text: &[u8]) -> Option<Vec<u8>> {
-    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
-    let indented = |end: usize| text.get(end + 1).is_some_and(is_blank) || end > 0 && text[end - 1] == b'\r';
-    if !memchr_iter(b'\n', text).any(indented) {
+    let is_blank = |byte: &&u8| matches!(**byte, b' ' | b'\t' | b'\r');
+    let (mut out, mut at, mut copied) = (Vec::new(), 0, 0);
+    while let Some(end) = next_line_end(&text[at..]) {
+        at += end;
+        let (kept, blanks) = match text[at] {
+            b'\n' => (at + 1, text[at + 1..].iter().take_while(is_blank).count()),
+            _ => (at, 1),
+        };
+        at = kept + blanks;
+        if blanks > 0 {
+            if copied == 0 {
+                out.reserve(text.len());
+            }
+            out.extend_from_slice(&text[copied..kept]);
+            copied = at;
+        }
+    }
+    if copied == 0 {
         return None;
     }
-    let mut out = Vec::with_capacity(text.len());
-    let has_returns = memchr(b'\r', text).is_some();
-    let mut rest = text;
-    while !rest.is_empty() {
-        let (line, after) = rest.split_at(memchr(b'\n', rest).map_or(rest.len(), |end| end + 1));
-        let blanks = line.iter().take_while(|byte| is_blank(byte) || **byte == b'\r').count();
-        let line = if out.is_empty() { line } else { &line[blanks..] };
-        if has_returns {
-            out.extend(line.iter().filter(|byte| **byte != b'\r'));
-        } else {
-            out.extend_from_slice(line);
-        }
-        rest = after;
-    }
+    out.extend_from_slice(&text[copied..]);
     Some(out)
+}
+
+/// Where the next line ends, or a carriage return stands.
+fn next_line_end(text: &[u8]) -> Option<usize> {
+    match text.iter().take(NEAR).position(|byte| matches!(byte, b'\n' | b'\r')) {
+        Some(near) => Some(near),
+        None => Some(NEAR + memchr2(b'\n', b'\r', text.get(NEAR..)?)?),
+    }
 }
 
 #[cfg(test)]
@@ -578,6 +616,19 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn text_is_all_that_is_utf8(parts in prop::collection::vec(prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..9),
+            "[a-z'&\n]{0,40}".prop_map(String::into_bytes),
+            "[éß€%x]{0,12}".prop_map(String::into_bytes),
+        ], 0..12)) {
+            let bytes = parts.concat();
+            let divided = bytes.split(|byte| !IN_TEXT[usize::from(*byte)]);
+            let valid = divided.flat_map(<[u8]>::utf8_chunks).map(|chunk| chunk.valid().as_bytes());
+            let expected: Vec<&[u8]> = valid.filter(|part| part.len() >= WINDOW && has_marks(part)).collect();
+            prop_assert_eq!(texts(&bytes, false).collect::<Vec<_>>(), expected);
+        }
+
         #[test]
         fn base64_is_read_at_its_alignment(value in prop::collection::vec(any::<u8>(), 17..80), url in any::<bool>()) {
             let text = if url { URL_SAFE_NO_PAD.encode(&value) } else { STANDARD.encode(&value) };
