@@ -15,9 +15,9 @@ const DEPTH: u8 = 2;
 /// How often escapes are undone, one after the other: JSON in JSON, and a URL in it.
 const ESCAPES: u8 = 3;
 
-/// Steps, of a third of a nanosecond or so, for a MiB and each generation of the seal key: some 20 ms, whatever is in it. Most of what
-/// is carried takes a sixth to all of it.
-const STEPS: usize = 62 << 20;
+/// Steps, of a fifth to half a nanosecond, for a MiB and each generation of the seal key: 10 to 25 ms, whatever is in it. Most of what
+/// is carried takes a fifth to all of it.
+const STEPS: usize = 56 << 20;
 /// Steps for each byte of what is shorter, up to as many as that.
 const STEPS_PER_BYTE: usize = 110;
 /// Steps for what is very short.
@@ -25,17 +25,18 @@ const STEPS_AT_LEAST: usize = 1_700_000;
 /// What each byte costs of which a window ends at it,
 const ROLL: usize = 3;
 /// is looked at for base64,
-const LOOK: usize = 2;
+const LOOK: usize = 1;
 /// is base64, and read at each alignment (and each run of it),
 const READ: usize = 3;
-const RUN: usize = 120;
-/// or may be written in other forms.
+const RUN: usize = 150;
+/// or may be written in other forms (and each part that is looked at for that).
 const FORMS: usize = 2;
+const LOOKED_AT: usize = 120;
 /// What it costs to try one escape, or look at one word that may be base64,
-const TRY: usize = 24;
+const TRY: usize = 28;
 /// to go over one line by itself,
 const LINE: usize = 16;
-/// to look at a part of a text by itself,
+/// to undo what is in a part that is text,
 const PART: usize = 400;
 /// to look a window up,
 const LOOK_UP: usize = 100;
@@ -137,7 +138,7 @@ impl<'k> Search<'k> {
 
     /// What of a text is text, in its other forms: of wrongly aligned base64 nearly nothing is.
     fn written(&mut self, text: &[u8], depth: u8, found: Found<'_>) -> ControlFlow<End> {
-        self.spend(FORMS * text.len())?;
+        self.spend(FORMS * text.len() + LOOKED_AT)?;
         for part in texts(text, depth < DEPTH) {
             self.spend(PART)?;
             self.lines_and_escapes(part, depth, found)?;
