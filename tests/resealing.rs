@@ -170,9 +170,17 @@ fn a_retained_secret_outlives_the_seal_key() {
     stub.put("payments/prod/kept", Says::Text("canary-kept-kX9mQ2vL8nR5wT3z1pQ".into()));
     let spec = "data: [{secretKey: value, remoteRef: {key: payments/prod/kept}}]\ndeletionPolicy: Retain";
     eventually("it may be retained", SOON, || cluster.apply(&scoped_secret("payments-prod", "kept", spec)));
-    let is_ready =
-        || eventually("it is ready", SOON, || ready(&cluster, "scopedsecret", Some("payments-prod"), "kept"));
-    is_ready();
+    // Ready is also whoever keeps the last good value: that status speaks of this revision is what a lost key leaves.
+    let is_told = || {
+        eventually("status speaks of it", SOON, || {
+            ready(&cluster, "scopedsecret", Some("payments-prod"), "kept")?;
+            let claim = cluster.get_json("scopedsecret", "payments-prod", "kept").ok_or("it is gone")?;
+            let (told, there) =
+                (&claim["status"]["secretRef"], &secret(&cluster, "kept")["metadata"]["resourceVersion"]);
+            if told["resourceVersion"] == *there { Ok(()) } else { Err(format!("{told}, and {there} is there")) }
+        });
+    };
+    is_told();
     let (before, first) = (secret(&cluster, "kept"), generations(&cluster));
     operator.terminate();
     assert!(cluster.kubectl(&["delete", "secret", "scoped-secrets-keys", "-n", NAMESPACE]).status.success());
@@ -182,7 +190,7 @@ fn a_retained_secret_outlives_the_seal_key() {
         by if by != first[0] => Ok(()),
         other => Err(other),
     });
-    is_ready();
+    is_told();
     let after = secret(&cluster, "kept");
     assert_eq!((&after["data"], &after["metadata"]["uid"]), (&before["data"], &before["metadata"]["uid"]));
     assert!(after["metadata"]["ownerReferences"].is_null(), "{}", after["metadata"]);
@@ -201,7 +209,7 @@ fn a_retained_secret_outlives_the_seal_key() {
         by if by != first[0] && by != second[0] => Ok(()),
         other => Err(other),
     });
-    is_ready();
+    is_told();
 
     // And a leak of its key takes it, also where its seal is lost.
     operator.terminate();

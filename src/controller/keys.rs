@@ -59,9 +59,9 @@ fn load(cx: &Context, secret: &Secret) -> Result<(), KeyError> {
         tracing::debug!(generation = current, "a seal key is in use");
         // Seals of the generation before still open; each is renewed when its values are next in hand.
         cx.providers.forget_files();
+        cx.index_mut().secrets.values_mut().for_each(|secret| secret.seal_is_current = false);
         cx.keys_changed.notify_one();
         revocation::queue(cx, |_| true);
-        cx.index_mut().secrets.values_mut().for_each(|secret| secret.seal_is_current = false);
     }
     Ok(())
 }

@@ -3,6 +3,35 @@
 use super::case::{Case, folder};
 use super::scene::Scene;
 
+/// What every refusal for a reason says, whatever the case: what would be allowed, or who can help. Where texts of one reason differ, the
+/// cases say more (`says`).
+const HELP: &[(&str, &str)] = &[
+    ("AccountUnknown", "nothing is granted"),
+    ("ActionNotAllowed", "(action "),
+    ("ClusterWideAccess", "rules.readers of every SegmentationPolicy"),
+    ("ConsumersRequired", "list in spec.consumers the ServiceAccounts"),
+    ("InvalidEnd", "whose end is ahead"),
+    ("InvalidKey", "patterns belong in a SegmentationPolicy"),
+    ("InvalidSchedule", "write "),
+    ("JoinNotAllowed", "the verb join on segments.scopedsecrets.io"),
+    ("KeyClaimed", "a credential of its own"),
+    ("KeyNotExact", "name each "),
+    ("LeaveNotAllowed", "the verb leave on segments.scopedsecrets.io"),
+    ("NoPolicy", "ask the platform team"),
+    ("OperatorOnly", "only the operator writes "),
+    ("OperatorPinned", "delete its ServiceAccount and create it again"),
+    ("ReservedMetadata", "leave them out, or write"),
+    ("RetainNotAllowed", "remove it"),
+    ("StoreUnresolved", "create it first"),
+    ("TargetTypeInvalid", "or change target.type"),
+    ("TargetTypeNotAllowed", "use one of Opaque"),
+    ("TemplateMetadataNotAllowed", "remove it"),
+    ("ValueCopied", "a credential of its own"),
+    ("ViolationsNotAccepted", "accept-violations"),
+    ("WriteNotAllowed", "ask the platform team"),
+    ("WrongRegion", "use a store of "),
+];
+
 /// What is wrong with the text of a refusal.
 pub fn faults(scene: &Scene, case: &Case, reason: &str, text: &str) -> Vec<String> {
     let mut faults = leaks(scene, case, text);
@@ -19,7 +48,8 @@ pub fn faults(scene: &Scene, case: &Case, reason: &str, text: &str) -> Vec<Strin
     if !text.contains(&object) {
         faults.push(format!("it does not name the object ({object:?})"));
     }
-    let silent = case.says.iter().filter(|part| !text.contains(part.as_str()));
+    let help = HELP.iter().filter(|(of, _)| *of == reason).map(|(_, part)| *part);
+    let silent = case.says.iter().map(String::as_str).chain(help).filter(|part| !text.contains(part));
     faults.extend(silent.map(|part| format!("it does not say {part:?}")));
     faults
 }

@@ -24,6 +24,7 @@ use crate::segmentation::authorize::segment_of;
 use crate::segmentation::key::CanonicalKey;
 use crate::segmentation::policy::Policy;
 use crate::segmentation::seal::BrokenSeal;
+use crate::segmentation::second::Second;
 use crate::segmentation::world::{Claim, Holding, ObjectName, PolicyState, StoreState, World};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -328,7 +329,7 @@ impl Index {
         match ages.max().filter(|_| self.secrets_synced) {
             Some(latest) => {
                 let after = latest.checked_add(SignedDuration::from_secs(1)).unwrap_or(Timestamp::MAX);
-                since.max(after).max(now)
+                since.max(after).max(Second::from(now).into())
             }
             None => since,
         }

@@ -105,9 +105,12 @@ struct Here<'w> {
     held: [Held<'w>; 2],
     /// Whether both would look for a key in the same account.
     is_alike: bool,
-    /// What was asked last.
-    asked: Option<(&'w Source, Whereabouts<'w>)>,
+    asked: Asked<'w>,
 }
+
+/// What was asked last in a namespace, and where that has its keys.
+#[derive(Default)]
+struct Asked<'w>(Option<(&'w Source, Whereabouts<'w>)>);
 
 /// Where a source has its keys.
 #[derive(Clone, Copy)]
@@ -377,22 +380,9 @@ impl<'w> Foreigners<'w> {
             Ok(key) => key,
             Err(why) => return Some((None, why)),
         };
-        let found = self.fault_of(&key, any_version, asker, ask, scope, contest);
+        let barred = self.not_allowed(&key, &ask.key, any_version, scope);
+        let found = barred.or_else(|| self.owned_elsewhere(asker, ask, &key, scope, contest));
         found.map(|why| (Some(key), why))
-    }
-
-    /// What is wrong with reading a key.
-    fn fault_of(
-        &self,
-        key: &CanonicalKey,
-        any_version: bool,
-        asker: Asker<'_>,
-        ask: &Ask,
-        scope: &Scope<'_>,
-        contest: &Contest<'_>,
-    ) -> Option<Fault> {
-        self.not_allowed(key, &ask.key, any_version, scope)
-            .or_else(|| self.owned_elsewhere(asker, ask, key, scope, contest))
     }
 
     /// The projected Secret that is sent or copied elsewhere.
@@ -754,6 +744,7 @@ impl<'w> Compared<'w> {
         let [before, after] = [self.before, self.after];
         let known = self.last.take().filter(|here| here.by == by && here.namespace == namespace);
         let here = self.last.insert(known.unwrap_or_else(|| Here::new(by, namespace, [before, after])));
+        let asked = &mut here.asked;
         let [Held::By(then), now] = &here.held else { return false };
         let now = match now {
             Held::Free => return false,
@@ -764,21 +755,23 @@ impl<'w> Compared<'w> {
         record.asks.iter().any(|ask| {
             // Nearly every ask: a key that both find in the same place.
             if let (What::Read { from, any_version }, true) = (&ask.what, here.is_alike)
-                && let Some(key) = here
-                    .asked
-                    .take()
-                    .filter(|(asked, _)| *asked == from)
-                    .map(|(_, there)| there)
-                    .or_else(|| after.whereabouts(name, from, &ask.key, namespace).ok())
-                    .and_then(|there| after.locate_at(here.asked.insert((from, there)).1, &ask.key, now).ok())
+                && let Some(there) = asked.whereabouts(&after, name, from, &ask.key)
+                && let Ok(key) = after.locate_at(there, &ask.key, now)
             {
-                let fault = |judge: Foreigners<'w>, scope, contest| {
-                    judge.fault_of(&key, *any_version, asker, ask, scope, contest).map(|(reason, _)| reason)
+                let bars = |judge: Foreigners<'w>, scope| {
+                    judge.not_allowed(&key, &ask.key, *any_version, scope).map(|(reason, _)| reason)
                 };
-                let reason = fault(after, now, &is_contested);
-                return reason.is_some()
-                    && after.answer(now, &ask.key, Some(&key)) == Mode::Enforce
-                    && fault(before, then, &was_contested) != reason;
+                let is_owned = |judge: Foreigners<'w>, scope, contest| {
+                    judge.owned_elsewhere(asker, ask, &key, scope, contest).is_some()
+                };
+                let is_new = match bars(after, now) {
+                    Some(reason) => bars(before, then) != Some(reason),
+                    None => {
+                        is_owned(after, now, &is_contested)
+                            && (bars(before, then).is_some() || !is_owned(before, then, &was_contested))
+                    }
+                };
+                return is_new && after.answer(now, &ask.key, Some(&key)) == Mode::Enforce;
             }
             let Some((key, (reason, _))) = after.fault(asker, ask, now, &is_contested) else { return false };
             let stood = || before.fault(asker, ask, then, &was_contested);
@@ -805,7 +798,23 @@ impl<'w> Here<'w> {
             }
             _ => false,
         };
-        Self { by, namespace, held, is_alike, asked: None }
+        Self { by, namespace, held, is_alike, asked: Asked::default() }
+    }
+}
+
+impl<'w> Asked<'w> {
+    /// Where a source has its keys, if that can be told.
+    fn whereabouts(
+        &mut self,
+        judge: &Foreigners<'w>,
+        object: &ForeignName,
+        from: &'w Source,
+        key: &str,
+    ) -> Option<Whereabouts<'w>> {
+        let known = self.0.take().filter(|(asked, _)| *asked == from);
+        let tell = || Some((from, judge.whereabouts(object, from, key, object.namespace.as_deref()?).ok()?));
+        self.0 = known.or_else(tell);
+        self.0.map(|(_, there)| there)
     }
 }
 

@@ -2,7 +2,7 @@
 //! pass, into no more bytes than it was.
 
 use super::WINDOW;
-use memchr::{memchr, memchr_iter, memchr2, memchr3};
+use memchr::{memchr, memchr2, memchr3};
 use std::cell::Cell;
 use std::ops::Range;
 
@@ -85,19 +85,17 @@ const fn in_text(controls: bool) -> [bool; 256] {
     can
 }
 
-/// The last place of a window at which UTF-8 is broken: what goes on with a character that none began, or what does not go on with one
-/// that began. 0: there is none. In all bytes at a time, since what was read as base64 at a wrong alignment has several in each window.
-fn last_break(window: &[u8; WINDOW]) -> usize {
+/// With how many bytes of a window, before which a character ended, no text can begin: those up to the last place at which UTF-8 is
+/// broken, since what goes on with a character was not begun, or what begins one does not go on. In all bytes at a time, since what was
+/// read as base64 at a wrong alignment has several such places in each window.
+fn broken(window: &[u8; WINDOW]) -> usize {
     const HIGH: u128 = u128::from_le_bytes([0x80; WINDOW]);
     let bytes = u128::from_le_bytes(*window);
     let (high, second) = (bytes & HIGH, bytes << 1 & HIGH);
     let (goes_on, begins) = (high & !second, high & second);
-    let broken = (goes_on & !(high << 8)) | (begins << 8 & !goes_on);
-    // What stands before the first byte is not known.
-    match broken & !0xff {
-        0 => 0,
-        broken => WINDOW - 1 - broken.leading_zeros() as usize / 8,
-    }
+    let breaks = (goes_on & !(high << 8)) | (begins << 8 & !goes_on);
+    let last = breaks.checked_ilog2().map_or(0, |bit| bit as usize / 8);
+    last + window[last..].iter().take_while(|byte| **byte & 0xc0 == 0x80).count()
 }
 
 /// What a text has where it may be indented, escaped or quoted.
@@ -118,45 +116,39 @@ pub(super) fn has_marks(text: &[u8]) -> bool {
     MARKS.iter().any(|mark| memchr(*mark, text).is_some())
 }
 
-/// So many places of what was base64 may have what no text has, such as letters that it was glued to. Lists that are divided by
-/// control characters are no such places.
-const BROKEN: usize = 64;
-
 /// The parts of what may be anything that are text, long enough to hold a value, and may have other forms.
-pub(super) fn texts(bytes: &[u8], was_base64: bool) -> impl Iterator<Item = &[u8]> {
+pub(super) fn texts<'t>(bytes: &'t [u8], was_base64: bool, effort: &'t Effort) -> impl Iterator<Item = &'t [u8]> {
     let can = if was_base64 { &IN_BASE64_TEXT } else { &IN_TEXT };
     let is_other = move |byte: &u8| !can[usize::from(*byte)];
-    let (mut at, mut end, mut broken) = (0, 0, 0);
+    let (mut at, mut end) = (0, 0);
     std::iter::from_fn(move || {
-        while !was_base64 || broken <= BROKEN {
+        loop {
             let window = bytes.get(at..)?.first_chunk()?;
-            let next = last_break(window);
-            if next > 0 {
-                (at, broken) = (at + next, broken + 1);
-                continue;
-            }
-            if let Some(other) = window.iter().rposition(is_other) {
-                (at, broken) = (at + other + 1, broken + usize::from(!window[other].is_ascii()));
+            let none = match broken(window) {
+                0 => window.iter().rposition(is_other).map_or(0, |other| other + 1),
+                broken => broken,
+            };
+            if none > 0 {
+                at += none;
                 continue;
             }
             if at >= end {
                 end = at + bytes[at..].iter().position(is_other).unwrap_or(bytes.len() - at);
             }
+            effort.add(1);
             let part = &bytes[at..end];
-            let valid = match std::str::from_utf8(part) {
-                Ok(_) => part.len(),
+            let (valid, after) = match std::str::from_utf8(part) {
+                Ok(_) => (part.len(), 0),
                 Err(error) => {
-                    broken += 1;
-                    at += error.error_len().unwrap_or(part.len() - error.valid_up_to());
-                    error.valid_up_to()
+                    let valid = error.valid_up_to();
+                    (valid, error.error_len().unwrap_or(part.len() - valid))
                 }
             };
-            at += valid;
+            at += valid + after;
             if valid >= WINDOW && part[..valid].iter().any(|byte| IS_MARK[usize::from(*byte)]) {
                 return Some(&part[..valid]);
             }
         }
-        None
     })
 }
 
@@ -411,9 +403,8 @@ fn json_escape(after: &[u8]) -> Option<(char, usize)> {
 
 fn unicode_escape(after: &[u8]) -> Option<(char, usize)> {
     let unit = |at: usize| {
-        let digits =
-            after.get(at..at + 5).filter(|all| all[0] == b'u' && all[1..].iter().all(u8::is_ascii_hexdigit))?;
-        u32::from_str_radix(std::str::from_utf8(&digits[1..]).ok()?, 16).ok()
+        let digits = after.get(at..at + 5).filter(|all| all[0] == b'u')?[1..].iter();
+        digits.copied().try_fold(0, |unit, digit| Some(unit << 4 | char::from(digit).to_digit(16)?))
     };
     let first = unit(0)?;
     if let Some(plain) = char::from_u32(first) {
@@ -547,7 +538,9 @@ mod tests {
     #[test]
     fn text_in_what_may_be_anything() {
         let found = |bytes: &[u8]| {
-            texts(bytes, true).map(|part| String::from_utf8_lossy(part).into_owned()).collect::<Vec<_>>()
+            texts(bytes, true, &Effort::default())
+                .map(|part| String::from_utf8_lossy(part).into_owned())
+                .collect::<Vec<_>>()
         };
         let text = "name: 'it''s \u{e9}t\u{e9}'\n";
         assert_eq!(found(text.as_bytes()), [text]);
@@ -626,7 +619,8 @@ mod tests {
             let divided = bytes.split(|byte| !IN_TEXT[usize::from(*byte)]);
             let valid = divided.flat_map(<[u8]>::utf8_chunks).map(|chunk| chunk.valid().as_bytes());
             let expected: Vec<&[u8]> = valid.filter(|part| part.len() >= WINDOW && has_marks(part)).collect();
-            prop_assert_eq!(texts(&bytes, false).collect::<Vec<_>>(), expected);
+            let effort = Effort::default();
+            prop_assert_eq!(texts(&bytes, false, &effort).collect::<Vec<_>>(), expected);
         }
 
         #[test]

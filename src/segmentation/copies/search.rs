@@ -139,11 +139,12 @@ impl<'k> Search<'k> {
     /// What of a text is text, in its other forms: of wrongly aligned base64 nearly nothing is.
     fn written(&mut self, text: &[u8], depth: u8, found: Found<'_>) -> ControlFlow<End> {
         self.spend(FORMS * text.len() + LOOKED_AT)?;
-        for part in texts(text, depth < DEPTH) {
-            self.spend(PART)?;
+        let effort = Effort::default();
+        for part in texts(text, depth < DEPTH, &effort) {
+            self.spend(PART + TRY * effort.take())?;
             self.lines_and_escapes(part, depth, found)?;
         }
-        ControlFlow::Continue(())
+        self.spend(TRY * effort.take())
     }
 
     /// A text without its indentation, without its escapes, and without the quotes inside quotes.
@@ -168,7 +169,8 @@ impl<'k> Search<'k> {
     }
 
     fn dedented(&mut self, text: &[u8], found: Found<'_>) -> ControlFlow<End> {
-        self.spend(LINE * memchr_iter(b'\n', text).count())?;
+        let ends = memchr_iter(b'\n', text).count() + memchr_iter(b'\r', text).count();
+        self.spend(LINE * ends)?;
         match dedented(text) {
             Some(plain) => self.windows(&plain, found),
             None => ControlFlow::Continue(()),
