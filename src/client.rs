@@ -9,6 +9,7 @@ pub mod errors;
 pub mod patience;
 pub mod readable;
 pub mod turns;
+pub mod warnings;
 
 use http_body_util::BodyExt;
 use kube::client::ClientBuilder;
@@ -18,18 +19,25 @@ use readable::Readable;
 use std::sync::Arc;
 use std::time::Duration;
 use tower::util::MapResponseLayer;
+use warnings::Warnings;
 
 /// How long the API server may take for an answer. Its webhooks have ten seconds by default.
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// Connects with the first request.
 pub fn connect(config: Config) -> Result<Client, kube::Error> {
-    connect_within(config, LIMIT)
+    connect_within(config, LIMIT, None)
 }
 
-fn connect_within(config: Config, limit: Duration) -> Result<Client, kube::Error> {
+/// Likewise for who asks for the warnings that come with answers.
+pub fn connect_and_hear(config: Config, warnings: &Warnings) -> Result<Client, kube::Error> {
+    connect_within(config, LIMIT, Some(warnings.clone()))
+}
+
+fn connect_within(config: Config, limit: Duration, warnings: Option<Warnings>) -> Result<Client, kube::Error> {
     let patience = Patience { limit, turns: Arc::default() };
-    let readable = MapResponseLayer::new(|response: http::Response<_>| {
+    let readable = MapResponseLayer::new(move |response: http::Response<_>| {
+        warnings.iter().for_each(|warnings| warnings.note(response.headers()));
         response.map(|body: Box<kube::client::DynBody>| {
             let mut readable = Readable::default();
             body.map_frame(move |frame| frame.map_data(|data| readable.feed(data)))

@@ -6,6 +6,8 @@
 use super::names::read_name;
 use super::report::{Finding, Rule, Severity, Subject};
 use crate::api::Reason;
+use crate::client::connect_and_hear;
+use crate::client::warnings::Warnings;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use kube::api::{Api, ListParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
@@ -144,6 +146,8 @@ pub enum Reach {
 pub struct Cluster {
     /// Requests go out here.
     pub client: Client,
+    /// What the API server warned of.
+    pub warnings: Warnings,
     /// The namespace that was named, or that of the context.
     pub namespace: String,
     /// Whether a namespace was named.
@@ -173,9 +177,10 @@ impl Cluster {
         config.reset_reader_on_write = true;
         let server = config.cluster_url.to_string();
         let namespace = args.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-        let client = crate::client::connect(config).map_err(|error| Failure::Kubeconfig(told(&error)))?;
+        let warnings = Warnings::default();
+        let client = connect_and_hear(config, &warnings).map_err(|error| Failure::Kubeconfig(told(&error)))?;
         let (named, all) = (args.namespace.is_some(), args.all_namespaces);
-        Ok(Self { client, namespace, named, all, server, gaps: RefCell::default(), seen: RefCell::default() })
+        Ok(Self { client, warnings, namespace, named, all, server, gaps: RefCell::default(), seen: RefCell::default() })
     }
 
     /// What could not be looked at so far, each a finding.

@@ -119,7 +119,7 @@ mod tests {
             }
         });
         let config = Config::new(format!("http://{address}").parse().unwrap());
-        connect_within(config, limit).unwrap()
+        connect_within(config, limit, None).unwrap()
     }
 
     #[tokio::test]

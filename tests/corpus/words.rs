@@ -3,8 +3,8 @@
 use super::case::{Case, folder};
 use super::scene::Scene;
 
-/// What every refusal for a reason says, whatever the case: what would be allowed, or who can help. Where texts of one reason differ, the
-/// cases say more (`says`).
+/// What every case that is refused for a reason is told: what would be allowed, or who can help. Where a reason has several texts the cases
+/// say it (`says`).
 const HELP: &[(&str, &str)] = &[
     ("AccountUnknown", "nothing is granted"),
     ("ActionNotAllowed", "(action "),

@@ -82,6 +82,26 @@ fn a_healthy_installation_is_clean() {
     denials_are_explained(cluster);
     kubectl_finds_it(cluster);
     support::oracle::all_is_well(cluster, &scene.operator);
+    what_is_not_enforced_is_told(cluster);
+}
+
+/// Whoever tries the rules hears of what they would refuse, or where he does not.
+fn what_is_not_enforced_is_told(cluster: &Cluster) {
+    let thief = pod("payments-prod", "thief", "thief", "orders").to_string();
+    let asked = |more: &[&str]| plugin_with(cluster, &[&["why", "--denied", "-f", "-"], more].concat(), &thief);
+    for (mode, code, part) in [("Warn", 1, "with a warning"), ("Audit", 0, "only written down")] {
+        let patch = format!(r#"{{"spec": {{"mode": "{mode}"}}}}"#);
+        kubectl(cluster, &["patch", "segmentationpolicy", "tenants", "--type=merge", "-p", &patch]);
+        eventually("it is said", SOON, || {
+            let told = asked(&[]);
+            if told.code == Some(code) && told.out.contains(part) { Ok(()) } else { Err(format!("{told:?}")) }
+        });
+        let json = asked(&["-o", "json"]).says(code, &[]).json();
+        assert_eq!(json["verdict"]["answer"], "allowed");
+        let warned = &json["others"][0];
+        let expected = if mode == "Warn" { (json!("Consumers"), json!("ForeignConsumer")) } else { Default::default() };
+        assert_eq!((warned["rule"].clone(), warned["verdict"]["reason"].clone()), expected);
+    }
 }
 
 /// What kubectl printed, and what was refused, asked again.

@@ -1,11 +1,12 @@
 //! An answer, as plain values.
 
 use crate::api::Reason;
+use crate::api::policy::{ModalRule, Mode};
 use crate::cli::cluster::Cluster;
 use crate::cli::observed::{Observed, ago};
 use crate::cli::remote::Remote;
 use crate::cli::report::{Finding, Report, Rule, Severity, Subject, json};
-use crate::segmentation::authorize::{authorize, segment_of};
+use crate::segmentation::authorize::{answer, authorize, segment_of};
 use crate::segmentation::key::{Realm, RemoteKey};
 use crate::segmentation::pattern::{Binding, Place};
 use crate::segmentation::verdict::Verdict;
@@ -211,6 +212,27 @@ impl Answer {
         let what = what.into();
         if !self.next.contains(&what) {
             self.next.push(what);
+        }
+    }
+
+    /// Of a request that is let in: which rules say nothing in its namespace, and only write down what they would refuse.
+    pub fn is_only_recorded(&mut self, namespace: &str, observed: &Observed, now: Timestamp) {
+        let is_recorded = |rule: &ModalRule| answer(*rule, namespace, &observed.world, now) == Some(Mode::Audit);
+        // A copy is judged by the policies of whom the value is.
+        let rules = ModalRule::ALL.into_iter().filter(|rule| *rule != ModalRule::Copies).filter(is_recorded);
+        let rules = rules.map(ModalRule::as_str).collect::<Vec<_>>().join(", ");
+        if !rules.is_empty() {
+            self.next(format!(
+                "what these would refuse is only written down in this namespace (mode Audit, or reportOnly), and not told here: {rules}; kubectl scoped-secrets simulate FILE says it"
+            ));
+        }
+    }
+
+    /// With these answers to more of the same.
+    pub fn beside(&mut self, others: Vec<Answer>) {
+        for other in others {
+            self.report.findings.extend_from_slice(&other.report.findings);
+            self.others.push(other);
         }
     }
 

@@ -137,21 +137,24 @@ fn head(text: &str) -> Option<(&str, Reason, &str)> {
 pub fn answer(denials: &[Denial]) -> Answer {
     let mut answers = denials.iter().map(of_one);
     let mut answer = answers.next().unwrap_or_default();
-    answer.others = answers.collect();
-    for other in &answer.others {
-        answer.report.findings.extend_from_slice(&other.report.findings);
-    }
+    answer.beside(answers.collect());
     answer
 }
 
 fn of_one(denial: &Denial) -> Answer {
-    let told = Told::new("refused", denial.reason, &denial.message);
-    let mut answer = Answer {
-        about: format!("{} (a request that was denied)", denial.subject),
-        rule: Some(denial.rule.clone()),
-        ..Answer::default()
-    };
-    answer.blame(&subject(&denial.subject), Rule::named(&denial.rule), Severity::Error, &told);
+    told(denial, "a request that was denied", "refused", Severity::Error)
+}
+
+/// What the rules warn of in a request that is let in.
+pub fn warned(denial: &Denial) -> Answer {
+    told(denial, "a request that is let in with a warning", "allowed", Severity::Warning)
+}
+
+fn told(denial: &Denial, what: &str, becomes: &'static str, severity: Severity) -> Answer {
+    let told = Told::new(becomes, denial.reason, &denial.message);
+    let mut answer =
+        Answer { about: format!("{} ({what})", denial.subject), rule: Some(denial.rule.clone()), ..Answer::default() };
+    answer.blame(&subject(&denial.subject), Rule::named(&denial.rule), severity, &told);
     if let Some((_, allowed)) = denial.message.split_once("allowed here: ") {
         answer.next(format!("allowed here: {allowed}"));
     }

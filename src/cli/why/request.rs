@@ -57,7 +57,7 @@ pub async fn answer(cluster: &Cluster, node: &Arc<Node>, now: Timestamp) -> Resu
     if kind == "ScopedSecret" && version.starts_with(GROUP) {
         return scoped_secret(cluster, node, version, kind, now).await;
     }
-    dry_run(cluster, node, version, kind).await
+    dry_run(cluster, node, version, kind, now).await
 }
 
 async fn scoped_secret(
@@ -103,7 +103,7 @@ async fn scoped_secret(
         answer.is_not_served(&namespace);
     }
     if answer.verdict.answer != "refused" {
-        add_dry_run(&mut answer, dry_run(cluster, node, version, kind).await)?;
+        add_dry_run(&mut answer, dry_run(cluster, node, version, kind, now).await)?;
     }
     if answer.next.is_empty() {
         answer.next("nothing: it would be let in now");
@@ -149,7 +149,10 @@ fn add_dry_run(answer: &mut Answer, asked: Result<Answer, Failure>) -> Result<()
             asked.next.into_iter().for_each(|next| answer.next(next));
             Ok(())
         }
-        Ok(_) => Ok(()),
+        Ok(asked) => {
+            answer.beside(asked.others);
+            Ok(())
+        }
         // Who may look and not write is answered all the same.
         Err(Failure::Usage(why)) => {
             answer.next(format!("this is rule Claims' word alone, since a dry run did not come to the others: {why}"));
@@ -166,7 +169,13 @@ fn is_no_such_kind(error: &Error) -> bool {
 /// Who asks, in managedFields; a dry run stores none.
 const MANAGER: &str = "kubectl-scoped-secrets";
 
-async fn dry_run(cluster: &Cluster, node: &Arc<Node>, version: &str, kind: &str) -> Result<Answer, Failure> {
+async fn dry_run(
+    cluster: &Cluster,
+    node: &Arc<Node>,
+    version: &str,
+    kind: &str,
+    now: Timestamp,
+) -> Result<Answer, Failure> {
     let (group, version) = version.split_once('/').unwrap_or(("", version));
     let gvk = GroupVersionKind::gvk(group, version, kind);
     let (resource, capabilities) = match pinned_kind(&cluster.client, &gvk).await {
@@ -194,6 +203,7 @@ async fn dry_run(cluster: &Cluster, node: &Arc<Node>, version: &str, kind: &str)
         }
     }
     let mut is_whole = true;
+    cluster.warnings.take();
     let answer = match name {
         Some(name) => asked_again(&api, name, kind, &json, &mut is_whole).await,
         None => {
@@ -205,7 +215,18 @@ async fn dry_run(cluster: &Cluster, node: &Arc<Node>, version: &str, kind: &str)
         Ok(_) => {
             let told = Told::new("allowed", Reason::Allowed, "the API server would take it now, from you (a dry run)");
             let mut answer = Answer { about: about.to_string(), verdict: told, ..Answer::default() };
-            answer.next("nothing; if it was denied to somebody else, ask again with --as");
+            let warnings = cluster.warnings.take();
+            answer.beside(
+                warnings.iter().flat_map(|text| denied::read(text)).map(|told| denied::warned(&told)).collect(),
+            );
+            if answer.others.is_empty() {
+                answer.next("nothing; if it was denied to somebody else, ask again with --as");
+            } else {
+                answer.next("mend what it is warned of: mode Enforce would refuse it");
+            }
+            if namespaced && let Ok(observed) = observe(cluster, namespace).await {
+                answer.is_only_recorded(namespace, &observed, now);
+            }
             if !is_whole {
                 answer.next("what the file had before and leaves out now was not looked at: that takes the verbs get and update on it");
             }

@@ -64,7 +64,7 @@ fn paragraph(answer: &Answer, colours: Colours) -> String {
     for next in &answer.next {
         out.row("next", next);
     }
-    if answer.report.count(Severity::Error) > 0 {
+    if answer.rule.is_some() || answer.report.count(Severity::Error) > 0 {
         out.row("page", &verdict.page);
     }
     out.text

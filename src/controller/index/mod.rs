@@ -543,7 +543,7 @@ impl Index {
             // Who comes back to where he was has not moved.
             let is_back = self.namespace_left.get(&key).map(|left| &**left) == after.as_deref();
             if is_known && after.is_some() && !is_back {
-                self.world.entered.insert(key.clone(), now);
+                self.world.entered.insert(key.clone(), Second::from(now).into());
             }
         }
         let turned = if terminating { self.world.terminating.insert(key) } else { self.world.terminating.remove(&key) };

@@ -764,14 +764,15 @@ impl<'w> Compared<'w> {
                 let is_owned = |judge: Foreigners<'w>, scope, contest| {
                     judge.owned_elsewhere(asker, ask, &key, scope, contest).is_some()
                 };
-                let is_new = match bars(after, now) {
-                    Some(reason) => bars(before, then) != Some(reason),
+                let is_enforced = || after.answer(now, &ask.key, Some(&key)) == Mode::Enforce;
+                return match bars(after, now) {
+                    Some(reason) => is_enforced() && bars(before, then) != Some(reason),
                     None => {
                         is_owned(after, now, &is_contested)
+                            && is_enforced()
                             && (bars(before, then).is_some() || !is_owned(before, then, &was_contested))
                     }
                 };
-                return is_new && after.answer(now, &ask.key, Some(&key)) == Mode::Enforce;
             }
             let Some((key, (reason, _))) = after.fault(asker, ask, now, &is_contested) else { return false };
             let stood = || before.fault(asker, ask, then, &was_contested);

@@ -94,8 +94,11 @@ fn broken(window: &[u8; WINDOW]) -> usize {
     let (high, second) = (bytes & HIGH, bytes << 1 & HIGH);
     let (goes_on, begins) = (high & !second, high & second);
     let breaks = (goes_on & !(high << 8)) | (begins << 8 & !goes_on);
-    let last = breaks.checked_ilog2().map_or(0, |bit| bit as usize / 8);
-    last + window[last..].iter().take_while(|byte| **byte & 0xc0 == 0x80).count()
+    match breaks.checked_ilog2() {
+        None => 0,
+        Some(..8) => window.iter().take_while(|byte| **byte & 0xc0 == 0x80).count(),
+        Some(bit) => bit as usize / 8,
+    }
 }
 
 /// What a text has where it may be indented, escaped or quoted.
@@ -135,7 +138,7 @@ pub(super) fn texts<'t>(bytes: &'t [u8], was_base64: bool, effort: &'t Effort) -
             if at >= end {
                 end = at + bytes[at..].iter().position(is_other).unwrap_or(bytes.len() - at);
             }
-            effort.add(1);
+            effort.add(2);
             let part = &bytes[at..end];
             let (valid, after) = match std::str::from_utf8(part) {
                 Ok(_) => (part.len(), 0),
