@@ -279,7 +279,7 @@ fn as_the_policies_say(scene: &Scene) {
     let enforced = POLICY.replace("/**\"]", "/**\", \"shared/*\"]") + GOVERNS;
     let refusal = scene.cluster.apply(&enforced).expect_err("a violation is open");
     for part in
-        ["rule Policies, ViolationsNotAccepted", "1 violations are open", "payments/prod", "accept-violations: \"1\""]
+        ["rule Policies, ViolationsNotAccepted", "1 violation is open", "payments/prod", "accept-violations: \"1\""]
     {
         assert!(refusal.contains(part), "{part:?} in {refusal}");
     }

@@ -185,7 +185,11 @@ fn stands(count: usize, old: Option<&SegmentationPolicy>) -> bool {
 }
 
 fn live_claims(count: usize) -> String {
-    format!("{count} live claim{}", if count == 1 { "" } else { "s" })
+    counted(count, "live claim", "live claims")
+}
+
+fn counted(count: usize, one: &str, more: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { more })
 }
 
 fn what_breaks(broken: &Broken<'_>, open: &Open) -> String {
@@ -219,42 +223,42 @@ fn what_breaks(broken: &Broken<'_>, open: &Open) -> String {
     if open.listed > 0 {
         let segments = first_of(open.segments.iter().cloned(), open.segments.len());
         parts.push(format!(
-            "enforce while {} violations are open in the SegmentationReports of {segments} (what came in since their lastScanTime is not counted: `kubectl scoped-secrets audit` has it)",
-            open.listed
+            "enforce while {} open in the SegmentationReports of {segments} (what came in since their lastScanTime is not counted: `kubectl scoped-secrets audit` has it)",
+            counted(open.listed, "violation is", "violations are")
         ));
     }
     if !open.unknown.is_empty() {
         parts.push(format!(
-            "enforce in {} segments whose violations are not known yet, since they have not been scanned ({}; each counts as one)",
-            open.unknown.len(),
+            "enforce in {} whose violations are not known yet, since they have not been scanned ({}; each counts as one)",
+            counted(open.unknown.len(), "segment", "segments"),
             first_of(open.unknown.iter().cloned(), open.unknown.len())
         ));
     }
     if !open.unwatched.is_empty() {
         parts.push(format!(
-            "hold objects of other operators to the policy in {} segments where nobody has watched them yet ({}; each counts as one)",
-            open.unwatched.len(),
+            "hold objects of other operators to the policy in {} where nobody has watched them yet ({}; each counts as one)",
+            counted(open.unwatched.len(), "segment", "segments"),
             first_of(open.unwatched.iter().cloned(), open.unwatched.len())
         ));
     }
     if !open.uncompared.is_empty() {
         parts.push(format!(
-            "refuse copies of the values of {} segments where nobody has compared them yet ({}; each counts as one)",
-            open.uncompared.len(),
+            "refuse copies of the values of {} where nobody has compared them yet ({}; each counts as one)",
+            counted(open.uncompared.len(), "segment", "segments"),
             first_of(open.uncompared.iter().cloned(), open.uncompared.len())
         ));
     }
     if !open.readers.is_empty() {
         parts.push(format!(
-            "take {} readers off, of which no report says what they are bound to ({}; each counts as one)",
-            open.readers.len(),
+            "take {} off, of which no report says what they are bound to ({}; each counts as one)",
+            counted(open.readers.len(), "reader", "readers"),
             first_of(open.readers.iter().cloned(), open.readers.len())
         ));
     }
     if !open.ended.is_empty() {
         parts.push(format!(
-            "end {} exceptions early, of which no report says what they lift ({}; each counts as one)",
-            open.ended.len(),
+            "end {} early, of which no report says what they lift ({}; each counts as one)",
+            counted(open.ended.len(), "exception", "exceptions"),
             first_of(open.ended.iter().cloned(), open.ended.len())
         ));
     }

@@ -494,7 +494,7 @@ mod enforcing {
         };
         let (one, both) = (second("payments-prod"), second("payments-prod, payments-prod-2"));
         index.world.policies = [audit.clone()].into();
-        assert!(ask(&index, None, &one).contains("enforce while 1 violations are open"));
+        assert!(ask(&index, None, &one).contains("enforce while 1 violation is open"));
         assert!(ask(&index, None, &both).contains("enforce while 3 violations are open"));
         index.world.policies = [audit, policy("second", &one)].into();
         assert!(ask(&index, Some(&one), &both).contains("enforce while 2 violations are open"));
@@ -507,7 +507,7 @@ mod enforcing {
         let readers = "rules: {readers: [{kind: Group, name: backup}]}\n";
         let enforces = |name: &str, more: &str| policy(name, &under(&format!("mode: Enforce\n{more}")));
         index.reports.get_mut(&report_name("payments/prod")).unwrap().status.counts.clear();
-        for (first, says) in [(lifted, "end 1 exceptions early"), (readers, "take 1 readers off")] {
+        for (first, says) in [(lifted, "end 1 exception early"), (readers, "take 1 reader off")] {
             index.world.policies = [enforces("tenants", first)].into();
             assert!(ask(&index, None, &one).contains(says), "{says}");
             assert!(ask(&index, Some(&format!("{one}mode: Audit\n")), &one).contains(says), "{says}");
@@ -540,7 +540,7 @@ mod enforcing {
         // Of these a scan tells nothing.
         let watched = "reportOnly: [Copies, Consumers, Replication]";
         assert!(
-            ask(&index, "reportOnly: [Copies, Consumers, Replication, Rbac]", watched, None).contains("in 1 segments")
+            ask(&index, "reportOnly: [Copies, Consumers, Replication, Rbac]", watched, None).contains("in 1 segment")
         );
         // A namespace that came in since the report was written.
         index.world.namespace("payments-prod-3", &[("tenant", "payments"), ("environment", "prod")]);
@@ -562,7 +562,7 @@ mod enforcing {
         let wider = "readers: [{kind: Group, name: \"system:serviceaccounts:velero\"}]";
         let watching = "hold objects of other operators to the policy in 3 segments where nobody has watched them yet (billing/prod, payments/prod, payments/staging; each counts as one)";
         let reading =
-            "take 1 readers off, of which no report says what they are bound to (Group \"backup\"; each counts as one)";
+            "take 1 reader off, of which no report says what they are bound to (Group \"backup\"; each counts as one)";
         let comparing = "refuse copies of the values of 3 segments where nobody has compared them yet (billing/prod, payments/prod, payments/staging; each counts as one)";
         let only = |rule: &str| format!("reportOnly: [{rule}]");
         for (what, from, to, told) in [
@@ -598,7 +598,7 @@ mod enforcing {
         let second = "segment: {labels: [tenant, environment]}\nnamespaceSelector: {matchLabels: {tenant: payments}}\nmode: Audit\nrules: {governs: [VaultSecrets]}\nreportOnly: []\n";
         index.world.policies.extend([policy("second", second)]);
         let said = ask(&index, &rules("", ""), &rules("", one), None);
-        assert!(said.contains("in 1 segments where nobody has watched them yet (billing/prod;"), "{said}");
+        assert!(said.contains("in 1 segment where nobody has watched them yet (billing/prod;"), "{said}");
     }
 
     #[test]
@@ -628,7 +628,7 @@ mod enforcing {
             ("of a rule about claims", with("Enforce", &[&other]), with("Enforce", &[]), false),
         ] {
             let told = ask(&index, &from, &to, None);
-            let says = "end 1 exceptions early, of which no report says what they lift (\"T-1\" of rule Copies; each counts as one)";
+            let says = "end 1 exception early, of which no report says what they lift (\"T-1\" of rule Copies; each counts as one)";
             assert_eq!(told.contains(says), ended, "{what}: {told}");
             assert_eq!(told.is_empty(), !ended, "{what}: {told}");
         }

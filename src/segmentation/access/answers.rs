@@ -118,7 +118,8 @@ impl Asking<'_> {
             }
         }
         let (reason, who) = match (wide.is_empty(), crossing.is_empty()) {
-            (false, _) => (Reason::ClusterWideAccess, "across the cluster"),
+            (false, true) => (Reason::ClusterWideAccess, "across the cluster"),
+            (false, false) => (Reason::ClusterWideAccess, "across the cluster or across segments"),
             (true, _) => (Reason::CrossSegmentAccess, "across segments"),
         };
         let all: Vec<Breach<'_>> = wide.into_iter().chain(crossing).collect();
