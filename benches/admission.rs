@@ -24,6 +24,7 @@ use scoped_secrets::segmentation::policy::Policy;
 use scoped_secrets::segmentation::seal::{Generation, SealKeys};
 use scoped_secrets::segmentation::world::{Holding, KeyVersion, ObjectName, StoreState};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
@@ -482,6 +483,24 @@ fn main() -> ExitCode {
         ] {
             bench.line(copies::RULE, &format!("{what} {kind}"), allowed, runs, &rule, &config_map(&text));
         }
+    }
+    let entries = |first: &str| {
+        let line = String::from_utf8(filled(prose, 90)).unwrap();
+        let others = (1..10_000).map(|i| (format!("entry-{i:05}"), line.clone()));
+        others.chain([("entry-00000".to_owned(), first.to_owned())]).collect::<BTreeMap<_, _>>()
+    };
+    let map = |data: BTreeMap<String, String>| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": data});
+    let copied = |more: &str| {
+        let text = [&filled(prose, (1 << 20) - 128)[..], value(2).as_bytes(), more.as_bytes()].concat();
+        map([("a".to_owned(), String::from_utf8(text).unwrap())].into())
+    };
+    for (what, new, old) in [
+        ("10,000 entries", map(entries("a")), None),
+        ("10,000 entries, of which one is new", map(entries("a")), Some(map(entries("b")))),
+        ("1 MiB changed, with a copy as before", copied("a"), Some(copied("b"))),
+    ] {
+        let body = review("", "v1", "ConfigMap", Some("tenant-1-prod"), &new, old.as_ref());
+        bench.line(copies::RULE, what, large, 120, &rule, &body);
     }
     if bench.over > 0 {
         println!("{} lines are over budget: they cost more than the design allows", bench.over);

@@ -282,8 +282,12 @@ fn a_cluster_role_that_gains_powers_is_judged_by_its_bindings() {
     part["metadata"]["labels"] = json!({"to": "r"});
     assert!(said(&index, "", &part, None).contains("CrossSegmentAccess"));
     // Across the cluster.
-    bind(&mut index, None, "wide", &binding("ClusterRoleBinding", "r", &["User ada"]));
-    assert!(said(&index, "", &part, None).contains("ClusterWideAccess"));
+    for name in ["wide", "again"] {
+        bind(&mut index, None, name, &binding("ClusterRoleBinding", "r", &["User ada"]));
+    }
+    let refusal = said(&index, "", &part, None);
+    assert!(refusal.contains("rule Rbac, ClusterWideAccess: "), "{refusal}");
+    assert!(refusal.contains(" to 2 subjects who would have it across the cluster or across segments, "), "{refusal}");
 }
 
 /// A write that passes, and that no watch has shown yet.

@@ -11,7 +11,7 @@ use crate::api::Reason;
 use crate::segmentation::verdict::Refusal;
 use crate::segmentation::world::World;
 use jiff::Timestamp;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// A refusal by the mode; an error: that it cannot be told, and why.
@@ -129,7 +129,10 @@ impl Asking<'_> {
                 "this would give {}{} to {} who would have it {who}, by bindings of this role or of one that it is aggregated into: take them out of those bindings first, or leave these powers out, or list who has to have them in rules.readers of every SegmentationPolicy",
                 powers_of(breaches),
                 together(breaches),
-                if breaches.len() == 1 { "a subject".to_owned() } else { format!("{} subjects", breaches.len()) },
+                match breaches.iter().map(|breach| breach.subject).collect::<HashSet<_>>().len() {
+                    1 => "a subject".to_owned(),
+                    many => format!("{many} subjects"),
+                },
             );
             (reason, text)
         }))

@@ -7,7 +7,6 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt;
 
 /// Where in an object.
@@ -56,6 +55,9 @@ impl<'o> Place<'o> {
 
 /// Bytes of the shortest value that is compared at all: whole, and for the report alone.
 pub const SHORTEST: usize = 8;
+
+/// The fields of an object, in the order in which they are looked at.
+const FIELDS: [&str; 6] = ["data", "stringData", "binaryData", "metadata.labels", "metadata.annotations", "type"];
 
 /// A part of an object that is looked at by itself.
 struct Piece<'o> {
@@ -158,10 +160,13 @@ impl<'o> Content<'o> {
         }
     }
 
-    /// What is not in an earlier state of the object, under the same key.
+    /// What is not in an earlier state of the object, under the same key. Of objects as JSON: both are in one order.
     pub fn since(mut self, before: &Content<'_>) -> Self {
-        let known: BTreeMap<_, &[u8]> = before.pieces.iter().map(|piece| (piece.id(), piece.written)).collect();
-        self.pieces.retain(|piece| known.get(&piece.id()) != Some(&piece.written));
+        let mut known = before.pieces.iter().peekable();
+        self.pieces.retain(|piece| {
+            while known.next_if(|known| known.order() < piece.order()).is_some() {}
+            known.next_if(|known| known.order() == piece.order()).is_none_or(|known| known.written != piece.written)
+        });
         self
     }
 
@@ -189,9 +194,10 @@ impl<'o> Content<'o> {
 }
 
 impl Piece<'_> {
-    /// What it is known by: its place, or the name that it is.
-    fn id(&self) -> (Place<'_>, &[u8]) {
-        (self.place, if self.place.is_name() { self.written } else { &[] })
+    /// Where it is among the others: by its field, and by its key, after the key's name.
+    fn order(&self) -> (Option<usize>, &[u8], bool) {
+        let field = FIELDS.iter().position(|field| *field == self.place.field);
+        (field, self.place.key.map_or(self.written, str::as_bytes), !self.place.is_name())
     }
 
     fn text(&self) -> Cow<'_, [u8]> {
