@@ -85,20 +85,28 @@ const fn in_text(controls: bool) -> [bool; 256] {
     can
 }
 
-/// With how many bytes of a window, before which a character ended, no text can begin: those up to the last place at which UTF-8 is
-/// broken, since what goes on with a character was not begun, or what begins one does not go on. In all bytes at a time, since what was
-/// read as base64 at a wrong alignment has several such places in each window.
-fn broken(window: &[u8; WINDOW]) -> usize {
+/// The high bits of those bytes, the first of them the lowest, of which each is where UTF-8 is broken: what goes on with a character that
+/// none began, or what does not go on with one that began. What stands before the first byte is taken for ASCII. In all bytes at a
+/// time, since what was read as base64 at a wrong alignment has several such places in each window.
+fn breaks(bytes: u128) -> u128 {
     const HIGH: u128 = u128::from_le_bytes([0x80; WINDOW]);
-    let bytes = u128::from_le_bytes(*window);
     let (high, second) = (bytes & HIGH, bytes << 1 & HIGH);
     let (goes_on, begins) = (high & !second, high & second);
-    let breaks = (goes_on & !(high << 8)) | (begins << 8 & !goes_on);
-    match breaks.checked_ilog2() {
+    (goes_on & !(high << 8)) | (begins << 8 & !goes_on)
+}
+
+/// With how many bytes of a window, before which a character ended, no text can begin.
+fn broken(window: &[u8; WINDOW]) -> usize {
+    match breaks(u128::from_le_bytes(*window)).checked_ilog2() {
         None => 0,
         Some(..8) => window.iter().take_while(|byte| **byte & 0xc0 == 0x80).count(),
         Some(bit) => bit as usize / 8,
     }
+}
+
+/// Whether UTF-8 is broken within these bytes, so that no text of a window's length begins in those before them.
+fn is_broken(half: &[u8; WINDOW / 2]) -> bool {
+    breaks(u64::from_le_bytes(*half).into()) as u64 & !0xff != 0
 }
 
 /// What a text has where it may be indented, escaped or quoted.
@@ -126,6 +134,9 @@ pub(super) fn texts<'t>(bytes: &'t [u8], was_base64: bool, effort: &'t Effort) -
     let (mut at, mut end) = (0, 0);
     std::iter::from_fn(move || {
         loop {
+            while bytes.get(at + WINDOW / 2..)?.first_chunk().is_some_and(is_broken) {
+                at += WINDOW / 2;
+            }
             let window = bytes.get(at..)?.first_chunk()?;
             let none = match broken(window) {
                 0 => window.iter().rposition(is_other).map_or(0, |other| other + 1),

@@ -33,9 +33,9 @@ const RUN: usize = 150;
 const FORMS: usize = 2;
 const LOOKED_AT: usize = 120;
 /// What it costs to try one escape, or look at one word that may be base64,
-const TRY: usize = 28;
+const TRY: usize = 32;
 /// to go over one line by itself,
-const LINE: usize = 16;
+const LINE: usize = 24;
 /// to undo what is in a part that is text,
 const PART: usize = 400;
 /// to look a window up,
