@@ -496,7 +496,7 @@ fn main() -> ExitCode {
     };
     for (what, new, old) in [
         ("10,000 entries", map(entries("a")), None),
-        ("10,000 entries, of which one is new", map(entries("a")), Some(map(entries("b")))),
+        ("10,000 entries, of which one is new", map(entries(&own)), Some(map(entries("a")))),
         ("1 MiB changed, with a copy as before", copied("a"), Some(copied("b"))),
     ] {
         let body = review("", "v1", "ConfigMap", Some("tenant-1-prod"), &new, old.as_ref());

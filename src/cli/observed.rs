@@ -95,6 +95,17 @@ pub async fn look(cluster: &Cluster, home: &str) -> Result<Facts, Failure> {
     Ok(Facts { policies, stores, namespaces: seen, every_namespace, claims, every_claim })
 }
 
+/// Looks at the policies and at one namespace alone.
+pub async fn observe_policies(cluster: &Cluster, namespace: &str) -> Result<Observed, Failure> {
+    let kind = ApiResource::erase::<SegmentationPolicy>(&());
+    let policies = Api::<DynamicObject>::all_with(cluster.client.clone(), &kind);
+    let policies = cluster.list(&policies, ListParams::default()).await?;
+    let home = cluster.get_metadata(&Api::<Namespace>::all(cluster.client.clone()), namespace).await?;
+    let namespaces = home.map(|home| [(namespace.to_owned(), home.metadata.labels.unwrap_or_default())].into());
+    let (stores, claims) = (Seen::There(Vec::new()), Seen::There(Vec::new()));
+    Ok(build(Facts { policies, stores, namespaces, every_namespace: false, claims, every_claim: false }))
+}
+
 /// Makes a world of it. Pure.
 pub fn build(facts: Facts) -> Observed {
     let mut observed = Observed {

@@ -207,7 +207,8 @@ fn what_breaks(broken: &Broken<'_>, open: &Open) -> String {
     }
     if !broken.foreign.is_empty() {
         let names = first_of(broken.foreign.iter().map(ToString::to_string), broken.foreign.len());
-        parts.push(format!("have {} objects of other operators refused from now on ({names})", broken.foreign.len()));
+        let objects = counted(broken.foreign.len(), "object", "objects");
+        parts.push(format!("have {objects} of other operators refused from now on ({names})"));
     }
     let groups = broken.merged.iter().map(|(one, segments)| {
         let all = segments.iter().map(|segment| segment.to_string()).collect::<Vec<_>>().join(" and ");

@@ -212,10 +212,9 @@ fn objects_of_other_operators_that_a_change_strands() {
         if answer.allowed { String::new() } else { answer.result.message }
     };
     let refused = said(&held, &narrower, None);
-    for part in [
-        "1 objects of other operators refused from now on (ExternalSecret payments-prod/x)",
-        "accept-violations: \"1\"",
-    ] {
+    for part in
+        ["1 object of other operators refused from now on (ExternalSecret payments-prod/x)", "accept-violations: \"1\""]
+    {
         assert!(refused.contains(part), "{part} in {refused}");
     }
     assert_eq!(said(&held, &narrower, Some("1")), "");

@@ -50,7 +50,8 @@ pub struct Answer {
     pub history: Vec<Happened>,
     /// What to do.
     pub next: Vec<String>,
-    /// Of a text with several denials: the answers to all but the first. `report` is of all of them.
+    /// Of a text with several denials: the answers to all but the first; of a request that is let in: what the rules warn of. `report` is of
+    /// all of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub others: Vec<Answer>,
     /// The same as findings: for SARIF and the exit code.
@@ -217,13 +218,16 @@ impl Answer {
 
     /// Of a request that is let in: which rules say nothing in its namespace, and only write down what they would refuse.
     pub fn is_only_recorded(&mut self, namespace: &str, observed: &Observed, now: Timestamp) {
+        if !observed.policies_seen {
+            self.next("whether rules are only tried out in this namespace, and so say nothing, cannot be told: you may not read SegmentationPolicies");
+        }
         let is_recorded = |rule: &ModalRule| answer(*rule, namespace, &observed.world, now) == Some(Mode::Audit);
         // A copy is judged by the policies of whom the value is.
         let rules = ModalRule::ALL.into_iter().filter(|rule| *rule != ModalRule::Copies).filter(is_recorded);
         let rules = rules.map(ModalRule::as_str).collect::<Vec<_>>().join(", ");
         if !rules.is_empty() {
             self.next(format!(
-                "what these would refuse is only written down in this namespace (mode Audit, or reportOnly), and not told here: {rules}; kubectl scoped-secrets simulate FILE says it"
+                "what these would refuse is only written down in this namespace (mode Audit, reportOnly, or an exception), and not told here: {rules}; kubectl scoped-secrets simulate FOLDER says it, of files with the policies, namespaces and ScopedSecrets beside it"
             ));
         }
     }

@@ -7,7 +7,7 @@ use super::merged::merged;
 use crate::admission::rules::claims::examine;
 use crate::api::{GROUP, Reason, ScopedSecret};
 use crate::cli::cluster::{Cluster, Failure};
-use crate::cli::observed::{Observed, observe};
+use crate::cli::observed::{Observed, observe, observe_policies};
 use crate::cli::report::{Rule, Severity, Subject};
 use crate::cli::simulate::crd::Crds;
 use crate::cli::simulate::schema::Weight;
@@ -150,7 +150,10 @@ fn add_dry_run(answer: &mut Answer, asked: Result<Answer, Failure>) -> Result<()
             Ok(())
         }
         Ok(asked) => {
-            answer.beside(asked.others);
+            let is_news = |other: &Answer| other.verdict.reason != answer.verdict.reason;
+            let others = asked.others.into_iter().filter(is_news).collect();
+            answer.beside(others);
+            asked.next.into_iter().filter(|next| next != NOTHING).for_each(|next| answer.next(next));
             Ok(())
         }
         // Who may look and not write is answered all the same.
@@ -165,6 +168,9 @@ fn add_dry_run(answer: &mut Answer, asked: Result<Answer, Failure>) -> Result<()
 fn is_no_such_kind(error: &Error) -> bool {
     matches!(error, Error::Discovery(_)) || matches!(error, Error::Api(status) if status.code == 404)
 }
+
+/// What to do about what is let in.
+const NOTHING: &str = "nothing; if it was denied to somebody else, ask again with --as";
 
 /// Who asks, in managedFields; a dry run stores none.
 const MANAGER: &str = "kubectl-scoped-secrets";
@@ -220,11 +226,11 @@ async fn dry_run(
                 warnings.iter().flat_map(|text| denied::read(text)).map(|told| denied::warned(&told)).collect(),
             );
             if answer.others.is_empty() {
-                answer.next("nothing; if it was denied to somebody else, ask again with --as");
+                answer.next(NOTHING);
             } else {
                 answer.next("mend what it is warned of: mode Enforce would refuse it");
             }
-            if namespaced && let Ok(observed) = observe(cluster, namespace).await {
+            if namespaced && let Ok(observed) = observe_policies(cluster, namespace).await {
                 answer.is_only_recorded(namespace, &observed, now);
             }
             if !is_whole {
