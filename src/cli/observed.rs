@@ -70,20 +70,14 @@ pub struct Observed {
 pub async fn look(cluster: &Cluster, home: &str) -> Result<Facts, Failure> {
     let all = ListParams::default;
     let dynamic = |kind: ApiResource| Api::<DynamicObject>::all_with(cluster.client.clone(), &kind);
-    let policies = dynamic(ApiResource::erase::<SegmentationPolicy>(&()));
-    let stores = dynamic(ApiResource::erase::<ScopedSecretStore>(&()));
-    let policies = cluster.list(&policies, all()).await?;
-    let stores = cluster.list(&stores, all()).await?;
-    let labels = |metadata: &ObjectMeta| {
-        let labels = metadata.labels.clone().unwrap_or_default();
-        (metadata.name.clone().unwrap_or_default(), labels)
-    };
+    let policies = policies(cluster).await?;
+    let stores = cluster.list(&dynamic(ApiResource::erase::<ScopedSecretStore>(&())), all()).await?;
     let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
     let mut seen =
         cluster.list_metadata(&namespaces, all()).await?.map(|list| list.iter().map(|n| labels(&n.metadata)).collect());
     let every_namespace = seen != Seen::Barred;
     if !every_namespace {
-        seen = cluster.get_metadata(&namespaces, home).await?.map(|n| [labels(&n.metadata)].into());
+        seen = only(cluster, home).await?;
     }
     let kind = ApiResource::erase::<ScopedSecret>(&());
     let mut claims = cluster.list(&dynamic(kind.clone()), all()).await?;
@@ -97,13 +91,24 @@ pub async fn look(cluster: &Cluster, home: &str) -> Result<Facts, Failure> {
 
 /// Looks at the policies and at one namespace alone.
 pub async fn observe_policies(cluster: &Cluster, namespace: &str) -> Result<Observed, Failure> {
-    let kind = ApiResource::erase::<SegmentationPolicy>(&());
-    let policies = Api::<DynamicObject>::all_with(cluster.client.clone(), &kind);
-    let policies = cluster.list(&policies, ListParams::default()).await?;
-    let home = cluster.get_metadata(&Api::<Namespace>::all(cluster.client.clone()), namespace).await?;
-    let namespaces = home.map(|home| [(namespace.to_owned(), home.metadata.labels.unwrap_or_default())].into());
+    let (policies, namespaces) = (policies(cluster).await?, only(cluster, namespace).await?);
     let (stores, claims) = (Seen::There(Vec::new()), Seen::There(Vec::new()));
     Ok(build(Facts { policies, stores, namespaces, every_namespace: false, claims, every_claim: false }))
+}
+
+async fn policies(cluster: &Cluster) -> Result<Seen<Vec<DynamicObject>>, Failure> {
+    let kind = ApiResource::erase::<SegmentationPolicy>(&());
+    cluster.list(&Api::all_with(cluster.client.clone(), &kind), ListParams::default()).await
+}
+
+/// The labels of one namespace.
+async fn only(cluster: &Cluster, namespace: &str) -> Result<Seen<BTreeMap<String, BTreeMap<String, String>>>, Failure> {
+    let seen = cluster.get_metadata(&Api::<Namespace>::all(cluster.client.clone()), namespace).await?;
+    Ok(seen.map(|namespace| [labels(&namespace.metadata)].into()))
+}
+
+fn labels(metadata: &ObjectMeta) -> (String, BTreeMap<String, String>) {
+    (metadata.name.clone().unwrap_or_default(), metadata.labels.clone().unwrap_or_default())
 }
 
 /// Makes a world of it. Pure.

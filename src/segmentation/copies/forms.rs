@@ -14,7 +14,8 @@ const LINE: usize = 20;
 
 const NO_DIGIT: u8 = 0xff;
 
-/// Counts what is done beside going over a text: escapes that are tried, words that may be base64.
+/// Counts what is done beside going over a text: escapes that are tried, words that may be base64,
+/// places where text may begin.
 #[derive(Debug, Default)]
 pub(super) struct Effort(Cell<usize>);
 
@@ -149,6 +150,7 @@ pub(super) fn texts<'t>(bytes: &'t [u8], was_base64: bool, effort: &'t Effort) -
             if at >= end {
                 end = at + bytes[at..].iter().position(is_other).unwrap_or(bytes.len() - at);
             }
+            // As much as two escapes that are tried.
             effort.add(2);
             let part = &bytes[at..end];
             let (valid, after) = match std::str::from_utf8(part) {
@@ -434,19 +436,20 @@ fn percent_escape(at: &[u8]) -> Option<(char, usize)> {
     Some((char::from(u8::try_from(digit(1)? << 4 | digit(2)?).ok()?), 3))
 }
 
-/// Where there is one mark more come soon, so that so many bytes are looked at one by one: to begin a search anew for each costs more
-/// than all else.
-const NEAR: usize = 32;
+/// Where the next of some marks is. Where there is one more come soon, so that those near are looked at one by one: to begin a search
+/// anew for each costs more than all else.
+fn next_mark(text: &[u8], is_mark: impl Fn(&u8) -> bool, far: impl Fn(&[u8]) -> Option<usize>) -> Option<usize> {
+    const NEAR: usize = 32;
+    let (near, beyond) = text.split_at(text.len().min(NEAR));
+    near.iter().position(is_mark).or_else(|| Some(near.len() + far(beyond)?))
+}
 
 /// Where the next quote may be.
 fn next_quote(text: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
-        let near = &text[at..text.len().min(at + NEAR)];
-        at += match near.iter().position(|byte| matches!(byte, b'\'' | b'"' | b'&')) {
-            Some(mark) => mark,
-            None => near.len() + memchr3(b'\'', b'"', b'&', &text[at + near.len()..])?,
-        };
+        let is_quote = |byte: &u8| matches!(byte, b'\'' | b'"' | b'&');
+        at += next_mark(&text[at..], is_quote, |far| memchr3(b'\'', b'"', b'&', far))?;
         match &text[at..] {
             [b'&', ..] | [b'\'', b'\'' | b'"' | b'\\', ..] | [b'"', b'"', ..] => return Some(at),
             _ => at += 1,
@@ -517,10 +520,7 @@ pub fn dedented(text: &[u8]) -> Option<Vec<u8>> {
 
 /// Where the next line ends, or a carriage return stands.
 fn next_line_end(text: &[u8]) -> Option<usize> {
-    match text.iter().take(NEAR).position(|byte| matches!(byte, b'\n' | b'\r')) {
-        Some(near) => Some(near),
-        None => Some(NEAR + memchr2(b'\n', b'\r', text.get(NEAR..)?)?),
-    }
+    next_mark(text, |byte| matches!(byte, b'\n' | b'\r'), |far| memchr2(b'\n', b'\r', far))
 }
 
 #[cfg(test)]
